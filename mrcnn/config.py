@@ -1,0 +1,285 @@
+"""Every knob of the network, its training and its use: default, meaning, check.
+
+Subclass `Config` and override what differs. Values may also be set on an instance, before or after
+`super().__init__()`. Sizes are pixels of the molded (resized, padded) image unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from typing import Any
+
+import numpy as np
+
+log = logging.getLogger("mrcnn")
+
+BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
+RESIZE_MODES = ("square", "pad64", "crop", "none")
+LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
+
+
+class Config:
+    """Settings with matterport's names and defaults; each group says what it drives."""
+
+    # Names the log folder and the checkpoint files: <NAME><date>/mask_rcnn_<NAME>_<epoch>.h5
+    NAME = None
+
+    # --- Batch and epoch. BATCH_SIZE = IMAGES_PER_GPU * GPU_COUNT.
+    GPU_COUNT = 1
+    IMAGES_PER_GPU = 2
+    STEPS_PER_EPOCH = 1000
+    VALIDATION_STEPS = 50
+
+    # --- Backbone: "resnet50", "resnet101", "mobilenet_v2", or a callable (image tensor) -> [C1..C5] feature
+    # maps, which then needs COMPUTE_BACKBONE_SHAPE(image_shape) -> [5, (height, width)] of P2..P6.
+    BACKBONE = "resnet101"
+    COMPUTE_BACKBONE_SHAPE = None
+    BACKBONE_STRIDES = [4, 8, 16, 32, 64]  # of P2..P6
+
+    # --- Feature pyramid and heads: channels.
+    TOP_DOWN_PYRAMID_SIZE = 256
+    RPN_CHANNELS = 512  # of the convolution that both RPN outputs share
+    FPN_CLASSIF_FC_LAYERS_SIZE = 1024
+    MASK_CHANNELS = 256  # of the mask head's convolutions
+
+    # Classes, background included.
+    NUM_CLASSES = 1
+
+    # --- Anchors: side in pixels per pyramid level, width / height ratios, one anchor every STRIDE cells.
+    RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
+    RPN_ANCHOR_RATIOS = [0.5, 1, 2]
+    RPN_ANCHOR_STRIDE = 1
+
+    # --- RPN: NMS threshold on proposals; anchors that learn; IoU from which an anchor is positive, below which
+    # it is negative (Faster R-CNN, 3.1.2).
+    RPN_NMS_THRESHOLD = 0.7
+    RPN_TRAIN_ANCHORS_PER_IMAGE = 256
+    RPN_POSITIVE_IOU = 0.7
+    RPN_NEGATIVE_IOU = 0.3
+
+    # Boxes kept by score before NMS, and after it.
+    PRE_NMS_LIMIT = 6000
+    POST_NMS_ROIS_TRAINING = 2000
+    POST_NMS_ROIS_INFERENCE = 1000
+
+    # --- Masks of the truth: mini-masks are cut to the box and resized, which saves memory.
+    USE_MINI_MASK = True
+    MINI_MASK_SHAPE = (56, 56)
+
+    # --- From photo to network input. "square": scale so that the short side is MIN_DIM unless the long side
+    # would pass MAX_DIM, pad to a square of MAX_DIM; "pad64": pad to multiples of 64; "crop": a random crop of
+    # MIN_DIM; "none". MIN_SCALE: scale up at least this much (before the limit of MAX_DIM).
+    IMAGE_RESIZE_MODE = "square"
+    IMAGE_MIN_DIM = 800
+    IMAGE_MAX_DIM = 1024
+    IMAGE_MIN_SCALE = 0
+    IMAGE_CHANNEL_COUNT = 3
+    MEAN_PIXEL = np.array([123.7, 116.8, 103.9])  # RGB, one per channel
+
+    # --- RoIs that teach the heads: how many an image, the share of positives, and the IoU that makes one.
+    TRAIN_ROIS_PER_IMAGE = 200
+    ROI_POSITIVE_RATIO = 0.33
+    ROI_POSITIVE_IOU = 0.5
+
+    # --- RoI align. A RoI of CANONICAL_SIZE pixels is read from P4 (FPN, equation 1).
+    POOL_SIZE = 7
+    MASK_POOL_SIZE = 14
+    MASK_SHAPE = [28, 28]  # MASK_POOL_SIZE times 2, 4 or 8: as many deconvolutions follow
+    FPN_CANONICAL_SIZE = 224.0
+
+    MAX_GT_INSTANCES = 100
+
+    # Deltas are divided by these before they are learned.
+    RPN_BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
+    BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
+
+    # --- Detections: at most so many, from this score, NMS per class.
+    DETECTION_MAX_INSTANCES = 100
+    DETECTION_MIN_CONFIDENCE = 0.7
+    DETECTION_NMS_THRESHOLD = 0.3
+
+    # --- Optimiser. "sgd" (momentum) or "adam". LEARNING_RATE_SCHEDULE: "constant", or "cosine" from the rate to
+    # a hundredth of it over all epochs. WARMUP_STEPS: the rate grows linearly over the first steps of a training.
+    OPTIMIZER = "sgd"
+    LEARNING_RATE = 0.001
+    LEARNING_MOMENTUM = 0.9
+    LEARNING_RATE_SCHEDULE = "constant"
+    WARMUP_STEPS = 0
+    WEIGHT_DECAY = 0.0001
+    GRADIENT_CLIP_NORM = 5.0  # of the global norm
+
+    LOSS_WEIGHTS = dict.fromkeys(LOSS_NAMES, 1.0)
+
+    # False: take the RoIs of the data generator (random_rois) in place of the RPN's, to train the heads alone.
+    USE_RPN_ROIS = True
+
+    # False: batch-norm statistics stay as loaded (small batches); None or True: they are learned.
+    TRAIN_BN = False
+    BN_MOMENTUM = 0.99
+
+    # --- The loop around it. SEED: same seed, same batches and samples; None: a new one each run.
+    SEED = None
+    # Unreadable images a training skips before it stops.
+    MAX_IMAGE_ERRORS = 5
+
+    def __init__(self):
+        self.check_names()
+
+    # Derived values follow from the others, and may be assigned as well.
+    @property
+    def BATCH_SIZE(self) -> int:
+        return self.__dict__.get("_BATCH_SIZE", self.IMAGES_PER_GPU * self.GPU_COUNT)
+
+    @BATCH_SIZE.setter
+    def BATCH_SIZE(self, value: int) -> None:
+        self.__dict__["_BATCH_SIZE"] = int(value)
+
+    @property
+    def IMAGE_SHAPE(self) -> np.ndarray:
+        """`[height, width, channels]` of the network's input."""
+        side = self.IMAGE_MIN_DIM if self.IMAGE_RESIZE_MODE == "crop" else self.IMAGE_MAX_DIM
+        return self.__dict__.get("_IMAGE_SHAPE", np.array([side, side, self.IMAGE_CHANNEL_COUNT]))
+
+    @IMAGE_SHAPE.setter
+    def IMAGE_SHAPE(self, value) -> None:
+        self.__dict__["_IMAGE_SHAPE"] = np.array(value)
+
+    @property
+    def IMAGE_META_SIZE(self) -> int:
+        """id (1), original shape (3), molded shape (3), window (4), scale (1), one flag per class."""
+        return self.__dict__.get("_IMAGE_META_SIZE", 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES)
+
+    @IMAGE_META_SIZE.setter
+    def IMAGE_META_SIZE(self, value: int) -> None:
+        self.__dict__["_IMAGE_META_SIZE"] = int(value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every value as JSON can hold it; callables by their name."""
+        return {name: _plain(getattr(self, name)) for name in _names(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        """A config with these values, as `to_dict` gave them; derived values that still follow are not pinned."""
+        config = cls()
+        derived = [name for name in ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE") if name in values]
+        for name, value in values.items():
+            if name not in derived:
+                setattr(config, name, np.array(value) if name in _ARRAYS else value)
+        for name in derived:
+            if _plain(getattr(config, name)) != _plain(values[name]):
+                setattr(config, name, values[name])
+        return config
+
+    def display(self) -> None:
+        """Print every value."""
+        print("\nConfigurations:")
+        for name in _names(self):
+            print(f"{name:30} {getattr(self, name)}")
+        print()
+
+    def check_names(self) -> None:
+        """Warn of names that look like a misspelt setting; unknown names are allowed."""
+        known = set(_names(Config))
+        for name in _names(self):
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+                if near:
+                    log.warning("Config: %s is no setting of mrcnn; did you mean %s?", name, near[0])
+
+    def validate(self) -> None:
+        """Check what the network is built from.
+
+        Raises: ValueError naming the attribute, what must hold, what was received and what to try.
+        """
+        shape = [int(side) for side in self.IMAGE_SHAPE]
+        checks = [
+            (
+                len(shape) == 3 and shape[0] > 0 and shape[1] > 0 and not shape[0] % 64 and not shape[1] % 64,
+                "IMAGE_SHAPE: height and width must be multiples of 64, so that the image can be halved six times",
+                shape,
+                f"IMAGE_MIN_DIM and IMAGE_MAX_DIM such as {_near_64(shape[0])} (crop mode: IMAGE_MIN_DIM)",
+            ),
+            (
+                shape[-1] == self.IMAGE_CHANNEL_COUNT,
+                f"IMAGE_SHAPE's channels must equal IMAGE_CHANNEL_COUNT = {self.IMAGE_CHANNEL_COUNT}",
+                shape,
+                "setting IMAGE_CHANNEL_COUNT, which IMAGE_SHAPE follows",
+            ),
+            (
+                np.size(self.MEAN_PIXEL) in (1, self.IMAGE_CHANNEL_COUNT),
+                f"MEAN_PIXEL must have one value per channel (IMAGE_CHANNEL_COUNT = {self.IMAGE_CHANNEL_COUNT})",
+                np.asarray(self.MEAN_PIXEL).tolist(),
+                "one mean per channel, e.g. np.array([127.5])",
+            ),
+            (
+                callable(self.BACKBONE) or self.BACKBONE in BACKBONES,
+                f"BACKBONE must be one of {', '.join(BACKBONES)} or a callable",
+                self.BACKBONE,
+                "one of these names",
+            ),
+            (
+                not callable(self.BACKBONE) or callable(self.COMPUTE_BACKBONE_SHAPE),
+                "A callable BACKBONE needs COMPUTE_BACKBONE_SHAPE(image_shape) -> shapes of P2..P6",
+                self.COMPUTE_BACKBONE_SHAPE,
+                "a function that divides the image's sides by BACKBONE_STRIDES",
+            ),
+            (
+                self.IMAGE_RESIZE_MODE in RESIZE_MODES,
+                f"IMAGE_RESIZE_MODE must be one of {', '.join(RESIZE_MODES)}",
+                self.IMAGE_RESIZE_MODE,
+                "'square'",
+            ),
+            (
+                len(self.RPN_ANCHOR_SCALES) == len(self.BACKBONE_STRIDES),
+                f"RPN_ANCHOR_SCALES must hold one scale per pyramid level ({len(self.BACKBONE_STRIDES)})",
+                self.RPN_ANCHOR_SCALES,
+                "five scales, e.g. (32, 64, 128, 256, 512)",
+            ),
+            (
+                self._mask_upsampling() is not None,
+                f"MASK_SHAPE must be MASK_POOL_SIZE ({self.MASK_POOL_SIZE}) times 2, 4 or 8 on both sides",
+                list(self.MASK_SHAPE),
+                f"[{2 * self.MASK_POOL_SIZE}, {2 * self.MASK_POOL_SIZE}]",
+            ),
+            (self.NUM_CLASSES >= 2, "NUM_CLASSES must count the background and your classes: at least 2",
+             self.NUM_CLASSES, "1 + the number of your classes"),
+            (set(self.LOSS_WEIGHTS) <= set(LOSS_NAMES), f"LOSS_WEIGHTS may name {', '.join(LOSS_NAMES)}",
+             sorted(self.LOSS_WEIGHTS), "those names"),
+            (self.OPTIMIZER in ("sgd", "adam"), "OPTIMIZER must be 'sgd' or 'adam'", self.OPTIMIZER, "'sgd'"),
+            (self.LEARNING_RATE_SCHEDULE in ("constant", "cosine"),
+             "LEARNING_RATE_SCHEDULE must be 'constant' or 'cosine'", self.LEARNING_RATE_SCHEDULE, "'constant'"),
+        ]
+        for holds, rule, received, remedy in checks:
+            if not holds:
+                raise ValueError(f"{rule}. Received: {received!r}. Try {remedy}.")
+
+    def _mask_upsampling(self) -> int | None:
+        """How many doublings lead from MASK_POOL_SIZE to MASK_SHAPE, None where none does."""
+        for doublings in (1, 2, 3):
+            if list(self.MASK_SHAPE) == [self.MASK_POOL_SIZE * 2**doublings] * 2:
+                return doublings
+        return None
+
+
+_ARRAYS = ("MEAN_PIXEL", "RPN_BBOX_STD_DEV", "BBOX_STD_DEV", "IMAGE_SHAPE")
+
+
+def _names(config) -> list[str]:
+    return [name for name in dir(config) if name.isupper() and not name.startswith("_")]
+
+
+def _near_64(side: int) -> int:
+    return max(64, round(side / 64) * 64)
+
+
+def _plain(value):
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if callable(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    return value

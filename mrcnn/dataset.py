@@ -1,0 +1,103 @@
+"""`Dataset`, the class users subclass: which images and classes there are, and how to load one."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from .image import read_image
+
+log = logging.getLogger("mrcnn")
+
+
+class Dataset:
+    """Images and classes of one or several sources.
+
+    A subclass calls `add_class` and `add_image`, and overrides `load_mask` (and `load_image` where images are no
+    plain files). `prepare()` numbers the classes 0..num_classes-1 in the order they were added, background first.
+    """
+
+    def __init__(self, class_map=None):
+        self._image_ids = []
+        self.image_info = []
+        self.class_info = [{"source": "", "id": 0, "name": "BG"}]  # background is always first
+        self.source_class_ids = {}
+
+    def add_class(self, source: str, class_id, class_name: str) -> None:
+        """Add a class of a source; a second call with the same source and id does nothing.
+
+        Raises: ValueError where the source's name holds a dot.
+        """
+        if "." in source:
+            raise ValueError(f"A source's name must hold no dot. Received: {source!r}. Try an underscore.")
+        if all((info["source"], info["id"]) != (source, class_id) for info in self.class_info):
+            self.class_info.append({"source": source, "id": class_id, "name": class_name})
+
+    def add_image(self, source: str, image_id, path, **kwargs) -> None:
+        """Add an image; keyword arguments are kept in `image_info` beside `id`, `source` and `path`."""
+        self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
+
+    def image_reference(self, image_id) -> str:
+        """Where the image comes from, for people; a subclass may return a link or path. Empty here."""
+        return ""
+
+    def prepare(self, class_map=None) -> None:
+        """Number classes and images; call it after the last `add_*` and before use."""
+        self.num_classes = len(self.class_info)
+        self.class_ids = np.arange(self.num_classes)
+        self.class_names = [info["name"].split(",")[0] for info in self.class_info]
+        self.num_images = len(self.image_info)
+        self._image_ids = np.arange(self.num_images)
+        self.class_from_source_map = {
+            f"{info['source']}.{info['id']}": class_id for info, class_id in zip(self.class_info, self.class_ids, strict=True)
+        }
+        self.image_from_source_map = {
+            f"{info['source']}.{info['id']}": image_id for info, image_id in zip(self.image_info, self.image_ids, strict=True)
+        }
+        self.sources = list({info["source"] for info in self.class_info})
+        # Background belongs to every source.
+        self.source_class_ids = {
+            source: [i for i, info in enumerate(self.class_info) if i == 0 or info["source"] == source]
+            for source in self.sources
+        }
+
+    def map_source_class_id(self, source_class_id: str) -> int:
+        """The internal class id of `"source.id"`, e.g. `"coco.12"`."""
+        return self.class_from_source_map[source_class_id]
+
+    def get_source_class_id(self, class_id: int, source: str):
+        """The id that a source gave to an internal class id.
+
+        Raises: ValueError where the class is not of that source.
+        """
+        info = self.class_info[class_id]
+        if info["source"] != source:
+            raise ValueError(
+                f"The class must belong to the source. Received: class {class_id} ({info['name']}) of "
+                f"{info['source']!r}, asked for {source!r}. Try the source under which it was added."
+            )
+        return info["id"]
+
+    @property
+    def image_ids(self):
+        return self._image_ids
+
+    def source_image_link(self, image_id) -> str:
+        """The path or URL of the image."""
+        return self.image_info[image_id]["path"]
+
+    def load_image(self, image_id) -> np.ndarray:
+        """`[H, W, 3]` uint8 image of its file.
+
+        Raises: ValueError naming the file where it cannot be read.
+        """
+        return read_image(self.image_info[image_id]["path"])
+
+    def load_mask(self, image_id) -> tuple[np.ndarray, np.ndarray]:
+        """`[H, W, N]` bool masks and `[N]` int32 class ids of an image; a negative id marks a crowd.
+
+        None here: a subclass that does not override it trains on images without objects.
+        """
+        log.warning("%s does not override load_mask: its images have no objects.", type(self).__name__)
+        return np.empty([0, 0, 0], dtype=bool), np.empty([0], dtype=np.int32)
