@@ -1,0 +1,508 @@
+"""How good detections are: matches, average precision, recall, and COCO's twelve figures for any dataset.
+
+Convention of every report: detections at confidence >= 0.05 count (EVALUATION_MIN_CONFIDENCE), far below the
+confidence one would show to a user, because average precision is the area under the whole precision-recall
+curve and cutting the curve short lowers it. A model whose own DETECTION_MIN_CONFIDENCE is higher loses that
+part of the curve before it gets here: lower it for an evaluation.
+
+Two families live here. `compute_*` score one image with matterport's formulas (every precision step, one IoU
+threshold). The COCO functions hand whole data sets to pycocotools, which is the reference for published
+numbers: 101 recall points, ten IoU thresholds, and at most the 100 best detections of each image and class.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from rich.progress import track
+
+from . import boxes
+from .dataset import Dataset
+from .image import masks_iou
+
+logger = logging.getLogger("mrcnn")
+
+EVALUATION_MIN_CONFIDENCE = 0.05  # detections below it are not counted in reports
+COCO_MAX_DETECTIONS = 100  # per image and class: the cap of COCO's protocol, kept so that figures compare
+FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+# --- One image, matterport's formulas -----------------------------------------------------------------------
+
+
+def trim_zeros(x: np.ndarray) -> np.ndarray:
+    """The rows of `x` that are not all zero: arrays of boxes are padded with zero rows.
+
+    x: [N, columns].
+
+    Returns: [M, columns], M <= N, in the order of `x`.
+    """
+    x = np.asarray(x)
+    return x[np.any(x != 0, axis=1)]
+
+
+def compute_matches(
+    gt_boxes: np.ndarray,
+    gt_class_ids: np.ndarray,
+    gt_masks: np.ndarray,
+    pred_boxes: np.ndarray,
+    pred_class_ids: np.ndarray,
+    pred_scores: np.ndarray,
+    pred_masks: np.ndarray,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which prediction found which object of one image; predictions choose in the order of their scores.
+
+    A prediction looks at the objects by falling mask IoU and takes the first that is free and of its own
+    class.
+
+    gt_boxes: [N, (y1, x1, y2, x2)] pixels, zero rows are padding.
+    gt_class_ids: [N]. gt_masks: [H, W, N].
+    pred_boxes: [M, (y1, x1, y2, x2)] pixels, zero rows are padding.
+    pred_class_ids: [M]. pred_scores: [M]. pred_masks: [H, W, M].
+    iou_threshold: mask IoU from which a pair may match.
+    score_threshold: despite its name, kept from the original, an *IoU* below which pairs are not looked at.
+
+    Returns: gt_match [N] index of the prediction that found it, or -1; pred_match [M] index of the object it
+        found, or -1; overlaps [M, N] mask IoU. Predictions are sorted by falling score in all three.
+    """
+    gt_real, pred_real = (np.any(np.asarray(b).reshape(-1, 4) != 0, axis=1) for b in (gt_boxes, pred_boxes))
+    gt_class_ids = np.asarray(gt_class_ids)[: len(gt_real)][gt_real]
+    order = np.flatnonzero(pred_real)
+    order = order[np.argsort(np.asarray(pred_scores)[order])[::-1]]
+    pred_class_ids = np.asarray(pred_class_ids)[order]
+
+    overlaps = masks_iou(_columns(pred_masks, order), _columns(gt_masks, np.flatnonzero(gt_real)))
+    gt_match = -np.ones(len(gt_class_ids))
+    pred_match = -np.ones(len(order))
+    lowest = max(iou_threshold, score_threshold)
+    for i, row in enumerate(overlaps):
+        for j in np.argsort(row)[::-1]:
+            if row[j] < lowest:
+                break
+            if gt_match[j] < 0 and pred_class_ids[i] == gt_class_ids[j]:
+                gt_match[j], pred_match[i] = i, j
+                break
+    return gt_match, pred_match, overlaps
+
+
+def _columns(masks: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """masks[..., indices], and [H, W, 0] when there are none: users pass masks of any empty shape then."""
+    masks = np.asarray(masks)
+    if len(indices) == 0:
+        return np.zeros((*masks.shape[:2], 0) if masks.ndim == 3 else (0, 0, 0), bool)
+    return masks[..., indices]
+
+
+def compute_ap(
+    gt_boxes: np.ndarray,
+    gt_class_ids: np.ndarray,
+    gt_masks: np.ndarray,
+    pred_boxes: np.ndarray,
+    pred_class_ids: np.ndarray,
+    pred_scores: np.ndarray,
+    pred_masks: np.ndarray,
+    iou_threshold: float = 0.5,
+) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+    """The average precision of one image at one IoU: the area under its precision-recall curve (VOC 2010).
+
+    The mean of this over images is what matterport's notebooks print as mAP. It is not COCO's AP, which
+    pools the detections of all images: use `evaluate_dataset` for that.
+
+    gt_boxes ... iou_threshold: as in `compute_matches`.
+
+    Returns: AP in 0..1, nan when the image has no objects; precisions [M + 2], made non-increasing, and
+        recalls [M + 2], both with the curve's two ends; overlaps [M, N], predictions sorted by falling score.
+    """
+    gt_match, pred_match, overlaps = compute_matches(
+        gt_boxes, gt_class_ids, gt_masks, pred_boxes, pred_class_ids, pred_scores, pred_masks, iou_threshold
+    )
+    found = np.cumsum(pred_match > -1)
+    precisions = found / (np.arange(len(found)) + 1)
+    recalls = found / max(len(gt_match), 1)
+    precisions = np.concatenate([[0.0], precisions, [0.0]])
+    recalls = np.concatenate([[0.0], recalls, [1.0]])
+
+    # Precision at a recall is the best one still to be had at that recall or beyond.
+    precisions = np.maximum.accumulate(precisions[::-1])[::-1]
+    ap = float(np.sum(np.diff(recalls) * precisions[1:])) if len(gt_match) else math.nan
+    return ap, precisions, recalls, overlaps
+
+
+def compute_ap_range(
+    gt_box: np.ndarray,
+    gt_class_id: np.ndarray,
+    gt_mask: np.ndarray,
+    pred_box: np.ndarray,
+    pred_class_id: np.ndarray,
+    pred_score: np.ndarray,
+    pred_mask: np.ndarray,
+    iou_thresholds: Iterable[float] | None = None,
+    verbose: int = 1,
+) -> float:
+    """The mean of one image's `compute_ap` over IoU thresholds.
+
+    gt_box ... pred_mask: as in `compute_matches`.
+    iou_thresholds: default COCO's 0.50, 0.55, ..., 0.95.
+    verbose: 1 logs each threshold's AP.
+
+    Returns: mean AP in 0..1, nan when the image has no objects.
+    """
+    thresholds = np.arange(0.5, 1.0, 0.05) if iou_thresholds is None else np.asarray(list(iou_thresholds))
+    truth, prediction = (gt_box, gt_class_id, gt_mask), (pred_box, pred_class_id, pred_score, pred_mask)
+    aps = []
+    for threshold in thresholds:
+        aps.append(compute_ap(*truth, *prediction, iou_threshold=threshold)[0])
+        if verbose:
+            logger.info("AP @%.2f:\t %.3f", threshold, aps[-1])
+    mean = float(np.mean(aps))
+    if verbose:
+        logger.info("AP @%.2f-%.2f:\t %.3f", thresholds[0], thresholds[-1], mean)
+    return mean
+
+
+def compute_recall(pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float) -> tuple[float, np.ndarray]:
+    """The share of objects that are the best match of some box with at least this IoU: for judging proposals.
+
+    pred_boxes: [M, (y1, x1, y2, x2)] pixels. gt_boxes: [N, (y1, x1, y2, x2)] pixels.
+    iou: box IoU from which a box counts.
+
+    Returns: recall in 0..1 (nan without objects), and the indices of the boxes that count.
+    """
+    pred_boxes = np.asarray(pred_boxes, float).reshape(-1, 4)
+    gt_boxes = np.asarray(gt_boxes, float).reshape(-1, 4)
+    if len(gt_boxes) == 0:
+        return math.nan, np.zeros(0, int)
+    overlaps = boxes.iou(pred_boxes, gt_boxes)  # [M, N]
+    positives = np.flatnonzero(overlaps.max(axis=1) >= iou)
+    found = np.unique(overlaps.argmax(axis=1)[positives])
+    return len(found) / len(gt_boxes), positives
+
+
+# --- COCO's formats -----------------------------------------------------------------------------------------
+
+
+def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
+    """One mask as a COCO run-length code that JSON can hold.
+
+    mask: [H, W], nonzero inside.
+
+    Returns: {"size": [H, W], "counts": str}.
+    """
+    rle = coco_mask.encode(np.asfortranarray(np.asarray(mask).astype(bool), dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def coco_results(
+    image_id: int, result: dict[str, np.ndarray], category_ids: dict[int, int] | None = None
+) -> list[dict]:
+    """The detections of one image as COCO result entries, ready for JSON.
+
+    image_id: the id that the truth uses for this image.
+    result: what `MaskRCNN.detect` returns for one image: rois [N, (y1, x1, y2, x2)] pixels, class_ids [N],
+        scores [N], and, unless the model is box-only, masks [H, W, N].
+    category_ids: class id -> category id of the truth; default the class ids themselves.
+
+    Returns: a list of N dicts: image_id, category_id, bbox [x, y, width, height], score, and segmentation
+        (RLE) where the result has masks.
+    """
+    _check_result(result)
+    entries = []
+    for i, class_id in enumerate(result["class_ids"]):
+        y1, x1, y2, x2 = (float(side) for side in result["rois"][i])
+        entry = {
+            "image_id": image_id,
+            "category_id": int(class_id) if category_ids is None else category_ids[int(class_id)],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": float(result["scores"][i]),
+        }
+        if "masks" in result:
+            entry["segmentation"] = mask_to_rle(result["masks"][:, :, i])
+        entries.append(entry)
+    return entries
+
+
+def _check_result(result: dict[str, np.ndarray]) -> None:
+    """Raise unless the arrays of a result tell of the same number of detections."""
+    lengths = {key: len(result[key]) for key in ("rois", "class_ids", "scores")}
+    if "masks" in result:
+        lengths["masks"] = np.shape(result["masks"])[-1]
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"A result must hold one row per detection in every array. Received: {lengths}. "
+            "Try the dict that detect() returns, unchanged."
+        )
+
+
+def dataset_to_coco(dataset: Dataset, image_ids: Iterable[int] | None = None) -> dict:
+    """The truth of a dataset in COCO's instances format, at the dataset's original resolution.
+
+    dataset: any prepared dataset. Category ids are its internal class ids and image ids its internal image
+        ids.
+    image_ids: default all images.
+
+    Returns: {"images", "annotations", "categories"}, ready for JSON. Boxes and areas are taken from the
+        masks; crowds (negative class ids) get iscrowd 1. Instances without a pixel are left out, and that is
+        logged.
+    Raises: ValueError when masks and class ids of an image differ in number, or a class id is unknown.
+    """
+    ids = dataset.image_ids if image_ids is None else image_ids
+    truth = _empty_truth(dataset)
+    for image_id in ids:
+        _add_truth(truth, dataset, int(image_id))
+    return truth
+
+
+def _empty_truth(dataset: Dataset) -> dict:
+    categories = [{"id": i, "name": name} for i, name in enumerate(dataset.class_names) if i > 0]
+    return {"images": [], "annotations": [], "categories": categories}
+
+
+def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int] | None = None) -> None:
+    """Append an image's truth to a COCO dict. size: the image's (height, width) where the caller knows it."""
+    masks, class_ids = dataset.load_mask(image_id)
+    class_ids = np.asarray(class_ids, int).reshape(-1)
+    source = dataset.image_reference(image_id) or dataset.image_info[image_id].get("path")
+    where = f"image {image_id} ({source})"
+    if len(class_ids) and (np.ndim(masks) != 3 or masks.shape[2] != len(class_ids)):
+        raise ValueError(
+            "load_mask must return one mask [H, W] per class id, stacked along the last axis. "
+            f"Received: masks of shape {np.shape(masks)} and {len(class_ids)} class ids for {where}. "
+            "Try np.stack(masks, axis=-1)."
+        )
+    if size is None:
+        size = masks.shape[:2] if len(class_ids) else dataset.load_image(image_id).shape[:2]
+    if len(class_ids) and tuple(masks.shape[:2]) != tuple(size):
+        raise ValueError(
+            f"Masks must be as large as their image. Received: masks of {masks.shape[:2]} and an image of "
+            f"{tuple(size)} (height, width) for {where}. "
+            "Try to find out which of the two was resized or rotated."
+        )
+    height, width = (int(side) for side in size)
+    truth["images"].append({"id": image_id, "height": height, "width": width})
+    known = {category["id"] for category in truth["categories"]}
+    for i, class_id in enumerate(class_ids):
+        if abs(class_id) not in known:
+            raise ValueError(
+                f"Class ids must be among {sorted(known)}, negative for crowds. Received: {class_id} for "
+                f"{where}. Try map_source_class_id() in load_mask."
+            )
+        rle = mask_to_rle(masks[:, :, i])
+        area = int(coco_mask.area(rle))
+        if area == 0:
+            logger.warning("Instance %d of %s has no pixels: it is left out of the truth.", i, where)
+            continue
+        truth["annotations"].append(
+            {
+                "id": len(truth["annotations"]) + 1,  # never 0: pycocotools takes match 0 for none
+                "image_id": image_id,
+                "category_id": int(abs(class_id)),
+                "bbox": [float(side) for side in coco_mask.toBbox(rle)],
+                "area": area,
+                "iscrowd": int(class_id < 0),
+                "segmentation": rle,
+            }
+        )
+
+
+# --- COCO's figures -----------------------------------------------------------------------------------------
+
+
+def coco_figures(truth: dict, results: list[dict], kind: str) -> tuple[dict[str, float], dict[int, float]]:
+    """COCO's twelve figures, by pycocotools, with its printing captured.
+
+    truth: COCO instances dict, as `dataset_to_coco` makes or a file holds.
+    results: COCO result entries, as `coco_results` makes. Of each image and class the 100 best count.
+    kind: "bbox" or "segm". For "segm" the size classes follow the mask's area, not the box's.
+
+    Returns: figure name (`FIGURES`) -> value, and category id -> AP. Figures without any truth behind them
+        are nan; with truth and no detections they are 0.
+    """
+    if kind not in ("bbox", "segm"):
+        raise ValueError(f'kind must be "bbox" or "segm". Received: {kind!r}. Try "segm" for masks.')
+    left_out = {"bbox": "segmentation", "segm": "bbox"}[kind]  # loadRes would take a mask's area from its box
+    entries = [{key: value for key, value in result.items() if key != left_out} for result in results]
+    with contextlib.redirect_stdout(io.StringIO()):
+        annotations = [dict(a) for a in truth["annotations"]]  # pycocotools writes into them
+        coco_truth = _coco({**truth, "annotations": annotations})
+        found = coco_truth.loadRes(entries) if entries else _coco({**truth, "annotations": []})
+        evaluation = COCOeval(coco_truth, found, kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    figures = {name: _defined(value) for name, value in zip(FIGURES, evaluation.stats, strict=True)}
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoUs, recalls, classes]
+    per_class = {
+        int(category): _defined(precision[:, :, k].mean())
+        for k, category in enumerate(evaluation.params.catIds)
+    }
+    return figures, per_class
+
+
+def _coco(content: dict) -> COCO:
+    coco = COCO()
+    coco.dataset = content
+    coco.createIndex()
+    return coco
+
+
+def _defined(value: float) -> float:
+    """A float, nan where pycocotools says -1 for "no truth of this kind"."""
+    return math.nan if value < 0 else float(value)
+
+
+@dataclass
+class Evaluation:
+    """The figures of one evaluation, by name; `table()` for people, `to_dict()` for JSON.
+
+    box, mask: the twelve figures (`FIGURES`); mask is None for a box-only model. nan: no truth of that kind.
+    per_class: one dict a class: id, name, objects (crowds not counted), box_AP, mask_AP.
+    images, objects, detections: how many were evaluated.
+    seconds: detection and scoring together.
+    min_confidence: detections below it were not counted.
+    """
+
+    box: dict[str, float]
+    mask: dict[str, float] | None
+    per_class: list[dict] = field(default_factory=list)
+    images: int = 0
+    objects: int = 0
+    detections: int = 0
+    seconds: float = 0.0
+    min_confidence: float = EVALUATION_MIN_CONFIDENCE
+
+    def table(self) -> str:
+        """The report as text."""
+        lines = [
+            f"{self.images} images, {self.objects} objects, {self.detections} detections at confidence >= "
+            f"{self.min_confidence:g}, {self.seconds:.1f} s",
+            f"Of each image and class the {COCO_MAX_DETECTIONS} best detections count, COCO's maxDets.",
+        ]
+        if self.objects == 0:
+            lines.append("These images hold no objects, so every figure is undefined (nan).")
+        elif self.detections == 0:
+            lines.append("Nothing was detected, so every figure is 0. Try to train longer.")
+        lines += ["", " " * 6 + "".join(f"{name:>7}" for name in FIGURES)]
+        for label, figures in (("box", self.box), ("mask", self.mask)):
+            if figures is not None:
+                lines.append(f"{label:<6}" + "".join(f"{figures[name]:7.3f}" for name in FIGURES))
+        width = max([len("class"), *(len(row["name"]) for row in self.per_class)])
+        lines += ["", f"{'class':<{width}}  objects  box AP  mask AP"]
+        for row in self.per_class:
+            mask_ap = "-" if row["mask_AP"] is None else f"{row['mask_AP']:.3f}"
+            lines.append(f"{row['name']:<{width}}  {row['objects']:7d}  {row['box_AP']:6.3f}  {mask_ap:>7}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict:
+        """The report as a dict that strict JSON can hold: undefined figures are None."""
+        return _without_nan(
+            {
+                "images": self.images,
+                "objects": self.objects,
+                "detections": self.detections,
+                "min_confidence": self.min_confidence,
+                "max_detections": COCO_MAX_DETECTIONS,
+                "seconds": self.seconds,
+                "box": self.box,
+                "mask": self.mask,
+                "per_class": self.per_class,
+            }
+        )
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def evaluate_dataset(
+    detect: Callable[[np.ndarray], dict[str, np.ndarray]],
+    dataset: Dataset,
+    image_ids: Iterable[int] | None = None,
+    limit: int | None = None,
+    progress: bool = True,
+    min_confidence: float = EVALUATION_MIN_CONFIDENCE,
+) -> Evaluation:
+    """COCO's figures of a detector on a dataset, for boxes and, where the detector gives masks, for masks.
+
+    detect: image [H, W, C] -> dict with rois [N, (y1, x1, y2, x2)] pixels, class_ids [N], scores [N] and
+        masks [H, W, N] (left out by box-only models): `lambda image: model.detect([image])[0]`.
+    dataset: any prepared dataset; truth is taken from it at original resolution.
+    image_ids: default all images. limit: only the first so many of them.
+    progress: show a progress bar.
+    min_confidence: detections below it are not counted; the report states it.
+
+    Returns: `Evaluation`. Without detections its figures are 0, without truth nan. More than 100 detections
+        of one class in one image: the 100 best count (COCO's maxDets).
+    Raises: ValueError when there is no image to evaluate, or a mask's size differs from its image's.
+    """
+    start = time.perf_counter()
+    ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)][:limit]
+    if not ids:
+        raise ValueError(
+            f"An evaluation needs at least one image. Received: a dataset of {len(dataset.image_ids)} "
+            f"images, limit={limit}. Try a larger limit, or check that the dataset was filled and prepared."
+        )
+    truth, results, has_masks = _empty_truth(dataset), [], True
+    for image_id in track(ids, description="Evaluating", disable=not progress):
+        image = dataset.load_image(image_id)
+        _add_truth(truth, dataset, image_id, image.shape[:2])
+        result = _confident(detect(image), min_confidence, image.shape[:2])
+        has_masks = has_masks and "masks" in result
+        results += coco_results(image_id, result)
+
+    box, box_ap = coco_figures(truth, results, "bbox")
+    mask, mask_ap = coco_figures(truth, results, "segm") if has_masks else (None, {})
+    objects = [a["category_id"] for a in truth["annotations"] if not a["iscrowd"]]
+    per_class = [
+        {
+            "id": category["id"],
+            "name": category["name"],
+            "objects": objects.count(category["id"]),
+            "box_AP": box_ap[category["id"]],
+            "mask_AP": mask_ap.get(category["id"]),
+        }
+        for category in truth["categories"]
+    ]
+    return Evaluation(
+        box=box,
+        mask=mask,
+        per_class=per_class,
+        images=len(ids),
+        objects=len(objects),
+        detections=len(results),
+        seconds=time.perf_counter() - start,
+        min_confidence=min_confidence,
+    )
+
+
+def _confident(
+    result: dict[str, np.ndarray], min_confidence: float, size: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """The part of a result from a confidence on; its masks must be of this (height, width)."""
+    _check_result(result)
+    keep = np.flatnonzero(np.asarray(result["scores"]) >= min_confidence)
+    kept = {key: np.asarray(result[key])[keep] for key in ("rois", "class_ids", "scores")}
+    if "masks" in result:
+        if len(result["scores"]) and tuple(result["masks"].shape[:2]) != tuple(size):
+            raise ValueError(
+                f"Detected masks must be as large as the image. Received: {result['masks'].shape[:2]} for an "
+                f"image of {tuple(size)} (height, width). Try masks in original pixels, as detect() gives."
+            )
+        kept["masks"] = _columns(result["masks"], keep)
+    return kept

@@ -1,0 +1,390 @@
+"""Matches, AP and recall against hand-computed and recorded numbers; COCO's figures against pycocotools."""
+
+import contextlib
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mrcnn import evaluate
+from mrcnn.dataset import Dataset
+
+RECORDED = ("trim_zeros", "compute_matches", "compute_ap", "compute_ap_range", "compute_recall")
+
+
+def masks_of(boxes, size=(20, 20)):
+    """bool [H, W, N]: boxes (y1, x1, y2, x2), filled."""
+    masks = np.zeros((*size, len(boxes)), bool)
+    for i, (y1, x1, y2, x2) in enumerate(boxes):
+        masks[y1:y2, x1:x2, i] = True
+    return masks
+
+
+def scene(boxes, class_ids, scores=None, size=(20, 20)):
+    """The arguments that compute_matches takes for truth, or with scores for predictions."""
+    boxes = np.array(boxes, np.int32).reshape(-1, 4)
+    parts = [boxes, np.array(class_ids, np.int32)]
+    return [*parts, *([] if scores is None else [np.array(scores, float)]), masks_of(boxes, size)]
+
+
+class Boxes(Dataset):
+    """One 20 x 20 image per entry, each a list of (class id, box); a negative class id is a crowd."""
+
+    def __init__(self, images, classes=("cat", "dog")):
+        super().__init__()
+        for i, name in enumerate(classes, start=1):
+            self.add_class("test", i, name)
+        for i, objects in enumerate(images):
+            self.add_image("test", i, path=f"picture {i}", objects=objects)
+        self.prepare()
+
+    def load_image(self, image_id):
+        return np.full((20, 20, 3), image_id, np.uint8)  # the image tells the detector which it is
+
+    def load_mask(self, image_id):
+        objects = self.image_info[image_id]["objects"]
+        if not objects:
+            return np.empty((0, 0, 0)), []
+        return masks_of([box for _, box in objects]), [class_id for class_id, _ in objects]
+
+
+def truth_as_detector(dataset, masks=True):
+    def detect(image):
+        found, ids = dataset.load_mask(int(image[0, 0, 0]))
+        if len(ids) == 0:
+            found = np.zeros((20, 20, 0), bool)
+        keep = np.flatnonzero(np.array(ids, int) > 0)
+        boxes = [box for class_id, box in dataset.image_info[int(image[0, 0, 0])]["objects"] if class_id > 0]
+        result = {
+            "rois": np.array(boxes, np.int32).reshape(-1, 4),
+            "class_ids": np.array(ids, np.int32)[keep],
+            "scores": np.ones(len(keep), np.float32),
+        }
+        return {**result, "masks": found[:, :, keep]} if masks else result
+
+    return detect
+
+
+def nothing(image):
+    return {
+        "rois": np.zeros((0, 4), np.int32),
+        "class_ids": np.zeros(0, np.int32),
+        "scores": np.zeros(0, np.float32),
+        "masks": np.zeros((*image.shape[:2], 0), bool),
+    }
+
+
+CAT, DOG = (1, (0, 0, 10, 10)), (2, (10, 10, 20, 20))
+
+
+# --- Recorded numbers -------------------------------------------------------------------------------------
+
+
+def test_the_helpers_reproduce_every_recorded_case(shared):
+    archive = np.load(shared / "reference" / "helpers.npz")
+    cases = sorted({tuple(key.split("/")[:2]) for key in archive.files if key.split("/")[0] in RECORDED})
+    assert len(cases) == 1 + 9 + 6 + 3 + 3
+    for function, case in cases:
+        prefix = f"{function}/{case}/"
+        inputs = {k[len(prefix) + 3 :]: archive[k] for k in archive.files if k.startswith(prefix + "in_")}
+        inputs = {k: v.item() if v.ndim == 0 else v for k, v in inputs.items()}
+        if function == "compute_ap_range":  # its own names are singular, the recorded keys plural
+            result = evaluate.compute_ap_range(*inputs.values(), verbose=0)
+        else:
+            result = getattr(evaluate, function)(**inputs)
+        outputs = [archive[k] for k in archive.files if k.startswith(prefix + "out")]
+        results = result if isinstance(result, tuple) else (result,)
+        assert len(results) == len(outputs), (function, case)
+        for got, expected in zip(results, outputs, strict=True):
+            # Recalls were recorded in float32, of which one step is 6e-8.
+            np.testing.assert_allclose(got, expected, rtol=0, atol=2e-7, err_msg=f"{function}/{case}")
+            assert np.shape(got) == expected.shape
+
+
+# --- Matches ----------------------------------------------------------------------------------------------
+
+
+def test_matches_of_nothing_with_nothing():
+    gt_match, pred_match, overlaps = evaluate.compute_matches(*scene([], []), *scene([], [], []))
+    assert gt_match.shape == (0,) and pred_match.shape == (0,) and overlaps.shape == (0, 0)
+
+
+def test_empty_masks_of_any_shape_are_accepted():
+    truth, (boxes, ids, scores, _) = scene([[0, 0, 10, 10]], [1]), scene([], [], [])
+    gt_match, pred_match, _ = evaluate.compute_matches(*truth, boxes, ids, scores, np.empty((0, 0, 0)))
+    assert gt_match.tolist() == [-1] and len(pred_match) == 0
+
+
+def test_the_better_score_chooses_first_and_an_object_is_found_once():
+    truth = scene([[0, 0, 10, 10]], [1])
+    predictions = scene([[0, 0, 10, 9], [0, 0, 10, 10]], [1, 1], [0.9, 0.8])  # IoU 90 / 100 = 0.9, and 1
+    gt_match, pred_match, overlaps = evaluate.compute_matches(*truth, *predictions)
+    assert gt_match.tolist() == [0] and pred_match.tolist() == [0, -1]
+    np.testing.assert_allclose(overlaps, [[0.9], [1.0]])
+
+
+def test_a_class_must_agree_and_the_next_best_object_is_tried():
+    truth = scene([[0, 0, 10, 10], [0, 0, 10, 8]], [2, 1])
+    predictions = scene([[0, 0, 10, 10]], [1], [0.9])  # IoU 1 with the dog, 80 / 100 with the cat
+    gt_match, pred_match, _ = evaluate.compute_matches(*truth, *predictions)
+    assert gt_match.tolist() == [-1, 0] and pred_match.tolist() == [1]
+
+
+@pytest.mark.parametrize(("threshold", "matched"), [(0.5, True), (0.51, False)])
+def test_an_iou_equal_to_the_threshold_matches(threshold, matched):
+    truth = scene([[0, 0, 10, 10]], [1])
+    predictions = scene([[0, 0, 10, 5]], [1], [0.9])  # 50 / 100
+    gt_match, _, _ = evaluate.compute_matches(*truth, *predictions, iou_threshold=threshold)
+    assert (gt_match[0] == 0) == matched
+
+
+def test_zero_rows_are_padding_wherever_they_stand():
+    truth = scene([[0, 0, 0, 0], [0, 0, 10, 10]], [0, 1])
+    predictions = scene([[0, 0, 10, 10], [0, 0, 0, 0]], [1, 0], [0.9, 0.0])
+    gt_match, pred_match, overlaps = evaluate.compute_matches(*truth, *predictions)
+    assert gt_match.tolist() == [0] and pred_match.tolist() == [0] and overlaps.shape == (1, 1)
+
+
+# --- AP and recall ----------------------------------------------------------------------------------------
+
+
+def test_ap_without_objects_is_undefined_and_without_predictions_zero():
+    one = ([[0, 0, 10, 10]], [1])
+    assert math.isnan(evaluate.compute_ap(*scene([], []), *scene([], [], []))[0])
+    assert math.isnan(evaluate.compute_ap(*scene([], []), *scene(*one, [0.9]))[0])
+    assert evaluate.compute_ap(*scene(*one), *scene([], [], []))[0] == 0
+
+
+def test_ap_by_hand():
+    truth = scene([[0, 0, 10, 10], [10, 10, 20, 20]], [1, 1])
+    predictions = scene([[0, 0, 10, 10], [0, 10, 10, 20], [10, 10, 20, 20]], [1, 1, 1], [0.9, 0.8, 0.7])
+    ap, precisions, recalls, _ = evaluate.compute_ap(*truth, *predictions)
+    # right, wrong, right: precisions 1, 1/2, 2/3; the middle one is lifted to 2/3. Recalls 1/2, 1/2, 1.
+    np.testing.assert_allclose(precisions, [1, 1, 2 / 3, 2 / 3, 0])
+    np.testing.assert_allclose(recalls, [0, 0.5, 0.5, 1, 1])
+    assert ap == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+
+
+def test_ap_range_is_the_mean_over_its_thresholds(caplog):
+    truth = scene([[0, 0, 10, 10]], [1])
+    predictions = scene([[0, 0, 10, 7]], [1], [0.9])  # IoU 0.7: found at 0.5, 0.6, lost at 0.8, 0.9
+    with caplog.at_level("INFO", logger="mrcnn"):
+        assert evaluate.compute_ap_range(*truth, *predictions, [0.5, 0.6, 0.8, 0.9]) == 0.5
+    assert "AP @0.50-0.90" in caplog.text
+    # IoU 72 / 100: of COCO's ten thresholds 0.50, 0.55, 0.60, 0.65, 0.70 lie below it
+    assert evaluate.compute_ap_range(*truth, *scene([[0, 0, 9, 8]], [1], [0.9]), verbose=0) == 0.5
+
+
+def test_recall_by_hand():
+    gt = np.array([[0, 0, 10, 10], [10, 10, 20, 20], [0, 10, 10, 20]])
+    proposals = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [10, 10, 20, 16], [15, 0, 20, 5]])
+    recall, positives = evaluate.compute_recall(proposals, gt, 0.5)  # IoU 1, .9, .6, 0: two of three found
+    assert recall == pytest.approx(2 / 3) and positives.tolist() == [0, 1, 2]
+    assert evaluate.compute_recall(np.zeros((0, 4)), gt, 0.5)[0] == 0
+    assert math.isnan(evaluate.compute_recall(proposals, np.zeros((0, 4)), 0.5)[0])
+
+
+def test_trim_zeros_keeps_rows_with_any_number():
+    assert evaluate.trim_zeros(np.zeros((0, 4))).shape == (0, 4)
+    assert evaluate.trim_zeros(np.array([[0, 0], [0, 1], [0, 0], [2, 0]])).tolist() == [[0, 1], [2, 0]]
+
+
+cells = st.tuples(*[st.integers(0, 9)] * 2, *[st.integers(10, 20)] * 2)
+
+
+@settings(max_examples=50, deadline=None)
+@given(boxes=st.lists(st.tuples(cells, st.integers(1, 3)), min_size=1, max_size=6, unique=True))
+def test_truth_as_prediction_has_ap_one_and_ap_never_exceeds_it(boxes):
+    where, ids = [b for b, _ in boxes], [c for _, c in boxes]
+    ap = evaluate.compute_ap(*scene(where, ids), *scene(where, ids, np.linspace(1, 0.5, len(ids))))[0]
+    assert ap == pytest.approx(1)
+    fewer = evaluate.compute_ap(*scene(where, ids), *scene(where[1:], ids[1:], np.ones(len(ids) - 1)))[0]
+    assert fewer == pytest.approx((len(ids) - 1) / len(ids))
+
+
+# --- COCO's formats ---------------------------------------------------------------------------------------
+
+
+def test_coco_results_of_nothing():
+    assert evaluate.coco_results(7, nothing(np.zeros((20, 20, 3)))) == []
+
+
+def test_coco_results_by_hand_and_through_json():
+    boxes, ids, scores, masks = scene([[2, 3, 8, 15]], [2], [0.5])
+    result = {"rois": boxes, "class_ids": ids, "scores": scores.astype(np.float32), "masks": masks}
+    (entry,) = json.loads(json.dumps(evaluate.coco_results(7, result, category_ids={2: 18})))
+    assert entry["bbox"] == [3, 2, 12, 6]  # x1, y1, 15 - 3, 8 - 2
+    assert (entry["image_id"], entry["category_id"], entry["score"]) == (7, 18, 0.5)
+    assert isinstance(entry["segmentation"]["counts"], str)
+    np.testing.assert_array_equal(coco_mask.decode(entry["segmentation"]), masks[:, :, 0])
+
+
+def test_a_view_with_the_masks_first_in_memory_encodes_the_same():
+    masks = masks_of([(2, 3, 8, 15), (0, 0, 5, 5)])
+    view = np.moveaxis(np.ascontiguousarray(np.moveaxis(masks, -1, 0)), 0, -1)
+    assert evaluate.mask_to_rle(view[:, :, 1]) == evaluate.mask_to_rle(masks[:, :, 1])
+
+
+def test_results_whose_arrays_disagree_are_refused():
+    result = {**nothing(np.zeros((20, 20))), "scores": np.ones(2)}
+    with pytest.raises(ValueError, match=r"one row per detection.*'scores': 2"):
+        evaluate.coco_results(0, result)
+
+
+def test_truth_of_a_dataset_by_hand():
+    truth = evaluate.dataset_to_coco(Boxes([[CAT, (-2, (5, 0, 20, 4))], []]))
+    assert json.loads(json.dumps(truth)) == truth
+    assert truth["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    assert [(i["id"], i["height"], i["width"]) for i in truth["images"]] == [(0, 20, 20), (1, 20, 20)]
+    cat, crowd = truth["annotations"]
+    assert (cat["id"], cat["bbox"], cat["area"], cat["iscrowd"]) == (1, [0, 0, 10, 10], 100, 0)
+    # x 0..4, y 5..20: width 4, height 15
+    assert (crowd["category_id"], crowd["bbox"], crowd["area"], crowd["iscrowd"]) == (2, [0, 5, 4, 15], 60, 1)
+
+
+def test_an_instance_without_pixels_is_left_out_and_logged(caplog):
+    truth = evaluate.dataset_to_coco(Boxes([[(1, (0, 0, 0, 0)), DOG]]))
+    assert [a["id"] for a in truth["annotations"]] == [1]
+    assert "Instance 0 of image 0 (picture 0) has no pixels" in caplog.text
+
+
+def test_bad_truth_is_named():
+    with pytest.raises(ValueError, match=r"among \[1, 2\].*Received: 3 for image 1 \(picture 1\)"):
+        evaluate.dataset_to_coco(Boxes([[], [(3, (0, 0, 5, 5))]]))
+    dataset = Boxes([[CAT]])
+    dataset.load_mask = lambda image_id: (np.ones((20, 20, 2)), [1])
+    with pytest.raises(ValueError, match=r"\(20, 20, 2\) and 1 class ids for image 0"):
+        evaluate.dataset_to_coco(dataset)
+    dataset.load_mask = lambda image_id: (np.ones((10, 20, 1)), [1])
+    with pytest.raises(ValueError, match=r"as large as their image.*\(10, 20\).*\(20, 20\)"):
+        evaluate.evaluate_dataset(nothing, dataset, progress=False)
+
+
+# --- COCO's figures ---------------------------------------------------------------------------------------
+
+
+def test_truth_as_detections_is_perfect_crowds_and_empty_images_included():
+    dataset = Boxes([[CAT, DOG], [], [CAT, (-1, (10, 0, 20, 20))]])
+    result = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    for figures in (result.box, result.mask):
+        assert tuple(figures) == evaluate.FIGURES
+        assert figures["AP"] == figures["AP50"] == figures["AR100"] == figures["APs"] == pytest.approx(1)
+        assert math.isnan(figures["APl"])  # no object is large
+    assert (result.images, result.objects, result.detections) == (3, 3, 3)
+    assert [(r["name"], r["objects"], r["mask_AP"]) for r in result.per_class] == [
+        ("cat", 2, pytest.approx(1)),
+        ("dog", 1, pytest.approx(1)),
+    ]
+
+
+def test_no_detections_give_zero_and_no_truth_nan_and_the_report_says_so():
+    silent = evaluate.evaluate_dataset(nothing, Boxes([[CAT]]), progress=False)
+    assert silent.box["AP"] == silent.mask["AP"] == 0
+    assert "Nothing was detected, so every figure is 0" in silent.table()
+    empty = Boxes([[], []])
+    for detect in (nothing, lambda image: truth_as_detector(Boxes([[CAT]]))(image * 0)):
+        undefined = evaluate.evaluate_dataset(detect, empty, progress=False)
+        assert all(math.isnan(v) for v in [*undefined.box.values(), *undefined.mask.values()])
+        assert "every figure is undefined (nan)" in undefined.table()
+    assert undefined.detections == 2
+    figures = json.loads(json.dumps(undefined.to_dict(), allow_nan=False))
+    assert figures["mask"]["AP"] is None and figures["per_class"][0]["box_AP"] is None
+
+
+def test_a_box_only_detector_has_no_mask_figures():
+    dataset = Boxes([[CAT, DOG]])
+    result = evaluate.evaluate_dataset(truth_as_detector(dataset, masks=False), dataset, progress=False)
+    assert result.box["AP"] == pytest.approx(1) and result.mask is None
+    assert result.to_dict()["mask"] is None and "\nmask" not in result.table()
+
+
+def test_the_confidence_floor_is_applied_and_stated():
+    dataset = Boxes([[CAT, DOG]])
+
+    def unsure(image):
+        return {**truth_as_detector(dataset)(image), "scores": np.array([0.05, 0.04], np.float64)}
+
+    assert evaluate.EVALUATION_MIN_CONFIDENCE == 0.05
+    result = evaluate.evaluate_dataset(unsure, dataset, progress=False)
+    assert [row["box_AP"] for row in result.per_class] == [pytest.approx(1), 0]  # the dog at 0.04 is cut
+    assert "1 detections at confidence >= 0.05" in result.table()
+    low = evaluate.evaluate_dataset(unsure, dataset, progress=False, min_confidence=0.01)
+    assert low.box["AP"] == pytest.approx(1) and low.to_dict()["min_confidence"] == 0.01
+
+
+def test_only_the_hundred_best_detections_of_a_class_count():
+    size = [(y, x, y + 1, x + 1) for y in range(20) for x in range(0, 20, 2)]  # 200 objects
+    dataset = Boxes([[(1, box) for box in size]])
+    result = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    assert result.mask["AR100"] == pytest.approx(100 / 200)
+    assert "the 100 best detections count" in result.table()
+
+
+def test_limit_and_image_ids_choose_the_images():
+    dataset = Boxes([[CAT], [DOG], [CAT]])
+    detect = truth_as_detector(dataset)
+    assert evaluate.evaluate_dataset(detect, dataset, limit=2, progress=False).images == 2
+    assert evaluate.evaluate_dataset(detect, dataset, image_ids=[1], progress=False).objects == 1
+    with pytest.raises(ValueError, match="at least one image.*a dataset of 3 images, limit=0"):
+        evaluate.evaluate_dataset(detect, dataset, limit=0, progress=False)
+
+
+def test_masks_that_are_not_in_original_pixels_are_refused():
+    def shrunk(image):
+        return {**truth_as_detector(dataset)(image), "masks": np.ones((10, 10, 1), bool)}
+
+    dataset = Boxes([[CAT]])
+    with pytest.raises(ValueError, match=r"as large as the image.*\(10, 10\).*\(20, 20\)"):
+        evaluate.evaluate_dataset(shrunk, dataset, progress=False)
+
+
+def test_nothing_of_pycocotools_is_printed(capsys):
+    dataset = Boxes([[CAT]])
+    evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_figures_kind_is_checked():
+    with pytest.raises(ValueError, match='"bbox" or "segm". Received: \'mask\''):
+        evaluate.coco_figures(evaluate.dataset_to_coco(Boxes([[CAT]])), [], "mask")
+
+
+def test_the_figures_are_those_of_pycocotools_by_hand():
+    rng = np.random.default_rng(0)
+    images = [[(int(rng.integers(1, 3)), random_box(rng)) for _ in range(5)] for _ in range(4)]
+    dataset = Boxes(images)
+    truth, results = evaluate.dataset_to_coco(dataset), []
+    for i, objects in enumerate(images):
+        boxes = np.clip([np.add(box, rng.integers(-1, 2, 4)) for _, box in objects], 0, 20)
+        ids = [class_id for class_id, _ in objects]
+        names = ("rois", "class_ids", "scores", "masks")
+        parts = dict(zip(names, scene(boxes, ids, rng.random(5)), strict=True))
+        results += evaluate.coco_results(i, parts)
+    for kind, left_out in (("bbox", "segmentation"), ("segm", "bbox")):
+        figures, per_class = evaluate.coco_figures(truth, results, kind)
+        with contextlib.redirect_stdout(io.StringIO()):
+            by_hand = COCO()
+            by_hand.dataset = json.loads(json.dumps(truth))
+            by_hand.createIndex()
+            entries = [{k: v for k, v in r.items() if k != left_out} for r in results]
+            scores = COCOeval(by_hand, by_hand.loadRes(entries), kind)
+            scores.evaluate()
+            scores.accumulate()
+            scores.summarize()
+        expected = [math.nan if s == -1 else s for s in scores.stats]
+        np.testing.assert_array_equal(list(figures.values()), expected)  # to the last digit
+        assert 0 < figures["AP"] < 1
+        assert np.mean(list(per_class.values())) == pytest.approx(figures["AP"])
+
+
+def random_box(rng):
+    y, x = rng.integers(0, 10, 2)
+    height, width = rng.integers(5, 11, 2)
+    return int(y), int(x), int(y + height), int(x + width)
