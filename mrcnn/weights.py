@@ -1,0 +1,844 @@
+"""Files <-> weights: matterport's `.h5` both ways, ImageNet backbones, downloads, the report of every load.
+
+A weight file in matterport's layout is what Keras 2 wrote: the root attribute `layer_names`, one group for
+each layer with an attribute `weight_names`, and one dataset for each weight (`conv1/conv1/kernel:0`). The
+layers of the nested `rpn_model` stand in its group. Layers are matched by name; nothing is assigned before
+everything was checked.
+
+Words: a *layer* here is a leaf (a layer of `rpn_model`, not `rpn_model` itself) that has weights; `found` is
+`{layer name: [(weight name, value), ...]}` as read from a file.
+"""
+
+import difflib
+import hashlib
+import http.client
+import json
+import logging
+import os
+import re
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count, takewhile
+from pathlib import Path
+
+import h5py
+import numpy as np
+from rich.console import Console
+from rich.progress import wrap_file
+
+logger = logging.getLogger("mrcnn")
+
+COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
+
+_KERAS_HOST = "https://storage.googleapis.com/tensorflow/keras-applications"
+# Backbone -> (address, MD5 as Keras publishes it; None where Keras publishes none).
+IMAGENET_FILES = {
+    "resnet50": (
+        f"{_KERAS_HOST}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "4d473c1dd8becc155b73f8504c6f6626",
+    ),
+    "resnet101": (
+        f"{_KERAS_HOST}/resnet/resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "88cf7a10940856eca736dc7b7e228a21",
+    ),
+    "mobilenet_v2": (
+        f"{_KERAS_HOST}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        None,
+    ),
+}
+
+# The head layers with one row, or four, for each class. (`mrcnn_bbox`, which scripts list, has no weights.)
+CLASS_HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
+_NOT_BACKBONE = ("fpn_", "rpn_", "mrcnn_")
+
+_METADATA = "mrcnn_metadata"
+# The Keras 2 release whose layout is written; readers only ask whether it is 1.
+_LAYOUT_VERSION = "2.14.0"
+# HDF5 keeps an attribute in its object header, which holds 64 KB; Keras 2 splits longer lists at this size.
+_ATTRIBUTE_LIMIT = 64512
+
+# Batch-norm epsilon of our ResNet (matterport's) and of the ResNet files of keras.applications.
+_EPSILON, _APPLICATIONS_EPSILON = 1e-3, 1.001e-5
+
+_CHUNK = 1 << 20  # bytes read at a time
+_TIMEOUT = 30  # seconds without a byte until a download counts as dead
+
+
+class DownloadError(OSError):
+    """A file could not be fetched whole; the text names the URL, the target path and the remedy."""
+
+
+# ----------------------------------------------------------------------------------------------------------
+# The report
+
+
+@dataclass
+class LoadReport:
+    """What one load did, layer by layer.
+
+    path: the file.
+    loaded: names of the layers that now hold the file's weights.
+    excluded: layers left out on request.
+    mismatched: (layer, shapes in the file, shapes in the model) of layers left alone because they differ.
+    missing: layers of the model that the file does not have.
+    unused: layers of the file that the model does not have.
+    adapted: (layer, kernel shape in the file, kernel shape in the model) of a first convolution fitted to
+        another number of image channels; it is among `loaded` too.
+    remapped: {class name in the file: class id in the model} of class rows that were moved.
+    """
+
+    path: str
+    loaded: list[str] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)
+    mismatched: list[tuple] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    adapted: list[tuple] = field(default_factory=list)
+    remapped: dict[str, int] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """The report as a few readable lines: the counts, then the names behind each that is not zero."""
+        lines = [
+            f"{self.path}: {len(self.loaded)} layers loaded, {len(self.excluded)} excluded, "
+            f"{len(self.mismatched)} of another shape, {len(self.missing)} missing in the file, "
+            f"{len(self.unused)} unused in the file"
+        ]
+        named = {
+            "excluded": self.excluded,
+            "of another shape (kept as initialised)": [_describe_mismatch(m) for m in self.mismatched],
+            "missing in the file (kept as initialised)": self.missing,
+            "unused in the file": self.unused,
+            "fitted to the image channels": [_describe_mismatch(m) for m in self.adapted],
+            "classes moved": [f"{name} -> {new_id}" for name, new_id in self.remapped.items()],
+        }
+        lines += [f"  {title}: {_first(names)}" for title, names in named.items() if names]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+
+def _describe_mismatch(entry: tuple) -> str:
+    name, in_file, in_model = entry
+    return f"{name} (file {in_file}, model {in_model})"
+
+
+def _first(names: Iterable, count: int = 6) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(map(str, names[:count])) + more
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """`' Did you mean ...?'` where one of the known names is near, else the empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Writing
+
+
+def save_weights(model, path: str | os.PathLike, metadata: dict | None = None) -> str:
+    """The path, after all weights of a Keras model were written there in matterport's `.h5` layout.
+
+    The file appears whole or not at all: a failure leaves what was there before.
+
+    model: Keras model, its top-level layers become the groups of the file.
+    path: file to write; missing folders are made.
+    metadata: JSON-able description of the network (config, class_names, epoch, ...), kept in the file
+        and in a `.json` of the same name beside it.
+
+    Returns: path as a string.
+
+    Raises:
+        OSError: the file cannot be written (full disk, no permission).
+    """
+    path = os.fspath(path)
+    text = None if metadata is None else json.dumps(metadata, default=_plain, indent=1)
+    with _whole_file(path) as part, h5py.File(part, "w") as file:
+        _write_layers(file, model)
+        if text is not None:
+            # A str becomes a variable-length string: it lies outside the object header and may have any size.
+            file.attrs[_METADATA] = text
+    if text is not None:
+        with _whole_file(f"{path.removesuffix('.h5')}.json") as part:
+            Path(part).write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def read_metadata(path: str | os.PathLike) -> dict | None:
+    """The description `save_weights` put into a weight file; None where there is none (matterport's files).
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or not an HDF5 file.
+    """
+    with _open(path) as file:
+        text = file.attrs.get(_METADATA)
+    return None if text is None else json.loads(text)
+
+
+def _plain(value):
+    """A NumPy array or number as the plain Python value JSON knows."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"metadata must be JSON-able. Received: {value!r} of {type(value)}.")
+
+
+@contextmanager
+def _whole_file(path: str):
+    """A path beside `path`; what the block writes there takes the place of `path`, if the block succeeds."""
+    part = f"{path}.{os.getpid()}.part"
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        yield part
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except DownloadError:
+        raise
+    except (OSError, RuntimeError) as error:  # HDF5 reports some failed writes as RuntimeError
+        raise OSError(
+            f"{path} must be writable. Received: {_reason(error)}; what was there before is untouched. "
+            "Try freeing disk space, checking the folder's permissions, or another folder."
+        ) from error
+    finally:
+        if os.path.exists(part):
+            os.remove(part)
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line: HDF5's are long, and carry the system's own reason."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error).split("\n")[0]
+
+
+def _write_layers(file: h5py.File, model) -> None:
+    file.attrs["backend"] = np.bytes_("tensorflow")
+    file.attrs["keras_version"] = np.bytes_(_LAYOUT_VERSION)
+    _write_names(file, "layer_names", [layer.name for layer in model.layers])
+    for layer in model.layers:
+        group = file.create_group(layer.name)
+        named = {
+            _weight_name(leaf, variable): variable for leaf in _leaves(layer) for variable in leaf.weights
+        }
+        _write_names(group, "weight_names", list(named))
+        for name, variable in named.items():
+            group[name] = variable.numpy()
+
+
+def _weight_name(layer, variable) -> str:
+    """A weight's name as Keras 2 gave it: `conv1/kernel:0`."""
+    parts = variable.path.split("/")
+    if layer.name in parts:
+        parts = parts[parts.index(layer.name) + 1 :]
+    return f"{layer.name}/{'/'.join(parts)}:0"
+
+
+def _write_names(group: h5py.Group, attribute: str, names: list[str]) -> None:
+    """Fixed-length bytes, which any Keras 2 and h5py reads; too long a list is cut into `attribute0`, ..."""
+    data = np.array([name.encode() for name in names], dtype=bytes)
+    if data.nbytes <= _ATTRIBUTE_LIMIT:
+        group.attrs[attribute] = data
+        return
+    step = _ATTRIBUTE_LIMIT // data.itemsize
+    for i, start in enumerate(range(0, len(data), step)):
+        group.attrs[f"{attribute}{i}"] = data[start : start + step]
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Reading
+
+
+@contextmanager
+def _open(path: str | os.PathLike):
+    """The opened HDF5 file, or an error that says what is wrong with the path."""
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        hint = "Try checking the path."
+        if len(path) == 1:
+            hint = "Try find_last() in place of find_last()[1]: it returns the path; [1] is one character."
+        raise FileNotFoundError(f"The weight file must exist. Received: {path!r}. {hint}")
+    if os.path.isdir(path):
+        raise ValueError(f"The weight file must be a file. Received: the folder {path!r}. Try a file in it.")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(
+            f"The weight file must be a complete HDF5 file (.h5). Received: {path!r}, which is not, or is "
+            f"cut off ({_reason(error)}). Try downloading or copying it again."
+        ) from error
+    with file:
+        yield file
+
+
+def _read_groups(path: str | os.PathLike) -> dict[str, list[tuple[str, np.ndarray]]]:
+    """`{group: [(weight name, value), ...]}` of a Keras 2 file, in its order, without the empty groups."""
+    with _open(path) as file:
+        root = _root(file)
+        names = _read_names(root, "layer_names")
+        if not names:
+            raise ValueError(_not_legacy(path, file))
+        # Weights outside any layer (tf.keras 2.x wrote such a group): read, so that the report can name them.
+        names += [name for name in ("top_level_model_weights",) if name in root and name not in names]
+        try:
+            groups = {
+                name: [(weight, root[name][weight][()]) for weight in _read_names(root[name], "weight_names")]
+                for name in names
+            }
+        except (KeyError, OSError, RuntimeError) as error:
+            raise ValueError(
+                f"Every weight the file lists must be readable. Received: {os.fspath(path)!r}, damaged "
+                f"({_reason(error)}). Try downloading or copying it again."
+            ) from error
+    return {name: weights for name, weights in groups.items() if weights}
+
+
+def _root(file: h5py.File) -> h5py.Group:
+    """Where the layers stand: `model.save` of Keras 2 put them under `model_weights`."""
+    return file.get("model_weights", file)
+
+
+def _read_names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names, stored as bytes or str, whole or in numbered pieces; empty where there is none."""
+    pieces = [attribute]
+    if attribute not in group.attrs:
+        pieces = takewhile(group.attrs.__contains__, (f"{attribute}{i}" for i in count()))
+    return [_text(name) for piece in pieces for name in group.attrs[piece]]
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _not_legacy(path: str | os.PathLike, file: h5py.File) -> str:
+    if _is_keras3(file):
+        return (
+            f"The file must be in matterport's layout (.h5). Received: {os.fspath(path)!r}, Keras 3 weights "
+            "(.weights.h5), which load_backbone_weights (--backbone-weights) reads for mobilenet_v2 "
+            "alone. For another network, build it, call its keras_model.load_weights and save it as .h5."
+        )
+    return (
+        f"The weight file must have the attribute 'layer_names'. Received: {os.fspath(path)!r} without it: "
+        "an HDF5 file, but not of Keras weights. Try a .h5 that save_weights wrote."
+    )
+
+
+def _is_keras3(file: h5py.File) -> bool:
+    return isinstance(file.get("layers"), h5py.Group) and "layer_names" not in file.attrs
+
+
+def is_backbone_file(path: str | os.PathLike) -> bool:
+    """Whether a file holds a backbone alone (an ImageNet file), to be read by `load_backbone_weights`.
+
+    True where the file has layers and none of them is one of Mask R-CNN's own (`fpn_*`, `rpn_*`, `mrcnn_*`).
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or not an HDF5 file.
+    """
+    with _open(path) as file:
+        names = _keras3_names(file) if _is_keras3(file) else _read_names(_root(file), "layer_names")
+    return bool(names) and not any(map(_is_own, names))
+
+
+def _keras3_names(file: h5py.File) -> list[str]:
+    """The layer names of a Keras 3 file, which stand in attributes of its groups."""
+    groups = []
+    file.visititems(lambda _, item: groups.append(item))
+    return [_text(group.attrs["name"]) for group in groups if "name" in group.attrs]
+
+
+def _is_own(layer_name: str) -> bool:
+    """Whether a layer belongs to Mask R-CNN itself, not to its backbone."""
+    return layer_name.startswith(_NOT_BACKBONE)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Loading
+
+
+def load_weights(
+    model,
+    path: str | os.PathLike,
+    exclude: Iterable[str] | None = (),
+    by_name: bool = True,
+    allow_head_mismatch: bool = False,
+    remap_classes: Mapping[str, int] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> LoadReport:
+    """The report of loading a Mask R-CNN's weights from a file in matterport's layout; it is logged too.
+
+    All or nothing: a load that is refused has changed no weight.
+
+    model: Keras model to fill.
+    path: `.h5` file of this package, of matterport or of a fork of it.
+    exclude: names of layers to leave as they are, for example the heads before training on other classes.
+    by_name: layers are always matched by name; False also insists that the file has every layer.
+    allow_head_mismatch: skip, and report, class heads that differ because NUM_CLASSES does (for training).
+    remap_classes: {class name in the file: class id in the model}: those classes' rows of the three class
+        heads, and the background's, are copied; other rows keep the model's own values.
+    class_names: the file's class names, "BG" first; by default those of its metadata.
+
+    Returns: a LoadReport.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file; nothing, or not the whole backbone or RPN, matched; shapes differ;
+            classes to remap are unknown.
+    """
+    path = os.fspath(path)
+    layers = _layers(model)
+    report = LoadReport(path)
+    found = _by_layer(_read_groups(path), model)
+    excluded = _excluded(exclude, model, found)
+    if remap_classes:
+        found.update(_remapped_heads(layers, found, remap_classes, _file_classes(path, class_names)))
+        report.remapped = dict(remap_classes)
+    plan = _plan(layers, found, excluded, report)
+    _refuse_other_network(layers, found, report)
+    _refuse_shapes(report, allow_head_mismatch)
+    if report.missing and not by_name:
+        raise ValueError(
+            f"With by_name=False the file must have every layer. Received: {path!r} without "
+            f"{_first(report.missing)}. Try by_name=True."
+        )
+    return _carry_out(plan, report)
+
+
+def load_backbone_weights(model, path: str | os.PathLike, backbone: str) -> LoadReport:
+    """The report of loading a backbone's ImageNet weights (a file without top); it is logged too.
+
+    ResNet files are read with the layer names of 2017 (`res2a_branch2a`), as they are, and with those of
+    today's keras.applications (`conv2_block1_1_conv`), which were trained on BGR images and with another
+    batch-norm epsilon: they are converted, so that what is saved afterwards is an ordinary matterport file.
+    MobileNetV2 files are those keras.applications itself reads, `.weights.h5` or `.h5`. All or nothing.
+
+    model: Keras model to fill; the FPN, RPN and heads stay as they are.
+    path: the file.
+    backbone: "resnet50", "resnet101" or "mobilenet_v2": what the model is built on.
+
+    Returns: a LoadReport of the backbone's layers.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another backbone's file, or not all of the backbone's layers matched.
+    """
+    path = os.fspath(path)
+    _check_backbone(backbone)
+    if backbone == "mobilenet_v2":
+        found = _read_mobilenet(path)
+    else:
+        found = _as_matterport(_read_groups(path))
+    layers = {name: layer for name, layer in _layers(model).items() if not _is_own(name)}
+    report = LoadReport(path)
+    plan = _plan(layers, found, set(), report)
+    deeper = [name for name in report.unused if re.match(r"(res|bn)\d", name)]
+    if deeper and not report.missing:
+        raise ValueError(
+            f"The file must be of the model's backbone, {backbone}. Received: {path!r} with {len(deeper)} "
+            f"further layers ({_first(deeper)}): a deeper ResNet. Try the file of {backbone}, or BACKBONE = "
+            "'resnet101'."
+        )
+    _refuse_other_network(layers, found, report)
+    _refuse_shapes(report, allow_head_mismatch=False)
+    return _carry_out(plan, report)
+
+
+def _leaves(layer) -> list:
+    """The layer itself, or for a nested model the layers inside it."""
+    inner = getattr(layer, "layers", None)
+    return [layer] if inner is None else [leaf for child in inner for leaf in _leaves(child)]
+
+
+def _layers(model) -> dict:
+    """`{name: layer}` of every leaf layer that has weights, in the model's order."""
+    return {leaf.name: leaf for leaf in _leaves(model) if leaf.weights}
+
+
+def _by_layer(groups: dict, model) -> dict:
+    """`found`: the file's groups, with those of nested models taken apart into their inner layers."""
+    nested = {layer.name for layer in model.layers if getattr(layer, "layers", None) is not None}
+    found = {}
+    for name, weights in groups.items():
+        for weight_name, value in weights:
+            parts = weight_name.split("/")
+            inner = parts[-2] if name in nested and len(parts) > 1 else name
+            if inner == name or inner not in groups:
+                found.setdefault(inner, []).append((weight_name, value))
+    return found
+
+
+def _excluded(exclude: Iterable[str] | None, model, found: dict) -> set[str]:
+    """The leaf layers that `exclude` names; a name that neither model nor file has gives a warning."""
+    names = [exclude] if isinstance(exclude, str) else list(exclude or ())
+    known = {layer.name: [leaf.name for leaf in _leaves(layer)] for layer in model.layers}
+    known.update({leaf.name: [leaf.name] for leaf in _leaves(model)})
+    for name in names:
+        if name not in known and name not in found:
+            logger.warning("exclude: the model has no layer %r.%s", name, _near(name, known))
+    return {leaf for name in names for leaf in known.get(name, [name])}
+
+
+def _plan(layers: dict, found: dict, excluded: set[str], report: LoadReport) -> list[tuple]:
+    """The assignments to make, as (variable, value) pairs; the fate of each layer goes into the report."""
+    plan = []
+    convolutions = (name for name, layer in layers.items() if len(layer.weights[0].shape) == 4)
+    stem = next(convolutions, None)  # the one that sees the image
+    for name, layer in layers.items():
+        if name in excluded:
+            report.excluded.append(name)
+            continue
+        if name not in found:
+            report.missing.append(name)
+            continue
+        values = _in_model_order(layer, found[name])
+        in_model = [tuple(variable.shape) for variable in layer.weights]
+        if name == stem and _only_channels_differ(values[0].shape, in_model[0]):
+            report.adapted.append((name, values[0].shape, in_model[0]))
+            values[0] = adapt_channels(values[0], in_model[0][2])
+        in_file = [value.shape for value in values]
+        if in_file != in_model:
+            report.mismatched.append((name, in_file, in_model))
+            continue
+        report.loaded.append(name)
+        plan += zip(layer.weights, values, strict=True)
+    report.unused = [name for name in found if name not in layers and name not in excluded]
+    return plan
+
+
+def _in_model_order(layer, weights: list[tuple[str, np.ndarray]]) -> list[np.ndarray]:
+    """A layer's values in the order of the model's variables: by the name's last part, else as they stand."""
+    by_kind = {name.rsplit("/", 1)[-1].split(":")[0]: value for name, value in weights}
+    kinds = [variable.name for variable in layer.weights]
+    if len(by_kind) == len(weights) == len(kinds) and set(by_kind) == set(kinds):
+        return [by_kind[kind] for kind in kinds]
+    return [value for _, value in weights]  # Keras 1 called them `conv1_W`, in the same order
+
+
+def _only_channels_differ(in_file: tuple, in_model: tuple) -> bool:
+    """Whether two `[height, width, in, out]` kernels differ in their input channels and in nothing else."""
+    same = len(in_file) == 4 and in_file[:2] == in_model[:2] and in_file[3] == in_model[3]
+    return same and in_file[2] != in_model[2]
+
+
+def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """A first convolution's kernel for images of another number of channels.
+
+    kernel: [height, width, in, out], the first three inputs are colours where there are three or more.
+    channels: inputs wanted.
+
+    To or from fewer than three channels, the colours' sum is spread evenly: a grey image then gives what its
+    RGB copy gave. Beyond the file's channels, new ones start from the mean of the colours, which answers to
+    edges whatever the channel shows. Channels the model does not have are dropped.
+
+    Returns: [height, width, channels, out]
+    """
+    have = kernel.shape[2]
+    colours = kernel[:, :, :3]
+    if min(have, channels) < 3:
+        return np.repeat(colours.sum(axis=2, keepdims=True) / channels, channels, axis=2)
+    if channels <= have:
+        return kernel[:, :, :channels]
+    extra = np.repeat(colours.mean(axis=2, keepdims=True), channels - have, axis=2)
+    return np.concatenate([kernel, extra], axis=2)
+
+
+def _refuse_other_network(layers: dict, found: dict, report: LoadReport) -> None:
+    """Raises where nothing matched, or not all of the backbone or of the RPN is in the file."""
+    matched = len(report.loaded) + len(report.mismatched)
+    if not matched and report.missing:
+        raise ValueError(
+            f"The file must hold weights of this model. Received: {report.path!r}, where no layer matched: "
+            f"the file has {_first(found, 3)}; the model has {_first(layers, 3)}. Try the file this network "
+            "was saved to."
+        )
+    backbone = [name for name in layers if not _is_own(name) and name not in report.excluded]
+    missing = [name for name in report.missing if not _is_own(name)]
+    if missing:
+        raise ValueError(
+            f"All {len(backbone)} backbone layers of the model must be in the file. Received: "
+            f"{report.path!r} without {len(missing)} of them ({_first(missing)}); layers only the file has: "
+            f"{_first(report.unused) or 'none'}. Try the BACKBONE the file was trained with, or name the "
+            "layers in exclude."
+        )
+    missing = [name for name in report.missing if name.startswith("rpn_")]
+    if missing:
+        remedy = "name rpn_model in exclude to train it from scratch"
+        if not any(map(_is_own, found)):
+            remedy = "load_backbone_weights: the file holds a backbone alone"
+        raise ValueError(
+            f"The region proposal network must be in the file. Received: {report.path!r} without "
+            f"{_first(missing)}. Try {remedy}."
+        )
+
+
+def _refuse_shapes(report: LoadReport, allow_head_mismatch: bool) -> None:
+    """Raises where shapes differ, except for class heads of another NUM_CLASSES where that is allowed."""
+    heads = [entry for entry in report.mismatched if _classes_differ(*entry)]
+    others = [entry for entry in report.mismatched if entry not in heads]
+    if others:
+        raise ValueError(
+            f"Weights must have the model's shapes. Received: {report.path!r} with "
+            f"{_first(map(_describe_mismatch, others), 3)}. Try the config the file was trained with, or "
+            "name the layers in exclude."
+        )
+    if heads and not allow_head_mismatch:
+        name, in_file, in_model = heads[0]
+        in_file, in_model = (shapes[-1][-1] // _rows_per_class(name) for shapes in (in_file, in_model))
+        raise ValueError(
+            f"The file must be of the model's NUM_CLASSES. Received: {report.path!r} with {in_file} classes "
+            f"for a model with {in_model} (background included). Try NUM_CLASSES = {in_file} to detect with "
+            "this file; to train other classes from it, exclude=['mrcnn_class_logits', 'mrcnn_bbox_fc', "
+            "'mrcnn_bbox', 'mrcnn_mask'] or remap_classes."
+        )
+
+
+def _classes_differ(name: str, in_file: list[tuple], in_model: list[tuple]) -> bool:
+    """Whether a layer is a class head that differs in its last axis, the classes, and in nothing else."""
+    return name in CLASS_HEADS and [shape[:-1] for shape in in_file] == [shape[:-1] for shape in in_model]
+
+
+def _rows_per_class(head: str) -> int:
+    return 4 if head == "mrcnn_bbox_fc" else 1
+
+
+def _carry_out(plan: list[tuple], report: LoadReport) -> LoadReport:
+    for variable, value in plan:
+        variable.assign(value)
+    partly = report.missing or report.mismatched or report.unused
+    logger.log(logging.WARNING if partly else logging.INFO, "Loaded weights. %s", report)
+    return report
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Other classes
+
+
+def _file_classes(path: str, class_names: Sequence[str] | None) -> list[str]:
+    if class_names is None:
+        class_names = (read_metadata(path) or {}).get("class_names")
+    if not class_names:
+        raise ValueError(
+            f"remap_classes needs the class names of the file. Received: {path!r}, which does not carry "
+            "them. Try class_names=['BG', ...], in the order it was trained with."
+        )
+    return list(class_names)
+
+
+def _remapped_heads(layers: dict, found: dict, remap: Mapping[str, int], class_names: list[str]) -> dict:
+    """`found` for the class heads: the model's own values with the rows of some of the file's classes put in.
+
+    layers: the model's layers.
+    remap: {class name in the file: class id in the model}; the background always goes to the background.
+    class_names: the file's classes, background first.
+    """
+    absent = [head for head in CLASS_HEADS if head in layers and head not in found]
+    if absent:
+        raise ValueError(
+            f"remap_classes needs the class heads in the file. Received: a file without {_first(absent)}."
+        )
+    sources, targets = _class_pairs(layers, found, remap, class_names)
+    remapped = {}
+    for head in CLASS_HEADS:
+        if head not in layers:
+            continue
+        own = [variable.numpy() for variable in layers[head].weights]
+        theirs = _in_model_order(layers[head], found[head])
+        if not _classes_differ(head, [v.shape for v in theirs], [v.shape for v in own]):
+            continue  # other than in classes: left for _refuse_shapes to name
+        rows = _rows_per_class(head)
+        remapped[head] = [
+            (f"{head}/{variable.name}:0", _moved_classes(mine, other, sources, targets, rows))
+            for variable, mine, other in zip(layers[head].weights, own, theirs, strict=True)
+        ]
+    return remapped
+
+
+def _class_pairs(
+    layers: dict, found: dict, remap: Mapping[str, int], class_names: list[str]
+) -> tuple[list[int], list[int]]:
+    """(class ids in the file, class ids in the model) of the rows to copy, after every check on them."""
+    head = CLASS_HEADS[0]
+    in_file = found[head][-1][1].shape[-1]
+    in_model = layers[head].weights[-1].shape[-1]
+    if len(class_names) != in_file:
+        raise ValueError(
+            f"class_names must name the file's {in_file} classes, the background 'BG' first. "
+            f"Received: {len(class_names)} names ({_first(class_names)})."
+        )
+    for name, new_id in remap.items():
+        if name not in class_names:
+            near = _near(name, class_names)
+            raise ValueError(f"remap_classes must name classes of the file. Received: {name!r}.{near}")
+        if not 1 <= new_id < in_model:
+            raise ValueError(
+                f"A new class id must be in 1..{in_model - 1}, NUM_CLASSES - 1. Received: {name!r}: {new_id}."
+            )
+    if len(set(remap.values())) < len(remap):
+        raise ValueError(f"remap_classes must give each class an id of its own. Received: {dict(remap)}.")
+    return [0, *map(class_names.index, remap)], [0, *remap.values()]
+
+
+def _moved_classes(
+    own: np.ndarray, theirs: np.ndarray, sources: list[int], targets: list[int], rows: int
+) -> np.ndarray:
+    """A copy of `own` with classes of `theirs` in it.
+
+    own: [..., classes * rows] values of the model.
+    theirs: [..., classes of the file * rows]
+    sources, targets: class ids in the file and in the model.
+    """
+    result = own.reshape(*own.shape[:-1], -1, rows).copy()  # [..., classes, rows]
+    result[..., targets, :] = theirs.reshape(*theirs.shape[:-1], -1, rows)[..., sources, :]
+    return result.reshape(own.shape)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# ImageNet
+
+
+def _check_backbone(backbone: str) -> None:
+    if backbone not in IMAGENET_FILES:
+        raise ValueError(
+            f"The backbone must be one of {', '.join(IMAGENET_FILES)}. Received: {backbone!r}. For a "
+            "backbone of your own load its weights where you build it."
+        )
+
+
+def _as_matterport(groups: dict) -> dict:
+    """`found` of a ResNet file under matterport's layer names, for RGB images and our batch-norm epsilon."""
+    found = {}
+    for name, weights in groups.items():
+        old_name = _matterport_name(name)
+        if old_name is None:
+            found[name] = weights
+            continue
+        values = {weight.rsplit("/", 1)[-1].split(":")[0]: value for weight, value in weights}
+        if old_name == "conv1" and values["kernel"].shape[2] == 3:
+            values["kernel"] = values["kernel"][:, :, ::-1]  # BGR -> RGB
+        if "gamma" in values:
+            variance = values["moving_variance"].astype(np.float64)
+            # gamma / sqrt(variance + epsilon) stays what it was when epsilon becomes ours
+            factor = np.sqrt((variance + _EPSILON) / (variance + _APPLICATIONS_EPSILON))
+            values["gamma"] = (values["gamma"] * factor).astype(values["gamma"].dtype)
+        found[old_name] = [(f"{old_name}/{kind}:0", value) for kind, value in values.items()]
+    return found
+
+
+def _matterport_name(name: str) -> str | None:
+    """matterport's name of a ResNet layer of today's keras.applications; None for any other layer."""
+    stem = {"conv1_conv": "conv1", "conv1_bn": "bn_conv1"}
+    if name in stem:
+        return stem[name]
+    match = re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", name)
+    if match is None:
+        return None
+    stage, block, branch, kind = match.groups()
+    letter = chr(ord("a") + int(block) - 1)
+    branch = {"0": "1", "1": "2a", "2": "2b", "3": "2c"}[branch]
+    return f"{'res' if kind == 'conv' else 'bn'}{stage}{letter}_branch{branch}"
+
+
+def _read_mobilenet(path: str) -> dict:
+    """`found` of a MobileNetV2 file without top, through the network of keras.applications it is from."""
+    with _open(path):
+        pass  # a missing or damaged file is told in our own words
+    import keras
+
+    network = keras.applications.MobileNetV2(input_shape=(224, 224, 3), include_top=False, weights=None)
+    try:
+        network.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError(
+            "The file must hold keras.applications.MobileNetV2(include_top=False), alpha 1. "
+            f"Received: {path!r}, which does not fit ({_reason(error)}). Try "
+            "imagenet_weights('mobilenet_v2')."
+        ) from error
+    return {
+        name: [(f"{name}/{variable.name}:0", variable.numpy()) for variable in layer.weights]
+        for name, layer in _layers(network).items()
+    }
+
+
+def imagenet_weights(backbone: str, cache_dir: str | os.PathLike | None = None) -> str:
+    """The path of a backbone's ImageNet weights, downloaded unless they are there.
+
+    backbone: "resnet50", "resnet101" or "mobilenet_v2".
+    cache_dir: folder of the downloads; by default the one Keras uses, ~/.keras/models.
+
+    Raises:
+        DownloadError: the file is not there and cannot be fetched.
+    """
+    _check_backbone(backbone)
+    url, md5 = IMAGENET_FILES[backbone]
+    if cache_dir is None:
+        home = os.environ.get("KERAS_HOME", os.path.join(os.path.expanduser("~"), ".keras"))
+        cache_dir = os.path.join(home, "models")
+    return download(url, os.path.join(cache_dir, url.rsplit("/", 1)[-1]), md5)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Downloads
+
+
+def download(url: str, path: str | os.PathLike, md5: str | None = None) -> str:
+    """The path, after the file of that URL was put there; one already there with that checksum is kept.
+
+    url: address to fetch.
+    path: where to put the file; it appears whole or not at all.
+    md5: expected checksum, hexadecimal; None: only the size is checked.
+
+    Raises:
+        DownloadError: no network, no such file, cut off, or another checksum.
+    """
+    path = os.fspath(path)
+    if os.path.isfile(path):
+        if md5 is None or _md5(path) == md5:
+            return path
+        logger.warning("%s has another checksum than the released file: downloading it again.", path)
+    with _whole_file(path) as part:
+        try:
+            received = _fetch(url, part)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise _download_error(url, path, error) from error
+        if md5 is not None and received != md5:
+            raise _download_error(url, path, f"its MD5 must be {md5}, received {received}")
+    return path
+
+
+def _download_error(url: str, path: str, reason) -> DownloadError:
+    return DownloadError(
+        f"{url} could not be downloaded to {path}: {reason}. Try again later, or fetch the file in a browser "
+        f"or on another machine and put it at {path}."
+    )
+
+
+def _fetch(url: str, path: str) -> str:
+    """The MD5 of what was downloaded to `path`, with a progress bar on a terminal.
+
+    Raises:
+        OSError: no answer, an error status, or fewer bytes than announced.
+    """
+    console = Console(stderr=True)
+    bar = {"description": os.path.basename(url), "console": console, "disable": not console.is_terminal}
+    digest = hashlib.md5(usedforsecurity=False)
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, open(path, "wb") as file:
+        total = int(response.headers.get("Content-Length", 0))
+        with wrap_file(response, total, **bar) as stream:
+            while chunk := stream.read(_CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+        if total and file.tell() != total:
+            raise OSError(f"cut off after {file.tell()} of {total} bytes")
+    return digest.hexdigest()
+
+
+def _md5(path: str) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
