@@ -681,14 +681,16 @@ def plot_overlaps(gt_class_ids, pred_class_ids, pred_scores, overlaps, class_nam
     gt_class_ids, pred_class_ids = np.asarray(gt_class_ids), np.asarray(pred_class_ids)
     gt_class_ids, pred_class_ids = gt_class_ids[gt_class_ids != 0], pred_class_ids[pred_class_ids != 0]
     predictions, truths = len(pred_class_ids), len(gt_class_ids)
-    overlaps = np.asarray(overlaps)[:predictions, :truths]
+    overlaps = np.asarray(overlaps)
+    overlaps = overlaps[:predictions, :truths] if overlaps.ndim == 2 else overlaps
     if overlaps.shape != (predictions, truths):
         raise ValueError(
             "overlaps must have a row per prediction and a column per true object. "
             f"Received: {overlaps.shape} for {predictions} predictions and {truths} true objects."
         )
     ax = _new_figure((12, 10)).add_subplot()
-    ax.imshow(overlaps, interpolation="nearest", cmap="Blues", vmin=0, vmax=1)
+    if overlaps.size:
+        ax.imshow(overlaps, interpolation="nearest", cmap="Blues", vmin=0, vmax=1)
     ax.set_yticks(range(predictions), _class_labels(pred_class_ids, class_names, pred_scores, digits=2))
     ax.set_xticks(range(truths), _class_labels(gt_class_ids, class_names, None, 0), rotation=90)
     ax.set(xlabel="ground truth", ylabel="predictions")
