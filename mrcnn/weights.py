@@ -466,8 +466,7 @@ def _by_layer(groups: dict, model) -> dict:
         for weight_name, value in weights:
             parts = weight_name.split("/")
             inner = parts[-2] if name in nested and len(parts) > 1 else name
-            if inner == name or inner not in groups:
-                found.setdefault(inner, []).append((weight_name, value))
+            found.setdefault(inner, []).append((weight_name, value))
     return found
 
 

@@ -576,6 +576,14 @@ def test_metadata_that_json_does_not_know_leaves_the_old_file(model, path):
     assert Path(path).read_bytes() == before
 
 
+def test_a_new_file_takes_the_place_of_the_old_in_one_step(path):
+    before = Path(path).read_bytes()
+    with open(path, "rb") as reader:  # someone still reading the old file sees the old file
+        weights.save_weights(build(seed=1), path)
+        assert reader.read() == before
+    assert Path(path).read_bytes() != before
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(path, tmp_path):
     resource = pytest.importorskip("resource")
     before = Path(path).read_bytes()
