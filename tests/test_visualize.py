@@ -133,7 +133,7 @@ def test_draw_box_at_the_image_border_stays_visible():
     assert (image[:, :, 0] == 7).sum() == 8 * 8 - 4 * 4  # two pixels from every side
 
 
-@pytest.mark.parametrize("box", [(0, 0, 0, 0), (30, 2, 40, 6), (2, -9, 6, -2)])
+@pytest.mark.parametrize("box", [(0, 0, 0, 0), (4, 2, 4, 6), (30, 2, 40, 6), (2, -9, 6, -2)])
 def test_draw_box_ignores_padding_and_boxes_outside(box):
     assert not visualize.draw_box(np.zeros((8, 8, 3)), box, (1, 1, 1)).any()
 
@@ -174,6 +174,15 @@ def test_contour_is_the_rim_of_the_mask_and_tint_its_inside():
     inside = masks[:, :, 0] & ~rim
     assert (picture[inside] == (int(visualize.MASK_ALPHA * 255), 0, 0)).all()
     assert not picture[~masks[:, :, 0]].any()
+
+
+def test_contour_of_a_mask_in_parts_stays_on_the_mask():
+    masks = np.zeros((20, 24, 1), bool)
+    masks[5, 6] = masks[9:11, 12:14] = True
+    picture = visualize.draw_instances(
+        np.zeros((20, 24)), [[5, 6, 11, 14]], masks, [1], NAMES, colors=[(0, 1, 0)], captions=[""], show_bbox=False
+    )
+    np.testing.assert_array_equal(painted(picture, (0, 255, 0)), masks[:, :, 0])
 
 
 @pytest.mark.parametrize("scale, dtype", [(1, np.uint8), (255, np.uint8), (0.9, np.float32), (1, np.int64)])
