@@ -76,6 +76,8 @@ class Config:
     IMAGE_MIN_SCALE = 0
     IMAGE_CHANNEL_COUNT = 3
     MEAN_PIXEL = np.array([123.7, 116.8, 103.9])  # RGB, one per channel
+    # True: scikit-image's resize as matterport used it (slow, its numbers to the last bit); False: OpenCV.
+    EXACT_RESIZE = False
 
     # --- RoIs that teach the heads: how many an image, the share of positives, and the IoU that makes one.
     TRAIN_ROIS_PER_IMAGE = 200
@@ -237,24 +239,36 @@ class Config:
                 "five scales, e.g. (32, 64, 128, 256, 512)",
             ),
             (
-                self._mask_upsampling() is not None,
+                self.mask_doublings() is not None,
                 f"MASK_SHAPE must be MASK_POOL_SIZE ({self.MASK_POOL_SIZE}) times 2, 4 or 8 on both sides",
                 list(self.MASK_SHAPE),
                 f"[{2 * self.MASK_POOL_SIZE}, {2 * self.MASK_POOL_SIZE}]",
             ),
-            (self.NUM_CLASSES >= 2, "NUM_CLASSES must count the background and your classes: at least 2",
-             self.NUM_CLASSES, "1 + the number of your classes"),
-            (set(self.LOSS_WEIGHTS) <= set(LOSS_NAMES), f"LOSS_WEIGHTS may name {', '.join(LOSS_NAMES)}",
-             sorted(self.LOSS_WEIGHTS), "those names"),
+            (
+                self.NUM_CLASSES >= 2,
+                "NUM_CLASSES must count the background and your classes: at least 2",
+                self.NUM_CLASSES,
+                "1 + the number of your classes",
+            ),
+            (
+                set(self.LOSS_WEIGHTS) <= set(LOSS_NAMES),
+                f"LOSS_WEIGHTS may name {', '.join(LOSS_NAMES)}",
+                sorted(self.LOSS_WEIGHTS),
+                "those names",
+            ),
             (self.OPTIMIZER in ("sgd", "adam"), "OPTIMIZER must be 'sgd' or 'adam'", self.OPTIMIZER, "'sgd'"),
-            (self.LEARNING_RATE_SCHEDULE in ("constant", "cosine"),
-             "LEARNING_RATE_SCHEDULE must be 'constant' or 'cosine'", self.LEARNING_RATE_SCHEDULE, "'constant'"),
+            (
+                self.LEARNING_RATE_SCHEDULE in ("constant", "cosine"),
+                "LEARNING_RATE_SCHEDULE must be 'constant' or 'cosine'",
+                self.LEARNING_RATE_SCHEDULE,
+                "'constant'",
+            ),
         ]
         for holds, rule, received, remedy in checks:
             if not holds:
                 raise ValueError(f"{rule}. Received: {received!r}. Try {remedy}.")
 
-    def _mask_upsampling(self) -> int | None:
+    def mask_doublings(self) -> int | None:
         """How many doublings lead from MASK_POOL_SIZE to MASK_SHAPE, None where none does."""
         for doublings in (1, 2, 3):
             if list(self.MASK_SHAPE) == [self.MASK_POOL_SIZE * 2**doublings] * 2:

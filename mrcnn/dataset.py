@@ -50,10 +50,12 @@ class Dataset:
         self.num_images = len(self.image_info)
         self._image_ids = np.arange(self.num_images)
         self.class_from_source_map = {
-            f"{info['source']}.{info['id']}": class_id for info, class_id in zip(self.class_info, self.class_ids, strict=True)
+            f"{info['source']}.{info['id']}": class_id
+            for info, class_id in zip(self.class_info, self.class_ids, strict=True)
         }
         self.image_from_source_map = {
-            f"{info['source']}.{info['id']}": image_id for info, image_id in zip(self.image_info, self.image_ids, strict=True)
+            f"{info['source']}.{info['id']}": image_id
+            for info, image_id in zip(self.image_info, self.image_ids, strict=True)
         }
         self.sources = list({info["source"] for info in self.class_info})
         # Background belongs to every source.

@@ -23,7 +23,7 @@ def non_max_suppression(boxes, scores, max_output, iou_threshold):
     """
 
     def one_image(inputs):
-        return tf.raw_ops.NonMaxSuppressionV4(
+        kept = tf.raw_ops.NonMaxSuppressionV4(
             boxes=inputs[0],
             scores=inputs[1],
             max_output_size=max_output,
@@ -31,6 +31,7 @@ def non_max_suppression(boxes, scores, max_output, iou_threshold):
             score_threshold=float("-inf"),
             pad_to_max_output_size=True,
         )
+        return kept.selected_indices, kept.valid_outputs
 
     indices, valid = tf.map_fn(
         one_image,

@@ -1,0 +1,364 @@
+"""Dataset and config to batches: load an image with its truth, augment it, build the network's inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import threading
+
+import keras
+import numpy as np
+
+from .image import (
+    compose_image_meta,
+    extract_bboxes,
+    match_channels,
+    minimize_mask,
+    mold_image,
+    resize_image,
+    resize_mask,
+    to_uint8,
+)
+from .targets import build_detection_targets, build_rpn_targets, generate_random_rois, pyramid_anchors
+
+log = logging.getLogger("mrcnn")
+
+
+# --- imgaug on NumPy 2 -----------------------------------------------------------------------------------------
+
+
+def import_imgaug():
+    """The imgaug module. Version 0.4.0 reads names at import that NumPy 2 no longer has: they are lent to it.
+
+    Raises: ImportError that says what to install.
+    """
+    lent = {
+        "sctypes": {
+            "int": [np.int8, np.int16, np.int32, np.int64],
+            "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+            "float": [np.float16, np.float32, np.float64],
+            "complex": [np.complex64, np.complex128],
+            "others": [bool, object, bytes, str, np.void],
+        },
+        "float_": np.float64,
+        "complex_": np.complex128,
+        "unicode_": np.str_,
+    }
+    lent = {name: value for name, value in lent.items() if name not in np.__dict__}
+    try:
+        for name, value in lent.items():
+            setattr(np, name, value)
+        import imgaug
+    except ImportError as error:
+        raise ImportError(
+            f"imgaug cannot be imported ({error}). Try `pip install imgaug 'opencv-python<5'`; where libGL is missing "
+            "(a server without a screen), `apt-get install libgl1` or `pip install 'opencv-python-headless<5'`."
+        ) from error
+    finally:
+        for name in lent:
+            delattr(np, name)
+    return imgaug
+
+
+# Scripts import imgaug themselves after this package: load it now, while the names are lent.
+with contextlib.suppress(ImportError):
+    import_imgaug()
+
+
+# --- One image --------------------------------------------------------------------------------------------------
+
+
+def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, use_mini_mask=False, rng=None):
+    """One image with its truth, as the network sees it but for the mean.
+
+    augment: old flag, mirrors left-right half of the time. augmentation: an imgaug augmenter, or a callable
+    `(image, masks, rng) -> (image, masks)`. use_mini_mask: cut masks to their boxes and resize them.
+    rng: a numpy Generator; None draws from the global generators, in matterport's order.
+
+    Returns:
+        image: `[h, w, C]` uint8, molded size. image_meta: `[IMAGE_META_SIZE]`. class_ids: `[N]` int32.
+        bbox: `[N, (y1, x1, y2, x2)]` pixels. mask: `[h, w, N]` bool, or mini-masks.
+
+    Raises: ValueError naming the image where its masks and class ids do not fit.
+    """
+    image = match_channels(to_uint8(dataset.load_image(image_id)), config.IMAGE_CHANNEL_COUNT, _name(dataset, image_id))
+    mask, class_ids = _load_mask(dataset, config, image_id, image.shape)
+    original_shape = image.shape
+    rectangle = config.IMAGE_SHAPE if config.IMAGE_RESIZE_MODE in ("square", "crop") else None
+    image, window, scale, padding, crop = resize_image(
+        image,
+        min_dim=config.IMAGE_MIN_DIM,
+        min_scale=config.IMAGE_MIN_SCALE,
+        max_dim=config.IMAGE_MAX_DIM,
+        mode=config.IMAGE_RESIZE_MODE,
+        shape=rectangle,
+        rng=rng,
+        exact=config.EXACT_RESIZE,
+    )
+    mask = resize_mask(mask, scale, padding, crop, exact=config.EXACT_RESIZE)
+    if augment and (random.randint(0, 1) if rng is None else rng.integers(2)):
+        image, mask = np.fliplr(image), np.fliplr(mask)
+    if augmentation:
+        image, mask = _augment(augmentation, image, mask, rng)
+
+    # Cropping and augmentation can remove an instance altogether.
+    visible = mask.any(axis=(0, 1))
+    mask, class_ids = mask[:, :, visible], class_ids[visible]
+    bbox = extract_bboxes(mask)
+    active_class_ids = np.zeros([dataset.num_classes], dtype=np.int32)
+    active_class_ids[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
+    if use_mini_mask:
+        mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE, exact=config.EXACT_RESIZE)
+    image_meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, active_class_ids)
+    return image, image_meta, class_ids, bbox, mask
+
+
+def _name(dataset, image_id) -> str:
+    info = dataset.image_info[image_id]
+    return f"image {image_id} ({info.get('path') or info.get('id')})"
+
+
+def _load_mask(dataset, config, image_id, image_shape):
+    """The masks `[H, W, N]` bool and class ids `[N]` int32 of an image, checked."""
+    mask, class_ids = dataset.load_mask(image_id)
+    mask, class_ids = np.asarray(mask), np.asarray(class_ids, dtype=np.int32).reshape(-1)
+    name = _name(dataset, image_id)
+    if len(class_ids) == 0 and (mask.size == 0 or not mask.any()):
+        return np.zeros((*image_shape[:2], 0), dtype=bool), class_ids  # any empty shape will do
+    if mask.ndim == 2:
+        mask = mask[:, :, None]
+    if mask.shape[:2] != image_shape[:2] or mask.shape[2] != len(class_ids):
+        raise ValueError(
+            f"load_mask must return masks [{image_shape[0]}, {image_shape[1]}, N] and N class ids for {name}. "
+            f"Received: masks {mask.shape} and {len(class_ids)} class ids. "
+            "Try the image's own height and width, and one id per mask."
+        )
+    wrong = sorted(set(class_ids[(np.abs(class_ids) < 1) | (np.abs(class_ids) >= config.NUM_CLASSES)].tolist()))
+    if wrong:
+        raise ValueError(
+            f"Class ids must lie in 1..{config.NUM_CLASSES - 1} (NUM_CLASSES - 1; negative for a crowd). "
+            f"Received: {wrong} for {name}. Try the ids of Dataset.class_names, and NUM_CLASSES = 1 + your classes."
+        )
+    return mask.astype(bool), class_ids
+
+
+def _augment(augmentation, image, mask, rng):
+    shape = image.shape
+    if hasattr(augmentation, "to_deterministic"):
+        image, mask = _imgaug_augment(augmentation, image, mask, rng)
+    elif callable(augmentation):
+        image, mask = augmentation(image, mask, rng if rng is not None else np.random.default_rng())
+    else:
+        raise TypeError(
+            "augmentation must be an imgaug augmenter or a callable (image, masks, rng) -> (image, masks). "
+            f"Received: {augmentation!r}. Try imgaug.augmenters.Fliplr(0.5)."
+        )
+    if image.shape != shape or mask.shape[:2] != shape[:2]:
+        raise ValueError(
+            f"Augmentation must keep the image's shape {shape}. Received: image {image.shape}, masks {mask.shape}. "
+            "Try keep_size=True where the augmenter offers it."
+        )
+    return image, mask.astype(bool)
+
+
+def _imgaug_augment(augmentation, image, mask, rng):
+    """Image and masks through the same draw; imgaug knows which of its augmenters move masks."""
+    from imgaug.augmentables.segmaps import SegmentationMapsOnImage
+
+    drawn = augmentation.to_deterministic()
+    if rng is not None:
+        drawn.seed_(int(rng.integers(2**31)), deterministic_too=True)
+    image_after = drawn.augment_image(np.ascontiguousarray(image))
+    if mask.shape[-1] == 0:
+        return image_after, mask
+    maps = SegmentationMapsOnImage(np.ascontiguousarray(mask), shape=image.shape)
+    return image_after, drawn.augment_segmentation_maps(maps).get_arr()
+
+
+# --- Batches ----------------------------------------------------------------------------------------------------
+
+
+class DataGenerator(keras.utils.PyDataset):
+    """Batches for `keras_model.fit`: item `i` is `(inputs, [])` with the inputs of the training network.
+
+    dataset: a prepared `Dataset`. config: a `Config`. shuffle: a new order in every pass; no image comes again
+    before all were seen. random_rois: give so many random RoIs too (to train without the RPN).
+    detection_targets: give the heads' targets for them, in place of `[]`; for looking at.
+    no_augmentation_sources: sources whose images stay as they are. steps: batches an epoch; default: one pass.
+    seed: the same seed gives the same batches, whatever the number of workers.
+
+    Images that cannot be read are logged and replaced by the next; after `config.MAX_IMAGE_ERRORS` it stops.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        config,
+        shuffle=True,
+        augment=False,
+        augmentation=None,
+        random_rois=0,
+        batch_size=1,
+        detection_targets=False,
+        no_augmentation_sources=None,
+        steps=None,
+        seed=None,
+        workers=None,
+    ):
+        super().__init__(workers=workers or min(4, os.cpu_count() or 1), max_queue_size=8)
+        if not hasattr(dataset, "num_classes"):
+            raise ValueError("The dataset must be prepared. Received: one without class ids. Try dataset.prepare().")
+        if len(dataset.image_ids) == 0:
+            raise ValueError("The dataset must hold images. Received: none. Try checking the path it was read from.")
+        if dataset.num_classes != config.NUM_CLASSES:
+            raise ValueError(
+                f"NUM_CLASSES must be 1 (background) + the dataset's classes. Received: NUM_CLASSES = "
+                f"{config.NUM_CLASSES}, and {dataset.num_classes} classes in the dataset: {dataset.class_names}. "
+                f"Try NUM_CLASSES = {dataset.num_classes}."
+            )
+        self.dataset, self.config = dataset, config
+        self.shuffle, self.augment, self.augmentation = shuffle, augment, augmentation
+        self.random_rois, self.detection_targets = random_rois, detection_targets
+        self.batch_size = batch_size
+        self.no_augmentation_sources = no_augmentation_sources or []
+        self.steps = steps or max(1, -(-len(dataset.image_ids) // batch_size))
+        self.seed = seed if seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
+        self.epoch = 0
+        self.errors: list[str] = []
+        self.failure: Exception | None = None
+        self._lock = threading.Lock()
+        self._anchors: dict = {}
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, index):
+        """Batch `index` of the current epoch."""
+        start = (self.epoch * self.steps + index) * self.batch_size
+        try:
+            rows = [self._example(start + i) for i in range(self.batch_size)]
+        except Exception as error:
+            self.failure = error  # Keras wraps what a worker raises: training shows this one
+            raise
+        return self._collate(rows)
+
+    def on_epoch_end(self):
+        self.epoch += 1
+
+    def image_id(self, position: int) -> int:
+        """The image at a position counted from the first batch of all: pass after pass, each in its own order."""
+        image_ids = self.dataset.image_ids
+        turn, place = divmod(position, len(image_ids))
+        if self.shuffle:
+            image_ids = np.random.default_rng((self.seed, turn)).permutation(image_ids)
+        return image_ids[place]
+
+    def _example(self, position):
+        """The inputs of one image; the next image's where this one cannot be read."""
+        rng = np.random.default_rng((self.seed, position, 1))
+        while True:
+            image_id = self.image_id(position)
+            try:
+                return self._inputs(image_id, rng)
+            except (ValueError, OSError) as error:
+                self._count_error(image_id, error)
+                position += 1
+
+    def _count_error(self, image_id, error):
+        name = _name(self.dataset, image_id)
+        with self._lock:
+            self.errors.append(f"{name}: {error}")
+            log.error("Skipped %s: %s", name, error)
+            if len(self.errors) > self.config.MAX_IMAGE_ERRORS:
+                raise ValueError(
+                    f"More than MAX_IMAGE_ERRORS = {self.config.MAX_IMAGE_ERRORS} images could not be used:\n  "
+                    + "\n  ".join(self.errors)
+                    + "\nTry mending or removing them."
+                ) from error
+
+    def _inputs(self, image_id, rng):
+        """The network's inputs for one image, and the targets where asked for."""
+        config = self.config
+        source = self.dataset.image_info[image_id]["source"]
+        image, meta, class_ids, gt_boxes, masks = load_image_gt(
+            self.dataset,
+            config,
+            image_id,
+            augment=self.augment,
+            augmentation=None if source in self.no_augmentation_sources else self.augmentation,
+            use_mini_mask=config.USE_MINI_MASK,
+            rng=rng,
+        )
+        rpn_match, rpn_bbox = build_rpn_targets(
+            image.shape, self.anchors(image.shape), class_ids, gt_boxes, config, rng
+        )
+        if len(class_ids) > config.MAX_GT_INSTANCES:
+            kept = rng.choice(len(class_ids), config.MAX_GT_INSTANCES, replace=False)
+            class_ids, gt_boxes, masks = class_ids[kept], gt_boxes[kept], masks[:, :, kept]
+        count = len(class_ids)
+        padded_ids = np.zeros(config.MAX_GT_INSTANCES, np.int32)
+        padded_boxes = np.zeros((config.MAX_GT_INSTANCES, 4), np.int32)
+        padded_masks = np.zeros((*masks.shape[:2], config.MAX_GT_INSTANCES), bool)
+        padded_ids[:count], padded_boxes[:count], padded_masks[:, :, :count] = class_ids, gt_boxes, masks
+        inputs = [
+            mold_image(image, config).astype(np.float32),
+            meta,
+            rpn_match[:, None],
+            rpn_bbox.astype(np.float32),
+            padded_ids,
+            padded_boxes,
+            padded_masks,
+        ]
+        outputs = []
+        if self.random_rois:
+            rois = generate_random_rois(image.shape, self.random_rois, class_ids, gt_boxes, rng)
+            inputs.append(rois)
+            if self.detection_targets:
+                rois, *outputs = build_detection_targets(rois, class_ids, gt_boxes, masks, config, rng)
+                inputs.append(rois)
+                outputs[0] = outputs[0][:, None]
+        return inputs, outputs
+
+    def _collate(self, rows):
+        inputs, outputs = zip(*rows, strict=True)
+        stack = lambda columns: [np.stack(column) for column in zip(*columns, strict=True)]  # noqa: E731
+        return tuple(stack(inputs)), stack(outputs)
+
+    def anchors(self, image_shape) -> np.ndarray:
+        """`[A, 4]` pixel anchors for a molded image of this shape, kept for the next image."""
+        key = tuple(image_shape[:2])
+        if key not in self._anchors:
+            self._anchors[key] = pyramid_anchors(self.config, key)
+        return self._anchors[key]
+
+
+def data_generator(
+    dataset,
+    config,
+    shuffle=True,
+    augment=False,
+    augmentation=None,
+    random_rois=0,
+    batch_size=1,
+    detection_targets=False,
+    no_augmentation_sources=None,
+):
+    """`DataGenerator` as an endless Python generator of `[inputs, outputs]`, as matterport had it."""
+    batches = DataGenerator(
+        dataset,
+        config,
+        shuffle,
+        augment,
+        augmentation,
+        random_rois,
+        batch_size,
+        detection_targets,
+        no_augmentation_sources,
+    )
+    while True:
+        for i in range(len(batches)):
+            inputs, outputs = batches[i]
+            yield [list(inputs), outputs]
+        batches.on_epoch_end()

@@ -1,0 +1,1150 @@
+"""The network, top to bottom, as the paper's figure draws it, and the thin `MaskRCNN` facade.
+
+    image -> ResNet C2..C5 -> FPN P2..P6 -> RPN -> proposals
+        training:  proposals -> RoIs and targets -> class, box and mask heads -> losses (losses.py)
+        inference: proposals -> class and box head -> detections -> mask head
+
+Shape shorthand: B images, A anchors, N proposals or RoIs, T RoIs that train, D detections, C channels.
+Words: anchors -> proposals (after NMS) -> rois (what a head sees) -> detections. `*_deltas` are encoded boxes,
+`gt_*` is the truth, `target_*` what a head should say, `*_logits` and `*_probs` before and after the softmax.
+Boxes are `(y1, x1, y2, x2)`, normalised inside the network, pixels at its border.
+
+Papers: Mask R-CNN (He 2017), FPN (Lin 2017), Faster R-CNN (Ren 2015), ResNet (He 2015).
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers as KL
+from keras import ops
+
+from . import boxes as box_math
+from . import losses, targets, training, weights
+from .config import Config
+from .data import DataGenerator, data_generator, load_image_gt
+from .image import (
+    compose_image_meta,
+    match_channels,
+    mold_image,
+    parse_image_meta,
+    resize_image,
+    split_image_meta,
+    to_uint8,
+    unmold_image,
+    unmold_masks,
+)
+from .ops import class_non_max_suppression, crop_and_resize, gather_rois_by_level, non_max_suppression
+from .targets import (
+    build_detection_targets,
+    build_rpn_targets,
+    compute_backbone_shapes,
+    generate_random_rois,
+    pyramid_anchors,
+)
+
+__all__ = [
+    "BatchNorm",
+    "DataGenerator",
+    "DetectionLayer",
+    "DetectionTargetLayer",
+    "MaskRCNN",
+    "ProposalLayer",
+    "PyramidROIAlign",
+    "build_detection_targets",
+    "build_rpn_targets",
+    "compose_image_meta",
+    "compute_backbone_shapes",
+    "data_generator",
+    "generate_random_rois",
+    "load_image_gt",
+    "log",
+    "mold_image",
+    "parse_image_meta",
+    "unmold_image",
+]
+
+logger = logging.getLogger("mrcnn")
+
+
+def log(text, array=None):
+    """Print a line, and of an array its shape, range and type."""
+    if array is not None:
+        array = np.asarray(array)
+        low, high = (f"{array.min():10.5f}", f"{array.max():10.5f}") if array.size else ("", "")
+        text = f"{text:25}  shape: {array.shape!s:20}  min: {low:10}  max: {high:10}  {array.dtype}"
+    print(text)
+
+
+# --- Backbone: ResNet -------------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class BatchNorm(KL.BatchNormalization):
+    """Batch norm whose statistics can stay as they are while gamma and beta learn.
+
+    train_bn: False keeps the statistics (small batches); None or True learns them.
+    """
+
+    def __init__(self, train_bn=None, **kwargs):
+        super().__init__(**kwargs)
+        self.train_bn = train_bn
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=False if self.train_bn is False else training, mask=mask)
+
+    def get_config(self):
+        return {**super().get_config(), "train_bn": self.train_bn}
+
+
+def _conv_bn(x, filters, kernel, suffix, stage, block, train_bn, use_bias=True, strides=(1, 1), relu=True):
+    name = f"{stage}{block}_branch{suffix}"
+    x = KL.Conv2D(filters, kernel, strides=strides, padding="same", name=f"res{name}", use_bias=use_bias)(x)
+    x = BatchNorm(train_bn, name=f"bn{name}")(x)
+    return KL.Activation("relu")(x) if relu else x
+
+
+def identity_block(input_tensor, kernel_size, filters, stage, block, use_bias=True, train_bn=True):
+    """A bottleneck whose shortcut is the identity (ResNet, figure 5).
+
+    filters: the widths of its three convolutions. stage, block: its place, `2` and `"a"` give `res2a_...`.
+    """
+    x = _conv_bn(input_tensor, filters[0], 1, "2a", stage, block, train_bn, use_bias)
+    x = _conv_bn(x, filters[1], kernel_size, "2b", stage, block, train_bn, use_bias)
+    x = _conv_bn(x, filters[2], 1, "2c", stage, block, train_bn, use_bias, relu=False)
+    return KL.Activation("relu", name=f"res{stage}{block}_out")(KL.Add()([x, input_tensor]))
+
+
+def conv_block(input_tensor, kernel_size, filters, stage, block, strides=(2, 2), use_bias=True, train_bn=True):
+    """A bottleneck that changes size or width: its first and its shortcut's 1x1 convolution carry the stride."""
+    x = _conv_bn(input_tensor, filters[0], 1, "2a", stage, block, train_bn, use_bias, strides)
+    x = _conv_bn(x, filters[1], kernel_size, "2b", stage, block, train_bn, use_bias)
+    x = _conv_bn(x, filters[2], 1, "2c", stage, block, train_bn, use_bias, relu=False)
+    shortcut = _conv_bn(input_tensor, filters[2], 1, "1", stage, block, train_bn, use_bias, strides, relu=False)
+    return KL.Activation("relu", name=f"res{stage}{block}_out")(KL.Add()([x, shortcut]))
+
+
+RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+
+
+def resnet_graph(input_image, architecture, stage5=False, train_bn=True):
+    """`[C1, C2, C3, C4, C5]` feature maps of strides 2, 4, 8, 16, 32; C5 is None without stage5.
+
+    input_image: `[B, H, W, C]` molded. architecture: "resnet50" or "resnet101".
+    """
+    if architecture not in RESNET_BLOCKS:
+        raise ValueError(f"architecture must be one of {list(RESNET_BLOCKS)}. Received: {architecture!r}.")
+    x = KL.ZeroPadding2D((3, 3))(input_image)
+    x = KL.Conv2D(64, (7, 7), strides=(2, 2), name="conv1", use_bias=True)(x)
+    x = BatchNorm(train_bn, name="bn_conv1")(x)
+    x = KL.Activation("relu")(x)
+    # matterport calls the pooled map C1; its stride is 4, and nothing reads it
+    x = c1 = KL.MaxPooling2D((3, 3), strides=(2, 2), padding="same")(x)
+    feature_maps = [c1]
+    for stage, blocks in enumerate(RESNET_BLOCKS[architecture][: 4 if stage5 else 3], start=2):
+        width = 32 * 2 ** (stage - 1)
+        filters = [width, width, 4 * width]
+        strides = (1, 1) if stage == 2 else (2, 2)
+        x = conv_block(x, 3, filters, stage, "a", strides, train_bn=train_bn)
+        for i in range(1, blocks):
+            x = identity_block(x, 3, filters, stage, chr(ord("a") + i), train_bn=train_bn)
+        feature_maps.append(x)
+    return feature_maps if stage5 else [*feature_maps, None]
+
+
+def mobilenet_v2_graph(input_image, config):
+    """`[C1, ..., C5]` of keras.applications' MobileNetV2, its layers in place with their own names.
+
+    input_image: `[B, H, W, C]` molded; the mean is added back and the range brought to -1..1, as it was trained.
+    """
+    mean = np.broadcast_to(config.MEAN_PIXEL, [config.IMAGE_CHANNEL_COUNT])
+    x = KL.Rescaling(1 / 127.5, (mean / 127.5 - 1).tolist(), name="mobilenet_scaling")(input_image)
+    network = keras.applications.MobileNetV2(input_tensor=x, include_top=False, weights=None)
+    for layer in network.layers:
+        if isinstance(layer, KL.BatchNormalization) and config.TRAIN_BN is False:
+            layer.trainable = False
+    ends = ["block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu"]
+    return [network.get_layer(name).output for name in ends]
+
+
+def backbone_graph(input_image, config):
+    """`[C1, C2, C3, C4, C5]` of the backbone the config names, or the user's own callable."""
+    if callable(config.BACKBONE):
+        # matterport called it with stage5 and train_bn; a callable that takes the image alone is welcome too
+        try:
+            return config.BACKBONE(input_image, stage5=True, train_bn=config.TRAIN_BN)
+        except TypeError as error:
+            if "unexpected keyword argument" not in str(error):
+                raise
+            return config.BACKBONE(input_image)
+    if config.BACKBONE == "mobilenet_v2":
+        return mobilenet_v2_graph(input_image, config)
+    return resnet_graph(input_image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN)
+
+
+# --- Feature pyramid --------------------------------------------------------------------------------------------
+
+
+def fpn_graph(feature_maps, channels):
+    """`[P2, P3, P4, P5, P6]` of equal depth from `[C2, C3, C4, C5]` (FPN, 3): top-down with lateral 1x1."""
+    merged = {}
+    for level, feature_map in zip((5, 4, 3, 2), reversed(feature_maps), strict=True):
+        lateral = KL.Conv2D(channels, (1, 1), name=f"fpn_c{level}p{level}")(feature_map)
+        if level < 5:
+            above = KL.UpSampling2D(size=(2, 2), name=f"fpn_p{level + 1}upsampled")(merged[level + 1])
+            lateral = KL.Add(name=f"fpn_p{level}add")([above, lateral])
+        merged[level] = lateral
+    pyramid = [
+        KL.Conv2D(channels, (3, 3), padding="same", name=f"fpn_p{level}")(merged[level]) for level in (2, 3, 4, 5)
+    ]
+    # P6 serves the RPN's largest anchors only
+    return [*pyramid, KL.MaxPooling2D(pool_size=(1, 1), strides=2, name="fpn_p6")(pyramid[-1])]
+
+
+# --- Region proposal network ------------------------------------------------------------------------------------
+
+
+def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
+    """Objectness and deltas of every anchor of one level (Faster R-CNN, 3.1).
+
+    feature_map: `[B, H, W, C]`.
+
+    Returns: rpn_class_logits `[B, A, (background, object)]`, rpn_probs alike, rpn_bbox `[B, A, 4]` deltas.
+    """
+    shared = KL.Conv2D(
+        channels, (3, 3), padding="same", activation="relu", strides=anchor_stride, name="rpn_conv_shared"
+    )(feature_map)
+    x = KL.Conv2D(2 * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
+    rpn_class_logits = KL.Reshape((-1, 2))(x)  # [B, H * W * anchors_per_location, 2]
+    rpn_probs = KL.Activation("softmax", name="rpn_class_xxx")(rpn_class_logits)
+    x = KL.Conv2D(4 * anchors_per_location, (1, 1), name="rpn_bbox_pred")(shared)
+    rpn_bbox = KL.Reshape((-1, 4))(x)
+    return [rpn_class_logits, rpn_probs, rpn_bbox]
+
+
+def build_rpn_model(anchor_stride, anchors_per_location, depth, channels=512):
+    """The RPN as a model of its own, so that all levels share its weights.
+
+    depth: channels of the feature maps it will see.
+    """
+    feature_map = keras.Input([None, None, depth], name="input_rpn_feature_map")
+    outputs = rpn_graph(feature_map, anchors_per_location, anchor_stride, channels)
+    return keras.Model(feature_map, outputs, name="rpn_model")
+
+
+class Anchors(KL.Layer):
+    """`[B, A, (y1, x1, y2, x2)]` the anchors of IMAGE_SHAPE, normalised, once per image of the batch."""
+
+    def __init__(self, anchors, **kwargs):
+        super().__init__(**kwargs)
+        self.anchors = np.float32(anchors)
+
+    def call(self, image):
+        return ops.broadcast_to(ops.convert_to_tensor(self.anchors), [ops.shape(image)[0], *self.anchors.shape])
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.anchors.shape)
+
+
+class NormalizeBoxes(KL.Layer):
+    """`[B, N, 4]` pixel boxes normalised by the image's own size. Inputs: boxes, image."""
+
+    def call(self, inputs):
+        pixel_boxes, image = inputs
+        return box_math.normalize(ops.cast(pixel_boxes, "float32"), ops.shape(image)[1:3])
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class ProposalLayer(KL.Layer):
+    """`[B, N, (y1, x1, y2, x2)]` normalised proposals: the best anchors, refined, clipped, non-max suppressed.
+
+    Inputs: rpn_probs `[B, A, (background, object)]`, rpn_bbox `[B, A, 4]` deltas, anchors `[B, A, 4]` normalised.
+    proposal_count: N; the rest of each row is zeros. Proposals are constants to what follows: no gradient passes.
+    """
+
+    def __init__(self, proposal_count, nms_threshold, config=None, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.proposal_count = proposal_count
+        self.nms_threshold = nms_threshold
+
+    def call(self, inputs):
+        return self.steps(inputs)["proposals"]
+
+    def steps(self, inputs):
+        """Every intermediate by name, as `MaskRCNN.ancestor` offers them."""
+        rpn_probs, rpn_bbox, anchors = (ops.stop_gradient(x) for x in inputs)
+        limit = ops.minimum(self.config.PRE_NMS_LIMIT, ops.shape(anchors)[1])
+        scores, top = tf.math.top_k(rpn_probs[:, :, 1], k=limit)
+        deltas = tf.gather(rpn_bbox, top, batch_dims=1) * np.float32(self.config.RPN_BBOX_STD_DEV)
+        pre_nms_anchors = tf.gather(anchors, top, batch_dims=1)  # [B, limit, 4]
+        refined = box_math.decode(pre_nms_anchors, deltas)
+        clipped = box_math.clip(refined, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]))
+        keep, valid = non_max_suppression(clipped, scores, self.proposal_count, self.nms_threshold)
+        is_valid = ops.cast(ops.arange(self.proposal_count)[None] < valid[:, None], "float32")
+        proposals = tf.gather(clipped, keep, batch_dims=1) * is_valid[..., None]
+        return {
+            "pre_nms_anchors": pre_nms_anchors,
+            "refined_anchors": refined,
+            "refined_anchors_clipped": clipped,
+            "rpn_non_max_suppression": keep,
+            "proposals": proposals,
+        }
+
+    def compute_output_shape(self, input_shape):
+        return (None, self.proposal_count, 4)
+
+
+class ProposalSteps(KL.Layer):
+    """One named intermediate of a ProposalLayer, on the same inputs; made only when somebody asks for it."""
+
+    def __init__(self, proposal_layer, step, **kwargs):
+        super().__init__(**kwargs)
+        self.proposal_layer, self.step = proposal_layer, step
+
+    def call(self, inputs):
+        return self.proposal_layer.steps(inputs)[self.step]
+
+    def compute_output_spec(self, inputs):
+        if self.step == "rpn_non_max_suppression":
+            return keras.KerasTensor((None, self.proposal_layer.proposal_count), "int32")
+        return keras.KerasTensor((None, None, 4), "float32")
+
+
+# --- RoI align --------------------------------------------------------------------------------------------------
+
+
+def log2_graph(x):
+    """The logarithm to base 2, element by element."""
+    return ops.log2(x)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class PyramidROIAlign(KL.Layer):
+    """`[B, N, height, width, C]` features of each RoI, read from the pyramid level that fits its size.
+
+    Inputs: rois `[B, N, (y1, x1, y2, x2)]` normalised, image_meta `[B, IMAGE_META_SIZE]`, P2..P5.
+    pool_shape: `(height, width)`. canonical_size: a RoI of so many pixels is read from P4 (FPN, equation 1).
+    """
+
+    def __init__(self, pool_shape, canonical_size=224.0, **kwargs):
+        super().__init__(**kwargs)
+        self.pool_shape = tuple(pool_shape)
+        self.canonical_size = canonical_size
+
+    def call(self, inputs):
+        rois, image_meta, *feature_maps = inputs
+        batch, count = ops.shape(rois)[0], ops.shape(rois)[1]
+        flat = ops.reshape(ops.stop_gradient(rois), [-1, 4])  # [B * N, 4]
+        image_index = ops.repeat(ops.arange(batch, dtype="int32"), count)
+        image_shape = ops.cast(split_image_meta(image_meta)["image_shape"][0], "float32")
+        levels = self.levels(flat, image_shape[0] * image_shape[1], len(feature_maps))
+
+        def pool(level, index):
+            crops = tf.gather(flat, index), tf.gather(image_index, index)
+            return crop_and_resize(feature_maps[level], *crops, self.pool_shape)
+
+        pooled = gather_rois_by_level(levels, len(feature_maps), pool)
+        return ops.reshape(pooled, [batch, count, *self.pool_shape, feature_maps[0].shape[-1]])
+
+    def levels(self, rois, image_area, count):
+        """`[N]` int32 in 0..count-1: the pyramid level of each RoI, 0 for P2."""
+        size = ops.sqrt(ops.maximum(box_math.area(rois), 1e-12) * image_area)  # pixels; padding rows have no area
+        level = 2.0 + ops.round(log2_graph(size / self.canonical_size))
+        return ops.cast(ops.clip(level, 0.0, count - 1.0), "int32")
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[0][:2], *self.pool_shape, input_shape[2][-1])
+
+
+# --- Training: which RoIs learn what ----------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class DetectionTargetLayer(KL.Layer):
+    """RoIs sampled from the proposals and their targets; see `targets.detection_targets`.
+
+    Inputs: proposals, gt_class_ids, gt_boxes (normalised), gt_masks. The sample is drawn anew at every call, from
+    a seed that `MaskRCNN.train` sets by `Config.SEED`.
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.seed_generator = keras.random.SeedGenerator(config.SEED or 0)
+
+    def call(self, inputs):
+        proposals, gt_class_ids, gt_boxes, gt_masks = inputs
+        priorities = keras.random.uniform(ops.shape(proposals)[:2], seed=self.seed_generator)
+        outputs = targets.detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, self.config)
+        return [ops.stop_gradient(output) for output in outputs]
+
+    def compute_output_spec(self, inputs):
+        count = self.config.TRAIN_ROIS_PER_IMAGE
+        shapes = [(None, count, 4), (None, count), (None, count, 4), (None, count, *self.config.MASK_SHAPE)]
+        dtypes = ["float32", "int32", "float32", "float32"]
+        return [keras.KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+
+    def compute_mask(self, inputs, mask=None):
+        return [None] * 4
+
+
+def detection_targets_graph(proposals, gt_class_ids, gt_boxes, gt_masks, config):
+    """`DetectionTargetLayer` for one image: the same arguments and results without the batch axis."""
+    inputs = [ops.expand_dims(x, 0) for x in (proposals, gt_class_ids, gt_boxes, gt_masks)]
+    priorities = keras.random.uniform(ops.shape(inputs[0])[:2])
+    return [output[0] for output in targets.detection_targets(*inputs, priorities, config)]
+
+
+# --- Inference: what the heads say becomes detections -----------------------------------------------------------
+
+
+def refine_detections(rois, probs, deltas, windows, config):
+    """`[B, D, (y1, x1, y2, x2, class_id, score)]` normalised detections, best first, zero-padded.
+
+    Each RoI keeps its best class, is refined by that class's deltas, clipped to the photo, dropped below
+    DETECTION_MIN_CONFIDENCE, and suppressed by better ones of its class.
+
+    rois: `[B, N, 4]` normalised. probs: `[B, N, NUM_CLASSES]`. deltas: `[B, N, NUM_CLASSES, 4]`.
+    windows: `[B, 4]` normalised, where the photo lies.
+    """
+    class_ids = ops.cast(ops.argmax(probs, axis=-1), "int32")
+    scores = ops.max(probs, axis=-1)
+    own_deltas = tf.gather(deltas, class_ids, batch_dims=2) * np.float32(config.BBOX_STD_DEV)
+    refined = box_math.clip(box_math.decode(rois, own_deltas), windows[:, None, :])
+    counts = class_ids > 0
+    if config.DETECTION_MIN_CONFIDENCE:
+        counts = counts & (scores >= config.DETECTION_MIN_CONFIDENCE)
+    kept_boxes, kept_classes, kept_scores = class_non_max_suppression(
+        refined,
+        class_ids,
+        scores * ops.cast(counts, "float32"),
+        probs.shape[-1],
+        config.DETECTION_MAX_INSTANCES,
+        config.DETECTION_NMS_THRESHOLD,
+    )
+    return ops.concatenate([kept_boxes, kept_classes[..., None], kept_scores[..., None]], axis=-1)
+
+
+def refine_detections_graph(rois, probs, deltas, window, config):
+    """`refine_detections` for one image: the same arguments and result without the batch axis."""
+    return refine_detections(*(ops.expand_dims(x, 0) for x in (rois, probs, deltas, window)), config)[0]
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class DetectionLayer(KL.Layer):
+    """`[B, D, (y1, x1, y2, x2, class_id, score)]` detections; see `refine_detections`.
+
+    Inputs: rois, mrcnn_class, mrcnn_bbox, image_meta.
+    """
+
+    def __init__(self, config=None, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+
+    def call(self, inputs):
+        rois, probs, deltas, image_meta = inputs
+        meta = split_image_meta(ops.cast(image_meta, "float32"))
+        height, width = meta["image_shape"][0, 0], meta["image_shape"][0, 1]
+        windows = box_math.normalize(meta["window"], (height, width))
+        return refine_detections(rois, probs, deltas, windows, self.config)
+
+    def compute_output_shape(self, input_shape):
+        return (None, self.config.DETECTION_MAX_INSTANCES, 6)
+
+
+# --- Heads ------------------------------------------------------------------------------------------------------
+
+
+class _PerRoI:
+    """Lets an image layer see each RoI of `[B, N, h, w, C]` as one image of `[B * N, h, w, C]`.
+
+    (TimeDistributed would unroll over the RoIs; folding them into the batch is a reshape without a copy.)
+    """
+
+    def build(self, input_shape):
+        super().build((None, *input_shape[2:]))
+
+    def call(self, inputs):
+        batch, count = ops.shape(inputs)[:2]
+        outputs = super().call(ops.reshape(inputs, [-1, *inputs.shape[2:]]))
+        return ops.reshape(outputs, [batch, count, *outputs.shape[1:]])
+
+    def compute_output_shape(self, input_shape):
+        if len(input_shape) == 4:  # `build` asks for the folded shape
+            return super().compute_output_shape(input_shape)
+        folded = super().compute_output_shape((None, *input_shape[2:]))
+        return (*input_shape[:2], *folded[1:])
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class RoIConv2D(_PerRoI, KL.Conv2D):
+    """`Conv2D` of each RoI: `[B, N, h, w, C]` in and out."""
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class RoIConv2DTranspose(_PerRoI, KL.Conv2DTranspose):
+    """`Conv2DTranspose` of each RoI: `[B, N, h, w, C]` in and out."""
+
+
+def fpn_classifier_graph(
+    rois,
+    feature_maps,
+    image_meta,
+    pool_size,
+    num_classes,
+    train_bn=True,
+    fc_layers_size=1024,
+    canonical_size=224.0,
+):
+    """The class and box head (FPN, 5.2): two hidden layers on the pooled RoI, shared by both outputs.
+
+    rois: `[B, N, 4]` normalised. feature_maps: P2..P5. image_meta: `[B, IMAGE_META_SIZE]`.
+
+    Returns: logits `[B, N, NUM_CLASSES]`, probs alike, deltas `[B, N, NUM_CLASSES, 4]`.
+    """
+    x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_classifier")(
+        [rois, image_meta, *feature_maps]
+    )
+    # The first hidden layer is a convolution as large as its input, so that its weights keep matterport's shape.
+    x = RoIConv2D(fc_layers_size, (pool_size, pool_size), name="mrcnn_class_conv1")(x)  # [B, N, 1, 1, fc]
+    x = KL.Activation("relu")(BatchNorm(train_bn, name="mrcnn_class_bn1")(x))
+    x = RoIConv2D(fc_layers_size, (1, 1), name="mrcnn_class_conv2")(x)
+    x = KL.Activation("relu")(BatchNorm(train_bn, name="mrcnn_class_bn2")(x))
+    shared = KL.Reshape((-1, fc_layers_size), name="pool_squeeze")(x)  # [B, N, fc]
+    logits = KL.Dense(num_classes, name="mrcnn_class_logits")(shared)
+    probs = KL.Activation("softmax", name="mrcnn_class")(logits)
+    x = KL.Dense(num_classes * 4, name="mrcnn_bbox_fc")(shared)
+    deltas = KL.Reshape((-1, num_classes, 4), name="mrcnn_bbox")(x)
+    return logits, probs, deltas
+
+
+def build_fpn_mask_graph(
+    rois,
+    feature_maps,
+    image_meta,
+    pool_size,
+    num_classes,
+    train_bn=True,
+    channels=256,
+    doublings=1,
+    canonical_size=224.0,
+):
+    """`[B, N, h, w, NUM_CLASSES]` soft masks: four convolutions, then deconvolutions (Mask R-CNN, figure 4 right).
+
+    doublings: how often a deconvolution doubles the pooled size; 1 as in the paper.
+    """
+    x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_mask")(
+        [rois, image_meta, *feature_maps]
+    )
+    for i in (1, 2, 3, 4):
+        x = RoIConv2D(channels, (3, 3), padding="same", name=f"mrcnn_mask_conv{i}")(x)
+        x = KL.Activation("relu")(BatchNorm(train_bn, name=f"mrcnn_mask_bn{i}")(x))
+    for i in range(1, doublings + 1):
+        name = "mrcnn_mask_deconv" if i == 1 else f"mrcnn_mask_deconv{i}"
+        x = RoIConv2DTranspose(channels, (2, 2), strides=2, activation="relu", name=name)(x)
+    return RoIConv2D(num_classes, (1, 1), activation="sigmoid", name="mrcnn_mask")(x)
+
+
+# --- Losses, under matterport's names ---------------------------------------------------------------------------
+
+
+def smooth_l1_loss(y_true, y_pred):
+    """Smooth L1, element by element; see `losses.smooth_l1`."""
+    return losses.smooth_l1(y_true, y_pred)
+
+
+def rpn_class_loss_graph(rpn_match, rpn_class_logits):
+    """Scalar; see `losses.rpn_class_loss`."""
+    return losses.mean(*losses.rpn_class_loss(rpn_match, rpn_class_logits))
+
+
+def rpn_bbox_loss_graph(config, target_bbox, rpn_match, rpn_bbox):
+    """Scalar; see `losses.rpn_bbox_loss`."""
+    return losses.mean(*losses.rpn_bbox_loss(target_bbox, rpn_match, rpn_bbox))
+
+
+def mrcnn_class_loss_graph(target_class_ids, pred_class_logits, active_class_ids):
+    """Scalar; see `losses.mrcnn_class_loss`."""
+    return losses.mean(*losses.mrcnn_class_loss(target_class_ids, pred_class_logits, active_class_ids))
+
+
+def mrcnn_bbox_loss_graph(target_bbox, target_class_ids, pred_bbox):
+    """Scalar; see `losses.mrcnn_bbox_loss`."""
+    return losses.mean(*losses.mrcnn_bbox_loss(target_bbox, target_class_ids, pred_bbox))
+
+
+def mrcnn_mask_loss_graph(target_masks, target_class_ids, pred_masks):
+    """Scalar; see `losses.mrcnn_mask_loss`."""
+    return losses.mean(*losses.mrcnn_mask_loss(target_masks, target_class_ids, pred_masks))
+
+
+# --- MaskRCNN ---------------------------------------------------------------------------------------------------
+
+
+class MaskRCNN:
+    """The network and what one does with it: load, train, detect.
+
+    mode: "training" or "inference". config: a `Config`. model_dir: where training writes its log folders.
+    `keras_model` is the Keras network; `class_names` the names that came with the weights or the dataset.
+    """
+
+    def __init__(self, mode, config, model_dir="logs"):
+        if mode not in ("training", "inference"):
+            raise ValueError(f"mode must be 'training' or 'inference'. Received: {mode!r}.")
+        config.validate()
+        config.check_names()
+        self.mode = mode
+        self.config = config
+        self.model_dir = str(model_dir)
+        self.class_names: list[str] | None = None
+        self.set_log_dir()
+        self._anchor_cache: dict = {}
+        self._compiled: dict = {}
+        self.keras_model = self.build(mode=mode, config=config)
+
+    @classmethod
+    def from_weights(cls, path, config=None, model_dir="logs", mode="inference") -> MaskRCNN:
+        """A model built as the weight file says, with its weights loaded.
+
+        path: an `.h5` file written by this package; other files need a `config`.
+        """
+        metadata = weights.read_metadata(path) or {}
+        if config is None:
+            if "config" not in metadata:
+                raise ValueError(
+                    f"The weight file must say what network it is for. Received: {path}, which carries no config "
+                    "(only files written by this package do). Try passing config= (on the command line --config)."
+                )
+            if not isinstance(metadata["config"].get("BACKBONE"), str) or "." in metadata["config"]["BACKBONE"]:
+                raise ValueError(
+                    f"A network with its own BACKBONE function cannot be rebuilt from its file. Received: {path} "
+                    f"({metadata['config'].get('BACKBONE')}). Try passing config= with that function."
+                )
+            config = Config.from_dict(metadata["config"])
+            if mode == "inference":
+                config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
+        model = cls(mode, config, model_dir)
+        model.load_weights(path)
+        return model
+
+    def build(self, mode, config):
+        """The Keras network: training gives named outputs for the losses, inference the seven of matterport.
+
+        Training inputs: image, meta, rpn_match, rpn_bbox, gt_class_ids, gt_boxes (pixels), gt_masks[, rois].
+        Inference inputs: image, meta, anchors (normalised).
+        """
+        height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
+        input_image = keras.Input([None, None, channels], name="input_image")
+        input_image_meta = keras.Input([config.IMAGE_META_SIZE], name="input_image_meta")
+
+        # Backbone and pyramid
+        _, *feature_maps = backbone_graph(input_image, config)
+        pyramid = fpn_graph(feature_maps, config.TOP_DOWN_PYRAMID_SIZE)
+
+        # Region proposal network, the same on every level
+        rpn = build_rpn_model(
+            config.RPN_ANCHOR_STRIDE,
+            len(config.RPN_ANCHOR_RATIOS),
+            config.TOP_DOWN_PYRAMID_SIZE,
+            config.RPN_CHANNELS,
+        )
+        per_level = zip(*(rpn(level) for level in pyramid), strict=True)
+        names = ("rpn_class_logits", "rpn_class", "rpn_bbox")
+        rpn_class_logits, rpn_class, rpn_bbox = (
+            KL.Concatenate(axis=1, name=name)(list(outputs)) for name, outputs in zip(names, per_level, strict=True)
+        )
+
+        if mode == "training":
+            anchors = Anchors(self.get_anchors(config.IMAGE_SHAPE), name="anchors")(input_image)
+            proposal_count = config.POST_NMS_ROIS_TRAINING
+        else:
+            anchors = keras.Input([None, 4], name="input_anchors")
+            proposal_count = config.POST_NMS_ROIS_INFERENCE
+        rpn_rois = ProposalLayer(proposal_count, config.RPN_NMS_THRESHOLD, config, name="ROI")(
+            [rpn_class, rpn_bbox, anchors]
+        )
+
+        def class_head(rois):
+            return fpn_classifier_graph(
+                rois,
+                pyramid[:4],
+                input_image_meta,
+                config.POOL_SIZE,
+                config.NUM_CLASSES,
+                config.TRAIN_BN,
+                config.FPN_CLASSIF_FC_LAYERS_SIZE,
+                config.FPN_CANONICAL_SIZE,
+            )
+
+        def mask_head(rois):
+            return build_fpn_mask_graph(
+                rois,
+                pyramid[:4],
+                input_image_meta,
+                config.MASK_POOL_SIZE,
+                config.NUM_CLASSES,
+                config.TRAIN_BN,
+                config.MASK_CHANNELS,
+                config.mask_doublings(),
+                config.FPN_CANONICAL_SIZE,
+            )
+
+        if mode == "inference":
+            _, mrcnn_class, mrcnn_bbox = class_head(rpn_rois)
+            detections = DetectionLayer(config, name="mrcnn_detection")(
+                [rpn_rois, mrcnn_class, mrcnn_bbox, input_image_meta]
+            )
+            mrcnn_mask = mask_head(detections[..., :4])
+            return keras.Model(
+                [input_image, input_image_meta, anchors],
+                [detections, mrcnn_class, mrcnn_bbox, mrcnn_mask, rpn_rois, rpn_class, rpn_bbox],
+                name="mask_rcnn",
+            )
+
+        mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
+        inputs = [
+            input_image,
+            input_image_meta,
+            keras.Input([None, 1], name="input_rpn_match", dtype="int32"),
+            keras.Input([config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4], name="input_rpn_bbox"),
+            input_gt_class_ids := keras.Input([None], name="input_gt_class_ids", dtype="int32"),
+            input_gt_boxes := keras.Input([None, 4], name="input_gt_boxes"),
+            input_gt_masks := keras.Input([*mask_shape, None], name="input_gt_masks", dtype="bool"),
+        ]
+        gt_boxes = NormalizeBoxes(name="gt_boxes")([input_gt_boxes, input_image])
+        proposals = rpn_rois
+        if not config.USE_RPN_ROIS:
+            inputs.append(keras.Input([config.POST_NMS_ROIS_TRAINING, 4], name="input_roi", dtype="int32"))
+            proposals = NormalizeBoxes(name="input_roi_normalized")([inputs[-1], input_image])
+        rois, target_class_ids, target_bbox, target_mask = DetectionTargetLayer(config, name="proposal_targets")(
+            [proposals, input_gt_class_ids, gt_boxes, input_gt_masks]
+        )
+        mrcnn_class_logits, mrcnn_class, mrcnn_bbox = class_head(rois)
+        # Positives come first: the mask head sees no RoI that cannot count.
+        mrcnn_mask = mask_head(rois[:, : targets.positive_slots(config)])
+        outputs = {
+            "rpn_class_logits": rpn_class_logits,
+            "rpn_class": rpn_class,
+            "rpn_bbox": rpn_bbox,
+            "rpn_rois": rpn_rois,
+            "output_rois": rois,
+            "target_class_ids": target_class_ids,
+            "target_bbox": target_bbox,
+            "target_mask": target_mask,
+            "mrcnn_class_logits": mrcnn_class_logits,
+            "mrcnn_class": mrcnn_class,
+            "mrcnn_bbox": mrcnn_bbox,
+            "mrcnn_mask": mrcnn_mask,
+        }
+        return training.TrainingNetwork(inputs, outputs, name="mask_rcnn", config=config)
+
+    # --- Weights and log folders ---
+
+    def find_last(self) -> str:
+        """The path of the newest checkpoint under model_dir.
+
+        Raises: FileNotFoundError naming the folder where there is none.
+        """
+        folder, prefix = Path(self.model_dir), str(self.config.NAME).lower()
+        runs = sorted(run for run in folder.glob("*") if run.is_dir() and run.name.startswith(prefix))
+        for run in reversed(runs):
+            checkpoints = sorted(run.glob("mask_rcnn*.h5"))
+            if checkpoints:
+                return str(checkpoints[-1])
+        raise FileNotFoundError(
+            f"There must be a checkpoint of {prefix!r} to go on from. Received: the folder {folder.absolute()}, "
+            f"which has {len(runs)} runs of that name and no mask_rcnn_*.h5 in them. "
+            "Try another model_dir (--logs), or start from other weights."
+        )
+
+    def load_weights(self, filepath, by_name=False, exclude=None, remap_classes=None) -> weights.LoadReport:
+        """Load a weight file; returns (and logs) what was and what was not loaded.
+
+        filepath: matterport's `.h5`, one written here, or a backbone's ImageNet file. by_name: kept for its place,
+        layers are always matched by name. exclude: names of layers to leave as they are. remap_classes: class
+        name in the file -> class id here, to keep the rows of known classes.
+
+        Raises: ValueError where the file is of another network; see `weights.load_weights`.
+        """
+        report = weights.load_weights(
+            self.keras_model,
+            filepath,
+            exclude=exclude or (),
+            allow_head_mismatch=self.mode == "training",
+            remap_classes=remap_classes,
+        )
+        if self.mode == "inference" and exclude:
+            logger.warning("Layers were excluded in inference mode: %s stay random.", ", ".join(exclude))
+        metadata = weights.read_metadata(filepath) or {}
+        self.class_names = metadata.get("class_names", self.class_names)
+        self.set_log_dir(filepath)
+        return report
+
+    def load_backbone_weights(self, filepath) -> weights.LoadReport:
+        """Load a file of the backbone alone, as `keras.applications` gives them."""
+        return weights.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
+
+    def save_weights(self, filepath) -> None:
+        """Write an `.h5` file in matterport's layout that knows its network (config and class names)."""
+        weights.save_weights(self.keras_model, filepath, metadata=self.metadata())
+
+    def metadata(self) -> dict:
+        """What a weight file says of itself."""
+        return {"config": self.config.to_dict(), "class_names": self.class_names}
+
+    def get_imagenet_weights(self) -> str:
+        """The path of the backbone's ImageNet file, downloaded where it is not cached."""
+        return weights.imagenet_weights(self.config.BACKBONE)
+
+    def set_log_dir(self, model_path=None) -> None:
+        """Name the log folder and the checkpoints of the next training; nothing is created yet.
+
+        model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to go on from: its folder and epoch.
+        """
+        self.epoch = 0
+        name = str(self.config.NAME).lower()
+        folder = os.path.join(self.model_dir, f"{name}{datetime.datetime.now():%Y%m%dT%H%M}")
+        if model_path:
+            match = re.search(r"[\w-]*\d{8}T\d{4}[^/\\]*[/\\]mask_rcnn_[\w.-]+?_(\d{4,})\.h5$", str(model_path))
+            if match:
+                self.epoch = int(match.group(1))
+                folder = os.path.dirname(str(model_path))
+                logger.info("Going on after epoch %d in %s", self.epoch, folder)
+        self.log_dir = folder
+        self.checkpoint_path = os.path.join(folder, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
+
+    # --- Training ---
+
+    def compile(self, learning_rate, momentum) -> None:
+        """Choose optimiser and losses; `train` does it. A second call starts the optimiser anew."""
+        training.compile_network(self.keras_model, self.config, learning_rate, momentum)
+
+    def set_trainable(self, layer_regex, keras_model=None, indent=0, verbose=1) -> None:
+        """Let the layers whose names match learn, and no others; see `training.set_trainable`."""
+        training.set_trainable(keras_model or self.keras_model, layer_regex, self.config, verbose=verbose)
+
+    def train(
+        self,
+        train_dataset,
+        val_dataset,
+        learning_rate,
+        epochs,
+        layers,
+        augmentation=None,
+        custom_callbacks=None,
+        no_augmentation_sources=None,
+    ):
+        """Train up to an epoch; returns Keras's history.
+
+        train_dataset, val_dataset: prepared `Dataset`s; val_dataset may be None.
+        epochs: the epoch to reach, counted from the first `train` call or the loaded checkpoint.
+        layers: "heads", "3+", "4+", "5+", "all", or a regex of layer names.
+        augmentation: an imgaug augmenter, or a callable `(image, masks, rng) -> (image, masks)`.
+        no_augmentation_sources: names of sources whose images are not augmented.
+        """
+        if self.mode != "training":
+            raise ValueError("train() needs a model in training mode. Try MaskRCNN(mode='training', ...).")
+        self.class_names = list(getattr(train_dataset, "class_names", [])) or self.class_names
+        return training.train(
+            self,
+            train_dataset,
+            val_dataset,
+            learning_rate,
+            epochs,
+            layers,
+            augmentation=augmentation,
+            custom_callbacks=custom_callbacks,
+            no_augmentation_sources=no_augmentation_sources,
+        )
+
+    # --- Detection ---
+
+    def mold_inputs(self, images):
+        """Photos as the network wants them.
+
+        images: a list of `[H, W, C]` uint8 (or what `image.to_uint8` takes).
+
+        Returns: molded_images `[B, h, w, C]` float32, image_metas `[B, IMAGE_META_SIZE]`, windows `[B, 4]` pixels;
+        photos of different molded sizes come as a list.
+        """
+        config = self.config
+        # A random crop is no way to look at a photo.
+        mode = "pad64" if config.IMAGE_RESIZE_MODE == "crop" else config.IMAGE_RESIZE_MODE
+        molded, metas, windows = [], [], []
+        for i, image in enumerate(images):
+            photo = self._photo(image, f"image {i}")
+            padded, window, scale, _, _ = resize_image(
+                photo,
+                min_dim=config.IMAGE_MIN_DIM,
+                max_dim=config.IMAGE_MAX_DIM,
+                min_scale=config.IMAGE_MIN_SCALE,
+                mode=mode,
+                shape=config.IMAGE_SHAPE if mode == "square" else None,
+                exact=config.EXACT_RESIZE,
+            )
+            if padded.shape[0] % 64 or padded.shape[1] % 64:
+                raise ValueError(
+                    f"In mode 'none' an image's sides must be multiples of 64. Received: image {i} of "
+                    f"{padded.shape}. Try IMAGE_RESIZE_MODE = 'pad64' or 'square'."
+                )
+            molded.append(mold_image(padded, config).astype(np.float32))
+            metas.append(
+                compose_image_meta(0, photo.shape, padded.shape, window, scale, np.zeros(config.NUM_CLASSES, int))
+            )
+            windows.append(window)
+        if len({image.shape for image in molded}) == 1:
+            molded = np.stack(molded)
+        return molded, np.stack(metas), np.stack(windows)
+
+    def _photo(self, image, name):
+        image = np.asarray(image)
+        if image.dtype.kind == "f" and image.size and image.min() < 0:
+            logger.warning(
+                "%s has negative values: it looks already molded (mean subtracted). detect() wants the photo itself.",
+                name,
+            )
+        photo = match_channels(to_uint8(image), self.config.IMAGE_CHANNEL_COUNT, name)
+        if not photo.shape[0] or not photo.shape[1]:
+            raise ValueError(f"An image must have pixels. Received: {name} of shape {photo.shape}.")
+        return photo
+
+    def detect(self, images, verbose=0) -> list[dict]:
+        """Objects in photos of any number and any sizes.
+
+        images: a list of `[H, W, C]` photos, uint8.
+
+        Returns one dict per photo, in original pixels, best score first:
+            rois: `[N, (y1, x1, y2, x2)]` int32. class_ids: `[N]` int32. scores: `[N]` float32.
+            masks: `[H, W, N]` bool.
+        """
+        self._need_inference("detect")
+        images = list(images)
+        if verbose:
+            log(f"Processing {len(images)} images")
+            for image in images:
+                log("image", image)
+        results = []
+        for chunk in self._chunks(images):
+            molded, metas, windows = self.mold_inputs(chunk)
+            results += self._detect(molded, metas, windows, [np.shape(image) for image in chunk], verbose)
+        return results
+
+    def _chunks(self, images):
+        """Runs of at most BATCH_SIZE neighbours whose molded size will be equal."""
+        fixed = self.config.IMAGE_RESIZE_MODE == "square"
+        chunk = []
+        for image in images:
+            same = not chunk or fixed or np.shape(image)[:2] == np.shape(chunk[0])[:2]
+            if chunk and (len(chunk) == max(1, self.config.BATCH_SIZE) or not same):
+                yield chunk
+                chunk = []
+            chunk.append(image)
+        if chunk:
+            yield chunk
+
+    def detect_molded(self, molded_images, image_metas, verbose=0) -> list[dict]:
+        """`detect` on images that are already molded; results in their own pixels.
+
+        molded_images: `[B, h, w, C]` of `mold_inputs`. image_metas: `[B, IMAGE_META_SIZE]`.
+        """
+        self._need_inference("detect_molded")
+        shapes = [image.shape for image in molded_images]
+        windows = [(0, 0, *shape[:2]) for shape in shapes]
+        return self._detect(np.asarray(molded_images), np.asarray(image_metas), windows, shapes, verbose)
+
+    def _need_inference(self, what):
+        if self.mode != "inference":
+            raise ValueError(f"{what}() needs a model in inference mode. Try MaskRCNN(mode='inference', ...).")
+
+    def _detect(self, molded, metas, windows, shapes, verbose):
+        anchors = np.broadcast_to(self.get_anchors(molded.shape[1:]), (len(molded), *self._last_anchors.shape))
+        if verbose:
+            log("molded_images", molded)
+            log("image_metas", metas)
+            log("anchors", anchors)
+        detections, probs, _, masks, *_ = self.predict([molded, metas, anchors])
+        results = []
+        for i, shape in enumerate(shapes):
+            rois, class_ids, scores, full = self.unmold_detections(
+                detections[i], masks[i], shape, molded[i].shape, windows[i]
+            )
+            results.append({"rois": rois, "class_ids": class_ids, "scores": scores, "masks": full})
+            if verbose and len(rois) == 0:
+                log(self._why_nothing(probs[i]))
+        return results
+
+    def _why_nothing(self, probs) -> str:
+        """The best score of a class that is no background, and what removed it."""
+        best = float(probs[:, 1:].max())
+        class_id = int(probs[:, 1:].max(axis=0).argmax()) + 1
+        threshold = self.config.DETECTION_MIN_CONFIDENCE
+        name = self.class_names[class_id] if self.class_names else f"class {class_id}"
+        if best < threshold:
+            return (
+                f"Nothing detected: the best score was {best:.3f} ({name}), removed by DETECTION_MIN_CONFIDENCE = "
+                f"{threshold}. Try a lower one, or train longer."
+            )
+        return f"Nothing detected: the best score was {best:.3f} ({name}), but the background scored higher there."
+
+    def predict(self, inputs) -> list[np.ndarray]:
+        """The network's outputs for a list of its inputs, compiled once per setting of the thresholds."""
+        config = self.config
+        # Thresholds are read when the graph is traced: new values, new trace.
+        key = (
+            config.DETECTION_MIN_CONFIDENCE,
+            config.DETECTION_NMS_THRESHOLD,
+            config.DETECTION_MAX_INSTANCES,
+            config.PRE_NMS_LIMIT,
+        )
+        if key not in self._compiled:
+            signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.keras_model.inputs]
+            self._compiled = {
+                key: tf.function(lambda *x: self.keras_model(list(x), training=False), input_signature=signature)
+            }
+        inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)]
+        return [output.numpy() for output in self._compiled[key](*inputs)]
+
+    def unmold_detections(self, detections, mrcnn_mask, original_image_shape, image_shape, window):
+        """One image's raw outputs in original pixels.
+
+        detections: `[D, (y1, x1, y2, x2, class_id, score)]` normalised, zero-padded.
+        mrcnn_mask: `[D, h, w, NUM_CLASSES]`. original_image_shape: `(H, W, ...)`.
+        image_shape: `(h, w, ...)` of the molded image. window: `(y1, x1, y2, x2)` pixels of the photo in it.
+
+        Returns: boxes `[N, 4]` int32, class_ids `[N]` int32, scores `[N]`, masks `[H, W, N]` bool.
+        """
+        padding = np.flatnonzero(detections[:, 4] == 0)
+        count = padding[0] if len(padding) else len(detections)
+        class_ids = detections[:count, 4].astype(np.int32)
+        scores = detections[:count, 5]
+        masks = mrcnn_mask[np.arange(count), :, :, class_ids]  # [N, h, w]
+
+        # From the molded image's coordinates to the window's, then to pixels of the photo.
+        y1, x1, y2, x2 = box_math.normalize(np.asarray(window), image_shape[:2])
+        shift, scale = np.array([y1, x1, y1, x1]), np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
+        photo_boxes = box_math.denormalize((detections[:count, :4] - shift) / scale, original_image_shape[:2])
+
+        real = box_math.area(photo_boxes) > 0
+        photo_boxes, class_ids, scores, masks = photo_boxes[real], class_ids[real], scores[real], masks[real]
+        return photo_boxes, class_ids, scores, unmold_masks(masks, photo_boxes, original_image_shape)
+
+    def get_anchors(self, image_shape) -> np.ndarray:
+        """`[A, (y1, x1, y2, x2)]` normalised anchors for a molded image of this shape, kept for the next call.
+
+        The same in pixels is left in `self.anchors`.
+        """
+        key = tuple(int(side) for side in image_shape[:2])
+        if key not in self._anchor_cache:
+            pixels = pyramid_anchors(self.config, key)
+            self._anchor_cache = {key: (pixels, box_math.normalize(pixels, key))}
+        self.anchors, self._last_anchors = self._anchor_cache[key]
+        return self._last_anchors
+
+    # --- Looking inside ---
+
+    def ancestor(self, tensor, name, checked=None):
+        """The tensor of that name in the network, for `run_graph`; None where there is none.
+
+        name: a layer's, or one of the proposal layer's steps: `ROI/pre_nms_anchors:0`, `ROI/refined_anchors:0`,
+        `ROI/refined_anchors_clipped:0`, `ROI/rpn_non_max_suppression:0`. tensor, checked: kept for their place.
+        """
+        parts = name.split(":")[0].split("/")
+        layer_names = {layer.name: layer for layer in self.keras_model.layers}
+        layer = layer_names.get(parts[0])
+        if layer is None:
+            return None
+        if len(parts) > 1 and isinstance(layer, ProposalLayer):
+            steps = ("pre_nms_anchors", "refined_anchors", "refined_anchors_clipped", "rpn_non_max_suppression")
+            return ProposalSteps(layer, parts[1])(layer.input) if parts[1] in steps else None
+        return layer.output if len(parts) == 1 or not isinstance(layer, ProposalLayer) else None
+
+    def find_trainable_layer(self, layer):
+        """The layer itself, or the one it wraps."""
+        return self.find_trainable_layer(layer.layer) if hasattr(layer, "layer") else layer
+
+    def get_trainable_layers(self) -> list:
+        """All layers that have weights."""
+        found = (self.find_trainable_layer(layer) for layer in self.keras_model.layers)
+        return [layer for layer in found if layer.get_weights()]
+
+    def run_graph(self, images, outputs, image_metas=None) -> dict[str, np.ndarray]:
+        """Any tensors of the network, by name.
+
+        images: a list of photos; or, with image_metas, an array of molded images.
+        outputs: `[(name, tensor)]`, tensors of layers (`keras_model.get_layer(n).output`) or of `ancestor`.
+        """
+        self._need_inference("run_graph")
+        outputs = dict(outputs)
+        missing = [name for name, tensor in outputs.items() if tensor is None]
+        if missing:
+            raise ValueError(f"Every output must be a tensor. Received: None for {', '.join(missing)}.")
+        if image_metas is None:
+            molded, image_metas, _ = self.mold_inputs(images)
+        else:
+            molded = np.asarray(images)
+        anchors = np.broadcast_to(self.get_anchors(molded.shape[1:]), (len(molded), *self._last_anchors.shape))
+        inside = keras.Model(self.keras_model.inputs, list(outputs.values()))
+        inputs = [tf.cast(x, "float32") for x in (molded, image_metas, anchors)]
+        values = tf.function(lambda *x: inside(list(x), training=False))(*inputs)
+        found = {name: np.asarray(value) for name, value in zip(outputs, values, strict=True)}
+        for name, value in found.items():
+            log(name, value)
+        return found
+
+
+# --- Box and meta helpers, under matterport's names -------------------------------------------------------------
+
+
+def apply_box_deltas_graph(boxes, deltas):
+    """See `boxes.decode`."""
+    return box_math.decode(boxes, deltas)
+
+
+def clip_boxesgraph(boxes, window):
+    """See `boxes.clip`."""
+    return box_math.clip(boxes, window)
+
+
+def overlaps_graph(boxes1, boxes2):
+    """See `boxes.iou`."""
+    return box_math.iou(boxes1, boxes2)
+
+
+def norm_boxesgraph(boxes, shape):
+    """See `boxes.normalize`; `shape` is a tensor `[height, width]`."""
+    return box_math.normalize(boxes, (shape[0], shape[1]))
+
+
+def denorm_boxesgraph(boxes, shape):
+    """See `boxes.denormalize`; `shape` is a tensor `[height, width]`."""
+    return box_math.denormalize(boxes, (shape[0], shape[1]))
+
+
+def parse_image_meta_graph(meta):
+    """See `image.split_image_meta`."""
+    return split_image_meta(meta)
+
+
+def trim_zeros_graph(boxes, name="trim_zeros"):
+    """The rows `[N, 4]` that are not all zero, and `[M]` bool which those are."""
+    non_zeros = tf.reduce_any(boxes != 0, axis=1)
+    return tf.boolean_mask(boxes, non_zeros, name=name), non_zeros
+
+
+def batch_pack_graph(x, counts, num_rows):
+    """`[sum(counts), ...]` the first `counts[i]` rows of each of the `num_rows` images of `x`."""
+    return tf.concat([x[i, : counts[i]] for i in range(num_rows)], axis=0)

@@ -1,0 +1,395 @@
+"""The loop: the network that trains, which layers learn, compile, callbacks, fit, going on where it stopped."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+import re
+import sys
+import time
+
+import keras
+import tensorflow as tf
+
+from . import losses, weights
+from .config import LOSS_NAMES
+from .data import DataGenerator
+from .image import split_image_meta
+
+log = logging.getLogger("mrcnn")
+
+
+# --- The network that trains ------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class TrainingNetwork(keras.Model):
+    """The functional network whose named outputs meet the losses in `train_step`."""
+
+    def __init__(self, *args, config=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.settings = config
+        names = ("loss", *LOSS_NAMES, "weight_decay")
+        self.loss_means = {name: keras.metrics.Mean(name=name) for name in names}
+
+    @property
+    def metrics(self):
+        return list(self.loss_means.values())
+
+    def weighted_losses(self, inputs, outputs) -> dict:
+        """Each loss times its LOSS_WEIGHTS, the weight decay, and `"loss"`, their sum."""
+        _, meta, rpn_match, rpn_bbox, *_ = inputs
+        halves = {
+            "rpn_class_loss": losses.rpn_class_loss(rpn_match, outputs["rpn_class_logits"]),
+            "rpn_bbox_loss": losses.rpn_bbox_loss(rpn_bbox, rpn_match, outputs["rpn_bbox"]),
+            "mrcnn_class_loss": losses.mrcnn_class_loss(
+                outputs["target_class_ids"],
+                outputs["mrcnn_class_logits"],
+                split_image_meta(meta)["active_class_ids"],
+            ),
+            "mrcnn_bbox_loss": losses.mrcnn_bbox_loss(
+                outputs["target_bbox"], outputs["target_class_ids"], outputs["mrcnn_bbox"]
+            ),
+            "mrcnn_mask_loss": losses.mrcnn_mask_loss(
+                outputs["target_mask"], outputs["target_class_ids"], outputs["mrcnn_mask"]
+            ),
+        }
+        weight = self.settings.LOSS_WEIGHTS
+        parts = {name: losses.mean(*half) * weight.get(name, 1.0) for name, half in halves.items()}
+        parts["weight_decay"] = losses.weight_decay(self.trainable_weights, self.settings.WEIGHT_DECAY)
+        return {"loss": sum(parts.values()), **parts}
+
+    def train_step(self, data):
+        inputs = data[0]
+        with tf.GradientTape() as tape:
+            values = self.weighted_losses(inputs, self(inputs, training=True))
+        variables = self.trainable_variables
+        self.optimizer.apply(tape.gradient(values["loss"], variables), variables)
+        return self._update(values)
+
+    def test_step(self, data):
+        inputs = data[0]
+        return self._update(self.weighted_losses(inputs, self(inputs, training=False)))
+
+    def _update(self, values):
+        for name, value in values.items():
+            self.loss_means[name].update_state(value)
+        return {name: metric.result() for name, metric in self.loss_means.items()}
+
+
+# --- Which layers learn -----------------------------------------------------------------------------------------
+
+HEADS = r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)"
+# The backbone's stages from its end; "4+" is every stage from 4 on, and the heads.
+STAGES = {
+    "5": r"(res5.*)|(bn5.*)|(block_1[3-6]_.*)|(Conv_1.*)",
+    "4": r"(res4.*)|(bn4.*)|(block_([6-9]|1[0-2])_.*)",
+    "3": r"(res3.*)|(bn3.*)|(block_[3-5]_.*)",
+}
+
+
+def layer_regex(layers: str) -> str:
+    """The regex of layer names for "heads", "5+", "4+", "3+", "all"; any other string is one already."""
+    if layers == "all":
+        return ".*"
+    if layers == "heads":
+        return HEADS
+    if re.fullmatch(r"[345]\+", layers):
+        return "|".join([*(regex for stage, regex in STAGES.items() if stage >= layers[0]), HEADS])
+    return layers
+
+
+def set_trainable(network, regex, config, verbose=1) -> list[str]:
+    """Let the layers whose names match learn, and no others; returns their names.
+
+    Batch-norm layers of keras.applications stay frozen while TRAIN_BN is False.
+
+    Raises: ValueError where no layer matches.
+    """
+    names = []
+    for layer in _leaves(network):
+        frozen = isinstance(layer, keras.layers.BatchNormalization) and not hasattr(layer, "train_bn")
+        learns = bool(re.fullmatch(regex, layer.name)) and not (frozen and config.TRAIN_BN is False)
+        layer.trainable = learns
+        if learns and layer.weights:
+            names.append(layer.name)
+            if verbose > 1:
+                log.info("%-30s (%s)", layer.name, type(layer).__name__)
+    if not names:
+        raise ValueError(
+            "layers must be 'heads', '3+', '4+', '5+', 'all' or a regex that matches a layer. "
+            f"Received: {regex!r}, which matches none. Try 'heads'."
+        )
+    if verbose:
+        log.info("Training %d of %d layers with weights", len(names), sum(bool(x.weights) for x in _leaves(network)))
+    return names
+
+
+def _leaves(network):
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            layer.trainable = True  # each of its layers says for itself
+            yield from _leaves(layer)
+        else:
+            yield layer
+
+
+# --- Optimiser --------------------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then the rate itself or a half cosine down to a hundredth of it.
+
+    start: the step the training begins at (after resuming). total: the step it ends at.
+    """
+
+    def __init__(self, rate, kind="constant", warmup=0, start=0, total=1):
+        self.rate, self.kind, self.warmup, self.start, self.total = rate, kind, warmup, start, total
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32) + float(self.start)
+        rate = tf.constant(float(self.rate))
+        if self.kind == "cosine":
+            share = tf.clip_by_value((step - self.warmup) / max(1.0, self.total - self.warmup), 0.0, 1.0)
+            rate = rate * (0.01 + 0.99 * 0.5 * (1.0 + tf.cos(math.pi * share)))
+        if self.warmup:
+            rate = rate * tf.minimum(1.0, (step + 1.0) / float(self.warmup))
+        return rate
+
+    def get_config(self):
+        return {name: getattr(self, name) for name in ("rate", "kind", "warmup", "start", "total")}
+
+
+def compile_network(network, config, learning_rate, momentum) -> None:
+    """Compile with the config's optimiser; gradients are clipped by their global norm."""
+    clip = {"global_clipnorm": config.GRADIENT_CLIP_NORM or None}
+    if config.OPTIMIZER == "adam":
+        optimizer = keras.optimizers.Adam(learning_rate, **clip)
+    else:
+        optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum, **clip)
+    # crop_and_resize cannot be compiled by XLA, which "auto" would try on a GPU
+    network.compile(optimizer=optimizer, jit_compile=False)
+
+
+# --- Callbacks --------------------------------------------------------------------------------------------------
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """After each epoch, the weights (that know their network) at `checkpoint_path`."""
+
+    def __init__(self, facade):
+        super().__init__()
+        self.facade = facade
+
+    def on_epoch_end(self, epoch, logs=None):
+        path = self.facade.checkpoint_path.format(epoch=epoch + 1)
+        self.facade.save_weights(path)
+        self.facade.epoch = epoch + 1
+
+
+class LossTable(keras.callbacks.Callback):
+    """A line of `losses.csv` per epoch; a run that goes on goes on in the same file."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": epoch + 1, **{name: f"{float(value):.6f}" for name, value in (logs or {}).items()}}
+        new = not os.path.exists(self.path)
+        with open(self.path, "a", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar with the time left on a terminal, a line now and then in a log file; every loss by its name."""
+
+    INTERVAL_S = 30
+
+    def __init__(self, first_epoch, epochs, steps):
+        super().__init__()
+        self.first_epoch, self.epochs, self.steps = first_epoch, epochs, steps
+        self.done = 0
+        self.bar = None
+
+    def on_train_begin(self, logs=None):
+        self.start = self.last_line = time.time()
+        log.info("Tracing the graph: the first step takes up to a minute, the next ones do not.")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done += 1
+        now = time.time()
+        if self.done == 1:
+            log.info("Traced; the first step took %.0f s.", now - self.start)
+            self.start, self.started_at = now, self.done
+            self._open_bar()
+        left = (now - self.start) / max(1, self.done - 1) * ((self.epochs - self.first_epoch) * self.steps - self.done)
+        if self.bar:
+            self.bar.update(self.task, completed=self.done, text=_losses_text(logs), left=_duration(left))
+        elif now - self.last_line > self.INTERVAL_S and batch + 1 < self.steps:
+            self.last_line = now
+            epoch = self.first_epoch + (self.done - 1) // self.steps + 1
+            log.info(
+                "epoch %d/%d step %d/%d  %s left  %s",
+                epoch, self.epochs, batch + 1, self.steps, _duration(left), _losses_text(logs),
+            )  # fmt: skip
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        training = {name: value for name, value in logs.items() if not name.startswith("val_")}
+        validation = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
+        log.info("epoch %d/%d  %s", epoch + 1, self.epochs, _losses_text(training))
+        if validation:
+            log.info("      validation  %s", _losses_text(validation))
+        self.last_line = time.time()
+
+    def on_train_end(self, logs=None):
+        self._close_bar()
+
+    def _open_bar(self):
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn
+        from rich.progress import Progress as Bar
+        from rich.progress import TextColumn
+
+        self.bar = Bar(
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]} left  {task.fields[text]}"),
+            console=Console(stderr=True),
+        )
+        self.task = self.bar.add_task("", total=(self.epochs - self.first_epoch) * self.steps, text="", left="?")
+        self.bar.start()
+
+    def _close_bar(self):
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+
+def _losses_text(logs) -> str:
+    short = {"weight_decay": "decay"}
+    names = [name for name in ("loss", *LOSS_NAMES, "weight_decay") if name in (logs or {})]
+    return "  ".join(f"{short.get(name, name.removesuffix('_loss'))} {float(logs[name]):.4f}" for name in names)
+
+
+def _duration(seconds) -> str:
+    minutes, seconds = divmod(int(max(0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+class Batches(DataGenerator):
+    """The generator's inputs alone: Keras turns batches into a tf.data pipeline, which knows no empty list."""
+
+    def __getitem__(self, index):
+        return (super().__getitem__(index)[0],)
+
+
+# --- Train ------------------------------------------------------------------------------------------------------
+
+
+def train(
+    facade,
+    train_dataset,
+    val_dataset,
+    learning_rate,
+    epochs,
+    layers,
+    augmentation=None,
+    custom_callbacks=None,
+    no_augmentation_sources=None,
+):
+    """Fit up to epoch `epochs`; see `MaskRCNN.train`. Returns Keras's history, or None where nothing was left to do."""
+    config, network = facade.config, facade.keras_model
+    if epochs <= facade.epoch:
+        log.warning(
+            "Nothing to train: epochs=%d means until epoch %d, and %d are done. Ask for more epochs.",
+            epochs, epochs, facade.epoch,
+        )  # fmt: skip
+        return None
+    if not config.USE_RPN_ROIS and val_dataset is not None:
+        log.info("USE_RPN_ROIS is False: the heads learn on random RoIs.")
+    options = {
+        "batch_size": config.BATCH_SIZE,
+        "random_rois": 0 if config.USE_RPN_ROIS else config.POST_NMS_ROIS_TRAINING,
+        "seed": config.SEED,
+    }
+    batches = Batches(
+        train_dataset,
+        config,
+        shuffle=True,
+        augmentation=augmentation,
+        no_augmentation_sources=no_augmentation_sources,
+        steps=config.STEPS_PER_EPOCH,
+        **options,
+    )
+    batches.epoch = facade.epoch
+    validation = None
+    if val_dataset is not None and len(val_dataset.image_ids) and config.VALIDATION_STEPS:
+        validation = Batches(val_dataset, config, shuffle=True, steps=config.VALIDATION_STEPS, **options)
+
+    set_trainable(network, layer_regex(layers), config)
+    rate = learning_rate
+    if config.LEARNING_RATE_SCHEDULE != "constant" or config.WARMUP_STEPS:
+        rate = Schedule(
+            learning_rate,
+            config.LEARNING_RATE_SCHEDULE,
+            config.WARMUP_STEPS,
+            start=facade.epoch * config.STEPS_PER_EPOCH,
+            total=epochs * config.STEPS_PER_EPOCH,
+        )
+    compile_network(network, config, rate, config.LEARNING_MOMENTUM)
+    _seed(network, config)
+
+    os.makedirs(facade.log_dir, exist_ok=True)
+    log.info("Training until epoch %d, learning rate %g, checkpoints in %s", epochs, learning_rate, facade.log_dir)
+    callbacks = [
+        Checkpoint(facade),
+        keras.callbacks.TensorBoard(log_dir=facade.log_dir, histogram_freq=0, write_graph=False),
+        LossTable(os.path.join(facade.log_dir, "losses.csv")),
+        Progress(facade.epoch, epochs, config.STEPS_PER_EPOCH),
+        *(custom_callbacks or []),
+    ]
+    try:
+        return network.fit(
+            batches,
+            initial_epoch=facade.epoch,
+            epochs=epochs,
+            steps_per_epoch=config.STEPS_PER_EPOCH,
+            validation_data=validation,
+            validation_steps=config.VALIDATION_STEPS if validation else None,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    except KeyboardInterrupt:
+        path = os.path.join(facade.log_dir, "interrupted.h5")
+        facade.save_weights(path)
+        log.warning(
+            "Interrupted: the weights of this moment are in %s; --weights last goes on from epoch %d.",
+            path,
+            facade.epoch,
+        )
+        raise
+    except Exception:
+        for generator in (batches, validation):
+            if generator is not None and generator.failure is not None:
+                raise generator.failure from None
+        raise
+
+
+def _seed(network, config) -> None:
+    """Let the RoI sample start from SEED again, so that the same seed trains the same."""
+    if config.SEED is None:
+        return
+    for layer in network.layers:
+        if hasattr(layer, "seed_generator"):
+            layer.seed_generator.state.assign(keras.random.SeedGenerator(config.SEED).state)
