@@ -7,7 +7,9 @@ Subclass `Config` and override what differs. Values may also be set on an instan
 from __future__ import annotations
 
 import difflib
+import importlib
 import logging
+import operator
 from typing import Any
 
 import numpy as np
@@ -118,7 +120,6 @@ class Config:
 
     # False: batch-norm statistics stay as loaded (small batches); None or True: they are learned.
     TRAIN_BN = False
-    BN_MOMENTUM = 0.99
 
     # --- The loop around it. SEED: same seed, same batches and samples; None: a new one each run.
     SEED = None
@@ -162,8 +163,12 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """A config with these values, as `to_dict` gave them; derived values that still follow are not pinned."""
+        """A config with these values, as `to_dict` gave them; derived values that still follow are not pinned.
+
+        Functions come back where they are this package's own; of others the name stays, `module:name`.
+        """
         config = cls()
+        values = {name: _own_function(value) for name, value in values.items()}
         derived = [name for name in ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE") if name in values]
         for name, value in values.items():
             if name not in derived:
@@ -295,5 +300,13 @@ def _plain(value):
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
+        return f"{value.__module__}:{value.__qualname__}"
     return value
+
+
+def _own_function(value):
+    """The function behind `mrcnn.module:name`; anything else as it is (a file may not name code to import)."""
+    if not (isinstance(value, str) and value.startswith("mrcnn.") and ":" in value):
+        return value
+    module, _, path = value.partition(":")
+    return operator.attrgetter(path)(importlib.import_module(module))

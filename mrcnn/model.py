@@ -390,10 +390,13 @@ class DetectionTargetLayer(KL.Layer):
         return [ops.stop_gradient(output) for output in outputs]
 
     def compute_output_spec(self, inputs):
-        count = self.config.TRAIN_ROIS_PER_IMAGE
-        shapes = [(None, count, 4), (None, count), (None, count, 4), (None, count, *self.config.MASK_SHAPE)]
         dtypes = ["float32", "int32", "float32", "float32"]
+        shapes = self.compute_output_shape([x.shape for x in inputs])
         return [keras.KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+
+    def compute_output_shape(self, input_shape):
+        count = self.config.TRAIN_ROIS_PER_IMAGE
+        return [(None, count, 4), (None, count), (None, count, 4), (None, count, *self.config.MASK_SHAPE)]
 
     def compute_mask(self, inputs, mask=None):
         return [None] * 4
@@ -629,12 +632,12 @@ class MaskRCNN:
                     f"The weight file must say what network it is for. Received: {path}, which carries no config "
                     "(only files written by this package do). Try passing config= (on the command line --config)."
                 )
-            if not isinstance(metadata["config"].get("BACKBONE"), str) or "." in metadata["config"]["BACKBONE"]:
-                raise ValueError(
-                    f"A network with its own BACKBONE function cannot be rebuilt from its file. Received: {path} "
-                    f"({metadata['config'].get('BACKBONE')}). Try passing config= with that function."
-                )
             config = Config.from_dict(metadata["config"])
+            if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
+                raise ValueError(
+                    f"A network with a BACKBONE function of your own cannot be rebuilt from its file. Received: {path} "
+                    f"({config.BACKBONE}). Try passing config= with that function."
+                )
             if mode == "inference":
                 config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
         model = cls(mode, config, model_dir)
@@ -780,6 +783,8 @@ class MaskRCNN:
 
         Raises: ValueError where the file is of another network; see `weights.load_weights`.
         """
+        if self.mode == "training" and os.path.isfile(filepath) and weights.is_backbone_file(filepath):
+            return self.load_backbone_weights(filepath)
         report = weights.load_weights(
             self.keras_model,
             filepath,
@@ -1114,7 +1119,7 @@ def apply_box_deltas_graph(boxes, deltas):
     return box_math.decode(boxes, deltas)
 
 
-def clip_boxesgraph(boxes, window):
+def clip_boxes_graph(boxes, window):
     """See `boxes.clip`."""
     return box_math.clip(boxes, window)
 
@@ -1124,12 +1129,12 @@ def overlaps_graph(boxes1, boxes2):
     return box_math.iou(boxes1, boxes2)
 
 
-def norm_boxesgraph(boxes, shape):
+def norm_boxes_graph(boxes, shape):
     """See `boxes.normalize`; `shape` is a tensor `[height, width]`."""
     return box_math.normalize(boxes, (shape[0], shape[1]))
 
 
-def denorm_boxesgraph(boxes, shape):
+def denorm_boxes_graph(boxes, shape):
     """See `boxes.denormalize`; `shape` is a tensor `[height, width]`."""
     return box_math.denormalize(boxes, (shape[0], shape[1]))
 

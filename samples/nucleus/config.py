@@ -1,0 +1,39 @@
+"""The config of docs/results.md: nuclei on two CPU cores, from an ImageNet MobileNetV2."""
+
+from mrcnn.config import Config
+
+
+class NucleusConfig(Config):
+    """Random 256 px crops of twice enlarged images: nuclei are small, half of them under 18 px across."""
+
+    NAME = "nucleus"
+    BACKBONE = "mobilenet_v2"
+    NUM_CLASSES = 1 + 1
+
+    IMAGE_RESIZE_MODE = "crop"
+    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 256
+    IMAGE_MIN_SCALE = 2.0
+    IMAGES_PER_GPU = 4
+
+    RPN_ANCHOR_SCALES = (12, 24, 48, 96, 160)
+    TOP_DOWN_PYRAMID_SIZE = 96
+    RPN_CHANNELS = 96
+    MASK_CHANNELS = 96
+    FPN_CLASSIF_FC_LAYERS_SIZE = 512
+    FPN_CANONICAL_SIZE = 112.0
+
+    RPN_TRAIN_ANCHORS_PER_IMAGE = 128
+    TRAIN_ROIS_PER_IMAGE = 64
+    PRE_NMS_LIMIT = 2000
+    POST_NMS_ROIS_TRAINING = 500
+    POST_NMS_ROIS_INFERENCE = 1000
+    MAX_GT_INSTANCES = 128
+    DETECTION_MAX_INSTANCES = 300
+    USE_MINI_MASK = False
+
+    OPTIMIZER = "adam"
+    LEARNING_RATE = 0.001
+    LEARNING_RATE_SCHEDULE = "cosine"
+    WARMUP_STEPS = 100
+    STEPS_PER_EPOCH = 100
+    VALIDATION_STEPS = 5
