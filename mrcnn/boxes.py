@@ -125,7 +125,8 @@ def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float)
     boxes = np.asarray(boxes)
     if boxes.dtype.kind != "f":
         boxes = boxes.astype(np.float32)
-    order = np.argsort(scores)[::-1]
+    # Equal scores: NumPy sorts float32 and float64 by what the CPU offers, long doubles the same way everywhere.
+    order = np.argsort(np.asarray(scores, np.longdouble))[::-1]
     kept = []
     while len(order):
         best, rest = order[0], order[1:]

@@ -202,25 +202,25 @@ def resize_mask(mask, scale, padding, crop=None, exact=False):
 
     mask: `[H, W, N]`. scale, padding, crop: as returned by `resize_image`.
     """
-    height, width = mask.shape[:2]
-    rows = _nearest(height, round(height * scale), exact)
-    columns = _nearest(width, round(width * scale), exact)
+    rows = columns = slice(None)
     if crop is not None:
         y, x, crop_height, crop_width = crop
-        rows, columns = rows[y : y + crop_height], columns[x : x + crop_width]
-    if len(rows) != height or len(columns) != width or crop is not None:
-        mask = mask[rows][:, columns]
-    if any(side for pair in padding for side in pair):
-        mask = np.pad(mask, padding)
-    return mask
-
-
-def _nearest(size: int, new_size: int, exact: bool) -> np.ndarray:
-    """The source index of each new index: centres on centres, or scipy's zoom grid (corners on corners)."""
-    index = np.arange(new_size)
+        rows, columns = slice(y, y + crop_height), slice(x, x + crop_width)
     if exact:
-        return np.floor(index * ((size - 1) / max(new_size - 1, 1)) + 0.5).astype(int)
-    return np.minimum(((index + 0.5) * (size / max(new_size, 1))).astype(int), size - 1)
+        import scipy.ndimage
+
+        mask = scipy.ndimage.zoom(mask, [scale, scale, 1], order=0)[rows, columns]
+    elif scale == 1:
+        mask = mask[rows, columns]
+    else:
+        height, width = mask.shape[:2]
+        mask = mask[_nearest(height, round(height * scale))[rows]][:, _nearest(width, round(width * scale))[columns]]
+    return np.pad(mask, padding) if np.any(padding) else mask
+
+
+def _nearest(size: int, new_size: int) -> np.ndarray:
+    """The source index of each new index, centres on centres."""
+    return np.minimum(((np.arange(new_size) + 0.5) * (size / max(new_size, 1))).astype(int), size - 1)
 
 
 # --- Masks -----------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def unmold_mask(mask, bbox, image_shape, exact=False) -> np.ndarray:
     return full
 
 
-def unmold_masks(masks: np.ndarray, bboxes: np.ndarray, image_shape) -> np.ndarray:
+def unmold_masks(masks: np.ndarray, bboxes: np.ndarray, image_shape, exact=False) -> np.ndarray:
     """`[H, W, N]` bool, a view of `[N, H, W]`: the soft masks pasted at their boxes, cut to the image.
 
     masks: `[N, h, w]` float 0..1. bboxes: `[N, (y1, x1, y2, x2)]` int pixels.
@@ -302,7 +302,7 @@ def unmold_masks(masks: np.ndarray, bboxes: np.ndarray, image_shape) -> np.ndarr
     height, width = image_shape[:2]
     full = np.zeros((len(masks), height, width), dtype=bool)
     for canvas, mask, (y1, x1, y2, x2) in zip(full, masks, bboxes, strict=True):
-        soft = _scale_mask(mask, (y2 - y1, x2 - x1), exact=False)
+        soft = _scale_mask(mask, (y2 - y1, x2 - x1), exact)
         inside = soft[max(0, -y1) : height - y1, max(0, -x1) : width - x1]
         canvas[max(0, y1) : y2, max(0, x1) : x2] = inside >= 0.5
     return np.moveaxis(full, 0, -1)

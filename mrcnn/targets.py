@@ -155,15 +155,11 @@ def build_detection_targets(rpn_rois, gt_class_ids, gt_boxes, gt_masks, config, 
 
     total = config.TRAIN_ROIS_PER_IMAGE
     positive = sample(np.flatnonzero(best_iou > config.ROI_POSITIVE_IOU), int(total * config.ROI_POSITIVE_RATIO))
-    near = (best_iou >= 0.1) & (best_iou < config.ROI_POSITIVE_IOU)
-    negative = sample(np.flatnonzero(near), total - len(positive))
+    negative = sample(np.flatnonzero(best_iou < config.ROI_POSITIVE_IOU), total - len(positive))
     keep = np.concatenate([positive, negative])
-    missing = total - len(keep)
-    if missing > 0 and len(negative) == 0:
-        negative = rng.choice(np.flatnonzero(best_iou < config.ROI_POSITIVE_IOU), missing, replace=False)
-        keep = np.concatenate([keep, negative])
-    elif missing > 0:
-        keep = np.concatenate([keep, rng.choice(negative, missing, replace=True)])
+    if len(keep) < total:  # too few: some come again
+        again = negative if len(negative) else keep
+        keep = np.concatenate([keep, rng.choice(again, total - len(keep), replace=True)])
     class_ids[negative] = 0
 
     rois, class_ids, best_gt = rpn_rois[keep], class_ids[keep], best_gt[keep]

@@ -1,0 +1,117 @@
+"""The public names of matterport/Mask_RCNN 2.1: each resolves, its parameters in front, in order, with defaults."""
+
+import ast
+import importlib
+import inspect
+import json
+
+import numpy as np
+import pytest
+
+from mrcnn import parallel_model, utils, weights
+
+MODULES = ("config", "utils", "model", "visualize", "parallel_model")
+
+
+@pytest.fixture(scope="module")
+def api(shared):
+    return json.loads((shared / "design" / "matterport_api.json").read_text())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_name_resolves_with_its_parameters(api, name):
+    module = importlib.import_module(f"mrcnn.{name}")
+    problems = []
+    for symbol, entry in api[f"mrcnn.{name}"].items():
+        found = getattr(module, symbol, None)
+        if found is None:
+            problems.append(f"{symbol} is missing")
+        elif entry["kind"] == "class":
+            for method, args in entry["methods"].items():
+                problems += differences(f"{symbol}.{method}", getattr(found, method, None), args)
+            problems += [f"{symbol}.{attribute} is missing" for attribute in entry["attributes"]
+                         if not hasattr(found, attribute)]
+        else:
+            problems += differences(symbol, found, entry["args"])
+    assert problems == []
+
+
+def differences(name, function, expected):
+    """What keeps a function from being called as the original was; more parameters may follow."""
+    if function is None:
+        return [f"{name} is missing"]
+    found = list(inspect.signature(function).parameters.values())
+    named = [parameter for parameter in expected if not parameter[0].startswith("*")]
+    problems = []
+    for i, (parameter, default) in enumerate(named):
+        if i >= len(found) or found[i].name != parameter:
+            problems.append(f"{name}: parameter {i} must be {parameter}, is {[p.name for p in found]}")
+        elif default is None and found[i].default is not inspect.Parameter.empty:
+            pass  # a parameter that was required may have become optional
+        elif default is not None and not same(found[i].default, default):
+            problems.append(f"{name}: {parameter} must default to {default}, is {found[i].default!r}")
+    for extra in found[len(named):]:
+        required = extra.default is inspect.Parameter.empty and extra.kind not in (
+            inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        if required:
+            problems.append(f"{name}: {extra.name} is not the original's and has no default")
+    kinds = {parameter.kind for parameter in found}
+    for parameter, _ in expected:
+        if parameter.startswith("**") and inspect.Parameter.VAR_KEYWORD not in kinds:
+            problems.append(f"{name} must take {parameter}")
+    return problems
+
+
+def same(value, text):
+    """Whether a value is the one written in the original's source."""
+    try:
+        return value == ast.literal_eval(text)
+    except ValueError:  # np.array([...])
+        return np.array_equal(value, eval(text, {"np": np}))
+
+
+def test_differences_are_seen():
+    def one(a, b=2):
+        return a + b
+
+    assert differences("one", one, [["a", None], ["b", "2"]]) == []
+    assert differences("one", one, [["a", None], ["b", "3"]]) == ["one: b must default to 3, is 2"]
+    assert differences("one", one, [["b", None]]) != []
+    assert differences("one", one, []) == ["one: a is not the original's and has no default"]
+    assert differences("one", one, [["a", None], ["b", "2"], ["**kwargs", None]]) == ["one must take **kwargs"]
+    assert differences("one", None, []) == ["one is missing"]
+
+
+def test_every_setting_has_the_original_default(api):
+    from mrcnn.config import Config
+
+    for name, text in api["mrcnn.config"]["Config"]["attributes"].items():
+        assert same(getattr(Config, name), text), name
+
+
+def test_what_is_beside_the_list_resolves_too():
+    from mrcnn import model
+
+    assert utils.COCO_MODEL_URL.endswith("v2.0/mask_rcnn_coco.h5")
+    assert list(inspect.signature(model.DataGenerator).parameters)[:3] == ["dataset", "config", "shuffle"]
+
+
+def test_parallel_model_says_what_replaces_it():
+    with pytest.raises(NotImplementedError, match="GPU_COUNT"):
+        parallel_model.ParallelModel(keras_model=None, gpu_count=2)
+
+
+def test_download_trained_weights_fetches_the_released_file(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(utils, "download", lambda url, path: asked.append((url, path)))
+    utils.download_trained_weights(tmp_path / "coco.h5", verbose=0)
+    assert asked == [(weights.COCO_MODEL_URL, tmp_path / "coco.h5")]
+
+
+def test_batch_slice_calls_once_an_image_and_stacks():
+    a, b = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), np.array([[10.0], [20.0]], np.float32)
+    total = utils.batch_slice([a, b], lambda x, y: x + y, 2)
+    np.testing.assert_array_equal(total, [[11, 12], [23, 24]])
+    both = utils.batch_slice(a, lambda x: (x, -x), 2, names=["plus", "minus"])
+    np.testing.assert_array_equal(both[1], -a)
+    assert len(both) == 2
