@@ -1,0 +1,8 @@
+"""`python -m mrcnn`: the same as the command `mrcnn`."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

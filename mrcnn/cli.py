@@ -1,0 +1,804 @@
+"""The command `mrcnn`: demo, train, detect, evaluate, doctor.
+
+Modules that load slowly are imported where they are used, so that `--help` and typing errors answer at once.
+Results go to stdout, what happens on the way to stderr.
+Exit codes: 0 done; 1 something is wrong with data, weights or the installation; 2 a wrong call; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from . import __version__
+
+log = logging.getLogger("mrcnn")
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "color")  # of augment.py, which loads OpenCV
+DATA = (
+    "the word shapes (made pictures), a COCO instances file, a VGG Image Annotator file, or a folder of "
+    "<id>/images/*.png and <id>/masks/*.png; a folder that holds such a file will do"
+)
+# The word "shapes" names these pictures; a seed names a set, so that training and measuring never share one.
+SHAPES_TO_TRAIN = {"count": 500, "seed": 0}
+SHAPES_HELD_OUT = {"count": 100, "seed": 2**31}
+
+
+class UsageError(Exception):
+    """The command was called wrongly: exit code 2."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit code, after the command has run.
+
+    argv: words after `mrcnn`; default those of the command line. A wrong word leaves by SystemExit(2).
+    """
+    args = build_parser().parse_args(argv)
+    debug = args.debug or os.environ.get("MRCNN_DEBUG", "0") not in ("", "0")
+    set_up_logging(debug)
+    quiet_libraries()
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        return _failure(INTERRUPTED, "interrupted")
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, UsageError):
+            return _failure(USAGE, f"{error} See mrcnn {args.command} --help.")
+        return _failure(FAILED, _sentence(error))
+
+
+def _failure(code: int, sentence: str) -> int:
+    print(f"mrcnn: {sentence}", file=sys.stderr)
+    return code
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong, for people: our own errors as they are, a stranger's with its type and one line."""
+    if isinstance(error, ImportError):
+        return f"{error} Try `mrcnn doctor`, which says what is missing and how to mend it."
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line} (the option --debug shows where)"
+
+
+def set_up_logging(debug: bool = False) -> None:
+    """Show what `mrcnn` logs as plain lines on stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PlainFormatter())
+    log.handlers = [handler]
+    log.setLevel(logging.DEBUG if debug else logging.INFO)
+    log.propagate = False
+
+
+class _PlainFormatter(logging.Formatter):
+    """The message, after the level where it is a warning or worse."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+def quiet_libraries() -> None:
+    """Keep TensorFlow's own messages away, and matplotlib's windows; settings of the user stay."""
+    for name, value in {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "MPLBACKEND": "Agg"}.items():
+        os.environ.setdefault(name, value)
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def hushed():
+    """A block in which stderr is held back, and shown only where the block fails.
+
+    TensorFlow 2.21 writes there while it is imported, whatever TF_CPP_MIN_LOG_LEVEL says.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow, in silence; before everything that imports it."""
+    with hushed():
+        import tensorflow  # noqa: F401
+
+
+# --- Words ------------------------------------------------------------------------------------------------------
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `args.run(args)` runs the chosen one."""
+    parser = argparse.ArgumentParser(
+        prog="mrcnn",
+        description="Mask R-CNN: find objects in photos, with a box, a class and a mask for each.",
+        epilog="New here? `mrcnn doctor` checks the installation, `mrcnn demo` shows everything on made pictures. "
+        "`mrcnn COMMAND --help` explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"mrcnn {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for add in (_add_demo, _add_train, _add_detect, _add_evaluate, _add_doctor):
+        add(commands)
+    return parser
+
+
+def _add_command(commands, name, run, summary, details="", example="") -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}. {details}",
+        epilog=f"Example: {example}" if example else None,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    return parser
+
+
+def _add_config(parser, default: str) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE|NAME=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="settings of mrcnn.config.Config: NAME=VALUE, a .json file of them, or a .py file that defines one "
+        f"Config subclass; later ones win. Default: {default}",
+    )
+
+
+def _add_demo(commands) -> None:
+    parser = _add_command(
+        commands,
+        "demo",
+        run_demo,
+        "train on made pictures, measure, and leave pictures to look at",
+        "Draws squares, circles and triangles, trains a small Mask R-CNN on them from nothing and evaluates it on "
+        "pictures it has not seen. Downloads nothing.",
+        "mrcnn demo --out my_demo",
+    )
+    parser.add_argument("--out", metavar="DIR", default="mrcnn_demo", help="folder for the results (%(default)s)")
+    parser.add_argument("--seed", type=_seed, default=0, help="another seed, another run (%(default)s)")
+    parser.add_argument("--short", action="store_true", help="a few steps only, to see that everything works")
+
+
+def _add_train(commands) -> None:
+    parser = _add_command(
+        commands,
+        "train",
+        run_train,
+        "train on your pictures",
+        "Writes a folder in --logs with a weight file per epoch, losses.csv and TensorBoard's files. Ctrl-C leaves the "
+        "weights of that moment in interrupted.h5; the same command with --weights last goes on.",
+        "mrcnn train photos/train --val photos/val --weights coco --layers heads --epochs 10",
+    )
+    parser.add_argument("data", metavar="DATA", help=DATA + "; or a folder with such folders train and val")
+    parser.add_argument("--val", metavar="DATA", help="data for validation, of the same forms")
+    _add_config(parser, "Config's own, with name, classes and steps per epoch taken from DATA")
+    parser.add_argument(
+        "--weights",
+        metavar="coco|imagenet|last|FILE",
+        help="where to start: matterport's COCO weights without their heads (downloaded; needs BACKBONE=resnet101, "
+        "the default); ImageNet weights for the backbone (downloaded); the newest checkpoint in --logs, to go on "
+        "with; or a weight file, whose heads are left out where the classes differ. Default: random weights",
+    )
+    parser.add_argument("--backbone-weights", metavar="FILE", help="ImageNet weights for the backbone, from a file")
+    parser.add_argument(
+        "--layers", default="all", help="what learns: heads, 5+, 4+, 3+, all, or a regex of layer names (%(default)s)"
+    )
+    parser.add_argument(
+        "--epochs", type=_at_least_1, default=10, help="the epoch to reach, counted from the first (%(default)s)"
+    )
+    parser.add_argument("--learning-rate", type=_positive, metavar="RATE", help="default: the config's LEARNING_RATE")
+    parser.add_argument("--seed", type=_seed, help="same seed, same initial weights and batches (the config's SEED)")
+    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder for the runs (%(default)s)")
+    parser.add_argument(
+        "--augment", metavar="NAME", nargs="+", choices=AUGMENTATIONS, default=[],
+        help=f"random changes to the training pictures, in this order: {', '.join(AUGMENTATIONS)}. Default: none",
+    )  # fmt: skip
+
+
+def _add_detect(commands) -> None:
+    parser = _add_command(
+        commands,
+        "detect",
+        run_detect,
+        "find objects in photos",
+        "Writes a picture per photo, and detections.json with every object: class, score, box (y1, x1, y2, x2 in "
+        "pixels) and mask (COCO's run-length code). Photos that cannot be read are named, and the others go on.",
+        "mrcnn detect photo.jpg holiday/ --weights mask_rcnn_nuclei_0040.h5 --out found",
+    )
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
+    parser.add_argument("--weights", metavar="FILE", required=True, help="a weight file, such as training leaves")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the pictures and detections.json")
+    _add_config(parser, "what the weight file says")
+    parser.add_argument(
+        "--min-confidence", type=_share, metavar="SCORE", help="show objects from this score on, 0 to 1 (the config's)"
+    )
+
+
+def _add_evaluate(commands) -> None:
+    parser = _add_command(
+        commands,
+        "evaluate",
+        run_evaluate,
+        "measure a weight file on annotated pictures",
+        "Prints COCO's twelve figures for boxes and for masks and the AP of each class, and writes metrics.json.",
+        "mrcnn evaluate photos/val --weights mask_rcnn_nuclei_0040.h5 --out measured --pictures",
+    )
+    parser.add_argument("data", metavar="DATA", help=DATA)
+    parser.add_argument("--weights", metavar="FILE", required=True, help="a weight file, such as training leaves")
+    parser.add_argument("--limit", type=_at_least_1, metavar="N", help="the first N images only")
+    parser.add_argument(
+        "--out", metavar="DIR", default="mrcnn_evaluation", help="folder for metrics.json (%(default)s)"
+    )
+    parser.add_argument("--pictures", action="store_true", help="also draw truth beside detections for every image")
+    _add_config(parser, "what the weight file says")
+    parser.add_argument(
+        "--min-confidence", type=_share, metavar="SCORE", default=0.05,
+        help="count detections from this score on, 0 to 1 (%(default)s)",
+    )  # fmt: skip
+
+
+def _add_doctor(commands) -> None:
+    _add_command(
+        commands,
+        "doctor",
+        run_doctor,
+        "check the installation",
+        "Shows versions and devices, and for what is missing or broken the command that mends it.",
+    )
+
+
+def _number(kind, holds, rule):
+    """An argparse type: a number for which `holds`, or a sentence with the rule."""
+
+    def convert(text):
+        with contextlib.suppress(ValueError):
+            if holds(value := kind(text)):
+                return value
+        raise argparse.ArgumentTypeError(f"must be {rule}. Received: {text!r}")
+
+    return convert
+
+
+_seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
+_at_least_1 = _number(int, lambda value: value >= 1, "a whole number of at least 1")
+_positive = _number(float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
+_share = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+# --- Settings ---------------------------------------------------------------------------------------------------
+
+
+def read_config(items: list[str], base=None):
+    """A Config with the settings of all items, later ones winning.
+
+    items: `NAME=VALUE`, `.json` files (as `Config.to_dict` gives them, or the one beside a weight file) and `.py`
+    files that define one Config subclass. base: what holds where no item says otherwise; default `Config()`.
+
+    Raises: UsageError naming the item.
+    """
+    from .config import Config
+
+    config = Config() if base is None else base
+    for item in items:
+        name, equals, text = item.partition("=")
+        if equals and name.isidentifier():
+            _assign(config, name, text)
+        else:
+            earlier, config = config, _read_config_file(Path(item))
+            for name in own_names(earlier) - own_names(config):
+                setattr(config, name, getattr(earlier, name))
+    return config
+
+
+def own_names(config) -> set[str]:
+    """The settings that a config or its class has set itself, apart from Config's defaults."""
+    from .config import Config
+
+    names = set(vars(config))
+    for cls in type(config).__mro__:
+        if cls is Config:
+            break
+        names |= set(vars(cls))
+    return {name.lstrip("_") for name in names if name.isupper()}  # derived values that are set are kept as _NAME
+
+
+def _assign(config, name: str, text: str) -> None:
+    """Set one attribute from its text: a Python literal, or a bare word."""
+    import ast
+    import difflib
+
+    import numpy as np
+
+    known = [known for known in dir(config) if known.isupper() and not known.startswith("_")]
+    if name not in known:
+        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
+        hint = f"Did you mean {near[0]}?" if near else "mrcnn/config.py lists them all."
+        raise UsageError(f"--config must name a setting of mrcnn.config.Config. Received: {name}. {hint}")
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    old = getattr(config, name)
+    for kinds, accepted, words in (
+        (bool, (bool, type(None)), "True, False or None"),
+        ((int, float, np.number), (int, float), "a number"),
+        (str, (str,), "a word"),
+        ((list, tuple), (list, tuple), f"a list such as '{_short(old)}'"),
+        (np.ndarray, (list, tuple, int, float), f"a list such as '{np.asarray(old).tolist()}'"),
+        (dict, (dict,), f'a dict such as "{_short(old)}"'),
+    ):
+        if isinstance(old, kinds):
+            if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
+                raise UsageError(f"--config {name} must be {words}. Received: {text}.")
+            break
+    setattr(config, name, np.array(value) if isinstance(old, np.ndarray) else value)
+
+
+def _read_config_file(path: Path):
+    """The Config of a `.json` or `.py` file."""
+    if not path.is_file() or path.suffix not in (".json", ".py"):
+        why = "which is neither" if path.exists() else "and there is no such file"
+        raise UsageError(f"--config must be NAME=VALUE, or a .json or .py file. Received: {path}, {why}.")
+    return _config_of_json(path) if path.suffix == ".json" else _config_of_script(path)
+
+
+def _config_of_json(path: Path):
+    from .config import Config
+
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"--config: {path} must be complete JSON. Received: {error}.") from error
+    values = values.get("config", values) if isinstance(values, dict) else values
+    if not isinstance(values, dict):
+        raise UsageError(f"--config: {path} must hold NAME: value pairs. Received: a {type(values).__name__}.")
+    config = Config.from_dict(values)
+    config.check_names()
+    return config
+
+
+def _config_of_script(path: Path):
+    import importlib.util
+
+    from .config import Config
+
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        own = [cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == path.stem]
+        classes = [cls for cls in own if issubclass(cls, Config)]
+        if len(classes) != 1:
+            names = ", ".join(cls.__name__ for cls in classes) or "none"
+            raise UsageError(f"--config: {path} must define one subclass of mrcnn.config.Config. Received: {names}.")
+        return classes[0]()
+    except (Exception, SystemExit) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"--config: {path} must run. Received: {type(error).__name__}: {error}.") from error
+
+
+def _short(value, length: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= length else text[:length] + "..."
+
+
+def _log_settings(config) -> None:
+    """Log the settings that differ from Config's defaults."""
+    from .config import Config
+
+    defaults = Config().to_dict()
+    values = config.to_dict()
+    changed = [f"{name}={value}" for name, value in values.items() if defaults.get(name, ...) != value]
+    log.info("Settings that differ from the defaults: %s", ", ".join(changed) or "none")
+
+
+# --- Data and weights -------------------------------------------------------------------------------------------
+
+
+def open_data(path: str, class_names: list[str] | None = None, shapes: dict | None = None):
+    """The dataset at a path.
+
+    class_names: what its classes must be, background first; default those it has. shapes: which made pictures the
+    word "shapes" stands for.
+
+    Raises: ValueError where nothing is understood there, or the classes are others.
+    """
+    from . import datasets
+
+    options = (shapes or {}) if path == "shapes" else {}
+    dataset = datasets.open_dataset(path, **options)
+    if class_names is None or dataset.class_names == class_names:
+        return dataset
+    names = class_names[1:]
+    if isinstance(dataset, datasets.VIADataset):  # a file need not show every class
+        return datasets.open_dataset(path, class_names=names, class_name=names[0])
+    if isinstance(dataset, datasets.MaskFolderDataset) and len(names) == 1:  # its one class has no name of its own
+        return datasets.open_dataset(path, class_name=names[0])
+    raise ValueError(
+        f"The classes of {path} must be {names}. Received: {dataset.class_names[1:]}. "
+        "Try data annotated with those classes, in that order."
+    )
+
+
+def objects_per_class(dataset) -> dict[str, int] | None:
+    """Class name -> objects, crowds not counted, where the annotations say so without reading pixels; else None."""
+    counts = dict.fromkeys(dataset.class_names[1:], 0)
+    for info in dataset.image_info:
+        if "class_ids" in info:  # VGG Image Annotator
+            found = info["class_ids"]
+        elif "annotations" in info:  # COCO
+            found = [entry["category_id"] for entry in info["annotations"] if not entry.get("iscrowd")]
+        elif "masks" in info:  # a file an object
+            found = [1] * len(_image_files(Path(info["masks"])))
+        else:
+            return None
+        for class_id in found:
+            counts[dataset.class_names[dataset.map_source_class_id(f"{info['source']}.{class_id}")]] += 1
+    return counts
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """The image files in a folder, by name; none where there is no such folder."""
+    from .datasets import IMAGE_SUFFIXES
+
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")]
+
+
+def _log_data(role: str, dataset) -> None:
+    counts = objects_per_class(dataset)
+    names = dataset.class_names[1:]
+    classes = ", ".join(names if counts is None else [f"{name} ({counts[name]} objects)" for name in names])
+    log.info("%s: %s, %d images. Classes: %s", role, type(dataset).__name__, len(dataset.image_ids), classes)
+
+
+def _check_file(path: str | None, option: str) -> None:
+    """Raise before minutes are spent on the rest, where a file of the user's is not there."""
+    if path is not None and not Path(path).is_file():
+        raise FileNotFoundError(f"{option} must be a file. Received: {path}, which is none. Try its full path.")
+
+
+def load_for_use(weight_file: str, items: list[str]):
+    """An inference model with the weights of a file, and the class names it answers in.
+
+    items: of --config, on top of what the file says of itself.
+    """
+    from . import weights
+    from .config import Config
+
+    _check_file(weight_file, "--weights")
+    config = None
+    if items:
+        metadata = weights.read_metadata(weight_file) or {}
+        base = Config.from_dict(metadata["config"]) if "config" in metadata else None
+        config = _validated(read_config(items, base))
+
+    load_tensorflow()
+    from .model import MaskRCNN
+
+    model = MaskRCNN.from_weights(weight_file, config=config)
+    names = model.class_names or ["BG", *(f"class {i}" for i in range(1, model.config.NUM_CLASSES))]
+    return model, list(names)
+
+
+def _validated(config):
+    """The config itself, or a UsageError: only --config can have made it wrong."""
+    try:
+        config.validate()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return config
+
+
+def _save_picture(picture, path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(picture).save(path)
+
+
+def _write_json(content, path: Path) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+# --- Commands ---------------------------------------------------------------------------------------------------
+
+
+def run_demo(args) -> int:
+    """`mrcnn demo`."""
+    load_tensorflow()
+    from . import demo
+
+    metrics = demo.run(args.out, args.seed, short=args.short)
+    for name, value in metrics.items():
+        print(f"{name:16} {value:.3f}" if isinstance(value, float) else f"{name:16} {value}")
+    print(f"Everything is in {Path(args.out).resolve()}")
+    return OK
+
+
+def run_train(args) -> int:
+    """`mrcnn train`."""
+    config = read_config(args.config)
+    if args.weights not in ("coco", "imagenet", "last"):
+        _check_file(args.weights, "--weights")
+    _check_file(args.backbone_weights, "--backbone-weights")
+    train_data, val_data = _open_training_data(args.data, args.val)
+    _fit_config(config, args, train_data, val_data)
+    _log_settings(_validated(config))
+
+    load_tensorflow()
+    import keras
+
+    from . import augment
+    from .model import MaskRCNN
+
+    if config.SEED is not None:
+        keras.utils.set_random_seed(config.SEED)
+    model = MaskRCNN("training", config, args.logs)
+    _load_start(model, args.weights, args.backbone_weights)
+    try:
+        model.train(
+            train_data,
+            val_data,
+            learning_rate=config.LEARNING_RATE,
+            epochs=args.epochs,
+            layers=args.layers,
+            augmentation=augment.compose(args.augment) if args.augment else None,
+        )
+    except KeyboardInterrupt:
+        if model.epoch == 0:
+            log.warning(
+                "No epoch was finished, so there is no last checkpoint: --weights %s starts from these weights.",
+                Path(model.log_dir, "interrupted.h5"),
+            )
+        raise
+    print(f"Weights: {model.checkpoint_path.format(epoch=model.epoch)}")
+    return OK
+
+
+def _open_training_data(data: str, val: str | None):
+    """The datasets to train and to validate on; the second is None where there is none."""
+    folders = Path(data, "train"), Path(data, "val")
+    if val is None and all(folder.is_dir() for folder in folders):
+        data, val = (str(folder) for folder in folders)
+        log.info("Found the folders train and val: training on %s, validating on %s", data, val)
+    elif val is None and data == "shapes":
+        val = "shapes"
+    train_data = open_data(data, shapes=SHAPES_TO_TRAIN)
+    _log_data("Training data", train_data)
+    if val is None:
+        log.info("No validation data. Try --val, or a DATA folder with folders train and val.")
+        return train_data, None
+    val_data = open_data(val, train_data.class_names, shapes=SHAPES_HELD_OUT)
+    _log_data("Validation data", val_data)
+    return train_data, val_data
+
+
+def _fit_config(config, args, train_data, val_data) -> None:
+    """Fill in what follows from the data, where --config does not say it, and what other options say."""
+    chosen = own_names(config)
+    path = Path(args.data).resolve()
+    folder = path.parent if path.is_file() else path
+    if folder.name in ("train", "val", "annotations"):  # such a name says nothing of the data
+        folder = folder.parent
+    found = {
+        "NAME": "".join(c for c in folder.name if c.isascii() and c.isalnum()) or "mrcnn",
+        "NUM_CLASSES": train_data.num_classes,
+        "STEPS_PER_EPOCH": -(-len(train_data.image_ids) // config.BATCH_SIZE),
+    }
+    if val_data is not None:
+        found["VALIDATION_STEPS"] = -(-len(val_data.image_ids) // config.BATCH_SIZE)
+    for name, value in found.items():
+        if name not in chosen:
+            setattr(config, name, value)
+    if args.seed is not None:
+        config.SEED = args.seed
+    if args.learning_rate is not None:
+        config.LEARNING_RATE = args.learning_rate
+
+
+def _load_start(model, start: str | None, backbone_weights: str | None) -> None:
+    """Load what --weights and --backbone-weights name."""
+    if start == "last":
+        path = model.find_last()
+        model.load_weights(path)
+        _warn_of_other_settings(path, model.config)
+        return
+    if backbone_weights is not None:
+        model.load_backbone_weights(backbone_weights)
+    if start == "coco":
+        from . import weights
+
+        cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "models")
+        path = weights.download(weights.COCO_MODEL_URL, cache / weights.COCO_MODEL_URL.rsplit("/", 1)[-1])
+        model.load_weights(path, exclude=weights.CLASS_HEADS)
+    elif start == "imagenet":
+        model.load_backbone_weights(model.get_imagenet_weights())
+    elif start is not None:
+        model.load_weights(start)
+    elif backbone_weights is None:
+        log.info("Starting from random weights. --weights coco or imagenet would need far fewer epochs.")
+
+
+def _warn_of_other_settings(checkpoint: str, config) -> None:
+    """Say which settings are not those with which a checkpoint was trained."""
+    from . import weights
+
+    then, now = (weights.read_metadata(checkpoint) or {}).get("config", {}), config.to_dict()
+    other = [f"{name}={now[name]} (was {then[name]})" for name in then if name in now and then[name] != now[name]]
+    if other:
+        log.warning("Going on with other settings than before: %s", ", ".join(other))
+
+
+def run_detect(args) -> int:
+    """`mrcnn detect`."""
+    files = _files_to_detect(args.images)
+    model, class_names = load_for_use(args.weights, args.config)
+    if args.min_confidence is not None:
+        model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+
+    entries, failed = [], []
+    for file, picture in zip(files, _picture_names(files), strict=True):
+        try:
+            entries.append(detect_file(model, class_names, file, out / picture))
+        except ValueError as error:
+            failed.append(file)
+            log.error("%s: %s", file, error)
+            continue
+        log.info("%s: %d objects", file, len(entries[-1]["detections"]))
+    report = {
+        "weights": str(args.weights),
+        "class_names": class_names,
+        "min_confidence": model.config.DETECTION_MIN_CONFIDENCE,
+        "images": entries,
+    }
+    _write_json(report, out / "detections.json")
+    print(f"{len(entries)} pictures and detections.json are in {out.resolve()}")
+    if failed:
+        return _failure(FAILED, f"{len(failed)} of {len(files)} images failed: {', '.join(map(str, failed))}")
+    return OK
+
+
+def _files_to_detect(words: list[str]) -> list[Path]:
+    """The image files that the words name, a folder standing for those in it."""
+    files = []
+    for word in words:
+        path = Path(word)
+        found = _image_files(path) if path.is_dir() else [path]
+        if not found:
+            raise ValueError(f"A folder must hold images. Received: {path}, which holds none.")
+        files += found
+    return list(dict.fromkeys(files))
+
+
+def _picture_names(files: list[Path]) -> list[str]:
+    """A file name for each picture; none comes twice, and none is that of a photo."""
+    names = []
+    for file in files:
+        name, count = f"{file.stem}_detected.png", 1
+        while name in names:
+            count += 1
+            name = f"{file.stem}_{count}_detected.png"
+        names.append(name)
+    return names
+
+
+def detect_file(model, class_names: list[str], file: Path, picture: Path) -> dict:
+    """The entry of `detections.json` for one image file; its picture is drawn on the way.
+
+    Raises: ValueError where the image cannot be read or used.
+    """
+    from . import visualize
+    from .evaluate import mask_to_rle
+    from .image import read_image
+
+    image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
+    result = model.detect([image])[0]
+    found = [result[key] for key in ("rois", "masks", "class_ids")]
+    _save_picture(visualize.draw_instances(image, *found, class_names, result["scores"]), picture)
+    return {
+        "file_name": str(file),
+        "picture": picture.name,
+        "width": int(image.shape[1]),
+        "height": int(image.shape[0]),
+        "detections": [
+            {
+                "class_id": int(class_id),
+                "class_name": class_names[class_id],
+                "score": float(score),
+                "box": [int(side) for side in box],
+                "mask": mask_to_rle(result["masks"][:, :, i]),
+            }
+            for i, (class_id, score, box) in enumerate(
+                zip(result["class_ids"], result["scores"], result["rois"], strict=True)
+            )
+        ],
+    }
+
+
+def run_evaluate(args) -> int:
+    """`mrcnn evaluate`."""
+    from . import evaluate
+
+    model, class_names = load_for_use(args.weights, args.config)
+    dataset = open_data(args.data, model.class_names, shapes=SHAPES_HELD_OUT)
+    if dataset.num_classes != model.config.NUM_CLASSES:
+        raise ValueError(
+            f"{args.data} must have the classes of the weights. Received: {dataset.class_names[1:]}, and weights for "
+            f"{model.config.NUM_CLASSES - 1} classes. Try data annotated with the same classes."
+        )
+    _log_data("Data", dataset)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    shown_from = model.config.DETECTION_MIN_CONFIDENCE
+    model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
+    image_ids = list(dataset.image_ids)[: args.limit]
+
+    def detect(image):
+        result = model.detect([image])[0]
+        if args.pictures:
+            image_id = next(to_draw)
+            _draw_beside_truth(dataset, image_id, image, _from_score(result, shown_from), class_names, out)
+        return result
+
+    to_draw = iter(image_ids)
+    evaluation = evaluate.evaluate_dataset(detect, dataset, image_ids, min_confidence=args.min_confidence)
+    print(evaluation.table())
+    _write_json({"data": args.data, "weights": args.weights, **evaluation.to_dict()}, out / "metrics.json")
+    drawn = f" and {len(image_ids)} pictures (objects from score {shown_from:g} on)" if args.pictures else ""
+    print(f"metrics.json{drawn} in {out.resolve()}")
+    return OK
+
+
+def _from_score(result: dict, score: float) -> dict:
+    """The detections of a result from a score on."""
+    keep = result["scores"] >= score
+    kept = {key: result[key][keep] for key in ("rois", "class_ids", "scores")}
+    return {**kept, "masks": result["masks"][:, :, keep]}
+
+
+def _draw_beside_truth(dataset, image_id: int, image, result: dict, class_names: list[str], out: Path) -> None:
+    from . import visualize
+
+    masks, class_ids = dataset.load_mask(image_id)
+    if len(class_ids) == 0:  # any empty shape is allowed
+        masks = result["masks"][:, :, :0]
+    info = dataset.image_info[image_id]
+    name = Path(info["path"]).stem if info["path"] else info["source"]
+    picture = visualize.draw_comparison(image, {"masks": masks, "class_ids": class_ids}, result, class_names)
+    _save_picture(picture, out / f"{image_id:04d}_{name}.png")
+
+
+def run_doctor(args) -> int:
+    """`mrcnn doctor`."""
+    from . import doctor
+
+    with hushed():
+        findings = doctor.examine()
+    print(doctor.report(findings))
+    return FAILED if any(finding.broken for finding in findings) else OK
