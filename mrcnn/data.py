@@ -104,9 +104,10 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
         image, mask = _augment(augmentation, image, mask, rng)
 
     # Cropping and augmentation can remove an instance altogether.
-    visible = mask.any(axis=(0, 1))
-    mask, class_ids = mask[:, :, visible], class_ids[visible]
     bbox = extract_bboxes(mask)
+    visible = bbox[:, 2] > 0
+    if not visible.all():
+        mask, class_ids, bbox = mask[:, :, visible], class_ids[visible], bbox[visible]
     active_class_ids = np.zeros([dataset.num_classes], dtype=np.int32)
     active_class_ids[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
     if use_mini_mask:

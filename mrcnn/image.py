@@ -214,7 +214,13 @@ def resize_mask(mask, scale, padding, crop=None, exact=False):
         mask = mask[rows, columns]
     else:
         height, width = mask.shape[:2]
-        mask = mask[_nearest(height, round(height * scale))[rows]][:, _nearest(width, round(width * scale))[columns]]
+        rows = _nearest(height, round(height * scale))[rows]
+        columns = _nearest(width, round(width * scale))[columns]
+        planes = np.moveaxis(mask, -1, 0)
+        if planes.flags.c_contiguous:  # a view of [N, H, W]: along its memory is ten times faster
+            mask = np.moveaxis(planes[:, rows][:, :, columns], 0, -1)
+        else:
+            mask = mask[rows][:, columns]
     return np.pad(mask, padding) if np.any(padding) else mask
 
 
@@ -231,13 +237,21 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
 
     mask: `[H, W, N]`.
     """
-    boxes = np.zeros([mask.shape[-1], 4], dtype=np.int32)
-    for i in range(mask.shape[-1]):
-        rows = np.flatnonzero(np.any(mask[:, :, i], axis=1))
-        if len(rows):
-            columns = np.flatnonzero(np.any(mask[rows[0] : rows[-1] + 1, :, i], axis=0))
-            boxes[i] = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
-    return boxes
+    height, width, count = mask.shape
+    if mask.size == 0:
+        return np.zeros((count, 4), dtype=np.int32)
+    rows, columns = _any_in_row(mask), mask.any(axis=0)  # [H, N], [W, N]
+    y1, y2 = rows.argmax(axis=0), height - rows[::-1].argmax(axis=0)
+    x1, x2 = columns.argmax(axis=0), width - columns[::-1].argmax(axis=0)
+    return np.where(rows.any(axis=0), [y1, x1, y2, x2], 0).T.astype(np.int32)
+
+
+def _any_in_row(mask: np.ndarray) -> np.ndarray:
+    """`[H, N]` bool: what `mask.any(axis=1)` says, without its slow walk through short last axes."""
+    while (width := mask.shape[1]) > 1:
+        half = (width + 1) // 2
+        mask = np.logical_or(mask[:, :half], mask[:, width - half :])
+    return mask[:, 0].astype(bool)
 
 
 def minimize_mask(bbox, mask, mini_shape, exact=False) -> np.ndarray:

@@ -58,23 +58,25 @@ def build_rpn_targets(image_shape, anchors, gt_class_ids, gt_boxes, config, rng=
     rpn_match = np.zeros(len(anchors), dtype=np.int32)
     rpn_bbox = np.zeros((config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4))
 
-    crowd = gt_class_ids < 0
+    sides = np.ascontiguousarray(anchors.T)  # y1, x1, y2, x2 of all anchors
     background = np.ones(len(anchors), dtype=bool)
-    if crowd.any():
-        background = boxes.iou(anchors, gt_boxes[crowd]).max(axis=1) < CROWD_IOU
-    gt_boxes = gt_boxes[~crowd]
-    if len(gt_boxes) == 0:
-        rpn_match[background] = -1
-        best_gt = np.zeros(len(anchors), dtype=int)
-    else:
-        overlaps = boxes.iou(anchors, gt_boxes)  # [A, N]
-        best_gt = overlaps.argmax(axis=1)
-        best_iou = overlaps[np.arange(len(anchors)), best_gt]
-        rpn_match[(best_iou < config.RPN_NEGATIVE_IOU) & background] = -1
-        # Every object gets its best anchors, however low their IoU; ties all count.
-        best_of_gt = overlaps.max(axis=0)
-        rpn_match[((overlaps == best_of_gt) & (best_of_gt > 0)).any(axis=1)] = 1
-        rpn_match[best_iou >= config.RPN_POSITIVE_IOU] = 1
+    for box in gt_boxes[gt_class_ids < 0]:
+        ids, overlaps = _overlaps_of_box(box, sides)
+        background[ids[overlaps >= CROWD_IOU]] = False
+
+    gt_boxes = gt_boxes[gt_class_ids >= 0]
+    best_gt, best_iou = np.zeros(len(anchors), dtype=int), np.zeros(len(anchors))
+    best_of_gt = [np.zeros(0, dtype=int)]
+    for i, box in enumerate(gt_boxes):
+        ids, overlaps = _overlaps_of_box(box, sides)
+        if len(ids):
+            better = overlaps > best_iou[ids]
+            best_gt[ids[better]], best_iou[ids[better]] = i, overlaps[better]
+            best_of_gt.append(ids[overlaps == overlaps.max()])
+    rpn_match[(best_iou < config.RPN_NEGATIVE_IOU) & background] = -1
+    # Every object gets its best anchors, however low their IoU; ties all count.
+    rpn_match[np.concatenate(best_of_gt)] = 1
+    rpn_match[best_iou >= config.RPN_POSITIVE_IOU] = 1
 
     # At most half of the sample is positive; negatives fill it up.
     _drop(rpn_match, 1, config.RPN_TRAIN_ANCHORS_PER_IMAGE // 2, rng)
@@ -85,6 +87,16 @@ def build_rpn_targets(image_shape, anchors, gt_class_ids, gt_boxes, config, rng=
         deltas = boxes.encode(anchors[positive], gt_boxes[best_gt[positive]])
         rpn_bbox[: len(positive)] = deltas / config.RPN_BBOX_STD_DEV
     return rpn_match, rpn_bbox
+
+
+def _overlaps_of_box(box, sides):
+    """`[K]` indices of the anchors that share some area with one box, few of all, and `[K]` their IoU with it.
+
+    sides: `[(y1, x1, y2, x2), A]` of the anchors, each side in one piece of memory.
+    """
+    y1, x1, y2, x2 = sides
+    ids = np.flatnonzero((y1 < box[2]) & (y2 > box[0]) & (x1 < box[3]) & (x2 > box[1]))
+    return ids, boxes.iou(sides[:, ids].T, box[None])[:, 0]
 
 
 def _drop(rpn_match, label, keep, rng) -> None:
