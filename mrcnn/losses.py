@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from keras import ops
 
+# Keras 2 kept probabilities this far from 0, and the next float32 below 1 from 1, and then added it once more.
+EPSILON, BELOW_ONE = 1e-7, 2**-23
+
 
 def mean(numerator, count):
     """The loss: numerator / count, 0 where nothing counts."""
@@ -77,8 +80,7 @@ def mrcnn_mask_loss(target_masks, target_class_ids, pred_masks):
     slots = pred_masks.shape[1]
     target_masks, target_class_ids = target_masks[:, :slots], target_class_ids[:, :slots]
     own = _one_hot(target_class_ids, pred_masks.shape[4])[:, :, None, None, :]
-    predicted = ops.clip(ops.sum(pred_masks * own, axis=-1), 1e-7, 1 - 1e-7)
-    loss = -(target_masks * ops.log(predicted) + (1 - target_masks) * ops.log(1 - predicted))
+    loss = _binary_cross_entropy(target_masks, ops.sum(pred_masks * own, axis=-1))
     positive = ops.cast(target_class_ids > 0, "float32")
     pixels = pred_masks.shape[2] * pred_masks.shape[3]
     return ops.sum(loss * positive[..., None, None]), ops.sum(positive) * pixels
@@ -94,6 +96,14 @@ def _cross_entropy(class_ids, logits):
     """`[...]` cross-entropy of each row of logits."""
     own = _one_hot(class_ids, logits.shape[-1])
     return -ops.sum(own * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
+
+
+def _binary_cross_entropy(y_true, probs):
+    """Element by element; a saturated probability costs `-log(2e-7)`, as in Keras 2."""
+    # Not written as `1 - p + EPSILON`: the graph optimiser would turn it into `(1 + EPSILON) - p`.
+    is_object = ops.maximum(probs, EPSILON) + EPSILON
+    is_background = ops.maximum(1.0 - probs, BELOW_ONE) + EPSILON
+    return -(y_true * ops.log(is_object) + (1.0 - y_true) * ops.log(is_background))
 
 
 def _one_hot(class_ids, classes):
