@@ -1,0 +1,516 @@
+"""The command: what it imports, its exit codes, its settings, its files and its sentences."""
+
+import importlib
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+import mrcnn
+from mrcnn import __version__, augment, cli, doctor
+from mrcnn.config import Config
+from mrcnn.datasets import ShapesDataset
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def same_log_and_environment(monkeypatch):
+    """The command configures logging and the environment of its own process: put both back."""
+    log = logging.getLogger("mrcnn")
+    before = log.handlers, log.level, log.propagate
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    yield
+    log.handlers, log.level, log.propagate = before
+
+
+def run(*words):
+    """The exit code of the command in this process."""
+    try:
+        return cli.main([str(word) for word in words])
+    except SystemExit as stop:
+        return stop.code
+
+
+# --- What it imports, and how it ends ----------------------------------------------------------------------------
+
+
+def test_help_version_and_typing_errors_import_nothing_slow():
+    script = """
+import contextlib, io, sys
+from mrcnn import cli
+codes = []
+for words in (["--help"], ["--version"], ["train", "--help"], ["detect"], ["train", "x", "--epochs", "0"]):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            codes.append(cli.main(words))
+        except SystemExit as stop:
+            codes.append(stop.code)
+print(codes, [name for name in ("tensorflow", "keras", "cv2", "numpy", "matplotlib") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[0, 0, 0, 2, 2] []"
+
+
+def test_python_m_mrcnn_tells_the_version():
+    done = subprocess.run(
+        [sys.executable, "-m", "mrcnn", "--version"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, f"mrcnn {__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "detect", "evaluate", "doctor"])
+def test_every_command_has_a_help(command, capsys):
+    assert run(command, "--help") == cli.OK
+    assert f"usage: mrcnn {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "required: COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["detect", "a.jpg", "--out", "x"], "required: --weights"),
+        (["detect", "a.jpg", "--weights", "w.h5"], "required: --out"),
+        (["train", "x", "--epochs", "0"], "must be a whole number of at least 1. Received: '0'"),
+        (["train", "x", "--learning-rate", "nan"], "must be a number of at least 0. Received: 'nan'"),
+        (["train", "x", "--augment", "flop"], "invalid choice: 'flop'"),
+        (["evaluate", "x", "--weights", "w.h5", "--min-confidence", "5"], "must be a number from 0 to 1"),
+        (["demo", "--seed", "-1"], "must be a whole number from 0"),
+    ],
+)
+def test_a_wrong_call_is_2(words, sentence, capsys):
+    assert run(*words) == cli.USAGE
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (ValueError("DATA must exist."), cli.FAILED, "mrcnn: DATA must exist.\n"),
+        (OSError("disk full"), cli.FAILED, "mrcnn: disk full\n"),
+        (ImportError("No module named 'x'."), cli.FAILED, "mrcnn: No module named 'x'. Try `mrcnn doctor`"),
+        (TypeError("odd\nvery odd"), cli.FAILED, "mrcnn: TypeError: odd (the option --debug shows where)\n"),
+        (cli.UsageError("No such NAME."), cli.USAGE, "mrcnn: No such NAME. See mrcnn doctor --help.\n"),
+        (KeyboardInterrupt(), cli.INTERRUPTED, "mrcnn: interrupted\n"),
+    ],
+)
+def test_errors_become_a_sentence_and_an_exit_code(error, code, sentence, monkeypatch, capsys):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(doctor, "examine", fail)
+    assert run("doctor") == code
+    stderr = capsys.readouterr().err
+    assert stderr.startswith(sentence)
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(("words", "environment"), [(["--debug"], "0"), ([], "1")])
+def test_debugging_shows_the_traceback(words, environment, monkeypatch):
+    def fail():
+        raise ValueError("with a traceback")
+
+    monkeypatch.setattr(doctor, "examine", fail)
+    os.environ["MRCNN_DEBUG"] = environment
+    with pytest.raises(ValueError, match="with a traceback"):
+        cli.main(["doctor", *words])
+
+
+def test_held_back_stderr_is_shown_when_the_block_fails(capfd):
+    with cli.hushed():
+        os.write(2, b"noise")
+    assert capfd.readouterr().err == ""
+    with pytest.raises(OSError, match="broken"), cli.hushed():
+        os.write(2, b"the reason")
+        raise OSError("broken")
+    assert capfd.readouterr().err == "the reason"
+
+
+def test_the_names_of_augmentations_are_those_of_their_room():
+    assert set(cli.AUGMENTATIONS) == set(augment.AUGMENTATIONS)
+
+
+def test_demo_hands_its_options_on_and_prints_the_metrics(monkeypatch, tmp_path, capsys):
+    calls = []
+
+    def stub(out, seed, short=False):
+        calls.append((out, seed, short))
+        return {"box_ap": 0.81234, "images": 100}
+
+    monkeypatch.setattr(cli, "load_tensorflow", lambda: None)
+    monkeypatch.setitem(sys.modules, "mrcnn.demo", SimpleNamespace(run=stub))
+    monkeypatch.setattr(mrcnn, "demo", SimpleNamespace(run=stub), raising=False)
+    assert run("demo", "--out", tmp_path, "--seed", 7, "--short") == cli.OK
+    assert calls == [(str(tmp_path), 7, True)]
+    printed = capsys.readouterr().out.split()
+    assert printed[:4] == ["box_ap", "0.812", "images", "100"]
+
+
+# --- Settings -----------------------------------------------------------------------------------------------------
+
+
+def test_no_items_give_the_defaults():
+    assert cli.read_config([]).to_dict() == Config().to_dict()
+
+
+def test_values_are_literals_or_bare_words():
+    config = cli.read_config(
+        ["BACKBONE=resnet50", "RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128)", "MEAN_PIXEL=[1, 2, 3]", "TRAIN_BN=None",
+         "LEARNING_RATE=1e-2", "NAME=photos", "IMAGE_SHAPE=[128, 192, 3]", "SEED=5"]
+    )  # fmt: skip
+    assert config.BACKBONE == "resnet50"
+    assert config.RPN_ANCHOR_SCALES == (8, 16, 32, 64, 128)
+    assert isinstance(config.MEAN_PIXEL, np.ndarray) and config.MEAN_PIXEL.tolist() == [1, 2, 3]
+    assert config.TRAIN_BN is None
+    assert (config.LEARNING_RATE, config.NAME, config.SEED) == (0.01, "photos", 5)
+    assert config.IMAGE_SHAPE.tolist() == [128, 192, 3]
+    assert cli.own_names(config) == {
+        "BACKBONE", "RPN_ANCHOR_SCALES", "MEAN_PIXEL", "TRAIN_BN", "LEARNING_RATE", "NAME", "IMAGE_SHAPE", "SEED",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("item", "sentence"),
+    [
+        ("STEP_PER_EPOCH=3", r"Received: STEP_PER_EPOCH\. Did you mean STEPS_PER_EPOCH\?"),
+        ("learning_rate=3", r"Received: learning_rate\. Did you mean LEARNING_RATE\?"),
+        ("QQQ=3", r"Received: QQQ\. mrcnn/config.py lists them all"),
+        ("STEPS_PER_EPOCH=many", r"STEPS_PER_EPOCH must be a number\. Received: many"),
+        ("STEPS_PER_EPOCH=True", r"STEPS_PER_EPOCH must be a number\. Received: True"),
+        ("USE_MINI_MASK=false", r"USE_MINI_MASK must be True, False or None\. Received: false"),
+        ("BACKBONE=50", r"BACKBONE must be a word\. Received: 50"),
+        ("MASK_SHAPE=28", r"MASK_SHAPE must be a list such as '\[28, 28\]'\. Received: 28"),
+        ("MEAN_PIXEL=grey", r"MEAN_PIXEL must be a list such as"),
+        ("nothing.json", r"Received: nothing\.json, and there is no such file"),
+        ("docs", r"--config must be NAME=VALUE, or a .json or .py file. Received: docs,"),
+    ],
+)
+def test_a_wrong_setting_is_named(item, sentence):
+    with pytest.raises(cli.UsageError, match=sentence):
+        cli.read_config([item])
+
+
+def test_later_items_win_whatever_their_kind(tmp_path):
+    script, values = str(tmp_path / "mine.py"), str(tmp_path / "values.json")
+    Path(script).write_text(
+        "from mrcnn.config import Config\n\n"
+        "class Base(object):\n    IMAGES_PER_GPU = 3\n\n"
+        "class Mine(Base, Config):\n    NAME = 'mine'\n    STEPS_PER_EPOCH = 11\n    OWN_THING = 1\n"
+    )
+    Path(values).write_text(json.dumps({"STEPS_PER_EPOCH": 22, "IMAGES_PER_GPU": 4, "BATCH_SIZE": 4}))
+
+    config = cli.read_config(["STEPS_PER_EPOCH=1", "VALIDATION_STEPS=1", script])  # later wins: 11
+    assert (config.NAME, config.STEPS_PER_EPOCH, config.VALIDATION_STEPS, config.BATCH_SIZE) == ("mine", 11, 1, 3)
+    assert type(config).__name__ == "Mine"
+
+    config = cli.read_config([script, values, "OWN_THING=2"])
+    assert (config.NAME, config.STEPS_PER_EPOCH, config.OWN_THING) == ("mine", 22, 2)
+    assert config.BATCH_SIZE == 4
+
+    config = cli.read_config([values, "IMAGES_PER_GPU=8"])  # BATCH_SIZE 4 = 4 * 1 was no choice: it still follows
+    assert config.BATCH_SIZE == 8
+
+
+def test_the_json_beside_a_weight_file_is_a_config(tmp_path):
+    file = tmp_path / "mask_rcnn_x_0001.json"
+    base = cli.read_config(["NUM_CLASSES=4", "BACKBONE=resnet50"])
+    file.write_text(json.dumps({"config": base.to_dict(), "class_names": ["BG", "a", "b", "c"]}))
+    assert cli.read_config([str(file)]).to_dict() == base.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("a.json", "{", "must be complete JSON"),
+        ("a.json", "[1]", r"must hold NAME: value pairs\. Received: a list"),
+        ("a.py", "x = 1", "must define one subclass of mrcnn.config.Config. Received: none"),
+        (
+            "a.py",
+            "from mrcnn.config import Config\nclass A(Config): pass\nclass B(A): pass",
+            "must define one subclass of mrcnn.config.Config. Received: A, B",
+        ),
+        ("a.py", "1 / 0", "must run. Received: ZeroDivisionError"),
+        ("a.txt", "", "which is neither"),
+    ],
+)
+def test_a_wrong_config_file_is_named(name, text, sentence, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(cli.UsageError, match=sentence) as caught:
+        cli.read_config([str(tmp_path / name)])
+    assert str(tmp_path / name) in str(caught.value)
+
+
+def test_settings_follow_from_the_data_unless_chosen(tmp_path):
+    args = SimpleNamespace(data=str(tmp_path / "my photos-2" / "train"), seed=9, learning_rate=0.5)
+    train, val = ShapesDataset(9), ShapesDataset(5)
+
+    config = cli.read_config(["IMAGES_PER_GPU=4"])
+    cli._fit_config(config, args, train, val)
+    assert config.NAME == "myphotos2"  # of the folder above train
+    assert config.NUM_CLASSES == 4
+    assert config.STEPS_PER_EPOCH == 3  # 9 images / 4, rounded up
+    assert config.VALIDATION_STEPS == 2  # 5 images / 4, rounded up
+    assert (config.SEED, config.LEARNING_RATE) == (9, 0.5)
+
+    config = cli.read_config(["NAME=mine", "STEPS_PER_EPOCH=7", "VALIDATION_STEPS=1"])
+    cli._fit_config(config, args, train, None)
+    assert (config.NAME, config.STEPS_PER_EPOCH, config.VALIDATION_STEPS) == ("mine", 7, 1)
+
+
+def test_a_setting_that_builds_no_network_is_a_usage_error(capsys):
+    assert run("train", "shapes", "--config", "IMAGE_MAX_DIM=100") == cli.USAGE
+    assert "multiples of 64" in capsys.readouterr().err
+
+
+# --- Data ---------------------------------------------------------------------------------------------------------
+
+
+def via_file(folder, names, count=1):
+    """A folder of `count` grey images with a VIA file: in each image a 4 x 3 rectangle of every class."""
+    folder.mkdir(parents=True)
+    entries = {}
+    for i in range(count):
+        Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(folder / f"{i}.png")
+        regions = [
+            {
+                "shape_attributes": {"name": "rect", "x": 2, "y": 3, "width": 4, "height": 3},
+                "region_attributes": {"kind": name},
+            }
+            for name in names
+        ]
+        entries[f"{i}"] = {"filename": f"{i}.png", "regions": regions}
+    (folder / "via_region_data.json").write_text(json.dumps(entries))
+    return folder
+
+
+def test_validation_classes_follow_the_training_classes(tmp_path, caplog):
+    via_file(tmp_path / "train", ["cat", "dog", "dog"], count=2)
+    via_file(tmp_path / "val", ["dog"])
+    with caplog.at_level("INFO", logger="mrcnn"):
+        train, val = cli._open_training_data(str(tmp_path), None)
+    assert train.class_names == val.class_names == ["BG", "cat", "dog"]
+    assert val.load_mask(0)[1].tolist() == [2]  # alone in its file, yet still class 2
+    assert "Found the folders train and val" in caplog.text
+    assert "2 images. Classes: cat (2 objects), dog (4 objects)" in caplog.text
+
+
+def test_other_classes_than_asked_for_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"classes of shapes must be \['cat'\]\. Received: \['square'"):
+        cli.open_data("shapes", ["BG", "cat"])
+    folder = via_file(tmp_path / "val", ["dog", "eel"])
+    with pytest.raises(ValueError, match=r"must be among \['cat', 'dog'\]\. Received: 'eel'"):
+        cli.open_data(str(folder), ["BG", "cat", "dog"])
+
+
+def test_one_class_takes_the_name_it_had_in_training(tmp_path):
+    for part in ("images", "masks"):
+        (tmp_path / "x" / part).mkdir(parents=True)
+        Image.fromarray(np.full((64, 64), 255, np.uint8)).save(tmp_path / "x" / part / "a.png")
+    dataset = cli.open_data(str(tmp_path), ["BG", "nucleus"])
+    assert dataset.class_names == ["BG", "nucleus"]
+    assert cli.objects_per_class(dataset) == {"nucleus": 1}
+
+
+def test_made_pictures_to_measure_are_not_those_to_train():
+    train, val = cli._open_training_data("shapes", None)
+    assert train.seed != val.seed
+    assert cli.objects_per_class(train) is None  # not known without drawing them
+
+
+def test_a_missing_file_is_told_before_anything_slow(tmp_path, capsys):
+    missing = tmp_path / "w.h5"
+    assert run("evaluate", "shapes", "--weights", missing) == cli.FAILED
+    assert run("train", "shapes", "--weights", missing) == cli.FAILED
+    assert run("train", "shapes", "--backbone-weights", missing) == cli.FAILED
+    assert run("train", tmp_path / "nowhere") == cli.FAILED
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mrcnn: ")]
+    assert [line.split(" must ")[0] for line in lines] == [
+        "mrcnn: --weights", "mrcnn: --weights", "mrcnn: --backbone-weights", "mrcnn: DATA",
+    ]  # fmt: skip
+
+
+# --- Detect and evaluate, with a model that finds the bright square ------------------------------------------------
+
+
+class StubModel:
+    """Finds the bright pixels of an image as one object of class 2."""
+
+    class_names = ["BG", "dark", "bright"]
+
+    def __init__(self):
+        self.config = Config()
+        self.config.NUM_CLASSES = 3
+        self.floors = []
+
+    def detect(self, images):
+        self.floors.append(self.config.DETECTION_MIN_CONFIDENCE)
+        mask = images[0].max(axis=2) > 200
+        ys, xs = np.nonzero(mask)
+        found = len(ys) > 0
+        box = [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1] if found else []
+        return [
+            {
+                "rois": np.array(box, np.int32).reshape(-1, 4),
+                "class_ids": np.array([2] * found, np.int32),
+                "scores": np.array([0.9] * found, np.float32),
+                "masks": mask[:, :, None] if found else np.zeros((*mask.shape, 0), bool),
+            }
+        ]
+
+
+@pytest.fixture
+def model(monkeypatch):
+    stub = StubModel()
+    monkeypatch.setattr(cli, "load_for_use", lambda weights, items: (stub, stub.class_names))
+    return stub
+
+
+def photo(path, square=True):
+    """A 30 x 40 photo (height x width), with a bright square in rows 5..14 and columns 20..29."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.zeros((30, 40, 3), np.uint8)
+    if square:
+        image[5:15, 20:30] = 255
+    Image.fromarray(image).save(path)
+    return path
+
+
+def test_detect_writes_a_picture_an_image_and_one_json(model, tmp_path, capsys):
+    photo(tmp_path / "in" / "b.png")
+    photo(tmp_path / "in" / "a.png", square=False)
+    other = photo(tmp_path / "b.png")
+    out = tmp_path / "out"
+    words = ["detect", tmp_path / "in", other, "--weights", "w.h5", "--out", out, "--min-confidence", 0.25]
+    assert run(*words) == cli.OK
+    report = json.loads((out / "detections.json").read_text())
+    assert set(report) == {"weights", "class_names", "min_confidence", "images"}
+    assert (report["min_confidence"], report["class_names"]) == (0.25, ["BG", "dark", "bright"])
+    assert model.floors == [0.25] * 3
+    empty, full, same_name = report["images"]
+    assert (empty["file_name"], empty["detections"]) == (str(tmp_path / "in" / "a.png"), [])
+    assert (full["file_name"], full["width"], full["height"]) == (str(tmp_path / "in" / "b.png"), 40, 30)
+    (found,) = full["detections"]
+    assert set(found) == {"class_id", "class_name", "score", "box", "mask"}
+    assert (found["class_id"], found["class_name"], found["box"]) == (2, "bright", [5, 20, 15, 30])
+    assert found["score"] == pytest.approx(0.9)
+    assert found["mask"]["size"] == [30, 40] and isinstance(found["mask"]["counts"], str)
+    mask = coco_mask.decode(found["mask"])
+    assert mask.sum() == 100 and mask[5:15, 20:30].all()
+    assert full["picture"] == "b_detected.png" and same_name["picture"] == "b_2_detected.png"
+    assert Image.open(out / "b_detected.png").size == (40, 30)
+    assert sorted(p.name for p in out.iterdir()) == [
+        "a_detected.png", "b_2_detected.png", "b_detected.png", "detections.json",
+    ]  # fmt: skip
+
+
+def test_an_unreadable_image_is_named_and_the_others_go_on(model, tmp_path, capsys):
+    good, bad = photo(tmp_path / "good.png"), tmp_path / "bad.png"
+    bad.write_bytes(good.read_bytes()[:60])
+    missing = tmp_path / "missing.png"
+    assert run("detect", bad, missing, good, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
+    assert capsys.readouterr().err.rstrip().endswith(f"mrcnn: 2 of 3 images failed: {bad}, {missing}")
+    report = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [entry["file_name"] for entry in report["images"]] == [str(good)]
+
+
+def test_a_folder_without_images_is_an_error(model, tmp_path, capsys):
+    assert run("detect", tmp_path, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
+    assert "must hold images" in capsys.readouterr().err
+
+
+def test_evaluate_prints_the_table_and_writes_the_figures(model, tmp_path, capsys):
+    folder = via_file(tmp_path / "val", ["bright"], count=3)
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[3:6, 2:6] = 255  # the rectangle of the truth: x 2, y 3, 4 wide, 3 high
+    for i in (0, 1, 2):
+        Image.fromarray(image).save(folder / f"{i}.png")
+    out = tmp_path / "out"
+    words = ["evaluate", folder, "--weights", "w.h5", "--limit", 2, "--out", out, "--pictures"]
+    assert run(*words) == cli.OK
+    assert "2 images, 2 objects, 2 detections at confidence >= 0.05" in capsys.readouterr().out
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["box"]["AP"] == pytest.approx(1) and metrics["mask"]["AP"] == pytest.approx(1)
+    assert (metrics["data"], metrics["weights"], metrics["images"]) == (str(folder), "w.h5", 2)
+    assert model.floors == [0.05, 0.05]
+    assert sorted(p.name for p in out.iterdir()) == ["0000_0.png", "0001_1.png", "metrics.json"]
+
+
+def test_evaluate_refuses_data_of_other_classes(model, tmp_path, capsys):
+    assert run("evaluate", "shapes", "--weights", "w.h5", "--out", tmp_path) == cli.FAILED
+    assert "classes of shapes must be ['dark', 'bright']" in capsys.readouterr().err
+
+
+# --- Doctor -------------------------------------------------------------------------------------------------------
+
+
+def broken_import(monkeypatch, module_name, error):
+    """Let one module fail to import with this error."""
+    plain = importlib.import_module
+
+    def import_module(name, *args):
+        if name == module_name:
+            raise error
+        return plain(name, *args)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", import_module)
+
+
+def test_every_dependency_is_demanded():
+    names = {doctor._name(requirement) for requirement in doctor.requirements()}
+    assert {"tensorflow", "keras", "numpy", "opencv-python", "imgaug", "pycocotools", "rich", "pillow"} <= names
+    assert "pytest" not in names  # of the tests only
+
+
+def test_a_sound_dependency():
+    finding = doctor.check_dependency("numpy>=2")
+    assert (finding.name, finding.state, finding.broken) == ("numpy", np.__version__, False)
+
+
+def test_a_missing_dependency_comes_with_its_command(monkeypatch):
+    broken_import(monkeypatch, "rich", ModuleNotFoundError("No module named 'rich'", name="rich"))
+    finding = doctor.check_dependency("rich>=13")
+    assert finding.broken
+    assert finding.state == "missing (No module named 'rich')"
+    assert finding.remedy == "pip install 'rich>=13'"
+
+
+def test_opencv_without_libgl_names_the_package_of_the_system(monkeypatch):
+    reason = "libGL.so.1: cannot open shared object file: No such file or directory"
+    broken_import(monkeypatch, "cv2", ImportError(reason))
+    finding = doctor.check_dependency("opencv-python>=4.9,<5")
+    assert finding.broken
+    assert "libGL.so.1" in finding.state
+    assert finding.remedy.startswith("apt-get install libgl1 ")
+    assert "pip install 'opencv-python-headless>=4.9,<5'" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("module_name", "version", "requirement"),
+    [("cv2", "5.0.0", "opencv-python>=4.9,<5"), ("numpy", "1.26.4", "numpy>=2")],
+)
+def test_a_wrong_version_is_broken(module_name, version, requirement, monkeypatch):
+    monkeypatch.setitem(sys.modules, module_name, SimpleNamespace(__version__=version))
+    finding = doctor.check_dependency(requirement)
+    assert finding.broken and finding.state.startswith(f"{version}, but mrcnn needs ")
+    assert finding.remedy == f"pip install '{requirement}'"
+
+
+def test_doctor_survives_without_tensorflow(monkeypatch, capsys):
+    """One broken dependency: exit code 1, every other one still looked at, no device asked for."""
+    broken_import(monkeypatch, "tensorflow", ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow"))
+    monkeypatch.setattr(doctor, "requirements", lambda: ["tensorflow>=2.18", "numpy>=2"])
+    assert run("doctor") == cli.FAILED
+    printed = capsys.readouterr().out
+    assert "BROKEN  tensorflow" in printed
+    assert "ok      numpy" in printed
+    assert "devices" not in printed
+    assert printed.rstrip().endswith("To be mended: tensorflow")
