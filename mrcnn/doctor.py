@@ -140,8 +140,8 @@ def _remedy(module_name: str, requirement: str, error: Exception) -> str:
                 f"apt-get install {package}  (or, without root: pip uninstall -y opencv-python && "
                 f"pip install '{headless}')"
             )
-    if isinstance(error, ModuleNotFoundError) and error.name != module_name and module_name == "imgaug":
-        return f"mend {error.name} first, then see again"
+    if module_name == "imgaug":  # it was imported together with others
+        return f"what is broken above first, then pip install '{requirement}'"
     force = "" if isinstance(error, ModuleNotFoundError) else "--force-reinstall "
     return f"pip install {force}'{requirement}'"
 

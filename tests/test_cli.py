@@ -493,6 +493,13 @@ def test_opencv_without_libgl_names_the_package_of_the_system(monkeypatch):
     assert "pip install 'opencv-python-headless>=4.9,<5'" in finding.remedy
 
 
+def test_imgaug_is_not_blamed_for_the_libraries_below_it(monkeypatch):
+    broken_import(monkeypatch, "mrcnn.data", ImportError("libGL.so.1: cannot open shared object file"))
+    finding = doctor.check_dependency("imgaug>=0.4")
+    assert finding.broken
+    assert finding.remedy == "what is broken above first, then pip install 'imgaug>=0.4'"
+
+
 @pytest.mark.parametrize(
     ("module_name", "version", "requirement"),
     [("cv2", "5.0.0", "opencv-python>=4.9,<5"), ("numpy", "1.26.4", "numpy>=2")],
