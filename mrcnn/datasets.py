@@ -19,11 +19,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from .dataset import Dataset
-from .image import read_image
+from .image import read_size
 
 logger = logging.getLogger("mrcnn")
 
@@ -258,11 +257,7 @@ def _check_polygon(points: Any, where: str) -> Polygon:
 def _image_size(info: dict) -> tuple[int, int]:
     """(height, width) of an image by its annotations, else by the image file's header; then remembered."""
     if not info.get("height") or not info.get("width"):
-        try:
-            with Image.open(info["path"]) as image:
-                info["width"], info["height"] = image.size
-        except OSError:  # missing, or no format of Pillow's: the reader of all formats knows, or says why
-            info["height"], info["width"] = read_image(info["path"]).shape[:2]
+        info["height"], info["width"] = read_size(info["path"])
     return int(info["height"]), int(info["width"])
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 log = logging.getLogger("mrcnn")
 
@@ -24,7 +25,10 @@ log = logging.getLogger("mrcnn")
 
 
 def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
-    """`[H, W, channels]` uint8 image of a file.
+    """`[H, W, channels]` uint8 image of a file, upright: turned as its EXIF orientation says.
+
+    Phones store photos as the sensor lay; annotation tools show them upright, and so are their outlines.
+    (matterport's code did not turn them: outlines of such photos lay beside the objects.)
 
     Raises: ValueError that names the file where it is missing, truncated or no image.
     """
@@ -35,13 +39,49 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = skimage.io.imread(str(path))
+            image = np.ascontiguousarray(_UPRIGHT[_orientation(path)](skimage.io.imread(str(path))))
     except Exception as error:  # every plugin raises its own types
         raise ValueError(
             f"The image must be readable. Received: {path} ({type(error).__name__}: {error}). "
             "Try opening it in a viewer; if it is damaged or truncated, fetch it again or remove it."
         ) from error
     return match_channels(to_uint8(image), channels, name=str(path))
+
+
+# What to do with a stored image by its EXIF orientation.
+_UPRIGHT = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+    8: lambda image: np.rot90(image),
+}
+
+
+def _orientation(path: str | Path) -> int:
+    """The EXIF orientation of a photo, 1..8; 1 for other formats."""
+    try:
+        with Image.open(path) as photo:
+            orientation = photo.getexif().get(ExifTags.Base.Orientation) if photo.format != "TIFF" else 1
+    except UnidentifiedImageError:
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """`(height, width)` of the image that `read_image` gives, from the file's header where that tells it.
+
+    Raises: ValueError as `read_image` does.
+    """
+    try:
+        with Image.open(path) as photo:
+            width, height = photo.size
+        return (width, height) if _orientation(path) >= 5 else (height, width)
+    except OSError:  # missing, or no format of Pillow's: the reader of all formats knows, or says why
+        return read_image(path).shape[:2]
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,166 @@
+"""Config: values wherever they are set, derived values, names, and what cannot be built."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcnn.config import Config
+
+
+def test_derived_values_follow_the_others():
+    class Settings(Config):
+        IMAGES_PER_GPU = 3
+        GPU_COUNT = 2
+        IMAGE_MAX_DIM = 512
+        IMAGE_MIN_DIM = 256
+        NUM_CLASSES = 5
+
+    config = Settings()
+    assert config.BATCH_SIZE == 3 * 2
+    assert config.IMAGE_SHAPE.tolist() == [512, 512, 3]
+    assert config.IMAGE_META_SIZE == 1 + 3 + 3 + 4 + 1 + 5
+    config.IMAGES_PER_GPU, config.IMAGE_RESIZE_MODE, config.IMAGE_CHANNEL_COUNT = 1, "crop", 1
+    assert config.BATCH_SIZE == 2
+    assert config.IMAGE_SHAPE.tolist() == [256, 256, 1]
+
+
+def test_derived_values_may_be_assigned():
+    config = Config()
+    config.BATCH_SIZE, config.IMAGE_SHAPE, config.IMAGE_META_SIZE = 7, [128, 256, 3], 20
+    assert (config.BATCH_SIZE, config.IMAGE_META_SIZE) == (7, 20)
+    assert isinstance(config.IMAGE_SHAPE, np.ndarray) and config.IMAGE_SHAPE.tolist() == [128, 256, 3]
+    assert Config().BATCH_SIZE == 2  # of this instance alone
+
+
+def test_values_set_before_init():
+    class Early(Config):
+        def __init__(self, classes):
+            self.NUM_CLASSES = classes
+            self.IMAGES_PER_GPU = 1
+            super().__init__()
+
+    config = Early(4)
+    assert (config.NUM_CLASSES, config.BATCH_SIZE, config.IMAGE_META_SIZE) == (4, 1, 16)
+
+
+def test_init_overridden_without_calling_it():
+    class Late(Config):
+        def __init__(self):
+            self.IMAGES_PER_GPU = 5
+
+    assert Late().BATCH_SIZE == 5
+    assert Late().IMAGE_SHAPE.tolist() == [1024, 1024, 3]
+
+
+def test_a_class_made_from_an_instance():
+    class Training(Config):
+        NUM_CLASSES = 3
+        IMAGES_PER_GPU = 8
+
+    config = Training()
+
+    class Inference(config.__class__):
+        IMAGES_PER_GPU = 1
+
+    assert (Inference().BATCH_SIZE, Inference().NUM_CLASSES) == (1, 3)
+
+
+def test_a_near_miss_of_a_name_warns_and_another_name_does_not(caplog):
+    class Settings(Config):
+        IMAGE_MAX_DIMS = 512
+        CLASS_WEIGHTS_OF_MINE = 1
+
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        config = Settings()
+    assert [record.getMessage() for record in caplog.records] == [
+        "Config: IMAGE_MAX_DIMS is no setting of mrcnn; did you mean IMAGE_MAX_DIM?"
+    ]
+    assert config.CLASS_WEIGHTS_OF_MINE == 1
+
+
+def test_display_prints_every_value(capsys):
+    config = Config()
+    config.MY_OWN = "seen"
+    config.display()
+    printed = capsys.readouterr().out
+    assert "MY_OWN" in printed and "seen" in printed
+    for name in Config().to_dict():
+        assert name in printed
+
+
+def test_to_dict_is_json():
+    text = json.dumps(Config().to_dict())
+    assert json.loads(text)["MEAN_PIXEL"] == [123.7, 116.8, 103.9]
+
+
+VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        "NAME": st.text(max_size=5),
+        "NUM_CLASSES": st.integers(2, 90),
+        "IMAGES_PER_GPU": st.integers(1, 9),
+        "IMAGE_MAX_DIM": st.integers(1, 20).map(lambda n: 64 * n),
+        "IMAGE_CHANNEL_COUNT": st.integers(1, 5),
+        "IMAGE_RESIZE_MODE": st.sampled_from(["square", "pad64", "crop", "none"]),
+        "MEAN_PIXEL": st.lists(st.floats(0, 255), min_size=3, max_size=3).map(np.array),
+        "BATCH_SIZE": st.integers(1, 9),
+        "IMAGE_SHAPE": st.just([64, 128, 3]),
+        "MINI_MASK_SHAPE": st.just((28, 14)),
+        "EXTRA": st.floats(allow_nan=False),
+    },
+)
+
+
+@given(VALUES)
+def test_from_dict_undoes_to_dict(values):
+    config = Config()
+    for name, value in values.items():
+        setattr(config, name, value)
+    again = Config.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again.to_dict() == config.to_dict()
+    assert isinstance(again.MEAN_PIXEL, np.ndarray)
+
+
+def test_derived_values_still_follow_after_from_dict():
+    config = Config.from_dict(Config().to_dict())
+    config.IMAGES_PER_GPU = 9
+    assert config.BATCH_SIZE == 9
+
+
+WRONG = {
+    "IMAGE_SHAPE": ({"IMAGE_MAX_DIM": 1000}, "multiples of 64.*1000.*1024"),
+    "channels": ({"IMAGE_SHAPE": [64, 64, 4]}, "channels must equal IMAGE_CHANNEL_COUNT = 3"),
+    "MEAN_PIXEL": ({"IMAGE_CHANNEL_COUNT": 1}, "MEAN_PIXEL must have one value per channel"),
+    "BACKBONE": ({"BACKBONE": "vgg"}, "BACKBONE must be one of resnet50.*'vgg'"),
+    "COMPUTE_BACKBONE_SHAPE": ({"BACKBONE": abs}, "needs COMPUTE_BACKBONE_SHAPE"),
+    "IMAGE_RESIZE_MODE": ({"IMAGE_RESIZE_MODE": "fit"}, "square, pad64, crop, none.*'fit'"),
+    "RPN_ANCHOR_SCALES": ({"RPN_ANCHOR_SCALES": (32, 64)}, "one scale per pyramid level"),
+    "MASK_SHAPE": ({"MASK_SHAPE": [30, 30]}, "times 2, 4 or 8.*30"),
+    "NUM_CLASSES": ({"NUM_CLASSES": 1}, "at least 2"),
+    "LOSS_WEIGHTS": ({"LOSS_WEIGHTS": {"mask": 1.0}}, "LOSS_WEIGHTS may name"),
+    "OPTIMIZER": ({"OPTIMIZER": "rmsprop"}, "'sgd' or 'adam'"),
+    "LEARNING_RATE_SCHEDULE": ({"LEARNING_RATE_SCHEDULE": "step"}, "'constant' or 'cosine'"),
+}
+
+
+@pytest.mark.parametrize("values, sentence", WRONG.values(), ids=WRONG)
+def test_what_cannot_be_built_is_named(values, sentence):
+    config = Config()
+    config.NUM_CLASSES = 2
+    config.validate()
+    for name, value in values.items():
+        setattr(config, name, value)
+    with pytest.raises(ValueError, match=f"{sentence}.*Try|{sentence}") as error:
+        config.validate()
+    assert "Received:" in str(error.value)
+
+
+@pytest.mark.parametrize("side, doublings", [(28, 1), (56, 2), (112, 3), (30, None)])
+def test_mask_doublings(side, doublings):
+    config = Config()
+    config.MASK_SHAPE = [side, side]
+    assert config.mask_doublings() == doublings
