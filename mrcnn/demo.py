@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import time
 
 import cv2
@@ -71,3 +72,79 @@ class DemoConfig(Config):
     @staticmethod
     def COMPUTE_BACKBONE_SHAPE(image_shape):
         return np.array([[image_shape[0] // stride, image_shape[1] // stride] for stride in (4, 8, 16, 32, 64)])
+
+
+EPOCHS = 12
+PICTURES = 12
+
+
+def run(out="mrcnn_demo", seed=0, short=False) -> dict:
+    """The demo's figures, as it also leaves them in `metrics.json`.
+
+    out: folder for weights, pictures, loss curve, AP table and metrics. seed: of weights, data and samples.
+    short: a check that everything works, in a minute: too few steps to learn much.
+
+    Returns: box_ap, box_ap50, mask_ap, mask_ap50 (0..1), seconds, peak_memory_mb.
+    """
+    start = time.time()
+    keras.utils.set_random_seed(seed)
+    config = DemoConfig()
+    config.SEED = seed
+    epochs, held_out = EPOCHS, 100
+    if short:
+        config.STEPS_PER_EPOCH, config.VALIDATION_STEPS, epochs, held_out = 10, 1, 2, 10
+    # Training and test shapes come from seeds that no other run of either kind uses.
+    train_shapes = ShapesDataset(4000, seed=2 * seed)
+    test_shapes = ShapesDataset(held_out, seed=2 * seed + 1)
+    os.makedirs(out, exist_ok=True)
+
+    log.info("1/3 Training on drawn shapes, %d steps of %d images", epochs * config.STEPS_PER_EPOCH, config.BATCH_SIZE)
+    model = MaskRCNN("training", config, os.path.join(out, "logs"))
+    history = model.train(train_shapes, test_shapes, config.LEARNING_RATE, epochs, layers="all")
+    weights = os.path.join(out, "shapes.h5")
+    model.save_weights(weights)
+    visualize.plot_history(history.history, os.path.join(out, "losses.png"))
+
+    log.info("2/3 Detecting in %d images it has not seen", held_out)
+    model = MaskRCNN.from_weights(weights)
+    model.config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
+    evaluation = evaluate.evaluate_dataset(lambda image: model.detect([image])[0], test_shapes)
+    with open(os.path.join(out, "ap.txt"), "w") as file:
+        file.write(evaluation.table() + "\n")
+
+    log.info("3/3 Drawing detections beside the truth")
+    model.config.DETECTION_MIN_CONFIDENCE = DemoConfig.DETECTION_MIN_CONFIDENCE
+    for image_id in test_shapes.image_ids[:PICTURES]:
+        picture = compare(model, test_shapes, image_id)
+        cv2.imwrite(os.path.join(out, f"detections_{image_id:02}.png"), picture[:, :, ::-1])
+
+    metrics = {
+        "box_ap": evaluation.box["AP"],
+        "box_ap50": evaluation.box["AP50"],
+        "mask_ap": evaluation.mask["AP"],
+        "mask_ap50": evaluation.mask["AP50"],
+        "seconds": round(time.time() - start, 1),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    with open(os.path.join(out, "metrics.json"), "w") as file:
+        json.dump(metrics, file, indent=2)
+    log.info("%s\nEverything is in %s: start with detections_00.png", evaluation.table(), os.path.abspath(out))
+    return metrics
+
+
+def compare(model, dataset, image_id) -> np.ndarray:
+    """`[H, W, 3]` uint8 picture of an image: the truth on the left, what the model detects on the right."""
+    image = dataset.load_image(image_id)
+    masks, class_ids = dataset.load_mask(image_id)
+    truth = {"masks": masks, "class_ids": class_ids}
+    return visualize.draw_comparison(image, truth, model.detect([image])[0], dataset.class_names)
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory this process has held, None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
