@@ -1,0 +1,88 @@
+"""Dataset: numbering of classes and images, lookups, defaults."""
+
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mrcnn.dataset import Dataset
+
+
+def two_sources():
+    dataset = Dataset()
+    dataset.add_class("coco", 17, "cat,animal")
+    dataset.add_class("own", "a", "screw")
+    dataset.add_class("coco", 18, "dog")
+    dataset.add_image("coco", 901, "cat.jpg", width=640)
+    dataset.add_image("own", "x7", "screw.png")
+    dataset.prepare()
+    return dataset
+
+
+def test_an_empty_dataset_has_the_background_only():
+    dataset = Dataset()
+    assert list(dataset.image_ids) == []
+    dataset.prepare()
+    assert (dataset.num_classes, dataset.num_images, dataset.class_names) == (1, 0, ["BG"])
+    assert list(dataset.image_ids) == [] and dataset.class_ids.tolist() == [0]
+
+
+def test_prepare_numbers_in_the_order_of_addition():
+    dataset = two_sources()
+    assert dataset.class_names == ["BG", "cat", "screw", "dog"]
+    assert dataset.class_ids.tolist() == [0, 1, 2, 3]
+    assert dataset.image_ids.tolist() == [0, 1]
+    assert (dataset.num_classes, dataset.num_images) == (4, 2)
+    assert dataset.image_info[0] == {"id": 901, "source": "coco", "path": "cat.jpg", "width": 640}
+    assert dataset.class_info[2] == {"source": "own", "id": "a", "name": "screw"}
+
+
+def test_sources_know_their_classes_and_the_background():
+    dataset = two_sources()
+    assert set(dataset.sources) == {"", "coco", "own"}
+    assert dataset.source_class_ids["coco"] == [0, 1, 3]
+    assert dataset.source_class_ids["own"] == [0, 2]
+    assert dataset.map_source_class_id("coco.18") == 3
+    assert dataset.get_source_class_id(3, "coco") == 18
+    assert dataset.class_from_source_map["own.a"] == 2
+    assert dataset.image_from_source_map == {"coco.901": 0, "own.x7": 1}
+    with pytest.raises(ValueError, match=r"class 3 \(dog\) of 'coco', asked for 'own'"):
+        dataset.get_source_class_id(3, "own")
+
+
+def test_a_class_added_twice_counts_once():
+    dataset = two_sources()
+    dataset.add_class("coco", 18, "dog again")
+    dataset.prepare()
+    assert dataset.class_names == ["BG", "cat", "screw", "dog"]
+
+
+def test_a_dot_in_a_source_is_refused():
+    with pytest.raises(ValueError, match="no dot. Received: 'my.data'"):
+        Dataset().add_class("my.data", 1, "x")
+
+
+def test_load_image_reads_the_file_and_names_a_missing_one(tmp_path):
+    Image.fromarray(np.full((3, 4), 7, np.uint8)).save(tmp_path / "grey.png")
+    dataset = Dataset()
+    dataset.add_image("own", 1, tmp_path / "grey.png")
+    dataset.add_image("own", 2, tmp_path / "gone.png")
+    dataset.prepare()
+    np.testing.assert_array_equal(dataset.load_image(0), np.full((3, 4, 3), 7))
+    assert dataset.source_image_link(1) == tmp_path / "gone.png"
+    with pytest.raises(ValueError, match="gone.png"):
+        dataset.load_image(1)
+
+
+def test_defaults_of_what_a_subclass_overrides(caplog):
+    class Own(Dataset):
+        def load_mask(self, image_id):
+            return super(self.__class__, self).load_mask(image_id)  # as old scripts write it
+
+    dataset = Own()
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        masks, class_ids = dataset.load_mask(0)
+    assert masks.size == 0 and masks.dtype == bool and class_ids.shape == (0,) and class_ids.dtype == np.int32
+    assert "Own" in caplog.text
+    assert dataset.image_reference(0) == ""
