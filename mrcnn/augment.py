@@ -38,11 +38,11 @@ def scale(image, masks, rng, low=0.7, high=1.4):
     y, x = rng.uniform(0, 1, 2) * (height, width)
     matrix = np.array([[factor, 0, x * (1 - factor)], [0, factor, y * (1 - factor)]])
     warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR).reshape(image.shape)
-    moved = np.zeros_like(masks)
+    moved = np.zeros((masks.shape[-1], height, width), np.uint8)
     for i in range(masks.shape[-1]):
-        layer = cv2.warpAffine(masks[:, :, i].astype(np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST)
-        moved[:, :, i] = layer.astype(bool)
-    return warped, moved
+        layer = np.ascontiguousarray(masks[:, :, i]).view(np.uint8)
+        cv2.warpAffine(layer, matrix, (width, height), dst=moved[i], flags=cv2.INTER_NEAREST)
+    return warped, np.moveaxis(moved.view(bool), 0, -1)
 
 
 def color(image, masks, rng, strength=0.3):

@@ -59,7 +59,16 @@ def import_imgaug():
     finally:
         for name in lent:
             delattr(np, name)
+    _mend_elastic_transformation(imgaug.augmenters.ElasticTransformation)
     return imgaug
+
+
+def _mend_elastic_transformation(elastic) -> None:
+    """Have it move pixels by float32, as OpenCV wants: under NumPy 2's rules float32 + float64 became float64."""
+    shift_maps = elastic._generate_shift_maps
+    elastic._generate_shift_maps = lambda *args, **kwargs: [
+        shift.astype(np.float32) for shift in shift_maps(*args, **kwargs)
+    ]
 
 
 # Scripts import imgaug themselves after this package: load it now, while the names are lent.
@@ -100,20 +109,24 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
     mask = resize_mask(mask, scale, padding, crop, exact=config.EXACT_RESIZE)
     if augment and (random.randint(0, 1) if rng is None else rng.integers(2)):
         image, mask = np.fliplr(image), np.fliplr(mask)
+    # Cropping and augmentation can remove an instance altogether.
+    mask, class_ids, bbox = _visible(mask, class_ids)
     if augmentation:
         image, mask = _augment(augmentation, image, mask, rng)
-
-    # Cropping and augmentation can remove an instance altogether.
-    bbox = extract_bboxes(mask)
-    visible = bbox[:, 2] > 0
-    if not visible.all():
-        mask, class_ids, bbox = mask[:, :, visible], class_ids[visible], bbox[visible]
+        mask, class_ids, bbox = _visible(mask, class_ids)
     active_class_ids = np.zeros([dataset.num_classes], dtype=np.int32)
     active_class_ids[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
     if use_mini_mask:
         mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE, exact=config.EXACT_RESIZE)
     image_meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, active_class_ids)
     return image, image_meta, class_ids, bbox, mask
+
+
+def _visible(mask, class_ids):
+    """Masks, class ids and boxes of the instances that have a pixel left."""
+    bbox = extract_bboxes(mask)
+    visible = bbox[:, 2] > 0
+    return (mask, class_ids, bbox) if visible.all() else (mask[:, :, visible], class_ids[visible], bbox[visible])
 
 
 def _name(dataset, image_id) -> str:
@@ -142,7 +155,7 @@ def _load_mask(dataset, config, image_id, image_shape):
             f"Class ids must lie in 1..{config.NUM_CLASSES - 1} (NUM_CLASSES - 1; negative for a crowd). "
             f"Received: {wrong} for {name}. Try the ids of Dataset.class_names, and NUM_CLASSES = 1 + your classes."
         )
-    return mask.astype(bool), class_ids
+    return mask.astype(bool, copy=False), class_ids
 
 
 def _augment(augmentation, image, mask, rng):
@@ -161,7 +174,7 @@ def _augment(augmentation, image, mask, rng):
             f"Augmentation must keep the image's shape {shape}. Received: image {image.shape}, masks {mask.shape}. "
             "Try keep_size=True where the augmenter offers it."
         )
-    return image, mask.astype(bool)
+    return image, mask.astype(bool, copy=False)
 
 
 def _imgaug_augment(augmentation, image, mask, rng):
@@ -227,7 +240,7 @@ class DataGenerator(keras.utils.PyDataset):
         self.steps = steps or max(1, -(-len(dataset.image_ids) // batch_size))
         self.seed = seed if seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
         self.epoch = 0
-        self.errors: list[str] = []
+        self.errors: dict[int, str] = {}  # by image id
         self.failure: Exception | None = None
         self._lock = threading.Lock()
         self._anchors: dict = {}
@@ -270,12 +283,14 @@ class DataGenerator(keras.utils.PyDataset):
     def _count_error(self, image_id, error):
         name = _name(self.dataset, image_id)
         with self._lock:
-            self.errors.append(f"{name}: {error}")
-            log.error("Skipped %s: %s", name, error)
-            if len(self.errors) > self.config.MAX_IMAGE_ERRORS:
+            if image_id not in self.errors:
+                log.error("Skipped %s: %s", name, error)
+            self.errors[image_id] = f"{name}: {error}"
+            most = min(self.config.MAX_IMAGE_ERRORS, len(self.dataset.image_ids) - 1)
+            if len(self.errors) > most:
                 raise ValueError(
-                    f"More than MAX_IMAGE_ERRORS = {self.config.MAX_IMAGE_ERRORS} images could not be used:\n  "
-                    + "\n  ".join(self.errors)
+                    f"At most {most} images may be unusable (MAX_IMAGE_ERRORS, and one must be left). Received: "
+                    + "".join(f"\n  {line}" for line in self.errors.values())
                     + "\nTry mending or removing them."
                 ) from error
 

@@ -26,6 +26,8 @@ from .image import read_size
 
 logger = logging.getLogger("mrcnn")
 
+# Masks read from files are kept, a bit a pixel, up to this many bytes.
+PACKED_BYTES = 2**28
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 LONGEST_SIDE = 100_000  # pixels; a larger height or width in an annotation file is taken for damage
 Polygon = list[float]  # x1, y1, x2, y2, ... in pixels
@@ -153,6 +155,8 @@ class MaskFolderDataset(_FileDataset):
         folder: holds one sub-folder per image. class_name: what every object is.
         """
         super().__init__()
+        self._packed: dict[int, tuple] = {}  # a hundred mask files an image are slow to read in every epoch
+        self._packed_bytes = 0
         folder = Path(folder)
         self.add_class("masks", 1, class_name)
         bare = 0
@@ -178,6 +182,10 @@ class MaskFolderDataset(_FileDataset):
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """One mask per file, by file name: bool [H, W, N], and class ids, int32 [N]."""
         info = self.image_info[image_id]
+        if image_id in self._packed:
+            bits, shape = self._packed[image_id]
+            masks = np.unpackbits(bits, count=np.prod(shape)).reshape(shape).view(bool)
+            return np.moveaxis(masks, 0, -1), np.ones(len(masks), np.int32)
         files = _image_files(Path(info["masks"]))
         height, width = _image_size(info)
         masks = np.zeros((len(files), height, width), bool)
@@ -189,6 +197,9 @@ class MaskFolderDataset(_FileDataset):
                     f"{info['path']} of {(height, width)} (height, width). Try to export the mask again."
                 )
             masks[i] = mask
+        if self._packed_bytes < PACKED_BYTES:
+            self._packed[image_id] = np.packbits(masks), masks.shape
+            self._packed_bytes += masks.size // 8
         return np.moveaxis(masks, 0, -1), np.ones(len(files), np.int32)
 
 

@@ -25,7 +25,34 @@ log = logging.getLogger("mrcnn")
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class TrainingNetwork(keras.Model):
+class Network(keras.Model):
+    """A Keras model that also keeps its weights in matterport's `.h5`, whatever the file's name.
+
+    (Keras itself writes only names ending in `.weights.h5`, and still does.)
+    """
+
+    describe = None  # what a file says of its network: a function that MaskRCNN sets
+
+    def save_weights(self, filepath, overwrite=True, **kwargs):
+        if not _is_matterport_name(filepath):
+            return super().save_weights(filepath, overwrite=overwrite, **kwargs)
+        if not overwrite and os.path.exists(filepath):
+            raise ValueError(f"With overwrite=False the file must not exist. Received: {filepath}. Try another name.")
+        return weights.save_weights(self, filepath, metadata=self.describe() if self.describe else None)
+
+    def load_weights(self, filepath, skip_mismatch=False, by_name=True, exclude=None, **kwargs):
+        if not _is_matterport_name(filepath):
+            return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+        return weights.load_weights(self, filepath, exclude=exclude, allow_head_mismatch=skip_mismatch)
+
+
+def _is_matterport_name(path) -> bool:
+    name = os.fspath(path)
+    return name.endswith((".h5", ".hdf5")) and not name.endswith(".weights.h5")
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class TrainingNetwork(Network):
     """The functional network whose named outputs meet the losses in `train_step`."""
 
     def __init__(self, *args, config=None, **kwargs):
@@ -256,9 +283,8 @@ class Progress(keras.callbacks.Callback):
         if not sys.stderr.isatty():
             return
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bar
-        from rich.progress import TextColumn
 
         self.bar = Bar(
             BarColumn(bar_width=20),
