@@ -66,9 +66,9 @@ def import_imgaug():
 def _mend_elastic_transformation(elastic) -> None:
     """Have it move pixels by float32, as OpenCV wants: under NumPy 2's rules float32 + float64 became float64."""
     shift_maps = elastic._generate_shift_maps
-    elastic._generate_shift_maps = lambda *args, **kwargs: [
-        shift.astype(np.float32) for shift in shift_maps(*args, **kwargs)
-    ]
+    elastic._generate_shift_maps = staticmethod(
+        lambda *args, **kwargs: [shift.astype(np.float32) for shift in shift_maps(*args, **kwargs)]
+    )
 
 
 # Scripts import imgaug themselves after this package: load it now, while the names are lent.

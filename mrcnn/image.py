@@ -89,6 +89,11 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     if image.dtype == np.uint8:
         return image
+    if image.dtype.kind not in "buif":
+        raise ValueError(
+            f"An image must be an array of numbers. Received: {image.dtype} of shape {image.shape}. Try checking "
+            "that its file was read: some readers (cv2.imread) return None where they fail."
+        )
     if image.dtype == bool:
         return image.astype(np.uint8) * 255
     if image.dtype == np.uint16:
@@ -200,10 +205,9 @@ def resize_image(image, min_dim=None, max_dim=None, min_scale=None, mode="square
     if min_scale and scale < min_scale:
         scale = min_scale
     if max_dim and mode == "square":
-        if target:
-            scale = min(scale, target[0] / height, target[1] / width)
-        elif round(max(height, width) * scale) > max_dim:
-            scale = max_dim / max(height, width)
+        limit = target or (max_dim, max_dim)
+        if round(height * scale) > limit[0] or round(width * scale) > limit[1]:
+            scale = min(limit[0] / height, limit[1] / width)
     if scale != 1:
         image = _scale_image(image, round(height * scale), round(width * scale), exact)
     height, width = image.shape[:2]

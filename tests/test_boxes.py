@@ -202,7 +202,7 @@ def test_numpy_and_tensors_agree(count):
         np.testing.assert_allclose(of_numpy / scale, of_tensor / scale, rtol=1e-6, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(BOXES, BOXES)
 def test_iou_of_tensors(first, second):
     first, second = first.astype(np.float32), second.astype(np.float32)
