@@ -206,6 +206,9 @@ def detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, c
         target_deltas `[B, T, 4]`, target_masks `[B, T, *MASK_SHAPE]` of zeros and ones.
     """
     total = config.TRAIN_ROIS_PER_IMAGE
+    missing = max(0, total - proposals.shape[1])  # a network may propose less than it could train on
+    proposals = ops.pad(proposals, [[0, 0], [0, missing], [0, 0]])
+    priorities = ops.pad(priorities, [[0, 0], [0, missing]])
     gt_class_ids = ops.cast(gt_class_ids, "int32")
     is_proposal = ops.any(proposals != 0, axis=-1)  # [B, N]; the rest is padding
     overlaps = boxes.iou(proposals, gt_boxes)  # [B, N, M]

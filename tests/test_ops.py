@@ -1,0 +1,91 @@
+"""The image ops that need TensorFlow, against crops and suppressions worked out by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrcnn import boxes, ops
+
+
+def test_crop_and_resize_samples_bilinearly():
+    image = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    # The corners of 0..1 are the centres of the corner pixels; half way between lies the mean of 1 and 2.
+    whole = ops.crop_and_resize(image, np.array([[0.0, 0.0, 1.0, 1.0]]), [0], (2, 2))
+    np.testing.assert_allclose(whole[0, :, :, 0], [[0, 3], [12, 15]])
+    row = ops.crop_and_resize(image, np.array([[0.0, 0.0, 0.0, 1.0]]), [0], (1, 3))
+    np.testing.assert_allclose(row[0, :, :, 0], [[0, 1.5, 3]])
+
+
+def test_crop_and_resize_takes_integers_and_bfloat16():
+    image = np.arange(16).reshape(1, 4, 4, 1)
+    box = np.array([[0.0, 0.0, 1.0, 1.0]])
+    for dtype in (tf.uint8, tf.bfloat16):
+        crop = ops.crop_and_resize(tf.cast(image, dtype), box, [0], (2, 2))
+        assert crop.dtype == tf.float32
+        np.testing.assert_allclose(crop[0, :, :, 0], [[0, 3], [12, 15]])
+
+
+def test_crop_and_resize_of_no_boxes():
+    assert ops.crop_and_resize(np.zeros((1, 4, 4, 3), np.float32), np.zeros((0, 4)), [], (2, 5)).shape == (0, 2, 5, 3)
+
+
+BOXES = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [0, 20, 10, 30], [0, 0, 0, 0]], np.float32)[None]
+
+
+def test_non_max_suppression():
+    # IoU of the first two: 90 / 110 = 0.82. The better one stays, then the third; the box without area overlaps none.
+    kept, valid = ops.non_max_suppression(BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 5, 0.7)
+    np.testing.assert_array_equal(kept, [[1, 2, 3, 0, 0]])
+    np.testing.assert_array_equal(valid, [3])
+    kept, valid = ops.non_max_suppression(BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 5, 0.83)
+    np.testing.assert_array_equal(kept[:, :4], [[1, 2, 0, 3]])
+    np.testing.assert_array_equal(valid, [4])
+
+
+def test_non_max_suppression_stops_at_max_output():
+    kept, valid = ops.non_max_suppression(BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 1, 0.7)
+    np.testing.assert_array_equal(kept, [[1]])
+    np.testing.assert_array_equal(valid, [1])
+
+
+def test_non_max_suppression_of_no_boxes():
+    kept, valid = ops.non_max_suppression(np.zeros((2, 0, 4)), np.zeros((2, 0)), 3, 0.5)
+    np.testing.assert_array_equal(kept, np.zeros((2, 3)))
+    np.testing.assert_array_equal(valid, [0, 0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 40), st.sampled_from([0.3, 0.5, 0.7]))
+def test_non_max_suppression_equals_numpy(seed, count, threshold):
+    rng = np.random.default_rng(seed)
+    corner, size = rng.uniform(0, 1, (count, 2)), rng.uniform(0.05, 0.6, (count, 2))
+    these = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
+    scores = rng.permutation(count).astype(np.float32)
+    kept, valid = ops.non_max_suppression(these[None], scores[None], count, threshold)
+    np.testing.assert_array_equal(kept[0, : int(valid[0])], boxes.non_max_suppression(these, scores, threshold))
+
+
+def test_class_non_max_suppression_lets_other_classes_overlap():
+    scores = np.array([[0.5, 0.9, 0.7, 0.0]], np.float32)
+    same, _, _ = ops.class_non_max_suppression(BOXES, np.array([[1, 1, 1, 1]]), scores, 3, 4, 0.5)
+    np.testing.assert_array_equal(same[0], [BOXES[0, 1], BOXES[0, 2], [0] * 4, [0] * 4])
+    kept, ids, best = ops.class_non_max_suppression(BOXES, np.array([[1, 2, 1, 1]]), scores, 3, 4, 0.5)
+    np.testing.assert_array_equal(kept[0], [BOXES[0, 1], BOXES[0, 2], BOXES[0, 0], [0] * 4])
+    np.testing.assert_array_equal(ids, [[2, 1, 1, 0]])
+    np.testing.assert_allclose(best, [[0.9, 0.7, 0.5, 0.0]])
+
+
+def test_class_non_max_suppression_with_all_scores_zero_is_empty():
+    found = ops.class_non_max_suppression(BOXES, np.array([[1, 2, 1, 1]]), np.zeros((1, 4), np.float32), 3, 2, 0.5)
+    for part in found:
+        assert not np.any(part)
+
+
+@pytest.mark.parametrize("levels", [[2, 0, 1, 0], [0, 0, 0, 0], []])
+def test_gather_rois_by_level_keeps_the_order(levels):
+    found = ops.gather_rois_by_level(
+        tf.constant(levels, tf.int32), 3, lambda level, index: 10.0 * level + tf.cast(index[:, None], tf.float32)
+    )
+    np.testing.assert_array_equal(found[:, 0], [10.0 * level + i for i, level in enumerate(levels)])
