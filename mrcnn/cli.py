@@ -472,8 +472,12 @@ def _image_files(folder: Path) -> list[Path]:
 def _log_data(role: str, dataset) -> None:
     counts = objects_per_class(dataset)
     names = dataset.class_names[1:]
-    classes = ", ".join(names if counts is None else [f"{name} ({counts[name]} objects)" for name in names])
-    log.info("%s: %s, %d images. Classes: %s", role, type(dataset).__name__, len(dataset.image_ids), classes)
+    classes = names if counts is None else [f"{name} {counts[name]}" for name in names]
+    log.info(
+        "%s: %s, %d images, %d classes%s: %s",
+        role, type(dataset).__name__, len(dataset.image_ids), len(names), " (and their objects)" * (counts is not None),
+        ", ".join(classes),
+    )  # fmt: skip
 
 
 def _check_file(path: str | None, option: str) -> None:

@@ -300,7 +300,7 @@ def test_validation_classes_follow_the_training_classes(tmp_path, caplog):
     assert train.class_names == val.class_names == ["BG", "cat", "dog"]
     assert val.load_mask(0)[1].tolist() == [2]  # alone in its file, yet still class 2
     assert "Found the folders train and val" in caplog.text
-    assert "2 images. Classes: cat (2 objects), dog (4 objects)" in caplog.text
+    assert "VIADataset, 2 images, 2 classes (and their objects): cat 2, dog 4" in caplog.text
 
 
 def test_other_classes_than_asked_for_are_an_error(tmp_path):
