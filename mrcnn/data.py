@@ -252,11 +252,10 @@ class DataGenerator(keras.utils.PyDataset):
         """Batch `index` of the current epoch."""
         start = (self.epoch * self.steps + index) * self.batch_size
         try:
-            rows = [self._example(start + i) for i in range(self.batch_size)]
+            return self._collate([self._example(start + i) for i in range(self.batch_size)])
         except Exception as error:
             self.failure = error  # Keras wraps what a worker raises: training shows this one
             raise
-        return self._collate(rows)
 
     def on_epoch_end(self):
         self.epoch += 1
@@ -339,6 +338,12 @@ class DataGenerator(keras.utils.PyDataset):
 
     def _collate(self, rows):
         inputs, outputs = zip(*rows, strict=True)
+        sizes = list(dict.fromkeys(row[0].shape[:2] for row in inputs))
+        if len(sizes) > 1:
+            raise ValueError(
+                f"The images of a batch must have one size. Received: {', '.join(map(str, sizes))} in mode "
+                f"{self.config.IMAGE_RESIZE_MODE!r}. Try IMAGES_PER_GPU = 1, or IMAGE_RESIZE_MODE = 'square'."
+            )
         stack = lambda columns: [np.stack(column) for column in zip(*columns, strict=True)]  # noqa: E731
         return tuple(stack(inputs)), stack(outputs)
 

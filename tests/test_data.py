@@ -1,0 +1,427 @@
+"""One image with its truth, imgaug on NumPy 2, and batches: their order, their chance, their errors."""
+
+import logging
+import random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mrcnn import data
+from mrcnn.config import Config
+from mrcnn.dataset import Dataset
+
+iaa = data.import_imgaug().augmenters
+
+
+class Settings(Config):
+    NUM_CLASSES = 3
+    IMAGE_MIN_DIM = 64
+    IMAGE_MAX_DIM = 64
+    RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
+    RPN_TRAIN_ANCHORS_PER_IMAGE = 16
+    MAX_GT_INSTANCES = 4
+    MINI_MASK_SHAPE = (14, 14)
+    MAX_IMAGE_ERRORS = 2
+
+
+def config(**values):
+    made = Settings()
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
+
+
+class Squares(Dataset):
+    """Images whose pixels are their number, 64 x 64, with one square each; what load_mask returns can be set."""
+
+    def __init__(self, count=6, masks=None, class_ids=None, broken=()):
+        super().__init__()
+        self.add_class("squares", 1, "small")
+        self.add_class("squares", 2, "big")
+        for i in range(count):
+            self.add_image("squares", i, path=f"{i}.png")
+        self.prepare()
+        self.masks, self.ids, self.broken = masks, class_ids, broken
+
+    def load_image(self, image_id):
+        if image_id in self.broken:
+            raise ValueError(f"no such file {image_id}")
+        return np.full((64, 64, 3), image_id, np.uint8)
+
+    def load_mask(self, image_id):
+        if self.masks is not None:
+            return self.masks, self.ids
+        mask = np.zeros((64, 64, 1), bool)
+        mask[10:30, 20:50, 0] = True
+        return mask, np.array([1])
+
+
+def load(dataset, **options):
+    settings = options.pop("config", config())
+    return data.load_image_gt(dataset, settings, 0, rng=np.random.default_rng(0), **options)
+
+
+# --- One image ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 0, 0), (64, 64, 0), (64, 64), (10, 10, 0)])
+@pytest.mark.parametrize("use_mini_mask", [False, True])
+def test_any_empty_mask_means_no_objects(shape, use_mini_mask):
+    image, meta, class_ids, bbox, mask = load(Squares(masks=np.zeros(shape), class_ids=[]), use_mini_mask=use_mini_mask)
+    assert class_ids.shape == (0,) and bbox.shape == (0, 4)
+    assert mask.shape == ((14, 14, 0) if use_mini_mask else (64, 64, 0))
+    assert image.shape == (64, 64, 3) and meta.shape == (15,)
+
+
+def test_an_image_with_its_truth():
+    image, meta, class_ids, bbox, mask = load(Squares())
+    np.testing.assert_array_equal(bbox, [[10, 20, 30, 50]])
+    assert class_ids.tolist() == [1] and class_ids.dtype == np.int32
+    assert mask.dtype == bool and mask.sum() == 20 * 30
+    # id, original shape, molded shape, window, scale, background and both classes
+    np.testing.assert_array_equal(meta, [0, 64, 64, 3, 64, 64, 3, 0, 0, 64, 64, 1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("dtype, inside", [(bool, True), (np.uint8, 255), (np.float32, 1.0), (np.float64, 0.3)])
+@pytest.mark.parametrize("ids", [[2, -1], np.array([2, -1], np.int64), (2.0, -1.0)])
+def test_masks_and_ids_of_any_type(dtype, inside, ids):
+    masks = np.zeros((64, 64, 2), dtype)
+    masks[5:9, 5:9, 0] = masks[40:60, 30:60, 1] = inside
+    _, _, class_ids, bbox, mask = load(Squares(masks=masks, class_ids=ids))
+    assert class_ids.tolist() == [2, -1] and class_ids.dtype == np.int32 and mask.dtype == bool
+    np.testing.assert_array_equal(bbox, [[5, 5, 9, 9], [40, 30, 60, 60]])
+
+
+def test_one_mask_without_its_last_axis():
+    _, _, _, bbox, mask = load(Squares(masks=np.ones((64, 64)), class_ids=[1]))
+    assert mask.shape == (64, 64, 1) and bbox.tolist() == [[0, 0, 64, 64]]
+
+
+def test_empty_masks_among_others_are_dropped():
+    masks = np.zeros((64, 64, 3), bool)
+    masks[5:9, 5:9, 1] = True
+    _, _, class_ids, bbox, mask = load(Squares(masks=masks, class_ids=[1, 2, 1]), use_mini_mask=True)
+    assert class_ids.tolist() == [2] and bbox.tolist() == [[5, 5, 9, 9]] and mask.shape == (14, 14, 1)
+
+
+@pytest.mark.parametrize(
+    "shape, ids, sentence",
+    [
+        ((32, 64, 1), [1], r"masks \[64, 64, N\].*image 0 \(0.png\).*Received: masks \(32, 64, 1\) and 1"),
+        ((64, 64, 2), [1], r"masks \(64, 64, 2\) and 1 class ids"),
+        ((64, 64, 1), [], r"masks \(64, 64, 1\) and 0 class ids"),
+        ((0,), [1], r"masks \(0,\) and 1 class ids"),
+        ((64, 64, 2), [1, 3], r"1..2 \(NUM_CLASSES - 1; negative for a crowd\). Received: \[3\] for image 0"),
+        ((64, 64, 2), [0, -3], r"Received: \[-3, 0\]"),
+    ],
+)
+def test_masks_and_ids_that_do_not_fit_are_named(shape, ids, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        load(Squares(masks=np.ones(shape), class_ids=ids))
+
+
+@pytest.mark.parametrize(
+    "photo",
+    [
+        np.full((64, 64), 9, np.uint8),
+        np.full((64, 64, 1), 9, np.uint8),
+        np.full((64, 64, 4), 9, np.uint8),
+        np.full((64, 64, 3), 9 * 257, np.uint16),
+        np.full((64, 64, 3), 9 / 255),
+        np.concatenate([np.full((64, 63, 3), 9.0), np.full((64, 1, 3), 255.0)], axis=1),
+    ],
+    ids=["grey", "one channel", "RGBA", "16 bit", "float 0..1", "float 0..255"],
+)
+def test_images_of_other_kinds(photo, monkeypatch):
+    monkeypatch.setattr(Squares, "load_image", lambda self, image_id: photo)
+    image = load(Squares())[0]
+    assert image.shape == (64, 64, 3) and image.dtype == np.uint8 and np.all(image[:, :63] == 9)
+
+
+def test_no_image_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(Squares, "load_image", lambda self, image_id: None)  # as cv2.imread does
+    with pytest.raises(ValueError, match="array of numbers.*cv2.imread"):
+        load(Squares())
+
+
+def test_one_and_five_channels(monkeypatch):
+    for channels in (1, 5):
+        monkeypatch.setattr(Squares, "load_image", lambda self, _, n=channels: np.full((64, 64, n), 7, np.uint8))
+        made = config(IMAGE_CHANNEL_COUNT=channels, MEAN_PIXEL=np.full(channels, 100.0))
+        assert load(Squares(), config=made)[0].shape == (64, 64, channels)
+
+
+@pytest.mark.parametrize("mode, shape", [("square", (64, 128, 3)), ("crop", (64, 128, 3)), ("pad64", (64, 64, 3))])
+def test_rectangles(mode, shape):
+    made = config(IMAGE_RESIZE_MODE=mode)
+    if mode != "pad64":
+        made.IMAGE_SHAPE = shape
+    image, meta, _, bbox, mask = load(Squares(), config=made)
+    assert image.shape == shape and mask.shape == (*shape[:2], 1)
+    left = 32 if mode == "square" else 0  # (128 - 64) / 2
+    np.testing.assert_array_equal(bbox, [[10, 20 + left, 30, 50 + left]])
+
+
+def test_the_old_flag_mirrors_from_the_global_generator():
+    dataset = Squares()
+    for seed in range(6):
+        random.seed(seed)
+        mirrored = random.randint(0, 1)
+        random.seed(seed)
+        bbox = data.load_image_gt(dataset, config(), 0, augment=True, augmentation=None)[3]
+        np.testing.assert_array_equal(bbox, [[10, 14, 30, 44] if mirrored else [10, 20, 30, 50]])
+
+
+# --- imgaug -----------------------------------------------------------------------------------------------------------
+
+
+class Shown(Squares):
+    """The image shows its first mask: whatever moves one must move the other."""
+
+    def __init__(self, count=3):
+        super().__init__()
+        masks = np.zeros((64, 64, count), bool)
+        for i in range(count):
+            masks[12 + i % 5 : 50 - i % 7, 8 + i % 3 : 40 + i % 9, i] = True
+        masks[20:30, 20:30, 0] = False  # no symmetry
+        self.masks, self.ids = masks, np.ones(count, int)
+
+    def load_image(self, image_id):
+        return np.repeat(self.masks[:, :, :1], 3, axis=2).astype(np.uint8) * 200 + 20
+
+
+MOVING = {
+    "Fliplr": iaa.Fliplr(1.0),
+    "Flipud": iaa.Flipud(1.0),
+    "Affine": iaa.Affine(rotate=(-30, 30), scale=(0.8, 1.2), shear=(-8, 8)),
+    "CropAndPad": iaa.CropAndPad(percent=(-0.2, 0.2)),
+    "Rot90": iaa.Rot90(1),
+    "Sequential": iaa.Sequential([iaa.Fliplr(1.0), iaa.Affine(rotate=20)]),
+    "SomeOf": iaa.SomeOf((1, 2), [iaa.Fliplr(1.0), iaa.Flipud(1.0), iaa.Affine(rotate=90)]),
+    "OneOf": iaa.OneOf([iaa.Fliplr(1.0), iaa.Flipud(1.0)]),
+    "Sometimes": iaa.Sometimes(0.99, iaa.Fliplr(1.0)),
+    "PerspectiveTransform": iaa.PerspectiveTransform(scale=0.1),
+    "ElasticTransformation": iaa.ElasticTransformation(alpha=40.0, sigma=4.0),
+}
+COLOURS = {
+    "Multiply": iaa.Multiply((0.8, 0.9)),
+    "Add": iaa.Add((5, 15)),
+    "LinearContrast": iaa.LinearContrast(1.3),
+    "GaussianBlur": iaa.GaussianBlur(0.5),
+    "AdditiveGaussianNoise": iaa.AdditiveGaussianNoise(scale=5),
+    "Grayscale": iaa.Grayscale(0.5),
+    "AddToHueAndSaturation": iaa.AddToHueAndSaturation((20, 30)),
+    "SomeOf": iaa.SomeOf(2, [iaa.Multiply(0.8), iaa.Add(9), iaa.GaussianBlur(0.3)]),
+}
+
+
+@pytest.mark.parametrize("count", [1, 3, 140])
+@pytest.mark.parametrize("augmentation", MOVING.values(), ids=MOVING)
+def test_imgaug_moves_masks_with_the_image(augmentation, count):
+    dataset = Shown(count)
+    image, _, class_ids, _, mask = load(dataset, augmentation=augmentation)
+    assert mask.shape == (64, 64, count) and mask.dtype == bool and len(class_ids) == count
+    assert not np.array_equal(mask, dataset.masks)
+    # the image is interpolated, the mask takes the nearest: a pixel of the outline may differ
+    assert np.mean((image[:, :, 0] > 120) != mask[:, :, 0]) < 0.03
+
+
+@pytest.mark.parametrize("augmentation", COLOURS.values(), ids=COLOURS)
+def test_imgaug_colours_leave_the_masks(augmentation):
+    dataset = Shown()
+    _, _, _, _, mask = load(dataset, augmentation=augmentation)
+    np.testing.assert_array_equal(mask, dataset.masks)
+
+
+def test_imgaug_takes_its_chance_from_the_generator():
+    results = [
+        data.load_image_gt(Shown(), config(), 0, augmentation=MOVING["Affine"], rng=np.random.default_rng(seed))[0]
+        for seed in (1, 1, 2)
+    ]
+    np.testing.assert_array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
+
+
+def test_imgaug_without_objects():
+    none = Squares(masks=np.zeros((64, 64, 0)), class_ids=[])
+    assert load(none, augmentation=MOVING["Affine"])[4].shape == (64, 64, 0)
+
+
+def test_both_keywords_and_a_callable():
+    dataset = Shown()
+    mirror = lambda image, masks, rng: (image[:, ::-1], masks[:, ::-1])  # noqa: E731
+    mask = load(dataset, augment=False, augmentation=mirror)[4]
+    np.testing.assert_array_equal(mask, dataset.masks[:, ::-1])
+    twice = load(dataset, augment=True, augmentation=iaa.Fliplr(1.0))[4]
+    assert any(np.array_equal(twice, expected) for expected in (dataset.masks, dataset.masks[:, ::-1]))
+
+
+def test_augmentation_of_another_kind_or_shape_is_refused():
+    with pytest.raises(TypeError, match="imgaug augmenter or a callable.*Received: 'flip'"):
+        load(Squares(), augmentation="flip")
+    with pytest.raises(ValueError, match="keep the image's shape"):
+        load(Squares(), augmentation=iaa.Crop(px=5, keep_size=False))
+
+
+def test_importing_imgaug_leaves_numpy_as_it_was():
+    before = set(vars(np))
+    assert data.import_imgaug().__name__ == "imgaug"
+    assert set(vars(np)) == before
+
+
+# --- Batches ----------------------------------------------------------------------------------------------------------
+
+
+def ids_of(batches, count=None):
+    """The image ids of the batches in turn, over as many epochs as needed."""
+    found = []
+    for i in range(count if count is not None else len(batches)):
+        if i and i % len(batches) == 0:
+            batches.on_epoch_end()
+        inputs, outputs = batches[i % len(batches)]
+        assert outputs == []
+        found += inputs[1][:, 0].astype(int).tolist()
+    return found
+
+
+def test_an_item_has_the_seven_inputs_of_the_network():
+    inputs, outputs = data.DataGenerator(Squares(), config(), shuffle=False, batch_size=2)[1]
+    assert outputs == []
+    assert [x.shape for x in inputs] == [
+        (2, 64, 64, 3), (2, 15), (2, 1023, 1), (2, 16, 4), (2, 4), (2, 4, 4), (2, 14, 14, 4),
+    ]  # anchors: 3 * (16^2 + 8^2 + 4^2 + 2^2 + 1) = 1023
+    np.testing.assert_allclose(inputs[0][0, 0, 0], 2 - Settings.MEAN_PIXEL, rtol=1e-6)
+    assert inputs[4].tolist() == [[1, 0, 0, 0]] * 2
+    assert inputs[5][0, 0].tolist() == [10, 20, 30, 50] and not inputs[5][:, 1:].any()
+    assert (inputs[2] == 1).any(axis=(1, 2)).all()
+
+
+def test_without_shuffling_items_walk_in_order_and_depend_on_their_index():
+    batches = data.DataGenerator(Squares(5), config(), shuffle=False, batch_size=2)
+    assert len(batches) == 3
+    assert ids_of(batches, 5) == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+    batches = data.DataGenerator(Squares(5), config(), shuffle=False, batch_size=2)
+    assert batches[2][0][1][:, 0].tolist() == [4, 0]
+    assert batches[0][0][1][:, 0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_with_shuffling_none_repeats_before_all_were_seen(steps):
+    """An epoch of any length: passes over the dataset go on where the last epoch stopped."""
+    batches = data.DataGenerator(Squares(6), config(), batch_size=2, steps=steps, seed=3)
+    found = ids_of(batches, 9)
+    passes = [found[0:6], found[6:12], found[12:18]]
+    assert all(sorted(ids) == list(range(6)) for ids in passes)
+    assert len({tuple(ids) for ids in passes}) > 1
+
+
+def test_same_seed_same_batches_in_any_order_of_asking():
+    arguments = {"batch_size": 2, "augmentation": iaa.Affine(rotate=(-30, 30))}
+    made = [
+        data.DataGenerator(Squares(6), config(), seed=seed, workers=workers, **arguments)
+        for seed, workers in ((1, 1), (1, 4), (2, 1))
+    ]
+    forward = [made[0][i][0] for i in range(3)]
+    backward = [made[1][i][0] for i in (2, 1, 0)][::-1]
+    for one, two in zip(forward, backward, strict=True):
+        for x, y in zip(one, two, strict=True):
+            np.testing.assert_array_equal(x, y)
+    assert any(not np.array_equal(made[2][i][0][0], forward[i][0]) for i in range(3))
+
+
+def test_images_without_objects_are_kept():
+    inputs, _ = data.DataGenerator(Squares(2, masks=np.zeros((0,)), class_ids=[]), config(), batch_size=2)[0]
+    assert inputs[0].shape == (2, 64, 64, 3) and not inputs[4].any() and not inputs[6].any()
+    assert not (inputs[2] == 1).any() and (inputs[2] == -1).sum() == 2 * 16
+
+
+def test_more_objects_than_fit_are_drawn_and_crowds_kept():
+    masks = np.zeros((64, 64, 6), bool)
+    for i in range(6):
+        masks[8 * i : 8 * i + 6, 5:30, i] = True
+    inputs, _ = data.DataGenerator(Squares(1, masks, [1, 2, 1, 2, -1, -1]), config())[0]
+    assert (inputs[4] != 0).sum() == 4 and inputs[6].any(axis=(0, 1, 2)).all()
+    for class_id, (y1, *_rest) in zip(inputs[4][0], inputs[5][0], strict=True):
+        assert class_id == [1, 2, 1, 2, -1, -1][y1 // 8]  # ids and boxes stay together
+
+
+def test_no_augmentation_sources():
+    arguments = {"augmentation": iaa.Fliplr(1.0), "no_augmentation_sources": ["squares"]}
+    inputs, _ = data.DataGenerator(Squares(), config(), **arguments)[0]
+    assert inputs[5][0, 0].tolist() == [10, 20, 30, 50]
+    inputs, _ = data.DataGenerator(Squares(), config(), augmentation=iaa.Fliplr(1.0))[0]
+    assert inputs[5][0, 0].tolist() == [10, 14, 30, 44]
+
+
+def test_images_of_several_sizes_do_not_fit_one_batch(monkeypatch):
+    monkeypatch.setattr(Squares, "load_image", lambda self, i: np.zeros((64, 64 + 64 * i, 3), np.uint8))
+    none = Squares(2, masks=np.zeros((0,)), class_ids=[])
+    made = config(IMAGE_RESIZE_MODE="pad64")
+    with pytest.raises(ValueError, match=r"one size. Received: \(64, 64\), \(64, 128\) in mode 'pad64'. Try IMAGES"):
+        data.DataGenerator(none, made, shuffle=False, batch_size=2)[0]
+    one_by_one = data.DataGenerator(none, made, shuffle=False)
+    assert [one_by_one[i][0][0].shape for i in range(2)] == [(1, 64, 64, 3), (1, 64, 128, 3)]
+
+
+def test_random_rois_and_their_targets():
+    arguments = {"random_rois": 20, "batch_size": 2}
+    inputs, outputs = data.DataGenerator(Squares(), config(), **arguments)[0]
+    assert len(inputs) == 8 and inputs[7].shape == (2, 20, 4) and outputs == []
+    made = config(TRAIN_ROIS_PER_IMAGE=6)
+    inputs, outputs = data.DataGenerator(Squares(), made, **arguments, detection_targets=True)[0]
+    assert [x.shape for x in outputs] == [(2, 6, 1), (2, 6, 3, 4), (2, 6, 28, 28, 3)]
+    assert inputs[8].shape == (2, 6, 4)
+
+
+def test_the_python_generator_runs_on_and_on():
+    batches = data.data_generator(Squares(3), config(), shuffle=False)
+    found = [int(next(batches)[0][1][0, 0]) for _ in range(7)]
+    assert found == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_an_unreadable_image_is_logged_once_and_replaced(caplog):
+    batches = data.DataGenerator(Squares(4, broken=[1]), config(), shuffle=False)
+    with caplog.at_level(logging.ERROR, "mrcnn"):
+        assert ids_of(batches, 12) == [0, 2, 2, 3] * 3  # three passes: one image broken, not three errors
+    assert caplog.text.count("Skipped image 1 (1.png): no such file 1") == 1
+
+
+def test_too_many_unreadable_images_stop_and_are_listed():
+    batches = data.DataGenerator(Squares(6, broken=[1, 2, 4]), config(), shuffle=False)
+    assert ids_of(batches, 4) == [0, 3, 3, 3]
+    with pytest.raises(ValueError, match=r"At most 2 images.*(?s:.*)1.png(?s:.*)2.png(?s:.*)4.png") as error:
+        batches[4]
+    assert batches.failure is error.value
+
+
+def test_a_dataset_of_unreadable_images_stops():
+    with pytest.raises(ValueError, match="one must be left"):
+        data.DataGenerator(Squares(2, broken=[0, 1]), config(MAX_IMAGE_ERRORS=50))[0]
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cut.jpg")
+    whole = (tmp_path / "cut.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 3])
+    dataset = Dataset()
+    dataset.add_class("files", 1, "a")
+    dataset.add_class("files", 2, "b")
+    dataset.add_image("files", 0, tmp_path / "cut.jpg")
+    dataset.add_image("files", 1, tmp_path / "gone.jpg")
+    dataset.prepare()
+    with pytest.raises(ValueError, match=r"(?s)cut.jpg.*gone.jpg"):
+        data.DataGenerator(dataset, config(), shuffle=False)[0]
+
+
+def test_datasets_that_cannot_be_trained_on():
+    with pytest.raises(ValueError, match=r"prepared.*Try dataset.prepare\(\)"):
+        data.DataGenerator(Dataset(), config())
+    with pytest.raises(ValueError, match="must hold images. Received: none"):
+        data.DataGenerator(Squares(0), config())
+    with pytest.raises(ValueError, match=r"NUM_CLASSES = 2, and 3 classes.*'big'\]. Try NUM_CLASSES = 3"):
+        data.DataGenerator(Squares(), config(NUM_CLASSES=2))
+    batches = data.DataGenerator(Squares(3, masks=np.ones((64, 64, 1)), class_ids=[7]), config())
+    with pytest.raises(ValueError, match=r"(?s)Received: \[7\] for image"):
+        batches[0]
