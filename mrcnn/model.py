@@ -629,6 +629,7 @@ class MaskRCNN:
         self._anchor_cache: dict = {}
         self._compiled: dict = {}
         self.keras_model = self.build(mode=mode, config=config)
+        self.keras_model.describe = self.metadata
 
     @classmethod
     def from_weights(cls, path, config=None, model_dir="logs", mode="inference") -> MaskRCNN:
@@ -723,7 +724,7 @@ class MaskRCNN:
                 [rpn_rois, mrcnn_class, mrcnn_bbox, input_image_meta]
             )
             mrcnn_mask = mask_head(detections[..., :4])
-            return keras.Model(
+            return training.Network(
                 [input_image, input_image_meta, anchors],
                 [detections, mrcnn_class, mrcnn_bbox, mrcnn_mask, rpn_rois, rpn_class, rpn_bbox],
                 name="mask_rcnn",
@@ -764,9 +765,9 @@ class MaskRCNN:
             "mrcnn_bbox": mrcnn_bbox,
             "mrcnn_mask": mrcnn_mask,
         }
-        return training.TrainingNetwork(inputs, outputs, name="mask_rcnn", config=config)
         for for_the_losses in inputs[1:4]:  # Keras 3.12, the last for Python 3.10, refuses an input that no layer reads
             KL.Identity()(for_the_losses)
+        return training.TrainingNetwork(inputs, outputs, name="mask_rcnn", config=config)
 
     # --- Weights and log folders ---
 
