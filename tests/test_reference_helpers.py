@@ -1,7 +1,8 @@
 """Every numpy helper against numbers recorded from matterport's code (reference/helpers.npz).
 
 Integers and booleans are equal, floats agree to 1e-6 relative. The numbers come from scikit-image 0.21; those of 0.26
-are the same in every recorded case, so that no exception is made. The helpers of `evaluate` are compared in test_evaluate.py.
+are the same in every recorded case, so that no exception is made. Those of
+`evaluate` are compared in test_evaluate.py.
 """
 
 import inspect
