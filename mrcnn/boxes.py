@@ -10,6 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 
+_MAX_LOG = 80.0  # exp of more is no float32: an untrained network's boxes stay finite, and can be clipped
+
+
 def _xp(array):
     """The namespace that works on this array: numpy, or keras.ops."""
     if isinstance(array, np.ndarray | np.generic | list | tuple):
@@ -63,8 +66,8 @@ def decode(boxes, deltas):
     height, width, center_y, center_x = _center_form(boxes)
     center_y = center_y + deltas[..., 0] * height
     center_x = center_x + deltas[..., 1] * width
-    height = height * xp.exp(deltas[..., 2])
-    width = width * xp.exp(deltas[..., 3])
+    height = height * xp.exp(xp.minimum(deltas[..., 2], _MAX_LOG))
+    width = width * xp.exp(xp.minimum(deltas[..., 3], _MAX_LOG))
     y1 = center_y - 0.5 * height
     x1 = center_x - 0.5 * width
     return xp.stack([y1, x1, y1 + height, x1 + width], axis=-1)

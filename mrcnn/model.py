@@ -372,7 +372,8 @@ class PyramidROIAlign(KL.Layer):
         """`[N]` int32 in 0..count-1: the pyramid level of each RoI, 0 for P2."""
         size = ops.sqrt(ops.maximum(box_math.area(rois), 1e-12) * image_area)  # pixels; padding rows have no area
         level = 2.0 + ops.round(log2_graph(size / self.canonical_size))
-        return ops.cast(ops.clip(level, 0.0, count - 1.0), "int32")
+        # Clipped as integers: what is not finite, once a training diverged, still has a level.
+        return ops.clip(ops.cast(level, "int32"), 0, count - 1)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:2], *self.pool_shape, input_shape[2][-1])

@@ -1,0 +1,355 @@
+"""The loop: what learns, what stays, what is minimised, what is on disk afterwards."""
+
+import errno
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny import Squares, TinyConfig, photos, shake
+
+from mrcnn import training, weights
+from mrcnn.config import LOSS_NAMES
+from mrcnn.model import MaskRCNN
+from mrcnn.training import HEADS, Schedule, layer_regex, set_trainable
+
+PARTS = (*LOSS_NAMES, "weight_decay")
+
+
+def build(folder, seed=0, **values):
+    return shake(MaskRCNN("training", TinyConfig(**values), str(folder)), seed)
+
+
+def values(model):
+    return {weight.path: np.array(weight) for weight in model.keras_model.weights}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return Squares()
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """One network for the tests that do not train it."""
+    return build(tmp_path_factory.mktemp("logs")).keras_model
+
+
+# --- Which layers learn -----------------------------------------------------------------------------------------
+
+
+LAYERS = "conv1 bn_conv1 res2a_branch2a bn2a_branch2a res3a_branch1 bn3d_branch2c res4w_branch2b bn4a_branch1".split()
+LAYERS += "res5c_branch2a bn5b_branch2c fpn_c2p2 rpn_conv_shared rpn_class_raw mrcnn_mask mrcnn_bbox_fc".split()
+
+
+@pytest.mark.parametrize(
+    "layers, first", [("all", "conv1"), ("3+", "res3a_branch1"), ("4+", "res4w_branch2b"), ("5+", "res5c_branch2a"),
+                      ("heads", "fpn_c2p2")],
+)  # fmt: skip
+def test_stages_are_the_rest_of_the_network(layers, first):
+    import re
+
+    learn = [name for name in LAYERS if re.fullmatch(layer_regex(layers), name)]
+    assert learn == LAYERS[LAYERS.index(first) :]
+
+
+def test_any_other_string_is_a_regex():
+    assert layer_regex(r"(mrcnn\_mask.*)") == r"(mrcnn\_mask.*)"
+    assert layer_regex("heads") == HEADS
+
+
+def test_set_trainable(network):
+    names = set_trainable(network, layer_regex("5+"), TinyConfig(), verbose=0)
+    assert {"res5a_conv", "bn5a", "rpn_conv_shared", "mrcnn_mask"} <= set(names)
+    assert not {"res4a_conv", "bn4a", "res1a_conv"} & set(names)
+    learning = {weight.path.split("/")[-2] for weight in network.trainable_weights}
+    assert learning == set(names)
+    everything = set_trainable(network, ".*", TinyConfig(), verbose=0)
+    assert {"res1a_conv", "bn1a"} <= set(everything)
+
+
+def test_a_regex_that_matches_nothing(network):
+    with pytest.raises(ValueError, match="layers must be 'heads'.*Received: 'haeds', which matches none"):
+        set_trainable(network, "haeds", TinyConfig())
+    set_trainable(network, ".*", TinyConfig(), verbose=0)
+
+
+# --- Optimiser --------------------------------------------------------------------------------------------------
+
+
+def rates(schedule, *steps):
+    return [float(schedule(step)) for step in steps]
+
+
+def test_schedule_constant_with_warm_up():
+    # a quarter of the rate per step, then all of it
+    assert rates(Schedule(0.4, warmup=4), 0, 1, 3, 4, 100) == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.4])
+    assert rates(Schedule(0.4), 0, 7) == pytest.approx([0.4, 0.4])
+
+
+def test_schedule_cosine():
+    # 0.01 + 0.99 * (1 + cos(pi * share)) / 2: 1 at the start, 0.505 half way, 0.01 at the end and after it
+    assert rates(Schedule(2.0, "cosine", total=100), 0, 50, 100, 150) == pytest.approx([2.0, 1.01, 0.02, 0.02])
+    # warm-up of 20: the cosine starts after it
+    assert rates(Schedule(2.0, "cosine", 20, total=120), 9, 20, 70) == pytest.approx([1.0, 2.0, 1.01])
+
+
+def test_schedule_goes_on_after_resuming():
+    whole = Schedule(0.1, "cosine", 5, total=40)
+    rest = Schedule(0.1, "cosine", 5, start=20, total=40)
+    assert rates(rest, 0, 10) == pytest.approx(rates(whole, 20, 30))
+    assert Schedule(**rest.get_config()).get_config() == rest.get_config()
+
+
+def test_gradients_are_clipped_by_their_global_norm(network):
+    training.compile_network(network, TinyConfig(GRADIENT_CLIP_NORM=5.0), 1.0, 0.0)
+    first, second = keras.Variable(np.zeros(1, np.float32)), keras.Variable(np.zeros(1, np.float32))
+    # the norm of (30, 40) is 50: both are divided by 10, and keep their direction
+    network.optimizer.apply([tf.constant([30.0]), tf.constant([40.0])], [first, second])
+    np.testing.assert_allclose([first.numpy()[0], second.numpy()[0]], [-3.0, -4.0], rtol=1e-6)
+
+
+def test_gradients_below_the_norm_are_left_alone(network):
+    training.compile_network(network, TinyConfig(GRADIENT_CLIP_NORM=5.0), 1.0, 0.0)
+    variable = keras.Variable(np.zeros(2, np.float32))
+    network.optimizer.apply([tf.constant([3.0, 3.9])], [variable])
+    np.testing.assert_allclose(variable.numpy(), [-3.0, -3.9], rtol=1e-6)
+
+
+# --- A step -----------------------------------------------------------------------------------------------------
+
+
+def test_training_lowers_the_loss(tmp_path, dataset):
+    model = build(tmp_path, STEPS_PER_EPOCH=6, TRAIN_BN=None)
+    history = model.train(dataset, None, 0.005, epochs=4, layers="all").history
+    assert history["loss"][-1] < 0.9 * history["loss"][0]
+    assert all(np.isfinite(history[name]).all() for name in PARTS)
+
+
+def test_three_trainings_at_rate_zero_agree(tmp_path, dataset):
+    """matterport's forks add the losses again at every train(); here every loss stays what it was."""
+    model = build(tmp_path)
+    before = values(model)
+    losses = []
+    for epoch in (1, 2, 3):
+        model.epoch = 0  # the same batches again
+        history = model.train(dataset, dataset, 0.0, epochs=1, layers="all").history
+        losses.append({name: value[0] for name, value in history.items()})
+        assert history["loss"][0] == pytest.approx(sum(history[name][0] for name in PARTS), rel=1e-6)
+        assert history["val_loss"][0] == pytest.approx(sum(history[f"val_{name}"][0] for name in PARTS), rel=1e-6)
+    assert len(losses[0]) == 14 and all(losses[0][name] > 0 for name in ("loss", "rpn_class_loss", "weight_decay"))
+    for again in losses[1:]:
+        assert again == pytest.approx(losses[0], rel=1e-6, abs=1e-6)
+    for path, value in values(model).items():
+        if "seed" not in path:
+            np.testing.assert_array_equal(value, before[path], err_msg=path)
+
+
+def test_loss_weights_scale_their_losses(tmp_path, dataset):
+    once, twice = {}, {}
+    for factor, found in ((1.0, once), (2.0, twice)):
+        model = build(tmp_path, LOSS_WEIGHTS={"mrcnn_class_loss": factor, "rpn_bbox_loss": 0.0})
+        history = model.train(dataset, None, 0.0, epochs=1, layers="all").history
+        found.update({name: value[0] for name, value in history.items()})
+    assert twice["mrcnn_class_loss"] == pytest.approx(2 * once["mrcnn_class_loss"], rel=1e-5)
+    assert once["rpn_bbox_loss"] == 0
+    assert twice["loss"] - once["loss"] == pytest.approx(once["mrcnn_class_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("train_bn", [False, None])
+def test_training_the_heads_leaves_the_backbone_bit_equal(tmp_path, dataset, train_bn):
+    model = build(tmp_path, TRAIN_BN=train_bn)
+    before = values(model)
+    model.train(dataset, None, 0.01, epochs=1, layers="heads")
+    changed = {path for path, value in values(model).items() if not np.array_equal(value, before[path])}
+    backbone = {path for path in before if path.split("/")[-2][:3] in ("res", "bn1", "bn2", "bn3", "bn4", "bn5")}
+    assert len(backbone) == 5 * (2 + 4)
+    assert not changed & backbone
+    moving = {path for path in changed if "moving" in path}
+    assert moving == set() if train_bn is False else {"mrcnn_mask_bn1/moving_mean"} <= moving
+    assert {"mrcnn_mask_bn1/gamma", "mrcnn_mask/kernel", "fpn_p2/bias"} <= changed
+
+
+def test_frozen_statistics_still_let_gamma_learn(tmp_path, dataset):
+    model = build(tmp_path, TRAIN_BN=False)
+    before = values(model)
+    model.train(dataset, None, 0.01, epochs=1, layers="all")
+    after = values(model)
+    assert not np.array_equal(after["bn3a/gamma"], before["bn3a/gamma"])
+    for path in before:
+        if "moving" in path:
+            np.testing.assert_array_equal(after[path], before[path], err_msg=path)
+
+
+def test_weight_decay_reaches_weights_and_biases_alone(tmp_path, dataset):
+    """With every other loss weighted 0, a step moves w by -rate * 2 * decay * w / size(w)."""
+    model = build(tmp_path, LOSS_WEIGHTS=dict.fromkeys(LOSS_NAMES, 0.0), WEIGHT_DECAY=0.1, STEPS_PER_EPOCH=1)
+    bias = next(w for w in model.keras_model.weights if w.path.endswith("fpn_p2/bias"))
+    bias.assign(np.ones(bias.shape))
+    before = values(model)
+    model.train(dataset, None, 0.5, epochs=1, layers="all")
+    for path, value in values(model).items():
+        if path.endswith(("kernel", "bias")):
+            expected = before[path] * (1 - 0.5 * 2 * 0.1 / value.size)
+            np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-7, err_msg=path)
+        elif "seed" not in path:
+            np.testing.assert_array_equal(value, before[path], err_msg=path)
+
+
+# --- Epochs, checkpoints, going on ------------------------------------------------------------------------------
+
+
+def test_epochs_already_reached_warn_and_return(tmp_path, dataset, caplog):
+    model = build(tmp_path)
+    model.epoch = 3
+    with caplog.at_level("WARNING", "mrcnn"):
+        assert model.train(dataset, None, 0.01, epochs=3, layers="all") is None
+    assert "Nothing to train: epochs=3 means until epoch 3, and 3 are done" in caplog.text
+    assert not os.path.exists(model.log_dir)
+
+
+def test_no_run_yet_names_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        build(tmp_path).find_last()
+    (tmp_path / "tiny20240101T0000").mkdir()
+    with pytest.raises(FileNotFoundError, match="which has 1 runs of that name and no mask_rcnn"):
+        build(tmp_path).find_last()
+
+
+def test_going_on_from_the_last_checkpoint(tmp_path, dataset):
+    first = build(tmp_path)
+    first.train(dataset, None, 0.001, epochs=1, layers="heads")
+    first.train(dataset, None, 0.001, epochs=2, layers="all")
+    assert first.epoch == 2
+    path = first.find_last()
+    assert path == first.checkpoint_path.format(epoch=2)
+    assert sorted(name for name in os.listdir(first.log_dir) if name.endswith(".h5")) == [
+        "mask_rcnn_tiny_0001.h5",
+        "mask_rcnn_tiny_0002.h5",
+    ]
+
+    second = build(tmp_path, seed=1)
+    second.load_weights(path, by_name=True)
+    assert (second.epoch, second.log_dir) == (2, first.log_dir)
+    assert second.class_names == ["BG", "light", "dark"]
+    for path, value in values(first).items():
+        if "seed" not in path:
+            np.testing.assert_array_equal(values(second)[path], value, err_msg=path)
+    history = second.train(dataset, None, 0.001, epochs=3, layers="all")
+    assert history.epoch == [2]
+    assert second.find_last().endswith("mask_rcnn_tiny_0003.h5")
+    with open(os.path.join(first.log_dir, "losses.csv")) as file:
+        lines = file.read().splitlines()
+    assert lines[0].startswith("epoch,loss,") and [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
+
+
+def test_one_character_of_find_last_is_explained(tmp_path, dataset):
+    """Scripts of 2017 write find_last()[1]."""
+    model = build(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"find_last\(\) in place of find_last\(\)\[1\]"):
+        model.load_weights("/logs/tiny20240101T0000/mask_rcnn_tiny_0001.h5"[1], by_name=True)
+
+
+@pytest.mark.parametrize(
+    "path, epoch",
+    [
+        ("/path/to/logs/coco20171029T2315/mask_rcnn_coco_0001.h5", 1),
+        ("logs/balloon20180801T0917/mask_rcnn_balloon_0030.h5", 30),
+        (r"C:\logs\shapes20200101T0000\mask_rcnn_shapes_0123.h5", 123),
+        ("/logs/my-data_220200101T0000/mask_rcnn_my-data_2_0007.h5", 7),
+        ("/logs/coco20171029T2315/mask_rcnn_coco_12345.h5", 12345),
+        ("/weights/mask_rcnn_coco.h5", 0),
+        ("/weights/mask_rcnn_balloon_0030.h5", 0),
+        (None, 0),
+    ],
+)
+def test_old_names_tell_the_epoch(tmp_path, path, epoch):
+    model = MaskRCNN.__new__(MaskRCNN)
+    model.config, model.model_dir = TinyConfig(), str(tmp_path)
+    model.set_log_dir(path)
+    assert model.epoch == epoch
+    if epoch:
+        assert model.log_dir == os.path.dirname(path.replace("\\", "/")) or "\\" in path
+    else:
+        assert model.log_dir.startswith(str(tmp_path / "tiny"))
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, dataset, monkeypatch):
+    model = build(tmp_path)
+    model.train(dataset, None, 0.001, epochs=1, layers="heads")
+    path = model.find_last()
+    with open(path, "rb") as file:
+        before = file.read()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(weights, "_write_layers", full)
+    with pytest.raises(OSError, match="No space left on device.*what was there before is untouched"):
+        model.train(dataset, None, 0.001, epochs=2, layers="heads")
+    with pytest.raises(OSError, match="No space left"):
+        model.save_weights(path)
+    with open(path, "rb") as file:
+        assert file.read() == before
+    assert [name for name in os.listdir(model.log_dir) if "part" in name] == []
+    assert model.find_last() == path
+
+
+def test_an_unreadable_image_reaches_the_caller_as_its_own_sentence(tmp_path):
+    class Broken(Squares):
+        def load_image(self, image_id):
+            raise ValueError(f"The image must be readable. Received: /data/{image_id}.jpg. Try fetching it again.")
+
+    with pytest.raises(ValueError, match=r"More than MAX_IMAGE_ERRORS = 2 .*\n.*/data/\d.jpg"):
+        build(tmp_path, MAX_IMAGE_ERRORS=2).train(Broken(), None, 0.001, epochs=1, layers="heads")
+
+
+def test_a_dataset_of_other_classes_is_refused(tmp_path, dataset):
+    with pytest.raises(ValueError, match="NUM_CLASSES must be 1 .* Received: NUM_CLASSES = 5, and 3 classes"):
+        build(tmp_path, NUM_CLASSES=5).train(dataset, None, 0.001, epochs=1, layers="heads")
+
+
+def test_ctrl_c_leaves_a_usable_file(tmp_path, dataset):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model = build(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(dataset, None, 0.001, epochs=1, layers="heads", custom_callbacks=[Stop()])
+    path = os.path.join(model.log_dir, "interrupted.h5")
+    assert MaskRCNN.from_weights(path, config=TinyConfig()).class_names == ["BG", "light", "dark"]
+
+
+def test_saved_and_loaded_it_detects_the_same(tmp_path, dataset):
+    model = build(tmp_path)
+    model.train(dataset, None, 0.001, epochs=1, layers="all")
+    found = []
+    for name in ("a.h5", "b.h5"):
+        model.save_weights(tmp_path / name)
+        model = MaskRCNN.from_weights(tmp_path / name, config=TinyConfig())
+        found.append(model.detect(photos(1))[0])
+    assert len(found[0]["rois"]) > 0
+    for key in ("rois", "class_ids", "scores", "masks"):
+        np.testing.assert_array_equal(found[0][key], found[1][key])
+
+
+def test_random_rois_train_the_heads_without_the_rpn(tmp_path, dataset):
+    model = build(tmp_path, USE_RPN_ROIS=False)
+    history = model.train(dataset, None, 0.0, epochs=1, layers="heads").history
+    assert history["mrcnn_bbox_loss"][0] > 0 and np.isfinite(history["loss"][0])
+
+
+def test_mini_masks_train(tmp_path, dataset):
+    model = build(tmp_path, USE_MINI_MASK=True, MINI_MASK_SHAPE=(28, 28))
+    history = model.train(dataset, None, 0.0, epochs=1, layers="heads").history
+    assert history["mrcnn_mask_loss"][0] > 0
+
+
+def test_callbacks_of_the_user_are_called(tmp_path, dataset):
+    seen = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((epoch, sorted(logs))))
+    build(tmp_path).train(dataset, dataset, 0.0, epochs=2, layers="heads", custom_callbacks=[callback])
+    names = sorted([*("loss", *PARTS), *(f"val_{name}" for name in ("loss", *PARTS))])
+    assert seen == [(0, names), (1, names)]

@@ -1,0 +1,103 @@
+"""A Mask R-CNN small enough to build in a second: 64 x 64 pixels, a backbone of 3x3 convolutions."""
+
+
+import numpy as np
+from keras import layers as KL
+
+from mrcnn.config import Config
+from mrcnn.dataset import Dataset
+from mrcnn.model import BatchNorm
+
+
+def backbone(image, stage5=True, train_bn=None):
+    """`[C1..C5]`; the names put its stages where "3+", "4+" and "5+" look for them."""
+    x, stages = image, []
+    for stage in (1, 2, 3, 4, 5):
+        x = KL.Conv2D(24, 3, strides=2, padding="same", name=f"res{stage}a_conv")(x)
+        x = BatchNorm(train_bn, name=f"bn{stage}a")(x)
+        x = KL.Activation("relu", name=f"res{stage}a_out")(x)
+        stages.append(x)
+    return stages
+
+
+class TinyConfig(Config):
+    NAME = "tiny"
+    BACKBONE = staticmethod(backbone)
+    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 64
+    NUM_CLASSES = 3
+    IMAGES_PER_GPU = 2
+    RPN_ANCHOR_SCALES = (8, 16, 32, 48, 64)
+    TOP_DOWN_PYRAMID_SIZE = 32
+    RPN_CHANNELS = 24
+    FPN_CLASSIF_FC_LAYERS_SIZE = 40
+    MASK_CHANNELS = 24
+    PRE_NMS_LIMIT = 100
+    POST_NMS_ROIS_TRAINING = 30
+    POST_NMS_ROIS_INFERENCE = 20
+    TRAIN_ROIS_PER_IMAGE = 12
+    RPN_TRAIN_ANCHORS_PER_IMAGE = 32
+    DETECTION_MAX_INSTANCES = 10
+    DETECTION_MIN_CONFIDENCE = 0.0
+    MAX_GT_INSTANCES = 4
+    USE_MINI_MASK = False
+    FPN_CANONICAL_SIZE = 32.0
+    STEPS_PER_EPOCH = 2
+    VALIDATION_STEPS = 1
+    LEARNING_RATE = 0.01
+    SEED = 7
+
+    @staticmethod
+    def COMPUTE_BACKBONE_SHAPE(image_shape):
+        return np.array([[-(-image_shape[0] // s), -(-image_shape[1] // s)] for s in (4, 8, 16, 32, 64)])
+
+    def __init__(self, **values):
+        for name, value in values.items():
+            setattr(self, name, value)
+        super().__init__()
+
+
+class Squares(Dataset):
+    """A light or a dark square (class 1, 2) on grey, in another place in each image."""
+
+    def __init__(self, count=4, side=64):
+        super().__init__()
+        self.side = side
+        self.add_class("squares", 1, "light")
+        self.add_class("squares", 2, "dark")
+        for i in range(count):
+            self.add_image("squares", i, path=None)
+        self.prepare()
+
+    def _square(self, image_id):
+        y, x = 8 + 5 * image_id % 24, 8 + 11 * image_id % 24
+        return slice(y, y + 24), slice(x, x + 20)
+
+    def load_image(self, image_id):
+        image = np.full((self.side, self.side, 3), 128, np.uint8)
+        image[self._square(image_id)] = 250 if image_id % 2 else 20
+        return image
+
+    def load_mask(self, image_id):
+        mask = np.zeros((self.side, self.side, 1), bool)
+        mask[self._square(image_id)] = True
+        return mask, np.array([1 if image_id % 2 else 2], np.int32)
+
+
+def shake(model, seed=0):
+    """The model with random weights of some spread, the same each time: detections are many and differ."""
+    rng = np.random.default_rng(seed)
+    scales = {"res1a_conv": 0.02, "rpn_bbox_pred": 0.3, "mrcnn_bbox_fc": 0.3}
+    for weight in model.keras_model.weights:
+        layer, kind = weight.path.split("/")[-2:]
+        if kind == "kernel":
+            spread = scales.get(layer, 1.4) / np.sqrt(np.prod(weight.shape[:-1]))
+            weight.assign(rng.normal(0, spread, weight.shape))
+    return model
+
+
+def photos(count, seed=0, sizes=((64, 64),)):
+    """`count` noisy photos of the sizes in turn."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 255, (*sizes[i % len(sizes)], 3), dtype=np.uint8) for i in range(count)]
+
+
