@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-
 _MAX_LOG = 80.0  # exp of more is no float32: an untrained network's boxes stay finite, and can be clipped
 
 

@@ -552,8 +552,7 @@ class CocoDataset(_FileDataset):
         unknown = sorted(set(class_ids or ()) - set(names))
         if unknown:
             raise ValueError(
-                f"class_ids must be category ids of {path}. Received: {unknown}. Try some of "
-                f"{_short(names, 400)}."
+                f"class_ids must be category ids of {path}. Received: {unknown}. Try some of {_short(names, 400)}."
             )
         self._known = set(names)
         for category_id in sorted(names if class_ids is None else set(class_ids)):

@@ -345,8 +345,7 @@ def coco_figures(truth: dict, results: list[dict], kind: str) -> tuple[dict[str,
     figures = {name: _defined(value) for name, value in zip(FIGURES, evaluation.stats, strict=True)}
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoUs, recalls, classes]
     per_class = {
-        int(category): _defined(precision[:, :, k].mean())
-        for k, category in enumerate(evaluation.params.catIds)
+        int(category): _defined(precision[:, :, k].mean()) for k, category in enumerate(evaluation.params.catIds)
     }
     return figures, per_class
 
@@ -491,9 +490,7 @@ def evaluate_dataset(
     )
 
 
-def _confident(
-    result: dict[str, np.ndarray], min_confidence: float, size: Sequence[int]
-) -> dict[str, np.ndarray]:
+def _confident(result: dict[str, np.ndarray], min_confidence: float, size: Sequence[int]) -> dict[str, np.ndarray]:
     """The part of a result from a confidence on; its masks must be of this (height, width)."""
     _check_result(result)
     keep = np.flatnonzero(np.asarray(result["scores"]) >= min_confidence)

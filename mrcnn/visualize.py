@@ -33,14 +33,19 @@ from .image import extract_bboxes, unmold_mask
 log = logging.getLogger("mrcnn")
 
 LOSS_NAMES = (
-    "loss", "rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss",
+    "loss",
+    "rpn_class_loss",
+    "rpn_bbox_loss",
+    "mrcnn_class_loss",
+    "mrcnn_bbox_loss",
+    "mrcnn_mask_loss",
 )
 
 # Backends that only write files. Nobody closes their figures, so a loop would pile them up.
 HEADLESS_BACKENDS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-SMALLEST_FONT = 0.25   # of Hershey's 22 px capitals: below it letters run together
+SMALLEST_FONT = 0.25  # of Hershey's 22 px capitals: below it letters run together
 
 MASK_ALPHA = 0.4
 COMPARISON_SIDE = 512  # px; smaller images are magnified to about this
@@ -116,7 +121,7 @@ def _as_masks(masks, shape) -> np.ndarray:
 
 
 def _class_labels(class_ids, class_names, scores, digits: int) -> list[str]:
-    """"name score" for every instance; a negative class id marks a crowd."""
+    """ "name score" for every instance; a negative class id marks a crowd."""
     labels = []
     for i, class_id in enumerate(class_ids):
         if abs(int(class_id)) >= len(class_names):
@@ -157,9 +162,7 @@ def _check_counts(**arrays) -> None:
 def _check_enough(name: str, values, count: int) -> None:
     """Raises ValueError if there is not one of `values` for every instance."""
     if len(values) < count:
-        raise ValueError(
-            f"{name} must have one entry per instance. Received: {len(values)} for {count} instances."
-        )
+        raise ValueError(f"{name} must have one entry per instance. Received: {len(values)} for {count} instances.")
 
 
 def _log_if_nothing(boxes: np.ndarray) -> None:
@@ -212,15 +215,23 @@ def _outline_box(image, box, color, thickness):
     top, bottom = np.clip([y1 - thickness, y2], 0, max(height - thickness, 0))
     left, right = np.clip([x1 - thickness, x2], 0, max(width - thickness, 0))
     for y in (top, bottom):
-        image[y:y + thickness, left:right + thickness] = color
+        image[y : y + thickness, left : right + thickness] = color
     for x in (left, right):
-        image[top:bottom + thickness, x:x + thickness] = color
+        image[top : bottom + thickness, x : x + thickness] = color
     return image
 
 
 def draw_instances(
-    image: np.ndarray, boxes, masks, class_ids, class_names, scores=None, colors=None, captions=None,
-    show_mask: bool = True, show_bbox: bool = True,
+    image: np.ndarray,
+    boxes,
+    masks,
+    class_ids,
+    class_names,
+    scores=None,
+    colors=None,
+    captions=None,
+    show_mask: bool = True,
+    show_bbox: bool = True,
 ) -> np.ndarray:
     """uint8 [H, W, 3]: the image with its instances drawn over it. Needs no display; the input stays.
 
@@ -238,9 +249,7 @@ def draw_instances(
     Raises: ValueError when the inputs do not describe the same instances.
     """
     canvas = _rgb(image)
-    boxes, masks, captions = _instances(
-        canvas.shape, boxes, masks, class_ids, class_names, scores, captions, digits=2
-    )
+    boxes, masks, captions = _instances(canvas.shape, boxes, masks, class_ids, class_names, scores, captions, digits=2)
     colors = _steady_colors(len(boxes)) if colors is None else colors
     _check_enough("colors", colors, len(boxes))
     colors = [tuple(round(255 * float(channel)) for channel in color[:3]) for color in colors]
@@ -317,10 +326,18 @@ def _label_spots(box, size, shape, line) -> np.ndarray:
     y1, x1, y2, x2 = np.round(np.asarray(box, float)).astype(int)
     high, wide = size
     above, below, left, right = y1 - line - high, y2 + line, x1 - line, x2 + line - wide
-    corners = np.array([
-        (above, left), (below, left), (above, right), (below, right), (y1, x2 + line), (y1, x1 - line - wide),
-        (y1, x1), (y2 - high, x1),
-    ])
+    corners = np.array(
+        [
+            (above, left),
+            (below, left),
+            (above, right),
+            (below, right),
+            (y1, x2 + line),
+            (y1, x1 - line - wide),
+            (y1, x1),
+            (y2 - high, x1),
+        ]
+    )
     room = np.array(shape) - size
     if room.min() < 0:
         return np.zeros((0, 4), int)
@@ -388,7 +405,7 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
     sheet = np.full((rows * high - gap, columns * wide - gap, 3), 255, np.uint8)
     for i, picture in enumerate(pictures):
         y, x = i // columns * high, i % columns * wide
-        sheet[y:y + picture.shape[0], x:x + picture.shape[1]] = picture
+        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
     return sheet
 
 
@@ -478,8 +495,19 @@ def display_images(images, titles=None, cols=4, cmap=None, norm=None, interpolat
 
 
 def display_instances(
-    image, boxes, masks, class_ids, class_names, scores=None, title="", figsize=(16, 16), ax=None,
-    show_mask=True, show_bbox=True, colors=None, captions=None,
+    image,
+    boxes,
+    masks,
+    class_ids,
+    class_names,
+    scores=None,
+    title="",
+    figsize=(16, 16),
+    ax=None,
+    show_mask=True,
+    show_bbox=True,
+    colors=None,
+    captions=None,
 ) -> None:
     """Draws instances over the image into `ax`, or shows them in a figure of their own.
 
@@ -495,9 +523,7 @@ def display_instances(
     Raises: ValueError when the inputs do not describe the same instances.
     """
     picture = _rgb(image)
-    boxes, masks, captions = _instances(
-        picture.shape, boxes, masks, class_ids, class_names, scores, captions, digits=3
-    )
+    boxes, masks, captions = _instances(picture.shape, boxes, masks, class_ids, class_names, scores, captions, digits=3)
     _log_if_nothing(boxes)
     colors = random_colors(len(boxes)) if colors is None or len(colors) == 0 else colors
     _check_enough("colors", colors, len(boxes))
@@ -519,8 +545,21 @@ def display_instances(
 
 
 def display_differences(
-    image, gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score, pred_mask, class_names,
-    title="", ax=None, show_mask=True, show_box=True, iou_threshold=0.5, score_threshold=0.5,
+    image,
+    gt_box,
+    gt_class_id,
+    gt_mask,
+    pred_box,
+    pred_class_id,
+    pred_score,
+    pred_mask,
+    class_names,
+    title="",
+    ax=None,
+    show_mask=True,
+    show_box=True,
+    iou_threshold=0.5,
+    score_threshold=0.5,
 ) -> None:
     """Draws truth in green and predictions in red, each captioned "score / IoU", as `display_instances` does.
 
@@ -532,18 +571,31 @@ def display_differences(
         image, pred_box, pred_mask, pred_class_id, pred_score
     )
     _, matches, overlaps = compute_matches(
-        gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score, pred_mask,
-        iou_threshold=iou_threshold, score_threshold=score_threshold,
+        gt_box,
+        gt_class_id,
+        gt_mask,
+        pred_box,
+        pred_class_id,
+        pred_score,
+        pred_mask,
+        iou_threshold=iou_threshold,
+        score_threshold=score_threshold,
     )
     captions = [""] * len(pred_box)
     for i, match, ious in zip(np.argsort(pred_score)[::-1], matches, overlaps, strict=True):
         iou = ious[int(match)] if match > -1 else max(ious, default=0)
         captions[i] = f"{pred_score[i]:.2f} / {iou:.2f}"
     display_instances(
-        image, np.concatenate([gt_box, pred_box]), np.concatenate([gt_mask, pred_mask], axis=2),
-        np.concatenate([gt_class_id, pred_class_id]), class_names,
+        image,
+        np.concatenate([gt_box, pred_box]),
+        np.concatenate([gt_mask, pred_mask], axis=2),
+        np.concatenate([gt_class_id, pred_class_id]),
+        class_names,
         title=title or "Ground truth (green) and detections (red), captions: score / IoU",
-        ax=ax, show_mask=show_mask, show_bbox=show_box, captions=[""] * len(gt_box) + captions,
+        ax=ax,
+        show_mask=show_mask,
+        show_bbox=show_box,
+        captions=[""] * len(gt_box) + captions,
         colors=[(0, 1, 0, 0.8)] * len(gt_box) + [(1, 0, 0, 1)] * len(pred_box),
     )
 
@@ -591,7 +643,14 @@ def draw_rois(image, rois, refined_rois, mask, class_ids, class_names, limit=10)
 
 
 def draw_boxes(
-    image, boxes=None, refined_boxes=None, masks=None, captions=None, visibilities=None, title="", ax=None,
+    image,
+    boxes=None,
+    refined_boxes=None,
+    masks=None,
+    captions=None,
+    visibilities=None,
+    title="",
+    ax=None,
 ) -> None:
     """Draws boxes (dashed), the refined ones (solid), masks and captions over an image.
 
@@ -621,8 +680,14 @@ def draw_boxes(
         corner = None
         if boxes is not None and np.any(boxes[i]):
             corner = boxes[i]
-            _add_box(ax, corner, color, linewidth=2, linestyle="solid" if visibility == 2 else "dotted",
-                     alpha=1 if visibility else 0.5)
+            _add_box(
+                ax,
+                corner,
+                color,
+                linewidth=2,
+                linestyle="solid" if visibility == 2 else "dotted",
+                alpha=1 if visibility else 0.5,
+            )
         if refined_boxes is not None and visibility:
             _add_box(ax, refined_boxes[i], color, linewidth=2)
             if corner is not None:
@@ -698,8 +763,15 @@ def plot_overlaps(gt_class_ids, pred_class_ids, pred_scores, overlaps, class_nam
         iou, verdict = overlaps[i, j], ""
         if iou > threshold:
             verdict = "match" if gt_class_ids[j] == pred_class_ids[i] else "wrong"
-        ax.text(j, i, f"{iou:.3f}\n{verdict}", horizontalalignment="center", verticalalignment="center",
-                fontsize=9, color="white" if iou > 0.5 else "black")
+        ax.text(
+            j,
+            i,
+            f"{iou:.3f}\n{verdict}",
+            horizontalalignment="center",
+            verticalalignment="center",
+            fontsize=9,
+            color="white" if iou > 0.5 else "black",
+        )
 
 
 def plot_history(history: Mapping[str, Sequence[float]], path_or_ax) -> None:
@@ -780,10 +852,13 @@ def display_weight_stats(model) -> None:
     for layer in model.get_trainable_layers():
         for weight, values in zip(layer.weights, layer.get_weights(), strict=True):
             numbers = (values.min(), values.max(), values.std())
-            table.append([
-                getattr(weight, "path", weight.name) + _weight_alert(layer, weight, values),
-                str(values.shape), *(f"{number:+9.4f}" for number in numbers),
-            ])
+            table.append(
+                [
+                    getattr(weight, "path", weight.name) + _weight_alert(layer, weight, values),
+                    str(values.shape),
+                    *(f"{number:+9.4f}" for number in numbers),
+                ]
+            )
     display_table(table)
 
 

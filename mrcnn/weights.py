@@ -222,9 +222,7 @@ def _write_layers(file: h5py.File, model) -> None:
     _write_names(file, "layer_names", [layer.name for layer in model.layers])
     for layer in model.layers:
         group = file.create_group(layer.name)
-        named = {
-            _weight_name(leaf, variable): variable for leaf in _leaves(layer) for variable in leaf.weights
-        }
+        named = {_weight_name(leaf, variable): variable for leaf in _leaves(layer) for variable in leaf.weights}
         _write_names(group, "weight_names", list(named))
         for name, variable in named.items():
             group[name] = variable.numpy()
@@ -636,9 +634,7 @@ def _remapped_heads(layers: dict, found: dict, remap: Mapping[str, int], class_n
     """
     absent = [head for head in CLASS_HEADS if head in layers and head not in found]
     if absent:
-        raise ValueError(
-            f"remap_classes needs the class heads in the file. Received: a file without {_first(absent)}."
-        )
+        raise ValueError(f"remap_classes needs the class heads in the file. Received: a file without {_first(absent)}.")
     sources, targets = _class_pairs(layers, found, remap, class_names)
     remapped = {}
     for head in CLASS_HEADS:

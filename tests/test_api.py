@@ -29,8 +29,9 @@ def test_every_name_resolves_with_its_parameters(api, name):
         elif entry["kind"] == "class":
             for method, args in entry["methods"].items():
                 problems += differences(f"{symbol}.{method}", getattr(found, method, None), args)
-            problems += [f"{symbol}.{attribute} is missing" for attribute in entry["attributes"]
-                         if not hasattr(found, attribute)]
+            problems += [
+                f"{symbol}.{attribute} is missing" for attribute in entry["attributes"] if not hasattr(found, attribute)
+            ]
         else:
             problems += differences(symbol, found, entry["args"])
     assert problems == []
@@ -50,9 +51,11 @@ def differences(name, function, expected):
             pass  # a parameter that was required may have become optional
         elif default is not None and not same(found[i].default, default):
             problems.append(f"{name}: {parameter} must default to {default}, is {found[i].default!r}")
-    for extra in found[len(named):]:
+    for extra in found[len(named) :]:
         required = extra.default is inspect.Parameter.empty and extra.kind not in (
-            inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+            inspect.Parameter.VAR_POSITIONAL,
+            inspect.Parameter.VAR_KEYWORD,
+        )
         if required:
             problems.append(f"{name}: {extra.name} is not the original's and has no default")
     kinds = {parameter.kind for parameter in found}

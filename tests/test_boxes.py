@@ -18,9 +18,9 @@ def random_boxes(count, seed, side=100.0):
     return np.concatenate([corner, corner + size], axis=1).astype(np.float32)
 
 
-BOXES = hnp.arrays(
-    np.float64, st.tuples(st.integers(0, 6), st.just(4)), elements=st.floats(0, 100, width=32)
-).map(lambda a: np.concatenate([a[:, :2], a[:, :2] + 1 + a[:, 2:]], axis=1))
+BOXES = hnp.arrays(np.float64, st.tuples(st.integers(0, 6), st.just(4)), elements=st.floats(0, 100, width=32)).map(
+    lambda a: np.concatenate([a[:, :2], a[:, :2] + 1 + a[:, 2:]], axis=1)
+)
 
 
 # --- Empty ------------------------------------------------------------------------------------------------------
@@ -43,15 +43,17 @@ def test_no_boxes_in_no_rows_out():
 
 def test_iou_by_hand():
     one = np.array([[0, 0, 10, 10]])
-    others = np.array([
-        [0, 0, 10, 10],   # itself: 1
-        [0, 5, 10, 15],   # 50 shared of 100 + 100 - 50: 1/3
-        [5, 5, 15, 15],   # 25 of 175: 1/7
-        [2, 2, 4, 4],     # inside: 4 of 100
-        [0, 10, 10, 20],  # touches: 0
-        [50, 50, 60, 60],
-        [3, 3, 3, 9],     # no area: 0
-    ])
+    others = np.array(
+        [
+            [0, 0, 10, 10],  # itself: 1
+            [0, 5, 10, 15],  # 50 shared of 100 + 100 - 50: 1/3
+            [5, 5, 15, 15],  # 25 of 175: 1/7
+            [2, 2, 4, 4],  # inside: 4 of 100
+            [0, 10, 10, 20],  # touches: 0
+            [50, 50, 60, 60],
+            [3, 3, 3, 9],  # no area: 0
+        ]
+    )
     np.testing.assert_allclose(boxes.iou(one, others)[0], [1, 1 / 3, 1 / 7, 0.04, 0, 0, 0], rtol=1e-12)
     empty = np.array([[3, 3, 3, 3]])
     assert boxes.iou(empty, empty) == 0  # an empty union

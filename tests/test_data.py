@@ -289,7 +289,13 @@ def test_an_item_has_the_seven_inputs_of_the_network():
     inputs, outputs = data.DataGenerator(Squares(), config(), shuffle=False, batch_size=2)[1]
     assert outputs == []
     assert [x.shape for x in inputs] == [
-        (2, 64, 64, 3), (2, 15), (2, 1023, 1), (2, 16, 4), (2, 4), (2, 4, 4), (2, 14, 14, 4),
+        (2, 64, 64, 3),
+        (2, 15),
+        (2, 1023, 1),
+        (2, 16, 4),
+        (2, 4),
+        (2, 4, 4),
+        (2, 14, 14, 4),
     ]  # anchors: 3 * (16^2 + 8^2 + 4^2 + 2^2 + 1) = 1023
     np.testing.assert_allclose(inputs[0][0, 0, 0], 2 - Settings.MEAN_PIXEL, rtol=1e-6)
     assert inputs[4].tolist() == [[1, 0, 0, 0]] * 2

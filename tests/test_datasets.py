@@ -207,9 +207,7 @@ def test_via_regions_of_both_versions_with_every_shape(tmp_path, as_dict, projec
 
 
 def test_via_classes_come_from_the_only_attribute(tmp_path):
-    path = via(
-        tmp_path, region(rect(), kind="dog", note=""), region(rect(), kind={"cat": True, "dog": False})
-    )
+    path = via(tmp_path, region(rect(), kind="dog", note=""), region(rect(), kind={"cat": True, "dog": False}))
     dataset = VIADataset(path)
     assert dataset.class_names == ["BG", "cat", "dog"]
     assert names_of(dataset) == ["dog", "cat"]
@@ -457,18 +455,14 @@ def test_open_dataset_says_what_it_found_and_what_it_understands(tmp_path):
         open_dataset("nowhere")
     nuclei(tmp_path / "train" / "one", [])
     (tmp_path / "readme.txt").write_text("")
-    with pytest.raises(
-        ValueError, match=r"readme.txt, train/ \(name one of train/(.|\n)*instances_"
-    ) as caught:
+    with pytest.raises(ValueError, match=r"readme.txt, train/ \(name one of train/(.|\n)*instances_") as caught:
         open_dataset(tmp_path)
     assert "the word shapes" in str(caught.value)
     with pytest.raises(ValueError, match="a file readme.txt"):
         open_dataset(tmp_path / "readme.txt")
     for name in ("instances_train.json", "instances_val.json"):
         write_coco(tmp_path / "annotations", coco(), name)
-    with pytest.raises(
-        ValueError, match=r"one annotation file. Received: instances_train.json, instances_val"
-    ):
+    with pytest.raises(ValueError, match=r"one annotation file. Received: instances_train.json, instances_val"):
         open_dataset(tmp_path)
 
 
@@ -588,9 +582,7 @@ def truth_as_results(dataset, category_ids=None, image_ids=None):
     return results
 
 
-@pytest.mark.parametrize(
-    "name", ["coco_tiny/annotations/instances_val2017.json", "balloon/val", "nuclei/val"]
-)
+@pytest.mark.parametrize("name", ["coco_tiny/annotations/instances_val2017.json", "balloon/val", "nuclei/val"])
 def test_truth_as_detections_has_mask_ap_one(shared, name):
     dataset = real(shared, name)
     truth, results = evaluate.dataset_to_coco(dataset), truth_as_results(dataset)

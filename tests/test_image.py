@@ -162,9 +162,7 @@ def test_pad64():
 
 
 def test_crop_is_drawn_from_the_generator_or_from_random():
-    out, window, scale, padding, crop = image.resize_image(
-        PHOTO, min_dim=64, mode="crop", rng=np.random.default_rng(5)
-    )
+    out, window, scale, padding, crop = image.resize_image(PHOTO, min_dim=64, mode="crop", rng=np.random.default_rng(5))
     y, x, height, width = crop
     assert (height, width) == (64, 64) and scale == 1 and padding == [(0, 0)] * 3 and window == (0, 0, 64, 64)
     np.testing.assert_array_equal(out, PHOTO[y : y + 64, x : x + 64])

@@ -63,14 +63,51 @@ def test_inputs_and_outputs_of_inference(model):
     ]
 
 
-NAMES = (
-    "input_image input_image_meta fpn_c5p5 fpn_c4p4 fpn_c3p3 fpn_c2p2 fpn_p5upsampled fpn_p4upsampled fpn_p3upsampled "
-    "fpn_p4add fpn_p3add fpn_p2add fpn_p2 fpn_p3 fpn_p4 fpn_p5 fpn_p6 rpn_model rpn_class_logits rpn_class rpn_bbox ROI "
-    "roi_align_classifier mrcnn_class_conv1 mrcnn_class_bn1 mrcnn_class_conv2 mrcnn_class_bn2 pool_squeeze "
-    "mrcnn_class_logits mrcnn_class mrcnn_bbox_fc mrcnn_bbox roi_align_mask mrcnn_mask_conv1 mrcnn_mask_bn1 "
-    "mrcnn_mask_conv2 mrcnn_mask_bn2 mrcnn_mask_conv3 mrcnn_mask_bn3 mrcnn_mask_conv4 mrcnn_mask_bn4 mrcnn_mask_deconv "
-    "mrcnn_mask"
-).split()
+NAMES = [
+    "input_image",
+    "input_image_meta",
+    "fpn_c5p5",
+    "fpn_c4p4",
+    "fpn_c3p3",
+    "fpn_c2p2",
+    "fpn_p5upsampled",
+    "fpn_p4upsampled",
+    "fpn_p3upsampled",
+    "fpn_p4add",
+    "fpn_p3add",
+    "fpn_p2add",
+    "fpn_p2",
+    "fpn_p3",
+    "fpn_p4",
+    "fpn_p5",
+    "fpn_p6",
+    "rpn_model",
+    "rpn_class_logits",
+    "rpn_class",
+    "rpn_bbox",
+    "ROI",
+    "roi_align_classifier",
+    "mrcnn_class_conv1",
+    "mrcnn_class_bn1",
+    "mrcnn_class_conv2",
+    "mrcnn_class_bn2",
+    "pool_squeeze",
+    "mrcnn_class_logits",
+    "mrcnn_class",
+    "mrcnn_bbox_fc",
+    "mrcnn_bbox",
+    "roi_align_mask",
+    "mrcnn_mask_conv1",
+    "mrcnn_mask_bn1",
+    "mrcnn_mask_conv2",
+    "mrcnn_mask_bn2",
+    "mrcnn_mask_conv3",
+    "mrcnn_mask_bn3",
+    "mrcnn_mask_conv4",
+    "mrcnn_mask_bn4",
+    "mrcnn_mask_deconv",
+    "mrcnn_mask",
+]
 
 
 def test_layers_have_matterports_names(model):
@@ -125,7 +162,11 @@ def test_mobilenet_builds_detects_and_freezes_its_batch_norm():
 
 def test_widths_drive_the_network():
     network = build(
-        RPN_CHANNELS=28, MASK_CHANNELS=36, TOP_DOWN_PYRAMID_SIZE=44, FPN_CLASSIF_FC_LAYERS_SIZE=52, RPN_ANCHOR_RATIOS=[1, 2]
+        RPN_CHANNELS=28,
+        MASK_CHANNELS=36,
+        TOP_DOWN_PYRAMID_SIZE=44,
+        FPN_CLASSIF_FC_LAYERS_SIZE=52,
+        RPN_ANCHOR_RATIOS=[1, 2],
     ).keras_model
     shape = lambda name: tuple(network.get_layer(name).kernel.shape)  # noqa: E731
     assert network.get_layer("rpn_model").get_layer("rpn_conv_shared").kernel.shape == (3, 3, 44, 28)

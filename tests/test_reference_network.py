@@ -231,9 +231,7 @@ def test_detect(use_config, archives):
         assert len(results) == len(photos)
         for i, found in enumerate(results):
             truth = SimpleNamespace(
-                **{
-                    key: recorded[f"{prefix.format(i)}_{key}"] for key in ("rois", "class_ids", "scores", "masks")
-                }
+                **{key: recorded[f"{prefix.format(i)}_{key}"] for key in ("rois", "class_ids", "scores", "masks")}
             )
             pairs = matched(found, truth)
             assert len(pairs) >= 0.9 * len(truth.rois), (name, i)

@@ -33,7 +33,11 @@ def config(**values):
 def match(anchors, class_ids, gt_boxes, seed=0, **values):
     gt_boxes = np.array(gt_boxes, np.int32).reshape(-1, 4)
     return targets.build_rpn_targets(
-        SHAPE, np.array(anchors, float), np.array(class_ids, np.int32), gt_boxes, config(**values),
+        SHAPE,
+        np.array(anchors, float),
+        np.array(class_ids, np.int32),
+        gt_boxes,
+        config(**values),
         np.random.default_rng(seed),
     )
 
@@ -50,12 +54,12 @@ def test_without_objects_anchors_are_background():
 def test_matching_by_hand():
     anchors = [
         [0, 0, 10, 10],  # the object itself: positive
-        [0, 0, 10, 8],   # 80 of 100 = 0.8 >= 0.7: positive
-        [0, 0, 10, 5],   # 0.5: neutral
-        [0, 0, 10, 2],   # 0.2 < 0.3: negative
+        [0, 0, 10, 8],  # 80 of 100 = 0.8 >= 0.7: positive
+        [0, 0, 10, 5],  # 0.5: neutral
+        [0, 0, 10, 2],  # 0.2 < 0.3: negative
         [50, 50, 60, 60],
-        [0, 0, 10, 7],   # exactly 0.7: positive
-        [0, 0, 10, 3],   # exactly 0.3: neutral
+        [0, 0, 10, 7],  # exactly 0.7: positive
+        [0, 0, 10, 3],  # exactly 0.3: neutral
     ]
     rpn_match, rpn_bbox = match(anchors, [1], [[0, 0, 10, 10]])
     assert rpn_match.tolist() == [1, 1, 0, -1, -1, 1, 0]

@@ -39,8 +39,25 @@ def network(tmp_path_factory):
 # --- Which layers learn -----------------------------------------------------------------------------------------
 
 
-LAYERS = "conv1 bn_conv1 res2a_branch2a bn2a_branch2a res3a_branch1 bn3d_branch2c res4w_branch2b bn4a_branch1".split()
-LAYERS += "res5c_branch2a bn5b_branch2c fpn_c2p2 rpn_conv_shared rpn_class_raw mrcnn_mask mrcnn_bbox_fc".split()
+LAYERS = [
+    "conv1",
+    "bn_conv1",
+    "res2a_branch2a",
+    "bn2a_branch2a",
+    "res3a_branch1",
+    "bn3d_branch2c",
+    "res4w_branch2b",
+    "bn4a_branch1",
+]
+LAYERS += [
+    "res5c_branch2a",
+    "bn5b_branch2c",
+    "fpn_c2p2",
+    "rpn_conv_shared",
+    "rpn_class_raw",
+    "mrcnn_mask",
+    "mrcnn_bbox_fc",
+]
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_every_function_of_the_original_keeps_its_parameters(shared):
     for name, entry in api.items():
         parameters = inspect.signature(getattr(visualize, name)).parameters.values()
         found = [[p.name, None if p.default is p.empty else repr(p.default)] for p in parameters]
-        assert found[:len(entry["args"])] == entry["args"], name
+        assert found[: len(entry["args"])] == entry["args"], name
 
 
 def test_works_without_a_display_or_any_setting():
@@ -64,7 +64,10 @@ def test_works_without_a_display_or_any_setting():
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:matplotlib", "-c", code],
-        env=environment, capture_output=True, text=True, cwd=os.path.dirname(os.path.dirname(__file__)),
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=os.path.dirname(os.path.dirname(__file__)),
     )
     assert done.returncode == 0, done.stderr
     assert sys.platform != "linux" or done.stdout.strip().lower() == "agg"
@@ -122,8 +125,8 @@ def test_draw_box_surrounds_its_pixels():
     image = np.zeros((20, 24, 3), np.uint8)
     assert visualize.draw_box(image, np.array([5, 6, 10, 14], np.int32), [255, 0, 9]) is image
     expected = np.zeros((20, 24), bool)
-    expected[3:12, 4:16] = True    # 2 px around ...
-    expected[5:10, 6:14] = False   # ... but not on the box
+    expected[3:12, 4:16] = True  # 2 px around ...
+    expected[5:10, 6:14] = False  # ... but not on the box
     np.testing.assert_array_equal(painted(image, (255, 0, 9)), expected)
 
 
@@ -166,7 +169,13 @@ def test_outline_encloses_exactly_the_pixels_of_the_mask():
 def test_contour_is_the_rim_of_the_mask_and_tint_its_inside():
     boxes, masks, ids = rectangle((5, 6, 10, 14))
     picture = visualize.draw_instances(
-        np.zeros((20, 24, 3), np.uint8), boxes, masks, ids, NAMES, colors=[(1, 0, 0)], captions=[""],
+        np.zeros((20, 24, 3), np.uint8),
+        boxes,
+        masks,
+        ids,
+        NAMES,
+        colors=[(1, 0, 0)],
+        captions=[""],
         show_bbox=False,
     )
     rim = painted(picture, (255, 0, 0))
@@ -198,20 +207,23 @@ def test_masks_of_any_number_type_draw_the_same(scale, dtype):
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # 0..220
 
 
-@pytest.mark.parametrize("image, expected", [
-    (GREY, GREY),
-    (GREY[:, :, None], GREY),
-    (np.dstack([GREY, GREY + 1]), GREY),                                     # grey and alpha
-    (np.dstack([GREY, GREY, GREY, 255 - GREY]), GREY),                       # RGBA: alpha is dropped
-    (np.dstack([GREY] * 7), GREY),
-    (GREY.astype(np.uint16), GREY),                                          # 8 bit values in 16 bit numbers
-    (GREY.astype(np.uint16) * 256, np.round(GREY * (255 / 220))),            # 16 bit: the maximum becomes 255
-    (GREY.astype(np.float64), GREY),
-    (GREY / 255, GREY),
-    (GREY > 100, (GREY > 100) * 255),
-    (GREY.astype(np.float32) - 110, np.round(GREY * (255 / 220))),           # molded: -110..110
-    (np.where(GREY == 220, np.nan, GREY), np.where(GREY == 220, 0, GREY)),
-])
+@pytest.mark.parametrize(
+    "image, expected",
+    [
+        (GREY, GREY),
+        (GREY[:, :, None], GREY),
+        (np.dstack([GREY, GREY + 1]), GREY),  # grey and alpha
+        (np.dstack([GREY, GREY, GREY, 255 - GREY]), GREY),  # RGBA: alpha is dropped
+        (np.dstack([GREY] * 7), GREY),
+        (GREY.astype(np.uint16), GREY),  # 8 bit values in 16 bit numbers
+        (GREY.astype(np.uint16) * 256, np.round(GREY * (255 / 220))),  # 16 bit: the maximum becomes 255
+        (GREY.astype(np.float64), GREY),
+        (GREY / 255, GREY),
+        (GREY > 100, (GREY > 100) * 255),
+        (GREY.astype(np.float32) - 110, np.round(GREY * (255 / 220))),  # molded: -110..110
+        (np.where(GREY == 220, np.nan, GREY), np.where(GREY == 220, 0, GREY)),
+    ],
+)
 def test_images_of_any_channels_and_number_type_are_shown(image, expected):
     picture = visualize.draw_instances(image, [], [], [], NAMES)
     assert picture.dtype == np.uint8
@@ -307,7 +319,8 @@ def test_tiny_images(side):
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 300), st.integers(1, 300)),
-    box=st.tuples(*[st.integers(-50, 350)] * 4), size=st.tuples(st.integers(1, 60), st.integers(1, 120)),
+    box=st.tuples(*[st.integers(-50, 350)] * 4),
+    size=st.tuples(st.integers(1, 60), st.integers(1, 120)),
     line=st.integers(1, 4),
 )
 def test_labels_stay_inside_the_image(shape, box, size, line):
@@ -335,7 +348,7 @@ def test_comparison_magnifies_a_small_image_and_titles_both_sides(monkeypatch):
     assert texts == ["square", "truth: 1", "detections: 0"]
     assert picture.shape[1] == 2 * 512 + 8  # 4 x 128 each, and a gap
     strip = picture.shape[0] - 512
-    right = picture[strip:, 512 + 8:]
+    right = picture[strip:, 512 + 8 :]
     assert not right.any()
     # magnified four times, the mask's red rim begins at column 160 and ends at 359
     left = picture[strip:, :512]
@@ -409,18 +422,19 @@ def test_display_instances_draws_into_given_axes_without_showing(monkeypatch):
 
 def test_display_instances_without_tint_or_boxes_keeps_the_contour():
     boxes, masks, ids = rectangle()
-    visualize.display_instances(
-        np.zeros((20, 24, 3)), boxes, masks, ids, NAMES, show_mask=False, show_bbox=False
-    )
+    visualize.display_instances(np.zeros((20, 24, 3)), boxes, masks, ids, NAMES, show_mask=False, show_bbox=False)
     ax = plt.gca()
     assert [type(p) for p in ax.patches] == [patches.Polygon]
     assert not ax.images[0].get_array().any()
 
 
-@pytest.mark.parametrize("boxes, masks, ids, message", [
-    ([], [], [], "zero boxes were given.*DETECTION_MIN_CONFIDENCE"),
-    (np.zeros((2, 4)), np.zeros((20, 24, 2)), [1, 1], "all 2 boxes are zero"),
-])
+@pytest.mark.parametrize(
+    "boxes, masks, ids, message",
+    [
+        ([], [], [], "zero boxes were given.*DETECTION_MIN_CONFIDENCE"),
+        (np.zeros((2, 4)), np.zeros((20, 24, 2)), [1, 1], "all 2 boxes are zero"),
+    ],
+)
 def test_display_instances_of_nothing_says_so_and_shows_the_image(boxes, masks, ids, message, caplog):
     with caplog.at_level(logging.WARNING, "mrcnn"):
         visualize.display_instances(np.full((20, 24, 3), 7, np.uint8), boxes, masks, ids, NAMES)
@@ -431,8 +445,13 @@ def test_display_instances_of_nothing_says_so_and_shows_the_image(boxes, masks, 
 
 
 def test_display_images(caplog):
-    images = [np.zeros((4, 5), bool), np.zeros((4, 5, 1)), np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5, 9)),
-              np.full((4, 5, 3), 4000, np.uint16)]
+    images = [
+        np.zeros((4, 5), bool),
+        np.zeros((4, 5, 1)),
+        np.zeros((4, 5, 3), np.uint8),
+        np.zeros((4, 5, 9)),
+        np.full((4, 5, 3), 4000, np.uint16),
+    ]
     visualize.display_images(images, titles=list("abcde"), cols=2)
     assert [ax.get_title() for ax in plt.gcf().axes] == list("abcde")
     assert [ax.images[0].get_array().shape for ax in plt.gcf().axes] == [(4, 5), (4, 5), *[(4, 5, 3)] * 3]
@@ -460,9 +479,14 @@ def test_display_differences_captions_score_and_iou():
     padding = np.zeros((1, 4), np.int32), np.zeros((20, 24, 1), bool)
     visualize.display_differences(
         np.zeros((20, 24, 3)),
-        np.concatenate([gt_boxes, padding[0]]), [1, 0], np.dstack([gt_masks, padding[1]]),
-        np.concatenate([lost_boxes, padding[0], other_boxes]), [1, 0, 1], [0.25, 0, 0.75],
-        np.dstack([lost_masks, padding[1], other_masks]), NAMES,
+        np.concatenate([gt_boxes, padding[0]]),
+        [1, 0],
+        np.dstack([gt_masks, padding[1]]),
+        np.concatenate([lost_boxes, padding[0], other_boxes]),
+        [1, 0, 1],
+        [0.25, 0, 0.75],
+        np.dstack([lost_masks, padding[1], other_masks]),
+        NAMES,
     )
     ax = plt.gca()
     # shifted by 2 of 10 columns: 80 shared of 120 pixels = 0.67
@@ -477,8 +501,15 @@ def test_display_differences_of_equal_scores_and_of_nothing():
     far_boxes, far_masks, _ = rectangle((8, 8, 12, 12))
     image = np.zeros((20, 24, 3))
     visualize.display_differences(
-        image, boxes, ids, masks, np.concatenate([far_boxes, boxes]), [1, 1], [0.9, 0.9],
-        np.dstack([far_masks, masks]), NAMES,
+        image,
+        boxes,
+        ids,
+        masks,
+        np.concatenate([far_boxes, boxes]),
+        [1, 1],
+        [0.9, 0.9],
+        np.dstack([far_masks, masks]),
+        NAMES,
     )
     assert texts_of(plt.gca()) == ["0.90 / 0.00", "0.90 / 1.00"]
     visualize.display_differences(image, [], [], [], boxes, ids, [0.5], masks, NAMES)

@@ -1,6 +1,5 @@
 """A Mask R-CNN small enough to build in a second: 64 x 64 pixels, a backbone of 3x3 convolutions."""
 
-
 import numpy as np
 from keras import layers as KL
 
@@ -99,5 +98,3 @@ def photos(count, seed=0, sizes=((64, 64),)):
     """`count` noisy photos of the sizes in turn."""
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 255, (*sizes[i % len(sizes)], 3), dtype=np.uint8) for i in range(count)]
-
-
