@@ -280,13 +280,14 @@ def _mask_targets(rois, gt, gt_boxes, gt_masks, mini, mask_shape):
 
     rois, gt_boxes: `[B, P, 4]` normalised. gt: `[B, P]` which of the `[B, H, W, M]` masks.
     """
-    batch, height, width, count = ops.shape(gt_masks)
-    masks = ops.cast(ops.transpose(gt_masks, [0, 3, 1, 2]), "uint8")
-    masks = ops.reshape(masks, [batch * count, height, width, 1])
     if mini:  # a mini-mask covers its box, not the image: boxes relative to it
         size = gt_boxes[..., 2:] - gt_boxes[..., :2]
         corner = gt_boxes[..., :2]
         rois = ops.concatenate([(rois[..., :2] - corner) / size, (rois[..., 2:] - corner) / size], axis=-1)
-    index = ops.cast(gt, "int32") + ops.arange(batch, dtype="int32")[:, None] * count
-    crops = crop_and_resize(masks, ops.reshape(rois, [-1, 4]), ops.reshape(index, [-1]), mask_shape)
-    return ops.round(ops.reshape(crops, [batch, rois.shape[1], *mask_shape]))
+    # The RoI's window of all M masks, then its own: a copy of [H, W, M] with M first would cost far more.
+    batch, slots, masks = ops.shape(rois)[0], rois.shape[1], ops.cast(gt_masks, "uint8")
+    image_index = ops.repeat(ops.arange(batch, dtype="int32"), slots)
+    crops = crop_and_resize(masks, ops.reshape(rois, [-1, 4]), image_index, mask_shape)  # [B * P, h, w, M]
+    own = ops.one_hot(ops.reshape(gt, [-1]), ops.shape(gt_masks)[3], dtype="float32")  # [B * P, M]
+    crops = ops.sum(crops * own[:, None, None, :], axis=-1)
+    return ops.round(ops.reshape(crops, [batch, slots, *mask_shape]))
