@@ -572,11 +572,8 @@ def run_train(args) -> int:
             augmentation=augment.compose(args.augment) if args.augment else None,
         )
     except KeyboardInterrupt:
-        if model.epoch == 0:
-            log.warning(
-                "No epoch was finished, so there is no last checkpoint: --weights %s starts from these weights.",
-                Path(model.log_dir, "interrupted.h5"),
-            )
+        start = "last" if model.epoch else Path(model.log_dir, "interrupted.h5")
+        log.warning("The same command with --weights %s goes on from there.", start)
         raise
     print(f"Weights: {model.checkpoint_path.format(epoch=model.epoch)}")
     return OK

@@ -843,7 +843,8 @@ class MaskRCNN:
             if match:
                 self.epoch = int(match.group(1))
                 folder = os.path.dirname(str(model_path))
-                logger.info("Going on after epoch %d in %s", self.epoch, folder)
+                if self.mode == "training":
+                    logger.info("Going on after epoch %d in %s", self.epoch, folder)
         self.log_dir = folder
         self.checkpoint_path = os.path.join(folder, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
 
@@ -1033,7 +1034,9 @@ class MaskRCNN:
         if key not in self._compiled:
             signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.keras_model.inputs]
             self._compiled = {
-                key: tf.function(lambda *x: self.keras_model(list(x), training=False), input_signature=signature)
+                key: tf.function(
+                    lambda *x: self.keras_model(list(x), training=False), input_signature=signature, autograph=False
+                )
             }
         inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)]
         return [output.numpy() for output in self._compiled[key](*inputs)]
@@ -1120,7 +1123,7 @@ class MaskRCNN:
         anchors = np.broadcast_to(self.get_anchors(molded.shape[1:]), (len(molded), *self._last_anchors.shape))
         inside = keras.Model(self.keras_model.inputs, list(outputs.values()))
         inputs = [tf.cast(x, "float32") for x in (molded, image_metas, anchors)]
-        values = tf.function(lambda *x: inside(list(x), training=False))(*inputs)
+        values = tf.function(lambda *x: inside(list(x), training=False), autograph=False)(*inputs)
         found = {name: np.asarray(value) for name, value in zip(outputs, values, strict=True)}
         for name, value in found.items():
             log(name, value)

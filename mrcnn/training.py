@@ -394,16 +394,13 @@ def train(
             validation_data=validation,
             validation_steps=config.VALIDATION_STEPS if validation else None,
             callbacks=callbacks,
+            shuffle=False,  # the generator does it; Keras would shuffle the batches by an unseeded draw
             verbose=0,
         )
     except KeyboardInterrupt:
         path = os.path.join(facade.log_dir, "interrupted.h5")
         facade.save_weights(path)
-        log.warning(
-            "Interrupted: the weights of this moment are in %s; --weights last goes on from epoch %d.",
-            path,
-            facade.epoch,
-        )
+        log.warning("Interrupted: %d epochs are done, and the weights of this moment are in %s.", facade.epoch, path)
         raise
     except Exception:
         for generator in (batches, validation):
