@@ -374,6 +374,8 @@ def train(
             total=epochs * config.STEPS_PER_EPOCH,
         )
     compile_network(network, config, rate, config.LEARNING_MOMENTUM)
+    # Built here: variables made inside the first step would make TensorFlow trace it a second time.
+    network.optimizer.build(network.trainable_variables)
     _seed(network, config)
 
     os.makedirs(facade.log_dir, exist_ok=True)
