@@ -992,7 +992,7 @@ class MaskRCNN:
             raise ValueError(f"{what}() needs a model in inference mode. Try MaskRCNN(mode='inference', ...).")
 
     def _detect(self, molded, metas, windows, shapes, verbose):
-        anchors = np.broadcast_to(self.get_anchors(molded.shape[1:]), (len(molded), *self._last_anchors.shape))
+        anchors = self._batch_of_anchors(molded)
         if verbose:
             log("molded_images", molded)
             log("image_metas", metas)
@@ -1072,11 +1072,18 @@ class MaskRCNN:
         The same in pixels is left in `self.anchors`.
         """
         key = tuple(int(side) for side in image_shape[:2])
-        if key not in self._anchor_cache:
+        cached = self._anchor_cache.get(key)  # one look: another thread may replace the cache
+        if cached is None:
             pixels = pyramid_anchors(self.config, key)
-            self._anchor_cache = {key: (pixels, box_math.normalize(pixels, key))}
-        self.anchors, self._last_anchors = self._anchor_cache[key]
-        return self._last_anchors
+            cached = pixels, box_math.normalize(pixels, key)
+            self._anchor_cache = {key: cached}
+        self.anchors, normalized = cached
+        return normalized
+
+    def _batch_of_anchors(self, molded) -> np.ndarray:
+        """`[B, A, 4]` the anchors of a batch of molded images."""
+        anchors = self.get_anchors(molded.shape[1:])
+        return np.broadcast_to(anchors, (len(molded), *anchors.shape))
 
     # --- Looking inside ---
 
@@ -1120,7 +1127,7 @@ class MaskRCNN:
             molded, image_metas, _ = self.mold_inputs(images)
         else:
             molded = np.asarray(images)
-        anchors = np.broadcast_to(self.get_anchors(molded.shape[1:]), (len(molded), *self._last_anchors.shape))
+        anchors = self._batch_of_anchors(molded)
         inside = keras.Model(self.keras_model.inputs, list(outputs.values()))
         inputs = [tf.cast(x, "float32") for x in (molded, image_metas, anchors)]
         values = tf.function(lambda *x: inside(list(x), training=False), autograph=False)(*inputs)
