@@ -49,6 +49,7 @@ from .targets import (
     generate_random_rois,
     pyramid_anchors,
 )
+from .training import MeanAveragePrecisionCallback
 
 __all__ = [
     "BatchNorm",
@@ -56,6 +57,7 @@ __all__ = [
     "DetectionLayer",
     "DetectionTargetLayer",
     "MaskRCNN",
+    "MeanAveragePrecisionCallback",
     "ProposalLayer",
     "PyramidROIAlign",
     "build_detection_targets",
@@ -935,9 +937,12 @@ class MaskRCNN:
         image = np.asarray(image)
         if image.dtype.kind == "f" and image.size and image.min() < 0:
             logger.warning(
-                "%s has negative values: it looks already molded (mean subtracted). detect() wants the photo itself.",
+                "%s has negative values: it looks already molded, so its mean is added again. "
+                "detect() wants the photo itself.",
                 name,
             )
+            if image.ndim == 3 and image.shape[2] == self.config.IMAGE_CHANNEL_COUNT:
+                image = np.round(image + self.config.MEAN_PIXEL).astype(np.int32)
         photo = match_channels(to_uint8(image), self.config.IMAGE_CHANNEL_COUNT, name)
         if not photo.shape[0] or not photo.shape[1]:
             raise ValueError(f"An image must have pixels. Received: {name} of shape {photo.shape}.")

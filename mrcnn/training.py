@@ -11,11 +11,13 @@ import sys
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from . import losses, weights
 from .config import LOSS_NAMES
-from .data import DataGenerator
+from .data import DataGenerator, load_image_gt
+from .evaluate import compute_ap
 from .image import split_image_meta
 
 log = logging.getLogger("mrcnn")
@@ -299,6 +301,70 @@ class Progress(keras.callbacks.Callback):
         if self.bar:
             self.bar.stop()
             self.bar = None
+
+
+class MeanAveragePrecisionCallback(keras.callbacks.Callback):
+    """Puts `val_mean_average_precision` into the logs: the mean over images of `compute_ap` at IoU 0.5.
+
+    Not COCO's AP, which pools the detections of all images (`evaluate.evaluate_dataset`). Callbacks after it in
+    `custom_callbacks` find it in their logs.
+
+    train_model: the `MaskRCNN` that trains. inference_model: one in inference mode, of the same network; it takes
+    over the weights each time. dataset: prepared. calculate_map_at_every_X_epoch: after epochs X, 2X, ...
+    dataset_limit: only the first so many images. verbose: 0 logs nothing.
+    """
+
+    def __init__(
+        self, train_model, inference_model, dataset, calculate_map_at_every_X_epoch=5, dataset_limit=None, verbose=1
+    ):
+        super().__init__()
+        if inference_model.mode != "inference":
+            raise ValueError(
+                f"inference_model must be in inference mode. Received: mode {inference_model.mode!r}. "
+                "Try MaskRCNN(mode='inference', ...), with the same settings."
+            )
+        if calculate_map_at_every_X_epoch < 1:
+            raise ValueError(
+                f"calculate_map_at_every_X_epoch must be at least 1. Received: {calculate_map_at_every_X_epoch}."
+            )
+        self.train_model, self.inference_model, self.dataset = train_model, inference_model, dataset
+        self.every, self.limit, self.verbose = calculate_map_at_every_X_epoch, dataset_limit, verbose
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every:
+            return
+        _copy_weights(self.train_model.keras_model, self.inference_model.keras_model)
+        mean = self.mean_average_precision()
+        if self.verbose:
+            log.info("epoch %d  mean average precision %.3f", epoch + 1, mean)
+        if logs is not None:
+            logs["val_mean_average_precision"] = mean
+
+    def mean_average_precision(self) -> float:
+        """The mean AP of the images that have objects; nan where none has."""
+        aps = [self._average_precision(image_id) for image_id in list(self.dataset.image_ids)[: self.limit]]
+        aps = [ap for ap in aps if not math.isnan(ap)]
+        return float(np.mean(aps)) if aps else math.nan
+
+    def _average_precision(self, image_id) -> float:
+        # The molded image is detected on, not the photo: the truth, resized, lies in its pixels.
+        image, _, class_ids, boxes, masks = load_image_gt(self.dataset, self.inference_model.config, image_id)
+        (found,) = self.inference_model.detect([image])
+        detections = (found[name] for name in ("rois", "class_ids", "scores", "masks"))
+        return compute_ap(boxes, class_ids, masks, *detections)[0]
+
+
+def _copy_weights(source, target) -> None:
+    """Give the target network the weights of the source, name by name."""
+    values = {weight.path: weight for weight in source.weights}
+    differing = sorted(values.keys() ^ {weight.path for weight in target.weights})
+    if differing:
+        raise ValueError(
+            "Both models must have the same layers, by name. "
+            f"Received: models that differ in {', '.join(differing[:6])}. Try the same config, and layers with names."
+        )
+    for weight in target.weights:
+        weight.assign(values[weight.path])
 
 
 def _losses_text(logs) -> str:
