@@ -96,3 +96,17 @@ for name in {names!r}:
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_library_that_is_imported_is_required():
+    distribution = {"cv2": "opencv-python", "PIL": "pillow", "skimage": "scikit-image"}
+    optional = {"IPython", "mrcnn", *sys.stdlib_module_names}  # a notebook brings its IPython
+    imported = set()
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(node.module.split(".")[0])
+    required = re.findall(r"^([\w-]+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {distribution.get(name, name) for name in imported - optional} - set(required) == set()
