@@ -85,6 +85,9 @@ class Config:
     TRAIN_ROIS_PER_IMAGE = 200
     ROI_POSITIVE_RATIO = 0.33
     ROI_POSITIVE_IOU = 0.5
+    # True: the truth's boxes join the proposals, so that the heads learn before the RPN does (as in Detectron;
+    # matterport did not). Worth it for short trainings.
+    ROIS_INCLUDE_GT = False
 
     # --- RoI align. A RoI of CANONICAL_SIZE pixels is read from P4 (FPN, equation 1).
     POOL_SIZE = 7

@@ -50,14 +50,14 @@ class ShapesDataset(Dataset):
 
     Each picture has a noisy background and one to four shapes of 12 to 64 px in colours that stand out from
     the background and from each other. Shapes may overlap: the upper one takes its pixels from the masks
-    below. A shape that would hide more than half of another is not drawn at all, so everything in a picture
-    can be recognised. A picture depends on (seed, image_id) only: different seeds are disjoint sets.
+    below. A shape that would hide more than three tenths of another is not drawn at all (the original's sample
+    allowed boxes to overlap as much), so everything in a picture can be recognised. A picture depends on (seed, image_id) only: different seeds are disjoint sets.
     """
 
     CLASSES = ("square", "circle", "triangle")
     SIDES = (12, 64)  # smallest and largest side, pixels
     MOST_SHAPES = 4
-    LEAST_VISIBLE = 0.5  # of a shape's own pixels
+    LEAST_VISIBLE = 0.7  # of a shape's own pixels
     LEAST_CONTRAST = 40.0  # CIELAB distance of two colours; about 2 is the least an eye tells apart
     NOISE = 12.0  # standard deviation of the background, in grey levels
 

@@ -29,12 +29,16 @@ def backbone(image):
         x = BatchNorm(name=f"{name}_bn")(x)
         return KL.Activation("relu")(x) if relu else x
 
+    def block(x, channels, stride, name):
+        shortcut = x if stride == 1 else conv(x, channels, stride, f"{name}_shortcut", relu=False)
+        x = conv(x, channels, stride, f"{name}_a")
+        return KL.Activation("relu")(KL.Add()([conv(x, channels, 1, f"{name}_b", relu=False), shortcut]))
+
     x = conv(KL.Rescaling(1 / 64)(image), 24, 2, "stage1")
     stages = [x]
-    for stage, channels in enumerate((32, 64, 96, 128), start=2):
-        shortcut = conv(x, channels, 2, f"stage{stage}_shortcut", relu=False)
-        x = conv(x, channels, 2, f"stage{stage}_a")
-        x = KL.Activation("relu")(KL.Add()([conv(x, channels, 1, f"stage{stage}_b", relu=False), shortcut]))
+    for stage, channels in enumerate((32, 64, 128, 160), start=2):
+        x = block(x, channels, 2, f"stage{stage}_1")
+        x = block(x, channels, 1, f"stage{stage}_2")
         stages.append(x)
     return stages
 
@@ -53,6 +57,7 @@ class DemoConfig(Config):
     FPN_CLASSIF_FC_LAYERS_SIZE = 256
     MASK_CHANNELS = 48
     TRAIN_ROIS_PER_IMAGE = 24
+    ROIS_INCLUDE_GT = True
     RPN_TRAIN_ANCHORS_PER_IMAGE = 64
     PRE_NMS_LIMIT = 1000
     RPN_NMS_THRESHOLD = 0.8
