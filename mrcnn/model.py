@@ -99,6 +99,12 @@ class BatchNorm(KL.BatchNormalization):
         super().__init__(**kwargs)
         self.train_bn = train_bn
 
+    def __call__(self, inputs, *args, **kwargs):
+        # matterport's way to say it is BatchNorm(name=...)(x, training=False), which Keras 3 forgets in fit.
+        if not self.built and self.train_bn is None:
+            self.train_bn = kwargs.get("training")
+        return super().__call__(inputs, *args, **kwargs)
+
     def call(self, inputs, training=None, mask=None):
         # One fused kernel in place of Keras's chain of ops: 2 to 4 times faster on a CPU, the same numbers.
         learns = bool(training) and self.trainable and self.train_bn is not False
@@ -399,6 +405,10 @@ class DetectionTargetLayer(KL.Layer):
 
     def call(self, inputs):
         proposals, gt_class_ids, gt_boxes, gt_masks = inputs
+        if self.config.ROIS_INCLUDE_GT:
+            count = proposals.shape[1] + self.config.MAX_GT_INSTANCES
+            truth = gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]
+            proposals = tf.ensure_shape(ops.concatenate([proposals, truth], axis=1), [None, count, 4])
         priorities = keras.random.uniform(ops.shape(proposals)[:2], seed=self.seed_generator)
         outputs = targets.detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, self.config)
         return [ops.stop_gradient(output) for output in outputs]
@@ -1136,6 +1146,7 @@ class MaskRCNN:
         inside = keras.Model(self.keras_model.inputs, list(outputs.values()))
         inputs = [tf.cast(x, "float32") for x in (molded, image_metas, anchors)]
         values = tf.function(lambda *x: inside(list(x), training=False), autograph=False)(*inputs)
+        values = tf.nest.flatten(values)  # Keras gives one output as it is, not in a list
         found = {name: np.asarray(value) for name, value in zip(outputs, values, strict=True)}
         for name, value in found.items():
             log(name, value)

@@ -868,5 +868,5 @@ def _weight_alert(layer, weight, values) -> str:
         return " *** not finite"
     if np.abs(values).max() > 1000:
         return " *** overflow?"
-    may_be_constant = type(layer).__name__ == "Conv2D" and weight.name == "bias"  # zeros at the start
+    may_be_constant = type(layer).__name__.endswith("Conv2D") and weight.name == "bias"  # zeros at the start
     return " *** dead?" if values.min() == values.max() and not may_be_constant else ""
