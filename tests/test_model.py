@@ -28,6 +28,18 @@ def build(mode="inference", folder="logs", **values):
     return MaskRCNN(mode, TinyConfig(**values), folder)
 
 
+@pytest.fixture
+def compiled():
+    """Asked for by the tests that are about the traced graph; the others run faster without tracing."""
+
+
+@pytest.fixture(autouse=True)
+def eagerly(request):
+    tf.config.run_functions_eagerly("compiled" not in request.fixturenames)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="module")
 def model():
     return shake(build())
@@ -385,7 +397,7 @@ def test_detect_any_number_of_any_size(model, count):
             assert not outside.any()
 
 
-def test_a_batch_of_two_is_two_of_one(model):
+def test_a_batch_of_two_is_two_of_one(model, compiled):
     images = photos(2)
     molded, metas, _ = model.mold_inputs(images)
     anchors = np.broadcast_to(model.get_anchors((64, 64)), (2, 1023, 4))
@@ -406,8 +418,15 @@ def test_detections_of_two_are_those_of_each(model):
         np.testing.assert_allclose(both["scores"], alone["scores"], rtol=1e-5)
 
 
-def test_thresholds_take_effect_at_the_next_detect(model, config):
-    image = photos(1)
+def most_overlap(result):
+    """The largest IoU of two detections of one class."""
+    same_class = result["class_ids"][:, None] == result["class_ids"][None]
+    overlaps = boxes.iou(result["rois"], result["rois"]) * same_class
+    return (overlaps - np.eye(len(overlaps))).max()
+
+
+def test_thresholds_take_effect_at_the_next_detect(model, config, compiled):
+    image = photos(1, sizes=[(640, 640)])  # large: a box is rounded to its pixels
     everything = model.detect(image)[0]
     config.DETECTION_MIN_CONFIDENCE = float(np.median(everything["scores"]))
     fewer = model.detect(image)[0]
@@ -418,20 +437,20 @@ def test_thresholds_take_effect_at_the_next_detect(model, config):
     assert len(model.detect(image)[0]["scores"]) == 2
     config.DETECTION_MAX_INSTANCES = 10
     config.DETECTION_NMS_THRESHOLD = 0.01
-    assert len(model.detect(image)[0]["scores"]) < len(everything["scores"])
+    assert most_overlap(everything) > 0.1 >= most_overlap(model.detect(image)[0])
     config.DETECTION_NMS_THRESHOLD = 0.3
     assert same(model.detect(image)[0], everything)
 
 
 def test_nothing_found_has_its_shapes_and_says_why(model, config, capsys):
-    config.DETECTION_MIN_CONFIDENCE = 0.999
-    (found,) = model.detect(photos(1, sizes=[(30, 50)]), verbose=1)
+    image = photos(1, sizes=[(30, 50)])
+    best = model.detect(image)[0]
+    config.DETECTION_MIN_CONFIDENCE = threshold = float(best["scores"][0]) + 1e-4
+    (found,) = model.detect(image, verbose=1)
     assert [found[key].shape for key in ("rois", "class_ids", "scores", "masks")] == [(0, 4), (0,), (0,), (30, 50, 0)]
     text = capsys.readouterr().out
-    config.DETECTION_MIN_CONFIDENCE = 0.0
-    best = model.detect(photos(1, sizes=[(30, 50)]))[0]["scores"].max()
-    assert f"the best score was {best:.3f}" in text
-    assert "DETECTION_MIN_CONFIDENCE = 0.999" in text
+    assert f"the best score was {best['scores'][0]:.3f} (class {best['class_ids'][0]})" in text
+    assert f"DETECTION_MIN_CONFIDENCE = {threshold}" in text
 
 
 def test_detect_is_silent_unless_asked(model, capsys):
@@ -494,9 +513,9 @@ def test_unmold_detections_by_hand(model):
 
 
 STEPS = {
-    "ROI/pre_nms_anchors:0": (1, 100, 4),
-    "ROI/refined_anchors:0": (1, 100, 4),
-    "ROI/refined_anchors_clipped:0": (1, 100, 4),
+    "ROI/pre_nms_anchors:0": (1, 400, 4),
+    "ROI/refined_anchors:0": (1, 400, 4),
+    "ROI/refined_anchors_clipped:0": (1, 400, 4),
     "ROI/rpn_non_max_suppression:0": (1, 20),
     "ROI/rpn_non_max_suppression/NonMaxSuppressionV2:0": (1, 20),
     "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0": (1, 20),

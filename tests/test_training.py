@@ -22,7 +22,19 @@ def build(folder, seed=0, **values):
 
 
 def values(model):
-    return {weight.path: np.array(weight) for weight in model.keras_model.weights}
+    return {weight.path: weight.numpy() for weight in model.keras_model.weights}
+
+
+@pytest.fixture
+def compiled():
+    """Asked for by the tests that are about the traced graph; the others run faster without tracing."""
+
+
+@pytest.fixture(autouse=True)
+def eagerly(request):
+    tf.config.run_functions_eagerly("compiled" not in request.fixturenames)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
@@ -137,25 +149,24 @@ def test_gradients_below_the_norm_are_left_alone(network):
 # --- A step -----------------------------------------------------------------------------------------------------
 
 
-def test_training_lowers_the_loss(tmp_path, dataset):
-    model = build(tmp_path, STEPS_PER_EPOCH=6, TRAIN_BN=None)
+def test_training_lowers_the_loss(tmp_path, dataset, compiled):
+    model = build(tmp_path, STEPS_PER_EPOCH=8, TRAIN_BN=None)
     history = model.train(dataset, None, 0.005, epochs=4, layers="all").history
     assert history["loss"][-1] < 0.9 * history["loss"][0]
     assert all(np.isfinite(history[name]).all() for name in PARTS)
 
 
-def test_three_trainings_at_rate_zero_agree(tmp_path, dataset):
+def test_three_trainings_at_rate_zero_agree(tmp_path, dataset, compiled):
     """matterport's forks add the losses again at every train(); here every loss stays what it was."""
     model = build(tmp_path)
     before = values(model)
     losses = []
-    for epoch in (1, 2, 3):
+    for _ in range(3):
         model.epoch = 0  # the same batches again
-        history = model.train(dataset, dataset, 0.0, epochs=1, layers="all").history
+        history = model.train(dataset, None, 0.0, epochs=1, layers="all").history
         losses.append({name: value[0] for name, value in history.items()})
         assert history["loss"][0] == pytest.approx(sum(history[name][0] for name in PARTS), rel=1e-6)
-        assert history["val_loss"][0] == pytest.approx(sum(history[f"val_{name}"][0] for name in PARTS), rel=1e-6)
-    assert len(losses[0]) == 14 and all(losses[0][name] > 0 for name in ("loss", "rpn_class_loss", "weight_decay"))
+    assert len(losses[0]) == 7 and all(losses[0][name] > 0 for name in ("loss", "rpn_class_loss", "weight_decay"))
     for again in losses[1:]:
         assert again == pytest.approx(losses[0], rel=1e-6, abs=1e-6)
     for path, value in values(model).items():
@@ -283,7 +294,7 @@ def test_one_character_of_find_last_is_explained(tmp_path, dataset):
 )
 def test_old_names_tell_the_epoch(tmp_path, path, epoch):
     model = MaskRCNN.__new__(MaskRCNN)
-    model.config, model.model_dir = TinyConfig(), str(tmp_path)
+    model.mode, model.config, model.model_dir = "training", TinyConfig(), str(tmp_path)
     model.set_log_dir(path)
     assert model.epoch == epoch
     if epoch:
@@ -318,7 +329,7 @@ def test_an_unreadable_image_reaches_the_caller_as_its_own_sentence(tmp_path):
         def load_image(self, image_id):
             raise ValueError(f"The image must be readable. Received: /data/{image_id}.jpg. Try fetching it again.")
 
-    with pytest.raises(ValueError, match=r"More than MAX_IMAGE_ERRORS = 2 .*\n.*/data/\d.jpg"):
+    with pytest.raises(ValueError, match=r"At most 2 images may be unusable(.|\n)*Received: /data/\d.jpg"):
         build(tmp_path, MAX_IMAGE_ERRORS=2).train(Broken(), None, 0.001, epochs=1, layers="heads")
 
 
@@ -367,6 +378,10 @@ def test_mini_masks_train(tmp_path, dataset):
 def test_callbacks_of_the_user_are_called(tmp_path, dataset):
     seen = []
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((epoch, sorted(logs))))
-    build(tmp_path).train(dataset, dataset, 0.0, epochs=2, layers="heads", custom_callbacks=[callback])
+    model = build(tmp_path)
+    history = model.train(dataset, dataset, 0.0, epochs=2, layers="heads", custom_callbacks=[callback]).history
+    for epoch in (0, 1):
+        total = sum(history[f"val_{part}"][epoch] for part in PARTS)
+        assert history["val_loss"][epoch] == pytest.approx(total, rel=1e-6)
     names = sorted([*("loss", *PARTS), *(f"val_{name}" for name in ("loss", *PARTS))])
     assert seen == [(0, names), (1, names)]
