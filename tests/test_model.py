@@ -11,8 +11,9 @@ from tiny import TinyConfig, photos, shake
 
 from mrcnn import boxes
 from mrcnn.config import Config
-from mrcnn.image import compose_image_meta
+from mrcnn.image import compose_image_meta, mold_image
 from mrcnn.model import (
+    BatchNorm,
     DetectionLayer,
     MaskRCNN,
     ProposalLayer,
@@ -236,6 +237,17 @@ def test_a_device_scope():
 def test_a_config_that_fits_no_network(values, sentence):
     with pytest.raises(ValueError, match=sentence):
         build(**values)
+
+
+def test_batch_norm_told_at_its_call_keeps_its_statistics():
+    image = keras.Input([4, 4, 3])
+    told = BatchNorm(name="told")(image, training=False)
+    outputs = [told, BatchNorm(name="free")(image), BatchNorm(False, name="own")(image)]
+    network = keras.Model(image, outputs)
+    network(np.full((2, 4, 4, 3), 9.0, np.float32), training=True)
+    means = [np.array(network.get_layer(name).moving_mean) for name in ("told", "free", "own")]
+    # momentum 0.99: the free one moves from 0 by a hundredth of 9
+    np.testing.assert_allclose(means, [[0] * 3, [0.09] * 3, [0] * 3], rtol=1e-5)
 
 
 def test_an_unknown_mode():
@@ -470,10 +482,13 @@ def test_detect_takes_grey_rgba_and_sixteen_bit(model):
     assert same(model.detect([rgb / 255.0])[0], expected)
 
 
-def test_a_molded_image_gives_a_warning(model, caplog):
+def test_a_molded_image_gives_a_warning_and_what_its_photo_gives(model, config, caplog):
+    photo = photos(1)[0]
     with caplog.at_level("WARNING", "mrcnn"):
-        model.detect([photos(1)[0].astype(np.float32) - 120])
+        found = model.detect([mold_image(photo, config)])[0]
     assert "looks already molded" in caplog.text
+    assert same(found, model.detect([photo])[0])
+    model.detect([photo[:, :, 0].astype(np.float32) - 120])  # grey has no mean of its own: no error
 
 
 @pytest.mark.parametrize("image, sentence", [
@@ -553,6 +568,11 @@ def test_run_graph_takes_a_list_or_molded_images(model):
     assert found["p2"].shape == (2, 16, 16, 32)
     np.testing.assert_array_equal(found["p2"], again["p2"])
     np.testing.assert_array_equal(found["d"], model.run_graph(np.stack(images), outputs)["d"])
+
+
+def test_run_graph_keeps_the_batch_of_a_single_output(model):
+    image = model.keras_model.inputs[0]
+    assert model.run_graph(photos(1), [("photo", image)])["photo"].shape == (1, 64, 64, 3)
 
 
 def test_trainable_layers_have_weights(model):
