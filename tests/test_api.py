@@ -96,7 +96,14 @@ def test_what_is_beside_the_list_resolves_too():
     from mrcnn import model
 
     assert utils.COCO_MODEL_URL.endswith("v2.0/mask_rcnn_coco.h5")
-    assert list(inspect.signature(model.DataGenerator).parameters)[:3] == ["dataset", "config", "shuffle"]
+    generator = inspect.signature(model.DataGenerator).parameters
+    assert list(generator)[:3] == ["dataset", "config", "shuffle"]
+    options = {"augmentation", "random_rois", "batch_size", "detection_targets", "no_augmentation_sources"}
+    assert options <= set(generator)
+    callback = inspect.signature(model.MeanAveragePrecisionCallback).parameters.values()
+    names = ["train_model", "inference_model", "dataset", "calculate_map_at_every_X_epoch", "dataset_limit", "verbose"]
+    assert [parameter.name for parameter in callback] == names
+    assert [parameter.default for parameter in callback][3:] == [5, None, 1]
 
 
 def test_parallel_model_says_what_replaces_it():
