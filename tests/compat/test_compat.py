@@ -311,3 +311,23 @@ def test_serving(run, coco_file):
     np.testing.assert_array_equal(found["final_class_ids"], reference["class_ids"])
     np.testing.assert_allclose(found["final_scores"], reference["scores"], rtol=1e-5)
     np.testing.assert_array_equal(found["final_masks"], reference["masks"])
+    facade = found["mask_rcnn"]
+    assert (facade.mode, facade.model_dir, facade.epoch) == ("inference", "logs", 0)
+    assert facade.anchors.shape == (1023, 4) and facade.anchors.max() > 1  # pixels
+    assert facade.checkpoint_path.startswith(facade.log_dir)
+    assert facade.checkpoint_path.endswith("mask_rcnn_coco_{epoch:04d}.h5")
+
+
+class ThreeClasses(CocoConfig):
+    NUM_CLASSES = 3
+
+
+def test_weights_of_other_classes_without_exclude(coco_file, folder, caplog):
+    with pytest.raises(ValueError, match="with 81 classes for a model with 3"):
+        MaskRCNN("inference", ThreeClasses(), str(folder)).load_weights(coco_file, by_name=True)
+    trained = MaskRCNN("training", ThreeClasses(), str(folder))
+    head = trained.keras_model.get_layer("mrcnn_class_logits").get_weights()[0]
+    report = trained.load_weights(coco_file, by_name=True)
+    assert {name for name, *_ in report.mismatched} == {"mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"}
+    assert "mrcnn_class_logits" in caplog.text
+    np.testing.assert_array_equal(trained.keras_model.get_layer("mrcnn_class_logits").get_weights()[0], head)
