@@ -51,7 +51,8 @@ class ShapesDataset(Dataset):
     Each picture has a noisy background and one to four shapes of 12 to 64 px in colours that stand out from
     the background and from each other. Shapes may overlap: the upper one takes its pixels from the masks
     below. A shape that would hide more than three tenths of another is not drawn at all (the original's sample
-    allowed boxes to overlap as much), so everything in a picture can be recognised. A picture depends on (seed, image_id) only: different seeds are disjoint sets.
+    allowed boxes to overlap as much), so everything in a picture can be recognised. A picture depends on (seed,
+    image_id) only: different seeds are disjoint sets.
     """
 
     CLASSES = ("square", "circle", "triangle")

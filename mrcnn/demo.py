@@ -51,17 +51,17 @@ class DemoConfig(Config):
     IMAGE_MIN_DIM = IMAGE_MAX_DIM = 128
     NUM_CLASSES = 1 + 3
     IMAGES_PER_GPU = 8
-    RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
+    RPN_ANCHOR_SCALES = (16, 32, 64, 96, 128)
     TOP_DOWN_PYRAMID_SIZE = 64
     RPN_CHANNELS = 64
     FPN_CLASSIF_FC_LAYERS_SIZE = 256
-    MASK_CHANNELS = 48
+    MASK_CHANNELS = 32
     TRAIN_ROIS_PER_IMAGE = 24
     ROIS_INCLUDE_GT = True
     RPN_TRAIN_ANCHORS_PER_IMAGE = 64
     PRE_NMS_LIMIT = 1000
     RPN_NMS_THRESHOLD = 0.8
-    POST_NMS_ROIS_TRAINING = 300
+    POST_NMS_ROIS_TRAINING = 200
     POST_NMS_ROIS_INFERENCE = 100
     DETECTION_NMS_THRESHOLD = 0.5
     DETECTION_MAX_INSTANCES = 20
@@ -81,7 +81,7 @@ class DemoConfig(Config):
         return np.array([[image_shape[0] // stride, image_shape[1] // stride] for stride in (4, 8, 16, 32, 64)])
 
 
-EPOCHS = 13
+EPOCHS = 11
 PICTURES = 12
 
 
