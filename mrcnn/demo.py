@@ -74,14 +74,14 @@ class DemoConfig(Config):
     LEARNING_RATE_SCHEDULE = "cosine"
     WARMUP_STEPS = 50
     STEPS_PER_EPOCH = 100
-    VALIDATION_STEPS = 4
+    VALIDATION_STEPS = 3
 
     @staticmethod
     def COMPUTE_BACKBONE_SHAPE(image_shape):
         return np.array([[image_shape[0] // stride, image_shape[1] // stride] for stride in (4, 8, 16, 32, 64)])
 
 
-EPOCHS = 11
+EPOCHS = 10
 PICTURES = 12
 
 
