@@ -4,7 +4,7 @@ Images are `[height, width, channels]`, instance masks `[height, width, instance
 `(y1, x1, y2, x2)` in pixels with y2 and x2 one past the last pixel.
 
 `exact=True` takes scikit-image in its mode "constant" and scipy's zoom grid, as matterport did, to repeat its
-numbers; the default is OpenCV (a hundred times faster, half-pixel centres, no dark border).
+numbers; the default is OpenCV (a hundred times faster, half-pixel centres, no dark border around an image).
 """
 
 from __future__ import annotations
@@ -313,8 +313,18 @@ def minimize_mask(bbox, mask, mini_shape, exact=False) -> np.ndarray:
                 f"Every box must have an area. Received: box {i} = {(int(y1), int(x1), int(y2), int(x2))}. "
                 "Try dropping instances whose mask is empty."
             )
-        mini[:, :, i] = _scale_mask(part, mini_shape, exact) > 0.5
+        soft = _scale_mask(part, mini_shape, exact)
+        if not exact and not part.all():  # scikit-image clips to the values it was given: a full mask stays full
+            soft *= np.outer(_rim(part.shape[0], mini_shape[0]), _rim(part.shape[1], mini_shape[1]))
+        mini[:, :, i] = soft > 0.5
     return mini
+
+
+def _rim(size: int, new_size: int) -> np.ndarray:
+    """`[new_size]` what mode "constant" leaves of each new pixel: its centre may lie beyond the outermost old ones,
+    up to half a pixel, where the black outside shares in it. OpenCV repeats the outermost pixel there."""
+    centers = (np.arange(new_size) + 0.5) * (size / new_size) - 0.5
+    return np.clip(np.minimum(centers + 1, size - centers), 0, 1)
 
 
 def expand_mask(bbox, mini_mask, image_shape, exact=False) -> np.ndarray:

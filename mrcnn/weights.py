@@ -33,11 +33,13 @@ logger = logging.getLogger("mrcnn")
 COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
 
 _KERAS_HOST = "https://storage.googleapis.com/tensorflow/keras-applications"
-# Backbone -> (address, MD5 as Keras publishes it; None where Keras publishes none).
+# Backbone -> (address, MD5 as Keras publishes it; None where Keras publishes none). A second MD5 is of the file that the
+# original fetched in 2017 under the same name: whoever has it in the cache may keep it.
 IMAGENET_FILES = {
     "resnet50": (
         f"{_KERAS_HOST}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
         "4d473c1dd8becc155b73f8504c6f6626",
+        "a268eb855778b3df3c7506639542a6af",
     ),
     "resnet101": (
         f"{_KERAS_HOST}/resnet/resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -768,30 +770,31 @@ def imagenet_weights(backbone: str, cache_dir: str | os.PathLike | None = None) 
         DownloadError: the file is not there and cannot be fetched.
     """
     _check_backbone(backbone)
-    url, md5 = IMAGENET_FILES[backbone]
+    url, *md5s = IMAGENET_FILES[backbone]
     if cache_dir is None:
         home = os.environ.get("KERAS_HOME", os.path.join(os.path.expanduser("~"), ".keras"))
         cache_dir = os.path.join(home, "models")
-    return download(url, os.path.join(cache_dir, url.rsplit("/", 1)[-1]), md5)
+    return download(url, os.path.join(cache_dir, url.rsplit("/", 1)[-1]), *md5s)
 
 
 # ----------------------------------------------------------------------------------------------------------
 # Downloads
 
 
-def download(url: str, path: str | os.PathLike, md5: str | None = None) -> str:
-    """The path, after the file of that URL was put there; one already there with that checksum is kept.
+def download(url: str, path: str | os.PathLike, md5: str | None = None, *older: str) -> str:
+    """The path, after the file of that URL was put there; one already there with a known checksum is kept.
 
     url: address to fetch.
     path: where to put the file; it appears whole or not at all.
     md5: expected checksum, hexadecimal; None: only the size is checked.
+    older: checksums of earlier releases, good enough for a file that is already there.
 
     Raises:
         DownloadError: no network, no such file, cut off, or another checksum.
     """
     path = os.fspath(path)
     if os.path.isfile(path):
-        if md5 is None or _md5(path) == md5:
+        if md5 is None or _md5(path) in (md5, *older):
             return path
         logger.warning("%s has another checksum than the released file: downloading it again.", path)
     with _whole_file(path) as part:

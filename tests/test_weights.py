@@ -778,10 +778,12 @@ def test_an_unknown_backbone(other, path):
 
 def test_imagenet_weights_asks_for_the_file_of_its_backbone(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(weights, "download", lambda url, path, md5: asked.append((url, path, md5)) or path)
+    monkeypatch.setattr(weights, "download", lambda url, path, *md5s: asked.append((url, path, *md5s)) or path)
     path = weights.imagenet_weights("resnet101", tmp_path)
     assert path == str(tmp_path / "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5")
     assert asked == [(weights.IMAGENET_FILES["resnet101"][0], path, "88cf7a10940856eca736dc7b7e228a21")]
+    weights.imagenet_weights("resnet50", tmp_path)  # Keras's own, and the one the original fetched in 2017
+    assert asked[1][2:] == ("4d473c1dd8becc155b73f8504c6f6626", "a268eb855778b3df3c7506639542a6af")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     assert weights.imagenet_weights("mobilenet_v2").startswith(str(tmp_path / "home" / "models"))
 
@@ -840,6 +842,16 @@ def test_a_cached_file_with_another_checksum_is_fetched_again(server, tmp_path, 
     weights.download(f"{server.url}/whole.h5", path, MD5)
     assert path.read_bytes() == CONTENT
     assert "another checksum" in caplog.text
+
+
+def test_a_cached_file_of_an_earlier_release_is_kept(server, tmp_path):
+    path = tmp_path / "whole.h5"
+    path.write_bytes(b"of 2017")
+    earlier = hashlib.md5(b"of 2017").hexdigest()
+    assert weights.download(f"{server.url}/whole.h5", path, MD5, earlier) == str(path)
+    assert path.read_bytes() == b"of 2017" and server.requests == 0
+    with pytest.raises(weights.DownloadError, match="its MD5 must be"):  # what is fetched must be today's
+        weights.download(f"{server.url}/whole.h5", tmp_path / "new.h5", earlier, MD5)
 
 
 def nothing_listening():
