@@ -313,18 +313,8 @@ def minimize_mask(bbox, mask, mini_shape, exact=False) -> np.ndarray:
                 f"Every box must have an area. Received: box {i} = {(int(y1), int(x1), int(y2), int(x2))}. "
                 "Try dropping instances whose mask is empty."
             )
-        soft = _scale_mask(part, mini_shape, exact)
-        if not exact and not part.all():  # scikit-image clips to the values it was given: a full mask stays full
-            soft *= np.outer(_rim(part.shape[0], mini_shape[0]), _rim(part.shape[1], mini_shape[1]))
-        mini[:, :, i] = soft > 0.5
+        mini[:, :, i] = _scale_mask(part, mini_shape, exact) > 0.5
     return mini
-
-
-def _rim(size: int, new_size: int) -> np.ndarray:
-    """`[new_size]` what mode "constant" leaves of each new pixel: its centre may lie beyond the outermost old ones,
-    up to half a pixel, where the black outside shares in it. OpenCV repeats the outermost pixel there."""
-    centers = (np.arange(new_size) + 0.5) * (size / new_size) - 0.5
-    return np.clip(np.minimum(centers + 1, size - centers), 0, 1)
 
 
 def expand_mask(bbox, mini_mask, image_shape, exact=False) -> np.ndarray:
@@ -340,10 +330,25 @@ def expand_mask(bbox, mini_mask, image_shape, exact=False) -> np.ndarray:
 
 
 def _scale_mask(mask: np.ndarray, shape, exact: bool) -> np.ndarray:
-    """`[h, w]` float, bilinear."""
+    """`[h, w]` float, bilinear, black outside the mask."""
     if exact:
         return resize(mask, shape)
-    return cv2.resize(mask.astype(np.float32), (int(shape[1]), int(shape[0])), interpolation=cv2.INTER_LINEAR)
+    height, width = int(shape[0]), int(shape[1])
+    mask = mask.astype(np.float32)
+    scaled = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+    scaled *= _rim(mask.shape[0], height)[:, None]
+    scaled *= _rim(mask.shape[1], width)
+    return np.maximum(scaled, mask.min())  # scikit-image keeps to the values it was given: a full mask stays full
+
+
+def _rim(size: int, new_size: int) -> np.ndarray:
+    """`[new_size]` the share of each new pixel that the old ones make up.
+
+    An enlarged mask has pixels whose centres lie beyond the centres of the outermost old ones, up to half an old
+    pixel: there the black outside shares in. OpenCV's bilinear resize repeats the outermost pixel instead.
+    """
+    centers = (np.arange(new_size, dtype=np.float32) + 0.5) * (size / new_size) - 0.5
+    return np.clip(np.minimum(centers + 1, size - centers), 0, 1)
 
 
 def mold_mask(mask, config):

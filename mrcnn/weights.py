@@ -33,7 +33,7 @@ logger = logging.getLogger("mrcnn")
 COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
 
 _KERAS_HOST = "https://storage.googleapis.com/tensorflow/keras-applications"
-# Backbone -> (address, MD5 as Keras publishes it; None where Keras publishes none). A second MD5 is of the file that the
+# Backbone -> (address, MD5 as Keras publishes it; None where Keras publishes none). A second MD5 is of the file the
 # original fetched in 2017 under the same name: whoever has it in the cache may keep it.
 IMAGENET_FILES = {
     "resnet50": (
