@@ -23,6 +23,7 @@ log = logging.getLogger("mrcnn")
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "color")  # of augment.py, which loads OpenCV
+FORMATS = ("coco", "labelme", "via", "geojson", "csv")  # of export.py, which loads OpenCV
 DATA = (
     "the word shapes (made pictures), a COCO instances file, a VGG Image Annotator file, or a folder of "
     "<id>/images/*.png and <id>/masks/*.png; a folder that holds such a file will do"
@@ -235,6 +236,11 @@ def _add_detect(commands) -> None:
     parser.add_argument(
         "--min-confidence", type=_share, metavar="SCORE", help="show objects from this score on, 0 to 1 (the config's)"
     )
+    parser.add_argument(
+        "--format", dest="formats", metavar="NAME", nargs="+", choices=FORMATS, default=[],
+        help="also write the objects for other tools: coco (coco.json), labelme (a file a photo in labelme/), via "
+        "(via.json), geojson (detections.geojson), csv (detections.csv). Default: none",
+    )  # fmt: skip
 
 
 def _add_evaluate(commands) -> None:
@@ -655,6 +661,8 @@ def _warn_of_other_settings(checkpoint: str, config) -> None:
 
 def run_detect(args) -> int:
     """`mrcnn detect`."""
+    from . import export
+
     files = _files_to_detect(args.images)
     model, class_names = load_for_use(args.weights, args.config)
     if args.min_confidence is not None:
@@ -662,10 +670,11 @@ def run_detect(args) -> int:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
 
+    others = export.Export(out, args.formats, class_names)
     entries, failed = [], []
     for file, picture in zip(files, _picture_names(files), strict=True):
         try:
-            entries.append(detect_file(model, class_names, file, out / picture))
+            entries.append(detect_file(model, class_names, file, out / picture, others))
         except ValueError as error:
             failed.append(file)
             log.error("%s: %s", file, error)
@@ -678,10 +687,17 @@ def run_detect(args) -> int:
         "images": entries,
     }
     _write_json(report, out / "detections.json")
-    print(f"{len(entries)} pictures and detections.json are in {out.resolve()}")
+    more = "".join(f", {name}" for name in dict.fromkeys(_top_folder_or_file(out, path) for path in others.write()))
+    print(f"{len(entries)} pictures, detections.json{more} are in {out.resolve()}")
     if failed:
         return _failure(FAILED, f"{len(failed)} of {len(files)} images failed: {', '.join(map(str, failed))}")
     return OK
+
+
+def _top_folder_or_file(folder: Path, path: Path) -> str:
+    """What of a path inside a folder one sees in that folder."""
+    parts = path.relative_to(folder).parts
+    return parts[0] if len(parts) == 1 else f"{parts[0]}/"
 
 
 def _files_to_detect(words: list[str]) -> list[Path]:
@@ -708,8 +724,10 @@ def _picture_names(files: list[Path]) -> list[str]:
     return names
 
 
-def detect_file(model, class_names: list[str], file: Path, picture: Path) -> dict:
+def detect_file(model, class_names: list[str], file: Path, picture: Path, others) -> dict:
     """The entry of `detections.json` for one image file; its picture is drawn on the way.
+
+    others: the `export.Export` for other tools' files, which takes in the image too.
 
     Raises: ValueError where the image cannot be read or used.
     """
@@ -721,6 +739,7 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path) -> dic
     result = model.detect([image])[0]
     found = [result[key] for key in ("rois", "masks", "class_ids")]
     _save_picture(visualize.draw_instances(image, *found, class_names, result["scores"]), picture)
+    others.add(file, image.shape[:2], result)
     return {
         "file_name": str(file),
         "picture": picture.name,

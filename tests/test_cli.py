@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import mrcnn
-from mrcnn import __version__, augment, cli, doctor
+from mrcnn import __version__, augment, cli, doctor, export
 from mrcnn.config import Config
 from mrcnn.datasets import ShapesDataset
 
@@ -410,6 +410,19 @@ def test_detect_writes_a_picture_an_image_and_one_json(model, tmp_path, capsys):
     assert sorted(p.name for p in out.iterdir()) == [
         "a_detected.png", "b_2_detected.png", "b_detected.png", "detections.json",
     ]  # fmt: skip
+
+
+def test_detect_writes_the_files_of_other_tools(model, tmp_path, capsys):
+    assert tuple(cli.FORMATS) == tuple(export.FORMATS)
+    first, second = photo(tmp_path / "a.png"), photo(tmp_path / "b.png", square=False)
+    out = tmp_path / "out"
+    words = ["detect", first, second, "--weights", "w.h5", "--out", out, "--format", "labelme", "csv", "geojson"]
+    assert run(*words) == cli.OK
+    assert "2 pictures, detections.json, labelme/, detections.geojson, detections.csv are in" in capsys.readouterr().out
+    (shape,) = json.loads((out / "labelme" / "a.json").read_text())["shapes"]
+    assert sorted(shape["points"]) == [[20, 5], [20, 15], [30, 5], [30, 15]]
+    assert (out / "detections.csv").read_text().splitlines()[1].endswith(",20,5,30,15,100,100")
+    assert run("detect", first, "--weights", "w.h5", "--out", out, "--format", "yolo") == cli.USAGE
 
 
 def test_an_unreadable_image_is_named_and_the_others_go_on(model, tmp_path, capsys):
