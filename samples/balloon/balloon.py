@@ -1,0 +1,115 @@
+"""Balloons: train on a VGG Image Annotator file, and turn everything but the balloons grey ("colour splash").
+
+    python samples/balloon/balloon.py train --dataset DIR --weights coco
+    python samples/balloon/balloon.py splash --weights last --image photo.jpg
+    python samples/balloon/balloon.py splash --weights last --video party.mp4
+
+DIR holds the folders `train` and `val`, each with its photos and `via_region_data.json`.
+"""
+
+import argparse
+import datetime
+from pathlib import Path
+
+import numpy as np
+
+from mrcnn import augment, cli, datasets, video
+from mrcnn.config import Config
+from mrcnn.image import read_image
+from mrcnn.model import MaskRCNN
+
+
+class BalloonConfig(Config):
+    """The original's settings, for a GPU of 12 GB. `config.py` beside this file has those for two CPU cores."""
+
+    NAME = "balloon"
+    IMAGES_PER_GPU = 2
+    NUM_CLASSES = 1 + 1
+    STEPS_PER_EPOCH = 100
+    DETECTION_MIN_CONFIDENCE = 0.9
+
+
+class BalloonDataset(datasets.VIADataset):
+    """Balloons, loaded as the original's sample loads them: `load_balloon`, then `prepare`."""
+
+    def __init__(self):
+        datasets.Dataset.__init__(self)
+
+    def load_balloon(self, dataset_dir, subset):
+        """Add the photos of a subset: "train" or "val"."""
+        super().__init__(Path(dataset_dir, subset), class_name="balloon", class_names=["balloon"])
+
+
+def load(dataset_dir, subset):
+    """A prepared dataset of one subset."""
+    dataset = BalloonDataset()
+    dataset.load_balloon(dataset_dir, subset)
+    dataset.prepare()
+    return dataset
+
+
+def train(model, dataset_dir, epochs=30):
+    """The heads only: with so few photos, and COCO's weights to start from, no more is needed."""
+    changes = augment.compose(["fliplr", "scale", "color"])
+    model.train(
+        load(dataset_dir, "train"),
+        load(dataset_dir, "val"),
+        learning_rate=model.config.LEARNING_RATE,
+        epochs=epochs,
+        layers="heads",
+        augmentation=changes,
+    )
+
+
+def color_splash(image, mask):
+    """The image in grey, but for the pixels of the masks.
+
+    image: [H, W, RGB] uint8. mask: [H, W, N].
+    """
+    grey = np.repeat((image @ [0.299, 0.587, 0.114]).round().astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.where(np.any(mask, axis=-1, keepdims=True), image, grey)
+
+
+def detect_and_color_splash(model, image_path=None, video_path=None):
+    """Write the splash of an image, or of every frame of a video, beside the working directory's other files."""
+    name = f"splash_{datetime.datetime.now():%Y%m%dT%H%M%S}"
+    if image_path:
+        image = read_image(image_path)
+        out = Path(f"{name}.png")
+        cli.save_picture(color_splash(image, model.detect([image])[0]["masks"]), out)
+    else:
+        out = Path(f"{name}.mp4")
+        _, rate = video.change_video(video_path, out, lambda f: color_splash(f, model.detect([f])[0]["masks"]))
+        print(f"{rate:.1f} frames a second")
+    print(f"Saved to {out}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Mask R-CNN for balloons.")
+    parser.add_argument("command", choices=["train", "splash"])
+    parser.add_argument("--dataset", help="folder with train and val (for train)")
+    parser.add_argument("--weights", required=True, help="a weight file, 'coco', 'imagenet' or 'last'")
+    parser.add_argument("--logs", default="logs", help="folder of the runs")
+    parser.add_argument("--image", help="photo to splash")
+    parser.add_argument("--video", help="video to splash")
+    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
+    parser.add_argument("--epochs", type=int, default=30)
+    args = parser.parse_args()
+    cli.set_up_logging()
+    config = cli.read_config(args.config, BalloonConfig())
+    if args.command == "train":
+        if not args.dataset:
+            parser.error("train needs --dataset")
+        model = MaskRCNN("training", config, args.logs)
+        cli.load_start(model, args.weights)
+        train(model, args.dataset, args.epochs)
+        return
+    if bool(args.image) == bool(args.video):
+        parser.error("splash needs --image or --video")
+    weights = MaskRCNN("inference", config, args.logs).find_last() if args.weights == "last" else args.weights
+    model, _ = cli.load_for_use(weights, args.config)
+    detect_and_color_splash(model, args.image, args.video)
+
+
+if __name__ == "__main__":
+    main()

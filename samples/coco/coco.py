@@ -1,0 +1,138 @@
+"""COCO: train on it, and evaluate with its twelve figures.
+
+    python samples/coco/coco.py train --dataset DIR --year 2017 --model imagenet
+    python samples/coco/coco.py evaluate --dataset DIR --year 2017 --model coco --limit 500
+
+DIR is laid out as COCO's archives unpack: `annotations/instances_<subset><year>.json`, `<subset><year>/*.jpg`.
+`--download` fetches and unpacks what is missing (20 GB).
+"""
+
+import argparse
+import logging
+import zipfile
+from pathlib import Path
+
+from mrcnn import augment, cli, datasets, evaluate, weights
+from mrcnn.config import Config
+from mrcnn.model import MaskRCNN
+
+log = logging.getLogger("mrcnn")
+
+DEFAULT_DATASET_YEAR = "2014"
+COCO_URL = "http://images.cocodataset.org"
+# The 2014 validation images minus 5,000 for testing; a split of the paper, and the 5,000.
+SUBSETS_OF_2014 = {"valminusminival": "val", "minival": "val"}
+
+
+class CocoConfig(Config):
+    """ResNet-101 at 1024 px, for a GPU of 12 GB; other sizes: `--config NAME=VALUE`."""
+
+    NAME = "coco"
+    IMAGES_PER_GPU = 2
+    NUM_CLASSES = 1 + 80
+
+
+class CocoDataset(datasets.CocoDataset):
+    """COCO, loaded as the original's sample loads it: `load_coco`, several times for several subsets, then `prepare`."""
+
+    def __init__(self):
+        datasets.Dataset.__init__(self)
+
+    def load_coco(
+        self,
+        dataset_dir,
+        subset,
+        year=DEFAULT_DATASET_YEAR,
+        class_ids=None,
+        class_map=None,
+        return_coco=False,
+        auto_download=False,
+    ):
+        """Add a subset ("train", "val"; in 2014 also "minival" and "valminusminival") of a year.
+
+        class_ids: category ids to keep; then only images that show one of them.
+        class_map: kept for its place. return_coco: also return the `pycocotools.coco.COCO` of the file.
+        auto_download: fetch what is missing first.
+        """
+        file = Path(dataset_dir, "annotations", f"instances_{subset}{year}.json")
+        images = Path(dataset_dir, f"{SUBSETS_OF_2014.get(subset, subset)}{year}")
+        if auto_download:
+            self.auto_download(dataset_dir, subset, year)
+        self.add_file(file, images, class_ids)
+        if return_coco:
+            from pycocotools.coco import COCO
+
+            return COCO(str(file))
+
+    def auto_download(self, dataset_dir, subset, year):
+        """Fetch and unpack the archives of the images and annotations, where they are not there."""
+        folder = f"{SUBSETS_OF_2014.get(subset, subset)}{year}"
+        fetch(f"{COCO_URL}/zips/{folder}.zip", Path(dataset_dir), folder)
+        fetch(f"{COCO_URL}/annotations/annotations_trainval{year}.zip", Path(dataset_dir), "annotations")
+
+
+def fetch(url, folder, content):
+    """Download an archive and unpack it, unless `folder/content` is there."""
+    if (folder / content).is_dir():
+        return
+    archive = Path(weights.download(url, folder / url.rsplit("/", 1)[-1]))
+    log.info("Unpacking %s ...", archive)
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)
+    archive.unlink()
+
+
+def load(dataset_dir, subsets, year, download=False):
+    """A prepared dataset of one or more subsets."""
+    dataset = CocoDataset()
+    for subset in subsets:
+        dataset.load_coco(dataset_dir, subset, year=year, auto_download=download)
+    dataset.prepare()
+    return dataset
+
+
+def train(model, training, validation, epochs=(40, 120, 160)):
+    """The original's schedule: the heads, then from stage 4 up, then everything at a tenth of the rate."""
+    rate, changes = model.config.LEARNING_RATE, augment.compose(["fliplr"])
+    for epoch, layers, factor in zip(epochs, ("heads", "4+", "all"), (1, 1, 0.1), strict=True):
+        model.train(training, validation, rate * factor, epoch, layers, augmentation=changes)
+
+
+def evaluate_coco(model, dataset, limit=None, image_ids=None):
+    """Print, and return, COCO's figures on a dataset, or on the first `limit` of its images."""
+    figures = evaluate.coco(model, dataset, image_ids=image_ids, limit=limit)
+    print(figures)
+    return figures
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Train Mask R-CNN on COCO, or evaluate it there.")
+    parser.add_argument("command", choices=["train", "evaluate"])
+    parser.add_argument("--dataset", required=True, help="folder of COCO")
+    parser.add_argument("--year", default=DEFAULT_DATASET_YEAR, help="2014 or 2017 (default: 2014)")
+    parser.add_argument("--model", required=True, help="a weight file, 'coco', 'last' or 'imagenet'")
+    parser.add_argument("--logs", default="logs", help="folder of the runs")
+    parser.add_argument("--limit", type=int, default=500, help="images to evaluate on (default: 500)")
+    parser.add_argument("--download", type=cli.yes_or_no, nargs="?", const=True, default=False, help="fetch COCO")
+    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
+    parser.add_argument("--epochs", nargs=3, type=int, default=(40, 120, 160), help="to reach in each stage")
+    args = parser.parse_args()
+    cli.set_up_logging()
+    config = cli.read_config(args.config, CocoConfig())
+    held_out = "minival" if args.year == "2014" else "val"
+
+    if args.command == "train":
+        subsets = ["train", "valminusminival"] if args.year == "2014" else ["train"]
+        training = load(args.dataset, subsets, args.year, args.download)
+        validation = load(args.dataset, [held_out], args.year, args.download)
+        model = MaskRCNN("training", config, args.logs)
+        cli.load_start(model, args.model)
+        train(model, training, validation, args.epochs)
+        return
+    weight_file = cli.find_weights(args.model, config, args.logs)
+    model, _ = cli.load_for_use(weight_file, args.config)
+    evaluate_coco(model, load(args.dataset, [held_out], args.year, args.download), args.limit)
+
+
+if __name__ == "__main__":
+    main()

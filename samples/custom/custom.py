@@ -1,0 +1,85 @@
+"""Your own classes: copy this file, change the four lines marked with "yours", and train.
+
+    python samples/custom/custom.py train --dataset DIR --weights coco
+    python samples/custom/custom.py detect --weights last --images photo.jpg more.jpg
+
+DIR holds the folders `train` and `val`, each with photos and either one VGG Image Annotator file (`*.json`) or a labelme
+file (`<photo>.json`) beside each photo. `mrcnn check DIR/train` says first what is wrong with them.
+"""
+
+import argparse
+from pathlib import Path
+
+from mrcnn import augment, cli, datasets, evaluate, visualize
+from mrcnn.config import Config
+from mrcnn.image import read_image
+from mrcnn.model import MaskRCNN
+
+CLASSES = ["apple", "banana", "orange"]  # yours: as they are spelled in the annotation files
+
+
+class CustomConfig(Config):
+    NAME = "fruit"  # yours: names the runs
+    NUM_CLASSES = 1 + len(CLASSES)
+    BACKBONE = "resnet101"  # of the COCO weights; from ImageNet also "resnet50"
+    IMAGES_PER_GPU = 2
+    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 512  # yours: large enough that the smallest object keeps some 16 px
+    STEPS_PER_EPOCH = 100  # yours: about photos / IMAGES_PER_GPU
+    DETECTION_MIN_CONFIDENCE = 0.7
+
+
+def load(folder):
+    """A prepared dataset; class ids follow CLASSES, whichever classes this folder happens to show."""
+    return datasets.open_dataset(folder, class_names=CLASSES)
+
+
+def train(model, dataset_dir, epochs):
+    """First the heads, for their weights are new; then everything, at a tenth of the rate; then how good it is."""
+    training, validation = load(Path(dataset_dir, "train")), load(Path(dataset_dir, "val"))
+    rate, changes = model.config.LEARNING_RATE, augment.compose(["fliplr", "scale", "color"])
+    model.train(training, validation, rate, epochs[0], layers="heads", augmentation=changes)
+    model.train(training, validation, rate / 10, epochs[1], layers="all", augmentation=changes)
+    print(evaluate.coco(MaskRCNN.from_weights(model.find_last()), validation))
+
+
+def detect(model, class_names, images, out):
+    """Leave a picture of each photo with what was found, in the folder `out`."""
+    Path(out).mkdir(parents=True, exist_ok=True)
+    for path in images:
+        image = read_image(path)
+        found = model.detect([image])[0]
+        picture = visualize.draw_instances(
+            image, found["rois"], found["masks"], found["class_ids"], class_names, found["scores"]
+        )
+        cli.save_picture(picture, Path(out, f"{Path(path).stem}.png"))
+        print(f"{path}: {', '.join(class_names[i] for i in found['class_ids']) or 'nothing'}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Mask R-CNN for your own classes.")
+    parser.add_argument("command", choices=["train", "detect"])
+    parser.add_argument("--dataset", help="folder with train and val (for train)")
+    parser.add_argument("--images", nargs="+", default=[], help="photos (for detect)")
+    parser.add_argument("--out", default="found", help="where detect puts its pictures")
+    parser.add_argument("--weights", required=True, help="a weight file, 'coco', 'imagenet' or 'last'")
+    parser.add_argument("--logs", default="logs", help="folder of the runs")
+    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
+    parser.add_argument("--epochs", nargs=2, type=int, default=(20, 40), help="to reach with the heads, with all")
+    args = parser.parse_args()
+    cli.set_up_logging()
+    config = cli.read_config(args.config, CustomConfig())
+    if args.command == "train":
+        if not args.dataset:
+            parser.error("train needs --dataset")
+        model = MaskRCNN("training", config, args.logs)
+        cli.load_start(model, args.weights)
+        train(model, args.dataset, args.epochs)
+        return
+    if not args.images:
+        parser.error("detect needs --images")
+    model, class_names = cli.load_for_use(cli.find_weights(args.weights, config, args.logs), args.config)
+    detect(model, class_names, args.images, args.out)
+
+
+if __name__ == "__main__":
+    main()

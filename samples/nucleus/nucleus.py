@@ -1,0 +1,173 @@
+"""Nuclei of the 2018 Data Science Bowl: train, and detect with the run-length codes of its submission file.
+
+    python samples/nucleus/nucleus.py train --dataset DIR --subset train --weights imagenet
+    python samples/nucleus/nucleus.py detect --dataset DIR --subset stage1_test --weights last
+
+DIR holds the subsets as folders (`stage1_train`, `stage1_test`, or any other) of `<id>/images/*.png` and
+`<id>/masks/*.png`.
+"""
+
+import argparse
+import csv
+import datetime
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from mrcnn import augment, cli, datasets, visualize
+from mrcnn.config import Config
+from mrcnn.model import MaskRCNN
+
+RESULTS_DIR = Path("results", "nucleus")
+VALIDATION_SHARE = 10  # one image in so many of stage1_train is kept for validation
+
+
+class NucleusConfig(Config):
+    """The original's settings, for a GPU of 12 GB. `config.py` beside this file has those for two CPU cores."""
+
+    NAME = "nucleus"
+    IMAGES_PER_GPU = 6
+    NUM_CLASSES = 1 + 1
+    STEPS_PER_EPOCH = 100
+    VALIDATION_STEPS = 10
+    DETECTION_MIN_CONFIDENCE = 0
+    BACKBONE = "resnet50"
+    IMAGE_RESIZE_MODE = "crop"
+    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 512
+    IMAGE_MIN_SCALE = 2.0
+    RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
+    POST_NMS_ROIS_TRAINING = 1000
+    POST_NMS_ROIS_INFERENCE = 2000
+    RPN_NMS_THRESHOLD = 0.9
+    RPN_TRAIN_ANCHORS_PER_IMAGE = 64
+    MEAN_PIXEL = np.array([43.53, 39.56, 48.22])
+    USE_MINI_MASK = True
+    MINI_MASK_SHAPE = (56, 56)
+    TRAIN_ROIS_PER_IMAGE = 128
+    MAX_GT_INSTANCES = 200
+    DETECTION_MAX_INSTANCES = 400
+
+
+class NucleusInferenceConfig(NucleusConfig):
+    """Whole images, one at a time, padded to multiples of 64."""
+
+    GPU_COUNT = 1
+    IMAGES_PER_GPU = 1
+    IMAGE_RESIZE_MODE = "pad64"
+    RPN_NMS_THRESHOLD = 0.7
+
+
+class NucleusDataset(datasets.MaskFolderDataset):
+    """Nuclei, loaded as the original's sample loads them: `load_nucleus`, then `prepare`."""
+
+    def __init__(self):
+        datasets.Dataset.__init__(self)
+
+    def load_nucleus(self, dataset_dir, subset):
+        """Add the images of a subset.
+
+        subset: a folder of dataset_dir; or `train` or `val` where there is none of that name: nine tenths, or
+        the other tenth, of `stage1_train`, told apart by the image's id.
+        """
+        folder = Path(dataset_dir, subset)
+        if folder.is_dir() or subset not in ("train", "val"):
+            super().__init__(folder, class_name="nucleus")
+            return
+        super().__init__(Path(dataset_dir, "stage1_train"), class_name="nucleus")
+        held_out = [zlib.crc32(info["id"].encode()) % VALIDATION_SHARE == 0 for info in self.image_info]
+        self.image_info = [i for i, out in zip(self.image_info, held_out, strict=True) if out == (subset == "val")]
+
+
+def load(dataset_dir, subset):
+    """A prepared dataset of one subset."""
+    dataset = NucleusDataset()
+    dataset.load_nucleus(dataset_dir, subset)
+    dataset.prepare()
+    return dataset
+
+
+def train(model, dataset_dir, subset, epochs=(20, 40)):
+    """Heads first, then the whole network."""
+    training, validation = load(dataset_dir, subset), load(dataset_dir, "val")
+    changes = augment.compose(["flip", "rotate90", "color"])
+    rate = model.config.LEARNING_RATE
+    model.train(training, validation, rate, epochs[0], layers="heads", augmentation=changes)
+    model.train(training, validation, rate, epochs[1], layers="all", augmentation=changes)
+
+
+# --- The submission file's run-length code ------------------------------------------------------------------------
+
+
+def rle_encode(mask):
+    """"start length start length ..." of a mask `[H, W]`: pixels counted from 1, down the columns."""
+    pixels = np.concatenate([[0], np.asarray(mask, np.uint8).T.ravel(), [0]])
+    changes = np.flatnonzero(np.diff(pixels)) + 1
+    changes[1::2] -= changes[::2]
+    return " ".join(map(str, changes))
+
+
+def rle_decode(rle, shape):
+    """The mask `[H, W]` bool of such a code."""
+    numbers = np.array(rle.split(), int).reshape(-1, 2)
+    mask = np.zeros(shape[0] * shape[1], bool)
+    for start, length in numbers:
+        mask[start - 1 : start - 1 + length] = True
+    return mask.reshape(shape[1], shape[0]).T
+
+
+def mask_to_rle(image_id, mask, scores):
+    """The lines "image id, code" of one image's masks `[H, W, N]`; a pixel goes to the mask with the best score."""
+    if mask.shape[-1] == 0:
+        return f"{image_id},"
+    free, lines = np.ones(mask.shape[:2], bool), []
+    for i in np.argsort(-np.asarray(scores)):
+        own = mask[:, :, i] & free
+        free &= ~own
+        if own.any():
+            lines.append(f"{image_id},{rle_encode(own)}")
+    return "\n".join(lines)
+
+
+def detect(model, dataset_dir, subset):
+    """Detect in a subset; leaves pictures and `submit.csv` in a new folder of RESULTS_DIR."""
+    out = RESULTS_DIR / f"submit_{datetime.datetime.now():%Y%m%dT%H%M%S}"
+    out.mkdir(parents=True)
+    dataset, lines = load(dataset_dir, subset), ["ImageId,EncodedPixels"]
+    for image_id in dataset.image_ids:
+        image, name = dataset.load_image(image_id), dataset.image_info[image_id]["id"]
+        found = model.detect([image])[0]
+        lines.append(mask_to_rle(name, found["masks"], found["scores"]))
+        picture = visualize.draw_instances(
+            image, found["rois"], found["masks"], found["class_ids"], dataset.class_names, found["scores"]
+        )
+        cli.save_picture(picture, out / f"{name}.png")
+    (out / "submit.csv").write_text("\n".join(lines) + "\n")
+    objects = sum(1 for row in csv.reader("\n".join(lines[1:]).splitlines()) if row[1])
+    print(f"{objects} nuclei in {len(dataset.image_ids)} images: {out / 'submit.csv'}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Mask R-CNN for counting and outlining nuclei.")
+    parser.add_argument("command", choices=["train", "detect"])
+    parser.add_argument("--dataset", required=True, help="folder of the subsets")
+    parser.add_argument("--weights", required=True, help="a weight file, 'coco', 'imagenet' or 'last'")
+    parser.add_argument("--logs", default="logs", help="folder of the runs")
+    parser.add_argument("--subset", default="train", help="which images to train on, or to detect in")
+    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
+    parser.add_argument("--epochs", nargs=2, type=int, default=(20, 40), help="to reach with the heads, with all")
+    args = parser.parse_args()
+    cli.set_up_logging()
+    if args.command == "train":
+        model = MaskRCNN("training", cli.read_config(args.config, NucleusConfig()), args.logs)
+        cli.load_start(model, args.weights)
+        train(model, args.dataset, args.subset, args.epochs)
+        return
+    config = cli.read_config(args.config, NucleusInferenceConfig())
+    weights = MaskRCNN("inference", config, args.logs).find_last() if args.weights == "last" else args.weights
+    model, _ = cli.load_for_use(weights, args.config)
+    detect(model, args.dataset, args.subset)
+
+
+if __name__ == "__main__":
+    main()
