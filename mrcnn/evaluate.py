@@ -6,36 +6,43 @@ curve and cutting the curve short lowers it. A model whose own DETECTION_MIN_CON
 part of the curve before it gets here: lower it for an evaluation.
 
 Two families live here. `compute_*` score one image with matterport's formulas (every precision step, one IoU
-threshold). The COCO functions hand whole data sets to pycocotools, which is the reference for published
-numbers: 101 recall points, ten IoU thresholds, and at most the 100 best detections of each image and class.
+threshold). `coco` and `evaluate_dataset` run a model or any detector over a data set, and have `scores` compute
+COCO's figures, which are those to publish, and what comes with them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from rich.console import Console
 from rich.progress import track
 
 from . import boxes
 from .dataset import Dataset
 from .image import masks_iou
+from .scores import (
+    COCO_MAX_DETECTIONS,
+    FIGURES,
+    Confidence,
+    Matches,
+    best_confidence,
+    coco_figures,  # noqa: F401  a name of this room before scores.py
+    coco_scores,
+    confusion_matrix,
+    match,
+    voc_scores,
+)
 
 logger = logging.getLogger("mrcnn")
 
 EVALUATION_MIN_CONFIDENCE = 0.05  # detections below it are not counted in reports
-COCO_MAX_DETECTIONS = 100  # per image and class: the cap of COCO's protocol, kept so that figures compare
-FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 # --- One image, matterport's formulas -----------------------------------------------------------------------
@@ -290,6 +297,12 @@ def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
             f"{tuple(size)} (height, width) for {where}. "
             "Try to find out which of the two was resized or rotated."
         )
+    difficult = dataset.image_info[image_id].get("difficult")
+    if difficult is not None and len(difficult) != len(class_ids):
+        raise ValueError(
+            f'"difficult" must have one flag per instance. Received: {len(difficult)} flags and {len(class_ids)} '
+            f"instances for {where}. Try the order of load_mask."
+        )
     height, width = (int(side) for side in size)
     truth["images"].append({"id": image_id, "height": height, "width": width})
     known = {category["id"] for category in truth["categories"]}
@@ -313,64 +326,30 @@ def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
                 "area": area,
                 "iscrowd": int(class_id < 0),
                 "segmentation": rle,
+                **({} if difficult is None else {"difficult": int(bool(difficult[i]))}),
             }
         )
 
 
-# --- COCO's figures -----------------------------------------------------------------------------------------
-
-
-def coco_figures(truth: dict, results: list[dict], kind: str) -> tuple[dict[str, float], dict[int, float]]:
-    """COCO's twelve figures, by pycocotools, with its printing captured.
-
-    truth: COCO instances dict, as `dataset_to_coco` makes or a file holds.
-    results: COCO result entries, as `coco_results` makes. Of each image and class the 100 best count.
-    kind: "bbox" or "segm". For "segm" the size classes follow the mask's area, not the box's.
-
-    Returns: figure name (`FIGURES`) -> value, and category id -> AP. Figures without any truth behind them
-        are nan; with truth and no detections they are 0.
-    """
-    if kind not in ("bbox", "segm"):
-        raise ValueError(f'kind must be "bbox" or "segm". Received: {kind!r}. Try "segm" for masks.')
-    left_out = {"bbox": "segmentation", "segm": "bbox"}[kind]  # loadRes would take a mask's area from its box
-    entries = [{key: value for key, value in result.items() if key != left_out} for result in results]
-    with contextlib.redirect_stdout(io.StringIO()):
-        annotations = [dict(a) for a in truth["annotations"]]  # pycocotools writes into them
-        coco_truth = _coco({**truth, "annotations": annotations})
-        found = coco_truth.loadRes(entries) if entries else _coco({**truth, "annotations": []})
-        evaluation = COCOeval(coco_truth, found, kind)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    figures = {name: _defined(value) for name, value in zip(FIGURES, evaluation.stats, strict=True)}
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoUs, recalls, classes]
-    per_class = {
-        int(category): _defined(precision[:, :, k].mean()) for k, category in enumerate(evaluation.params.catIds)
-    }
-    return figures, per_class
-
-
-def _coco(content: dict) -> COCO:
-    coco = COCO()
-    coco.dataset = content
-    coco.createIndex()
-    return coco
-
-
-def _defined(value: float) -> float:
-    """A float, nan where pycocotools says -1 for "no truth of this kind"."""
-    return math.nan if value < 0 else float(value)
+# --- A data set ---------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Evaluation:
-    """The figures of one evaluation, by name; `table()` for people, `to_dict()` for JSON.
+    """The figures of one evaluation, by name; `table()` for people, `to_dict()` for JSON, `report` for files.
 
     box, mask: the twelve figures (`FIGURES`); mask is None for a box-only model. nan: no truth of that kind.
-    per_class: one dict a class: id, name, objects (crowds not counted), box_AP, mask_AP.
+    per_class: one dict a class: id, name, objects (crowds not counted), box_AP, mask_AP, confidence and F1 (see
+        `best_confidence`), and for VOC data VOC: {"box": [AP 2007, AP 2010], "mask": ...}.
     images, objects, detections: how many were evaluated.
     seconds: detection and scoring together.
     min_confidence: detections below it were not counted.
+    kind: "mask", or "box" for a box-only model: what the next three compare.
+    precision: [IoU 0.5 and 0.75, 101 recalls, classes], COCO's curves; nan without truth.
+    confidence: from which detections are best shown, all classes pooled.
+    confusion: int [classes + 1, classes + 1] at IoU 0.5 from that confidence on (`confusion_matrix`), from
+        min_confidence on where there is none.
+    voc: {"box": [AP 2007, AP 2010], "mask": ...}, means over classes; None where the data is not VOC's.
     """
 
     box: dict[str, float]
@@ -381,6 +360,11 @@ class Evaluation:
     detections: int = 0
     seconds: float = 0.0
     min_confidence: float = EVALUATION_MIN_CONFIDENCE
+    kind: str = "mask"
+    precision: np.ndarray | None = None
+    confidence: Confidence | None = None
+    confusion: np.ndarray | None = None
+    voc: dict[str, list[float]] | None = None
 
     def table(self) -> str:
         """The report as text."""
@@ -397,12 +381,34 @@ class Evaluation:
         for label, figures in (("box", self.box), ("mask", self.mask)):
             if figures is not None:
                 lines.append(f"{label:<6}" + "".join(f"{figures[name]:7.3f}" for name in FIGURES))
+        return "\n".join(lines + self._class_lines() + self._voc_lines() + self._confidence_lines())
+
+    def _class_lines(self) -> list[str]:
         width = max([len("class"), *(len(row["name"]) for row in self.per_class)])
-        lines += ["", f"{'class':<{width}}  objects  box AP  mask AP"]
+        lines = ["", f"{'class':<{width}}  objects  box AP  mask AP  show from     F1"]
         for row in self.per_class:
             mask_ap = "-" if row["mask_AP"] is None else f"{row['mask_AP']:.3f}"
-            lines.append(f"{row['name']:<{width}}  {row['objects']:7d}  {row['box_AP']:6.3f}  {mask_ap:>7}")
-        return "\n".join(lines)
+            figures = f"{row['objects']:7d}  {row['box_AP']:6.3f}  {mask_ap:>7}"
+            confidence, f1 = row.get("confidence", math.nan), row.get("F1", math.nan)
+            lines.append(f"{row['name']:<{width}}  {figures}  {rounded_down(confidence):>9}  {f1:5.3f}")
+        return lines
+
+    def _voc_lines(self) -> list[str]:
+        return [] if self.voc is None else [""] + [
+            f"VOC's AP at {kind} IoU 0.5, objects marked difficult left out: {eleven:.3f} by the rules of 2007, "
+            f"{area:.3f} by those of 2010"
+            for kind, (eleven, area) in self.voc.items()
+        ]  # fmt: skip
+
+    def _confidence_lines(self) -> list[str]:
+        best = self.confidence
+        if best is None or math.isnan(best.score):
+            return []
+        return [
+            "",
+            f"Confidence to use: {rounded_down(best.score)}, where F1 at {self.kind} IoU 0.5 is highest: "
+            f"{best.f1:.3f} (precision {best.precision:.3f}, recall {best.recall:.3f}).",
+        ]
 
     def to_dict(self) -> dict:
         """The report as a dict that strict JSON can hold: undefined figures are None."""
@@ -417,8 +423,16 @@ class Evaluation:
                 "box": self.box,
                 "mask": self.mask,
                 "per_class": self.per_class,
+                "voc": self.voc,
+                "confidence": None if self.confidence is None else asdict(self.confidence),
+                "confusion": None if self.confusion is None else self.confusion.tolist(),
             }
         )
+
+
+def rounded_down(score: float) -> str:
+    """A score to three digits, never above it: a detection of that very score is still shown."""
+    return "nan" if math.isnan(score) else f"{math.floor(score * 1000) / 1000:.3f}"
 
 
 def _without_nan(value: Any) -> Any:
@@ -427,6 +441,29 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def coco(
+    model,
+    dataset: Dataset,
+    image_ids: Iterable[int] | None = None,
+    limit: int | None = None,
+    progress: bool = True,
+    min_confidence: float = EVALUATION_MIN_CONFIDENCE,
+) -> Evaluation:
+    """COCO's figures of a model on a dataset, and what comes with them.
+
+    model: a `MaskRCNN` in inference mode. Its DETECTION_MIN_CONFIDENCE is min_confidence meanwhile.
+    dataset ... min_confidence: as for `evaluate_dataset`, which does the same for any detector.
+    """
+    shown_from = model.config.DETECTION_MIN_CONFIDENCE
+    model.config.DETECTION_MIN_CONFIDENCE = min_confidence
+    try:
+        return evaluate_dataset(
+            lambda image: model.detect([image])[0], dataset, image_ids, limit, progress, min_confidence
+        )
+    finally:
+        model.config.DETECTION_MIN_CONFIDENCE = shown_from
 
 
 def evaluate_dataset(
@@ -447,7 +484,8 @@ def evaluate_dataset(
     min_confidence: detections below it are not counted; the report states it.
 
     Returns: `Evaluation`. Without detections its figures are 0, without truth nan. More than 100 detections
-        of one class in one image: the 100 best count (COCO's maxDets).
+        of one class in one image: the 100 best count (COCO's maxDets). VOC's AP is among them where an image's
+        `image_info` has "difficult" flags, one an instance.
     Raises: ValueError when there is no image to evaluate, or a mask's size differs from its image's.
     """
     start = time.perf_counter()
@@ -458,36 +496,58 @@ def evaluate_dataset(
             f"images, limit={limit}. Try a larger limit, or check that the dataset was filled and prepared."
         )
     truth, results, has_masks = _empty_truth(dataset), [], True
-    for image_id in track(ids, description="Evaluating", disable=not progress):
+    bar = {"description": "Evaluating", "console": Console(stderr=True), "disable": not progress}
+    for image_id in track(ids, **bar):
         image = dataset.load_image(image_id)
         _add_truth(truth, dataset, image_id, image.shape[:2])
         result = _confident(detect(image), min_confidence, image.shape[:2])
         has_masks = has_masks and "masks" in result
         results += coco_results(image_id, result)
 
-    box, box_ap = coco_figures(truth, results, "bbox")
-    mask, mask_ap = coco_figures(truth, results, "segm") if has_masks else (None, {})
-    objects = [a["category_id"] for a in truth["annotations"] if not a["iscrowd"]]
-    per_class = [
-        {
-            "id": category["id"],
-            "name": category["name"],
-            "objects": objects.count(category["id"]),
-            "box_AP": box_ap[category["id"]],
-            "mask_AP": mask_ap.get(category["id"]),
-        }
-        for category in truth["categories"]
-    ]
+    kinds = {"box": "bbox", "mask": "segm"} if has_masks else {"box": "bbox"}
+    scores = {kind: coco_scores(truth, results, name) for kind, name in kinds.items()}
+    is_voc = any("difficult" in dataset.image_info[i] for i in ids)
+    voc = {kind: voc_scores(truth, results, name) for kind, name in kinds.items()} if is_voc else {}
+    kind, name = list(kinds.items())[-1]
+    matches = match(truth, results, name)
+    confidence = best_confidence(matches)
     return Evaluation(
-        box=box,
-        mask=mask,
-        per_class=per_class,
+        box=scores["box"].figures,
+        mask=scores["mask"].figures if has_masks else None,
+        per_class=[_class_row(truth, category, scores, voc, matches) for category in truth["categories"]],
         images=len(ids),
-        objects=len(objects),
+        objects=len(matches.objects),
         detections=len(results),
         seconds=time.perf_counter() - start,
         min_confidence=min_confidence,
+        kind=kind,
+        precision=scores[kind].precision,
+        confidence=confidence,
+        confusion=confusion_matrix(matches, min_confidence if math.isnan(confidence.score) else confidence.score),
+        voc={kind: _mean_of_classes(aps) for kind, aps in voc.items()} or None,
     )
+
+
+def _class_row(truth: dict, category: dict, scores: dict, voc: dict, matches: Matches) -> dict:
+    """The figures of one class; see `Evaluation.per_class`."""
+    class_id = category["id"]
+    best = best_confidence(matches, class_id)
+    row = {
+        "id": class_id,
+        "name": category["name"],
+        "objects": sum(a["category_id"] == class_id and not a["iscrowd"] for a in truth["annotations"]),
+        "box_AP": scores["box"].per_class[class_id],
+        "mask_AP": scores["mask"].per_class[class_id] if "mask" in scores else None,
+        "confidence": best.score,
+        "F1": best.f1,
+    }
+    return {**row, "VOC": {kind: list(aps[class_id]) for kind, aps in voc.items()}} if voc else row
+
+
+def _mean_of_classes(aps: dict[int, tuple[float, float]]) -> list[float]:
+    """The mean AP 2007 and the mean AP 2010 of the classes that have objects; nan without any."""
+    defined = [pair for pair in aps.values() if not math.isnan(pair[0])]
+    return np.mean(defined, axis=0).tolist() if defined else [math.nan, math.nan]
 
 
 def _confident(result: dict[str, np.ndarray], min_confidence: float, size: Sequence[int]) -> dict[str, np.ndarray]:
