@@ -1,4 +1,4 @@
-"""The command `mrcnn`: demo, train, detect, evaluate, doctor.
+"""The command `mrcnn`: demo, check, train, detect, evaluate, doctor.
 
 Modules that load slowly are imported where they are used, so that `--help` and typing errors answer at once.
 Results go to stdout, what happens on the way to stderr.
@@ -139,7 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mrcnn {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_train, _add_detect, _add_evaluate, _add_doctor):
+    for add in (_add_demo, _add_check, _add_train, _add_detect, _add_evaluate, _add_doctor):
         add(commands)
     return parser
 
@@ -181,6 +181,31 @@ def _add_demo(commands) -> None:
     parser.add_argument("--out", metavar="DIR", default="mrcnn_demo", help="folder for the results (%(default)s)")
     parser.add_argument("--seed", type=_seed, default=0, help="another seed, another run (%(default)s)")
     parser.add_argument("--short", action="store_true", help="a few steps only, to see that everything works")
+
+
+def _add_check(commands) -> None:
+    parser = _add_command(
+        commands,
+        "check",
+        run_check,
+        "look for what is wrong with your pictures and annotations, before training on them",
+        "Reads every image and mask, and names images that cannot be read, masks that do not fit, and objects that are "
+        "empty, annotated twice or too small once resized. Counts the objects of each class, and suggests "
+        "RPN_ANCHOR_SCALES where the anchors do not fit their sizes. Exit code 1 where something would spoil the "
+        "training, 0 otherwise, warnings or not.",
+        "mrcnn check photos/train --out checked",
+    )
+    parser.add_argument("data", metavar="DATA", help=DATA)
+    _add_config(parser, "Config's own, with the classes taken from DATA; give what you will train with")
+    parser.add_argument("--limit", type=_at_least_1, metavar="N", help="the first N images only")
+    parser.add_argument(
+        "--no-pixels", action="store_true", help="look at the annotations alone: faster, and without the images"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR",
+        help="folder for check.json, with every finding, and contact_sheet.png, twelve images with their annotations "
+        "drawn on. Default: only print",
+    )  # fmt: skip
 
 
 def _add_train(commands) -> None:
@@ -546,6 +571,62 @@ def run_demo(args) -> int:
     for name, value in metrics.items():
         print(f"{name:16} {value:.3f}" if isinstance(value, float) else f"{name:16} {value}")
     return OK
+
+
+def run_check(args) -> int:
+    """`mrcnn check`."""
+    from . import check
+
+    dataset = open_data(args.data, shapes=SHAPES_TO_TRAIN)
+    config = read_config(args.config)
+    if "NUM_CLASSES" not in own_names(config):
+        config.NUM_CLASSES = dataset.num_classes
+    report = check.check(dataset, _validated(config), limit=args.limit, pixels=not args.no_pixels)
+    print(report)
+    if args.out is not None:
+        out = Path(args.out)
+        out.mkdir(parents=True, exist_ok=True)
+        _write_json({"data": args.data, **report.to_dict()}, out / "check.json")
+        bad = {finding.image_id for finding in report.errors}
+        image_ids = [int(i) for i in dataset.image_ids[: args.limit] if i not in bad]
+        if image_ids:
+            _save_picture(_annotated_images(dataset, image_ids, not args.no_pixels), out / "contact_sheet.png")
+        print(f"\ncheck.json{' and contact_sheet.png' * bool(image_ids)} in {out.resolve()}")
+    return FAILED if report.errors else OK
+
+
+def _annotated_images(dataset, image_ids: list[int], pixels: bool):
+    """A contact sheet of at most 12 of the images, spread evenly, with their annotations; on grey without pixels."""
+    import numpy as np
+
+    from . import visualize
+
+    count, columns = min(len(image_ids), 12), 4
+    chosen = [image_ids[i * len(image_ids) // count] for i in range(count)]
+    pictures = []
+    for image_id in chosen:
+        masks, class_ids = dataset.load_mask(image_id)
+        size = masks.shape[:2] if len(class_ids) else (64, 64)
+        image = dataset.load_image(image_id) if pixels else np.full((*size, 3), 128, np.uint8)
+        picture = _draw_small(image, masks, class_ids, dataset.class_names)
+        name = Path(dataset.image_info[image_id]["path"] or "").name
+        pictures.append(visualize._titled(picture, f"{image_id} {name[-32:]}: {len(class_ids)}"))
+    return visualize.contact_sheet(pictures, columns)
+
+
+def _draw_small(image, masks, class_ids, class_names: list[str], side: int = 480):
+    """An image with its instances, its long side brought to `side` pixels: labels can be read on a large one too."""
+    import numpy as np
+
+    from . import visualize
+    from .image import extract_bboxes, resize_image, resize_mask
+
+    if len(class_ids) == 0:
+        masks = np.zeros((*image.shape[:2], 0), bool)  # any empty shape is allowed
+    image, (y1, x1, y2, x2), scale, padding, _ = resize_image(image, min_dim=side, max_dim=side)
+    image, masks = image[y1:y2, x1:x2], resize_mask(masks, scale, padding)[y1:y2, x1:x2]
+    captions = [""] * len(class_ids) if len(class_names) == 2 else None  # the name of the only class would hide objects
+    return visualize.draw_instances(image, extract_bboxes(masks), masks, class_ids, class_names, captions=captions)
 
 
 def run_train(args) -> int:

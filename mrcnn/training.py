@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import losses, weights
+from .check import check_before_training
 from .config import LOSS_NAMES
 from .data import DataGenerator, load_image_gt
 from .evaluate import compute_ap
@@ -428,6 +429,9 @@ def train(
     validation = None
     if val_dataset is not None and len(val_dataset.image_ids) and config.VALIDATION_STEPS:
         validation = Batches(val_dataset, config, shuffle=True, steps=config.VALIDATION_STEPS, **options)
+    check_before_training(train_dataset, config)
+    if validation is not None:
+        check_before_training(val_dataset, config, "validation data", learns=False)
 
     set_trainable(network, layer_regex(layers), config)
     rate = learning_rate
