@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from mrcnn import datasets, evaluate
+from mrcnn import datasets, evaluate, outlines
 from mrcnn.datasets import CocoDataset, MaskFolderDataset, ShapesDataset, VIADataset, open_dataset
 from mrcnn.image import extract_bboxes
 
@@ -414,7 +414,7 @@ def test_coco_damaged_codes_are_named_when_drawn(tmp_path, counts):
 def test_run_lengths_undo_the_compression(runs):
     side = sum(runs)
     code = coco_mask.frPyObjects({"size": [side, 1], "counts": runs}, side, 1)
-    assert datasets._run_lengths(code["counts"].decode()) == runs
+    assert outlines.run_lengths(code["counts"].decode()) == runs
 
 
 @pytest.mark.parametrize(
@@ -554,7 +554,7 @@ def test_the_real_sets_have_the_stated_counts(shared, name, images, objects):
     if name.startswith("balloon"):
         assert sum(len(info["polygons"]) for info in infos) == objects
     else:
-        assert sum(len(datasets._image_files(datasets.Path(info["masks"]))) for info in infos) == objects
+        assert sum(len(datasets.image_files(datasets.Path(info["masks"]))) for info in infos) == objects
 
 
 def test_coco_tiny_has_the_stated_counts(shared):
