@@ -32,6 +32,6 @@ setup(
     packages=find_packages(include=["mrcnn", "mrcnn.*"]),
     python_requires=">=3.10,<3.14",
     install_requires=requirements(),
-    extras_require={"test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.15"]},
+    extras_require={"test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.15", "faster-coco-eval>=1.8"]},
     entry_points={"console_scripts": ["mrcnn = mrcnn.cli:main"]},
 )

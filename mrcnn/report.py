@@ -141,22 +141,22 @@ def draw_confusion(evaluation: Evaluation) -> Figure:
     """
     names = _class_names(evaluation)
     counts = evaluation.confusion
-    side = max(5.0, min(0.55 * len(counts) + 2.5, 24.0))
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    readable = len(names) <= NUMBERED_CLASSES
+    cell, font, turn = (0.55, 9, 45) if readable else (0.17, 6, 90)  # inches, points, degrees
+    side = max(5.0, cell * len(counts) + 2.5)
+    figure = Figure(figsize=(side + 1.8, side), layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shares[-1] = counts[-1] / np.maximum(counts.sum(axis=0), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(
-        picture, ax=axes, label="share of the row's objects (last row: of the column's detections)", shrink=0.8
-    )
-    font = 9 if len(names) <= NUMBERED_CLASSES else 6
-    slope = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    bar = figure.colorbar(picture, ax=axes, shrink=0.8, fraction=0.04, pad=0.02)
+    bar.set_label("share of the class's objects; last row: of its detections", fontsize=8)
+    slope = {"rotation": turn, "ha": "right", "va": "center" if turn == 90 else "top", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(counts)), [*names, MISSED], fontsize=font, **slope)
     axes.set_yticks(range(len(counts)), [*names, NOTHING], fontsize=font)
     axes.set(title=_confusion_title(evaluation), xlabel="detected", ylabel="truth")
     _rule_off(axes, len(names))
-    if len(names) <= NUMBERED_CLASSES:
+    if readable:
         for (row, column), count in np.ndenumerate(counts):
             if (row, column) != (len(names), len(names)):  # nothing there and not detected: no number for that
                 color = "white" if shares[row, column] > 0.5 else "black"
