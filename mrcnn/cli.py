@@ -274,14 +274,16 @@ def _add_evaluate(commands) -> None:
         "evaluate",
         run_evaluate,
         "measure a weight file on annotated pictures",
-        "Prints COCO's twelve figures for boxes and for masks and the AP of each class, and writes metrics.json.",
+        "Prints COCO's twelve figures for boxes and for masks, the AP of each class, VOC's AP where the data is VOC's, "
+        "and the confidence to use. Writes them to metrics.json and record_mAP.txt, with precision-recall curves and "
+        "the confusion matrix as pictures.",
         "mrcnn evaluate photos/val --weights mask_rcnn_nuclei_0040.h5 --out measured --pictures",
     )
     parser.add_argument("data", metavar="DATA", help=DATA)
     parser.add_argument("--weights", metavar="FILE", required=True, help="a weight file, such as training leaves")
     parser.add_argument("--limit", type=_at_least_1, metavar="N", help="the first N images only")
     parser.add_argument(
-        "--out", metavar="DIR", default="mrcnn_evaluation", help="folder for metrics.json (%(default)s)"
+        "--out", metavar="DIR", default="mrcnn_evaluation", help="folder for what is written (%(default)s)"
     )
     parser.add_argument("--pictures", action="store_true", help="also draw truth beside detections for every image")
     _add_config(parser, "what the weight file says")
@@ -843,7 +845,7 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
 
 def run_evaluate(args) -> int:
     """`mrcnn evaluate`."""
-    from . import evaluate
+    from . import evaluate, report
 
     model, class_names = load_for_use(args.weights, args.config)
     dataset = open_data(args.data, model.class_names, shapes=SHAPES_HELD_OUT)
@@ -870,8 +872,9 @@ def run_evaluate(args) -> int:
     evaluation = evaluate.evaluate_dataset(detect, dataset, image_ids, min_confidence=args.min_confidence)
     print(evaluation.table())
     _write_json({"data": args.data, "weights": args.weights, **evaluation.to_dict()}, out / "metrics.json")
+    files = report.write(evaluation, out, f"{args.weights} on {args.data}")
     drawn = f" and {len(image_ids)} pictures (objects from score {shown_from:g} on)" if args.pictures else ""
-    print(f"metrics.json{drawn} in {out.resolve()}")
+    print(f"metrics.json, {', '.join(file.name for file in files)}{drawn} in {out.resolve()}")
     return OK
 
 

@@ -454,7 +454,13 @@ def test_evaluate_prints_the_table_and_writes_the_figures(model, tmp_path, capsy
     assert metrics["box"]["AP"] == pytest.approx(1) and metrics["mask"]["AP"] == pytest.approx(1)
     assert (metrics["data"], metrics["weights"], metrics["images"]) == (str(folder), "w.h5", 2)
     assert model.floors == [0.05, 0.05]
-    assert sorted(p.name for p in out.iterdir()) == ["0000_0.png", "0001_1.png", "metrics.json"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "0000_0.png", "0001_1.png", "confusion_matrix.png", "metrics.json", "precision_recall.png", "record_mAP.txt",
+    ]  # fmt: skip
+    # detect() answers with scores of 0.9 in float32, a trifle below 0.9
+    assert metrics["confidence"] == {"score": float(np.float32(0.9)), "f1": 1, "precision": 1, "recall": 1}
+    assert metrics["confusion"] == [[0, 0, 0], [0, 2, 0], [0, 0, 0]] and metrics["voc"] is None
+    assert (out / "record_mAP.txt").read_text().startswith(f"w.h5 on {folder}\n")
 
 
 def test_evaluate_refuses_data_of_other_classes(model, tmp_path, capsys):
