@@ -1,8 +1,9 @@
 """What would go wrong with a dataset in training, found before it: `check`, and its brief form for `train()`.
 
-Any prepared `Dataset` is looked at through `load_image` and `load_mask`, as the training does. An error spoils the
-training; a warning is worth a look. Sizes are those after resizing, in pixels of the molded image: what the network
-sees.
+Any prepared `Dataset` is looked at through `load_image` and `load_mask`, as the training does; where a reader has
+`load_outlines`, the run-length codes that its masks are drawn from, these tell the same, and no mask is drawn. An
+error spoils the training; a warning is worth a look. Sizes are those after resizing, in pixels of the molded image:
+what the network sees.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+from pycocotools import mask as coco_mask
 from rich.console import Console
 from rich.progress import track
 
@@ -369,26 +371,24 @@ def _look(dataset: Dataset, image_id: int, config: Config, resizer: _Resizer, pi
         except _Fault as fault:
             find(*fault.args)
     try:
-        masks, class_ids = _load_truth(dataset, image_id)
-        if len(class_ids) and None not in size and masks.shape[:2] != tuple(size):
-            raise _Fault(
-                "mask size", f"Its masks are {_by(masks.shape[:2])} and it is {_by(size)} px (height x width)."
-            )
+        truth = _load_truth(dataset, image_id)
+        if len(truth.class_ids) and None not in size and truth.size != tuple(size):
+            raise _Fault("mask size", f"Its masks are {_by(truth.size)} and it is {_by(size)} px (height x width).")
     except _Fault as fault:
         find(*fault.args)
         return look
     look.read = True
 
+    class_ids, pixel_boxes = truth.class_ids, truth.boxes
     wrong = (np.abs(class_ids) < 1) | (np.abs(class_ids) >= dataset.num_classes)
     if wrong.any():
         ids = sorted(set(class_ids[wrong].tolist()))
         sentence = f"Its class ids must be 1 to {dataset.num_classes - 1}, and some are {ids}."
         find("class id", sentence, wrong.nonzero()[0])
-    pixel_boxes = extract_bboxes(masks)
     empty = boxes.area(pixel_boxes) == 0
     if empty.any():
         find("empty", f"{_objects(empty)} without a pixel.", empty.nonzero()[0])
-    twins = _duplicates(masks, class_ids, pixel_boxes)
+    twins = _duplicates(truth)
     if twins:
         find("duplicate", f"{_objects(twins)} repeated.", twins)
 
@@ -396,7 +396,7 @@ def _look(dataset: Dataset, image_id: int, config: Config, resizer: _Resizer, pi
     if not kept.any():
         return look
     look.class_ids = class_ids[kept]
-    look.boxes, look.shape, rounded = resizer.resize(pixel_boxes[kept], masks.shape[:2])
+    look.boxes, look.shape, rounded = resizer.resize(pixel_boxes[kept], truth.size)
     places = kept.nonzero()[0]
     objects = look.class_ids > 0  # crowds teach no box
     vanishing = objects & (boxes.area(rounded) == 0)
@@ -435,39 +435,90 @@ def _image_size(dataset: Dataset, image_id: int, config: Config) -> tuple[int, i
     return image.shape[:2]
 
 
-def _load_truth(dataset: Dataset, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Masks `[H, W, N]` bool and class ids `[N]` int of an image, else a `_Fault`."""
-    if type(dataset).load_mask is Dataset.load_mask:  # it has none, and would say so at every image
-        return np.zeros((0, 0, 0), bool), np.zeros(0, int)
+@dataclass
+class _Truth:
+    """The objects of an image as they are annotated.
+
+    class_ids: `[N]` int. boxes: `[N, (y1, x1, y2, x2)]` int px, zeros for a mask without a pixel. size: (height, width)
+    of the masks. outline: position -> bytes; where they are equal, and the boxes too, the masks are.
+    """
+
+    class_ids: np.ndarray
+    boxes: np.ndarray
+    size: tuple[int, int]
+    outline: Callable[[int], bytes]
+
+
+def _load_truth(dataset: Dataset, image_id: int) -> _Truth:
+    """The objects of an image, else a `_Fault`; from their outlines where the dataset has them, which is faster."""
+    if getattr(dataset.load_mask, "__func__", None) is Dataset.load_mask:  # not overridden: it would warn at each image
+        return _truth_of_masks(np.zeros((0, 0, 0), bool), np.zeros(0, int))
+    outlined = _has_outlines(dataset)
+    load = dataset.load_outlines if outlined else dataset.load_mask
     try:
-        masks, class_ids = dataset.load_mask(image_id)
-        masks, class_ids = np.asarray(masks), np.asarray(class_ids).reshape(-1).astype(int)
-    except Exception as error:  # load_mask is the user's own: it raises anything
+        masks, class_ids = load(image_id)
+        class_ids = np.asarray(class_ids).reshape(-1).astype(int)
+        masks = masks if outlined else np.asarray(masks)
+    except Exception as error:  # these are the user's own: they raise anything
         raise _Fault("masks", _sentence(error)) from error
+    return (_truth_of_outlines if outlined else _truth_of_masks)(masks, class_ids)
+
+
+def _has_outlines(dataset: Dataset) -> bool:
+    """Whether the dataset's masks are those of its `load_outlines`: nobody below has overridden `load_mask`."""
+    for names in (vars(dataset), *map(vars, type(dataset).__mro__)):
+        if "load_outlines" in names:
+            return True
+        if "load_mask" in names:
+            return False
+    return False
+
+
+def _truth_of_outlines(rles: Sequence[dict], class_ids: np.ndarray) -> _Truth:
+    """From one compressed run-length code of COCO's per object."""
+    pixel_boxes = np.zeros((0, 4), int)
+    if rles:
+        x, y, width, height = coco_mask.toBbox(rles).astype(int).T
+        pixel_boxes = np.stack([y, x, y + height, x + width], axis=1)
+        pixel_boxes[coco_mask.area(rles) == 0] = 0  # the box of some codes without a pixel is none
+    size = tuple(int(side) for side in rles[0]["size"]) if rles else (0, 0)
+    return _Truth(class_ids, pixel_boxes, size, lambda i: rles[i]["counts"])
+
+
+def _truth_of_masks(masks: np.ndarray, class_ids: np.ndarray) -> _Truth:
+    """From what `load_mask` says, else a `_Fault`."""
     if len(class_ids) == 0 and not masks.any():
-        return np.zeros((0, 0, 0), bool), class_ids  # any empty shape will do
+        masks = np.zeros((0, 0, 0), bool)  # any empty shape will do
     masks = masks[:, :, None] if masks.ndim == 2 else masks
     if masks.ndim != 3 or masks.shape[2] != len(class_ids):
         raise _Fault("mask count", f"Its masks have the shape {masks.shape}, for {_count(len(class_ids), 'class id')}.")
-    return masks.astype(bool, copy=False), class_ids
+    pixel_boxes = extract_bboxes(masks.astype(bool, copy=False))
+
+    def outline(i):
+        y1, x1, y2, x2 = pixel_boxes[i]
+        return np.packbits(masks[y1:y2, x1:x2, i] != 0).tobytes()
+
+    return _Truth(class_ids, pixel_boxes, masks.shape[:2], outline)
 
 
 def _sentence(error: Exception) -> str:
     return str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
 
 
-def _duplicates(masks: np.ndarray, class_ids: np.ndarray, pixel_boxes: np.ndarray) -> list[int]:
+def _duplicates(truth: _Truth) -> list[int]:
     """The instances whose class and mask an earlier one has, too; those without a pixel aside."""
     alike: dict[tuple, list[int]] = {}
-    for i, key in enumerate(zip(class_ids.tolist(), map(tuple, pixel_boxes.tolist()), strict=True)):
+    for i, key in enumerate(zip(truth.class_ids.tolist(), map(tuple, truth.boxes.tolist()), strict=True)):
         if any(key[1]):
             alike.setdefault(key, []).append(i)
     twins = []
-    for (_, (y1, x1, y2, x2)), group in alike.items():
-        parts = [masks[y1:y2, x1:x2, i] for i in group] if len(group) > 1 else []
-        twins += [
-            group[j] for j, part in enumerate(parts) if any(np.array_equal(part, earlier) for earlier in parts[:j])
-        ]
+    for group in alike.values():
+        seen = set()
+        for i in group if len(group) > 1 else ():
+            outline = truth.outline(i)
+            if outline in seen:
+                twins.append(i)
+            seen.add(outline)
     return sorted(twins)
 
 
@@ -628,11 +679,11 @@ def _any_object(dataset: Dataset, skipped: Iterable[int]) -> bool:
     for image_id in dataset.image_ids:
         if int(image_id) not in skipped:
             try:
-                masks, class_ids = _load_truth(dataset, int(image_id))
+                truth = _load_truth(dataset, int(image_id))
             except _Fault:
                 continue
-            known = (class_ids > 0) & (class_ids < dataset.num_classes)
-            if masks[:, :, known].any():
+            known = (truth.class_ids > 0) & (truth.class_ids < dataset.num_classes)
+            if truth.boxes[known].any():
                 return True
     return False
 
@@ -640,7 +691,7 @@ def _any_object(dataset: Dataset, skipped: Iterable[int]) -> bool:
 def _log_briefly(report: Report, name: str) -> None:
     """One line on what a training bears."""
     numbers = Counter(finding.kind for finding in report.findings if finding.image_id is not None)
-    odd = [f"{KINDS[kind].title.lower()} ({_count(numbers[kind], 'image')})" for kind in KINDS if numbers[kind]]
+    odd = [f"{KINDS[kind].title} ({_count(numbers[kind], 'image')})" for kind in KINDS if numbers[kind]]
     if report.suggested_scales:
         odd.append(f"{report.under:.0%} of the objects overlap no anchor by {FITTING_IOU:g}")
     if odd:
