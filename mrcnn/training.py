@@ -17,9 +17,9 @@ import tensorflow as tf
 from . import losses, weights
 from .check import check_before_training
 from .config import LOSS_NAMES
-from .data import DataGenerator, load_image_gt
-from .evaluate import compute_ap
-from .image import split_image_meta
+from .data import DataGenerator
+from .evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
+from .image import extract_bboxes, split_image_meta
 
 log = logging.getLogger("mrcnn")
 
@@ -305,10 +305,15 @@ class Progress(keras.callbacks.Callback):
 
 
 class MeanAveragePrecisionCallback(keras.callbacks.Callback):
-    """Puts `val_mean_average_precision` into the logs: the mean over images of `compute_ap` at IoU 0.5.
+    """Detects on a dataset every few epochs, and puts into the logs what comes of it.
 
-    Not COCO's AP, which pools the detections of all images (`evaluate.evaluate_dataset`). Callbacks after it in
-    `custom_callbacks` find it in their logs.
+    `val_mAP`, `val_mAP50`: COCO's AP of masks (of boxes for a box-only model), as `mrcnn evaluate` prints it.
+    `val_box_mAP`: COCO's AP of boxes.
+    `val_mean_average_precision`: matterport's, the mean over images of `compute_ap` at IoU 0.5, for detections from
+    the inference model's DETECTION_MIN_CONFIDENCE on.
+
+    Callbacks after it in `custom_callbacks` find them: EarlyStopping(monitor="val_mAP", mode="max"). In the epochs
+    between there are none, and Keras' callbacks say that they miss them and go on.
 
     train_model: the `MaskRCNN` that trains. inference_model: one in inference mode, of the same network; it takes
     over the weights each time. dataset: prepared. calculate_map_at_every_X_epoch: after epochs X, 2X, ...
@@ -335,24 +340,54 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
         if (epoch + 1) % self.every:
             return
         _copy_weights(self.train_model.keras_model, self.inference_model.keras_model)
-        mean = self.mean_average_precision()
+        figures = self.figures()
         if self.verbose:
-            log.info("epoch %d  mean average precision %.3f", epoch + 1, mean)
+            mean, ap = figures["val_mean_average_precision"], figures["val_mAP"]
+            log.info("epoch %d  mean average precision %.3f  mAP %.3f", epoch + 1, mean, ap)
         if logs is not None:
-            logs["val_mean_average_precision"] = mean
+            logs.update(figures)
+
+    def figures(self) -> dict[str, float]:
+        """What goes into the logs; nan where no image has objects."""
+        config, aps = self.inference_model.config, []
+        shown_from = config.DETECTION_MIN_CONFIDENCE
+        image_ids = list(self.dataset.image_ids)[: self.limit]
+        to_come = iter(image_ids)
+
+        def detect(image):
+            (found,) = self.inference_model.detect([image])
+            aps.append(self._average_precision(next(to_come), found, shown_from))
+            return found
+
+        config.DETECTION_MIN_CONFIDENCE = EVALUATION_MIN_CONFIDENCE
+        try:
+            evaluation = evaluate_dataset(detect, self.dataset, image_ids, progress=False)
+        finally:
+            config.DETECTION_MIN_CONFIDENCE = shown_from
+        aps = [ap for ap in aps if not math.isnan(ap)]
+        best_kind = evaluation.mask or evaluation.box
+        return {
+            "val_mAP": best_kind["AP"],
+            "val_mAP50": best_kind["AP50"],
+            "val_box_mAP": evaluation.box["AP"],
+            "val_mean_average_precision": float(np.mean(aps)) if aps else math.nan,
+        }
 
     def mean_average_precision(self) -> float:
         """The mean AP of the images that have objects; nan where none has."""
-        aps = [self._average_precision(image_id) for image_id in list(self.dataset.image_ids)[: self.limit]]
-        aps = [ap for ap in aps if not math.isnan(ap)]
-        return float(np.mean(aps)) if aps else math.nan
+        return self.figures()["val_mean_average_precision"]
 
-    def _average_precision(self, image_id) -> float:
-        # The molded image is detected on, not the photo: the truth, resized, lies in its pixels.
-        image, _, class_ids, boxes, masks = load_image_gt(self.dataset, self.inference_model.config, image_id)
-        (found,) = self.inference_model.detect([image])
-        detections = (found[name] for name in ("rois", "class_ids", "scores", "masks"))
-        return compute_ap(boxes, class_ids, masks, *detections)[0]
+    def _average_precision(self, image_id, found, shown_from) -> float:
+        masks, class_ids = self.dataset.load_mask(image_id)
+        objects = np.flatnonzero(np.asarray(class_ids) > 0)  # no crowds
+        shown = np.flatnonzero(np.asarray(found["scores"]) >= shown_from)
+        if len(objects) == 0 or "masks" not in found:
+            return math.nan
+        masks = np.asarray(masks)[:, :, objects]
+        detections = (found[name][shown] for name in ("rois", "class_ids", "scores"))
+        return compute_ap(
+            extract_bboxes(masks), np.asarray(class_ids)[objects], masks, *detections, found["masks"][:, :, shown]
+        )[0]
 
 
 def _copy_weights(source, target) -> None:

@@ -1,4 +1,4 @@
-"""`MeanAveragePrecisionCallback`: which epochs, which weights, which number."""
+"""`MeanAveragePrecisionCallback`: which epochs, which weights, which numbers, and who sees them."""
 
 import logging
 import math
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny import Squares, TinyConfig
 
+from mrcnn import evaluate
 from mrcnn.model import MeanAveragePrecisionCallback
 
 
@@ -64,8 +65,59 @@ def test_the_mean_of_the_ap_of_each_image(dataset, caplog):
     with caplog.at_level(logging.INFO, "mrcnn"):
         callback(dataset, calculate_map_at_every_X_epoch=1).on_epoch_end(0, logs)
     # Images 0 and 1: AP 1. Image 2: 0. Image 3: the better score is wrong, then 1 of 2 is right: AP 1/2.
-    assert logs == {"val_mean_average_precision": (1 + 1 + 0 + 0.5) / 4}
-    assert "epoch 1  mean average precision 0.625" in caplog.text
+    assert logs["val_mean_average_precision"] == (1 + 1 + 0 + 0.5) / 4
+    assert "epoch 1  mean average precision 0.625  mAP " in caplog.text
+
+
+def test_cocos_figures_are_those_of_the_evaluation(dataset):
+    logs = {}
+    callback(dataset, calculate_map_at_every_X_epoch=1).on_epoch_end(0, logs)
+    expected = evaluate.coco(Detector(dataset), dataset, progress=False)
+    assert set(logs) == {"val_mAP", "val_mAP50", "val_box_mAP", "val_mean_average_precision"}
+    assert (logs["val_mAP"], logs["val_mAP50"]) == (expected.mask["AP"], expected.mask["AP50"])
+    assert logs["val_box_mAP"] == expected.box["AP"]
+    assert 0 < logs["val_mAP"] < 1
+
+
+def test_a_box_only_model_has_box_figures(dataset):
+    watching = callback(dataset, calculate_map_at_every_X_epoch=1)
+    detect = watching.inference_model.detect
+    without = lambda images: [{k: v for k, v in r.items() if k != "masks"} for r in detect(images)]  # noqa: E731
+    watching.inference_model.detect = without
+    figures = watching.figures()
+    assert figures["val_mAP"] == figures["val_box_mAP"] > 0
+    assert math.isnan(figures["val_mean_average_precision"])
+
+
+def test_the_threshold_of_the_model_is_lowered_meanwhile(dataset):
+    watching = callback(dataset)
+    watching.inference_model.config = TinyConfig(DETECTION_MIN_CONFIDENCE=0.7)
+    seen, detect = [], watching.inference_model.detect
+
+    def watched(images):
+        seen.append(watching.inference_model.config.DETECTION_MIN_CONFIDENCE)
+        return detect(images)
+
+    watching.inference_model.detect = watched
+    figures = watching.figures()
+    assert seen == [0.05] * 4 and watching.inference_model.config.DETECTION_MIN_CONFIDENCE == 0.7
+    # From 0.7 on, images 0 and 1 have nothing to show (0.5), and image 3 only the wrong one.
+    assert figures["val_mean_average_precision"] == 0 and figures["val_mAP"] > 0
+
+
+def test_early_stopping_and_checkpoints_see_the_figures(dataset, tmp_path):
+    watching = callback(dataset, calculate_map_at_every_X_epoch=1, verbose=0)
+    trained = watching.train_model.keras_model
+    trained.compile(loss="mse")
+    monitor = {"monitor": "val_mAP", "mode": "max"}
+    best = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_best_only=True,
+                                           save_weights_only=True, **monitor)  # fmt: skip
+    history = trained.fit(
+        np.zeros((1, 1)), np.zeros((1, 1)), epochs=9, verbose=0,
+        callbacks=[watching, keras.callbacks.EarlyStopping(patience=2, **monitor), best],
+    )  # fmt: skip
+    assert len(history.history["val_mAP"]) == 3  # the first is the best, two more are waited for
+    assert [path.name for path in tmp_path.iterdir()] == ["1.weights.h5"]
 
 
 def test_a_limit_takes_the_first_images(dataset):
