@@ -297,12 +297,7 @@ def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
             f"{tuple(size)} (height, width) for {where}. "
             "Try to find out which of the two was resized or rotated."
         )
-    difficult = dataset.image_info[image_id].get("difficult")
-    if difficult is not None and len(difficult) != len(class_ids):
-        raise ValueError(
-            f'"difficult" must have one flag per instance. Received: {len(difficult)} flags and {len(class_ids)} '
-            f"instances for {where}. Try the order of load_mask."
-        )
+    voc = _voc_marks(dataset.image_info[image_id], len(class_ids), where)
     height, width = (int(side) for side in size)
     truth["images"].append({"id": image_id, "height": height, "width": width})
     known = {category["id"] for category in truth["categories"]}
@@ -326,9 +321,26 @@ def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
                 "area": area,
                 "iscrowd": int(class_id < 0),
                 "segmentation": rle,
-                **({} if difficult is None else {"difficult": int(bool(difficult[i]))}),
+                **(voc[i] if voc else {}),
             }
         )
+
+
+def _voc_marks(info: dict, count: int, where: str) -> list[dict]:
+    """What VOC's figures need of each instance: whether it is difficult, and its own box; empty for other data."""
+    if "difficult" not in info:
+        return []
+    difficult, annotated = info["difficult"], info.get("boxes")
+    if len(difficult) != count or (annotated is not None and len(annotated) != count):
+        raise ValueError(
+            f'"difficult" and "boxes" must have one entry per instance. Received: {len(difficult)} flags and {count} '
+            f"instances for {where}. Try the order of load_mask."
+        )
+    marks = [{"difficult": int(bool(flag))} for flag in difficult]
+    if annotated is not None:
+        for mark, (y1, x1, y2, x2) in zip(marks, np.asarray(annotated, float).tolist(), strict=True):
+            mark["voc_bbox"] = [x1, y1, x2 - x1, y2 - y1]
+    return marks
 
 
 # --- A data set ---------------------------------------------------------------------------------------------
@@ -485,7 +497,7 @@ def evaluate_dataset(
 
     Returns: `Evaluation`. Without detections its figures are 0, without truth nan. More than 100 detections
         of one class in one image: the 100 best count (COCO's maxDets). VOC's AP is among them where an image's
-        `image_info` has "difficult" flags, one an instance.
+        `image_info` has "difficult" flags, one an instance; its "boxes" then are VOC's truth for boxes.
     Raises: ValueError when there is no image to evaluate, or a mask's size differs from its image's.
     """
     start = time.perf_counter()

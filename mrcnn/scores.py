@@ -273,7 +273,8 @@ def voc_scores(truth: dict, results: list[dict], kind: str) -> dict[int, tuple[f
     As VOC has it, a detection answers for the object of its class that it overlaps most, and a second one for the
     same object is wrong. Objects marked "difficult", and crowds, count neither way.
 
-    truth, results, kind: as for `coco_scores`; annotations may carry "difficult". All detections count.
+    truth, results, kind: as for `coco_scores`; annotations may carry "difficult", and as "voc_bbox" the box that was
+        annotated, where "bbox" is the mask's. All detections count.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         coco_truth, found = _load(truth, results, kind, plain_coco.COCO)
@@ -286,11 +287,16 @@ def voc_scores(truth: dict, results: list[dict], kind: str) -> dict[int, tuple[f
             seen.sort(key=lambda entry: -entry["score"])
             free = [not (a.get("difficult") or a.get("iscrowd")) for a in there]
             objects += sum(free)
-            overlaps = _ious([_shape(found, a, kind) for a in seen], [_shape(coco_truth, a, kind) for a in there])
+            overlaps = _ious([_shape(found, a, kind) for a in seen], [_voc_shape(coco_truth, a, kind) for a in there])
             hits += zip((-entry["score"] for entry in seen), _voc_hits(overlaps, free), strict=True)
         hits = [hit for _, hit in sorted(hits, key=lambda pair: pair[0]) if hit is not None]
         scores[int(category)] = voc_ap(np.array(hits, bool), objects)
     return scores
+
+
+def _voc_shape(coco, annotation: dict, kind: str):
+    """The annotated box of an object where there is one, else as `_shape`."""
+    return annotation["voc_bbox"] if kind == "bbox" and "voc_bbox" in annotation else _shape(coco, annotation, kind)
 
 
 def _voc_hits(overlaps: np.ndarray, counts: list[bool]) -> list[bool | None]:

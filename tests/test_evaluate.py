@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -317,6 +318,68 @@ def test_the_confidence_floor_is_applied_and_stated():
     assert "1 detections at confidence >= 0.05" in result.table()
     low = evaluate.evaluate_dataset(unsure, dataset, progress=False, min_confidence=0.01)
     assert low.box["AP"] == pytest.approx(1) and low.to_dict()["min_confidence"] == 0.01
+
+
+def test_coco_lowers_the_threshold_of_the_model_and_puts_it_back():
+    dataset = Boxes([[CAT, DOG], []])
+    config = SimpleNamespace(DETECTION_MIN_CONFIDENCE=0.7)
+    seen = []
+
+    def detect(images):
+        seen.append(config.DETECTION_MIN_CONFIDENCE)
+        return [truth_as_detector(dataset)(image) for image in images]
+
+    result = evaluate.coco(SimpleNamespace(config=config, detect=detect), dataset, progress=False)
+    assert result.mask["AP"] == pytest.approx(1) and result.images == 2
+    assert seen == [0.05, 0.05] and config.DETECTION_MIN_CONFIDENCE == 0.7
+    with pytest.raises(ValueError, match="at least one image"):
+        evaluate.coco(SimpleNamespace(config=config, detect=detect), dataset, limit=0)
+    assert config.DETECTION_MIN_CONFIDENCE == 0.7
+
+
+def test_curves_confidence_and_confusions_come_with_the_figures():
+    dataset = Boxes([[CAT, DOG]])
+    result = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    assert result.kind == "mask" and result.precision.shape == (2, 101, 2)
+    assert result.confidence == evaluate.Confidence(1, 1, 1, 1)
+    assert result.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert "Confidence to use: 1.000, where F1 at mask IoU 0.5 is highest: 1.000" in result.table()
+    assert [(row["confidence"], row["F1"]) for row in result.per_class] == [(1, 1), (1, 1)]
+    figures = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert figures["confidence"]["f1"] == 1 and figures["confusion"][0] == [1, 0, 0] and figures["voc"] is None
+    boxes = evaluate.evaluate_dataset(truth_as_detector(dataset, masks=False), dataset, progress=False)
+    assert boxes.kind == "box" and "F1 at box IoU" in boxes.table()
+
+
+def test_vocs_figures_come_with_difficult_flags_and_use_its_boxes():
+    dataset = Boxes([[CAT, DOG], [CAT]])
+    for info, flags in zip(dataset.image_info, ([False, True], [False]), strict=True):
+        info["difficult"] = np.array(flags)
+    detect = truth_as_detector(dataset)
+
+    def without_the_dog(image):
+        return {key: values[..., :1] if key == "masks" else values[:1] for key, values in detect(image).items()}
+
+    result = evaluate.evaluate_dataset(without_the_dog, dataset, progress=False)
+    assert result.voc == {"box": [1, 1], "mask": [1, 1]}  # the dog is difficult, and no other is there
+    assert result.per_class[0]["VOC"] == {"box": [1, 1], "mask": [1, 1]}
+    assert np.isnan(result.per_class[1]["VOC"]["mask"]).all()
+    assert result.box["AP"] == pytest.approx(0.5)  # COCO knows no difficult objects
+    assert json.dumps(result.to_dict(), allow_nan=False)
+    dataset.image_info[0]["boxes"] = np.array([[10, 10, 20, 20], [0, 0, 5, 5]])  # far from the cat's mask
+    moved = evaluate.evaluate_dataset(without_the_dog, dataset, progress=False)
+    # Equal scores: wrong in image 0, right in image 1, of 2 objects: precision 1/2 up to recall 1/2
+    assert moved.voc["box"] == [pytest.approx(6 * 0.5 / 11), 0.25] and moved.voc["mask"] == [1, 1]
+    dataset.image_info[1]["difficult"] = []
+    with pytest.raises(ValueError, match="Received: 0 flags and 1 instances for image 1"):
+        evaluate.evaluate_dataset(without_the_dog, dataset, progress=False)
+
+
+def test_the_progress_bar_is_drawn_on_stderr(capsys):
+    dataset = Boxes([[CAT]])
+    evaluate.evaluate_dataset(truth_as_detector(dataset), dataset)
+    printed = capsys.readouterr()
+    assert "Evaluating" in printed.err and printed.out == ""
 
 
 def test_only_the_hundred_best_detections_of_a_class_count():

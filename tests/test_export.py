@@ -16,7 +16,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from mrcnn import evaluate, export
-from mrcnn.datasets import CocoDataset, VIADataset
+from mrcnn.coco import CocoDataset
+from mrcnn.label_tools import LabelmeDataset, VIADataset
 
 NAMES = ["BG", "cat", "dog"]
 
@@ -256,15 +257,15 @@ def test_only_the_formats_asked_for_are_written(photos):
 
 
 @pytest.mark.parametrize(
-    ("file", "reader", "class_ids"), [("coco.json", CocoDataset, [2, 1]), ("via.json", VIADataset, [2, 1])]
+    ("file", "reader"), [("coco.json", CocoDataset), ("via.json", VIADataset), ("labelme", LabelmeDataset)]
 )
-def test_the_readers_get_the_masks_and_classes_back(photos, file, reader, class_ids):
+def test_the_readers_get_the_masks_and_classes_back(photos, file, reader):
     written(photos)
     dataset = reader(photos[1] / file)
     assert dataset.class_names == NAMES
     assert dataset.load_mask(0)[0].shape == (4, 6, 0)
     masks, ids = dataset.load_mask(1)
-    assert ids.tolist() == class_ids
+    assert ids.tolist() == [2, 1]
     assert np.array_equal(masks, np.stack([RING_AND_BAR, ~RING_AND_BAR], axis=-1))
     assert dataset.load_image(1).shape == (4, 6, 3)  # found from the folder of the file
 

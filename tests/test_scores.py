@@ -300,6 +300,14 @@ def test_a_second_detection_of_an_object_is_wrong_even_beside_a_free_one():
     assert scores.voc_scores(truth, found, "bbox")[1] == (pytest.approx(6 / 11), 0.5)
 
 
+def test_vocs_own_box_counts_where_the_mask_is_smaller():
+    truth = truth_of([(1, LESS)])  # IoU 0.4 with A
+    truth["annotations"][0]["voc_bbox"] = list(A)
+    found = results_of((0, 1, A, 0.9))
+    assert scores.voc_scores(truth, found, "bbox")[1] == (1, 1)
+    assert scores.voc_scores(truth, found, "segm")[1] == (0, 0)
+
+
 def test_scores_rank_across_images():
     truth = truth_of([(1, A)], [(1, A)])
     found = results_of((0, 1, C, 0.5), (0, 1, A, 0.4), (1, 1, A, 0.9))
