@@ -291,14 +291,12 @@ class LabelmeDataset(OutlinedImages, Dataset):
     def load_image(self, image_id: int) -> np.ndarray:
         """The image of its file, uint8 [H, W, 3], or else the one embedded in the annotation file."""
         info = self.image_info[image_id]
-        if os.path.isfile(info["path"]):
-            return super().load_image(image_id)
-        return _embedded_image(info["file"])
+        return _embedded_image(info["file"]) if info["embedded"] else super().load_image(image_id)
 
     def image_size(self, image_id: int) -> tuple[int, int]:
         """(height, width) by the annotation file, else by the image; then remembered."""
         info = self.image_info[image_id]
-        if not (info["height"] and info["width"]) and not os.path.isfile(info["path"]):
+        if info["embedded"] and not (info["height"] and info["width"]):
             info["height"], info["width"] = _embedded_image(info["file"]).shape[:2]
         return super().image_size(image_id)
 
@@ -355,6 +353,7 @@ def _labelme_image(data: dict, file: Path, left_out: Counter) -> dict:
             f"imageHeight and imageWidth must be whole numbers. Received: {short(sides)} in {file}. "
             "Try to save the file with labelme again."
         )
+    path, embedded = _labelme_picture(data, file)
     labels, outlines, places = [], [], {}
     for i, shape in enumerate(data["shapes"]):
         where = f"{file}, shape {i}"
@@ -372,7 +371,8 @@ def _labelme_image(data: dict, file: Path, left_out: Counter) -> dict:
             outlines[places[label, group]].append(part)
     return {
         "image_id": file.stem,
-        "path": _labelme_path(data, file),
+        "path": path,
+        "embedded": embedded,
         "height": sides[0],
         "width": sides[1],
         "file": str(file),
@@ -449,18 +449,18 @@ def _unpack_mask(part: dict) -> np.ndarray:
     return pixels > 0
 
 
-def _labelme_path(data: dict, file: Path) -> str:
-    """The image's path, with slashes of either kind, from the annotation file on."""
+def _labelme_picture(data: dict, file: Path) -> tuple[str, bool]:
+    """The image's path, which may have slashes of either kind, and whether the embedded image stands in for it."""
     name = data.get("imagePath")
     path = file.parent / name.replace("\\", "/") if isinstance(name, str) and name else None
     if path is not None and os.path.isfile(path):
-        return str(path)
+        return str(path), False
     if not isinstance(data.get("imageData"), str) or not data["imageData"]:
         raise ValueError(
             f"Every annotated image must exist, or be embedded as imageData. Received: imagePath {short(name)} in "
             f"{file}. Try to put the image there, or to correct imagePath."
         )
-    return str(path or file)
+    return str(path or file), True
 
 
 def _embedded_image(file: str) -> np.ndarray:
