@@ -18,7 +18,6 @@ import datetime
 import logging
 import os
 import re
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -789,17 +788,7 @@ class MaskRCNN:
 
         Raises: FileNotFoundError naming the folder where there is none.
         """
-        folder, prefix = Path(self.model_dir), str(self.config.NAME).lower()
-        runs = sorted(run for run in folder.glob("*") if run.is_dir() and run.name.startswith(prefix))
-        for run in reversed(runs):
-            checkpoints = sorted(run.glob("mask_rcnn*.h5"))
-            if checkpoints:
-                return str(checkpoints[-1])
-        raise FileNotFoundError(
-            f"There must be a checkpoint of {prefix!r} to go on from. Received: the folder {folder.absolute()}, "
-            f"which has {len(runs)} runs of that name and no mask_rcnn_*.h5 in them. "
-            "Try another model_dir (--logs), or start from other weights."
-        )
+        return weights.last_checkpoint(self.model_dir, self.config.NAME)
 
     def load_weights(self, filepath, by_name=False, exclude=None, remap_classes=None) -> weights.LoadReport:
         """Load a weight file; returns (and logs) what was and what was not loaded.

@@ -24,7 +24,7 @@ from .image import read_size
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 LONGEST_SIDE = 100_000  # pixels; a larger height or width in an annotation file is taken for damage
 LONGEST_WALK = 2_000_000  # pixels; pycocotools needs 100 bytes a pixel of an outline's length
-CROSSINGS_AT_ONCE = 2**22
+CROSSINGS_AT_ONCE = 2**21  # of edges with columns: about 150 MB
 Polygon = list[float]  # x1, y1, x2, y2, ... in pixels
 RLE = dict[str, Any]  # COCO's run-length code: "size" [height, width] and compressed "counts"
 

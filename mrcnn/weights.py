@@ -760,6 +760,24 @@ def _read_mobilenet(path: str) -> dict:
     }
 
 
+def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
+    """The path of the newest checkpoint of the newest run that has one, of the runs `<name><date>` under model_dir.
+
+    Raises: FileNotFoundError naming the folder where there is none.
+    """
+    folder, prefix = Path(model_dir), str(name).lower()
+    runs = sorted(run for run in folder.glob("*") if run.is_dir() and run.name.startswith(prefix))
+    for run in reversed(runs):
+        checkpoints = sorted(run.glob("mask_rcnn*.h5"))
+        if checkpoints:
+            return str(checkpoints[-1])
+    raise FileNotFoundError(
+        f"There must be a checkpoint of {prefix!r} to go on from. Received: the folder {folder.absolute()}, "
+        f"which has {len(runs)} runs of that name and no mask_rcnn_*.h5 in them. "
+        "Try another model_dir (--logs), or start from other weights."
+    )
+
+
 def imagenet_weights(backbone: str, cache_dir: str | os.PathLike | None = None) -> str:
     """The path of a backbone's ImageNet weights, downloaded unless they are there.
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mrcnn import boxes, cli
+from mrcnn import boxes, cli, session
 from mrcnn import check as module
 from mrcnn.check import KINDS, LADDER, Finding, Report, anchor_overlaps, check, check_before_training, suggest_scales
 from mrcnn.config import Config
@@ -469,7 +469,7 @@ def test_scales_are_suggested_for_small_objects_and_fit():
     assert report.suggested_under == 0
     line = next(line for line in str(report).splitlines() if "--config" in line)
     item = line.split('"')[1]
-    pasted = cli.read_config([item], config)
+    pasted = session.read_config([item], config)
     assert list(pasted.RPN_ANCHOR_SCALES) == report.suggested_scales
     assert check(dataset, pasted).under == report.suggested_under
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import mrcnn
-from mrcnn import __version__, augment, cli, doctor, export
+from mrcnn import __version__, augment, cli, doctor, export, session
 from mrcnn.config import Config
 from mrcnn.datasets import ShapesDataset
 
@@ -99,7 +99,7 @@ def test_a_wrong_call_is_2(words, sentence, capsys):
         (OSError("disk full"), cli.FAILED, "mrcnn: disk full\n"),
         (ImportError("No module named 'x'."), cli.FAILED, "mrcnn: No module named 'x'. Try `mrcnn doctor`"),
         (TypeError("odd\nvery odd"), cli.FAILED, "mrcnn: TypeError: odd (the option --debug shows where)\n"),
-        (cli.UsageError("No such NAME."), cli.USAGE, "mrcnn: No such NAME. See mrcnn doctor --help.\n"),
+        (session.UsageError("No such NAME."), cli.USAGE, "mrcnn: No such NAME. See mrcnn doctor --help.\n"),
         (KeyboardInterrupt(), cli.INTERRUPTED, "mrcnn: interrupted\n"),
     ],
 )
@@ -126,10 +126,10 @@ def test_debugging_shows_the_traceback(words, environment, monkeypatch):
 
 
 def test_held_back_stderr_is_shown_when_the_block_fails(capfd):
-    with cli.hushed():
+    with session.hushed():
         os.write(2, b"noise")
     assert capfd.readouterr().err == ""
-    with pytest.raises(OSError, match="broken"), cli.hushed():
+    with pytest.raises(OSError, match="broken"), session.hushed():
         os.write(2, b"the reason")
         raise OSError("broken")
     assert capfd.readouterr().err == "the reason"
@@ -159,11 +159,11 @@ def test_demo_hands_its_options_on_and_prints_the_metrics(monkeypatch, tmp_path,
 
 
 def test_no_items_give_the_defaults():
-    assert cli.read_config([]).to_dict() == Config().to_dict()
+    assert session.read_config([]).to_dict() == Config().to_dict()
 
 
 def test_values_are_literals_or_bare_words():
-    config = cli.read_config(
+    config = session.read_config(
         ["BACKBONE=resnet50", "RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128)", "MEAN_PIXEL=[1, 2, 3]", "TRAIN_BN=None",
          "LEARNING_RATE=1e-2", "NAME=photos", "IMAGE_SHAPE=[128, 192, 3]", "SEED=5"]
     )  # fmt: skip
@@ -173,7 +173,7 @@ def test_values_are_literals_or_bare_words():
     assert config.TRAIN_BN is None
     assert (config.LEARNING_RATE, config.NAME, config.SEED) == (0.01, "photos", 5)
     assert config.IMAGE_SHAPE.tolist() == [128, 192, 3]
-    assert cli.own_names(config) == {
+    assert session.own_names(config) == {
         "BACKBONE", "RPN_ANCHOR_SCALES", "MEAN_PIXEL", "TRAIN_BN", "LEARNING_RATE", "NAME", "IMAGE_SHAPE", "SEED",
     }  # fmt: skip
 
@@ -195,8 +195,8 @@ def test_values_are_literals_or_bare_words():
     ],
 )
 def test_a_wrong_setting_is_named(item, sentence):
-    with pytest.raises(cli.UsageError, match=sentence):
-        cli.read_config([item])
+    with pytest.raises(session.UsageError, match=sentence):
+        session.read_config([item])
 
 
 def test_later_items_win_whatever_their_kind(tmp_path):
@@ -208,23 +208,23 @@ def test_later_items_win_whatever_their_kind(tmp_path):
     )
     Path(values).write_text(json.dumps({"STEPS_PER_EPOCH": 22, "IMAGES_PER_GPU": 4, "BATCH_SIZE": 4}))
 
-    config = cli.read_config(["STEPS_PER_EPOCH=1", "VALIDATION_STEPS=1", script])  # later wins: 11
+    config = session.read_config(["STEPS_PER_EPOCH=1", "VALIDATION_STEPS=1", script])  # later wins: 11
     assert (config.NAME, config.STEPS_PER_EPOCH, config.VALIDATION_STEPS, config.BATCH_SIZE) == ("mine", 11, 1, 3)
     assert type(config).__name__ == "Mine"
 
-    config = cli.read_config([script, values, "OWN_THING=2"])
+    config = session.read_config([script, values, "OWN_THING=2"])
     assert (config.NAME, config.STEPS_PER_EPOCH, config.OWN_THING) == ("mine", 22, 2)
     assert config.BATCH_SIZE == 4
 
-    config = cli.read_config([values, "IMAGES_PER_GPU=8"])  # BATCH_SIZE 4 = 4 * 1 was no choice: it still follows
+    config = session.read_config([values, "IMAGES_PER_GPU=8"])  # BATCH_SIZE 4 = 4 * 1 was no choice: it still follows
     assert config.BATCH_SIZE == 8
 
 
 def test_the_json_beside_a_weight_file_is_a_config(tmp_path):
     file = tmp_path / "mask_rcnn_x_0001.json"
-    base = cli.read_config(["NUM_CLASSES=4", "BACKBONE=resnet50"])
+    base = session.read_config(["NUM_CLASSES=4", "BACKBONE=resnet50"])
     file.write_text(json.dumps({"config": base.to_dict(), "class_names": ["BG", "a", "b", "c"]}))
-    assert cli.read_config([str(file)]).to_dict() == base.to_dict()
+    assert session.read_config([str(file)]).to_dict() == base.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -244,8 +244,8 @@ def test_the_json_beside_a_weight_file_is_a_config(tmp_path):
 )
 def test_a_wrong_config_file_is_named(name, text, sentence, tmp_path):
     (tmp_path / name).write_text(text)
-    with pytest.raises(cli.UsageError, match=sentence) as caught:
-        cli.read_config([str(tmp_path / name)])
+    with pytest.raises(session.UsageError, match=sentence) as caught:
+        session.read_config([str(tmp_path / name)])
     assert str(tmp_path / name) in str(caught.value)
 
 
@@ -253,7 +253,7 @@ def test_settings_follow_from_the_data_unless_chosen(tmp_path):
     args = SimpleNamespace(data=str(tmp_path / "my photos-2" / "train"), seed=9, learning_rate=0.5)
     train, val = ShapesDataset(9), ShapesDataset(5)
 
-    config = cli.read_config(["IMAGES_PER_GPU=4"])
+    config = session.read_config(["IMAGES_PER_GPU=4"])
     cli._fit_config(config, args, train, val)
     assert config.NAME == "myphotos2"  # of the folder above train
     assert config.NUM_CLASSES == 4
@@ -261,7 +261,7 @@ def test_settings_follow_from_the_data_unless_chosen(tmp_path):
     assert config.VALIDATION_STEPS == 2  # 5 images / 4, rounded up
     assert (config.SEED, config.LEARNING_RATE) == (9, 0.5)
 
-    config = cli.read_config(["NAME=mine", "STEPS_PER_EPOCH=7", "VALIDATION_STEPS=1"])
+    config = session.read_config(["NAME=mine", "STEPS_PER_EPOCH=7", "VALIDATION_STEPS=1"])
     cli._fit_config(config, args, train, None)
     assert (config.NAME, config.STEPS_PER_EPOCH, config.VALIDATION_STEPS) == ("mine", 7, 1)
 

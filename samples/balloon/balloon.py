@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn import augment, cli, datasets, video
+from mrcnn import augment, datasets, session, video
 from mrcnn.config import Config
 from mrcnn.image import read_image
 from mrcnn.model import MaskRCNN
@@ -76,7 +76,7 @@ def detect_and_color_splash(model, image_path=None, video_path=None):
     if image_path:
         image = read_image(image_path)
         out = Path(f"{name}.png")
-        cli.save_picture(color_splash(image, model.detect([image])[0]["masks"]), out)
+        session.save_picture(color_splash(image, model.detect([image])[0]["masks"]), out)
     else:
         out = Path(f"{name}.mp4")
         _, rate = video.change_video(video_path, out, lambda f: color_splash(f, model.detect([f])[0]["masks"]))
@@ -95,19 +95,18 @@ def main():
     parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
     parser.add_argument("--epochs", type=int, default=30)
     args = parser.parse_args()
-    cli.set_up_logging()
-    config = cli.read_config(args.config, BalloonConfig())
+    session.set_up_logging()
+    config = session.read_config(args.config, BalloonConfig())
     if args.command == "train":
         if not args.dataset:
             parser.error("train needs --dataset")
         model = MaskRCNN("training", config, args.logs)
-        cli.load_start(model, args.weights)
+        session.load_start(model, args.weights)
         train(model, args.dataset, args.epochs)
         return
     if bool(args.image) == bool(args.video):
         parser.error("splash needs --image or --video")
-    weights = MaskRCNN("inference", config, args.logs).find_last() if args.weights == "last" else args.weights
-    model, _ = cli.load_for_use(weights, args.config)
+    model, _ = session.load_for_use(session.find_weights(args.weights, config, args.logs), args.config)
     detect_and_color_splash(model, args.image, args.video)
 
 

@@ -12,7 +12,9 @@ import logging
 import zipfile
 from pathlib import Path
 
-from mrcnn import augment, cli, datasets, evaluate, weights
+from pycocotools.coco import COCO
+
+from mrcnn import augment, datasets, evaluate, session, weights
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
 
@@ -33,7 +35,7 @@ class CocoConfig(Config):
 
 
 class CocoDataset(datasets.CocoDataset):
-    """COCO, loaded as the original's sample loads it: `load_coco`, several times for several subsets, then `prepare`."""
+    """COCO, loaded as the original's sample loads it: `load_coco`, once for each subset, then `prepare`."""
 
     def __init__(self):
         datasets.Dataset.__init__(self)
@@ -50,7 +52,7 @@ class CocoDataset(datasets.CocoDataset):
     ):
         """Add a subset ("train", "val"; in 2014 also "minival" and "valminusminival") of a year.
 
-        class_ids: category ids to keep; then only images that show one of them.
+        class_ids: category ids to keep.
         class_map: kept for its place. return_coco: also return the `pycocotools.coco.COCO` of the file.
         auto_download: fetch what is missing first.
         """
@@ -59,10 +61,7 @@ class CocoDataset(datasets.CocoDataset):
         if auto_download:
             self.auto_download(dataset_dir, subset, year)
         self.add_file(file, images, class_ids)
-        if return_coco:
-            from pycocotools.coco import COCO
-
-            return COCO(str(file))
+        return COCO(str(file)) if return_coco else None
 
     def auto_download(self, dataset_dir, subset, year):
         """Fetch and unpack the archives of the images and annotations, where they are not there."""
@@ -113,12 +112,12 @@ def main():
     parser.add_argument("--model", required=True, help="a weight file, 'coco', 'last' or 'imagenet'")
     parser.add_argument("--logs", default="logs", help="folder of the runs")
     parser.add_argument("--limit", type=int, default=500, help="images to evaluate on (default: 500)")
-    parser.add_argument("--download", type=cli.yes_or_no, nargs="?", const=True, default=False, help="fetch COCO")
+    parser.add_argument("--download", action="store_true", help="fetch what is missing of COCO")
     parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
     parser.add_argument("--epochs", nargs=3, type=int, default=(40, 120, 160), help="to reach in each stage")
     args = parser.parse_args()
-    cli.set_up_logging()
-    config = cli.read_config(args.config, CocoConfig())
+    session.set_up_logging()
+    config = session.read_config(args.config, CocoConfig())
     held_out = "minival" if args.year == "2014" else "val"
 
     if args.command == "train":
@@ -126,11 +125,11 @@ def main():
         training = load(args.dataset, subsets, args.year, args.download)
         validation = load(args.dataset, [held_out], args.year, args.download)
         model = MaskRCNN("training", config, args.logs)
-        cli.load_start(model, args.model)
+        session.load_start(model, args.model)
         train(model, training, validation, args.epochs)
         return
-    weight_file = cli.find_weights(args.model, config, args.logs)
-    model, _ = cli.load_for_use(weight_file, args.config)
+    weight_file = session.find_weights(args.model, config, args.logs)
+    model, _ = session.load_for_use(weight_file, args.config)
     evaluate_coco(model, load(args.dataset, [held_out], args.year, args.download), args.limit)
 
 

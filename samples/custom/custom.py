@@ -3,14 +3,14 @@
     python samples/custom/custom.py train --dataset DIR --weights coco
     python samples/custom/custom.py detect --weights last --images photo.jpg more.jpg
 
-DIR holds the folders `train` and `val`, each with photos and either one VGG Image Annotator file (`*.json`) or a labelme
-file (`<photo>.json`) beside each photo. `mrcnn check DIR/train` says first what is wrong with them.
+DIR holds the folders `train` and `val`, each with photos and either one VGG Image Annotator file (`*.json`) or a
+labelme file (`<photo>.json`) beside each photo. `mrcnn check DIR/train` says first what is wrong with them.
 """
 
 import argparse
 from pathlib import Path
 
-from mrcnn import augment, cli, datasets, evaluate, visualize
+from mrcnn import augment, datasets, evaluate, session, visualize
 from mrcnn.config import Config
 from mrcnn.image import read_image
 from mrcnn.model import MaskRCNN
@@ -44,14 +44,13 @@ def train(model, dataset_dir, epochs):
 
 def detect(model, class_names, images, out):
     """Leave a picture of each photo with what was found, in the folder `out`."""
-    Path(out).mkdir(parents=True, exist_ok=True)
     for path in images:
         image = read_image(path)
         found = model.detect([image])[0]
         picture = visualize.draw_instances(
             image, found["rois"], found["masks"], found["class_ids"], class_names, found["scores"]
         )
-        cli.save_picture(picture, Path(out, f"{Path(path).stem}.png"))
+        session.save_picture(picture, Path(out, f"{Path(path).stem}.png"))
         print(f"{path}: {', '.join(class_names[i] for i in found['class_ids']) or 'nothing'}")
 
 
@@ -66,18 +65,18 @@ def main():
     parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
     parser.add_argument("--epochs", nargs=2, type=int, default=(20, 40), help="to reach with the heads, with all")
     args = parser.parse_args()
-    cli.set_up_logging()
-    config = cli.read_config(args.config, CustomConfig())
+    session.set_up_logging()
+    config = session.read_config(args.config, CustomConfig())
     if args.command == "train":
         if not args.dataset:
             parser.error("train needs --dataset")
         model = MaskRCNN("training", config, args.logs)
-        cli.load_start(model, args.weights)
+        session.load_start(model, args.weights)
         train(model, args.dataset, args.epochs)
         return
     if not args.images:
         parser.error("detect needs --images")
-    model, class_names = cli.load_for_use(cli.find_weights(args.weights, config, args.logs), args.config)
+    model, class_names = session.load_for_use(session.find_weights(args.weights, config, args.logs), args.config)
     detect(model, class_names, args.images, args.out)
 
 

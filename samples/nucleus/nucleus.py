@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn import augment, cli, datasets, visualize
+from mrcnn import augment, datasets, session, visualize
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
 
@@ -100,7 +100,7 @@ def train(model, dataset_dir, subset, epochs=(20, 40)):
 
 
 def rle_encode(mask):
-    """"start length start length ..." of a mask `[H, W]`: pixels counted from 1, down the columns."""
+    """ "start length start length ..." of a mask `[H, W]`: pixels counted from 1, down the columns."""
     pixels = np.concatenate([[0], np.asarray(mask, np.uint8).T.ravel(), [0]])
     changes = np.flatnonzero(np.diff(pixels)) + 1
     changes[1::2] -= changes[::2]
@@ -141,7 +141,7 @@ def detect(model, dataset_dir, subset):
         picture = visualize.draw_instances(
             image, found["rois"], found["masks"], found["class_ids"], dataset.class_names, found["scores"]
         )
-        cli.save_picture(picture, out / f"{name}.png")
+        session.save_picture(picture, out / f"{name}.png")
     (out / "submit.csv").write_text("\n".join(lines) + "\n")
     objects = sum(1 for row in csv.reader("\n".join(lines[1:]).splitlines()) if row[1])
     print(f"{objects} nuclei in {len(dataset.image_ids)} images: {out / 'submit.csv'}")
@@ -157,15 +157,14 @@ def main():
     parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
     parser.add_argument("--epochs", nargs=2, type=int, default=(20, 40), help="to reach with the heads, with all")
     args = parser.parse_args()
-    cli.set_up_logging()
+    session.set_up_logging()
     if args.command == "train":
-        model = MaskRCNN("training", cli.read_config(args.config, NucleusConfig()), args.logs)
-        cli.load_start(model, args.weights)
+        model = MaskRCNN("training", session.read_config(args.config, NucleusConfig()), args.logs)
+        session.load_start(model, args.weights)
         train(model, args.dataset, args.subset, args.epochs)
         return
-    config = cli.read_config(args.config, NucleusInferenceConfig())
-    weights = MaskRCNN("inference", config, args.logs).find_last() if args.weights == "last" else args.weights
-    model, _ = cli.load_for_use(weights, args.config)
+    config = session.read_config(args.config, NucleusInferenceConfig())
+    model, _ = session.load_for_use(session.find_weights(args.weights, config, args.logs), args.config)
     detect(model, args.dataset, args.subset)
 
 

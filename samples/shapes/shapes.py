@@ -9,7 +9,7 @@ The notebook `train_shapes.ipynb` walks through the same with pictures.
 import argparse
 from pathlib import Path
 
-from mrcnn import cli, datasets, evaluate, visualize
+from mrcnn import datasets, evaluate, session, visualize
 from mrcnn.demo import DemoConfig
 from mrcnn.model import MaskRCNN
 
@@ -44,7 +44,7 @@ def load(count, seed, config):
 def train(config, weights, epochs, logs):
     """Train and measure on 50 pictures that were not trained on."""
     model = MaskRCNN("training", config, logs)
-    cli.load_start(model, weights)
+    session.load_start(model, weights)
     held_out = load(50, 2, config)
     model.train(load(500, 1, config), held_out, config.LEARNING_RATE, epochs, layers="all")
     trained = MaskRCNN.from_weights(model.find_last())
@@ -63,7 +63,7 @@ def detect(weights, logs, out):
         masks, class_ids = dataset.load_mask(image_id)
         truth = {"masks": masks, "class_ids": class_ids}
         pictures.append(visualize.draw_comparison(image, truth, model.detect([image])[0], dataset.class_names))
-    cli.save_picture(visualize.contact_sheet(pictures, columns=2), Path(out, "shapes.png"))
+    session.save_picture(visualize.contact_sheet(pictures, columns=2), Path(out, "shapes.png"))
 
 
 def main():
@@ -75,9 +75,9 @@ def main():
     parser.add_argument("--out", default="shapes_found", help="where detect puts its picture")
     parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings")
     args = parser.parse_args()
-    cli.set_up_logging()
+    session.set_up_logging()
     if args.command == "train":
-        train(cli.read_config(args.config, ShapesConfig()), args.weights, args.epochs, args.logs)
+        train(session.read_config(args.config, ShapesConfig()), args.weights, args.epochs, args.logs)
     else:
         detect(args.weights or "last", args.logs, args.out)
 

@@ -1,7 +1,7 @@
 """Detections on a video file or a camera, with the frames per second it takes.
 
-    python samples/video/video.py --weights FILE --source street.mp4 --out found.mp4
-    python samples/video/video.py --weights FILE --source 0 --out camera.mp4      (Ctrl-C ends it)
+python samples/video/video.py --weights FILE --source street.mp4 --out found.mp4
+python samples/video/video.py --weights FILE --source 0 --out camera.mp4      (Ctrl-C ends it)
 """
 
 import argparse
@@ -9,7 +9,7 @@ import time
 
 import cv2
 
-from mrcnn import cli, video, visualize
+from mrcnn import session, video, visualize
 
 
 def annotate(model, class_names):
@@ -41,8 +41,8 @@ def main():
     parser.add_argument("--limit", type=int, help="stop after so many frames")
     parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="settings, e.g. a smaller image")
     args = parser.parse_args()
-    cli.set_up_logging()
-    model, class_names = cli.load_for_use(args.weights, args.config)
+    session.set_up_logging()
+    model, class_names = session.load_for_use(args.weights, args.config)
     source = int(args.source) if args.source.isdigit() else args.source
     count, rate = video.change_video(source, args.out, annotate(model, class_names), args.limit)
     print(f"{count} frames, {rate:.2f} a second: {args.out}")

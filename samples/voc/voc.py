@@ -9,7 +9,7 @@ are learned as masks, which the reader says.
 
 import argparse
 
-from mrcnn import augment, cli, datasets, evaluate
+from mrcnn import augment, datasets, evaluate, session
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
 
@@ -44,14 +44,14 @@ def main():
     parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
     parser.add_argument("--epochs", nargs=2, type=int, default=(10, 20), help="to reach with the heads, with all")
     args = parser.parse_args()
-    cli.set_up_logging()
-    config = cli.read_config(args.config, VOCConfig())
+    session.set_up_logging()
+    config = session.read_config(args.config, VOCConfig())
     if args.command == "train":
         model = MaskRCNN("training", config, args.logs)
-        cli.load_start(model, args.weights)
+        session.load_start(model, args.weights)
         train(model, args.dataset, args.epochs)
         return
-    model, _ = cli.load_for_use(cli.find_weights(args.weights, config, args.logs), args.config)
+    model, _ = session.load_for_use(session.find_weights(args.weights, config, args.logs), args.config)
     print(evaluate.coco(model, datasets.VOCDataset(args.dataset, "val"), limit=args.limit))
 
 

@@ -1,0 +1,299 @@
+"""What every command and sample begins with: messages, settings from words, and a model with its weights.
+
+Modules that load slowly are imported where they are used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+log = logging.getLogger("mrcnn")
+
+
+class UsageError(Exception):
+    """The command was called wrongly: exit code 2."""
+
+
+# --- Messages ---------------------------------------------------------------------------------------------------
+
+
+def set_up_logging(debug: bool = False) -> None:
+    """Show what `mrcnn` logs as plain lines on stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PlainFormatter())
+    log.handlers = [handler]
+    log.setLevel(logging.DEBUG if debug else logging.INFO)
+    log.propagate = False
+
+
+class _PlainFormatter(logging.Formatter):
+    """The message, after the level where it is a warning or worse."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+def quiet_libraries() -> None:
+    """Keep TensorFlow's own messages away, and matplotlib's windows; settings of the user stay."""
+    for name, value in {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "MPLBACKEND": "Agg"}.items():
+        os.environ.setdefault(name, value)
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def hushed():
+    """A block in which stderr is held back, and shown only where the block fails.
+
+    TensorFlow 2.21 writes there while it is imported, whatever TF_CPP_MIN_LOG_LEVEL says.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow, in silence; before everything that imports it."""
+    with hushed():
+        import tensorflow  # noqa: F401
+
+
+# --- Settings ---------------------------------------------------------------------------------------------------
+
+
+def read_config(items: list[str], base=None):
+    """A Config with the settings of all items, later ones winning.
+
+    items: `NAME=VALUE`, `.json` files (as `Config.to_dict` gives them, or the one beside a weight file) and `.py`
+    files that define one Config subclass. base: what holds where no item says otherwise; default `Config()`.
+
+    Raises: UsageError naming the item.
+    """
+    from .config import Config
+
+    config = Config() if base is None else base
+    for item in items:
+        name, equals, text = item.partition("=")
+        if equals and name.isidentifier():
+            _assign(config, name, text)
+        else:
+            earlier, config = config, _read_config_file(Path(item))
+            for name in own_names(earlier) - own_names(config):
+                setattr(config, name, getattr(earlier, name))
+    return config
+
+
+def own_names(config) -> set[str]:
+    """The settings that a config or its class has set itself, apart from Config's defaults."""
+    from .config import Config
+
+    names = set(vars(config))
+    for cls in type(config).__mro__:
+        if cls is Config:
+            break
+        names |= set(vars(cls))
+    return {name.lstrip("_") for name in names if name.isupper()}  # derived values that are set are kept as _NAME
+
+
+def _assign(config, name: str, text: str) -> None:
+    """Set one attribute from its text: a Python literal, or a bare word."""
+    import ast
+    import difflib
+
+    import numpy as np
+
+    known = [known for known in dir(config) if known.isupper() and not known.startswith("_")]
+    if name not in known:
+        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
+        hint = f"Did you mean {near[0]}?" if near else "mrcnn/config.py lists them all."
+        raise UsageError(f"--config must name a setting of mrcnn.config.Config. Received: {name}. {hint}")
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    old = getattr(config, name)
+    for kinds, accepted, words in (
+        (bool, (bool, type(None)), "True, False or None"),
+        ((int, float, np.number), (int, float), "a number"),
+        (str, (str,), "a word"),
+        ((list, tuple), (list, tuple), f"a list such as '{_short(old)}'"),
+        (np.ndarray, (list, tuple, int, float), f"a list such as '{np.asarray(old).tolist()}'"),
+        (dict, (dict,), f'a dict such as "{_short(old)}"'),
+    ):
+        if isinstance(old, kinds):
+            if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
+                raise UsageError(f"--config {name} must be {words}. Received: {text}.")
+            break
+    setattr(config, name, np.array(value) if isinstance(old, np.ndarray) else value)
+
+
+def _read_config_file(path: Path):
+    """The Config of a `.json` or `.py` file."""
+    if not path.is_file() or path.suffix not in (".json", ".py"):
+        why = "which is neither" if path.exists() else "and there is no such file"
+        raise UsageError(f"--config must be NAME=VALUE, or a .json or .py file. Received: {path}, {why}.")
+    return _config_of_json(path) if path.suffix == ".json" else _config_of_script(path)
+
+
+def _config_of_json(path: Path):
+    from .config import Config
+
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"--config: {path} must be complete JSON. Received: {error}.") from error
+    values = values.get("config", values) if isinstance(values, dict) else values
+    if not isinstance(values, dict):
+        raise UsageError(f"--config: {path} must hold NAME: value pairs. Received: a {type(values).__name__}.")
+    config = Config.from_dict(values)
+    config.check_names()
+    return config
+
+
+def _config_of_script(path: Path):
+    import importlib.util
+
+    from .config import Config
+
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        own = [cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == path.stem]
+        classes = [cls for cls in own if issubclass(cls, Config)]
+        if len(classes) != 1:
+            names = ", ".join(cls.__name__ for cls in classes) or "none"
+            raise UsageError(f"--config: {path} must define one subclass of mrcnn.config.Config. Received: {names}.")
+        return classes[0]()
+    except (Exception, SystemExit) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"--config: {path} must run. Received: {type(error).__name__}: {error}.") from error
+
+
+def _short(value, length: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= length else text[:length] + "..."
+
+
+def log_settings(config) -> None:
+    """Log the settings that differ from Config's defaults."""
+    from .config import Config
+
+    defaults = Config().to_dict()
+    values = config.to_dict()
+    changed = [f"{name}={value}" for name, value in values.items() if defaults.get(name, ...) != value]
+    log.info("Settings that differ from the defaults: %s", ", ".join(changed) or "none")
+
+
+# --- Weights ----------------------------------------------------------------------------------------------------
+
+
+def check_file(path: str | None, option: str) -> None:
+    """Raise before minutes are spent on the rest, where a file of the user's is not there."""
+    if path is not None and not Path(path).is_file():
+        raise FileNotFoundError(f"{option} must be a file. Received: {path}, which is none. Try its full path.")
+
+
+def load_for_use(weight_file: str, items: list[str]):
+    """An inference model with the weights of a file, and the class names it answers in.
+
+    items: of --config, on top of what the file says of itself.
+    """
+    from . import weights
+    from .config import Config
+
+    check_file(weight_file, "--weights")
+    config = None
+    if items:
+        metadata = weights.read_metadata(weight_file) or {}
+        base = Config.from_dict(metadata["config"]) if "config" in metadata else None
+        config = validated(read_config(items, base))
+
+    load_tensorflow()
+    from .model import MaskRCNN
+
+    model = MaskRCNN.from_weights(weight_file, config=config)
+    names = model.class_names or ["BG", *(f"class {i}" for i in range(1, model.config.NUM_CLASSES))]
+    return model, list(names)
+
+
+def validated(config):
+    """The config itself, or a UsageError: only --config can have made it wrong."""
+    try:
+        config.validate()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return config
+
+
+def save_picture(picture, path: str | Path) -> None:
+    """Write a picture `[H, W, 3]` uint8; its folder is made where it is not there."""
+    from PIL import Image
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+def find_weights(start: str, config, logs: str | Path) -> str:
+    """The path of what --weights names: "coco" (downloaded where it is not cached), "last" (of `logs`), or a file."""
+    from . import weights
+
+    if start == "last":
+        return weights.last_checkpoint(logs, config.NAME)
+    if start == "coco":
+        cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "models")
+        return weights.download(weights.COCO_MODEL_URL, cache / weights.COCO_MODEL_URL.rsplit("/", 1)[-1])
+    return start
+
+
+def load_start(model, start: str | None, backbone_weights: str | None = None) -> None:
+    """Load into a model to be trained what --weights and --backbone-weights name; random weights for None.
+
+    start: "coco", "imagenet", "last", a file, or None. backbone_weights: a file of the backbone alone, or None.
+    """
+    if start == "last":
+        path = find_weights(start, model.config, model.model_dir)
+        model.load_weights(path)
+        _warn_of_other_settings(path, model.config)
+        return
+    if backbone_weights is not None:
+        model.load_backbone_weights(backbone_weights)
+    if start == "coco":
+        from . import weights
+
+        model.load_weights(find_weights(start, model.config, model.model_dir), exclude=weights.CLASS_HEADS)
+    elif start == "imagenet":
+        model.load_backbone_weights(model.get_imagenet_weights())
+    elif start is not None:
+        model.load_weights(start)
+    elif backbone_weights is None:
+        log.info("Starting from random weights. --weights coco or imagenet would need far fewer epochs.")
+
+
+def _warn_of_other_settings(checkpoint: str, config) -> None:
+    """Say which settings are not those with which a checkpoint was trained."""
+    from . import weights
+
+    then, now = (weights.read_metadata(checkpoint) or {}).get("config", {}), config.to_dict()
+    other = [f"{name}={now[name]} (was {then[name]})" for name in then if name in now and then[name] != now[name]]
+    if other:
+        log.warning("Going on with other settings than before: %s", ", ".join(other))
