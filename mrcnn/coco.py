@@ -55,6 +55,20 @@ class CocoDataset(OutlinedImages, Dataset):
         data: the file's content where the caller has read it.
         """
         super().__init__()
+        self.add_file(json_path, images_dir, class_ids, data)
+        self.prepare()
+
+    def add_file(
+        self,
+        json_path: str | Path,
+        images_dir: str | Path | None = None,
+        class_ids: Iterable[int] | None = None,
+        data: dict | None = None,
+    ) -> None:
+        """Add the images and categories of one more file, to be prepared afterwards; arguments as of the class.
+
+        The files of one dataset share their category ids, as those of COCO do.
+        """
         path = Path(json_path)
         data = read_json(path) if data is None else data
         if not is_coco(data):
@@ -83,7 +97,6 @@ class CocoDataset(OutlinedImages, Dataset):
         if missing:
             logger.warning("%d of %d images that %s lists are missing, %s for one. Try images_dir=.",
                            len(missing), len(data["images"]), path, missing[0])  # fmt: skip
-        self.prepare()
 
     def _add_categories(self, categories: list[dict], chosen: set[int] | None, path: Path) -> None:
         names = {}

@@ -56,6 +56,20 @@ def test_coco_keeps_chosen_classes_and_all_images(tmp_path):
         CocoDataset(path, class_ids=[90, 5])
 
 
+def test_coco_files_one_after_the_other_make_one_dataset(tmp_path):
+    """As the sample loads `train` and `valminusminival` of 2014."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "a.png")
+        write_image(tmp_path / name / "b.png")
+    dataset = CocoDataset(write_coco(tmp_path / "one", coco()))
+    dataset.add_file(write_coco(tmp_path / "two", coco()))
+    dataset.prepare()
+    assert dataset.num_images == 4 and dataset.class_names == ["BG", "cat", "dog"]
+    np.testing.assert_array_equal(dataset.load_mask(2)[0], dataset.load_mask(0)[0])
+    assert dataset.image_info[2]["path"] == str(tmp_path / "two" / "a.png")
+
+
 def test_coco_finds_its_images_in_the_usual_places(tmp_path):
     for place in ("annotations", "val2017", "annotations/images"):
         folder = tmp_path / place.replace("/", "_")
