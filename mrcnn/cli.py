@@ -39,8 +39,10 @@ OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "color")  # of augment.py, which loads OpenCV
 FORMATS = ("coco", "labelme", "via", "geojson", "csv")  # of export.py, which loads OpenCV
 DATA = (
-    "the word shapes (made pictures), a COCO instances file, a VGG Image Annotator file, or a folder of "
-    "<id>/images/*.png and <id>/masks/*.png; a folder that holds such a file will do"
+    "the word shapes (made pictures), a COCO instances file, a VGG Image Annotator file, labelme files, a Pascal VOC "
+    "folder or one of its lists (ImageSets/Segmentation/train.txt), a folder of images/ and masks/ with one image of "
+    "instance ids per photo, or a folder of <id>/images/*.png and <id>/masks/*.png; a folder that holds such a file "
+    "will do"
 )
 # The word "shapes" names these pictures. A seed names a set; no training, the demo's included, uses the second.
 SHAPES_TO_TRAIN = {"count": 500, "seed": 0}
@@ -289,28 +291,17 @@ def open_data(path: str, class_names: list[str] | None = None, shapes: dict | No
 
     Raises: ValueError where nothing is understood there, or the classes are others.
     """
-    from . import datasets
+    from .datasets import open_dataset
 
     options = (shapes or {}) if path == "shapes" else {}
-    dataset = datasets.open_dataset(path, **options)
-    if class_names is None or dataset.class_names == class_names:
-        return dataset
-    names = class_names[1:]
-    if isinstance(dataset, datasets.VIADataset):  # a file need not show every class
-        return datasets.open_dataset(path, class_names=names, class_name=names[0])
-    if isinstance(dataset, datasets.MaskFolderDataset) and len(names) == 1:  # its one class has no name of its own
-        return datasets.open_dataset(path, class_name=names[0])
-    raise ValueError(
-        f"The classes of {path} must be {names}. Received: {dataset.class_names[1:]}. "
-        "Try data annotated with those classes, in that order."
-    )
+    return open_dataset(path, class_names=None if class_names is None else class_names[1:], **options)
 
 
 def objects_per_class(dataset) -> dict[str, int] | None:
     """Class name -> objects, crowds not counted, where the annotations say so without reading pixels; else None."""
     counts = dict.fromkeys(dataset.class_names[1:], 0)
     for info in dataset.image_info:
-        if "class_ids" in info:  # VGG Image Annotator
+        if "class_ids" in info:  # VGG Image Annotator, Pascal VOC
             found = info["class_ids"]
         elif "annotations" in info:  # COCO
             found = [entry["category_id"] for entry in info["annotations"] if not entry.get("iscrowd")]

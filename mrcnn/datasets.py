@@ -397,15 +397,36 @@ Understood are:
 SETS = ("train", "val", "test")
 
 
-def open_dataset(path: str | Path, **options: Any) -> Dataset:
+def open_dataset(path: str | Path, class_names: Sequence[str] | None = None, **options: Any) -> Dataset:
     """A prepared dataset from whatever lies at `path`, recognised by its content.
 
     path: the word "shapes", an annotation file, a list of Pascal VOC, or a folder.
+    class_names: what its classes must be, in the order of their ids, without the background: a part of the data need
+        not show them all, and a folder of masks does not name its one class. Default: those it has.
     options: handed to the reader: `ShapesDataset` (count, default 500), `CocoDataset`, `VIADataset`,
         `LabelmeDataset`, `VOCDataset`, `InstanceImageDataset` or `MaskFolderDataset`.
 
-    Raises: ValueError that lists what was found and what is understood.
+    Raises: ValueError that lists what was found and what is understood, or where the classes are others.
     """
+    dataset = _open(path, options)
+    names = None if class_names is None else list(class_names)
+    if names is None or dataset.class_names[1:] == names:
+        return dataset
+    if isinstance(dataset, VIADataset):
+        dataset = _open(path, {"class_names": names, "class_name": names[0], **options})
+    elif isinstance(dataset, LabelmeDataset | VOCDataset):
+        dataset = _open(path, {"class_names": names, **options})
+    elif isinstance(dataset, MaskFolderDataset | InstanceImageDataset) and len(names) == 1:
+        dataset = _open(path, {"class_name": names[0], **options})
+    if dataset.class_names[1:] != names:
+        raise ValueError(
+            f"The classes of {path} must be {names}. Received: {dataset.class_names[1:]}. "
+            "Try data annotated with those classes, in that order."
+        )
+    return dataset
+
+
+def _open(path: str | Path, options: dict) -> Dataset:
     if str(path) == "shapes":
         return ShapesDataset(**{"count": 500, **options})
     path = Path(path).expanduser()

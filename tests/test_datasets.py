@@ -353,6 +353,19 @@ def test_open_dataset_recognises_the_newer_formats(tmp_path):
     assert isinstance(open_dataset(instance_images(tmp_path / "id2", labels, masks="labels")), InstanceImageDataset)
 
 
+def test_open_dataset_gives_the_classes_that_were_asked_for(tmp_path):
+    labelme(tmp_path / "lm", box_shape("dog"))
+    assert open_dataset(tmp_path / "lm").class_names == ["BG", "dog"]
+    wanted = open_dataset(tmp_path / "lm", ["cat", "dog"])  # this folder shows no cat
+    assert wanted.class_names == ["BG", "cat", "dog"] and wanted.load_mask(0)[1].tolist() == [2]
+    with pytest.raises(ValueError, match="'dog'"):
+        open_dataset(tmp_path / "lm", ["cat"])
+    folder = instance_images(tmp_path / "ids", np.ones((HEIGHT, WIDTH), np.uint8))
+    assert open_dataset(folder, ["nucleus"]).class_names == ["BG", "nucleus"]
+    with pytest.raises(ValueError, match=r"must be \['a', 'b'\]. Received: \['object'\]"):
+        open_dataset(folder, ["a", "b"])
+
+
 def test_open_dataset_tells_layouts_of_images_apart(tmp_path):
     labels = np.ones((HEIGHT, WIDTH), np.uint8)
     for name in ("train", "val"):  # two sets, and no folder an image
