@@ -79,6 +79,9 @@ def _sentence(error: Exception) -> str:
     """What went wrong, for people: our own errors as they are, a stranger's with its type and one line."""
     if isinstance(error, ImportError):
         return f"{error} Try `mrcnn doctor`, which says what is missing and how to mend it."
+    if isinstance(error, OSError) and error.errno:  # the system's own; ours carry a sentence only
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return f"{what}. Try another path, or check that the folder may be written to and the disk has space."
     if isinstance(error, ValueError | OSError):
         return str(error)
     first_line = (str(error).strip().splitlines() or [""])[0]
@@ -97,10 +100,17 @@ def build_parser() -> argparse.ArgumentParser:
         "`mrcnn COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"mrcnn {__version__}")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    parser.set_defaults(run=lambda args: _show_help(parser), debug=False)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for add in (_add_demo, _add_check, _add_train, _add_detect, _add_evaluate, _add_doctor):
         add(commands)
     return parser
+
+
+def _show_help(parser) -> int:
+    """`mrcnn` alone."""
+    parser.print_help(sys.stderr)
+    return USAGE
 
 
 def _add_command(commands, name, run, summary, details="", example="") -> argparse.ArgumentParser:
@@ -437,8 +447,11 @@ def run_train(args) -> int:
             augmentation=augment.compose(args.augment) if args.augment else None,
         )
     except KeyboardInterrupt:
-        start = "last" if model.epoch else Path(model.log_dir, "interrupted.h5")
-        log.warning("The same command with --weights %s goes on from there.", start)
+        if model.epoch:
+            log.warning("The same command with --weights last goes on after epoch %d, the last whole.", model.epoch)
+        log.warning(
+            "With --weights %s it starts from this moment, as a new run.", Path(model.log_dir, "interrupted.h5")
+        )
         raise
     print(f"Weights: {model.checkpoint_path.format(epoch=model.epoch)}")
     return OK
@@ -490,11 +503,11 @@ def run_detect(args) -> int:
     from . import export
 
     files = _files_to_detect(args.images)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
     model, class_names = load_for_use(args.weights, args.config)
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
 
     others = export.Export(out, args.formats, class_names)
     entries, failed = [], []
@@ -590,6 +603,8 @@ def run_evaluate(args) -> int:
     """`mrcnn evaluate`."""
     from . import evaluate, report
 
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
     model, class_names = load_for_use(args.weights, args.config)
     dataset = open_data(args.data, model.class_names, shapes=SHAPES_HELD_OUT)
     if dataset.num_classes != model.config.NUM_CLASSES:
@@ -598,8 +613,6 @@ def run_evaluate(args) -> int:
             f"{model.config.NUM_CLASSES - 1} classes. Try data annotated with the same classes."
         )
     _log_data("Data", dataset)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
     shown_from = model.config.DETECTION_MIN_CONFIDENCE
     model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     image_ids = list(dataset.image_ids)[: args.limit]
@@ -608,7 +621,7 @@ def run_evaluate(args) -> int:
         result = model.detect([image])[0]
         if args.pictures:
             image_id = next(to_draw)
-            _draw_beside_truth(dataset, image_id, image, _from_score(result, shown_from), class_names, out)
+            _draw_beside_truth(dataset, image_id, image, result, shown_from, class_names, out)
         return result
 
     to_draw = iter(image_ids)
@@ -621,14 +634,7 @@ def run_evaluate(args) -> int:
     return OK
 
 
-def _from_score(result: dict, score: float) -> dict:
-    """The detections of a result from a score on."""
-    keep = result["scores"] >= score
-    kept = {key: result[key][keep] for key in ("rois", "class_ids", "scores")}
-    return {**kept, "masks": result["masks"][:, :, keep]}
-
-
-def _draw_beside_truth(dataset, image_id: int, image, result: dict, class_names: list[str], out: Path) -> None:
+def _draw_beside_truth(dataset, image_id: int, image, result: dict, shown_from: float, class_names, out: Path) -> None:
     from . import visualize
 
     masks, class_ids = dataset.load_mask(image_id)
@@ -636,7 +642,8 @@ def _draw_beside_truth(dataset, image_id: int, image, result: dict, class_names:
         masks = result["masks"][:, :, :0]
     info = dataset.image_info[image_id]
     name = Path(info["path"]).stem if info["path"] else info["source"]
-    picture = visualize.draw_comparison(image, {"masks": masks, "class_ids": class_ids}, result, class_names)
+    truth = {"masks": masks, "class_ids": class_ids}
+    picture = visualize.draw_comparison(image, truth, result, class_names, shown_from)
     save_picture(picture, out / f"{image_id:04d}_{name}.png")
 
 

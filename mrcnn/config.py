@@ -10,6 +10,7 @@ import difflib
 import importlib
 import logging
 import operator
+import re
 from typing import Any
 
 import numpy as np
@@ -257,6 +258,18 @@ class Config:
                 "NUM_CLASSES must count the background and your classes: at least 2",
                 self.NUM_CLASSES,
                 "1 + the number of your classes",
+            ),
+            (
+                min(self.IMAGES_PER_GPU, self.STEPS_PER_EPOCH) >= 1,
+                "IMAGES_PER_GPU and STEPS_PER_EPOCH must be at least 1",
+                (self.IMAGES_PER_GPU, self.STEPS_PER_EPOCH),
+                "1 or more of both",
+            ),
+            (
+                not re.search(r"[/\\]", str(self.NAME)),
+                "NAME names files and folders, so it must hold no / or \\",
+                self.NAME,
+                "letters, digits, - and _",
             ),
             (
                 set(self.LOSS_WEIGHTS) <= set(LOSS_NAMES),

@@ -42,10 +42,15 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
             image = np.ascontiguousarray(_UPRIGHT[_orientation(path)](skimage.io.imread(str(path))))
     except Exception as error:  # every plugin raises its own types
         raise ValueError(
-            f"The image must be readable. Received: {path} ({type(error).__name__}: {error}). "
+            f"The image must be readable. Received: {path} ({type(error).__name__}: {_first_line(error)}). "
             "Try opening it in a viewer; if it is damaged or truncated, fetch it again or remove it."
         ) from error
     return match_channels(to_uint8(image), channels, name=str(path))
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without the advice on libraries that a reader of many formats adds."""
+    return (str(error).strip().splitlines() or ["no reason given"])[0].split(" Try ")[0]
 
 
 # What to do with a stored image by its EXIF orientation.
@@ -209,7 +214,8 @@ def resize_image(image, min_dim=None, max_dim=None, min_scale=None, mode="square
         if round(height * scale) > limit[0] or round(width * scale) > limit[1]:
             scale = min(limit[0] / height, limit[1] / width)
     if scale != 1:
-        image = _scale_image(image, round(height * scale), round(width * scale), exact)
+        # A line of pixels keeps at least one.
+        image = _scale_image(image, max(1, round(height * scale)), max(1, round(width * scale)), exact)
     height, width = image.shape[:2]
 
     if mode == "crop":
@@ -258,8 +264,8 @@ def resize_mask(mask, scale, padding, crop=None, exact=False):
         mask = mask[rows, columns]
     else:
         height, width = mask.shape[:2]
-        rows = _nearest(height, round(height * scale))[rows]
-        columns = _nearest(width, round(width * scale))[columns]
+        rows = _nearest(height, max(1, round(height * scale)))[rows]
+        columns = _nearest(width, max(1, round(width * scale)))[columns]
         planes = np.moveaxis(mask, -1, 0)
         if planes.flags.c_contiguous:  # a view of [N, H, W]: along its memory is ten times faster
             mask = np.moveaxis(planes[:, rows][:, :, columns], 0, -1)

@@ -633,6 +633,7 @@ class MaskRCNN:
             raise ValueError(f"mode must be 'training' or 'inference'. Received: {mode!r}.")
         config.validate()
         config.check_names()
+        _be_heard()
         self.mode = mode
         self.config = config
         self.model_dir = str(model_dir)
@@ -1140,6 +1141,13 @@ class MaskRCNN:
         for name, value in found.items():
             log(name, value)
         return found
+
+
+def _be_heard() -> None:
+    """Show what is logged as plain lines on stderr, where the script has not set up logging and would see nothing."""
+    if not logger.hasHandlers():
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.INFO)
 
 
 # --- Box and meta helpers, under matterport's names -------------------------------------------------------------

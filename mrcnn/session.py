@@ -42,7 +42,7 @@ class _PlainFormatter(logging.Formatter):
 
 def quiet_libraries() -> None:
     """Keep TensorFlow's own messages away, and matplotlib's windows; settings of the user stay."""
-    for name, value in {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "MPLBACKEND": "Agg"}.items():
+    for name, value in {"KERAS_BACKEND": "tensorflow", "MPLBACKEND": "Agg"}.items():
         os.environ.setdefault(name, value)
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -269,7 +269,14 @@ def load_start(model, start: str | None, backbone_weights: str | None = None) ->
     """Load into a model to be trained what --weights and --backbone-weights name; random weights for None.
 
     start: "coco", "imagenet", "last", a file, or None. backbone_weights: a file of the backbone alone, or None.
+
+    Raises: UsageError where the COCO weights, of a ResNet-101, are asked for another backbone.
     """
+    if start == "coco" and model.config.BACKBONE != "resnet101":  # before 246 MB are downloaded in vain
+        raise UsageError(
+            f"The COCO weights are of a resnet101. Received: BACKBONE={model.config.BACKBONE}. Try --weights imagenet, "
+            "or leave BACKBONE as it is."
+        )
     if start == "last":
         path = find_weights(start, model.config, model.model_dir)
         model.load_weights(path)

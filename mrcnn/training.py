@@ -259,15 +259,16 @@ class Progress(keras.callbacks.Callback):
             log.info("Traced; the first step took %.0f s.", now - self.start)
             self.start, self.started_at = now, self.done
             self._open_bar()
-        left = (now - self.start) / max(1, self.done - 1) * ((self.epochs - self.first_epoch) * self.steps - self.done)
+        to_do = (self.epochs - self.first_epoch) * self.steps - self.done
+        left = _duration((now - self.start) / (self.done - 1) * to_do) if self.done > 1 else "?"
         if self.bar:
-            self.bar.update(self.task, completed=self.done, text=_losses_text(logs), left=_duration(left))
+            self.bar.update(self.task, completed=self.done, text=_losses_text(logs), left=left)
         elif now - self.last_line > self.INTERVAL_S and batch + 1 < self.steps:
             self.last_line = now
             epoch = self.first_epoch + (self.done - 1) // self.steps + 1
             log.info(
                 "epoch %d/%d step %d/%d  %s left  %s",
-                epoch, self.epochs, batch + 1, self.steps, _duration(left), _losses_text(logs),
+                epoch, self.epochs, batch + 1, self.steps, left, _losses_text(logs),
             )  # fmt: skip
 
     def on_epoch_end(self, epoch, logs=None):

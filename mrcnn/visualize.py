@@ -352,18 +352,27 @@ def _overlap(boxes1, boxes2) -> np.ndarray:
     return np.maximum(corner2 - corner1, 0).prod(axis=2)
 
 
-def draw_comparison(image: np.ndarray, truth: Mapping, detections: Mapping, class_names) -> np.ndarray:
+def draw_comparison(
+    image: np.ndarray, truth: Mapping, detections: Mapping, class_names, shown_from: float = 0.0
+) -> np.ndarray:
     """Truth at the left and detections at the right of one titled picture: uint8 [H', W', 3].
 
     image: [H, W] or [H, W, channels]; a small one is magnified by a whole number, so that labels can be read
     truth, detections: as from `detect`: "rois" [N, (y1, x1, y2, x2)], "masks" [H, W, N], "class_ids" [N] and,
         where known, "scores" [N]. Without "rois" the boxes are those of the masks.
+    shown_from: detections below this score are left out, and the title says so
     """
     picture = _rgb(image)
     times = max(1, round(COMPARISON_SIDE / max(picture.shape[:2])))
+    if shown_from > 0:
+        keep = np.asarray(detections["scores"]) >= shown_from
+        masks = np.asarray(detections["masks"])[:, :, keep]
+        rows = {key: np.asarray(detections[key])[keep] for key in ("rois", "class_ids", "scores") if key in detections}
+        detections = {**rows, "masks": masks}
+    found = f"detections from {shown_from:.2g} on" if shown_from > 0 else "detections"
     panes = [
         _titled(_draw_result(picture, result, class_names, times), f"{title}: {len(result['class_ids'])}")
-        for title, result in (("truth", truth), ("detections", detections))
+        for title, result in (("truth", truth), (found, detections))
     ]
     return contact_sheet(panes, columns=2)
 

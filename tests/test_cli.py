@@ -76,7 +76,6 @@ def test_every_command_has_a_help(command, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "required: COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
         (["detect", "a.jpg", "--out", "x"], "required: --weights"),
         (["detect", "a.jpg", "--weights", "w.h5"], "required: --out"),
@@ -112,6 +111,18 @@ def test_errors_become_a_sentence_and_an_exit_code(error, code, sentence, monkey
     stderr = capsys.readouterr().err
     assert stderr.startswith(sentence)
     assert "Traceback" not in stderr
+
+
+def test_alone_it_shows_its_commands(capsys):
+    assert run() == cli.USAGE
+    assert "mrcnn" in (shown := capsys.readouterr().err) and all(name in shown for name in ("demo", "train", "detect"))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file")
+    photo(tmp_path / "photo.png")
+    assert run("detect", tmp_path / "photo.png", "--weights", "x.h5", "--out", tmp_path / "taken") == cli.FAILED
+    assert f"mrcnn: {tmp_path / 'taken'}: File exists. Try another path" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "environment"), [(["--debug"], "0"), ([], "1")])

@@ -141,6 +141,8 @@ WRONG = {
     "RPN_ANCHOR_SCALES": ({"RPN_ANCHOR_SCALES": (32, 64)}, "one scale per pyramid level"),
     "MASK_SHAPE": ({"MASK_SHAPE": [30, 30]}, "times 2, 4 or 8.*30"),
     "NUM_CLASSES": ({"NUM_CLASSES": 1}, "at least 2"),
+    "STEPS_PER_EPOCH": ({"STEPS_PER_EPOCH": 0}, r"must be at least 1.*\(2, 0\)"),
+    "NAME": ({"NAME": "a/b"}, "no / or.*'a/b'"),
     "LOSS_WEIGHTS": ({"LOSS_WEIGHTS": {"mask": 1.0}}, "LOSS_WEIGHTS may name"),
     "OPTIMIZER": ({"OPTIMIZER": "rmsprop"}, "'sgd' or 'adam'"),
     "LEARNING_RATE_SCHEDULE": ({"LEARNING_RATE_SCHEDULE": "step"}, "'constant' or 'cosine'"),

@@ -300,6 +300,15 @@ def test_unmold_masks_is_unmold_mask_cut_to_the_image():
     assert image.unmold_masks(soft[:0], boxes[:0], (60, 64)).shape == (60, 64, 0)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_line_of_pixels_keeps_one(exact):
+    line = np.full((2, 3000, 3), 9, np.uint8)
+    resized, window, scale, padding, _ = image.resize_image(line, 64, 128, mode="square", exact=exact)
+    assert resized.shape == (128, 128, 3) and window == (63, 0, 64, 128)  # 2 * 128 / 3000 = 0.09 px: one
+    masks = image.resize_mask(np.ones((2, 3000, 1), bool), scale, padding)
+    assert masks.shape == (128, 128, 1) and masks.sum() == 128
+
+
 def test_masks_iou_by_hand():
     masks = np.zeros((10, 10, 3), bool)
     masks[:, :6, 0] = True

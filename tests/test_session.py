@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -140,6 +141,15 @@ def test_weights_by_name(tmp_path, monkeypatch):
     )  # fmt: skip
     with pytest.raises(FileNotFoundError, match=r"checkpoint of 'mine'.*has 0 runs of that name"):
         session.find_weights("last", Mine(), tmp_path / "home")
+
+
+def test_coco_weights_for_another_backbone_are_refused_before_the_download(monkeypatch):
+    class Small(Config):
+        BACKBONE = "mobilenet_v2"
+
+    monkeypatch.setattr(weights, "download", lambda *_: pytest.fail("nothing may be downloaded"))
+    with pytest.raises(session.UsageError, match="of a resnet101. Received: BACKBONE=mobilenet_v2"):
+        session.load_start(SimpleNamespace(config=Small(), model_dir="logs"), "coco")
 
 
 def test_a_picture_is_saved_in_a_new_folder(tmp_path):

@@ -356,6 +356,15 @@ def test_comparison_magnifies_a_small_image_and_titles_both_sides(monkeypatch):
     assert (across[0], across[-1]) == (159, 360)  # the outline lies just outside
 
 
+def test_comparison_leaves_out_what_is_below_a_score_and_says_so(monkeypatch):
+    texts = written_texts(monkeypatch)
+    boxes, masks, ids = rectangle((40, 40, 80, 90), (128, 128))
+    twice = {"rois": np.repeat(boxes, 2, 0), "masks": np.repeat(masks, 2, 2), "class_ids": np.repeat(ids, 2)}
+    found = {**twice, "scores": np.array([0.9, 0.6])}
+    visualize.draw_comparison(np.zeros((128, 128, 3), np.uint8), {"masks": masks, "class_ids": ids}, found, NAMES, 0.7)
+    assert texts == ["square", "truth: 1", "square 0.90", "detections from 0.7 on: 1"]
+
+
 def test_comparison_leaves_a_large_image_its_size():
     picture = visualize.draw_comparison(
         np.zeros((400, 600), np.uint8), *[{"masks": np.zeros((400, 600, 0)), "class_ids": []}] * 2, NAMES
