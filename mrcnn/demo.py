@@ -68,7 +68,6 @@ class DemoConfig(Config):
     DETECTION_MAX_INSTANCES = 20
     MAX_GT_INSTANCES = 8
     USE_MINI_MASK = False
-    FPN_CANONICAL_SIZE = 56.0
     TRAIN_BN = None
     OPTIMIZER = "adam"
     LEARNING_RATE = 0.001
@@ -82,7 +81,7 @@ class DemoConfig(Config):
         return np.array([[image_shape[0] // stride, image_shape[1] // stride] for stride in (4, 8, 16, 32, 64)])
 
 
-EPOCHS = 10
+EPOCHS = 9
 PICTURES = 12
 
 
