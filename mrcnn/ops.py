@@ -11,9 +11,55 @@ def crop_and_resize(images, boxes, box_indices, size):
     images: `[B, H, W, channels]`. boxes: `[N, (y1, x1, y2, x2)]` normalised, no gradient flows into them.
     box_indices: `[N]` the image of each box. size: `(height, width)`.
     """
+    images = tf.convert_to_tensor(images)
     if images.dtype == tf.bfloat16:  # the kernel refuses it
         images = tf.cast(images, tf.float32)
-    return tf.image.crop_and_resize(images, tf.cast(boxes, tf.float32), box_indices, size)
+    boxes, shape = tf.cast(boxes, tf.float32), tf.shape(images)
+
+    @tf.custom_gradient
+    def crop(images):
+        crops = tf.image.crop_and_resize(images, boxes, box_indices, size)
+        return crops, lambda gradient: _spread_crops(gradient, boxes, box_indices, size, shape)
+
+    return crop(images)
+
+
+def _spread_crops(crops, boxes, box_indices, size, shape):
+    """`[B, H, W, channels]` the gradient of `crop_and_resize`: what each crop's pixels took, given back and added up.
+
+    TensorFlow's own kernel on CPUs lets several threads add to one pixel without a lock and so loses some of the
+    additions, at random (tensorflow issue 42033): the gradients of one batch differed from call to call.
+    """
+
+    def samples(low, high, length, count):
+        """`[N, count, 2]` the pixels on either side of each sample of an axis, and their shares in it."""
+        last = tf.cast(length - 1, tf.float32)
+        if count > 1:
+            steps = tf.range(count, dtype=tf.float32) * ((high - low) * last / (count - 1))[:, None]
+            position = (low * last)[:, None] + steps
+        else:
+            position = (0.5 * (low + high) * last)[:, None]
+        below = tf.floor(position)
+        shares = tf.stack([1 - position + below, position - below], axis=-1)
+        shares = tf.where(((position >= 0) & (position <= last))[..., None], shares, 0.0)  # outside the image is 0
+        pixels = tf.cast(tf.stack([below, tf.math.ceil(position)], axis=-1), tf.int64)
+        return tf.clip_by_value(pixels, 0, tf.cast(length, tf.int64) - 1), shares
+
+    rows, row_shares = samples(boxes[:, 0], boxes[:, 2], shape[1], size[0])
+    columns, column_shares = samples(boxes[:, 1], boxes[:, 3], shape[2], size[1])
+    batch, height, width, channels = (tf.cast(length, tf.int64) for length in tf.unstack(shape))
+    rows += (tf.cast(box_indices, tf.int64) * height)[:, None, None]
+    pixels = rows[:, :, None, :, None] * width + columns[:, None, :, None, :]  # [N, height, width, 2, 2]
+    shares = row_shares[:, :, None, :, None] * column_shares[:, None, :, None, :]
+    pixels, crops = tf.reshape(pixels, [-1]), tf.reshape(tf.cast(crops, tf.float32), [-1, channels])
+    count = tf.shape(crops, tf.int64)[0]
+    spread = tf.raw_ops.SparseTensorDenseMatMul(
+        a_indices=tf.stack([pixels, tf.repeat(tf.range(count), 4)], axis=1),
+        a_values=tf.reshape(shares, [-1]),
+        a_shape=[batch * height * width, count],
+        b=crops,
+    )
+    return tf.reshape(spread, shape)
 
 
 def non_max_suppression(boxes, scores, max_output, iou_threshold):

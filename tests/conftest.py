@@ -27,12 +27,3 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("needs the shared reference data: set MRCNN_SHARED to its folder")
     return folder
-
-
-def pytest_collection_modifyitems(items):
-    """The recorded network first, as in a process of its own.
-
-    Its gradients run through ReLUs and maxima that flip with the last bit: graph or eager, 4.2e-4 or 7.3e-4 of a norm.
-    Once, late in a whole run, a norm was off by 3.6e-3 and the losses were not; what it was is not known yet.
-    """
-    items.sort(key=lambda item: item.path.name != "test_reference_network.py")

@@ -31,6 +31,52 @@ def test_crop_and_resize_of_no_boxes():
     assert ops.crop_and_resize(np.zeros((1, 4, 4, 3), np.float32), np.zeros((0, 4)), [], (2, 5)).shape == (0, 2, 5, 3)
 
 
+def crop_gradient(images, boxes, box_indices, size, weights):
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        total = tf.reduce_sum(ops.crop_and_resize(images, boxes, box_indices, size) * weights)
+    return tape.gradient(total, images)
+
+
+def test_gradient_of_crop_and_resize():
+    # One sample in the middle of 4 x 4: rows 1 and 2 and columns 1 and 2 each have a half, so a quarter of 8 each.
+    images = tf.zeros((1, 4, 4, 1))
+    found = crop_gradient(images, tf.constant([[0.0, 0.0, 1.0, 1.0]]), [0], (1, 1), 8.0)
+    np.testing.assert_allclose(found[0, :, :, 0], [[0, 0, 0, 0], [0, 2, 2, 0], [0, 2, 2, 0], [0, 0, 0, 0]])
+    # Corners of a box that reaches outside: only the one inside, the first pixel, gets its gradient back.
+    found = crop_gradient(images, tf.constant([[-1.0, -1.0, 0.0, 0.0]]), [0], (2, 2), 8.0)
+    np.testing.assert_allclose(found[0, :, :, 0], [[8, 0, 0, 0]] + [[0] * 4] * 3)
+    assert not np.any(crop_gradient(images, tf.zeros((0, 4)), [], (2, 2), 8.0))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 3), st.integers(1, 5))
+def test_gradient_of_crop_and_resize_equals_tensorflows(seed, count, height, width):
+    """One box an image: no two threads of TensorFlow's kernel meet."""
+    rng = np.random.default_rng(seed)
+    images = tf.zeros((count, 5, 7, 2))
+    boxes, indices = tf.constant(rng.uniform(-0.3, 1.3, (count, 4)), tf.float32), tf.range(count)
+    weights = tf.constant(rng.normal(size=(count, height, width, 2)), tf.float32)
+    theirs = tf.raw_ops.CropAndResizeGradImage(
+        grads=weights, boxes=boxes, box_ind=indices, image_size=tf.shape(images), T=tf.float32
+    )
+    found = crop_gradient(images, boxes, indices, (height, width), weights)
+    np.testing.assert_allclose(found, theirs, rtol=0, atol=1e-5)
+
+
+def test_gradient_of_crop_and_resize_loses_nothing():
+    """TensorFlow's own kernel on CPUs loses additions: seldom, and so its name is looked for, not its effect."""
+    boxes = tf.constant(np.random.default_rng(0).normal([0.2, 0.2, 0.8, 0.8], 0.05, (100, 4)), tf.float32)
+    indices, weights = tf.zeros(100, tf.int32), tf.ones((100, 7, 7, 8))
+    gradient = tf.function(lambda images: crop_gradient(images, boxes, indices, (7, 7), weights))
+    found = gradient(tf.zeros((1, 32, 32, 8)))
+    # Every sample lies inside, and its four shares add up to 1: 100 boxes of 49 samples.
+    np.testing.assert_allclose(tf.reduce_sum(found, axis=(0, 1, 2)), 100 * 49, rtol=1e-5)
+    operations = gradient.get_concrete_function(tf.zeros((1, 32, 32, 8))).graph.get_operations()
+    types = {operation.type for operation in operations}
+    assert "CropAndResize" in types and not types & {"CropAndResizeGradImage", "CropAndResizeGradBoxes"}
+
+
 BOXES = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [0, 20, 10, 30], [0, 0, 0, 0]], np.float32)[None]
 
 
