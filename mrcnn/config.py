@@ -259,11 +259,9 @@ class Config:
                 self.NUM_CLASSES,
                 "1 + the number of your classes",
             ),
-            (
-                min(self.IMAGES_PER_GPU, self.STEPS_PER_EPOCH) >= 1,
-                "IMAGES_PER_GPU and STEPS_PER_EPOCH must be at least 1",
-                (self.IMAGES_PER_GPU, self.STEPS_PER_EPOCH),
-                "1 or more of both",
+            *(
+                (getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name), "1 or more")
+                for name in _AT_LEAST_1
             ),
             (
                 not re.search(r"[/\\]", str(self.NAME)),
@@ -297,6 +295,12 @@ class Config:
         return None
 
 
+_AT_LEAST_1 = (
+    "GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "STEPS_PER_EPOCH", "TOP_DOWN_PYRAMID_SIZE", "RPN_CHANNELS",
+    "FPN_CLASSIF_FC_LAYERS_SIZE", "MASK_CHANNELS", "RPN_ANCHOR_STRIDE", "RPN_TRAIN_ANCHORS_PER_IMAGE",
+    "PRE_NMS_LIMIT", "POST_NMS_ROIS_TRAINING", "POST_NMS_ROIS_INFERENCE", "TRAIN_ROIS_PER_IMAGE", "POOL_SIZE",
+    "MASK_POOL_SIZE", "MAX_GT_INSTANCES", "DETECTION_MAX_INSTANCES",
+)  # fmt: skip
 _ARRAYS = ("MEAN_PIXEL", "RPN_BBOX_STD_DEV", "BBOX_STD_DEV", "IMAGE_SHAPE")
 
 
