@@ -362,6 +362,7 @@ class Evaluation:
     confusion: int [classes + 1, classes + 1] at IoU 0.5 from that confidence on (`confusion_matrix`), from
         min_confidence on where there is none.
     voc: {"box": [AP 2007, AP 2010], "mask": ...}, means over classes; None where the data is not VOC's.
+    partial_of: how many images were to be evaluated, where Ctrl-C came before the last; else None.
     """
 
     box: dict[str, float]
@@ -377,10 +378,12 @@ class Evaluation:
     confidence: Confidence | None = None
     confusion: np.ndarray | None = None
     voc: dict[str, list[float]] | None = None
+    partial_of: int | None = None
 
     def table(self) -> str:
         """The report as text."""
-        lines = [
+        lines = [] if self.partial_of is None else [f"PARTIAL: {self.partial_note()}."]
+        lines += [
             f"{self.images} images, {self.objects} objects, {self.detections} detections at confidence >= "
             f"{self.min_confidence:g}, {self.seconds:.1f} s",
             f"Of each image and class the {COCO_MAX_DETECTIONS} best detections count, COCO's maxDets.",
@@ -394,6 +397,10 @@ class Evaluation:
             if figures is not None:
                 lines.append(f"{label:<6}" + "".join(f"{figures[name]:7.3f}" for name in FIGURES))
         return "\n".join(lines + self._class_lines() + self._voc_lines() + self._confidence_lines())
+
+    def partial_note(self) -> str:
+        """Of how many images these figures are, in words; empty where they are of all."""
+        return "" if self.partial_of is None else f"interrupted after {self.images} of {self.partial_of} images"
 
     def _class_lines(self) -> list[str]:
         width = max([len("class"), *(len(row["name"]) for row in self.per_class)])
@@ -427,6 +434,7 @@ class Evaluation:
         return _without_nan(
             {
                 "images": self.images,
+                "partial_of": self.partial_of,
                 "objects": self.objects,
                 "detections": self.detections,
                 "min_confidence": self.min_confidence,
@@ -453,6 +461,14 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+class EvaluationInterrupted(KeyboardInterrupt):
+    """Ctrl-C during an evaluation. `figures()` gives those of the images measured until then, an `Evaluation`."""
+
+    def __init__(self, figures: Callable[[], Evaluation]):
+        super().__init__("interrupted")
+        self.figures = figures
 
 
 def coco(
@@ -498,7 +514,8 @@ def evaluate_dataset(
     Returns: `Evaluation`. Without detections its figures are 0, without truth nan. More than 100 detections
         of one class in one image: the 100 best count (COCO's maxDets). VOC's AP is among them where an image's
         `image_info` has "difficult" flags, one an instance; its "boxes" then are VOC's truth for boxes.
-    Raises: ValueError when there is no image to evaluate, or a mask's size differs from its image's.
+    Raises: ValueError when there is no image to evaluate, or a mask's size differs from its image's;
+        EvaluationInterrupted, a KeyboardInterrupt, at Ctrl-C after the first image.
     """
     start = time.perf_counter()
     ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)][:limit]
@@ -507,15 +524,36 @@ def evaluate_dataset(
             f"An evaluation needs at least one image. Received: a dataset of {len(dataset.image_ids)} "
             f"images, limit={limit}. Try a larger limit, or check that the dataset was filled and prepared."
         )
-    truth, results, has_masks = _empty_truth(dataset), [], True
-    bar = {"description": "Evaluating", "console": Console(stderr=True), "disable": not progress}
-    for image_id in track(ids, **bar):
-        image = dataset.load_image(image_id)
-        _add_truth(truth, dataset, image_id, image.shape[:2])
-        result = _confident(detect(image), min_confidence, image.shape[:2])
-        has_masks = has_masks and "masks" in result
-        results += coco_results(image_id, result)
+    truth, results, has_masks, measured = _empty_truth(dataset), [], True, []
 
+    def figures():
+        found = _figures(dataset, measured, truth, results, has_masks, min_confidence)
+        found.partial_of = None if len(measured) == len(ids) else len(ids)
+        found.seconds = time.perf_counter() - start
+        return found
+
+    bar = {"description": "Evaluating", "console": Console(stderr=True), "disable": not progress}
+    try:
+        for image_id in track(ids, **bar):
+            image = dataset.load_image(image_id)
+            _add_truth(truth, dataset, image_id, image.shape[:2])
+            result = _confident(detect(image), min_confidence, image.shape[:2])
+            has_masks = has_masks and "masks" in result
+            results += coco_results(image_id, result)
+            measured.append(image_id)
+    except KeyboardInterrupt as stop:
+        if not measured:
+            raise
+        for entries, key in ((truth["images"], "id"), (truth["annotations"], "image_id"), (results, "image_id")):
+            entries[:] = [entry for entry in entries if entry[key] in set(measured)]
+        raise EvaluationInterrupted(figures) from stop
+    return figures()
+
+
+def _figures(
+    dataset: Dataset, ids: list[int], truth: dict, results: list[dict], has_masks: bool, min_confidence: float
+) -> Evaluation:
+    """The `Evaluation` of images whose truth and detections, from that confidence on, are in COCO's formats."""
     kinds = {"box": "bbox", "mask": "segm"} if has_masks else {"box": "bbox"}
     scores = {kind: coco_scores(truth, results, name) for kind, name in kinds.items()}
     is_voc = any("difficult" in dataset.image_info[i] for i in ids)
@@ -530,7 +568,6 @@ def evaluate_dataset(
         images=len(ids),
         objects=len(matches.objects),
         detections=len(results),
-        seconds=time.perf_counter() - start,
         min_confidence=min_confidence,
         kind=kind,
         precision=scores[kind].precision,

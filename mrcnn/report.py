@@ -26,8 +26,11 @@ def write(evaluation: Evaluation, folder: str | Path, heading: str = "") -> list
     """
     paths = [Path(folder, name) for name in (RECORD, CURVES, CONFUSION)]
     paths[0].write_text(record(evaluation, heading), encoding="utf-8")
-    draw_curves(evaluation).savefig(paths[1], dpi=110)
-    draw_confusion(evaluation).savefig(paths[2], dpi=110)
+    for draw, path in zip((draw_curves, draw_confusion), paths[1:], strict=True):
+        figure = draw(evaluation)
+        if note := evaluation.partial_note():
+            figure.suptitle(note)
+        figure.savefig(path, dpi=110)
     return paths
 
 

@@ -399,6 +399,32 @@ def test_limit_and_image_ids_choose_the_images():
         evaluate.evaluate_dataset(detect, dataset, limit=0, progress=False)
 
 
+def test_ctrl_c_leaves_the_figures_of_the_images_measured():
+    dataset = Boxes([[CAT], [DOG], [CAT], [CAT]])
+    perfect = truth_as_detector(dataset)
+
+    def until(last):
+        def detect(image):
+            if image[0, 0, 0] > last:
+                raise KeyboardInterrupt
+            return perfect(image)
+
+        return detect
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        evaluate.evaluate_dataset(until(1), dataset, limit=3, progress=False)
+    partial = caught.value.figures()
+    assert (partial.images, partial.objects, partial.detections, partial.partial_of) == (2, 2, 2, 3)
+    assert partial.box["AP"] == pytest.approx(1)  # the cat of the third image was not looked for
+    assert partial.table().startswith("PARTIAL: interrupted after 2 of 3 images.\n2 images, 2 objects, 2 detections")
+    assert partial.to_dict()["partial_of"] == 3
+    with pytest.raises(KeyboardInterrupt) as caught:  # of nothing there are no figures
+        evaluate.evaluate_dataset(until(-1), dataset, progress=False)
+    assert not isinstance(caught.value, evaluate.EvaluationInterrupted)
+    whole = evaluate.evaluate_dataset(perfect, dataset, progress=False)
+    assert whole.to_dict()["partial_of"] is None and "PARTIAL" not in whole.table()
+
+
 def test_masks_that_are_not_in_original_pixels_are_refused():
     def shrunk(image):
         return {**truth_as_detector(dataset)(image), "masks": np.ones((10, 10, 1), bool)}

@@ -37,6 +37,14 @@ def evaluation(names=("cat", "dog"), kind="mask", score=0.5678, voc=None, **opti
     return evaluate.Evaluation(**{**values, **options})
 
 
+def test_what_is_partial_says_so(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(report.Figure, "suptitle", lambda self, text: titles.append(text))
+    report.write(evaluation(partial_of=7), tmp_path)
+    assert "PARTIAL: interrupted after 2 of 7 images.\n2 images, 15 objects" in (tmp_path / report.RECORD).read_text()
+    assert titles == ["interrupted after 2 of 7 images"] * 2
+
+
 # --- The record -------------------------------------------------------------------------------------------
 
 
