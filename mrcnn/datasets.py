@@ -19,7 +19,7 @@ import numpy as np
 from .coco import CocoDataset, is_coco
 from .dataset import Dataset
 from .label_tools import LabelmeDataset, VIADataset, is_labelme, is_via
-from .outlines import IMAGE_SUFFIXES, ImageFiles, image_files, read_indices, read_json
+from .outlines import IMAGE_SUFFIXES, ImageFiles, image_files, read_indices, read_json, short
 from .voc import VOCDataset, is_voc, voc_list
 
 __all__ = [
@@ -394,6 +394,10 @@ Understood are:
   a Pascal VOC folder                 with Annotations and JPEGImages, or one of its lists ImageSets/*/*.txt
   a folder of images/ and masks/      (or labels/): for every photo an image of instance ids with its name
   a folder of <id>/images/*.png and <id>/masks/*.png, one mask file per object"""
+KNOWN_JSON = (
+    "COCO's is an object with the lists images, annotations and categories, VIA's has a filename and regions for every "
+    "image, labelme's has shapes and imagePath."
+)
 SETS = ("train", "val", "test")
 
 
@@ -445,7 +449,7 @@ def _open(path: str | Path, options: dict) -> Dataset:
 
 def _open_json(path: Path, options: dict) -> Dataset:
     """The dataset of the annotation file at a path, or in a folder."""
-    found = []  # only contents that are recognised stay in memory
+    found, unknown = [], []  # only contents that are recognised stay in memory
     for file in [path] if path.is_file() else _json_files(path):
         if file.is_dir() or file.suffix.lower() != ".json":
             continue
@@ -455,15 +459,25 @@ def _open_json(path: Path, options: dict) -> Dataset:
         reader = CocoDataset if is_coco(data) else VIADataset if is_via(data) else None
         if reader is not None or is_labelme(data):
             found.append((reader, file, data))
+        else:
+            unknown.append(f"{file.name} holds {_outline(data)}")
         if len(found) > 1:
             raise ValueError(
                 f"{path} must hold one annotation file. Received: {', '.join(f.name for _, f, _ in found)}, "
                 "perhaps more. Try the path of the file itself."
             )
     if not found:
-        raise ValueError(f"{path} must hold a known format. Received: {listing(path)}. {UNDERSTOOD}")
+        why = f"{unknown[0]}. {KNOWN_JSON}" if unknown else f"{listing(path)}."
+        raise ValueError(f"{path} must hold a known format. Received: {why} {UNDERSTOOD}")
     reader, file, data = found[0]
     return reader(file, data=data, **options)
+
+
+def _outline(data: Any) -> str:
+    """What kind of thing a JSON file holds."""
+    if isinstance(data, dict):
+        return f"an object with the names {short(list(data))}" if data else "an empty object"
+    return f"a list of {len(data)}" if isinstance(data, list) else short(data)
 
 
 def _json_files(folder: Path) -> list[Path]:

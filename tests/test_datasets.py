@@ -316,6 +316,18 @@ def test_open_dataset_says_what_it_found_and_what_it_understands(tmp_path):
     assert "the word shapes" in str(caught.value)
     with pytest.raises(ValueError, match="a file readme.txt"):
         open_dataset(tmp_path / "readme.txt")
+    other = tmp_path / "other"
+    other.mkdir()
+    for content, holds in {
+        "[]": "a list of 0",
+        "{}": "an empty object",
+        '{"images": [], "info": 1}': r"an object with the names \['images', 'info'\]",
+        "3": "3",
+    }.items():
+        (other / "e.json").write_text(content)
+        for path in (other, other / "e.json"):
+            with pytest.raises(ValueError, match=f"Received: e.json holds {holds}. COCO's is an object with the lists"):
+                open_dataset(path)
     for name in ("instances_train.json", "instances_val.json"):
         write_coco(tmp_path / "annotations", coco(), name)
     with pytest.raises(ValueError, match=r"one annotation file. Received: instances_train.json, instances_val"):
