@@ -827,6 +827,8 @@ def _plot_loss(ax, history, name, color, labels) -> None:
 def _finish_loss_axes(ax) -> None:
     """Legend, grid and scales of a plot of losses over epochs."""
     ax.set_xlabel("epoch")
+    ax.update_datalim([(1, 0)])  # from 0 on, and room above the highest line, be they ever so close together
+    ax.autoscale_view()
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)

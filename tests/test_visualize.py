@@ -626,6 +626,13 @@ def test_plot_history_into_axes():
     assert low == 0 and high > 3
 
 
+def test_plot_history_leaves_room_above_losses_close_together():
+    _, ax = plt.subplots()
+    visualize.plot_history({"mrcnn_mask_loss": [0.69, 0.685], "val_mrcnn_mask_loss": [0.6931, 0.6931]}, ax)
+    low, high = ax.get_ylim()
+    assert low == 0 and high == pytest.approx(0.6931 * 1.05)
+
+
 def test_plot_history_without_losses():
     with pytest.raises(ValueError, match=r"at least one of loss, .* Received: \['accuracy'\]"):
         visualize.plot_history({"accuracy": [1]}, "never.png")
