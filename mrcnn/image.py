@@ -42,15 +42,20 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
             image = np.ascontiguousarray(_UPRIGHT[_orientation(path)](skimage.io.imread(str(path))))
     except Exception as error:  # every plugin raises its own types
         raise ValueError(
-            f"The image must be readable. Received: {path} ({type(error).__name__}: {_first_line(error)}). "
+            f"The image must be readable. Received: {path} ({_why_unreadable(path, error)}). "
             "Try opening it in a viewer; if it is damaged or truncated, fetch it again or remove it."
         ) from error
     return match_channels(to_uint8(image), channels, name=str(path))
 
 
-def _first_line(error: Exception) -> str:
-    """What went wrong, without the advice on libraries that a reader of many formats adds."""
-    return (str(error).strip().splitlines() or ["no reason given"])[0].split(" Try ")[0]
+def _why_unreadable(path: str | Path, error: Exception) -> str:
+    """What is wrong with a file that no reader took."""
+    if Path(path).stat().st_size == 0:
+        return "not an image: an empty file"
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    if "Could not find a backend" in reason:  # imageio then advises to install readers of other formats
+        return "not an image of a known format"
+    return f"{type(error).__name__}: {reason}"
 
 
 # What to do with a stored image by its EXIF orientation.
