@@ -12,7 +12,9 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sys
+import tempfile
 from pathlib import Path
 
 from . import __version__
@@ -183,8 +185,9 @@ def _add_train(commands) -> None:
         "train",
         run_train,
         "train on your pictures",
-        "Writes a folder in --logs with a weight file per epoch, losses.csv and TensorBoard's files. Ctrl-C leaves the "
-        "weights of that moment in interrupted.h5; the same command with --weights last goes on.",
+        "Writes a folder in --logs with a weight file per epoch, losses.csv and TensorBoard's files. The same command "
+        "with --weights last goes on after the last whole epoch; Ctrl-C also leaves the weights of that moment in "
+        "interrupted.h5, for a new run to start from.",
         "mrcnn train photos/train --val photos/val --weights coco --layers heads --epochs 10",
     )
     parser.add_argument("data", metavar="DATA", help=DATA + "; or a folder with such folders train and val")
@@ -245,7 +248,7 @@ def _add_evaluate(commands) -> None:
         "measure a weight file on annotated pictures",
         "Prints COCO's twelve figures for boxes and for masks, the AP of each class, VOC's AP where the data is VOC's, "
         "and the confidence to use. Writes them to metrics.json and record_mAP.txt, with precision-recall curves and "
-        "the confusion matrix as pictures.",
+        "the confusion matrix as pictures. Ctrl-C leaves the figures of the images measured so far, marked PARTIAL.",
         "mrcnn evaluate photos/val --weights mask_rcnn_nuclei_0040.h5 --out measured --pictures",
     )
     parser.add_argument("data", metavar="DATA", help=DATA)
@@ -334,13 +337,25 @@ def _image_files(folder: Path) -> list[Path]:
 
 def _log_data(role: str, dataset) -> None:
     counts = objects_per_class(dataset)
-    names = dataset.class_names[1:]
+    names, images = dataset.class_names[1:], len(dataset.image_ids)
     classes = names if counts is None else [f"{name} {counts[name]}" for name in names]
     log.info(
-        "%s: %s, %d images, %d classes%s: %s",
-        role, type(dataset).__name__, len(dataset.image_ids), len(names), " (and their objects)" * (counts is not None),
-        ", ".join(classes),
+        "%s: %s, %d image%s, %d class%s%s: %s",
+        role, type(dataset).__name__, images, "s" * (images != 1), len(names), "es" * (len(names) != 1),
+        " (and their objects)" * (counts is not None), ", ".join(classes),
     )  # fmt: skip
+
+
+def _make_folder(path: str, option: str) -> Path:
+    """The folder, made where it is not there; a UsageError where no file can be written into it."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return Path(path)
+    except OSError as error:
+        raise UsageError(
+            f"{option} must be a folder that can be written to. Received: {path} ({error.strerror}). Try another path."
+        ) from error
 
 
 def _write_json(content, path: Path) -> None:
@@ -352,6 +367,7 @@ def _write_json(content, path: Path) -> None:
 
 def run_demo(args) -> int:
     """`mrcnn demo`."""
+    _make_folder(args.out, "--out")
     load_tensorflow()
     from . import demo
 
@@ -365,15 +381,14 @@ def run_check(args) -> int:
     """`mrcnn check`."""
     from . import check
 
+    out = None if args.out is None else _make_folder(args.out, "--out")
     dataset = open_data(args.data, shapes=SHAPES_TO_TRAIN)
     config = read_config(args.config)
     if "NUM_CLASSES" not in own_names(config):
         config.NUM_CLASSES = dataset.num_classes
     report = check.check(dataset, validated(config), limit=args.limit, pixels=not args.no_pixels)
     print(report)
-    if args.out is not None:
-        out = Path(args.out)
-        out.mkdir(parents=True, exist_ok=True)
+    if out is not None:
         _write_json({"data": args.data, **report.to_dict()}, out / "check.json")
         bad = {finding.image_id for finding in report.errors}
         image_ids = [int(i) for i in dataset.image_ids[: args.limit] if i not in bad]
@@ -420,12 +435,15 @@ def _draw_small(image, masks, class_ids, class_names: list[str], side: int = 480
 def run_train(args) -> int:
     """`mrcnn train`."""
     config = read_config(args.config)
+    if not callable(config.BACKBONE):
+        _check_layers(args.layers)
     if args.weights not in ("coco", "imagenet", "last"):
         check_file(args.weights, "--weights")
     check_file(args.backbone_weights, "--backbone-weights")
     train_data, val_data = _open_training_data(args.data, args.val)
     _fit_config(config, args, train_data, val_data)
     log_settings(validated(config))
+    _make_folder(args.logs, "--logs")
 
     load_tensorflow()
     import keras
@@ -437,22 +455,14 @@ def run_train(args) -> int:
         keras.utils.set_random_seed(config.SEED)
     model = MaskRCNN("training", config, args.logs)
     load_start(model, args.weights, args.backbone_weights)
-    try:
-        model.train(
-            train_data,
-            val_data,
-            learning_rate=config.LEARNING_RATE,
-            epochs=args.epochs,
-            layers=args.layers,
-            augmentation=augment.compose(args.augment) if args.augment else None,
-        )
-    except KeyboardInterrupt:
-        if model.epoch:
-            log.warning("The same command with --weights last goes on after epoch %d, the last whole.", model.epoch)
-        log.warning(
-            "With --weights %s it starts from this moment, as a new run.", Path(model.log_dir, "interrupted.h5")
-        )
-        raise
+    model.train(
+        train_data,
+        val_data,
+        learning_rate=config.LEARNING_RATE,
+        epochs=args.epochs,
+        layers=args.layers,
+        augmentation=augment.compose(args.augment) if args.augment else None,
+    )
     print(f"Weights: {model.checkpoint_path.format(epoch=model.epoch)}")
     return OK
 
@@ -467,6 +477,11 @@ def _open_training_data(data: str, val: str | None):
         val = "shapes"
     train_data = open_data(data, shapes=SHAPES_TO_TRAIN)
     _log_data("Training data", train_data)
+    if sum((objects_per_class(train_data) or {"not known": 1}).values()) == 0:
+        raise ValueError(
+            f"DATA must hold objects to learn from. Received: {data}, {len(train_data.image_ids)} images and not one "
+            "object. `mrcnn train --help` says where masks and annotations belong."
+        )
     if val is None:
         log.info("No validation data. Try --val, or a DATA folder with folders train and val.")
         return train_data, None
@@ -482,20 +497,65 @@ def _fit_config(config, args, train_data, val_data) -> None:
     folder = path.parent if path.is_file() else path
     if folder.name in ("train", "val", "annotations"):  # such a name says nothing of the data
         folder = folder.parent
+    batch_size = max(1, config.BATCH_SIZE)  # 0 is told of by Config itself
     found = {
         "NAME": "".join(c for c in folder.name if c.isascii() and c.isalnum()) or "mrcnn",
         "NUM_CLASSES": train_data.num_classes,
-        "STEPS_PER_EPOCH": -(-len(train_data.image_ids) // config.BATCH_SIZE),
+        "STEPS_PER_EPOCH": -(-len(train_data.image_ids) // batch_size),
     }
     if val_data is not None:
-        found["VALIDATION_STEPS"] = -(-len(val_data.image_ids) // config.BATCH_SIZE)
+        found["VALIDATION_STEPS"] = -(-len(val_data.image_ids) // batch_size)
     for name, value in found.items():
         if name not in chosen:
             setattr(config, name, value)
+    if config.NUM_CLASSES not in (1, train_data.num_classes):  # 1 is told of by Config itself
+        raise UsageError(
+            f"NUM_CLASSES must be 1 (background) + the classes of DATA, {train_data.num_classes}. Received: "
+            f"{config.NUM_CLASSES}. Try to leave it out of --config: it follows from DATA."
+        )
     if args.seed is not None:
         config.SEED = args.seed
     if args.learning_rate is not None:
         config.LEARNING_RATE = args.learning_rate
+
+
+def _check_layers(layers: str) -> None:
+    """A UsageError for a --layers that no network of ours has, before one is built."""
+    if layers in ("heads", "all", "3+", "4+", "5+"):
+        return
+    try:
+        if any(re.fullmatch(layers, name) for name in layer_names()):
+            return
+        why = "which matches none"
+    except re.error as error:
+        why = f"which is no regex ({error})"
+    raise UsageError(
+        f"--layers must be heads, 5+, 4+, 3+, all, or a regex that matches a layer's whole name. Received: {layers}, "
+        f"{why}. Try heads."
+    )
+
+
+def layer_names() -> list[str]:
+    """The names that layers with weights may have, in a network of any of our backbones."""
+    resnet = [
+        f"{kind}{stage}{block}_branch{branch}"
+        for kind in ("res", "bn")
+        for stage in "2345"
+        for block in "abcdefghijklmnopqrstuvw"
+        for branch in ("1", "2a", "2b", "2c")
+    ]
+    mobilenet = [
+        f"{block}_{part}{bn}"
+        for block in ("expanded_conv", *(f"block_{i}" for i in range(1, 17)))
+        for part in ("expand", "depthwise", "project")
+        for bn in ("", "_BN")
+    ]
+    heads = ["rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"]
+    heads += [f"fpn_{name}" for i in "2345" for name in (f"c{i}p{i}", f"p{i}")]
+    heads += [f"mrcnn_class_{kind}{i}" for kind in ("conv", "bn") for i in "12"]
+    heads += [f"mrcnn_mask_{kind}{i}" for kind in ("conv", "bn") for i in "1234"]
+    heads += [f"mrcnn_mask_deconv{i}" for i in ("", "2", "3")]
+    return ["conv1", "bn_conv1", *resnet, "Conv1", "bn_Conv1", *mobilenet, "Conv_1", "Conv_1_bn", *heads]
 
 
 def run_detect(args) -> int:
@@ -503,8 +563,7 @@ def run_detect(args) -> int:
     from . import export
 
     files = _files_to_detect(args.images)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = _make_folder(args.out, "--out")
     model, class_names = load_for_use(args.weights, args.config)
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
@@ -514,9 +573,12 @@ def run_detect(args) -> int:
     for file, picture in zip(files, _picture_names(files), strict=True):
         try:
             entries.append(detect_file(model, class_names, file, out / picture, others))
-        except ValueError as error:
+        except OSError:  # of the folder of the results, not of this photo
+            raise
+        except Exception as error:
             failed.append(file)
-            log.error("%s: %s", file, error)
+            log.error("%s: %s", file, _sentence(error))
+            log.debug("It was raised here:", exc_info=True)
             continue
         log.info("%s: %d objects", file, len(entries[-1]["detections"]))
     report = {
@@ -568,7 +630,7 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
 
     others: the `export.Export` for other tools' files, which takes in the image too.
 
-    Raises: ValueError where the image cannot be read or used.
+    Raises: ValueError where the image cannot be read or used, OSError where nothing can be written.
     """
     from . import visualize
     from .evaluate import mask_to_rle
@@ -576,8 +638,7 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
 
     image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
     result = model.detect([image])[0]
-    found = [result[key] for key in ("rois", "masks", "class_ids")]
-    save_picture(visualize.draw_instances(image, *found, class_names, result["scores"]), picture)
+    save_picture(visualize.draw_result(image, result, class_names), picture)
     others.add(file, image.shape[:2], result)
     return {
         "file_name": str(file),
@@ -603,8 +664,7 @@ def run_evaluate(args) -> int:
     """`mrcnn evaluate`."""
     from . import evaluate, report
 
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = _make_folder(args.out, "--out")
     model, class_names = load_for_use(args.weights, args.config)
     dataset = open_data(args.data, model.class_names, shapes=SHAPES_HELD_OUT)
     if dataset.num_classes != model.config.NUM_CLASSES:
@@ -616,6 +676,11 @@ def run_evaluate(args) -> int:
     shown_from = model.config.DETECTION_MIN_CONFIDENCE
     model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     image_ids = list(dataset.image_ids)[: args.limit]
+    heading = f"{args.weights} on {args.data}"
+    if len(image_ids) < len(dataset.image_ids):
+        first = f"the first {len(image_ids)} of {len(dataset.image_ids)} images"
+        heading += f", {first}"
+        log.info("Measured are %s.", first)
 
     def detect(image):
         result = model.detect([image])[0]
@@ -625,12 +690,20 @@ def run_evaluate(args) -> int:
         return result
 
     to_draw = iter(image_ids)
-    evaluation = evaluate.evaluate_dataset(detect, dataset, image_ids, min_confidence=args.min_confidence)
+    stopped = None
+    try:
+        evaluation = evaluate.evaluate_dataset(detect, dataset, image_ids, min_confidence=args.min_confidence)
+    except evaluate.EvaluationInterrupted as interrupted:
+        stopped = interrupted
+        log.warning("Interrupted: the figures of the images measured until now follow.")
+        evaluation = stopped.figures()
     print(evaluation.table())
     _write_json({"data": args.data, "weights": args.weights, **evaluation.to_dict()}, out / "metrics.json")
-    files = report.write(evaluation, out, f"{args.weights} on {args.data}")
-    drawn = f" and {len(image_ids)} pictures (objects from score {shown_from:g} on)" if args.pictures else ""
+    files = report.write(evaluation, out, heading)
+    drawn = f" and {evaluation.images} pictures (objects from score {shown_from:g} on)" if args.pictures else ""
     print(f"metrics.json, {', '.join(file.name for file in files)}{drawn} in {out.resolve()}")
+    if stopped is not None:
+        raise stopped
     return OK
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -118,11 +119,35 @@ def test_alone_it_shows_its_commands(capsys):
     assert "mrcnn" in (shown := capsys.readouterr().err) and all(name in shown for name in ("demo", "train", "detect"))
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
-    (tmp_path / "taken").write_text("a file")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["demo", "--out"],
+        ["check", "shapes", "--out"],
+        ["train", "shapes", "--logs"],
+        ["detect", "photo.png", "--weights", "x.h5", "--out"],
+        ["evaluate", "shapes", "--weights", "x.h5", "--out"],
+    ],
+)
+def test_a_folder_that_takes_no_files_is_a_wrong_call(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "load_tensorflow", lambda: pytest.fail("too late"))
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
     photo(tmp_path / "photo.png")
-    assert run("detect", tmp_path / "photo.png", "--weights", "x.h5", "--out", tmp_path / "taken") == cli.FAILED
-    assert f"mrcnn: {tmp_path / 'taken'}: File exists. Try another path" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    for path, why in ((taken, "File exists"), (taken / "x", "Not a directory")):
+        assert run(*words, path) == cli.USAGE
+        told = f"mrcnn: {words[-1]} must be a folder that can be written to. Received: {path} ({why})."
+        assert told in capsys.readouterr().err
+
+
+def test_a_folder_without_leave_to_write_is_refused(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(cli.tempfile, "TemporaryFile", refuse)  # tests may run as root, whom nothing is refused
+    with pytest.raises(session.UsageError, match="--out must be a folder.*Permission denied"):
+        cli._make_folder(tmp_path / "new", "--out")
 
 
 @pytest.mark.parametrize(("words", "environment"), [(["--debug"], "0"), ([], "1")])
@@ -181,6 +206,42 @@ def test_a_setting_that_builds_no_network_is_a_usage_error(capsys):
     assert "multiples of 64" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--layers", "nonsense"], "Received: nonsense, which matches none. Try heads."),
+        (["--layers", "res5"], "a regex that matches a layer's whole name. Received: res5"),
+        (["--layers", "(res5"], "Received: (res5, which is no regex ("),
+        (["--config", "NUM_CLASSES=5"], "1 (background) + the classes of DATA, 4. Received: 5. Try to leave it out"),
+        (["--config", "NUM_CLASSES=1"], "NUM_CLASSES must count the background"),
+        (["--config", "STEPS_PER_EPOCH=0"], "STEPS_PER_EPOCH must be at least 1. Received: 0"),
+        (["--config", "IMAGES_PER_GPU=0"], "IMAGES_PER_GPU must be at least 1. Received: 0"),
+    ],
+)
+def test_what_fits_no_network_or_data_is_told_before_one_is_built(words, sentence, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "load_tensorflow", lambda: pytest.fail("too late"))
+    assert run("train", "shapes", "--logs", tmp_path, *words) == cli.USAGE
+    assert sentence in capsys.readouterr().err
+
+
+def test_the_names_of_layers_are_those_of_the_networks():
+    import keras
+    from tiny import TinyConfig
+
+    from mrcnn.model import MaskRCNN, mobilenet_v2_graph, resnet_graph
+
+    image = keras.Input([64, 64, 3])
+    outputs = [*resnet_graph(image, "resnet101", stage5=True), *mobilenet_v2_graph(image, Config())]
+    real = {layer.name for layer in keras.Model(image, outputs).layers if layer.weights}
+    tiny = MaskRCNN("inference", TinyConfig(MASK_SHAPE=[112, 112])).get_trainable_layers()
+    leaves = [leaf for layer in tiny for leaf in getattr(layer, "layers", [layer]) if leaf.weights]
+    real |= {leaf.name for leaf in leaves if leaf.name.startswith(("fpn_", "rpn_", "mrcnn_"))}
+    assert len(real) > 300
+    assert real - set(cli.layer_names()) == set()
+    for words in ("heads", "all", "3+", "res5.*", "fpn_p2", "mrcnn_mask_deconv3|nothing"):
+        cli._check_layers(words)
+
+
 # --- Data ---------------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +289,21 @@ def test_one_class_takes_the_name_it_had_in_training(tmp_path):
     dataset = cli.open_data(str(tmp_path), ["BG", "nucleus"])
     assert dataset.class_names == ["BG", "nucleus"]
     assert cli.objects_per_class(dataset) == {"nucleus": 1}
+
+
+def test_one_is_no_plural(tmp_path, caplog):
+    with caplog.at_level("INFO", logger="mrcnn"):
+        cli._log_data("Data", cli.open_data(str(via_file(tmp_path / "one", ["cat"]))))
+    assert caplog.messages[-1] == "Data: VIADataset, 1 image, 1 class (and their objects): cat 1"
+
+
+def test_images_without_any_mask_are_nothing_to_train_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "load_tensorflow", lambda: pytest.fail("too late"))
+    for name in ("a", "b"):
+        photo(tmp_path / "data" / name / "images" / "a.png")
+    assert run("train", tmp_path / "data", "--logs", tmp_path / "logs") == cli.FAILED
+    assert "DATA must hold objects to learn from" in (told := capsys.readouterr().err)
+    assert f"Received: {tmp_path / 'data'}, 2 images and not one object." in told
 
 
 def test_made_pictures_to_measure_are_not_those_to_train():
@@ -345,6 +421,24 @@ def test_an_unreadable_image_is_named_and_the_others_go_on(model, tmp_path, caps
     assert [entry["file_name"] for entry in report["images"]] == [str(good)]
 
 
+def test_whatever_one_photo_does_the_others_go_on(model, tmp_path, capsys, monkeypatch):
+    thin, good = tmp_path / "a.png", photo(tmp_path / "b.png")
+    Image.fromarray(np.zeros((2, 3000, 3), np.uint8)).save(thin)
+    plain = model.detect
+
+    def detect(images):
+        if images[0].shape[0] == 2:
+            raise cv2.error("!dsize.empty() in function 'resize'")
+        return plain(images)
+
+    monkeypatch.setattr(model, "detect", detect)
+    assert run("detect", thin, good, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
+    told = capsys.readouterr().err
+    assert f"{thin}: error: !dsize.empty()" in told and f"1 of 2 images failed: {thin}" in told
+    report = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [entry["file_name"] for entry in report["images"]] == [str(good)]
+
+
 def test_a_folder_without_images_is_an_error(model, tmp_path, capsys):
     assert run("detect", tmp_path, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
     assert "must hold images" in capsys.readouterr().err
@@ -370,7 +464,29 @@ def test_evaluate_prints_the_table_and_writes_the_figures(model, tmp_path, capsy
     # detect() answers with scores of 0.9 in float32, a trifle below 0.9
     assert metrics["confidence"] == {"score": float(np.float32(0.9)), "f1": 1, "precision": 1, "recall": 1}
     assert metrics["confusion"] == [[0, 0, 0], [0, 2, 0], [0, 0, 0]] and metrics["voc"] is None
-    assert (out / "record_mAP.txt").read_text().startswith(f"w.h5 on {folder}\n")
+    assert (out / "record_mAP.txt").read_text().startswith(f"w.h5 on {folder}, the first 2 of 3 images\n")
+
+
+def test_evaluate_interrupted_leaves_the_figures_so_far(model, tmp_path, capsys, monkeypatch):
+    folder, out = via_file(tmp_path / "val", ["bright"], count=4), tmp_path / "out"
+    plain, calls = model.detect, []
+
+    def detect(images):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return plain(images)
+
+    monkeypatch.setattr(model, "detect", detect)
+    words = ["evaluate", folder, "--weights", "w.h5", "--limit", 3, "--out", out]
+    assert run(*words) == cli.INTERRUPTED
+    shown = capsys.readouterr()
+    assert "Measured are the first 3 of 4 images." in shown.err and shown.err.endswith("mrcnn: interrupted\n")
+    assert shown.out.startswith("PARTIAL: interrupted after 2 of 3 images.\n")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["images"], metrics["partial_of"], metrics["objects"]) == (2, 3, 2)
+    record = (out / "record_mAP.txt").read_text()
+    assert record.startswith(f"w.h5 on {folder}, the first 3 of 4 images\n\nPARTIAL: interrupted after 2 of 3 ")
 
 
 def test_evaluate_refuses_data_of_other_classes(model, tmp_path, capsys):
