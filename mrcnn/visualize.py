@@ -48,7 +48,8 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 SMALLEST_FONT = 0.25  # of Hershey's 22 px capitals: below it letters run together
 
 MASK_ALPHA = 0.4
-COMPARISON_SIDE = 512  # px; smaller images are magnified to about this
+RESULT_SIDE = 768  # px; smaller images are magnified to about this
+COMPARISON_SIDE = 512  # px; the same for either half of a comparison
 
 
 # --- What is to be drawn: checks, colours, captions ---------------------------------------------------------
@@ -362,8 +363,6 @@ def draw_comparison(
         where known, "scores" [N]. Without "rois" the boxes are those of the masks.
     shown_from: detections below this score are left out, and the title says so
     """
-    picture = _rgb(image)
-    times = max(1, round(COMPARISON_SIDE / max(picture.shape[:2])))
     if shown_from > 0:
         keep = np.asarray(detections["scores"]) >= shown_from
         masks = np.asarray(detections["masks"])[:, :, keep]
@@ -371,21 +370,33 @@ def draw_comparison(
         detections = {**rows, "masks": masks}
     found = f"detections from {shown_from:.2g} on" if shown_from > 0 else "detections"
     panes = [
-        _titled(_draw_result(picture, result, class_names, times), f"{title}: {len(result['class_ids'])}")
+        _titled(draw_result(image, result, class_names, COMPARISON_SIDE), f"{title}: {len(result['class_ids'])}")
         for title, result in (("truth", truth), (found, detections))
     ]
     return contact_sheet(panes, columns=2)
 
 
-def _draw_result(picture, result, class_names, times) -> np.ndarray:
-    """One detection result drawn on a picture magnified `times`."""
+def draw_result(image: np.ndarray, result: Mapping, class_names, side: int = RESULT_SIDE) -> np.ndarray:
+    """One entry of `detect`'s list drawn on its image: uint8 [H', W', 3]. Needs no display; see `draw_instances`.
+
+    image: [H, W] or [H, W, channels]; a small one is magnified by a whole number to about `side` pixels, so that
+        labels can be read and leave room for what they name
+    result: "rois" [N, (y1, x1, y2, x2)], "masks" [H, W, N], "class_ids" [N] and, where known, "scores" [N].
+        Without "rois" the boxes are those of the masks.
+    class_names: with a single class besides the background, labels hold only the score
+    """
+    picture = _rgb(image)
     masks = _as_masks(result["masks"], picture.shape)
     boxes = _as_boxes(result["rois"] if "rois" in result else extract_bboxes(masks > 0.5))
+    times = max(1, round(side / max(picture.shape[:2])))
     if times > 1:
         picture = picture.repeat(times, axis=0).repeat(times, axis=1)
         planes = np.moveaxis(masks, 2, 0).repeat(times, axis=1).repeat(times, axis=2)
         boxes, masks = boxes * times, np.moveaxis(planes, 0, 2)
-    return draw_instances(picture, boxes, masks, result["class_ids"], class_names, result.get("scores"))
+    scores, captions = result.get("scores"), None
+    if len(class_names) == 2:
+        captions = [""] * len(boxes) if scores is None else [f"{score:.2f}" for score in scores]
+    return draw_instances(picture, boxes, masks, result["class_ids"], class_names, scores, captions=captions)
 
 
 def _titled(picture, title) -> np.ndarray:

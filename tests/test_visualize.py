@@ -336,7 +336,20 @@ def test_lines_and_letters_grow_with_the_image():
     assert visualize._pen((1024, 2000)) == (4, 1.0)  # 2000 / 500, 2000 / 2000
 
 
-# --- draw_comparison, contact_sheet -------------------------------------------------------------------------
+# --- draw_result, draw_comparison, contact_sheet ------------------------------------------------------------
+
+
+def test_result_magnifies_a_small_image_and_needs_no_name_for_the_only_class(monkeypatch):
+    texts = written_texts(monkeypatch)
+    boxes, masks, ids = rectangle((40, 40, 80, 90), (128, 128))
+    result = {"rois": boxes, "masks": masks, "class_ids": ids, "scores": np.array([0.875])}
+    picture = visualize.draw_result(np.zeros((128, 128, 3), np.uint8), result, ["BG", "square"])
+    assert picture.shape == (768, 768, 3)
+    across = np.flatnonzero(picture[400].any(axis=1))  # magnified six times: 40 to 240, 90 to 540
+    assert (across[0], across[-1]) == (238, 541)  # the outline, 768 / 500 = 2 wide, lies just outside
+    visualize.draw_result(np.zeros((1000, 1000)), {"masks": np.zeros((1000, 1000, 0)), "class_ids": []}, NAMES)
+    visualize.draw_result(np.zeros((128, 128)), result, ["BG", "square", "circle"])
+    assert texts == ["0.88", "square 0.88"]
 
 
 def test_comparison_magnifies_a_small_image_and_titles_both_sides(monkeypatch):
@@ -686,7 +699,7 @@ def test_nuclei_with_a_hundred_instances(shared, monkeypatch):
     image = cv2.imread(str(next(folder.glob("images/*.png"))), cv2.IMREAD_UNCHANGED)
     masks = np.stack([cv2.imread(str(path), 0) for path in sorted(folder.glob("masks/*.png"))], axis=-1)
     texts = written_texts(monkeypatch)
-    result = {"masks": masks, "class_ids": np.ones(100, int)}
+    result = {"masks": masks, "class_ids": np.ones(100, int), "scores": np.ones(100)}
     picture = visualize.draw_comparison(image, result, result, ["BG", "nucleus"])
     assert picture.shape[1] == 2 * image.shape[1] + 8
-    assert texts.count("nucleus") > 2 * 80  # most find room
+    assert texts.count("1.00") > 2 * 80  # most find room
