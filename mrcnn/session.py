@@ -76,6 +76,31 @@ def load_tensorflow() -> None:
         import tensorflow  # noqa: F401
 
 
+def run_script(main) -> None:
+    """Run a sample's `main` and leave with an exit code: 0 done; 1 data or weights; 2 a wrong call; 130 Ctrl-C.
+
+    What we know to be wrong is told in a sentence; with MRCNN_DEBUG=1 in a traceback, as everything else.
+    """
+    debug = os.environ.get("MRCNN_DEBUG", "0") not in ("", "0")
+    set_up_logging(debug)
+    quiet_libraries()
+    code = 0
+    try:
+        main()
+    except KeyboardInterrupt:
+        code = _stopped(130, "interrupted")
+    except (UsageError, ValueError, OSError) as error:
+        if debug:
+            raise
+        code = _stopped(2 if isinstance(error, UsageError) else 1, error)
+    sys.exit(code)
+
+
+def _stopped(code: int, why) -> int:
+    print(f"{Path(sys.argv[0]).name}: {why}", file=sys.stderr)
+    return code
+
+
 # --- Settings ---------------------------------------------------------------------------------------------------
 
 
@@ -213,20 +238,23 @@ def check_file(path: str | None, option: str) -> None:
         raise FileNotFoundError(f"{option} must be a file. Received: {path}, which is none. Try its full path.")
 
 
-def load_for_use(weight_file: str, items: list[str]):
+def load_for_use(weight_file: str, items: list[str], base=None):
     """An inference model with the weights of a file, and the class names it answers in.
 
     items: of --config, on top of what the file says of itself.
+    base: the Config of a file that says nothing of itself, as those of matterport's package.
     """
     from . import weights
     from .config import Config
 
     check_file(weight_file, "--weights")
     config = None
-    if items:
+    if items or base is not None:
         metadata = weights.read_metadata(weight_file) or {}
-        base = Config.from_dict(metadata["config"]) if "config" in metadata else None
-        config = validated(read_config(items, base))
+        if "config" in metadata:
+            base = Config.from_dict(metadata["config"])
+        if items or "config" not in metadata:
+            config = validated(read_config(items, base))
 
     load_tensorflow()
     from .model import MaskRCNN
@@ -234,6 +262,17 @@ def load_for_use(weight_file: str, items: list[str]):
     model = MaskRCNN.from_weights(weight_file, config=config)
     names = model.class_names or ["BG", *(f"class {i}" for i in range(1, model.config.NUM_CLASSES))]
     return model, list(names)
+
+
+def load_for_training(config, logs: str, start: str | None):
+    """A model to be trained, with the weights that --weights names; `start` as of `load_start`."""
+    validated(config)
+    load_tensorflow()
+    from .model import MaskRCNN
+
+    model = MaskRCNN("training", config, logs)
+    load_start(model, start)
+    return model
 
 
 def validated(config):

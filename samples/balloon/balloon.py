@@ -16,7 +16,6 @@ import numpy as np
 from mrcnn import augment, datasets, session, video
 from mrcnn.config import Config
 from mrcnn.image import read_image
-from mrcnn.model import MaskRCNN
 
 
 class BalloonConfig(Config):
@@ -48,17 +47,10 @@ def load(dataset_dir, subset):
     return dataset
 
 
-def train(model, dataset_dir, epochs=30):
+def train(model, training, validation, epochs=30):
     """The heads only: with so few photos, and COCO's weights to start from, no more is needed."""
     changes = augment.compose(["fliplr", "scale", "color"])
-    model.train(
-        load(dataset_dir, "train"),
-        load(dataset_dir, "val"),
-        learning_rate=model.config.LEARNING_RATE,
-        epochs=epochs,
-        layers="heads",
-        augmentation=changes,
-    )
+    model.train(training, validation, model.config.LEARNING_RATE, epochs, layers="heads", augmentation=changes)
 
 
 def color_splash(image, mask):
@@ -71,7 +63,7 @@ def color_splash(image, mask):
 
 
 def detect_and_color_splash(model, image_path=None, video_path=None):
-    """Write the splash of an image, or of every frame of a video, beside the working directory's other files."""
+    """Write the splash of an image, or of every frame of a video, into the working directory."""
     name = f"splash_{datetime.datetime.now():%Y%m%dT%H%M%S}"
     if image_path:
         image = read_image(image_path)
@@ -86,29 +78,30 @@ def detect_and_color_splash(model, image_path=None, video_path=None):
 
 def main():
     parser = argparse.ArgumentParser(description="Mask R-CNN for balloons.")
-    parser.add_argument("command", choices=["train", "splash"])
+    parser.add_argument("command", choices=["train", "splash"], help="learn; or grey all but the balloons")
     parser.add_argument("--dataset", help="folder with train and val (for train)")
     parser.add_argument("--weights", required=True, help="a weight file, 'coco', 'imagenet' or 'last'")
-    parser.add_argument("--logs", default="logs", help="folder of the runs")
+    parser.add_argument("--logs", default="logs", help="folder of the runs (default: logs)")
     parser.add_argument("--image", help="photo to splash")
     parser.add_argument("--video", help="video to splash")
-    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument(
+        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
+    )
+    parser.add_argument("--epochs", type=int, default=30, help="to train (default: 30)")
     args = parser.parse_args()
-    session.set_up_logging()
+    if args.command == "train" and not args.dataset:
+        parser.error("train needs --dataset")
+    if args.command == "splash" and bool(args.image) == bool(args.video):
+        parser.error("splash needs --image or --video, one of them")
     config = session.read_config(args.config, BalloonConfig())
     if args.command == "train":
-        if not args.dataset:
-            parser.error("train needs --dataset")
-        model = MaskRCNN("training", config, args.logs)
-        session.load_start(model, args.weights)
-        train(model, args.dataset, args.epochs)
+        training, validation = load(args.dataset, "train"), load(args.dataset, "val")
+        train(session.load_for_training(config, args.logs, args.weights), training, validation, args.epochs)
         return
-    if bool(args.image) == bool(args.video):
-        parser.error("splash needs --image or --video")
-    model, _ = session.load_for_use(session.find_weights(args.weights, config, args.logs), args.config)
+    weight_file = session.find_weights(args.weights, config, args.logs)
+    model, _ = session.load_for_use(weight_file, args.config, BalloonConfig())
     detect_and_color_splash(model, args.image, args.video)
 
 
 if __name__ == "__main__":
-    main()
+    session.run_script(main)

@@ -16,7 +16,6 @@ from pycocotools.coco import COCO
 
 from mrcnn import augment, datasets, evaluate, session, weights
 from mrcnn.config import Config
-from mrcnn.model import MaskRCNN
 
 log = logging.getLogger("mrcnn")
 
@@ -60,19 +59,22 @@ class CocoDataset(datasets.CocoDataset):
         images = Path(dataset_dir, f"{SUBSETS_OF_2014.get(subset, subset)}{year}")
         if auto_download:
             self.auto_download(dataset_dir, subset, year)
+        if not file.is_file():
+            way = "--year 2017, for COCO's archives have no such list" if subset in SUBSETS_OF_2014 else "--download"
+            raise FileNotFoundError(f"The dataset must hold {file}, which is not there. Try its full path, or {way}.")
         self.add_file(file, images, class_ids)
         return COCO(str(file)) if return_coco else None
 
     def auto_download(self, dataset_dir, subset, year):
         """Fetch and unpack the archives of the images and annotations, where they are not there."""
-        folder = f"{SUBSETS_OF_2014.get(subset, subset)}{year}"
-        fetch(f"{COCO_URL}/zips/{folder}.zip", Path(dataset_dir), folder)
-        fetch(f"{COCO_URL}/annotations/annotations_trainval{year}.zip", Path(dataset_dir), "annotations")
+        name, root = f"{SUBSETS_OF_2014.get(subset, subset)}{year}", Path(dataset_dir)
+        fetch(f"{COCO_URL}/annotations/annotations_trainval{year}.zip", root, f"annotations/instances_{name}.json")
+        fetch(f"{COCO_URL}/zips/{name}.zip", root, name)
 
 
 def fetch(url, folder, content):
     """Download an archive and unpack it, unless `folder/content` is there."""
-    if (folder / content).is_dir():
+    if (folder / content).exists():
         return
     archive = Path(weights.download(url, folder / url.rsplit("/", 1)[-1]))
     log.info("Unpacking %s ...", archive)
@@ -100,23 +102,34 @@ def train(model, training, validation, epochs=(40, 120, 160)):
 def evaluate_coco(model, dataset, limit=None, image_ids=None):
     """Print, and return, COCO's figures on a dataset, or on the first `limit` of its images."""
     figures = evaluate.coco(model, dataset, image_ids=image_ids, limit=limit)
-    print(figures)
+    print(figures.table())
     return figures
+
+
+def yes_or_no(word):
+    """The value of `--download=<True|False>`."""
+    if word.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"must be True or False. Received: {word}")
+    return word.lower() == "true"
 
 
 def main():
     parser = argparse.ArgumentParser(description="Train Mask R-CNN on COCO, or evaluate it there.")
-    parser.add_argument("command", choices=["train", "evaluate"])
+    parser.add_argument("command", choices=["train", "evaluate"], help="learn; or print COCO's figures")
     parser.add_argument("--dataset", required=True, help="folder of COCO")
     parser.add_argument("--year", default=DEFAULT_DATASET_YEAR, help="2014 or 2017 (default: 2014)")
     parser.add_argument("--model", required=True, help="a weight file, 'coco', 'last' or 'imagenet'")
-    parser.add_argument("--logs", default="logs", help="folder of the runs")
+    parser.add_argument("--logs", default="logs", help="folder of the runs (default: logs)")
     parser.add_argument("--limit", type=int, default=500, help="images to evaluate on (default: 500)")
-    parser.add_argument("--download", action="store_true", help="fetch what is missing of COCO")
-    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
-    parser.add_argument("--epochs", nargs=3, type=int, default=(40, 120, 160), help="to reach in each stage")
+    parser.add_argument(
+        "--download", nargs="?", type=yes_or_no, const=True, default=False, metavar="True|False",
+        help="fetch what is missing of COCO (20 GB)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
+    )
+    parser.add_argument("--epochs", nargs=3, type=int, default=(40, 120, 160), help="to reach in each of 3 stages")
     args = parser.parse_args()
-    session.set_up_logging()
     config = session.read_config(args.config, CocoConfig())
     held_out = "minival" if args.year == "2014" else "val"
 
@@ -124,14 +137,13 @@ def main():
         subsets = ["train", "valminusminival"] if args.year == "2014" else ["train"]
         training = load(args.dataset, subsets, args.year, args.download)
         validation = load(args.dataset, [held_out], args.year, args.download)
-        model = MaskRCNN("training", config, args.logs)
-        session.load_start(model, args.model)
-        train(model, training, validation, args.epochs)
+        train(session.load_for_training(config, args.logs, args.model), training, validation, args.epochs)
         return
+    dataset = load(args.dataset, [held_out], args.year, args.download)
     weight_file = session.find_weights(args.model, config, args.logs)
-    model, _ = session.load_for_use(weight_file, args.config)
-    evaluate_coco(model, load(args.dataset, [held_out], args.year, args.download), args.limit)
+    model, _ = session.load_for_use(weight_file, args.config, CocoConfig())
+    evaluate_coco(model, dataset, args.limit)
 
 
 if __name__ == "__main__":
-    main()
+    session.run_script(main)

@@ -13,7 +13,6 @@ from pathlib import Path
 from mrcnn import augment, datasets, evaluate, session, visualize
 from mrcnn.config import Config
 from mrcnn.image import read_image
-from mrcnn.model import MaskRCNN
 
 CLASSES = ["apple", "banana", "orange"]  # yours: as they are spelled in the annotation files
 
@@ -33,13 +32,13 @@ def load(folder):
     return datasets.open_dataset(folder, class_names=CLASSES)
 
 
-def train(model, dataset_dir, epochs):
+def train(model, training, validation, epochs):
     """First the heads, for their weights are new; then everything, at a tenth of the rate; then how good it is."""
-    training, validation = load(Path(dataset_dir, "train")), load(Path(dataset_dir, "val"))
     rate, changes = model.config.LEARNING_RATE, augment.compose(["fliplr", "scale", "color"])
     model.train(training, validation, rate, epochs[0], layers="heads", augmentation=changes)
     model.train(training, validation, rate / 10, epochs[1], layers="all", augmentation=changes)
-    print(evaluate.coco(MaskRCNN.from_weights(model.find_last()), validation))
+    trained, _ = session.load_for_use(model.find_last(), [])
+    print(evaluate.coco(trained, validation).table())
 
 
 def detect(model, class_names, images, out):
@@ -56,29 +55,29 @@ def detect(model, class_names, images, out):
 
 def main():
     parser = argparse.ArgumentParser(description="Mask R-CNN for your own classes.")
-    parser.add_argument("command", choices=["train", "detect"])
+    parser.add_argument("command", choices=["train", "detect"], help="learn; or draw what is found in photos")
     parser.add_argument("--dataset", help="folder with train and val (for train)")
     parser.add_argument("--images", nargs="+", default=[], help="photos (for detect)")
-    parser.add_argument("--out", default="found", help="where detect puts its pictures")
+    parser.add_argument("--out", default="found", help="where detect puts its pictures (default: found)")
     parser.add_argument("--weights", required=True, help="a weight file, 'coco', 'imagenet' or 'last'")
-    parser.add_argument("--logs", default="logs", help="folder of the runs")
-    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
+    parser.add_argument("--logs", default="logs", help="folder of the runs (default: logs)")
+    parser.add_argument(
+        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
+    )
     parser.add_argument("--epochs", nargs=2, type=int, default=(20, 40), help="to reach with the heads, with all")
     args = parser.parse_args()
-    session.set_up_logging()
+    if args.command == "train" and not args.dataset:
+        parser.error("train needs --dataset")
+    if args.command == "detect" and not args.images:
+        parser.error("detect needs --images")
     config = session.read_config(args.config, CustomConfig())
     if args.command == "train":
-        if not args.dataset:
-            parser.error("train needs --dataset")
-        model = MaskRCNN("training", config, args.logs)
-        session.load_start(model, args.weights)
-        train(model, args.dataset, args.epochs)
+        training, validation = load(Path(args.dataset, "train")), load(Path(args.dataset, "val"))
+        train(session.load_for_training(config, args.logs, args.weights), training, validation, args.epochs)
         return
-    if not args.images:
-        parser.error("detect needs --images")
     model, class_names = session.load_for_use(session.find_weights(args.weights, config, args.logs), args.config)
     detect(model, class_names, args.images, args.out)
 
 
 if __name__ == "__main__":
-    main()
+    session.run_script(main)

@@ -17,7 +17,6 @@ import numpy as np
 
 from mrcnn import augment, datasets, session, visualize
 from mrcnn.config import Config
-from mrcnn.model import MaskRCNN
 
 RESULTS_DIR = Path("results", "nucleus")
 VALIDATION_SHARE = 10  # one image in so many of stage1_train is kept for validation
@@ -87,9 +86,8 @@ def load(dataset_dir, subset):
     return dataset
 
 
-def train(model, dataset_dir, subset, epochs=(20, 40)):
+def train(model, training, validation, epochs=(20, 40)):
     """Heads first, then the whole network."""
-    training, validation = load(dataset_dir, subset), load(dataset_dir, "val")
     changes = augment.compose(["flip", "rotate90", "color"])
     rate = model.config.LEARNING_RATE
     model.train(training, validation, rate, epochs[0], layers="heads", augmentation=changes)
@@ -117,23 +115,24 @@ def rle_decode(rle, shape):
 
 
 def mask_to_rle(image_id, mask, scores):
-    """The lines "image id, code" of one image's masks `[H, W, N]`; a pixel goes to the mask with the best score."""
-    if mask.shape[-1] == 0:
-        return f"{image_id},"
+    """The lines "image id,code" of one image's masks `[H, W, N]`; a pixel goes to the mask with the best score.
+
+    An image without a nucleus has one line, with nothing behind the comma.
+    """
     free, lines = np.ones(mask.shape[:2], bool), []
     for i in np.argsort(-np.asarray(scores)):
         own = mask[:, :, i] & free
         free &= ~own
         if own.any():
             lines.append(f"{image_id},{rle_encode(own)}")
-    return "\n".join(lines)
+    return "\n".join(lines) or f"{image_id},"
 
 
-def detect(model, dataset_dir, subset):
-    """Detect in a subset; leaves pictures and `submit.csv` in a new folder of RESULTS_DIR."""
+def detect(model, dataset):
+    """Detect in every image; leaves pictures and `submit.csv` in a new folder of RESULTS_DIR."""
     out = RESULTS_DIR / f"submit_{datetime.datetime.now():%Y%m%dT%H%M%S}"
     out.mkdir(parents=True)
-    dataset, lines = load(dataset_dir, subset), ["ImageId,EncodedPixels"]
+    lines = ["ImageId,EncodedPixels"]
     for image_id in dataset.image_ids:
         image, name = dataset.load_image(image_id), dataset.image_info[image_id]["id"]
         found = model.detect([image])[0]
@@ -149,24 +148,30 @@ def detect(model, dataset_dir, subset):
 
 def main():
     parser = argparse.ArgumentParser(description="Mask R-CNN for counting and outlining nuclei.")
-    parser.add_argument("command", choices=["train", "detect"])
+    parser.add_argument("command", choices=["train", "detect"], help="learn; or write pictures and submit.csv")
     parser.add_argument("--dataset", required=True, help="folder of the subsets")
     parser.add_argument("--weights", required=True, help="a weight file, 'coco', 'imagenet' or 'last'")
-    parser.add_argument("--logs", default="logs", help="folder of the runs")
-    parser.add_argument("--subset", default="train", help="which images to train on, or to detect in")
-    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
+    parser.add_argument("--logs", default="logs", help="folder of the runs (default: logs)")
+    parser.add_argument("--subset", help="folder of images to train on (default: train), or to detect in")
+    parser.add_argument(
+        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
+    )
     parser.add_argument("--epochs", nargs=2, type=int, default=(20, 40), help="to reach with the heads, with all")
     args = parser.parse_args()
-    session.set_up_logging()
+    if args.command == "detect" and not args.subset:
+        parser.error("detect needs --subset")
     if args.command == "train":
-        model = MaskRCNN("training", session.read_config(args.config, NucleusConfig()), args.logs)
-        session.load_start(model, args.weights)
-        train(model, args.dataset, args.subset, args.epochs)
+        config = session.read_config(args.config, NucleusConfig())
+        training, validation = load(args.dataset, args.subset or "train"), load(args.dataset, "val")
+        train(session.load_for_training(config, args.logs, args.weights), training, validation, args.epochs)
         return
     config = session.read_config(args.config, NucleusInferenceConfig())
-    model, _ = session.load_for_use(session.find_weights(args.weights, config, args.logs), args.config)
-    detect(model, args.dataset, args.subset)
+    dataset = load(args.dataset, args.subset)
+    weight_file = session.find_weights(args.weights, config, args.logs)
+    fewer_proposals = f"RPN_NMS_THRESHOLD={NucleusInferenceConfig.RPN_NMS_THRESHOLD}"  # than the training's 0.9 leaves
+    model, _ = session.load_for_use(weight_file, [fewer_proposals, *args.config], NucleusInferenceConfig())
+    detect(model, dataset)
 
 
 if __name__ == "__main__":
-    main()
+    session.run_script(main)

@@ -10,8 +10,9 @@ import argparse
 from pathlib import Path
 
 from mrcnn import datasets, evaluate, session, visualize
-from mrcnn.demo import DemoConfig
-from mrcnn.model import MaskRCNN
+
+with session.hushed():  # TensorFlow, in silence
+    from mrcnn.demo import DemoConfig
 
 
 class ShapesConfig(DemoConfig):
@@ -43,19 +44,15 @@ def load(count, seed, config):
 
 def train(config, weights, epochs, logs):
     """Train and measure on 50 pictures that were not trained on."""
-    model = MaskRCNN("training", config, logs)
-    session.load_start(model, weights)
+    model = session.load_for_training(config, logs, weights)
     held_out = load(50, 2, config)
     model.train(load(500, 1, config), held_out, config.LEARNING_RATE, epochs, layers="all")
-    trained = MaskRCNN.from_weights(model.find_last())
-    print(evaluate.coco(trained, held_out))
+    trained, _ = session.load_for_use(model.find_last(), [])
+    print(evaluate.coco(trained, held_out).table())
 
 
-def detect(weights, logs, out):
+def detect(model, out):
     """Draw what the model finds in eight new pictures beside what is there."""
-    if weights == "last":
-        weights = MaskRCNN("training", ShapesConfig(), logs).find_last()
-    model = MaskRCNN.from_weights(weights)
     dataset = load(8, 3, model.config)
     pictures = []
     for image_id in dataset.image_ids:
@@ -63,24 +60,28 @@ def detect(weights, logs, out):
         masks, class_ids = dataset.load_mask(image_id)
         truth = {"masks": masks, "class_ids": class_ids}
         pictures.append(visualize.draw_comparison(image, truth, model.detect([image])[0], dataset.class_names))
-    session.save_picture(visualize.contact_sheet(pictures, columns=2), Path(out, "shapes.png"))
+    path = Path(out, "shapes.png")
+    session.save_picture(visualize.contact_sheet(pictures, columns=2), path)
+    print(f"Saved to {path}")
 
 
 def main():
     parser = argparse.ArgumentParser(description="Train Mask R-CNN on made shapes.")
-    parser.add_argument("command", choices=["train", "detect"])
+    parser.add_argument("command", choices=["train", "detect"], help="learn; or draw what is found in new pictures")
     parser.add_argument("--weights", help="a weight file or 'last'; for train, default: random weights")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--logs", default="logs", help="folder of the runs")
-    parser.add_argument("--out", default="shapes_found", help="where detect puts its picture")
-    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings")
+    parser.add_argument("--epochs", type=int, default=10, help="to train (default: 10)")
+    parser.add_argument("--logs", default="logs", help="folder of the runs (default: logs)")
+    parser.add_argument("--out", default="shapes_found", help="where detect puts its picture (default: shapes_found)")
+    parser.add_argument("--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="other settings")
     args = parser.parse_args()
-    session.set_up_logging()
+    config = session.read_config(args.config, ShapesConfig())
     if args.command == "train":
-        train(session.read_config(args.config, ShapesConfig()), args.weights, args.epochs, args.logs)
-    else:
-        detect(args.weights or "last", args.logs, args.out)
+        train(config, args.weights, args.epochs, args.logs)
+        return
+    weight_file = session.find_weights(args.weights or "last", config, args.logs)
+    model, _ = session.load_for_use(weight_file, args.config, ShapesConfig())
+    detect(model, args.out)
 
 
 if __name__ == "__main__":
-    main()
+    session.run_script(main)

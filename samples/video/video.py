@@ -37,11 +37,12 @@ def main():
     parser = argparse.ArgumentParser(description="Draw Mask R-CNN's detections on a video.")
     parser.add_argument("--weights", required=True, help="a weight file of this package")
     parser.add_argument("--source", required=True, help="a video file, or a camera's number")
-    parser.add_argument("--out", default="detections.mp4", help=".mp4 or .avi to write")
+    parser.add_argument("--out", default="detections.mp4", help=".mp4 or .avi to write (default: detections.mp4)")
     parser.add_argument("--limit", type=int, help="stop after so many frames")
-    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="settings, e.g. a smaller image")
+    parser.add_argument(
+        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, e.g. a smaller image"
+    )
     args = parser.parse_args()
-    session.set_up_logging()
     model, class_names = session.load_for_use(args.weights, args.config)
     source = int(args.source) if args.source.isdigit() else args.source
     count, rate = video.change_video(source, args.out, annotate(model, class_names), args.limit)
@@ -49,4 +50,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    session.run_script(main)

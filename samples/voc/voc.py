@@ -11,7 +11,6 @@ import argparse
 
 from mrcnn import augment, datasets, evaluate, session
 from mrcnn.config import Config
-from mrcnn.model import MaskRCNN
 
 
 class VOCConfig(Config):
@@ -26,9 +25,8 @@ class VOCConfig(Config):
     VALIDATION_STEPS = 20
 
 
-def train(model, folder, epochs):
+def train(model, training, validation, epochs):
     """The heads, then everything at a tenth of the rate."""
-    training, validation = (datasets.VOCDataset(folder, subset) for subset in ("train", "val"))
     rate, changes = model.config.LEARNING_RATE, augment.compose(["fliplr", "color"])
     model.train(training, validation, rate, epochs[0], layers="heads", augmentation=changes)
     model.train(training, validation, rate / 10, epochs[1], layers="all", augmentation=changes)
@@ -36,24 +34,26 @@ def train(model, folder, epochs):
 
 def main():
     parser = argparse.ArgumentParser(description="Mask R-CNN for Pascal VOC.")
-    parser.add_argument("command", choices=["train", "evaluate"])
+    parser.add_argument("command", choices=["train", "evaluate"], help="learn; or print VOC's and COCO's figures")
     parser.add_argument("--dataset", required=True, help="folder of one year, e.g. VOCdevkit/VOC2012")
     parser.add_argument("--weights", required=True, help="a weight file, 'coco', 'imagenet' or 'last'")
-    parser.add_argument("--logs", default="logs", help="folder of the runs")
+    parser.add_argument("--logs", default="logs", help="folder of the runs (default: logs)")
     parser.add_argument("--limit", type=int, help="images to evaluate on (default: all)")
-    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, or a file")
+    parser.add_argument(
+        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
+    )
     parser.add_argument("--epochs", nargs=2, type=int, default=(10, 20), help="to reach with the heads, with all")
     args = parser.parse_args()
-    session.set_up_logging()
     config = session.read_config(args.config, VOCConfig())
+    validation = datasets.VOCDataset(args.dataset, "val")
     if args.command == "train":
-        model = MaskRCNN("training", config, args.logs)
-        session.load_start(model, args.weights)
-        train(model, args.dataset, args.epochs)
+        training = datasets.VOCDataset(args.dataset, "train")
+        train(session.load_for_training(config, args.logs, args.weights), training, validation, args.epochs)
         return
-    model, _ = session.load_for_use(session.find_weights(args.weights, config, args.logs), args.config)
-    print(evaluate.coco(model, datasets.VOCDataset(args.dataset, "val"), limit=args.limit))
+    weight_file = session.find_weights(args.weights, config, args.logs)
+    model, _ = session.load_for_use(weight_file, args.config, VOCConfig())
+    print(evaluate.coco(model, validation, limit=args.limit).table())
 
 
 if __name__ == "__main__":
-    main()
+    session.run_script(main)
