@@ -77,17 +77,19 @@ def detect_and_color_splash(model, image_path=None, video_path=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Mask R-CNN for balloons.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["train", "splash"], help="learn; or grey all but the balloons")
-    parser.add_argument("--dataset", help="folder with train and val (for train)")
-    parser.add_argument("--weights", required=True, help="a weight file, 'coco', 'imagenet' or 'last'")
-    parser.add_argument("--logs", default="logs", help="folder of the runs (default: logs)")
-    parser.add_argument("--image", help="photo to splash")
-    parser.add_argument("--video", help="video to splash")
+    parser.add_argument("--dataset", metavar="DIR", help="folder with train and val (for train)")
+    parser.add_argument(
+        "--weights", metavar="FILE|WORD", required=True, help="a weight file, 'coco', 'imagenet' or 'last'"
+    )
+    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)")
+    parser.add_argument("--image", metavar="FILE", help="photo to splash")
+    parser.add_argument("--video", metavar="FILE", help="video to splash")
     parser.add_argument(
         "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
     )
-    parser.add_argument("--epochs", type=int, default=30, help="to train (default: 30)")
+    parser.add_argument("--epochs", type=int, default=30, metavar="N", help="to train (default: 30)")
     args = parser.parse_args()
     if args.command == "train" and not args.dataset:
         parser.error("train needs --dataset")

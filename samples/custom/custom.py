@@ -54,17 +54,26 @@ def detect(model, class_names, images, out):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Mask R-CNN for your own classes.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["train", "detect"], help="learn; or draw what is found in photos")
-    parser.add_argument("--dataset", help="folder with train and val (for train)")
-    parser.add_argument("--images", nargs="+", default=[], help="photos (for detect)")
-    parser.add_argument("--out", default="found", help="where detect puts its pictures (default: found)")
-    parser.add_argument("--weights", required=True, help="a weight file, 'coco', 'imagenet' or 'last'")
-    parser.add_argument("--logs", default="logs", help="folder of the runs (default: logs)")
+    parser.add_argument("--dataset", metavar="DIR", help="folder with train and val (for train)")
+    parser.add_argument("--images", nargs="+", metavar="FILE", default=[], help="photos (for detect)")
+    parser.add_argument("--out", metavar="DIR", default="found", help="where detect puts its pictures (default: found)")
+    parser.add_argument(
+        "--weights", metavar="FILE|WORD", required=True, help="a weight file, 'coco', 'imagenet' or 'last'"
+    )
+    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)")
     parser.add_argument(
         "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
     )
-    parser.add_argument("--epochs", nargs=2, type=int, default=(20, 40), help="to reach with the heads, with all")
+    parser.add_argument(
+        "--epochs",
+        nargs=2,
+        type=int,
+        default=(20, 40),
+        metavar=("HEADS", "ALL"),
+        help="to reach with the heads alone, then with everything (default: 20 40)",
+    )
     args = parser.parse_args()
     if args.command == "train" and not args.dataset:
         parser.error("train needs --dataset")

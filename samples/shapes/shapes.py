@@ -66,12 +66,16 @@ def detect(model, out):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Train Mask R-CNN on made shapes.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["train", "detect"], help="learn; or draw what is found in new pictures")
-    parser.add_argument("--weights", help="a weight file or 'last'; for train, default: random weights")
-    parser.add_argument("--epochs", type=int, default=10, help="to train (default: 10)")
-    parser.add_argument("--logs", default="logs", help="folder of the runs (default: logs)")
-    parser.add_argument("--out", default="shapes_found", help="where detect puts its picture (default: shapes_found)")
+    parser.add_argument(
+        "--weights", metavar="FILE|WORD", help="a weight file or 'last'; for train, default: random weights"
+    )
+    parser.add_argument("--epochs", type=int, default=10, metavar="N", help="to train (default: 10)")
+    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)")
+    parser.add_argument(
+        "--out", metavar="DIR", default="shapes_found", help="where detect puts its picture (default: shapes_found)"
+    )
     parser.add_argument("--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="other settings")
     args = parser.parse_args()
     config = session.read_config(args.config, ShapesConfig())

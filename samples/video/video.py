@@ -34,11 +34,13 @@ def annotate(model, class_names):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Draw Mask R-CNN's detections on a video.")
-    parser.add_argument("--weights", required=True, help="a weight file of this package")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", metavar="FILE", required=True, help="a weight file of this package")
     parser.add_argument("--source", required=True, help="a video file, or a camera's number")
-    parser.add_argument("--out", default="detections.mp4", help=".mp4 or .avi to write (default: detections.mp4)")
-    parser.add_argument("--limit", type=int, help="stop after so many frames")
+    parser.add_argument(
+        "--out", metavar="FILE", default="detections.mp4", help=".mp4 or .avi to write (default: detections.mp4)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="stop after so many frames")
     parser.add_argument(
         "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, e.g. a smaller image"
     )
