@@ -138,10 +138,12 @@ def set_trainable(network, regex, config, verbose=1) -> list[str]:
 
     Raises: ValueError where no layer matches.
     """
-    names = []
+    names, frozen = [], 0
     for layer in _leaves(network):
-        frozen = isinstance(layer, keras.layers.BatchNormalization) and not hasattr(layer, "train_bn")
-        learns = bool(re.fullmatch(regex, layer.name)) and not (frozen and config.TRAIN_BN is False)
+        learns = bool(re.fullmatch(regex, layer.name))
+        keeps_still = isinstance(layer, keras.layers.BatchNormalization) and not hasattr(layer, "train_bn")
+        if learns and keeps_still and config.TRAIN_BN is False:
+            learns, frozen = False, frozen + 1
         layer.trainable = learns
         if learns and layer.weights:
             names.append(layer.name)
@@ -153,7 +155,9 @@ def set_trainable(network, regex, config, verbose=1) -> list[str]:
             f"Received: {regex!r}, which matches none. Try 'heads'."
         )
     if verbose:
-        log.info("Training %d of %d layers with weights", len(names), sum(bool(x.weights) for x in _leaves(network)))
+        still = f"; {frozen} batch-norm layers of the backbone stay frozen, for TRAIN_BN is False" if frozen else ""
+        count = sum(bool(layer.weights) for layer in _leaves(network))
+        log.info("Training %d of %d layers with weights%s", len(names), count, still)
     return names
 
 
@@ -237,6 +241,9 @@ class LossTable(keras.callbacks.Callback):
             writer.writerow(row)
 
 
+UNKNOWN = "-:--:--"  # the time left, before a second step was timed
+
+
 class Progress(keras.callbacks.Callback):
     """A bar with the time left on a terminal, a line now and then in a log file; every loss by its name."""
 
@@ -260,7 +267,7 @@ class Progress(keras.callbacks.Callback):
             self.start, self.started_at = now, self.done
             self._open_bar()
         to_do = (self.epochs - self.first_epoch) * self.steps - self.done
-        left = _duration((now - self.start) / (self.done - 1) * to_do) if self.done > 1 else "?"
+        left = _duration((now - self.start) / (self.done - 1) * to_do) if self.done > 1 else UNKNOWN
         if self.bar:
             self.bar.update(self.task, completed=self.done, text=_losses_text(logs), left=left)
         elif now - self.last_line > self.INTERVAL_S and batch + 1 < self.steps:
@@ -296,7 +303,7 @@ class Progress(keras.callbacks.Callback):
             TextColumn("{task.fields[left]} left  {task.fields[text]}"),
             console=Console(stderr=True),
         )
-        self.task = self.bar.add_task("", total=(self.epochs - self.first_epoch) * self.steps, text="", left="?")
+        self.task = self.bar.add_task("", total=(self.epochs - self.first_epoch) * self.steps, text="", left=UNKNOWN)
         self.bar.start()
 
     def _close_bar(self):
@@ -506,15 +513,29 @@ def train(
             verbose=0,
         )
     except KeyboardInterrupt:
-        path = os.path.join(facade.log_dir, "interrupted.h5")
+        path = _free_name(os.path.join(facade.log_dir, "interrupted.h5"))
         facade.save_weights(path)
         log.warning("Interrupted: %d epochs are done, and the weights of this moment are in %s.", facade.epoch, path)
+        if facade.epoch:
+            log.warning(
+                "find_last() (--weights last) goes on after epoch %d, the last whole one, without them.", facade.epoch
+            )
+        log.warning("To start a new run from them, at epoch 1: load_weights (--weights) with that file.")
         raise
     except Exception:
         for generator in (batches, validation):
             if generator is not None and generator.failure is not None:
                 raise generator.failure from None
         raise
+
+
+def _free_name(path) -> str:
+    """The path itself, or where there is such a file, the first of `_2`, `_3`, ... that is free."""
+    free, count, (stem, suffix) = path, 1, os.path.splitext(path)
+    while os.path.exists(free):
+        count += 1
+        free = f"{stem}_{count}{suffix}"
+    return free
 
 
 def _seed(network, config) -> None:

@@ -104,6 +104,20 @@ def test_a_regex_that_matches_nothing(network):
     set_trainable(network, ".*", TinyConfig(), verbose=0)
 
 
+def test_batch_norm_that_stays_frozen_is_told_of(caplog):
+    x = keras.Input([8, 8, 3])
+    y = keras.layers.BatchNormalization(name="a_BN")(keras.layers.Conv2D(2, 1, name="a")(x))
+    small = keras.Model(x, keras.layers.BatchNormalization(name="b_BN")(y))
+    with caplog.at_level("INFO", logger="mrcnn"):
+        assert set_trainable(small, "a.*", TinyConfig()) == ["a"]
+        set_trainable(small, "a.*", TinyConfig(TRAIN_BN=None))
+    first, second = caplog.messages
+    assert first.endswith(
+        "1 of 3 layers with weights; 1 batch-norm layers of the backbone stay frozen, for TRAIN_BN is False"
+    )
+    assert second.endswith("2 of 3 layers with weights")
+
+
 # --- Optimiser --------------------------------------------------------------------------------------------------
 
 
@@ -348,6 +362,41 @@ def test_ctrl_c_leaves_a_usable_file(tmp_path, dataset):
         model.train(dataset, None, 0.001, epochs=1, layers="heads", custom_callbacks=[Stop()])
     path = os.path.join(model.log_dir, "interrupted.h5")
     assert MaskRCNN.from_weights(path, config=TinyConfig()).class_names == ["BG", "light", "dark"]
+
+
+def test_the_next_ctrl_c_keeps_the_former_file_and_says_what_goes_on_from_where(tmp_path, dataset, caplog):
+    stop = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: _interrupt())
+    model = build(tmp_path)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            model.train(dataset, None, 0.001, epochs=1, layers="heads", custom_callbacks=[stop])
+    assert sorted(f for f in os.listdir(model.log_dir) if f.endswith(".h5")) == ["interrupted.h5", "interrupted_2.h5"]
+    assert "interrupted_2.h5" in caplog.text and "To start a new run from them" in caplog.text
+    assert "find_last()" not in caplog.text  # there is no whole epoch to go on after
+    model.train(dataset, None, 0.001, epochs=1, layers="heads")
+    with pytest.raises(KeyboardInterrupt):
+        model.train(dataset, None, 0.001, epochs=2, layers="heads", custom_callbacks=[stop])
+    assert "find_last() (--weights last) goes on after epoch 1, the last whole one, without them." in caplog.text
+    assert model.find_last().endswith("_0001.h5")
+    again = build(tmp_path)
+    again.load_weights(os.path.join(model.log_dir, "interrupted_3.h5"))
+    assert again.epoch == 0
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+def test_the_time_left_is_not_known_at_the_first_step(caplog):
+    progress = training.Progress(0, 1, 5)
+    progress.INTERVAL_S = -1
+    with caplog.at_level("INFO", logger="mrcnn"):
+        progress.on_train_begin()
+        progress.on_train_batch_end(0, {"loss": 2.0})
+        progress.on_train_batch_end(1, {"loss": 2.0})
+    lines = [line for line in caplog.messages if "step " in line and " left " in line]
+    assert lines[0] == "epoch 1/1 step 1/5  -:--:-- left  loss 2.0000"
+    assert lines[1] == "epoch 1/1 step 2/5  0:00 left  loss 2.0000"
 
 
 def test_saved_and_loaded_it_detects_the_same(tmp_path, dataset):
