@@ -669,7 +669,8 @@ def check_before_training(dataset: Dataset, config: Config, name: str = "trainin
     if learns and not report.objects and not _any_object(dataset, bad):
         raise ValueError(
             f"The {name} must hold objects. Received: {len(dataset.image_ids)} images, and not one object of a known "
-            "class with a pixel. Try to override load_mask, or check that the annotations belong to these images."
+            "class with a pixel. Try to check that the annotations belong to these images; a Dataset of your own must "
+            "override load_mask."
         )
     _log_briefly(report, name)
 

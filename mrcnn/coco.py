@@ -95,8 +95,10 @@ class CocoDataset(OutlinedImages, Dataset):
                 file=str(path),
             )
         if missing:
-            logger.warning("%d of %d images that %s lists are missing, %s for one. Try images_dir=.",
-                           len(missing), len(data["images"]), path, missing[0])  # fmt: skip
+            logger.warning(
+                "%d of %d images that %s lists are missing, %s for one. Try to put them there (in Python images_dir=).",
+                len(missing), len(data["images"]), path, missing[0],
+            )  # fmt: skip
 
     def _add_categories(self, categories: list[dict], chosen: set[int] | None, path: Path) -> None:
         names = {}

@@ -183,7 +183,7 @@ def _only_attribute(regions: dict[str, list[dict]], path: Path) -> str | None:
     if len(names) > 1:
         raise ValueError(
             f"One region attribute must name the class. Received: {names} in {path}. "
-            f"Try attribute={names[0]!r}, or another of them."
+            f"Try a copy of the file with one of them (in Python: attribute={names[0]!r})."
         )
     return names[0] if names else None
 
@@ -210,7 +210,7 @@ def _via_image(entry: dict, images_dir: Path, where: str) -> str:
     if not isinstance(name, str) or not os.path.isfile(images_dir / name):
         raise ValueError(
             f"Every annotated image must exist. Received: {name!r} in {where}, which is not in {images_dir}. "
-            "Try images_dir=, put the image there, or remove the entry."
+            "Try to put the image there, or to remove the entry (in Python: images_dir=)."
         )
     return str(images_dir / name)
 

@@ -661,7 +661,7 @@ class MaskRCNN:
             if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
                 raise ValueError(
                     f"A network with a BACKBONE function of your own cannot be rebuilt from its file. Received: {path} "
-                    f"({config.BACKBONE}). Try passing config= with that function."
+                    f"({config.BACKBONE}). Try passing config= (on the command line --config FILE.py) with it."
                 )
             if mode == "inference":
                 config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1

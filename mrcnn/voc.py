@@ -178,7 +178,7 @@ def _voc_list_file(root: Path, split: str | None) -> Path:
     there = sorted(f.relative_to(lists).with_suffix("").as_posix() for f in lists.glob("*/*.txt"))
     raise ValueError(
         f"A split must be one of the lists in {lists}: {short(there, 400)}. Received: {split!r}. "
-        'Try split="train", or the path of a list.'
+        'Try the path of a list as DATA (in Python: split="train").'
     )
 
 
@@ -218,7 +218,7 @@ def _voc_object(entry: ElementTree.Element, classes: dict[str, int], where: str)
     if name not in classes:
         raise ValueError(
             f"An object's name must be one of {short(list(classes), 300)}. Received: {name!r} in {where}. "
-            f"Try class_names=, a {VOC_CLASSES_FILE} of your classes, or to correct the name."
+            f"Try a {VOC_CLASSES_FILE} of your classes, or to correct the name (in Python: class_names=)."
         )
     sides = [_number(entry.findtext(f"bndbox/{side}")) for side in ("ymin", "xmin", "ymax", "xmax")]
     if None in sides or sides[0] > sides[2] or sides[1] > sides[3]:

@@ -560,14 +560,14 @@ def _refuse_other_network(layers: dict, found: dict, report: LoadReport) -> None
         raise ValueError(
             f"All {len(backbone)} backbone layers of the model must be in the file. Received: "
             f"{report.path!r} without {len(missing)} of them ({_first(missing)}); layers only the file has: "
-            f"{_first(report.unused) or 'none'}. Try the BACKBONE the file was trained with, or name the "
-            "layers in exclude."
+            f"{_first(report.unused) or 'none'}. Try the BACKBONE the file was trained with (--config BACKBONE=), or "
+            "in Python name the layers in exclude."
         )
     missing = [name for name in report.missing if name.startswith("rpn_")]
     if missing:
-        remedy = "name rpn_model in exclude to train it from scratch"
+        remedy = "another file, or in Python name rpn_model in exclude to train it from scratch"
         if not any(map(_is_own, found)):
-            remedy = "load_backbone_weights: the file holds a backbone alone"
+            remedy = "load_backbone_weights (--backbone-weights): the file holds a backbone alone"
         raise ValueError(
             f"The region proposal network must be in the file. Received: {report.path!r} without "
             f"{_first(missing)}. Try {remedy}."
@@ -581,8 +581,8 @@ def _refuse_shapes(report: LoadReport, allow_head_mismatch: bool) -> None:
     if others:
         raise ValueError(
             f"Weights must have the model's shapes. Received: {report.path!r} with "
-            f"{_first(map(_describe_mismatch, others), 3)}. Try the config the file was trained with, or "
-            "name the layers in exclude."
+            f"{_first(map(_describe_mismatch, others), 3)}. Try the config the file was trained with "
+            "(--config), or in Python name the layers in exclude."
         )
     if heads and not allow_head_mismatch:
         name, in_file, in_model = heads[0]
@@ -590,8 +590,8 @@ def _refuse_shapes(report: LoadReport, allow_head_mismatch: bool) -> None:
         raise ValueError(
             f"The file must be of the model's NUM_CLASSES. Received: {report.path!r} with {in_file} classes "
             f"for a model with {in_model} (background included). Try NUM_CLASSES = {in_file} to detect with "
-            "this file; to train other classes from it, exclude=['mrcnn_class_logits', 'mrcnn_bbox_fc', "
-            "'mrcnn_bbox', 'mrcnn_mask'] or remap_classes."
+            "this file; to train other classes from it, `mrcnn train --weights` with it, or in Python "
+            "exclude=['mrcnn_class_logits', 'mrcnn_bbox_fc', 'mrcnn_bbox', 'mrcnn_mask'] or remap_classes."
         )
 
 
@@ -751,7 +751,7 @@ def _read_mobilenet(path: str) -> dict:
     except (ValueError, KeyError, OSError) as error:
         raise ValueError(
             "The file must hold keras.applications.MobileNetV2(include_top=False), alpha 1. "
-            f"Received: {path!r}, which does not fit ({_reason(error)}). Try "
+            f"Received: {path!r}, which does not fit ({_reason(error)}). Try --weights imagenet, or in Python "
             "imagenet_weights('mobilenet_v2')."
         ) from error
     return {

@@ -79,7 +79,7 @@ def test_via_classes_come_from_the_only_attribute(tmp_path):
 
 def test_via_asks_which_of_several_attributes(tmp_path):
     path = via(tmp_path, region(rect(), kind="dog", size="big"))
-    with pytest.raises(ValueError, match=r"\['kind', 'size'\].*Try attribute='kind'"):
+    with pytest.raises(ValueError, match=r"\['kind', 'size'\].*Try a copy .*in Python: attribute='kind'"):
         VIADataset(path)
     assert names_of(VIADataset(path, attribute="size")) == ["big"]
     with pytest.raises(ValueError, match="one class in its attribute 'breed'.*region 0"):
@@ -121,7 +121,7 @@ def test_via_shapes_that_cannot_be_drawn_are_named(tmp_path, shape, message):
 def test_via_missing_images_are_named(tmp_path):
     path = via(tmp_path, region(rect()))
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ValueError, match=r"'a.png' in .*entry 'a.png123'.*Try images_dir="):
+    with pytest.raises(ValueError, match=r"'a.png' in .*entry 'a.png123'.*Try to put the image there.*images_dir="):
         VIADataset(path)
     write_image(tmp_path / "elsewhere" / "a.png")
     assert boxes_of(VIADataset(path, images_dir=tmp_path / "elsewhere")) == [[3, 4, 8, 14]]
