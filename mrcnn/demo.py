@@ -138,6 +138,8 @@ def run(out="mrcnn_demo", seed=0, short=False) -> dict:
     with open(os.path.join(out, "metrics.json"), "w") as file:
         json.dump(metrics, file, indent=2)
     log.info("%s\nEverything is in %s: start with detections_00.png", evaluation.table(), os.path.abspath(out))
+    if short:
+        log.info("--short trains too little to find the shapes: the pictures show guesses. `mrcnn demo` trains enough.")
     return metrics
 
 

@@ -1,6 +1,7 @@
 """The network's shape, its layers' arithmetic, and detection from photo to result."""
 
 import json
+import logging
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from keras import layers as KL
 from tiny import TinyConfig, photos, shake
 
 from mrcnn import boxes
+from mrcnn import model as model_room
 from mrcnn.config import Config
 from mrcnn.image import compose_image_meta, mold_image
 from mrcnn.model import (
@@ -592,6 +594,20 @@ def test_anchors_are_kept_in_pixels(model):
     np.testing.assert_allclose(model.anchors[0], [-side[0], -side[1], side[0], side[1]])
     np.testing.assert_allclose(normalised, boxes.normalize(model.anchors, (64, 64)))
     assert model.get_anchors((128, 64)).shape == (2046, 4)
+
+
+def test_a_script_that_sets_up_no_logging_is_told_what_happens(monkeypatch, capsys):
+    monkeypatch.setattr(model_room.logger, "handlers", [])
+    monkeypatch.setattr(model_room.logger, "propagate", False)
+    monkeypatch.setattr(model_room.logger, "level", 0)
+    for _ in range(2):
+        model_room._be_heard()
+    model_room.logger.info("epoch 1/10")
+    assert capsys.readouterr().err == "epoch 1/10\n"
+    own = [logging.NullHandler()]
+    monkeypatch.setattr(model_room.logger, "handlers", own)
+    model_room._be_heard()
+    assert model_room.logger.handlers == own and len(own) == 1
 
 
 def test_log_prints_shape_range_and_type(capsys):
