@@ -250,6 +250,14 @@ def test_coco_download_without_a_network(run, tmp_path, monkeypatch, capsys):
     assert "annotations_trainval2017.zip could not be downloaded" in error and "fetch the file in a browser" in error
 
 
+@pytest.mark.parametrize(
+    ("name", "config"), [("balloon", "BalloonConfig"), ("custom", "CustomConfig"), ("voc", "VOCConfig")]
+)
+def test_who_is_told_to_start_from_coco_has_its_backbone(name, config):
+    sample = load(name)
+    assert "--weights coco" in sample.__doc__ and getattr(sample, config).BACKBONE == "resnet101"
+
+
 # --- What the samples compute -------------------------------------------------------------------------------------
 
 

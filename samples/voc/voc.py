@@ -19,7 +19,7 @@ class VOCConfig(Config):
     NAME = "voc"
     IMAGES_PER_GPU = 4
     NUM_CLASSES = 1 + 20
-    BACKBONE = "resnet50"
+    BACKBONE = "resnet101"  # of the COCO weights; from ImageNet also "resnet50"
     IMAGE_MIN_DIM = IMAGE_MAX_DIM = 512
     STEPS_PER_EPOCH = 350
     VALIDATION_STEPS = 20
