@@ -81,7 +81,7 @@ def test_lists_name_the_images(tmp_path):
     assert VOCDataset(tmp_path, "val").num_images == 0
     with pytest.raises(ValueError, match=r"'Main/train', 'Segmentation/train', 'Segmentation/val'\]. Received: None"):
         VOCDataset(tmp_path)
-    with pytest.raises(ValueError, match="one of the lists.*Received: 'test'"):
+    with pytest.raises(ValueError, match="one of the lists.*Received: 'test'. Try the path of a list as DATA"):
         VOCDataset(tmp_path, "test")
     voc_split(tmp_path, "Main/gone", "d")
     with pytest.raises(ValueError, match=r"d\.xml must be a readable file"):
@@ -127,7 +127,7 @@ def test_sizes_come_from_the_image_where_the_file_says_0(tmp_path):
         (voc_object(ymax="1e999"), "finite numbers"),
         (voc_object(ymin="four"), "'four'"),
         ("<object><name>dog</name></object>", r"Received: \[None, None, None, None\]"),
-        (voc_object("unicorn"), "name must be one of .*Received: 'unicorn'"),
+        (voc_object("unicorn"), "name must be one of .*Received: 'unicorn'.*correct the name .in Python: class_names="),
         ("<object/>", "name must be one of .*Received: ''"),
     ],
 )

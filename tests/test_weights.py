@@ -306,7 +306,7 @@ def refused(model, path, match, **kwargs):
 def test_a_renamed_backbone_layer_is_refused(other, path):
     with h5py.File(path, "r+") as file:
         rename(file, "res2a_branch2a", "res2a_branch2x")
-    refused(other, path, r"All 4 backbone layers.*without 1 of them \(res2a_branch2a\).*res2a_branch2x")
+    refused(other, path, r"All 4 backbone layers.*\(res2a_branch2a\).*res2a_branch2x.*--config BACKBONE")
 
 
 def test_a_group_renamed_without_its_weights_is_refused(other, path):
@@ -340,7 +340,7 @@ def test_a_transposed_kernel_is_refused(model, path, name):
     with h5py.File(path, "r+") as file:
         kernel = file[f"{name}/{name}/kernel:0"][()]
         replace(file, f"{name}/{name}/kernel:0", np.swapaxes(kernel, -1, -2))
-    refused(build(seed=1), path, f"must have the model's shapes.*{name} ", allow_head_mismatch=True)
+    refused(build(seed=1), path, f"must have the model's shapes.*{name} .*--config", allow_head_mismatch=True)
 
 
 def test_a_file_without_rpn_is_refused_unless_excluded(other, path):
@@ -355,7 +355,7 @@ def test_a_file_without_rpn_is_refused_unless_excluded(other, path):
 
 def test_81_classes_give_an_error_with_both_numbers(other, tmp_path):
     path = weights.save_weights(build(classes=81), tmp_path / "coco.h5")
-    refused(other, path, r"with 81 classes for a model with 4 .*NUM_CLASSES = 81.*exclude=")
+    refused(other, path, r"with 81 classes for a model with 4 .*NUM_CLASSES = 81.*`mrcnn train --weights`.*exclude=")
 
 
 def test_81_classes_are_skipped_and_reported_for_training(other, tmp_path):
@@ -702,7 +702,7 @@ def test_a_backbone_fills_the_backbone_alone(other, tmp_path):
     backbone = keras.Model(image, layers.BatchNormalization(name="bn2a_branch2a")(x))
     path = weights.save_weights(backbone, tmp_path / "notop.h5")
     head = values(other, "mrcnn_mask")
-    refused(other, path, "region proposal network.*Try load_backbone_weights")
+    refused(other, path, "region proposal network.*Try load_backbone_weights .--backbone-weights")
     report = weights.load_backbone_weights(other, path, "resnet50")
     assert sorted(report.loaded) == sorted(["conv1", "bn_conv1", "res2a_branch2a", "bn2a_branch2a"])
     assert report.missing == []
