@@ -610,7 +610,12 @@ def test_the_command_prints_and_leaves_a_json_and_a_contact_sheet(folder, capsys
 
 
 def test_errors_are_exit_code_1_and_warnings_0(folder, capsys):
-    assert run(folder, *SMALL, "MAX_GT_INSTANCES=0") == cli.OK
+    content = json.loads((folder / "instances.json").read_text())
+    content["annotations"].append(
+        {"id": 2, "image_id": 5, "category_id": 3, "segmentation": [[32, 32, 56, 32, 56, 56, 32, 56]]}
+    )
+    (folder / "instances.json").write_text(json.dumps(content))
+    assert run(folder, *SMALL, "MAX_GT_INSTANCES=1") == cli.OK
     assert "warning: Images of more objects than MAX_GT_INSTANCES" in capsys.readouterr().out
     (folder / "6.png").write_bytes(b"no image")
     assert run(folder, *SMALL, "--out", folder / "out") == cli.FAILED

@@ -392,7 +392,7 @@ def test_detect_writes_a_picture_an_image_and_one_json(model, tmp_path, capsys):
     mask = coco_mask.decode(found["mask"])
     assert mask.sum() == 100 and mask[5:15, 20:30].all()
     assert full["picture"] == "b_detected.png" and same_name["picture"] == "b_2_detected.png"
-    assert Image.open(out / "b_detected.png").size == (40, 30)
+    assert Image.open(out / "b_detected.png").size == (760, 570)  # magnified 19 times, to about 768
     assert sorted(p.name for p in out.iterdir()) == [
         "a_detected.png", "b_2_detected.png", "b_detected.png", "detections.json",
     ]  # fmt: skip
