@@ -294,13 +294,13 @@ def save_picture(picture, path: str | Path) -> None:
 
 def find_weights(start: str, config, logs: str | Path) -> str:
     """The path of what --weights names: "coco" (downloaded where it is not cached), "last" (of `logs`), or a file."""
-    from . import weights
+    from . import files, weights
 
     if start == "last":
         return weights.last_checkpoint(logs, config.NAME)
     if start == "coco":
         cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "models")
-        return weights.download(weights.COCO_MODEL_URL, cache / weights.COCO_MODEL_URL.rsplit("/", 1)[-1])
+        return files.download(weights.COCO_MODEL_URL, cache / weights.COCO_MODEL_URL.rsplit("/", 1)[-1])
     return start
 
 
