@@ -27,6 +27,7 @@ from keras import ops
 
 from . import boxes as box_math
 from . import losses, targets, training, weights
+from .callbacks import MeanAveragePrecisionCallback
 from .config import Config
 from .data import DataGenerator, data_generator, load_image_gt
 from .image import (
@@ -48,7 +49,6 @@ from .targets import (
     generate_random_rois,
     pyramid_anchors,
 )
-from .training import MeanAveragePrecisionCallback
 
 __all__ = [
     "BatchNorm",
@@ -814,6 +814,7 @@ class MaskRCNN:
         metadata = weights.read_metadata(filepath) or {}
         self.class_names = metadata.get("class_names", self.class_names)
         self.set_log_dir(filepath)
+        self.goes_on = self.epoch > 0
         return report
 
     def load_backbone_weights(self, filepath) -> weights.LoadReport:
@@ -838,6 +839,7 @@ class MaskRCNN:
         model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to go on from: its folder and epoch.
         """
         self.epoch = 0
+        self.goes_on = False  # whether the next training goes on with the state of a checkpoint just loaded
         name = str(self.config.NAME).lower()
         folder = os.path.join(self.model_dir, f"{name}{datetime.datetime.now():%Y%m%dT%H%M}")
         if model_path:

@@ -1,6 +1,8 @@
 """The loop: what learns, what stays, what is minimised, what is on disk afterwards."""
 
 import errno
+import filecmp
+import math
 import os
 
 import keras
@@ -9,9 +11,10 @@ import pytest
 import tensorflow as tf
 from tiny import Squares, TinyConfig, photos, shake
 
-from mrcnn import training, weights
+from mrcnn import callbacks, training, weights
 from mrcnn.config import LOSS_NAMES
 from mrcnn.model import MaskRCNN
+from mrcnn.state import read_about, state_path
 from mrcnn.training import HEADS, Schedule, layer_regex, set_trainable
 
 PARTS = (*LOSS_NAMES, "weight_decay")
@@ -286,6 +289,147 @@ def test_going_on_from_the_last_checkpoint(tmp_path, dataset):
     assert lines[0].startswith("epoch,loss,") and [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
 
 
+class StopAfter(keras.callbacks.Callback):
+    """Ctrl-C in the middle of the epoch that follows `epoch`."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch == self.epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.now:
+            raise KeyboardInterrupt
+
+
+def losses_of(model):
+    with open(os.path.join(model.log_dir, "losses.csv")) as file:
+        return [[float(value) for value in line.split(",")] for line in file.read().splitlines()[1:]]
+
+
+def assert_same_training(model, reference):
+    """The same losses in every epoch, to 1e-6, and the same weights at the end."""
+    np.testing.assert_allclose(losses_of(model), losses_of(reference), rtol=1e-6, atol=1e-6)
+    expected = values(reference)
+    for path, value in values(model).items():
+        np.testing.assert_allclose(value, expected[path], rtol=0, atol=1e-6, err_msg=path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"SEED": 3},
+        {"SEED": 3, "OPTIMIZER": "adam", "LEARNING_RATE_SCHEDULE": "cosine", "WARMUP_STEPS": 3},
+    ],
+    ids=["constant", "adam, warm-up, cosine"],
+)
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path, dataset, settings):
+    def train(model, *callbacks):
+        model.train(dataset, dataset, 0.01, epochs=3, layers="all", custom_callbacks=callbacks)
+
+    settings = {**settings, "STEPS_PER_EPOCH": 2, "VALIDATION_STEPS": 1}
+    whole = build(tmp_path / "whole", **settings)
+    train(whole)
+    stopped = build(tmp_path / "stopped", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, StopAfter(1))
+    again = build(tmp_path / "stopped", seed=1, **settings)
+    again.load_weights(again.find_last())
+    train(again)
+    assert_same_training(again, whole)
+    states = [name for name in os.listdir(again.log_dir) if name.startswith("training_state")]
+    assert states == ["training_state_0003.hdf5"]
+
+
+def test_without_a_seed_the_draws_go_on_too(tmp_path, dataset):
+    model = build(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(dataset, None, 0.01, epochs=2, layers="all", custom_callbacks=[StopAfter(1)])
+    first = read_about(state_path(model.log_dir, 1))["seed"]
+    model = build(tmp_path, seed=1)
+    model.load_weights(model.find_last())
+    model.train(dataset, None, 0.01, epochs=2, layers="all")
+    assert read_about(state_path(model.log_dir, 2))["seed"] == first
+
+
+def test_the_next_stage_starts_with_a_fresh_optimiser_stopped_or_not(tmp_path, dataset, caplog):
+    """The three stages of coco.py; stopped after the first, and in the middle of the second."""
+
+    def stages(model, *callbacks):
+        for layers, epochs in (("heads", 1), ("4+", 3), ("all", 4)):
+            if epochs > model.epoch:
+                model.train(dataset, None, 0.01, epochs=epochs, layers=layers, custom_callbacks=callbacks)
+
+    whole = build(tmp_path / "whole", SEED=3)
+    stages(whole)
+    model = build(tmp_path / "stopped", SEED=3)
+    with caplog.at_level("INFO", "mrcnn"):
+        for stop in (1, 2, None):
+            if stop is None:
+                stages(model)
+            else:
+                with pytest.raises(KeyboardInterrupt):
+                    stages(model, StopAfter(stop))
+                model = build(tmp_path / "stopped", seed=stop, SEED=3)
+                model.load_weights(model.find_last())
+    assert caplog.text.count("Going on with the optimiser and the random state of epoch 2.") == 1
+    assert "state of epoch 1" not in caplog.text
+    assert_same_training(model, whole)
+
+
+def test_a_checkpoint_without_state_says_that_the_optimiser_starts_anew(tmp_path, dataset, caplog):
+    model = build(tmp_path)
+    model.train(dataset, None, 0.01, epochs=1, layers="all")
+    os.remove(state_path(model.log_dir, 1))
+    model.load_weights(model.find_last())
+    with caplog.at_level("INFO", "mrcnn"):
+        model.train(dataset, None, 0.01, epochs=2, layers="all")
+    assert "There is no state of the optimiser beside the checkpoint of epoch 1: it starts anew." in caplog.text
+
+
+def test_another_optimiser_starts_anew_and_says_so(tmp_path, dataset, caplog):
+    model = build(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(dataset, None, 0.01, epochs=2, layers="all", custom_callbacks=[StopAfter(1)])
+    other = build(tmp_path, OPTIMIZER="adam")
+    other.load_weights(other.find_last())
+    other.train(dataset, None, 0.01, epochs=2, layers="all")
+    assert "The optimiser starts anew after epoch 1: it is another one" in caplog.text
+
+
+def test_another_learning_rate_is_taken_over(tmp_path, dataset):
+    model = build(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(dataset, None, 0.01, epochs=2, layers="all", custom_callbacks=[StopAfter(1)])
+    model = build(tmp_path)
+    model.load_weights(model.find_last())
+    model.train(dataset, None, 0.004, epochs=2, layers="all")
+    assert float(model.keras_model.optimizer.learning_rate) == pytest.approx(0.004)
+    assert int(model.keras_model.optimizer.iterations) == 2 * model.config.STEPS_PER_EPOCH
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(tmp_path, dataset):
+    class Figures(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs.update({"val_mAP": [0.1, 0.5, 0.3, math.nan, 0.4][epoch]})
+
+    model = build(tmp_path, KEEP_LAST_N=2, STEPS_PER_EPOCH=1)
+    model.train(dataset, None, 0.01, epochs=3, layers="all", custom_callbacks=[Figures()])
+    kept = ["best.h5", "best.json", *(f"mask_rcnn_tiny_000{i}{suffix}" for i in (2, 3) for suffix in (".h5", ".json"))]
+    found = [name for name in os.listdir(model.log_dir) if name.startswith(("best", "mask"))]
+    assert sorted(found) == kept
+    assert filecmp.cmp(os.path.join(model.log_dir, "best.h5"), model.checkpoint_path.format(epoch=2), shallow=False)
+    again = build(tmp_path, KEEP_LAST_N=1, STEPS_PER_EPOCH=1)
+    again.load_weights(again.find_last())
+    again.train(dataset, None, 0.01, epochs=5, layers="all", custom_callbacks=[Figures()])
+    found = [name for name in os.listdir(model.log_dir) if name.startswith(("best", "mask"))]
+    assert sorted(found) == ["best.h5", "best.json", "mask_rcnn_tiny_0005.h5", "mask_rcnn_tiny_0005.json"]
+    assert read_about(state_path(model.log_dir, 5))["best"] == 0.5  # 0.4 of the fifth epoch is not the best of the run
+    assert weights.read_metadata(os.path.join(model.log_dir, "best.h5"))["class_names"] == ["BG", "light", "dark"]
+
+
 def test_one_character_of_find_last_is_explained(tmp_path, dataset):
     """Scripts of 2017 write find_last()[1]."""
     model = build(tmp_path)
@@ -388,7 +532,7 @@ def _interrupt():
 
 
 def test_the_time_left_is_not_known_at_the_first_step(caplog):
-    progress = training.Progress(0, 1, 5)
+    progress = callbacks.Progress(0, 1, 5)
     progress.INTERVAL_S = -1
     with caplog.at_level("INFO", logger="mrcnn"):
         progress.on_train_begin()
