@@ -209,6 +209,10 @@ def _add_train(commands) -> None:
     )
     parser.add_argument("--learning-rate", type=_positive, metavar="RATE", help="default: the config's LEARNING_RATE")
     parser.add_argument("--seed", type=_seed, help="same seed, same initial weights and batches (the config's SEED)")
+    parser.add_argument(
+        "--gpus", type=_at_least_1, metavar="N",
+        help="spread each batch over N GPUs, IMAGES_PER_GPU on each (the config's GPU_COUNT)",
+    )  # fmt: skip
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder for the runs (%(default)s)")
     parser.add_argument(
         "--augment", metavar="NAME", nargs="+", choices=AUGMENTATIONS, default=[],
@@ -497,6 +501,8 @@ def _fit_config(config, args, train_data, val_data) -> None:
     folder = path.parent if path.is_file() else path
     if folder.name in ("train", "val", "annotations"):  # such a name says nothing of the data
         folder = folder.parent
+    if args.gpus is not None:
+        config.GPU_COUNT = args.gpus
     batch_size = max(1, config.BATCH_SIZE)  # 0 is told of by Config itself
     found = {
         "NAME": "".join(c for c in folder.name if c.isascii() and c.isalnum()) or "mrcnn",

@@ -66,7 +66,10 @@ class TrainingNetwork(Network):
         return list(self.loss_means.values())
 
     def weighted_losses(self, inputs, outputs) -> dict:
-        """Each loss times its LOSS_WEIGHTS, the weight decay, and `"loss"`, their sum."""
+        """Each loss times its LOSS_WEIGHTS, the weight decay, and `"loss"`, their sum.
+
+        On several devices: this device's share; the shares add up to the loss of the whole batch.
+        """
         _, meta, rpn_match, rpn_bbox, *_ = inputs
         halves = {
             "rpn_class_loss": losses.rpn_class_loss(rpn_match, outputs["rpn_class_logits"]),
@@ -84,16 +87,28 @@ class TrainingNetwork(Network):
             ),
         }
         weight = self.settings.LOSS_WEIGHTS
-        parts = {name: losses.mean(*half) * weight.get(name, 1.0) for name, half in halves.items()}
-        parts["weight_decay"] = losses.weight_decay(self.trainable_weights, self.settings.WEIGHT_DECAY)
+        counts = over_devices([count for _, count in halves.values()])
+        parts = {
+            name: losses.mean(numerator, count) * weight.get(name, 1.0)
+            for (name, (numerator, _)), count in zip(halves.items(), counts, strict=True)
+        }
+        decay = losses.weight_decay(self.trainable_weights, self.settings.WEIGHT_DECAY)
+        parts["weight_decay"] = decay / device_count()
         return {"loss": sum(parts.values()), **parts}
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing is left to build. On several devices Keras would average a batch for it, which masks refuse."""
 
     def train_step(self, data):
         inputs = data[0]
         with tf.GradientTape() as tape:
             values = self.weighted_losses(inputs, self(inputs, training=True))
         variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(values["loss"], variables), variables)
+        # Clipped once they are those of the whole batch: Keras would clip each device's own.
+        gradients = over_devices(tape.gradient(values["loss"], variables))
+        gradients = clipped(gradients, self.settings.GRADIENT_CLIP_NORM)
+        # The optimiser adds up what the devices give it.
+        self.optimizer.apply([gradient / device_count() for gradient in gradients], variables)
         return self._update(values)
 
     def test_step(self, data):
@@ -102,8 +117,45 @@ class TrainingNetwork(Network):
 
     def _update(self, values):
         for name, value in values.items():
-            self.loss_means[name].update_state(value)
+            self.loss_means[name].update_state(value * device_count())  # their mean over the devices is the whole
         return {name: metric.result() for name, metric in self.loss_means.items()}
+
+
+# --- Several devices --------------------------------------------------------------------------------------------
+
+
+def device_count() -> int:
+    """How many devices share the batch of the step that runs here."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def over_devices(tensors) -> list:
+    """The sums over all devices, constants to the gradient; on one device the tensors themselves."""
+    if device_count() == 1:
+        return list(tensors)
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.stop_gradient(tensor) for tensor in tensors])
+
+
+def clipped(gradients, norm) -> list:
+    """The gradients, scaled down together where their global norm is above `norm`; None or 0: as they are."""
+    return tf.clip_by_global_norm(gradients, norm)[0] if norm else list(gradients)
+
+
+def strategy(config):
+    """The `tf.distribute` strategy that GPU_COUNT asks for: each of the GPUs holds the network and takes its images.
+
+    Without GPUs, logical CPU devices count: `tf.config.set_logical_device_configuration`.
+    """
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if 1 < config.GPU_COUNT <= len(devices):
+        return tf.distribute.MirroredStrategy([device.name for device in devices[: config.GPU_COUNT]])
+    if config.GPU_COUNT > 1:
+        log.warning(
+            "GPU_COUNT is %d, and TensorFlow sees %d %s: one of them takes the whole batch of %d images.",
+            config.GPU_COUNT, len(devices), devices[0].device_type, config.BATCH_SIZE,
+        )  # fmt: skip
+    return tf.distribute.get_strategy()
 
 
 # --- Which layers learn -----------------------------------------------------------------------------------------
@@ -200,14 +252,14 @@ def has_schedule(config) -> bool:
 
 
 def compile_network(network, config, learning_rate, momentum) -> None:
-    """Compile with the config's optimiser; gradients are clipped by their global norm."""
-    clip = {"global_clipnorm": config.GRADIENT_CLIP_NORM or None}
-    if config.OPTIMIZER == "adam":
-        optimizer = keras.optimizers.Adam(learning_rate, **clip)
-    else:
-        optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum, **clip)
-    # crop_and_resize cannot be compiled by XLA, which "auto" would try on a GPU
-    network.compile(optimizer=optimizer, jit_compile=False)
+    """Compile with the config's optimiser; `train_step` clips the gradients by their global norm."""
+    with network.distribute_strategy.scope():
+        if config.OPTIMIZER == "adam":
+            optimizer = keras.optimizers.Adam(learning_rate)
+        else:
+            optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum)
+        # crop_and_resize cannot be compiled by XLA, which "auto" would try on a GPU
+        network.compile(optimizer=optimizer, jit_compile=False)
 
 
 # --- Train ------------------------------------------------------------------------------------------------------
@@ -278,7 +330,8 @@ def train(
         rate = Schedule(learning_rate, config.LEARNING_RATE_SCHEDULE, config.WARMUP_STEPS, total=epochs * steps)
     compile_network(network, config, rate, config.LEARNING_MOMENTUM)
     # Built here: variables made inside the first step would make TensorFlow trace it a second time.
-    network.optimizer.build(network.trainable_variables)
+    with network.distribute_strategy.scope():
+        network.optimizer.build(network.trainable_variables)
     _seed(network, config)
     if former and not _restore(facade, former, learning_rate):
         former = None

@@ -148,19 +148,22 @@ def test_schedule_goes_on_after_resuming():
     assert Schedule(**rest.get_config()).get_config() == rest.get_config()
 
 
-def test_gradients_are_clipped_by_their_global_norm(network):
-    training.compile_network(network, TinyConfig(GRADIENT_CLIP_NORM=5.0), 1.0, 0.0)
-    first, second = keras.Variable(np.zeros(1, np.float32)), keras.Variable(np.zeros(1, np.float32))
+def test_gradients_are_clipped_by_their_global_norm():
     # the norm of (30, 40) is 50: both are divided by 10, and keep their direction
-    network.optimizer.apply([tf.constant([30.0]), tf.constant([40.0])], [first, second])
-    np.testing.assert_allclose([first.numpy()[0], second.numpy()[0]], [-3.0, -4.0], rtol=1e-6)
+    first, second = training.clipped([tf.constant([30.0]), tf.constant([40.0])], 5.0)
+    np.testing.assert_allclose([first[0], second[0]], [3.0, 4.0], rtol=1e-6)
+    # below the norm, and without one, they are left alone
+    for norm in (5.0, None, 0):
+        np.testing.assert_allclose(training.clipped([tf.constant([3.0, 3.9])], norm)[0], [3.0, 3.9], rtol=1e-6)
 
 
-def test_gradients_below_the_norm_are_left_alone(network):
-    training.compile_network(network, TinyConfig(GRADIENT_CLIP_NORM=5.0), 1.0, 0.0)
-    variable = keras.Variable(np.zeros(2, np.float32))
-    network.optimizer.apply([tf.constant([3.0, 3.9])], [variable])
-    np.testing.assert_allclose(variable.numpy(), [-3.0, -3.9], rtol=1e-6)
+def test_a_step_is_no_longer_than_the_norm(tmp_path, dataset):
+    """Plain SGD at rate 1: the weights move by the clipped gradient."""
+    model = build(tmp_path, GRADIENT_CLIP_NORM=0.01, LEARNING_MOMENTUM=0.0, STEPS_PER_EPOCH=1)
+    before = values(model)
+    model.train(dataset, None, 1.0, epochs=1, layers="all")
+    moved = np.sqrt(sum(np.sum((value - before[path]) ** 2) for path, value in values(model).items()))
+    assert moved == pytest.approx(0.01, rel=1e-3)
 
 
 # --- A step -----------------------------------------------------------------------------------------------------
