@@ -188,7 +188,8 @@ class Config:
         """Print every value."""
         print("\nConfigurations:")
         for name in _names(self):
-            print(f"{name:30} {getattr(self, name)}")
+            value = getattr(self, name)
+            print(f"{name:30} {value.__qualname__ if callable(value) else value}")
         print()
 
     def check_names(self) -> None:

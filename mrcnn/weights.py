@@ -728,7 +728,8 @@ def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
     Raises: FileNotFoundError naming the folder where there is none.
     """
     folder, prefix = Path(model_dir), str(name).lower()
-    runs = sorted(run for run in folder.glob("*") if run.is_dir() and run.name.startswith(prefix))
+    dated = re.compile(re.escape(prefix) + r"\d{8}T\d{4}")
+    runs = sorted(run for run in folder.glob("*") if run.is_dir() and dated.match(run.name))
     for run in reversed(runs):
         checkpoints = sorted(run.glob("mask_rcnn*.h5"))
         if checkpoints:

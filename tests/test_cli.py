@@ -98,7 +98,11 @@ def test_a_wrong_call_is_2(words, sentence, capsys):
         (ValueError("DATA must exist."), cli.FAILED, "mrcnn: DATA must exist.\n"),
         (OSError("disk full"), cli.FAILED, "mrcnn: disk full\n"),
         (ImportError("No module named 'x'."), cli.FAILED, "mrcnn: No module named 'x'. Try `mrcnn doctor`"),
-        (TypeError("odd\nvery odd"), cli.FAILED, "mrcnn: TypeError: odd (the option --debug shows where)\n"),
+        (
+            TypeError("odd\nvery odd"),
+            cli.FAILED,
+            "mrcnn: TypeError: odd (with MRCNN_DEBUG=1 in the environment it shows where)\n",
+        ),
         (session.UsageError("No such NAME."), cli.USAGE, "mrcnn: No such NAME. See mrcnn doctor --help.\n"),
         (KeyboardInterrupt(), cli.INTERRUPTED, "mrcnn: interrupted\n"),
     ],

@@ -127,7 +127,8 @@ def test_weights_by_name(tmp_path, monkeypatch):
         NAME = "Mine"
 
     for run, names in {"mine20260101T1200": ["mask_rcnn_mine_0001.h5", "mask_rcnn_mine_0002.h5"],
-                       "mine20260102T1200": [], "other20260103T1200": ["mask_rcnn_other_0009.h5"]}.items():  # fmt: skip
+                       "mine20260102T1200": [], "other20260103T1200": ["mask_rcnn_other_0009.h5"],
+                       "minesweeper20260104T1200": ["mask_rcnn_minesweeper_0003.h5"]}.items():  # fmt: skip
         (tmp_path / run).mkdir()
         for file in names:
             (tmp_path / run / file).touch()
