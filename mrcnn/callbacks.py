@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from .config import LOSS_NAMES
 from .evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
-from .files import whole_file
+from .files import free_name, whole_file
 from .image import extract_bboxes
 from .state import remove_older_states, save_state, state_path
 
@@ -94,20 +95,135 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class LossTable(keras.callbacks.Callback):
-    """A line of `losses.csv` per epoch; a run that goes on goes on in the same file."""
+    """A line of `losses.csv` per epoch; a run that goes on goes on in the same file. New figures add a column."""
 
     def __init__(self, path):
         super().__init__()
         self.path = path
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, **{name: f"{float(value):.6f}" for name, value in (logs or {}).items()}}
-        new = not os.path.exists(self.path)
-        with open(self.path, "a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        rows = []
+        if os.path.exists(self.path):
+            with open(self.path, newline="") as file:
+                rows = list(csv.DictReader(file))
+        figures = {name: f"{float(value):.6f}" for name, value in (logs or {}).items()}
+        rows.append({"epoch": epoch + 1, "loss": figures.pop("loss", ""), **figures})
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        with whole_file(self.path) as part, open(part, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+class Rates(keras.callbacks.Callback):
+    """Adds `learning_rate` and `images_per_second` to the logs of an epoch, for the callbacks after it."""
+
+    def __init__(self, batch_size):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seconds = self.steps = 0.0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.start = time.time()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seconds, self.steps = self.seconds + time.time() - self.start, self.steps + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None and self.seconds:
+            logs["learning_rate"] = float(np.asarray(self.model.optimizer.learning_rate))
+            logs["images_per_second"] = self.steps * self.batch_size / self.seconds
+
+
+class NotFinite(ValueError):
+    """A loss became nan or infinite; the text names it, the step and the images."""
+
+
+class StopAtNonFinite(keras.callbacks.Callback):
+    """Stops the training at the first loss or gradient that is not finite; that step has changed no weights.
+
+    facade: the `MaskRCNN` that trains. batches: its `Batches`.
+
+    Raises: NotFinite.
+    """
+
+    def __init__(self, facade, batches):
+        super().__init__()
+        self.facade, self.batches = facade, batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        broken = [f"{name} = {value}" for name, value in logs.items() if not math.isfinite(value)]
+        if not broken:
+            return
+        path = free_name(os.path.join(self.facade.log_dir, "last_good.h5"))
+        self.facade.save_weights(path)
+        images = self.batches.names(self.batches.batch_image_ids(self.epoch, batch))
+        rate = float(np.asarray(self.model.optimizer.learning_rate))
+        raise NotFinite(
+            f"Every loss must be finite. Received: {', '.join(broken)} in epoch {self.epoch + 1}, step {batch + 1}, "
+            f"images {images}. The weights from before it are in {path}. Try a learning rate below {rate:g}, "
+            "WARMUP_STEPS, and `mrcnn check` on the data."
+        )
+
+
+class Stalls(keras.callbacks.Callback):
+    """Says what the workers are doing where a step does not end for a minute, which looks like a hang.
+
+    batches: the `Batches` of the training.
+    """
+
+    PATIENCE_S = 60.0
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+        self.step_since = None  # while a step runs
+        self.traced = False  # the first step may take long
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def on_train_begin(self, logs=None):
+        self.thread.start()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.step_since = time.time()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step_since, self.traced = None, True
+
+    def on_train_end(self, logs=None):
+        self.stop()
+
+    def stop(self):
+        """End the watch; for a training that ended by an error too."""
+        self.over.set()
+        if self.thread.is_alive():
+            self.thread.join()
+
+    def _watch(self):
+        told = 0  # minutes of this step that were told of
+        while not self.over.wait(self.PATIENCE_S / 10):
+            since = self.step_since
+            waited = time.time() - since if since is not None and self.traced else 0.0
+            told = min(told, int(waited / self.PATIENCE_S))
+            if waited >= (told + 1) * self.PATIENCE_S:
+                told += 1
+                log.warning("No step has ended for %.0f s. %s", waited, self._doings())
+
+    def _doings(self) -> str:
+        now = time.time()
+        making = [
+            f"images {self.batches.names(ids)} for {now - since:.0f} s"
+            for ids, since in list(self.batches.being_made.values())
+        ]
+        if not making:
+            return "No worker is reading images: the step itself takes that long."
+        return f"{len(making)} workers are making batches of " + "; ".join(making) + "."
 
 
 UNKNOWN = "-:--:--"  # the time left, before a second step was timed

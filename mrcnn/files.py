@@ -42,6 +42,15 @@ def whole_file(path: str):
             os.remove(part)
 
 
+def free_name(path: str) -> str:
+    """The path itself, or where there is such a file, the first of `_2`, `_3`, ... that is free."""
+    free, count, (stem, suffix) = path, 1, os.path.splitext(path)
+    while os.path.exists(free):
+        count += 1
+        free = f"{stem}_{count}{suffix}"
+    return free
+
+
 def reason(error: Exception) -> str:
     """An error in one line: HDF5's are long, and carry the system's own reason."""
     number = getattr(error, "errno", None)

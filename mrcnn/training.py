@@ -6,19 +6,27 @@ import logging
 import math
 import os
 import re
+import threading
+import time
 
 import keras
 import tensorflow as tf
 
 from . import losses, weights
-from .callbacks import Checkpoint, KeepBest, LossTable, Progress
+from .callbacks import Checkpoint, KeepBest, LossTable, Progress, Rates, Stalls, StopAtNonFinite
 from .check import check_before_training
 from .config import LOSS_NAMES
 from .data import DataGenerator
+from .files import free_name
 from .image import split_image_meta
 from .state import read_about, restore_state, state_path
 
 log = logging.getLogger("mrcnn")
+
+
+# What a training logs besides its losses: the global norm of the gradient before it is clipped, and the share of
+# RoIs that have an object.
+WATCHED = ("gradient_norm", "positive_rois")
 
 
 # --- The network that trains ------------------------------------------------------------------------------------
@@ -58,12 +66,12 @@ class TrainingNetwork(Network):
     def __init__(self, *args, config=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.settings = config
-        names = ("loss", *LOSS_NAMES, "weight_decay")
-        self.loss_means = {name: keras.metrics.Mean(name=name) for name in names}
+        names = ("loss", *LOSS_NAMES, "weight_decay", *WATCHED)
+        self.means = {name: keras.metrics.Mean(name=name) for name in names}
 
     @property
     def metrics(self):
-        return list(self.loss_means.values())
+        return list(self.means.values())
 
     def weighted_losses(self, inputs, outputs) -> dict:
         """Each loss times its LOSS_WEIGHTS, the weight decay, and `"loss"`, their sum.
@@ -102,23 +110,31 @@ class TrainingNetwork(Network):
     def train_step(self, data):
         inputs = data[0]
         with tf.GradientTape() as tape:
-            values = self.weighted_losses(inputs, self(inputs, training=True))
+            outputs = self(inputs, training=True)
+            values = self.weighted_losses(inputs, outputs)
         variables = self.trainable_variables
         # Clipped once they are those of the whole batch: Keras would clip each device's own.
         gradients = over_devices(tape.gradient(values["loss"], variables))
-        gradients = clipped(gradients, self.settings.GRADIENT_CLIP_NORM)
+        norm = tf.linalg.global_norm(gradients)
+        gradients = clipped(gradients, norm, self.settings.GRADIENT_CLIP_NORM)
+        # A gradient that is not finite moves nothing: the training stops with the weights as they are.
+        gradients = [tf.where(tf.math.is_finite(norm), gradient, 0.0) for gradient in gradients]
         # The optimiser adds up what the devices give it.
         self.optimizer.apply([gradient / device_count() for gradient in gradients], variables)
-        return self._update(values)
+        positive = tf.reduce_mean(tf.cast(outputs["target_class_ids"] > 0, tf.float32))
+        watched = dict(zip(WATCHED, (norm, positive), strict=True))
+        return self._update({**{name: value * device_count() for name, value in values.items()}, **watched})
 
     def test_step(self, data):
         inputs = data[0]
-        return self._update(self.weighted_losses(inputs, self(inputs, training=False)))
+        values = self.weighted_losses(inputs, self(inputs, training=False))
+        return self._update({name: value * device_count() for name, value in values.items()})
 
     def _update(self, values):
+        """The running means; over several devices, of what each of them gives."""
         for name, value in values.items():
-            self.loss_means[name].update_state(value * device_count())  # their mean over the devices is the whole
-        return {name: metric.result() for name, metric in self.loss_means.items()}
+            self.means[name].update_state(value)
+        return {name: self.means[name].result() for name in values}
 
 
 # --- Several devices --------------------------------------------------------------------------------------------
@@ -137,9 +153,9 @@ def over_devices(tensors) -> list:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.stop_gradient(tensor) for tensor in tensors])
 
 
-def clipped(gradients, norm) -> list:
-    """The gradients, scaled down together where their global norm is above `norm`; None or 0: as they are."""
-    return tf.clip_by_global_norm(gradients, norm)[0] if norm else list(gradients)
+def clipped(gradients, norm, largest) -> list:
+    """The gradients, of that global norm, scaled down together to the largest one; None or 0: as they are."""
+    return tf.clip_by_global_norm(gradients, largest, use_norm=norm)[0] if largest else list(gradients)
 
 
 def strategy(config):
@@ -268,8 +284,30 @@ def compile_network(network, config, learning_rate, momentum) -> None:
 class Batches(DataGenerator):
     """The generator's inputs alone: Keras turns batches into a tf.data pipeline, which knows no empty list."""
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.being_made: dict[int, tuple] = {}  # by worker thread: the batch's image ids, and since when
+
     def __getitem__(self, index):
-        return (super().__getitem__(index)[0],)
+        worker = threading.get_ident()
+        self.being_made[worker] = (self.batch_image_ids(self.epoch, index), time.time())
+        try:
+            return (super().__getitem__(index)[0],)
+        finally:
+            del self.being_made[worker]
+
+    def batch_image_ids(self, epoch, index) -> list[int]:
+        """The images of a batch, where none of them was unreadable."""
+        start = (epoch * self.steps + index) * self.batch_size
+        return [int(self.image_id(start + i)) for i in range(self.batch_size)]
+
+    def names(self, image_ids) -> str:
+        """The images for people: `3 (/data/a.png), 7 (/data/b.png)`."""
+        infos = [self.dataset.image_info[image_id] for image_id in image_ids]
+        return ", ".join(
+            f"{image_id} ({info.get('path') or info.get('id')})"
+            for image_id, info in zip(image_ids, infos, strict=True)
+        )
 
 
 class ValidationBatches(Batches):
@@ -349,12 +387,17 @@ def train(
 
     os.makedirs(facade.log_dir, exist_ok=True)
     log.info("Training until epoch %d, learning rate %g, checkpoints in %s", epochs, learning_rate, facade.log_dir)
+    stalls = Stalls(batches)
     callbacks = [
+        StopAtNonFinite(facade, batches),
+        Rates(config.BATCH_SIZE),
         Checkpoint(facade, about),
+        Progress(facade.epoch, epochs, config.STEPS_PER_EPOCH),
+        stalls,
+        *(custom_callbacks or []),
+        # After those, which may add figures to the logs.
         keras.callbacks.TensorBoard(log_dir=facade.log_dir, histogram_freq=0, write_graph=False),
         LossTable(os.path.join(facade.log_dir, "losses.csv")),
-        Progress(facade.epoch, epochs, config.STEPS_PER_EPOCH),
-        *(custom_callbacks or []),
         KeepBest(facade, about),
     ]
     try:
@@ -370,7 +413,7 @@ def train(
             verbose=0,
         )
     except KeyboardInterrupt:
-        path = _free_name(os.path.join(facade.log_dir, "interrupted.h5"))
+        path = free_name(os.path.join(facade.log_dir, "interrupted.h5"))
         facade.save_weights(path)
         log.warning("Interrupted: %d epochs are done, and the weights of this moment are in %s.", facade.epoch, path)
         if facade.epoch:
@@ -379,11 +422,15 @@ def train(
             )
         log.warning("To start a new run from them, at epoch 1: load_weights (--weights) with that file.")
         raise
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise OutOfMemory(_memory_advice(config, error)) from error
     except Exception:
         for generator in (batches, validation):
             if generator is not None and generator.failure is not None:
                 raise generator.failure from None
         raise
+    finally:
+        stalls.stop()
 
 
 def _former(facade, layers) -> dict | None:
@@ -422,13 +469,23 @@ def _best(facade) -> float:
     return (read_about(state_path(facade.log_dir, facade.epoch)) or {}).get("best", -1.0)
 
 
-def _free_name(path) -> str:
-    """The path itself, or where there is such a file, the first of `_2`, `_3`, ... that is free."""
-    free, count, (stem, suffix) = path, 1, os.path.splitext(path)
-    while os.path.exists(free):
-        count += 1
-        free = f"{stem}_{count}{suffix}"
-    return free
+class OutOfMemory(ValueError, MemoryError):
+    """A step does not fit into memory; the text names the settings that matter, with values to try."""
+
+
+def _memory_advice(config, error) -> str:
+    rows = [
+        ("IMAGES_PER_GPU", config.IMAGES_PER_GPU, max(1, config.IMAGES_PER_GPU // 2)),
+        ("IMAGE_MAX_DIM", config.IMAGE_MAX_DIM, max(64, config.IMAGE_MAX_DIM * 3 // 4 // 64 * 64)),
+        ("TRAIN_ROIS_PER_IMAGE", config.TRAIN_ROIS_PER_IMAGE, max(8, config.TRAIN_ROIS_PER_IMAGE // 2)),
+        ("USE_MINI_MASK", config.USE_MINI_MASK, True),
+    ]
+    tries = [f"{name} = {value} (now {now})" for name, now, value in rows if value != now]
+    first_line = str(error).strip().split("\n")[0]
+    return (
+        f"A training step must fit into memory. Received: not enough of it ({type(error).__name__}: {first_line}). "
+        f"Try {', or '.join(tries) or 'a smaller BACKBONE'}, in this order."
+    )
 
 
 def _seed(network, config) -> None:
