@@ -558,7 +558,8 @@ def run_detect(args) -> int:
             log.error("%s: %s", file, sentence(error))
             log.debug("It was raised here:", exc_info=True)
             continue
-        log.info("%s: %d objects", file, len(entries[-1]["detections"]))
+        count = len(entries[-1]["detections"])
+        log.info("%s: %d object%s", file, count, "s" * (count != 1))
     report = {
         "weights": str(args.weights),
         "class_names": class_names,

@@ -6,6 +6,7 @@ import logging
 import os
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import wrap_file
@@ -40,6 +41,18 @@ def whole_file(path: str):
     finally:
         if os.path.exists(part):
             os.remove(part)
+
+
+def remove_parts(folder: str) -> None:
+    """Delete what processes that are no longer there were writing when they were killed."""
+    for part in Path(folder).glob("*.part"):
+        pid = part.name.split(".")[-2]
+        try:
+            os.kill(int(pid), 0)  # sends nothing: asks whether the process is there
+        except (ValueError, PermissionError):
+            continue  # another's name, or another's process
+        except OSError:
+            part.unlink(missing_ok=True)
 
 
 def free_name(path: str) -> str:

@@ -17,7 +17,7 @@ from .callbacks import Checkpoint, KeepBest, LossTable, Progress, Rates, Stalls,
 from .check import check_before_training
 from .config import LOSS_NAMES
 from .data import DataGenerator
-from .files import free_name
+from .files import free_name, remove_parts
 from .image import split_image_meta
 from .state import read_about, restore_state, state_path
 
@@ -386,6 +386,7 @@ def train(
     }
 
     os.makedirs(facade.log_dir, exist_ok=True)
+    remove_parts(facade.log_dir)
     log.info("Training until epoch %d, learning rate %g, checkpoints in %s", epochs, learning_rate, facade.log_dir)
     stalls = Stalls(batches)
     callbacks = [

@@ -1,8 +1,11 @@
-"""Downloads, from a server on loopback."""
+"""Downloads, from a server on loopback; what killed processes leave."""
 
 import hashlib
 import http.server
+import os
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -105,3 +108,13 @@ def test_a_failed_download_leaves_the_file_that_was_there(server, tmp_path):
         files.download(f"{server.url}/cut.h5", path, MD5)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_parts_of_dead_processes_are_removed(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f"a.h5.{dead.pid}.part", f"b.h5.{os.getpid()}.part", "c.part", "d.h5"]
+    for name in names:
+        (tmp_path / name).touch()
+    files.remove_parts(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]

@@ -1,0 +1,95 @@
+"""A training that is killed again and again ends as one that was not."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+KILLS = 25
+EPOCHS = 60
+
+TRAINING = f"""
+import sys
+import keras
+import numpy as np
+import tensorflow as tf
+from mrcnn.model import MaskRCNN
+from tiny import Squares, TinyConfig, shake
+
+tf.config.run_functions_eagerly(True)  # starts sooner
+
+class Tell(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        print("done", epoch + 1, flush=True)
+
+model = shake(MaskRCNN("training", TinyConfig(STEPS_PER_EPOCH=1, KEEP_LAST_N=2), sys.argv[1]), 0)
+try:
+    model.load_weights(model.find_last())
+except FileNotFoundError:
+    pass
+print("begin", model.epoch, flush=True)
+model.train(Squares(), None, 0.001, epochs={EPOCHS}, layers="all", custom_callbacks=[Tell()])
+weights = {{weight.path.replace("/", "|"): weight.numpy() for weight in model.keras_model.weights}}
+np.savez(sys.argv[1] + "/trained.npz", **weights)
+"""
+
+
+def start(folder, output):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    command = [sys.executable, "-c", TRAINING, str(folder)]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+
+def wait_for(process, moment, patience=300):
+    """Wait until `moment()`, or the process ended."""
+    end = time.time() + patience
+    while not moment() and process.poll() is None:
+        assert time.time() < end, "the training does not come to it"
+        time.sleep(0.001)
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path):
+    """25 kills: some at any moment, some while a checkpoint is being written. At most the running epoch is lost."""
+    draw = random.Random(0)
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    for folder in (reference, killed):
+        folder.mkdir()
+    with open(tmp_path / "reference.log", "w") as output:
+        assert start(reference, output).wait() == 0
+
+    whole, begun, while_writing = 0, [], 0
+    for kill in range(KILLS + 1):
+        log = tmp_path / f"killed_{kill}.log"
+        with open(log, "w") as output:
+            process = start(killed, output)
+            if kill < KILLS:
+                wait_for(process, lambda log=log: "Traced" in log.read_text() or "Training until" in log.read_text())
+                if draw.random() < 0.5:
+                    wait_for(process, lambda: any(killed.glob("*/*.part")))
+                    while_writing += any(killed.glob("*/*.part"))
+                else:
+                    time.sleep(draw.uniform(0.0, 3.0))
+                process.send_signal(signal.SIGKILL)
+            process.wait()
+        text = log.read_text()
+        begun.append(int(re.search(r"begin (\d+)", text)[1]))
+        assert begun[-1] >= whole, f"epoch {whole} was whole, and the next start went on after {begun[-1]}"
+        if begun[-1]:
+            assert f"Going on after epoch {begun[-1]}" in text and "optimiser and the random state" in text
+        whole = max([whole, *(int(epoch) for epoch in re.findall(r"done (\d+)", text))])
+        if process.returncode == 0:
+            break
+    assert process.returncode == 0 and while_writing >= 3
+    assert not list(killed.glob("*/*.part"))
+    with np.load(reference / "trained.npz") as expected, np.load(killed / "trained.npz") as found:
+        for name in expected.files:
+            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-6, err_msg=name)
