@@ -107,13 +107,19 @@ class Config:
     DETECTION_MIN_CONFIDENCE = 0.7
     DETECTION_NMS_THRESHOLD = 0.3
 
-    # --- Optimiser. "sgd" (momentum) or "adam". LEARNING_RATE_SCHEDULE: "constant", or "cosine" from the rate to
-    # a hundredth of it over all epochs. WARMUP_STEPS: the rate grows linearly over the first steps of a training.
+    # --- Optimiser. "sgd" (momentum), "adam", "adamw", or a function (learning rate) -> Keras optimizer.
+    # LEARNING_RATE_SCHEDULE: "constant"; "step": a tenth from each of DROPS on, shares of all epochs; "cosine" from
+    # the rate to a hundredth of it over all epochs. WARMUP_STEPS: the rate grows linearly over the first steps of a
+    # training. For another batch size see `training.scaled_learning_rate`.
     OPTIMIZER = "sgd"
     LEARNING_RATE = 0.001
     LEARNING_MOMENTUM = 0.9
     LEARNING_RATE_SCHEDULE = "constant"
+    LEARNING_RATE_DROPS = (2 / 3, 8 / 9)
     WARMUP_STEPS = 0
+    # So many steps add up their gradients before the weights move, as a batch so many times as large would.
+    GRADIENT_ACCUMULATION_STEPS = 1
+    ADAMW_WEIGHT_DECAY = 0.05  # of "adamw" alone, apart from the loss; not of batch norm and biases
     WEIGHT_DECAY = 0.0001
     GRADIENT_CLIP_NORM = 5.0  # of the global norm
 
@@ -284,10 +290,15 @@ class Config:
                 sorted(self.LOSS_WEIGHTS),
                 "those names",
             ),
-            (self.OPTIMIZER in ("sgd", "adam"), "OPTIMIZER must be 'sgd' or 'adam'", self.OPTIMIZER, "'sgd'"),
             (
-                self.LEARNING_RATE_SCHEDULE in ("constant", "cosine"),
-                "LEARNING_RATE_SCHEDULE must be 'constant' or 'cosine'",
+                self.OPTIMIZER in ("sgd", "adam", "adamw") or callable(self.OPTIMIZER) or ":" in str(self.OPTIMIZER),
+                "OPTIMIZER must be 'sgd', 'adam', 'adamw' or a function (learning rate) -> Keras optimizer",
+                self.OPTIMIZER,
+                "'sgd'",
+            ),
+            (
+                self.LEARNING_RATE_SCHEDULE in ("constant", "step", "cosine"),
+                "LEARNING_RATE_SCHEDULE must be 'constant', 'step' or 'cosine'",
                 self.LEARNING_RATE_SCHEDULE,
                 "'constant'",
             ),
@@ -305,10 +316,10 @@ class Config:
 
 
 _AT_LEAST_1 = (
-    "GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "STEPS_PER_EPOCH", "TOP_DOWN_PYRAMID_SIZE", "RPN_CHANNELS",
-    "FPN_CLASSIF_FC_LAYERS_SIZE", "MASK_CHANNELS", "RPN_ANCHOR_STRIDE", "RPN_TRAIN_ANCHORS_PER_IMAGE",
-    "PRE_NMS_LIMIT", "POST_NMS_ROIS_TRAINING", "POST_NMS_ROIS_INFERENCE", "TRAIN_ROIS_PER_IMAGE", "POOL_SIZE",
-    "MASK_POOL_SIZE", "MAX_GT_INSTANCES", "DETECTION_MAX_INSTANCES",
+    "GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "STEPS_PER_EPOCH", "GRADIENT_ACCUMULATION_STEPS",
+    "TOP_DOWN_PYRAMID_SIZE", "RPN_CHANNELS", "FPN_CLASSIF_FC_LAYERS_SIZE", "MASK_CHANNELS", "RPN_ANCHOR_STRIDE",
+    "RPN_TRAIN_ANCHORS_PER_IMAGE", "PRE_NMS_LIMIT", "POST_NMS_ROIS_TRAINING", "POST_NMS_ROIS_INFERENCE",
+    "TRAIN_ROIS_PER_IMAGE", "POOL_SIZE", "MASK_POOL_SIZE", "MAX_GT_INSTANCES", "DETECTION_MAX_INSTANCES",
 )  # fmt: skip
 _ARRAYS = ("MEAN_PIXEL", "RPN_BBOX_STD_DEV", "BBOX_STD_DEV", "IMAGE_SHAPE")
 

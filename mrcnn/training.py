@@ -116,7 +116,8 @@ class TrainingNetwork(Network):
         # Clipped once they are those of the whole batch: Keras would clip each device's own.
         gradients = over_devices(tape.gradient(values["loss"], variables))
         norm = tf.linalg.global_norm(gradients)
-        gradients = clipped(gradients, norm, self.settings.GRADIENT_CLIP_NORM)
+        if self.settings.GRADIENT_ACCUMULATION_STEPS == 1:
+            gradients = clipped(gradients, norm, self.settings.GRADIENT_CLIP_NORM)
         # A gradient that is not finite moves nothing: the training stops with the weights as they are.
         gradients = [tf.where(tf.math.is_finite(norm), gradient, 0.0) for gradient in gradients]
         # The optimiser adds up what the devices give it.
@@ -240,13 +241,15 @@ def _leaves(network):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then the rate itself or a half cosine down to a hundredth of it.
+    """Linear warm-up, then the rate itself, steps down, or a half cosine down to a hundredth of it.
 
-    start: the step the training begins at (after resuming). total: the step it ends at.
+    kind: "constant"; "step": a tenth from each of `drops` on, shares of the training; "cosine".
+    start: the step the optimiser counts from (after resuming). total: the step the training ends at.
     """
 
-    def __init__(self, rate, kind="constant", warmup=0, start=0, total=1):
+    def __init__(self, rate, kind="constant", warmup=0, start=0, total=1, drops=()):
         self.rate, self.kind, self.warmup, self.start, self.total = rate, kind, warmup, start, total
+        self.drops = tuple(drops)
 
     def __call__(self, step):
         step = tf.cast(step, tf.float32) + float(self.start)
@@ -254,12 +257,23 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         if self.kind == "cosine":
             share = tf.clip_by_value((step - self.warmup) / max(1.0, self.total - self.warmup), 0.0, 1.0)
             rate = rate * (0.01 + 0.99 * 0.5 * (1.0 + tf.cos(math.pi * share)))
+        if self.kind == "step":
+            for share in self.drops:
+                rate = tf.where(step >= round(share * self.total), rate / 10.0, rate)
         if self.warmup:
             rate = rate * tf.minimum(1.0, (step + 1.0) / float(self.warmup))
         return rate
 
     def get_config(self):
-        return {name: getattr(self, name) for name in ("rate", "kind", "warmup", "start", "total")}
+        return {name: getattr(self, name) for name in ("rate", "kind", "warmup", "start", "total", "drops")}
+
+
+def scaled_learning_rate(rate, batch_size, of_batch_size=16) -> float:
+    """The rate for another batch size than the one it was found with: proportional to it (Goyal et al. 2017, 2.1).
+
+    The papers' rates are for 16 images (0.02 with SGD). Warm up when it grows.
+    """
+    return rate * batch_size / of_batch_size
 
 
 def has_schedule(config) -> bool:
@@ -269,11 +283,31 @@ def has_schedule(config) -> bool:
 
 def compile_network(network, config, learning_rate, momentum) -> None:
     """Compile with the config's optimiser; `train_step` clips the gradients by their global norm."""
+    # With several micro-batches a step, the optimiser clips their mean: train_step sees only one of them.
+    steps = config.GRADIENT_ACCUMULATION_STEPS
+    options = {}
+    if steps > 1:
+        if network.distribute_strategy.num_replicas_in_sync > 1 or callable(config.OPTIMIZER):
+            raise ValueError(
+                "GRADIENT_ACCUMULATION_STEPS must be 1 on several devices, where Keras cannot do both, and with an "
+                f"OPTIMIZER of your own, which sets its own. Received: {steps}. Try 1."
+            )
+        options = {"gradient_accumulation_steps": steps, "global_clipnorm": config.GRADIENT_CLIP_NORM or None}
     with network.distribute_strategy.scope():
-        if config.OPTIMIZER == "adam":
-            optimizer = keras.optimizers.Adam(learning_rate)
+        if callable(config.OPTIMIZER):
+            optimizer = config.OPTIMIZER(learning_rate)
+        elif config.OPTIMIZER == "adamw":
+            optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=config.ADAMW_WEIGHT_DECAY, **options)
+            optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        elif config.OPTIMIZER == "adam":
+            optimizer = keras.optimizers.Adam(learning_rate, **options)
+        elif config.OPTIMIZER == "sgd":
+            optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum, **options)
         else:
-            optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum)
+            raise ValueError(
+                f"OPTIMIZER must be a name or a function to train. Received: {config.OPTIMIZER!r}, the name of a "
+                "function that a weight file cannot hold. Try the config it was trained with."
+            )
         # crop_and_resize cannot be compiled by XLA, which "auto" would try on a GPU
         network.compile(optimizer=optimizer, jit_compile=False)
 
@@ -365,7 +399,8 @@ def train(
     steps = config.STEPS_PER_EPOCH
     rate = learning_rate
     if has_schedule(config):
-        rate = Schedule(learning_rate, config.LEARNING_RATE_SCHEDULE, config.WARMUP_STEPS, total=epochs * steps)
+        kind, drops = config.LEARNING_RATE_SCHEDULE, config.LEARNING_RATE_DROPS
+        rate = Schedule(learning_rate, kind, config.WARMUP_STEPS, total=epochs * steps, drops=drops)
     compile_network(network, config, rate, config.LEARNING_MOMENTUM)
     # Built here: variables made inside the first step would make TensorFlow trace it a second time.
     with network.distribute_strategy.scope():

@@ -148,8 +148,8 @@ WRONG = {
     "GPU_COUNT": ({"GPU_COUNT": 0}, "GPU_COUNT must be at least 1. Received: 0"),
     "NAME": ({"NAME": "a/b"}, "no / or.*'a/b'"),
     "LOSS_WEIGHTS": ({"LOSS_WEIGHTS": {"mask": 1.0}}, "LOSS_WEIGHTS may name"),
-    "OPTIMIZER": ({"OPTIMIZER": "rmsprop"}, "'sgd' or 'adam'"),
-    "LEARNING_RATE_SCHEDULE": ({"LEARNING_RATE_SCHEDULE": "step"}, "'constant' or 'cosine'"),
+    "OPTIMIZER": ({"OPTIMIZER": "rmsprop"}, "'sgd', 'adam', 'adamw' or a function"),
+    "LEARNING_RATE_SCHEDULE": ({"LEARNING_RATE_SCHEDULE": "poly"}, "'constant', 'step' or 'cosine'"),
 }
 
 

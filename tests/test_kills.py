@@ -56,6 +56,19 @@ def wait_for(process, moment, patience=300):
         time.sleep(0.001)
 
 
+def kill_somewhere(process, folder, log, draw) -> bool:
+    """Kill after up to three whole epochs, a moment later or in the middle of a file; whether it was in one."""
+    epochs, part = draw.randrange(4), draw.choice(["mask_rcnn*.part", "training_state*.part", None])
+    wait_for(process, lambda: "Training until" in log.read_text() and log.read_text().count("\ndone ") >= epochs)
+    if part is None:
+        time.sleep(draw.uniform(0.0, 1.0))
+    else:
+        wait_for(process, lambda: any(folder.glob(f"*/{part}")))
+    writing = part is not None and process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    return writing
+
+
 @pytest.mark.slow
 def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path):
     """25 kills: some at any moment, some while a checkpoint is being written. At most the running epoch is lost."""
@@ -72,13 +85,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path):
         with open(log, "w") as output:
             process = start(killed, output)
             if kill < KILLS:
-                wait_for(process, lambda log=log: "Traced" in log.read_text() or "Training until" in log.read_text())
-                if draw.random() < 0.5:
-                    wait_for(process, lambda: any(killed.glob("*/*.part")))
-                    while_writing += any(killed.glob("*/*.part"))
-                else:
-                    time.sleep(draw.uniform(0.0, 3.0))
-                process.send_signal(signal.SIGKILL)
+                while_writing += kill_somewhere(process, killed, log, draw)
             process.wait()
         text = log.read_text()
         begun.append(int(re.search(r"begin (\d+)", text)[1]))

@@ -144,6 +144,52 @@ def test_schedule_cosine():
     assert rates(Schedule(2.0, "cosine", 20, total=120), 9, 20, 70) == pytest.approx([1.0, 2.0, 1.01])
 
 
+def test_schedule_steps_down():
+    # of 90 steps, two thirds are 60 and eight ninths 80: a tenth from there on, a hundredth from there on
+    schedule = Schedule(2.0, "step", total=90, drops=(2 / 3, 8 / 9))
+    assert rates(schedule, 0, 59, 60, 79, 80, 89) == pytest.approx([2.0, 2.0, 0.2, 0.2, 0.02, 0.02])
+    assert Schedule(**schedule.get_config()).get_config() == schedule.get_config()
+
+
+def test_learning_rate_scales_with_the_batch():
+    # 0.02 is for 16 images: an eighth of it for 2
+    assert training.scaled_learning_rate(0.02, 2) == pytest.approx(0.0025)
+    assert training.scaled_learning_rate(0.001, 8, of_batch_size=2) == pytest.approx(0.004)
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind"),
+    [
+        ("sgd", keras.optimizers.SGD),
+        ("adam", keras.optimizers.Adam),
+        ("adamw", keras.optimizers.AdamW),
+        (keras.optimizers.Lion, keras.optimizers.Lion),
+        (lambda rate: keras.optimizers.RMSprop(rate, rho=0.5), keras.optimizers.RMSprop),
+    ],
+)
+def test_optimizers_by_name_or_function(network, choice, kind):
+    training.compile_network(network, TinyConfig(OPTIMIZER=choice), 0.25, 0.9)
+    assert type(network.optimizer) is kind
+    assert float(network.optimizer.learning_rate) == 0.25
+
+
+def test_an_optimizer_that_only_its_name_is_left_of_cannot_train(network):
+    with pytest.raises(ValueError, match="Received: 'mine:lion', the name of a function"):
+        training.compile_network(network, TinyConfig(OPTIMIZER="mine:lion"), 0.25, 0.9)
+
+
+def test_accumulated_gradients_move_the_weights_once(tmp_path, dataset):
+    """Four steps, one move: by the mean gradient, clipped to 0.01, since plain SGD at rate 1 moves by just that."""
+    config = {"STEPS_PER_EPOCH": 4, "GRADIENT_ACCUMULATION_STEPS": 4, "GRADIENT_CLIP_NORM": 0.01}
+    model = build(tmp_path, LEARNING_MOMENTUM=0.0, **config)
+    before = values(model)
+    model.train(dataset, None, 1.0, epochs=1, layers="all")
+    moved = np.sqrt(sum(np.sum((value - before[path]) ** 2) for path, value in values(model).items()))
+    assert moved == pytest.approx(0.01, rel=1e-3)
+    with pytest.raises(ValueError, match="GRADIENT_ACCUMULATION_STEPS must be 1"):
+        training.compile_network(model.keras_model, TinyConfig(OPTIMIZER=keras.optimizers.Lion, **config), 0.1, 0.9)
+
+
 def test_schedule_goes_on_after_resuming():
     whole = Schedule(0.1, "cosine", 5, total=40)
     rest = Schedule(0.1, "cosine", 5, start=20, total=40)
