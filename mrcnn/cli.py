@@ -40,6 +40,7 @@ from .session import (
 
 log = logging.getLogger("mrcnn")
 
+WARMUP_STEPS = 500  # of `mrcnn train`, at most: a tenth of a short training
 AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "color")  # of augment.py, which loads OpenCV
 FORMATS = ("coco", "labelme", "via", "geojson", "csv")  # of export.py, which loads OpenCV
 DATA = (
@@ -486,6 +487,8 @@ def _fit_config(config, args, train_data, val_data) -> None:
     for name, value in found.items():
         if name not in chosen:
             setattr(config, name, value)
+    if "WARMUP_STEPS" not in chosen:
+        config.WARMUP_STEPS = min(WARMUP_STEPS, config.STEPS_PER_EPOCH * args.epochs // 10)
     if config.NUM_CLASSES not in (1, train_data.num_classes):  # 1 is told of by Config itself
         raise UsageError(
             f"NUM_CLASSES must be 1 (background) + the classes of DATA, {train_data.num_classes}. Received: "

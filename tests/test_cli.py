@@ -189,7 +189,7 @@ def test_demo_hands_its_options_on_and_prints_the_metrics(monkeypatch, tmp_path,
 
 
 def test_settings_follow_from_the_data_unless_chosen(tmp_path):
-    args = SimpleNamespace(data=str(tmp_path / "my photos-2" / "train"), seed=9, learning_rate=0.5, gpus=2)
+    args = SimpleNamespace(data=str(tmp_path / "my photos-2" / "train"), seed=9, learning_rate=0.5, gpus=2, epochs=20)
     train, val = ShapesDataset(9), ShapesDataset(5)
 
     config = session.read_config(["IMAGES_PER_GPU=2"])
@@ -198,6 +198,7 @@ def test_settings_follow_from_the_data_unless_chosen(tmp_path):
     assert config.NUM_CLASSES == 4
     assert config.STEPS_PER_EPOCH == 3  # 9 images / (2 on each of 2 GPUs), rounded up
     assert config.VALIDATION_STEPS == 2  # 5 images / 4, rounded up
+    assert config.WARMUP_STEPS == 6  # a tenth of 20 epochs of 3 steps
     assert (config.SEED, config.LEARNING_RATE, config.GPU_COUNT) == (9, 0.5, 2)
 
     config = session.read_config(["NAME=mine", "STEPS_PER_EPOCH=7", "VALIDATION_STEPS=1"])
