@@ -61,7 +61,7 @@ class TrainingNetwork(Network):
     def __init__(self, *args, config=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.settings = config
-        names = ("loss", *LOSS_NAMES, "weight_decay")
+        names = ("loss", *(config.loss_names() if config else LOSS_NAMES), "weight_decay")
         self.loss_means = {name: keras.metrics.Mean(name=name) for name in names}
 
     @property
@@ -74,18 +74,19 @@ class TrainingNetwork(Network):
         halves = {
             "rpn_class_loss": losses.rpn_class_loss(rpn_match, outputs["rpn_class_logits"]),
             "rpn_bbox_loss": losses.rpn_bbox_loss(rpn_bbox, rpn_match, outputs["rpn_bbox"]),
-            "mrcnn_class_loss": losses.mrcnn_class_loss(
-                outputs["target_class_ids"],
-                outputs["mrcnn_class_logits"],
-                split_image_meta(meta)["active_class_ids"],
-            ),
-            "mrcnn_bbox_loss": losses.mrcnn_bbox_loss(
-                outputs["target_bbox"], outputs["target_class_ids"], outputs["mrcnn_bbox"]
-            ),
-            "mrcnn_mask_loss": losses.mrcnn_mask_loss(
-                outputs["target_mask"], outputs["target_class_ids"], outputs["mrcnn_mask"]
-            ),
         }
+        if "mrcnn_bbox" in outputs:
+            target_class_ids = outputs["target_class_ids"]
+            halves["mrcnn_class_loss"] = losses.mrcnn_class_loss(
+                target_class_ids, outputs["mrcnn_class_logits"], split_image_meta(meta)["active_class_ids"]
+            )
+            halves["mrcnn_bbox_loss"] = losses.mrcnn_bbox_loss(
+                outputs["target_bbox"], target_class_ids, outputs["mrcnn_bbox"]
+            )
+        if "mrcnn_mask" in outputs:
+            halves["mrcnn_mask_loss"] = losses.mrcnn_mask_loss(
+                outputs["target_mask"], target_class_ids, outputs["mrcnn_mask"]
+            )
         weight = self.settings.LOSS_WEIGHTS
         parts = {name: losses.mean(*half) * weight.get(name, 1.0) for name, half in halves.items()}
         parts["weight_decay"] = losses.weight_decay(self.trainable_weights, self.settings.WEIGHT_DECAY)
@@ -318,7 +319,7 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
     `val_mAP`, `val_mAP50`: COCO's AP of masks (of boxes for a box-only model), as `mrcnn evaluate` prints it.
     `val_box_mAP`: COCO's AP of boxes.
     `val_mean_average_precision`: matterport's, the mean over images of `compute_ap` at IoU 0.5, for detections from
-    the inference model's DETECTION_MIN_CONFIDENCE on.
+    the inference model's DETECTION_MIN_CONFIDENCE on; it compares masks, and is nan for a box-only model.
 
     Callbacks after it in `custom_callbacks` find them: EarlyStopping(monitor="val_mAP", mode="max"). In the epochs
     between there are none, and Keras' callbacks say that they miss them and go on.
@@ -386,10 +387,12 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
         return self.figures()["val_mean_average_precision"]
 
     def _average_precision(self, image_id, found, shown_from) -> float:
+        if "masks" not in found:
+            return math.nan
         masks, class_ids = self.dataset.load_mask(image_id)
         objects = np.flatnonzero(np.asarray(class_ids) > 0)  # no crowds
         shown = np.flatnonzero(np.asarray(found["scores"]) >= shown_from)
-        if len(objects) == 0 or "masks" not in found:
+        if len(objects) == 0:
             return math.nan
         masks = np.asarray(masks)[:, :, objects]
         detections = (found[name][shown] for name in ("rois", "class_ids", "scores"))
