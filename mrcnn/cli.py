@@ -223,8 +223,8 @@ def _add_detect(commands) -> None:
         run_detect,
         "find objects in photos",
         "Writes a picture per photo, and detections.json with every object: class, score, box (y1, x1, y2, x2 in "
-        "pixels) and, where the network has masks, mask (COCO's run-length code). Photos that cannot be read are named, "
-        "and the others go on.",
+        "pixels) and, where the network has masks, mask (COCO's run-length code). Photos that cannot be read are "
+        "named, and the others go on.",
         "mrcnn detect photo.jpg holiday/ --weights mask_rcnn_nuclei_0040.h5 --out found",
     )
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")

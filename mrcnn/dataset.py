@@ -114,7 +114,7 @@ class Dataset:
         masks = np.asarray(masks)
         if masks.size == 0:  # any empty shape will do
             masks = np.zeros((0, 0, len(class_ids)), bool)
-        return extract_bboxes(masks), np.asarray(class_ids)
+        return extract_bboxes(masks if masks.ndim == 3 else masks[:, :, None]), np.asarray(class_ids)
 
 
 def overrides(dataset, method: str) -> bool:

@@ -1115,7 +1115,7 @@ class MaskRCNN:
         """
         height, width = original_image_shape[:2]
         rois = _photo_boxes(proposals[:, :4], original_image_shape, image_shape, window)
-        rois = box_math.clip(rois, np.array([0, 0, height, width]))
+        rois = box_math.clip(rois, np.array([0, 0, height, width], np.int32))
         real = (box_math.area(rois) > 0) & (proposals[:, 4] > 0)
         return {"rois": rois[real], "scores": proposals[real, 4]}
 
