@@ -330,6 +330,7 @@ class ProposalLayer(KL.Layer):
         return (None, self.proposal_count, 4)
 
 
+@keras.saving.register_keras_serializable("mrcnn")
 class ScoredProposals(ProposalLayer):
     """`[B, N, (y1, x1, y2, x2, objectness)]` proposals, best first: the results of a network of the RPN alone."""
 
@@ -763,7 +764,7 @@ class MaskRCNN:
         if mode == "inference":
             inputs, outputs = [input_image, input_image_meta, anchors], [rpn_rois, rpn_class, rpn_bbox]
             if config.RPN_ONLY:
-                KL.Identity()(input_image_meta)  # see the end
+                KL.Identity()(input_image_meta)  # an input that no layer reads, as below
                 return training.Network(inputs, outputs, name="mask_rcnn")
             _, mrcnn_class, mrcnn_bbox = class_head(rpn_rois)
             detections = DetectionLayer(config, name="mrcnn_detection")(
