@@ -303,7 +303,7 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
     `val_mAP`, `val_mAP50`: COCO's AP of masks (of boxes for a box-only model), as `mrcnn evaluate` prints it.
     `val_box_mAP`: COCO's AP of boxes.
     `val_mean_average_precision`: matterport's, the mean over images of `compute_ap` at IoU 0.5, for detections from
-    the inference model's DETECTION_MIN_CONFIDENCE on.
+    the inference model's DETECTION_MIN_CONFIDENCE on; it compares masks, and is nan for a box-only model.
 
     Callbacks after it in `custom_callbacks` find them: EarlyStopping(monitor="val_mAP", mode="max"). In the epochs
     between there are none, and Keras' callbacks say that they miss them and go on.
@@ -371,10 +371,12 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
         return self.figures()["val_mean_average_precision"]
 
     def _average_precision(self, image_id, found, shown_from) -> float:
+        if "masks" not in found:
+            return math.nan
         masks, class_ids = self.dataset.load_mask(image_id)
         objects = np.flatnonzero(np.asarray(class_ids) > 0)  # no crowds
         shown = np.flatnonzero(np.asarray(found["scores"]) >= shown_from)
-        if len(objects) == 0 or "masks" not in found:
+        if len(objects) == 0:
             return math.nan
         masks = np.asarray(masks)[:, :, objects]
         detections = (found[name][shown] for name in ("rois", "class_ids", "scores"))

@@ -21,7 +21,7 @@ from rich.progress import track
 
 from . import boxes
 from .config import Config
-from .dataset import Dataset
+from .dataset import Dataset, overrides
 from .image import extract_bboxes, match_channels, resize_image, to_uint8
 
 log = logging.getLogger("mrcnn")
@@ -371,7 +371,7 @@ def _look(dataset: Dataset, image_id: int, config: Config, resizer: _Resizer, pi
         except _Fault as fault:
             find(*fault.args)
     try:
-        truth = _load_truth(dataset, image_id)
+        truth = _load_truth(dataset, image_id, config, size)
         if len(truth.class_ids) and None not in size and truth.size != tuple(size):
             raise _Fault("mask size", f"Its masks are {_by(truth.size)} and it is {_by(size)} px (height x width).")
     except _Fault as fault:
@@ -449,9 +449,14 @@ class _Truth:
     outline: Callable[[int], bytes]
 
 
-def _load_truth(dataset: Dataset, image_id: int) -> _Truth:
-    """The objects of an image, else a `_Fault`; from their outlines where the dataset has them, which is faster."""
-    if getattr(dataset.load_mask, "__func__", None) is Dataset.load_mask:  # not overridden: it would warn at each image
+def _load_truth(dataset: Dataset, image_id: int, config: Config, size: tuple) -> _Truth:
+    """The objects of an image, else a `_Fault`; from their outlines where the dataset has them, which is faster.
+
+    size: (height, width) of the image, None where they are not known.
+    """
+    if not config.learns_masks() and overrides(dataset, "load_bbox"):
+        return _truth_of_boxes(dataset, image_id, size)
+    if not overrides(dataset, "load_mask"):  # it would warn at each image
         return _truth_of_masks(np.zeros((0, 0, 0), bool), np.zeros(0, int))
     outlined = _has_outlines(dataset)
     load = dataset.load_outlines if outlined else dataset.load_mask
@@ -499,6 +504,23 @@ def _truth_of_masks(masks: np.ndarray, class_ids: np.ndarray) -> _Truth:
         return np.packbits(masks[y1:y2, x1:x2, i] != 0).tobytes()
 
     return _Truth(class_ids, pixel_boxes, masks.shape[:2], outline)
+
+
+def _truth_of_boxes(dataset: Dataset, image_id: int, size: tuple) -> _Truth:
+    """From what `load_bbox` says, else a `_Fault`; for networks without masks. Equal boxes count as repeated."""
+    try:
+        found, class_ids = dataset.load_bbox(image_id)
+        class_ids = np.asarray(class_ids).reshape(-1).astype(int)
+        found = np.asarray(found, float).reshape(-1, 4)
+    except Exception as error:  # the user's own: it raises anything
+        raise _Fault("masks", _sentence(error)) from error
+    if len(found) != len(class_ids):
+        raise _Fault("mask count", f"It has {len(found)} boxes, for {_count(len(class_ids), 'class id')}.")
+    if None in size:  # not known without the pixels: as far as the boxes reach
+        size = tuple(int(side) for side in np.ceil(found[:, 2:].max(axis=0))) if len(found) else (0, 0)
+    pixel_boxes = np.clip(np.round(found), 0, [*size, *size]).astype(int)
+    pixel_boxes[boxes.area(pixel_boxes) <= 0] = 0
+    return _Truth(class_ids, pixel_boxes, size, lambda i: b"")
 
 
 def _sentence(error: Exception) -> str:
@@ -666,21 +688,21 @@ def check_before_training(dataset: Dataset, config: Config, name: str = "trainin
             + "".join(f"\n  {bad[image_id]}" for image_id in sorted(bad))
             + "\nTry mending or removing them; `mrcnn check` looks at all."
         )
-    if learns and not report.objects and not _any_object(dataset, bad):
+    if learns and not report.objects and not _any_object(dataset, config, bad):
         raise ValueError(
             f"The {name} must hold objects. Received: {len(dataset.image_ids)} images, and not one object of a known "
             "class with a pixel. Try to check that the annotations belong to these images; a Dataset of your own must "
-            "override load_mask."
+            "override load_mask (with USE_MASK = False, load_bbox will do)."
         )
     _log_briefly(report, name)
 
 
-def _any_object(dataset: Dataset, skipped: Iterable[int]) -> bool:
+def _any_object(dataset: Dataset, config: Config, skipped: Iterable[int]) -> bool:
     """Whether some image has an object: looks until it finds one."""
     for image_id in dataset.image_ids:
         if int(image_id) not in skipped:
             try:
-                truth = _load_truth(dataset, int(image_id))
+                truth = _load_truth(dataset, int(image_id), config, (None, None))
             except _Fault:
                 continue
             known = (truth.class_ids > 0) & (truth.class_ids < dataset.num_classes)

@@ -200,7 +200,8 @@ def _add_detect(commands) -> None:
         run_detect,
         "find objects in photos",
         "Writes a picture per photo, and detections.json with every object: class, score, box (y1, x1, y2, x2 in "
-        "pixels) and mask (COCO's run-length code). Photos that cannot be read are named, and the others go on.",
+        "pixels) and, where the network has masks, mask (COCO's run-length code). Photos that cannot be read are "
+        "named, and the others go on.",
         "mrcnn detect photo.jpg holiday/ --weights mask_rcnn_nuclei_0040.h5 --out found",
     )
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
@@ -225,7 +226,8 @@ def _add_evaluate(commands) -> None:
         "measure a weight file on annotated pictures",
         "Prints COCO's twelve figures for boxes and for masks, the AP of each class, VOC's AP where the data is VOC's, "
         "and the confidence to use. Writes them to metrics.json and record_mAP.txt, with precision-recall curves and "
-        "the confusion matrix as pictures. Ctrl-C leaves the figures of the images measured so far, marked PARTIAL.",
+        "the confusion matrix as pictures. Ctrl-C leaves the figures of the images measured so far, marked PARTIAL. "
+        "Weights trained with RPN_ONLY give their recall at 100 and 1,000 proposals, to metrics.json alone.",
         "mrcnn evaluate photos/val --weights mask_rcnn_nuclei_0040.h5 --out measured --pictures",
     )
     parser.add_argument("data", metavar="DATA", help=DATA)
@@ -546,6 +548,11 @@ def run_detect(args) -> int:
     files = _files_to_detect(args.images)
     out = _make_folder(args.out, "--out")
     model, class_names = load_for_use(args.weights, args.config)
+    if model.config.RPN_ONLY:
+        raise ValueError(
+            f"mrcnn detect needs a network that knows classes. Received: {args.weights}, of a region proposal network "
+            "alone (RPN_ONLY). Try `mrcnn evaluate`, which measures its proposals, or MaskRCNN.detect in Python."
+        )
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
 
@@ -633,7 +640,7 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
                 "class_name": class_names[class_id],
                 "score": float(score),
                 "box": [int(side) for side in box],
-                "mask": mask_to_rle(result["masks"][:, :, i]),
+                **({"mask": mask_to_rle(result["masks"][:, :, i])} if "masks" in result else {}),
             }
             for i, (class_id, score, box) in enumerate(
                 zip(result["class_ids"], result["scores"], result["rois"], strict=True)
@@ -655,6 +662,8 @@ def run_evaluate(args) -> int:
             f"{model.config.NUM_CLASSES - 1} classes. Try data annotated with the same classes."
         )
     _log_data("Data", dataset)
+    if model.config.RPN_ONLY:
+        return _evaluate_proposals(model, dataset, args, out)
     shown_from = model.config.DETECTION_MIN_CONFIDENCE
     model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     image_ids = list(dataset.image_ids)[: args.limit]
@@ -689,12 +698,27 @@ def run_evaluate(args) -> int:
     return OK
 
 
+def _evaluate_proposals(model, dataset, args, out: Path) -> int:
+    """`mrcnn evaluate` for weights of the region proposal network alone: its recall."""
+    from . import evaluate
+
+    if args.pictures:
+        log.warning("--pictures: proposals have no classes, and there are too many to draw: no pictures.")
+    recall = evaluate.proposal_recall(lambda image: model.detect([image])[0], dataset, limit=args.limit)
+    print(recall.table())
+    _write_json({"data": args.data, "weights": args.weights, **recall.to_dict()}, out / "metrics.json")
+    print(f"metrics.json in {out.resolve()}")
+    return OK
+
+
 def _draw_beside_truth(dataset, image_id: int, image, result: dict, shown_from: float, class_names, out: Path) -> None:
+    import numpy as np
+
     from . import visualize
 
     masks, class_ids = dataset.load_mask(image_id)
     if len(class_ids) == 0:  # any empty shape is allowed
-        masks = result["masks"][:, :, :0]
+        masks = np.zeros((*image.shape[:2], 0), bool)
     info = dataset.image_info[image_id]
     name = Path(info["path"]).stem if info["path"] else info["source"]
     truth = {"masks": masks, "class_ids": class_ids}

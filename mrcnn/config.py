@@ -49,6 +49,15 @@ class Config:
     # Classes, background included.
     NUM_CLASSES = 1
 
+    # --- Less than the whole network. USE_MASK = False: Faster R-CNN, boxes without masks; a dataset then may have
+    # load_bbox in place of load_mask. RPN_ONLY: the region proposal network alone, whose results are proposals.
+    USE_MASK = True
+    RPN_ONLY = False
+    # One set of deltas, one mask for all classes in place of one per class (Detectron's CLS_AGNOSTIC_BBOX_REG and
+    # CLS_AGNOSTIC_MASK).
+    CLASS_AGNOSTIC_BOX = False
+    CLASS_AGNOSTIC_MASK = False
+
     # --- Anchors: side in pixels per pyramid level, width / height ratios, one anchor every STRIDE cells.
     RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
     RPN_ANCHOR_RATIOS = [0.5, 1, 2]
@@ -102,10 +111,12 @@ class Config:
     RPN_BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
     BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
 
-    # --- Detections: at most so many, from this score, NMS per class.
+    # --- Detections: at most so many, from this score, NMS per class. CLASS_AGNOSTIC_NMS: a better one suppresses
+    # those of other classes too, where one object is found as two classes.
     DETECTION_MAX_INSTANCES = 100
     DETECTION_MIN_CONFIDENCE = 0.7
     DETECTION_NMS_THRESHOLD = 0.3
+    CLASS_AGNOSTIC_NMS = False
 
     # --- Optimiser. "sgd" (momentum), "adam", "adamw", or a function (learning rate) -> Keras optimizer.
     # LEARNING_RATE_SCHEDULE: "constant"; "step": a tenth from each of DROPS on, shares of all epochs; "cosine" from
@@ -291,6 +302,12 @@ class Config:
                 "those names",
             ),
             (
+                self.USE_RPN_ROIS or not self.RPN_ONLY,
+                "RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True",
+                self.USE_RPN_ROIS,
+                "one of the two",
+            ),
+            (
                 self.OPTIMIZER in ("sgd", "adam", "adamw") or callable(self.OPTIMIZER) or ":" in str(self.OPTIMIZER),
                 "OPTIMIZER must be 'sgd', 'adam', 'adamw' or a function (learning rate) -> Keras optimizer",
                 self.OPTIMIZER,
@@ -306,6 +323,14 @@ class Config:
         for holds, rule, received, remedy in checks:
             if not holds:
                 raise ValueError(f"{rule}. Received: {received!r}. Try {remedy}.")
+
+    def learns_masks(self) -> bool:
+        """Whether the network has a mask head."""
+        return bool(self.USE_MASK and not self.RPN_ONLY)
+
+    def loss_names(self) -> tuple[str, ...]:
+        """The losses of the network, of `LOSS_NAMES`."""
+        return LOSS_NAMES[: 2 if self.RPN_ONLY else 5 if self.USE_MASK else 4]
 
     def mask_doublings(self) -> int | None:
         """How many doublings lead from MASK_POOL_SIZE to MASK_SHAPE, None where none does."""

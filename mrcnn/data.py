@@ -11,12 +11,16 @@ import threading
 import keras
 import numpy as np
 
+from .boxes import area
+from .dataset import overrides
 from .image import (
+    boxes_to_masks,
     compose_image_meta,
     extract_bboxes,
     match_channels,
     minimize_mask,
     mold_image,
+    resize_boxes,
     resize_image,
     resize_mask,
     to_uint8,
@@ -86,14 +90,21 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
     `(image, masks, rng) -> (image, masks)`. use_mini_mask: cut masks to their boxes and resize them.
     rng: a numpy Generator; None draws from the global generators, in matterport's order.
 
+    A network without masks (USE_MASK = False, RPN_ONLY) takes the boxes of the dataset's own `load_bbox`. They are
+    scaled and mirrored as boxes; augmentations know masks only, so they are given each box as a filled mask, and what
+    becomes of it is boxed again (larger than the object would be after a rotation). Without a `load_bbox` the boxes
+    are those of the masks, augmented with them.
+
     Returns:
         image: `[h, w, C]` uint8, molded size. image_meta: `[IMAGE_META_SIZE]`. class_ids: `[N]` int32.
-        bbox: `[N, (y1, x1, y2, x2)]` pixels. mask: `[h, w, N]` bool, or mini-masks.
+        bbox: `[N, (y1, x1, y2, x2)]` pixels. mask: `[h, w, N]` bool, or mini-masks; None for a network without masks.
 
-    Raises: ValueError naming the image where its masks and class ids do not fit.
+    Raises: ValueError naming the image where its masks, or its boxes, and class ids do not fit.
     """
     image = match_channels(to_uint8(dataset.load_image(image_id)), config.IMAGE_CHANNEL_COUNT, _name(dataset, image_id))
-    mask, class_ids = _load_mask(dataset, config, image_id, image.shape)
+    from_boxes = not config.learns_masks() and overrides(dataset, "load_bbox")
+    load = _load_bbox if from_boxes else _load_mask
+    truth, class_ids = load(dataset, config, image_id, image.shape)
     original_shape = image.shape
     rectangle = config.IMAGE_SHAPE if config.IMAGE_RESIZE_MODE in ("square", "crop") else None
     image, window, scale, padding, crop = resize_image(
@@ -106,17 +117,27 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
         rng=rng,
         exact=config.EXACT_RESIZE,
     )
-    mask = resize_mask(mask, scale, padding, crop, exact=config.EXACT_RESIZE)
-    if augment and (random.randint(0, 1) if rng is None else rng.integers(2)):
-        image, mask = np.fliplr(image), np.fliplr(mask)
+    mirrored = augment and (random.randint(0, 1) if rng is None else rng.integers(2))
+    image = np.fliplr(image) if mirrored else image
     # Cropping and augmentation can remove an instance altogether.
-    mask, class_ids, bbox = _visible(mask, class_ids)
+    if from_boxes:
+        bbox = resize_boxes(truth, scale, padding, crop, image.shape)
+        if mirrored:
+            bbox[:, [1, 3]] = image.shape[1] - bbox[:, [3, 1]]
+        visible = area(bbox) > 0
+        bbox, class_ids = bbox[visible], class_ids[visible]
+        mask = boxes_to_masks(bbox, image.shape) if augmentation else None
+    else:
+        mask = resize_mask(truth, scale, padding, crop, exact=config.EXACT_RESIZE)
+        mask, class_ids, bbox = _visible(np.fliplr(mask) if mirrored else mask, class_ids)
     if augmentation:
         image, mask = _augment(augmentation, image, mask, rng)
         mask, class_ids, bbox = _visible(mask, class_ids)
     active_class_ids = np.zeros([dataset.num_classes], dtype=np.int32)
     active_class_ids[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
-    if use_mini_mask:
+    if not config.learns_masks():
+        mask = None
+    elif use_mini_mask:
         mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE, exact=config.EXACT_RESIZE)
     image_meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, active_class_ids)
     return image, image_meta, class_ids, bbox, mask
@@ -149,13 +170,39 @@ def _load_mask(dataset, config, image_id, image_shape):
             f"Received: masks {mask.shape} and {len(class_ids)} class ids. "
             "Try the image's own height and width, and one id per mask."
         )
+    _check_class_ids(class_ids, config, name)
+    return mask.astype(bool, copy=False), class_ids
+
+
+def _load_bbox(dataset, config, image_id, image_shape):
+    """The boxes `[N, 4]` float and class ids `[N]` int32 of an image, checked."""
+    boxes, class_ids = dataset.load_bbox(image_id)
+    boxes, class_ids = np.asarray(boxes, dtype=float), np.asarray(class_ids, dtype=np.int32).reshape(-1)
+    name = _name(dataset, image_id)
+    if len(class_ids) == 0 and boxes.size == 0:
+        return np.zeros((0, 4)), class_ids  # any empty shape will do
+    if boxes.shape != (len(class_ids), 4) or not np.isfinite(boxes).all():
+        raise ValueError(
+            f"load_bbox must return boxes [N, (y1, x1, y2, x2)] and N class ids for {name}. Received: boxes "
+            f"{boxes.shape} and {len(class_ids)} class ids. Try np.array(boxes).reshape(-1, 4), without nan."
+        )
+    turned = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    if turned.any():
+        raise ValueError(
+            f"A box must be (y1, x1, y2, x2) with y1 <= y2 and x1 <= x2. Received: {boxes[turned][0].tolist()} for "
+            f"{name}. Try x, y, width, height turned into y, x, y + height, x + width."
+        )
+    _check_class_ids(class_ids, config, name)
+    return boxes, class_ids
+
+
+def _check_class_ids(class_ids, config, name) -> None:
     wrong = sorted(set(class_ids[(np.abs(class_ids) < 1) | (np.abs(class_ids) >= config.NUM_CLASSES)].tolist()))
     if wrong:
         raise ValueError(
             f"Class ids must lie in 1..{config.NUM_CLASSES - 1} (NUM_CLASSES - 1; negative for a crowd). "
             f"Received: {wrong} for {name}. Try the ids of Dataset.class_names, and NUM_CLASSES = 1 + your classes."
         )
-    return mask.astype(bool, copy=False), class_ids
 
 
 def _augment(augmentation, image, mask, rng):
@@ -199,7 +246,7 @@ class DataGenerator(keras.utils.PyDataset):
 
     dataset: a prepared `Dataset`. config: a `Config`. shuffle: a new order in every pass; no image comes again
     before all were seen. random_rois: give so many random RoIs too (to train without the RPN).
-    detection_targets: give the heads' targets for them, in place of `[]`; for looking at.
+    detection_targets: give the heads' targets for them, in place of `[]`; for looking at, and with masks only.
     no_augmentation_sources: sources whose images stay as they are. steps: batches an epoch; default: one pass.
     seed: the same seed gives the same batches, whatever the number of workers.
 
@@ -231,6 +278,11 @@ class DataGenerator(keras.utils.PyDataset):
                 f"NUM_CLASSES must be 1 (background) + the dataset's classes. Received: NUM_CLASSES = "
                 f"{config.NUM_CLASSES}, and {dataset.num_classes} classes in the dataset: {dataset.class_names}. "
                 f"Try NUM_CLASSES = {dataset.num_classes}."
+            )
+        if detection_targets and not config.learns_masks():
+            raise ValueError(
+                "detection_targets needs a network with masks. Received: a config with USE_MASK = "
+                f"{config.USE_MASK}, RPN_ONLY = {config.RPN_ONLY}. Try USE_MASK = True to look at them."
             )
         self.dataset, self.config = dataset, config
         self.shuffle, self.augment, self.augmentation = shuffle, augment, augmentation
@@ -309,23 +361,22 @@ class DataGenerator(keras.utils.PyDataset):
         rpn_match, rpn_bbox = build_rpn_targets(
             image.shape, self.anchors(image.shape), class_ids, gt_boxes, config, rng
         )
+        inputs = [mold_image(image, config).astype(np.float32), meta, rpn_match[:, None], rpn_bbox.astype(np.float32)]
+        if config.RPN_ONLY:
+            return inputs, []
         if len(class_ids) > config.MAX_GT_INSTANCES:
             kept = rng.choice(len(class_ids), config.MAX_GT_INSTANCES, replace=False)
-            class_ids, gt_boxes, masks = class_ids[kept], gt_boxes[kept], masks[:, :, kept]
+            class_ids, gt_boxes = class_ids[kept], gt_boxes[kept]
+            masks = None if masks is None else masks[:, :, kept]
         count = len(class_ids)
         padded_ids = np.zeros(config.MAX_GT_INSTANCES, np.int32)
         padded_boxes = np.zeros((config.MAX_GT_INSTANCES, 4), np.int32)
-        padded_masks = np.zeros((*masks.shape[:2], config.MAX_GT_INSTANCES), bool)
-        padded_ids[:count], padded_boxes[:count], padded_masks[:, :, :count] = class_ids, gt_boxes, masks
-        inputs = [
-            mold_image(image, config).astype(np.float32),
-            meta,
-            rpn_match[:, None],
-            rpn_bbox.astype(np.float32),
-            padded_ids,
-            padded_boxes,
-            padded_masks,
-        ]
+        padded_ids[:count], padded_boxes[:count] = class_ids, gt_boxes
+        inputs += [padded_ids, padded_boxes]
+        if masks is not None:
+            padded_masks = np.zeros((*masks.shape[:2], config.MAX_GT_INSTANCES), bool)
+            padded_masks[:, :, :count] = masks
+            inputs.append(padded_masks)
         outputs = []
         if self.random_rois:
             rois = generate_random_rois(image.shape, self.random_rois, class_ids, gt_boxes, rng)

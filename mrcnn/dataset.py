@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from .image import read_image
+from .image import extract_bboxes, read_image
 
 log = logging.getLogger("mrcnn")
 
@@ -15,7 +15,8 @@ class Dataset:
     """Images and classes of one or several sources.
 
     A subclass calls `add_class` and `add_image`, and overrides `load_mask` (and `load_image` where images are no
-    plain files). `prepare()` numbers the classes 0..num_classes-1 in the order they were added, background first.
+    plain files). For networks without masks (`USE_MASK = False`) `load_bbox` will do. `prepare()` numbers the classes
+    0..num_classes-1 in the order they were added, background first.
     """
 
     def __init__(self, class_map=None):
@@ -103,3 +104,20 @@ class Dataset:
         """
         log.warning("%s does not override load_mask: its images have no objects.", type(self).__name__)
         return np.empty([0, 0, 0], dtype=bool), np.empty([0], dtype=np.int32)
+
+    def load_bbox(self, image_id) -> tuple[np.ndarray, np.ndarray]:
+        """`[N, (y1, x1, y2, x2)]` boxes in pixels of the image and `[N]` class ids, negative for a crowd.
+
+        Here those of the masks. Networks without masks learn and are measured by what an override says.
+        """
+        masks, class_ids = self.load_mask(image_id)
+        masks = np.asarray(masks)
+        if masks.size == 0:  # any empty shape will do
+            masks = np.zeros((0, 0, len(class_ids)), bool)
+        return extract_bboxes(masks if masks.ndim == 3 else masks[:, :, None]), np.asarray(class_ids)
+
+
+def overrides(dataset, method: str) -> bool:
+    """Whether a dataset has its own `load_mask` or `load_bbox`, not the one of `Dataset`."""
+    own = getattr(dataset, method, None)
+    return own is not None and getattr(own, "__func__", None) is not getattr(Dataset, method)

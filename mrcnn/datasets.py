@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from .coco import CocoDataset, is_coco
-from .dataset import Dataset
+from .dataset import Dataset, overrides
 from .label_tools import LabelmeDataset, VIADataset, is_labelme, is_via
 from .outlines import IMAGE_SUFFIXES, ImageFiles, image_files, read_indices, read_json, short
 from .voc import VOCDataset, is_voc, voc_list
@@ -324,6 +324,8 @@ class JoinedDataset(Dataset):
         self._known: dict[str, dict] = {}  # source -> its class id -> class here
         for dataset in datasets:
             self._add(dataset)
+        if any(overrides(dataset, "load_bbox") for dataset in datasets):
+            self.load_bbox = self._load_bbox  # else boxes are those of the masks, as everywhere
         self.prepare()
 
     def _add(self, dataset: Dataset) -> None:
@@ -381,6 +383,13 @@ class JoinedDataset(Dataset):
         masks, class_ids = dataset.load_mask(own_id)
         class_ids = np.asarray(class_ids, np.int32)
         return masks, np.sign(class_ids) * table[np.abs(class_ids)]
+
+    def _load_bbox(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """The boxes of its own dataset, and class ids of this one; `load_bbox` where a dataset has its own."""
+        dataset, own_id, table = self._places[image_id]
+        boxes, class_ids = dataset.load_bbox(own_id)
+        class_ids = np.asarray(class_ids, np.int32)
+        return boxes, np.sign(class_ids) * table[np.abs(class_ids)]
 
 
 # --- Recognising a format -----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from . import boxes
-from .dataset import Dataset
+from .dataset import Dataset, overrides
 from .image import masks_iou
 from .scores import (
     COCO_MAX_DETECTIONS,
@@ -243,6 +243,12 @@ def coco_results(
 
 def _check_result(result: dict[str, np.ndarray]) -> None:
     """Raise unless the arrays of a result tell of the same number of detections."""
+    missing = [key for key in ("rois", "class_ids", "scores") if key not in result]
+    if missing:
+        raise ValueError(
+            f"A result must hold rois, class_ids and scores. Received: one without {', '.join(missing)}. Try "
+            "proposal_recall for a network that proposes alone (RPN_ONLY), else the dict that detect() returns."
+        )
     lengths = {key: len(result[key]) for key in ("rois", "class_ids", "scores")}
     if "masks" in result:
         lengths["masks"] = np.shape(result["masks"])[-1]
@@ -277,6 +283,52 @@ def _empty_truth(dataset: Dataset) -> dict:
     return {"images": [], "annotations": [], "categories": categories}
 
 
+def _boxes_are_truth(dataset: Dataset, has_masks: bool) -> bool:
+    """Whether an image's truth is the dataset's own `load_bbox`: no masks were detected, or it has none."""
+    return overrides(dataset, "load_bbox") and not (has_masks and overrides(dataset, "load_mask"))
+
+
+def _add_boxes(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]) -> None:
+    """Append an image's boxes, of `load_bbox`, to a COCO dict. size: the image's (height, width)."""
+    where = f"image {image_id} ({dataset.image_reference(image_id) or dataset.image_info[image_id].get('path')})"
+    found, class_ids = dataset.load_bbox(image_id)
+    found, class_ids = np.asarray(found, float).reshape(-1, 4), np.asarray(class_ids, int).reshape(-1)
+    if len(found) != len(class_ids):
+        raise ValueError(
+            f"load_bbox must return one box (y1, x1, y2, x2) per class id. Received: {len(found)} boxes and "
+            f"{len(class_ids)} class ids for {where}."
+        )
+    height, width = (int(side) for side in size)
+    truth["images"].append({"id": image_id, "height": height, "width": width})
+    found = np.clip(found, 0, [height, width, height, width])
+    for (y1, x1, y2, x2), class_id in zip(found.tolist(), class_ids.tolist(), strict=True):
+        _check_class(truth, class_id, where, "load_bbox")
+        if y2 <= y1 or x2 <= x1:
+            logger.warning("A box of %s has no area in the image: it is left out of the truth.", where)
+            continue
+        box = [x1, y1, x2 - x1, y2 - y1]
+        _annotate(truth, image_id, class_id, bbox=box, area=box[2] * box[3])
+
+
+def _check_class(truth: dict, class_id: int, where: str, method: str) -> None:
+    known = {category["id"] for category in truth["categories"]}
+    if abs(class_id) not in known:
+        raise ValueError(
+            f"Class ids must be among {sorted(known)}, negative for crowds. Received: {class_id} for "
+            f"{where}. Try map_source_class_id() in {method}."
+        )
+
+
+def _annotate(truth: dict, image_id: int, class_id: int, **shape) -> None:
+    annotation = {
+        "id": len(truth["annotations"]) + 1,  # never 0: pycocotools takes match 0 for none
+        "image_id": image_id,
+        "category_id": int(abs(class_id)),
+        "iscrowd": int(class_id < 0),
+    }
+    truth["annotations"].append({**annotation, **shape})
+
+
 def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int] | None = None) -> None:
     """Append an image's truth to a COCO dict. size: the image's (height, width) where the caller knows it."""
     masks, class_ids = dataset.load_mask(image_id)
@@ -300,30 +352,15 @@ def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
     voc = _voc_marks(dataset.image_info[image_id], len(class_ids), where)
     height, width = (int(side) for side in size)
     truth["images"].append({"id": image_id, "height": height, "width": width})
-    known = {category["id"] for category in truth["categories"]}
     for i, class_id in enumerate(class_ids):
-        if abs(class_id) not in known:
-            raise ValueError(
-                f"Class ids must be among {sorted(known)}, negative for crowds. Received: {class_id} for "
-                f"{where}. Try map_source_class_id() in load_mask."
-            )
+        _check_class(truth, class_id, where, "load_mask")
         rle = mask_to_rle(masks[:, :, i])
         area = int(coco_mask.area(rle))
         if area == 0:
             logger.warning("Instance %d of %s has no pixels: it is left out of the truth.", i, where)
             continue
-        truth["annotations"].append(
-            {
-                "id": len(truth["annotations"]) + 1,  # never 0: pycocotools takes match 0 for none
-                "image_id": image_id,
-                "category_id": int(abs(class_id)),
-                "bbox": [float(side) for side in coco_mask.toBbox(rle)],
-                "area": area,
-                "iscrowd": int(class_id < 0),
-                "segmentation": rle,
-                **(voc[i] if voc else {}),
-            }
-        )
+        box = [float(side) for side in coco_mask.toBbox(rle)]
+        _annotate(truth, image_id, class_id, bbox=box, area=area, segmentation=rle, **(voc[i] if voc else {}))
 
 
 def _voc_marks(info: dict, count: int, where: str) -> list[dict]:
@@ -506,7 +543,9 @@ def evaluate_dataset(
 
     detect: image [H, W, C] -> dict with rois [N, (y1, x1, y2, x2)] pixels, class_ids [N], scores [N] and
         masks [H, W, N] (left out by box-only models): `lambda image: model.detect([image])[0]`.
-    dataset: any prepared dataset; truth is taken from it at original resolution.
+    dataset: any prepared dataset; truth is taken from it at original resolution. A box-only model is measured by the
+        dataset's own load_bbox where it has one, else by the boxes of the masks; a dataset without masks gives figures
+        for boxes alone.
     image_ids: default all images. limit: only the first so many of them.
     progress: show a progress bar.
     min_confidence: detections below it are not counted; the report states it.
@@ -536,9 +575,10 @@ def evaluate_dataset(
     try:
         for image_id in track(ids, **bar):
             image = dataset.load_image(image_id)
-            _add_truth(truth, dataset, image_id, image.shape[:2])
             result = _confident(detect(image), min_confidence, image.shape[:2])
-            has_masks = has_masks and "masks" in result
+            boxes_only = _boxes_are_truth(dataset, "masks" in result)
+            (_add_boxes if boxes_only else _add_truth)(truth, dataset, image_id, image.shape[:2])
+            has_masks = has_masks and "masks" in result and not boxes_only
             results += coco_results(image_id, result)
             measured.append(image_id)
     except KeyboardInterrupt as stop:
@@ -612,3 +652,120 @@ def _confident(result: dict[str, np.ndarray], min_confidence: float, size: Seque
             )
         kept["masks"] = _columns(result["masks"], keep)
     return kept
+
+
+# --- Proposals ----------------------------------------------------------------------------------------------
+
+
+PROPOSAL_COUNTS = (100, 1000)
+RECALL_IOUS = tuple(i / 100 for i in range(50, 100, 5))  # COCO's 0.50, 0.55, ..., 0.95
+
+
+@dataclass
+class ProposalRecall:
+    """How many objects the best proposals of an image cover; `table()` for people, `to_dict()` for JSON.
+
+    recall: count -> {"AR": mean over `RECALL_IOUS`, "R50": at IoU 0.5, "R75": at 0.75}; nan without objects.
+    images, objects: how many were looked at, crowds left out. most: proposals of the image that has most.
+    seconds: detection and matching together.
+    """
+
+    recall: dict[int, dict[str, float]]
+    images: int
+    objects: int
+    most: int
+    seconds: float
+
+    def table(self) -> str:
+        """The report as text."""
+        lines = [
+            f"{self.images} images, {self.objects} objects, {self.seconds:.1f} s",
+            "Recall of the best proposals, whatever the class: AR is the mean over IoU 0.50:0.95.",
+        ]
+        if self.objects == 0:
+            lines.append("These images hold no objects, so every figure is undefined (nan).")
+        lines += ["", "proposals     AR  IoU .5  IoU .75"]
+        for count, row in self.recall.items():
+            lines.append(f"{count:9,d}  {row['AR']:5.3f}  {row['R50']:6.3f}  {row['R75']:7.3f}")
+        if self.most < max(self.recall):
+            lines.append(
+                f"No image had more than {self.most:,} proposals: POST_NMS_ROIS_INFERENCE, PRE_NMS_LIMIT and "
+                "RPN_NMS_THRESHOLD bound them."
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict:
+        """The report as a dict that strict JSON can hold: undefined figures are None."""
+        recall = {str(count): row for count, row in self.recall.items()}
+        counts = {"images": self.images, "objects": self.objects, "most_proposals": self.most, "seconds": self.seconds}
+        return _without_nan({**counts, "proposal_recall": recall})
+
+
+def covered(proposals: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
+    """The IoU with which each object is covered when pairs are taken by falling IoU, each box and object once.
+
+    As Detectron's evaluate_box_proposals pairs them. proposals: [M, (y1, x1, y2, x2)] pixels.
+    gt_boxes: [N, (y1, x1, y2, x2)] pixels. Returns: [N] IoU, 0 for objects that no proposal is left for.
+    """
+    overlaps = boxes.iou(np.asarray(proposals, float).reshape(-1, 4), np.asarray(gt_boxes, float).reshape(-1, 4))
+    found = np.zeros(overlaps.shape[1])
+    for _ in range(min(overlaps.shape)):
+        box, gt = np.unravel_index(np.argmax(overlaps), overlaps.shape)
+        found[gt] = max(0.0, overlaps[box, gt])
+        overlaps[box, :] = overlaps[:, gt] = -1
+    return found
+
+
+def proposal_recall(
+    detect: Callable[[np.ndarray], dict[str, np.ndarray]],
+    dataset: Dataset,
+    image_ids: Iterable[int] | None = None,
+    limit: int | None = None,
+    progress: bool = True,
+    counts: Sequence[int] = PROPOSAL_COUNTS,
+) -> ProposalRecall:
+    """How many of a dataset's objects the best proposals cover, at several numbers of proposals an image.
+
+    detect: image [H, W, C] -> dict with rois [N, (y1, x1, y2, x2)] pixels and scores [N], as a model with RPN_ONLY
+        gives: `lambda image: model.detect([image])[0]`.
+    dataset: prepared; the boxes are those of its `load_bbox`, which by default are those of its masks. Crowds, and
+        boxes without area, are left out.
+    image_ids: default all images. limit: only the first so many of them. progress: show a progress bar.
+    counts: how many of the best proposals of each image are looked at.
+
+    Raises: ValueError when there is no image to evaluate.
+    """
+    start = time.perf_counter()
+    ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)][:limit]
+    if not ids:
+        raise ValueError(
+            f"An evaluation needs at least one image. Received: a dataset of {len(dataset.image_ids)} "
+            f"images, limit={limit}. Try a larger limit, or check that the dataset was filled and prepared."
+        )
+    found, most = {count: [np.zeros(0)] for count in counts}, 0
+    bar = {"description": "Evaluating", "console": Console(stderr=True), "disable": not progress}
+    for image_id in track(ids, **bar):
+        result = detect(dataset.load_image(image_id))
+        proposals = np.asarray(result["rois"], float).reshape(-1, 4)
+        proposals = proposals[np.argsort(-np.asarray(result["scores"]), kind="stable")]
+        most = max(most, len(proposals))
+        gt_boxes, class_ids = dataset.load_bbox(image_id)
+        gt_boxes = np.asarray(gt_boxes, float).reshape(-1, 4)
+        gt_boxes = gt_boxes[(np.asarray(class_ids).reshape(-1) > 0) & (boxes.area(gt_boxes) > 0)]
+        for count, ious in found.items():
+            ious.append(covered(proposals[:count], gt_boxes))
+    return ProposalRecall(
+        {count: _recalls(np.concatenate(ious)) for count, ious in found.items()},
+        images=len(ids),
+        objects=sum(map(len, next(iter(found.values())))),
+        most=most,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _recalls(ious: np.ndarray) -> dict[str, float]:
+    """AR, R50 and R75 of the IoUs with which objects are covered."""
+    if len(ious) == 0:
+        return dict.fromkeys(("AR", "R50", "R75"), math.nan)
+    at = {iou: float(np.mean(ious >= iou)) for iou in RECALL_IOUS}
+    return {"AR": float(np.mean(list(at.values()))), "R50": at[0.5], "R75": at[0.75]}

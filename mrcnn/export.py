@@ -135,17 +135,18 @@ def labelme(result: Result, class_names: Sequence[str], file_name: str, size: Se
     file_name: of the image, seen from the folder of the labelme file. size: (height, width) of the image.
 
     Returns: a dict for JSON. Shapes carry the score; the parts of a detection share a group_id; holes are joined
-        to the outline by a bridge (`one_outline`).
+        to the outline by a bridge (`one_outline`). Detections of box-only models are rectangles.
     """
+    is_box = "masks" not in result
     shapes = []
     for i, name, score, parts in _found(result, class_names, file_name):
         for part in parts:
             shape = {
                 "label": name,
-                "points": one_outline(part).astype(float).tolist(),
+                "points": (part[0][[0, 2]] if is_box else one_outline(part)).astype(float).tolist(),
                 "group_id": i if len(parts) > 1 else None,
                 "description": "",
-                "shape_type": "polygon",
+                "shape_type": "rectangle" if is_box else "polygon",
                 "flags": {},
                 "mask": None,
                 "score": score,
@@ -170,11 +171,14 @@ def via(result: Result, class_names: Sequence[str], file_name: str, file_bytes: 
 
     Returns: one polygon region a detection, its parts and holes joined by bridges (`one_outline`). The class stands
         in the region attribute "class"; the score, a number between 0 and 1, in the region's "score" beside it.
+        Detections of box-only models are rectangles.
     """
     regions = []
     for _, name, score, parts in _found(result, class_names, file_name):
         xs, ys = one_outline([ring for part in parts for ring in part]).T.tolist()
         shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
+        if "masks" not in result:
+            shape = {"name": "rect", "x": xs[0], "y": ys[0], "width": xs[2] - xs[0], "height": ys[2] - ys[0]}
         regions.append({"shape_attributes": shape, "region_attributes": {"class": name}, "score": score})
     entry = {"filename": str(file_name), "size": file_bytes, "regions": regions, "file_attributes": {}}
     return {f"{file_name}{file_bytes}": entry}

@@ -279,6 +279,32 @@ def resize_mask(mask, scale, padding, crop=None, exact=False):
     return np.pad(mask, padding) if np.any(padding) else mask
 
 
+def resize_boxes(boxes, scale, padding, crop=None, shape=None) -> np.ndarray:
+    """`[N, (y1, x1, y2, x2)]` int32 the boxes scaled, padded and cropped as `resize_image` said; outside: no area.
+
+    boxes: `[N, 4]` pixels of the photo. scale, padding, crop: as returned by `resize_image`. shape: of its image, the
+    padding included.
+    """
+    offset = np.array([padding[0][0], padding[1][0]] * 2)
+    window = np.array([shape[0] - padding[0][1], shape[1] - padding[1][1]])
+    if crop is not None:
+        offset = offset - np.array([crop[0], crop[1]] * 2)
+    moved = np.asarray(boxes, float).reshape(-1, 4) * scale + offset
+    low, high = [padding[0][0], padding[1][0]] * 2, [*window, *window]
+    return np.round(np.clip(moved, low, high)).astype(np.int32)
+
+
+def boxes_to_masks(boxes, shape) -> np.ndarray:
+    """`[H, W, N]` bool masks that fill their boxes.
+
+    boxes: `[N, (y1, x1, y2, x2)]` int pixels. shape: `(H, W, ...)`.
+    """
+    masks = np.zeros((len(boxes), *shape[:2]), dtype=bool)
+    for mask, (y1, x1, y2, x2) in zip(masks, boxes, strict=True):
+        mask[max(0, y1) : max(0, y2), max(0, x1) : max(0, x2)] = True
+    return np.moveaxis(masks, 0, -1)
+
+
 def _nearest(size: int, new_size: int) -> np.ndarray:
     """The source index of each new index, centres on centres."""
     return np.minimum(((np.arange(new_size) + 0.5) * (size / max(new_size, 1))).astype(int), size - 1)

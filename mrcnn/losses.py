@@ -63,9 +63,10 @@ def mrcnn_class_loss(target_class_ids, pred_class_logits, active_class_ids):
 def mrcnn_bbox_loss(target_bbox, target_class_ids, pred_bbox):
     """Smooth L1 over the positive RoIs' deltas for their own class.
 
-    target_bbox: `[B, T, 4]`. target_class_ids: `[B, T]`. pred_bbox: `[B, T, NUM_CLASSES, 4]`.
+    target_bbox: `[B, T, 4]`. target_class_ids: `[B, T]`. pred_bbox: `[B, T, NUM_CLASSES, 4]`, or `[B, T, 1, 4]`
+    for all classes.
     """
-    own = _one_hot(target_class_ids, pred_bbox.shape[2])[..., None]
+    own = _own(target_class_ids, pred_bbox.shape[2])[..., None]
     positive = ops.cast(target_class_ids > 0, "float32")
     loss = smooth_l1(target_bbox, ops.sum(pred_bbox * own, axis=2)) * positive[..., None]
     return ops.sum(loss), ops.sum(positive) * 4.0
@@ -75,11 +76,12 @@ def mrcnn_mask_loss(target_masks, target_class_ids, pred_masks):
     """Binary cross-entropy over the positive RoIs' pixels, on the mask of their own class (Mask R-CNN, 3).
 
     target_masks: `[B, T, h, w]` zeros and ones. target_class_ids: `[B, T]`.
-    pred_masks: `[B, T, h, w, NUM_CLASSES]` probabilities; or only the first P <= T RoIs, where all positives lie.
+    pred_masks: `[B, T, h, w, NUM_CLASSES]` probabilities, or `[..., 1]` for all classes; or only the first P <= T
+    RoIs, where all positives lie.
     """
     slots = pred_masks.shape[1]
     target_masks, target_class_ids = target_masks[:, :slots], target_class_ids[:, :slots]
-    own = _one_hot(target_class_ids, pred_masks.shape[4])[:, :, None, None, :]
+    own = _own(target_class_ids, pred_masks.shape[4])[:, :, None, None, :]
     loss = _binary_cross_entropy(target_masks, ops.sum(pred_masks * own, axis=-1))
     positive = ops.cast(target_class_ids > 0, "float32")
     pixels = pred_masks.shape[2] * pred_masks.shape[3]
@@ -104,6 +106,11 @@ def _binary_cross_entropy(y_true, probs):
     is_object = ops.maximum(probs, EPSILON) + EPSILON
     is_background = ops.maximum(1.0 - probs, BELOW_ONE) + EPSILON
     return -(y_true * ops.log(is_object) + (1.0 - y_true) * ops.log(is_background))
+
+
+def _own(class_ids, rows):
+    """`[..., rows]` one-hot: each class's own row; where there is one alone, it serves every class."""
+    return _one_hot(ops.zeros_like(class_ids) if rows == 1 else class_ids, rows)
 
 
 def _one_hot(class_ids, classes):

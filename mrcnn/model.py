@@ -42,7 +42,13 @@ from .image import (
     unmold_image,
     unmold_masks,
 )
-from .ops import class_non_max_suppression, crop_and_resize, gather_rois_by_level, non_max_suppression
+from .ops import (
+    agnostic_non_max_suppression,
+    class_non_max_suppression,
+    crop_and_resize,
+    gather_rois_by_level,
+    non_max_suppression,
+)
 from .targets import (
     build_detection_targets,
     build_rpn_targets,
@@ -318,10 +324,23 @@ class ProposalLayer(KL.Layer):
             "refined_anchors_clipped": clipped,
             "rpn_non_max_suppression": keep,
             "proposals": proposals,
+            "proposal_scores": tf.gather(scores, keep, batch_dims=1) * is_valid,
         }
 
     def compute_output_shape(self, input_shape):
         return (None, self.proposal_count, 4)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class ScoredProposals(ProposalLayer):
+    """`[B, N, (y1, x1, y2, x2, objectness)]` proposals, best first: the results of a network of the RPN alone."""
+
+    def call(self, inputs):
+        steps = self.steps(inputs)
+        return ops.concatenate([steps["proposals"], steps["proposal_scores"][..., None]], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (None, self.proposal_count, 5)
 
 
 class ProposalSteps(KL.Layer):
@@ -394,8 +413,8 @@ class PyramidROIAlign(KL.Layer):
 class DetectionTargetLayer(KL.Layer):
     """RoIs sampled from the proposals and their targets; see `targets.detection_targets`.
 
-    Inputs: proposals, gt_class_ids, gt_boxes (normalised), gt_masks. The sample is drawn anew at every call, from
-    a seed that `MaskRCNN.train` sets by `Config.SEED`.
+    Inputs: proposals, gt_class_ids, gt_boxes (normalised)[, gt_masks]; without these no target_masks come out. The
+    sample is drawn anew at every call, from a seed that `MaskRCNN.train` sets by `Config.SEED`.
     """
 
     def __init__(self, config, **kwargs):
@@ -404,14 +423,14 @@ class DetectionTargetLayer(KL.Layer):
         self.seed_generator = keras.random.SeedGenerator(config.SEED or 0)
 
     def call(self, inputs):
-        proposals, gt_class_ids, gt_boxes, gt_masks = inputs
+        proposals, gt_class_ids, gt_boxes, gt_masks = (*inputs, None)[:4]
         if self.config.ROIS_INCLUDE_GT:
             count = proposals.shape[1] + self.config.MAX_GT_INSTANCES
             truth = gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]
             proposals = tf.ensure_shape(ops.concatenate([proposals, truth], axis=1), [None, count, 4])
         priorities = self.draw(*ops.shape(proposals)[:2])
         outputs = targets.detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, self.config)
-        return [ops.stop_gradient(output) for output in outputs]
+        return [ops.stop_gradient(output) for output in outputs if output is not None]
 
     def draw(self, batch, count):
         """`[batch, count]` uniform numbers. Several devices draw for all their images, and each takes its own rows:
@@ -422,16 +441,17 @@ class DetectionTargetLayer(KL.Layer):
         return drawn if devices == 1 else drawn[context.replica_id_in_sync_group * batch :][:batch]
 
     def compute_output_spec(self, inputs):
-        dtypes = ["float32", "int32", "float32", "float32"]
+        dtypes = ["float32", "int32", "float32", "float32"][: len(inputs)]
         shapes = self.compute_output_shape([x.shape for x in inputs])
         return [keras.KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
 
     def compute_output_shape(self, input_shape):
         count = self.config.TRAIN_ROIS_PER_IMAGE
-        return [(None, count, 4), (None, count), (None, count, 4), (None, count, *self.config.MASK_SHAPE)]
+        shapes = [(None, count, 4), (None, count), (None, count, 4), (None, count, *self.config.MASK_SHAPE)]
+        return shapes[: len(input_shape)]
 
     def compute_mask(self, inputs, mask=None):
-        return [None] * 4
+        return [None] * len(inputs)
 
 
 def detection_targets_graph(proposals, gt_class_ids, gt_boxes, gt_masks, config):
@@ -448,26 +468,27 @@ def refine_detections(rois, probs, deltas, windows, config):
     """`[B, D, (y1, x1, y2, x2, class_id, score)]` normalised detections, best first, zero-padded.
 
     Each RoI keeps its best class, is refined by that class's deltas, clipped to the photo, dropped below
-    DETECTION_MIN_CONFIDENCE, and suppressed by better ones of its class.
+    DETECTION_MIN_CONFIDENCE, and suppressed by better ones of its class (CLASS_AGNOSTIC_NMS: of any class).
 
-    rois: `[B, N, 4]` normalised. probs: `[B, N, NUM_CLASSES]`. deltas: `[B, N, NUM_CLASSES, 4]`.
+    rois: `[B, N, 4]` normalised. probs: `[B, N, NUM_CLASSES]`. deltas: `[B, N, NUM_CLASSES, 4]`, or `[B, N, 1, 4]`
+    for all classes.
     windows: `[B, 4]` normalised, where the photo lies.
     """
     class_ids = ops.cast(ops.argmax(probs, axis=-1), "int32")
     scores = ops.max(probs, axis=-1)
-    own_deltas = tf.gather(deltas, class_ids, batch_dims=2) * np.float32(config.BBOX_STD_DEV)
+    own = ops.zeros_like(class_ids) if deltas.shape[2] == 1 else class_ids
+    own_deltas = tf.gather(deltas, own, batch_dims=2) * np.float32(config.BBOX_STD_DEV)
     refined = box_math.clip(box_math.decode(rois, own_deltas), windows[:, None, :])
     counts = class_ids > 0
     if config.DETECTION_MIN_CONFIDENCE:
         counts = counts & (scores >= config.DETECTION_MIN_CONFIDENCE)
-    kept_boxes, kept_classes, kept_scores = class_non_max_suppression(
-        refined,
-        class_ids,
-        scores * ops.cast(counts, "float32"),
-        probs.shape[-1],
-        config.DETECTION_MAX_INSTANCES,
-        config.DETECTION_NMS_THRESHOLD,
-    )
+    scores = scores * ops.cast(counts, "float32")
+    limits = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
+    if config.CLASS_AGNOSTIC_NMS:
+        kept = agnostic_non_max_suppression(refined, class_ids, scores, *limits)
+    else:
+        kept = class_non_max_suppression(refined, class_ids, scores, probs.shape[-1], *limits)
+    kept_boxes, kept_classes, kept_scores = kept
     return ops.concatenate([kept_boxes, kept_classes[..., None], kept_scores[..., None]], axis=-1)
 
 
@@ -544,12 +565,14 @@ def fpn_classifier_graph(
     train_bn=True,
     fc_layers_size=1024,
     canonical_size=224.0,
+    agnostic=False,
 ):
     """The class and box head (FPN, 5.2): two hidden layers on the pooled RoI, shared by both outputs.
 
     rois: `[B, N, 4]` normalised. feature_maps: P2..P5. image_meta: `[B, IMAGE_META_SIZE]`.
+    agnostic: one set of deltas for all classes.
 
-    Returns: logits `[B, N, NUM_CLASSES]`, probs alike, deltas `[B, N, NUM_CLASSES, 4]`.
+    Returns: logits `[B, N, NUM_CLASSES]`, probs alike, deltas `[B, N, NUM_CLASSES, 4]` (agnostic: `[B, N, 1, 4]`).
     """
     x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_classifier")(
         [rois, image_meta, *feature_maps]
@@ -562,8 +585,9 @@ def fpn_classifier_graph(
     shared = KL.Reshape((-1, fc_layers_size), name="pool_squeeze")(x)  # [B, N, fc]
     logits = KL.Dense(num_classes, name="mrcnn_class_logits")(shared)
     probs = KL.Activation("softmax", name="mrcnn_class")(logits)
-    x = KL.Dense(num_classes * 4, name="mrcnn_bbox_fc")(shared)
-    deltas = KL.Reshape((-1, num_classes, 4), name="mrcnn_bbox")(x)
+    rows = 1 if agnostic else num_classes
+    x = KL.Dense(rows * 4, name="mrcnn_bbox_fc")(shared)
+    deltas = KL.Reshape((-1, rows, 4), name="mrcnn_bbox")(x)
     return logits, probs, deltas
 
 
@@ -580,6 +604,7 @@ def build_fpn_mask_graph(
 ):
     """`[B, N, h, w, NUM_CLASSES]` soft masks: four convolutions, then deconvolutions (Mask R-CNN, figure 4 right).
 
+    num_classes: 1 for one mask for all classes.
     doublings: how often a deconvolution doubles the pooled size; 1 as in the paper.
     """
     x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_mask")(
@@ -684,6 +709,9 @@ class MaskRCNN:
 
         Training inputs: image, meta, rpn_match, rpn_bbox, gt_class_ids, gt_boxes (pixels), gt_masks[, rois].
         Inference inputs: image, meta, anchors (normalised).
+
+        USE_MASK = False leaves out the mask head and with it gt_masks; RPN_ONLY leaves out both heads: rpn_bbox is the
+        last input of training, and inference gives scored proposals, rpn_class and rpn_bbox.
         """
         height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
         input_image = keras.Input([None, None, channels], name="input_image")
@@ -712,7 +740,8 @@ class MaskRCNN:
         else:
             anchors = keras.Input([None, 4], name="input_anchors")
             proposal_count = config.POST_NMS_ROIS_INFERENCE
-        rpn_rois = ProposalLayer(proposal_count, config.RPN_NMS_THRESHOLD, config, name="ROI")(
+        proposal_layer = ScoredProposals if config.RPN_ONLY else ProposalLayer
+        rpn_rois = proposal_layer(proposal_count, config.RPN_NMS_THRESHOLD, config, name="ROI")(
             [rpn_class, rpn_bbox, anchors]
         )
 
@@ -726,6 +755,7 @@ class MaskRCNN:
                 config.TRAIN_BN,
                 config.FPN_CLASSIF_FC_LAYERS_SIZE,
                 config.FPN_CANONICAL_SIZE,
+                config.CLASS_AGNOSTIC_BOX,
             )
 
         def mask_head(rois):
@@ -734,7 +764,7 @@ class MaskRCNN:
                 pyramid[:4],
                 input_image_meta,
                 config.MASK_POOL_SIZE,
-                config.NUM_CLASSES,
+                1 if config.CLASS_AGNOSTIC_MASK else config.NUM_CLASSES,
                 config.TRAIN_BN,
                 config.MASK_CHANNELS,
                 config.mask_doublings(),
@@ -742,54 +772,57 @@ class MaskRCNN:
             )
 
         if mode == "inference":
+            inputs, outputs = [input_image, input_image_meta, anchors], [rpn_rois, rpn_class, rpn_bbox]
+            if config.RPN_ONLY:
+                KL.Identity()(input_image_meta)  # an input that no layer reads, as below
+                return training.Network(inputs, outputs, name="mask_rcnn")
             _, mrcnn_class, mrcnn_bbox = class_head(rpn_rois)
             detections = DetectionLayer(config, name="mrcnn_detection")(
                 [rpn_rois, mrcnn_class, mrcnn_bbox, input_image_meta]
             )
-            mrcnn_mask = mask_head(detections[..., :4])
-            return training.Network(
-                [input_image, input_image_meta, anchors],
-                [detections, mrcnn_class, mrcnn_bbox, mrcnn_mask, rpn_rois, rpn_class, rpn_bbox],
-                name="mask_rcnn",
-            )
+            mrcnn_mask = [mask_head(detections[..., :4])] if config.USE_MASK else []
+            outputs = [detections, mrcnn_class, mrcnn_bbox, *mrcnn_mask, *outputs]
+            return training.Network(inputs, outputs, name="mask_rcnn")
 
-        mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
         inputs = [
             input_image,
             input_image_meta,
             keras.Input([None, 1], name="input_rpn_match", dtype="int32"),
             keras.Input([config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4], name="input_rpn_bbox"),
-            input_gt_class_ids := keras.Input([None], name="input_gt_class_ids", dtype="int32"),
-            input_gt_boxes := keras.Input([None, 4], name="input_gt_boxes"),
-            input_gt_masks := keras.Input([*mask_shape, None], name="input_gt_masks", dtype="bool"),
         ]
+        for for_the_losses in inputs[1:4]:  # Keras 3.12, the last for Python 3.10, refuses an input that no layer reads
+            KL.Identity()(for_the_losses)
+        outputs = {"rpn_class_logits": rpn_class_logits, "rpn_class": rpn_class, "rpn_bbox": rpn_bbox}
+        if config.RPN_ONLY:
+            return training.TrainingNetwork(inputs, outputs, name="mask_rcnn", config=config)
+
+        input_gt_class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
+        input_gt_boxes = keras.Input([None, 4], name="input_gt_boxes")
+        mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
+        input_gt_masks = [keras.Input([*mask_shape, None], name="input_gt_masks", dtype="bool")] * config.USE_MASK
+        inputs += [input_gt_class_ids, input_gt_boxes, *input_gt_masks]
         gt_boxes = NormalizeBoxes(name="gt_boxes")([input_gt_boxes, input_image])
         proposals = rpn_rois
         if not config.USE_RPN_ROIS:
             inputs.append(keras.Input([config.POST_NMS_ROIS_TRAINING, 4], name="input_roi", dtype="int32"))
             proposals = NormalizeBoxes(name="input_roi_normalized")([inputs[-1], input_image])
-        rois, target_class_ids, target_bbox, target_mask = DetectionTargetLayer(config, name="proposal_targets")(
-            [proposals, input_gt_class_ids, gt_boxes, input_gt_masks]
+        rois, target_class_ids, target_bbox, *target_mask = DetectionTargetLayer(config, name="proposal_targets")(
+            [proposals, input_gt_class_ids, gt_boxes, *input_gt_masks]
         )
         mrcnn_class_logits, mrcnn_class, mrcnn_bbox = class_head(rois)
-        # Positives come first: the mask head sees no RoI that cannot count.
-        mrcnn_mask = mask_head(rois[:, : targets.positive_slots(config)])
-        outputs = {
-            "rpn_class_logits": rpn_class_logits,
-            "rpn_class": rpn_class,
-            "rpn_bbox": rpn_bbox,
+        outputs |= {
             "rpn_rois": rpn_rois,
             "output_rois": rois,
             "target_class_ids": target_class_ids,
             "target_bbox": target_bbox,
-            "target_mask": target_mask,
             "mrcnn_class_logits": mrcnn_class_logits,
             "mrcnn_class": mrcnn_class,
             "mrcnn_bbox": mrcnn_bbox,
-            "mrcnn_mask": mrcnn_mask,
         }
-        for for_the_losses in inputs[1:4]:  # Keras 3.12, the last for Python 3.10, refuses an input that no layer reads
-            KL.Identity()(for_the_losses)
+        if config.USE_MASK:
+            # Positives come first: the mask head sees no RoI that cannot count.
+            mrcnn_mask = mask_head(rois[:, : targets.positive_slots(config)])
+            outputs |= {"target_mask": target_mask[0], "mrcnn_mask": mrcnn_mask}
         return training.TrainingNetwork(inputs, outputs, name="mask_rcnn", config=config)
 
     # --- Weights and log folders ---
@@ -967,7 +1000,8 @@ class MaskRCNN:
 
         Returns one dict per photo, in original pixels, best score first:
             rois: `[N, (y1, x1, y2, x2)]` int32. class_ids: `[N]` int32. scores: `[N]` float32.
-            masks: `[H, W, N]` bool.
+            masks: `[H, W, N]` bool; not there where USE_MASK is False.
+        With RPN_ONLY: rois and scores (objectness) of the proposals alone.
         """
         self._need_inference("detect")
         images = list(images)
@@ -1014,15 +1048,18 @@ class MaskRCNN:
             log("molded_images", molded)
             log("image_metas", metas)
             log("anchors", anchors)
-        detections, probs, _, masks, *_ = self.predict([molded, metas, anchors])
+        found, *outputs = self.predict([molded, metas, anchors])  # detections, or scored proposals
+        names = ("rois", "class_ids", "scores", "masks")
         results = []
         for i, shape in enumerate(shapes):
-            rois, class_ids, scores, full = self.unmold_detections(
-                detections[i], masks[i], shape, molded[i].shape, windows[i]
-            )
-            results.append({"rois": rois, "class_ids": class_ids, "scores": scores, "masks": full})
-            if verbose and len(rois) == 0:
-                log(self._why_nothing(probs[i]))
+            if self.config.RPN_ONLY:
+                results.append(self.unmold_proposals(found[i], shape, molded[i].shape, windows[i]))
+                continue
+            masks = outputs[2][i] if self.config.USE_MASK else None
+            unmolded = self.unmold_detections(found[i], masks, shape, molded[i].shape, windows[i])
+            results.append({name: rows for name, rows in zip(names, unmolded, strict=True) if rows is not None})
+            if verbose and len(unmolded[0]) == 0:
+                log(self._why_nothing(outputs[0][i]))
         return results
 
     def _why_nothing(self, probs) -> str:
@@ -1047,6 +1084,7 @@ class MaskRCNN:
             config.DETECTION_NMS_THRESHOLD,
             config.DETECTION_MAX_INSTANCES,
             config.PRE_NMS_LIMIT,
+            config.CLASS_AGNOSTIC_NMS,
         )
         if key not in self._compiled:
             signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.keras_model.inputs]
@@ -1062,26 +1100,37 @@ class MaskRCNN:
         """One image's raw outputs in original pixels.
 
         detections: `[D, (y1, x1, y2, x2, class_id, score)]` normalised, zero-padded.
-        mrcnn_mask: `[D, h, w, NUM_CLASSES]`. original_image_shape: `(H, W, ...)`.
+        mrcnn_mask: `[D, h, w, NUM_CLASSES]`, `[D, h, w, 1]` for all classes, or None. original_image_shape:
+        `(H, W, ...)`.
         image_shape: `(h, w, ...)` of the molded image. window: `(y1, x1, y2, x2)` pixels of the photo in it.
 
-        Returns: boxes `[N, 4]` int32, class_ids `[N]` int32, scores `[N]`, masks `[H, W, N]` bool.
+        Returns: boxes `[N, 4]` int32, class_ids `[N]` int32, scores `[N]`, masks `[H, W, N]` bool or None.
         """
         padding = np.flatnonzero(detections[:, 4] == 0)
         count = padding[0] if len(padding) else len(detections)
         class_ids = detections[:count, 4].astype(np.int32)
         scores = detections[:count, 5]
-        masks = mrcnn_mask[np.arange(count), :, :, class_ids]  # [N, h, w]
-
-        # From the molded image's coordinates to the window's, then to pixels of the photo.
-        y1, x1, y2, x2 = box_math.normalize(np.asarray(window), image_shape[:2])
-        shift, scale = np.array([y1, x1, y1, x1]), np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
-        photo_boxes = box_math.denormalize((detections[:count, :4] - shift) / scale, original_image_shape[:2])
-
+        photo_boxes = _photo_boxes(detections[:count, :4], original_image_shape, image_shape, window)
         real = box_math.area(photo_boxes) > 0
+        if mrcnn_mask is None:
+            return photo_boxes[real], class_ids[real], scores[real], None
+        own = class_ids if mrcnn_mask.shape[-1] > 1 else 0
+        masks = mrcnn_mask[np.arange(count), :, :, own]  # [N, h, w]
         photo_boxes, class_ids, scores, masks = photo_boxes[real], class_ids[real], scores[real], masks[real]
         full = unmold_masks(masks, photo_boxes, original_image_shape, exact=self.config.EXACT_RESIZE)
         return photo_boxes, class_ids, scores, full
+
+    def unmold_proposals(self, proposals, original_image_shape, image_shape, window) -> dict:
+        """One image's scored proposals in original pixels: `rois` `[N, 4]` int32 and `scores` `[N]`, best first.
+
+        proposals: `[P, (y1, x1, y2, x2, objectness)]` normalised, zero-padded; what lies beside the photo is left out.
+        original_image_shape, image_shape, window: as for `unmold_detections`.
+        """
+        height, width = original_image_shape[:2]
+        rois = _photo_boxes(proposals[:, :4], original_image_shape, image_shape, window)
+        rois = box_math.clip(rois, np.array([0, 0, height, width], np.int32))
+        real = (box_math.area(rois) > 0) & (proposals[:, 4] > 0)
+        return {"rois": rois[real], "scores": proposals[real, 4]}
 
     def get_anchors(self, image_shape) -> np.ndarray:
         """`[A, (y1, x1, y2, x2)]` normalised anchors for a molded image of this shape, kept for the next call.
@@ -1153,6 +1202,16 @@ class MaskRCNN:
         for name, value in found.items():
             log(name, value)
         return found
+
+
+def _photo_boxes(boxes, original_image_shape, image_shape, window) -> np.ndarray:
+    """`[N, 4]` int32 pixels of the photo: from the molded image's coordinates to the window's, then to the photo's.
+
+    boxes: `[N, (y1, x1, y2, x2)]` normalised. The shapes and the window: as for `MaskRCNN.unmold_detections`.
+    """
+    y1, x1, y2, x2 = box_math.normalize(np.asarray(window), image_shape[:2])
+    shift, scale = np.array([y1, x1, y1, x1]), np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
+    return box_math.denormalize((boxes - shift) / scale, original_image_shape[:2])
 
 
 def _be_heard() -> None:

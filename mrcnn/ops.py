@@ -100,6 +100,14 @@ def class_non_max_suppression(boxes, class_ids, scores, num_classes, max_output,
     return kept.nmsed_boxes, kept.nmsed_classes, kept.nmsed_scores
 
 
+def agnostic_non_max_suppression(boxes, class_ids, scores, max_output, iou_threshold):
+    """`class_non_max_suppression` across the classes: a box is suppressed by a better one of any class."""
+    kept, valid = non_max_suppression(boxes, scores, max_output, iou_threshold)
+    boxes, class_ids, scores = (tf.gather(rows, kept, batch_dims=1) for rows in (boxes, class_ids, scores))
+    real = tf.cast((tf.range(max_output)[None] < valid[:, None]) & (scores > 0), scores.dtype)
+    return boxes * real[..., None], tf.cast(class_ids, scores.dtype) * real, scores * real
+
+
 def gather_rois_by_level(levels, count, pool):
     """`[N, ...]` the result of `pool(level, indices)` for the RoIs of each level, in the RoIs' own order.
 

@@ -198,12 +198,12 @@ def detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, c
     Fixed shapes throughout: T = TRAIN_ROIS_PER_IMAGE, positives first, then negatives, then zeros.
 
     proposals: `[B, N, (y1, x1, y2, x2)]` normalised, zero-padded. gt_class_ids: `[B, M]`, zero-padded.
-    gt_boxes: `[B, M, (y1, x1, y2, x2)]` normalised. gt_masks: `[B, H, W, M]`, or mini-masks.
+    gt_boxes: `[B, M, (y1, x1, y2, x2)]` normalised. gt_masks: `[B, H, W, M]`, or mini-masks; None without masks.
     priorities: `[B, N]` in (0, 1]: of the candidates those with the highest are taken.
 
     Returns:
         rois `[B, T, 4]` normalised, target_class_ids `[B, T]` int32 (0 = background),
-        target_deltas `[B, T, 4]`, target_masks `[B, T, *MASK_SHAPE]` of zeros and ones.
+        target_deltas `[B, T, 4]`, target_masks `[B, T, *MASK_SHAPE]` of zeros and ones, or None.
     """
     total = config.TRAIN_ROIS_PER_IMAGE
     missing = max(0, total - proposals.shape[1])  # a network may propose less than it could train on
@@ -245,6 +245,8 @@ def detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, c
     safe_gt = ops.where(is_positive[..., None], roi_gt_boxes, unit)
     deltas = boxes.encode(safe_rois, safe_gt) / ops.convert_to_tensor(np.float32(config.BBOX_STD_DEV))
 
+    if gt_masks is None:
+        return rois, class_ids, deltas, None
     masks = _mask_targets(
         safe_rois[:, :slots], gt[:, :slots], safe_gt[:, :slots], gt_masks, config.USE_MINI_MASK, config.MASK_SHAPE
     )

@@ -66,7 +66,7 @@ class TrainingNetwork(Network):
     def __init__(self, *args, config=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.settings = config
-        names = ("loss", *LOSS_NAMES, "weight_decay", *WATCHED)
+        names = ("loss", *(config.loss_names() if config else LOSS_NAMES), "weight_decay", *WATCHED)
         self.means = {name: keras.metrics.Mean(name=name) for name in names}
 
     @property
@@ -82,18 +82,19 @@ class TrainingNetwork(Network):
         halves = {
             "rpn_class_loss": losses.rpn_class_loss(rpn_match, outputs["rpn_class_logits"]),
             "rpn_bbox_loss": losses.rpn_bbox_loss(rpn_bbox, rpn_match, outputs["rpn_bbox"]),
-            "mrcnn_class_loss": losses.mrcnn_class_loss(
-                outputs["target_class_ids"],
-                outputs["mrcnn_class_logits"],
-                split_image_meta(meta)["active_class_ids"],
-            ),
-            "mrcnn_bbox_loss": losses.mrcnn_bbox_loss(
-                outputs["target_bbox"], outputs["target_class_ids"], outputs["mrcnn_bbox"]
-            ),
-            "mrcnn_mask_loss": losses.mrcnn_mask_loss(
-                outputs["target_mask"], outputs["target_class_ids"], outputs["mrcnn_mask"]
-            ),
         }
+        if "mrcnn_bbox" in outputs:
+            target_class_ids = outputs["target_class_ids"]
+            halves["mrcnn_class_loss"] = losses.mrcnn_class_loss(
+                target_class_ids, outputs["mrcnn_class_logits"], split_image_meta(meta)["active_class_ids"]
+            )
+            halves["mrcnn_bbox_loss"] = losses.mrcnn_bbox_loss(
+                outputs["target_bbox"], target_class_ids, outputs["mrcnn_bbox"]
+            )
+        if "mrcnn_mask" in outputs:
+            halves["mrcnn_mask_loss"] = losses.mrcnn_mask_loss(
+                outputs["target_mask"], target_class_ids, outputs["mrcnn_mask"]
+            )
         weight = self.settings.LOSS_WEIGHTS
         counts = over_devices([count for _, count in halves.values()])
         parts = {
@@ -122,8 +123,9 @@ class TrainingNetwork(Network):
         gradients = [tf.where(tf.math.is_finite(norm), gradient, 0.0) for gradient in gradients]
         # The optimiser adds up what the devices give it.
         self.optimizer.apply([gradient / device_count() for gradient in gradients], variables)
-        positive = tf.reduce_mean(tf.cast(outputs["target_class_ids"] > 0, tf.float32))
-        watched = dict(zip(WATCHED, (norm, positive), strict=True))
+        watched = {"gradient_norm": norm}
+        if "target_class_ids" in outputs:
+            watched["positive_rois"] = tf.reduce_mean(tf.cast(outputs["target_class_ids"] > 0, tf.float32))
         return self._update({**{name: value * device_count() for name, value in values.items()}, **watched})
 
     def test_step(self, data):

@@ -360,14 +360,14 @@ def draw_comparison(
 
     image: [H, W] or [H, W, channels]; a small one is magnified by a whole number, so that labels can be read
     truth, detections: as from `detect`: "rois" [N, (y1, x1, y2, x2)], "masks" [H, W, N], "class_ids" [N] and,
-        where known, "scores" [N]. Without "rois" the boxes are those of the masks.
+        where known, "scores" [N]. Without "rois" the boxes are those of the masks; without "masks" boxes are drawn.
     shown_from: detections below this score are left out, and the title says so
     """
     if shown_from > 0:
         keep = np.asarray(detections["scores"]) >= shown_from
-        masks = np.asarray(detections["masks"])[:, :, keep]
         rows = {key: np.asarray(detections[key])[keep] for key in ("rois", "class_ids", "scores") if key in detections}
-        detections = {**rows, "masks": masks}
+        masks = {"masks": np.asarray(detections["masks"])[:, :, keep]} if "masks" in detections else {}
+        detections = {**rows, **masks}
     found = f"detections from {shown_from:.2g} on" if shown_from > 0 else "detections"
     panes = [
         _titled(draw_result(image, result, class_names, COMPARISON_SIDE), f"{title}: {len(result['class_ids'])}")
@@ -382,17 +382,19 @@ def draw_result(image: np.ndarray, result: Mapping, class_names, side: int = RES
     image: [H, W] or [H, W, channels]; a small one is magnified by a whole number to about `side` pixels, so that
         labels can be read and leave room for what they name
     result: "rois" [N, (y1, x1, y2, x2)], "masks" [H, W, N], "class_ids" [N] and, where known, "scores" [N].
-        Without "rois" the boxes are those of the masks.
+        Without "rois" the boxes are those of the masks; without "masks" (box-only models) boxes alone are drawn.
     class_names: with a single class besides the background, labels hold only the score
     """
     picture = _rgb(image)
-    masks = _as_masks(result["masks"], picture.shape)
+    masks = _as_masks(result["masks"], picture.shape) if "masks" in result else None
     boxes = _as_boxes(result["rois"] if "rois" in result else extract_bboxes(masks > 0.5))
     times = max(1, round(side / max(picture.shape[:2])))
     if times > 1:
         picture = picture.repeat(times, axis=0).repeat(times, axis=1)
-        planes = np.moveaxis(masks, 2, 0).repeat(times, axis=1).repeat(times, axis=2)
-        boxes, masks = boxes * times, np.moveaxis(planes, 0, 2)
+        boxes = boxes * times
+        if masks is not None:
+            planes = np.moveaxis(masks, 2, 0).repeat(times, axis=1).repeat(times, axis=2)
+            masks = np.moveaxis(planes, 0, 2)
     scores, captions = result.get("scores"), None
     if len(class_names) == 2:
         captions = [""] * len(boxes) if scores is None else [f"{score:.2f}" for score in scores]

@@ -50,6 +50,11 @@ IMAGENET_FILES = {
 
 # The head layers with one row, or four, for each class. (`mrcnn_bbox`, which scripts list, has no weights.)
 CLASS_HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
+# Each head that a network may be without -> how its layers' names begin, and the setting that leaves it out.
+_HEADS = {
+    "class and box head": (("mrcnn_class", "mrcnn_bbox"), "RPN_ONLY = True"),
+    "mask head": (("mrcnn_mask",), "USE_MASK = False"),
+}
 _NOT_BACKBONE = ("fpn_", "rpn_", "mrcnn_")
 
 _METADATA = "mrcnn_metadata"
@@ -339,7 +344,8 @@ def load_weights(
     path: `.h5` file of this package, of matterport or of a fork of it.
     exclude: names of layers to leave as they are, for example the heads before training on other classes.
     by_name: layers are always matched by name; False also insists that the file has every layer.
-    allow_head_mismatch: skip, and report, class heads that differ because NUM_CLASSES does (for training).
+    allow_head_mismatch: skip, and report, class heads that differ because NUM_CLASSES or CLASS_AGNOSTIC_* does, and
+        heads that the file has not (for training).
     remap_classes: {class name in the file: class id in the model}: those classes' rows of the three class
         heads, and the background's, are copied; other rows keep the model's own values.
     class_names: the file's class names, "BG" first; by default those of its metadata.
@@ -348,8 +354,8 @@ def load_weights(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file; nothing, or not the whole backbone or RPN, matched; shapes differ;
-            classes to remap are unknown.
+        ValueError: not such a file; nothing, or not the whole backbone or RPN, or nothing of a head, matched; shapes
+            differ; classes to remap are unknown.
     """
     path = os.fspath(path)
     layers = _layers(model)
@@ -362,6 +368,8 @@ def load_weights(
     plan = _plan(layers, found, excluded, report)
     _refuse_other_network(layers, found, report)
     _refuse_shapes(report, allow_head_mismatch)
+    if not allow_head_mismatch:
+        _refuse_headless(layers, found, report)
     if report.missing and not by_name:
         raise ValueError(
             f"With by_name=False the file must have every layer. Received: {path!r} without "
@@ -536,6 +544,18 @@ def _refuse_other_network(layers: dict, found: dict, report: LoadReport) -> None
         )
 
 
+def _refuse_headless(layers: dict, found: dict, report: LoadReport) -> None:
+    """Raises where the file has no layer of one of the model's heads: it is of a network without it."""
+    for head, (prefixes, setting) in _HEADS.items():
+        missing = [name for name in report.missing if name.startswith(prefixes)]
+        if missing and not any(name.startswith(prefixes) for name in [*found, *report.excluded]):
+            raise ValueError(
+                f"The {head} must be in the file. Received: {report.path!r} without {_first(missing, 3)}: weights of a "
+                f"network with {setting}. Try {setting} to use them as they are; to train that head from random "
+                "weights, load them in mode 'training' (`mrcnn train --weights`)."
+            )
+
+
 def _refuse_shapes(report: LoadReport, allow_head_mismatch: bool) -> None:
     """Raises where shapes differ, except for class heads of another NUM_CLASSES where that is allowed."""
     heads = [entry for entry in report.mismatched if _classes_differ(*entry)]
@@ -549,6 +569,13 @@ def _refuse_shapes(report: LoadReport, allow_head_mismatch: bool) -> None:
     if heads and not allow_head_mismatch:
         name, in_file, in_model = heads[0]
         in_file, in_model = (shapes[-1][-1] // _rows_per_class(name) for shapes in (in_file, in_model))
+        if 1 in (in_file, in_model):  # NUM_CLASSES is at least 2
+            setting = "CLASS_AGNOSTIC_MASK" if name == "mrcnn_mask" else "CLASS_AGNOSTIC_BOX"
+            raise ValueError(
+                f"The file must be of the model's {setting} = {in_model == 1}. Received: {report.path!r}, whose {name} "
+                f"has {in_file} row{'s' * (in_file > 1)} of outputs where the model has {in_model}. "
+                f"Try {setting} = {in_file == 1} (--config {setting}={in_file == 1})."
+            )
         raise ValueError(
             f"The file must be of the model's NUM_CLASSES. Received: {report.path!r} with {in_file} classes "
             f"for a model with {in_model} (background included). Try NUM_CLASSES = {in_file} to detect with "
@@ -609,6 +636,8 @@ def _remapped_heads(layers: dict, found: dict, remap: Mapping[str, int], class_n
         if not _classes_differ(head, [v.shape for v in theirs], [v.shape for v in own]):
             continue  # other than in classes: left for _refuse_shapes to name
         rows = _rows_per_class(head)
+        if rows in (own[-1].shape[-1], theirs[-1].shape[-1]):  # one row for all classes: nothing moves
+            continue
         remapped[head] = [
             (f"{head}/{variable.name}:0", _moved_classes(mine, other, sources, targets, rows))
             for variable, mine, other in zip(layers[head].weights, own, theirs, strict=True)

@@ -667,3 +667,32 @@ def test_outlines_of_real_annotations_say_the_same_as_their_masks(shared, part):
     load_mask = dataset.load_mask
     dataset.load_mask = lambda image_id: load_mask(image_id)
     assert quick.to_dict() == check(dataset, pixels=False).to_dict()
+
+
+# --- Boxes without masks ------------------------------------------------------------------------------------------
+
+
+class HandBoxes(Hand):
+    """Images given as (image, boxes, class ids)."""
+
+    def load_bbox(self, image_id):
+        return super().load_mask(image_id)
+
+    def load_mask(self, image_id):
+        pytest.fail("masks are not needed")
+
+
+def test_boxes_are_looked_at_where_the_network_has_no_masks():
+    config = Small(USE_MASK=False)
+    report = check(HandBoxes((GREY, [[8, 8, 24, 24], [32, 32, 48, 48]], [1, 2]), (GREY, [], [])), config)
+    assert "mask size" not in kinds(report) and report.errors == []
+    assert (report.objects, report.counts) == (2, {"cat": 1, "dog": 1})
+    report = check(HandBoxes((GREY, [[8, 8, 24, 24], [8, 8, 24, 24], [70, 0, 90, 9]], [1, 1, 1])), config)
+    assert {"duplicate", "empty"} <= set(kinds(report)) and report.objects == 2
+    report = check(HandBoxes((GREY, [[8, 8, 24, 24]], [1, 2]), (GREY, ValueError("torn"), [1])), config)
+    assert kinds(report)[:2] == ["mask count", "masks"]
+
+
+def test_boxes_without_pixels():
+    report = check(HandBoxes((ValueError("not read"), [[8, 8, 24, 24]], [1])), Small(USE_MASK=False), pixels=False)
+    assert report.errors == [] and report.objects == 1

@@ -571,3 +571,38 @@ def test_doctor_survives_without_tensorflow(monkeypatch, capsys):
     assert "ok      numpy" in printed
     assert "devices" not in printed
     assert printed.rstrip().endswith("To be mended: tensorflow")
+
+
+# --- Networks with less than masks --------------------------------------------------------------------------------
+
+
+def test_a_box_only_model_detects_and_is_measured(model, tmp_path, capsys, monkeypatch):
+    detect = model.detect
+    without = lambda images: [{k: v for k, v in r.items() if k != "masks"} for r in detect(images)]  # noqa: E731
+    monkeypatch.setattr(model, "detect", without)
+    words = ["--weights", "w.h5", "--out", tmp_path / "out"]
+    assert run("detect", photo(tmp_path / "a.png"), *words, "--format", *cli.FORMATS) == cli.OK
+    (found,) = json.loads((tmp_path / "out" / "detections.json").read_text())["images"][0]["detections"]
+    assert set(found) == {"class_id", "class_name", "score", "box"} and found["box"] == [5, 20, 15, 30]
+    folder = via_file(tmp_path / "val", ["bright"], count=1)
+    model.class_names = ["BG", "bright"]
+    model.config.NUM_CLASSES = 2
+    assert run("evaluate", folder, *words, "--pictures") == cli.OK
+    assert (metrics := json.loads((tmp_path / "out" / "metrics.json").read_text()))["mask"] is None
+    assert metrics["box"]["AP"] == 0  # nothing bright in it
+    assert "1 pictures" in capsys.readouterr().out
+
+
+def test_an_rpn_alone_is_measured_by_its_recall(model, tmp_path, capsys, monkeypatch):
+    model.config.RPN_ONLY, model.config.NUM_CLASSES = True, 2
+    model.class_names = ["BG", "bright"]
+    proposals = {"rois": np.array([[3, 2, 6, 6]]), "scores": np.array([0.9])}  # the rectangle of the truth
+    monkeypatch.setattr(model, "detect", lambda images: [proposals])
+    folder, out = via_file(tmp_path / "val", ["bright"], count=2), tmp_path / "out"
+    assert run("evaluate", folder, "--weights", "w.h5", "--out", out, "--pictures", "--limit", 1) == cli.OK
+    told = capsys.readouterr()
+    assert "1 images, 1 objects" in told.out and "    1,000  1.000   1.000    1.000" in told.out
+    assert "no pictures" in told.err
+    assert json.loads((out / "metrics.json").read_text())["proposal_recall"]["100"]["AR"] == 1.0
+    assert run("detect", photo(tmp_path / "a.png"), "--weights", "w.h5", "--out", out) == cli.FAILED
+    assert "needs a network that knows classes" in capsys.readouterr().err

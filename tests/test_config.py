@@ -170,3 +170,21 @@ def test_mask_doublings(side, doublings):
     config = Config()
     config.MASK_SHAPE = [side, side]
     assert config.mask_doublings() == doublings
+
+
+def test_the_losses_are_those_of_the_heads():
+    config = Config()
+    assert config.learns_masks() and len(config.loss_names()) == 5
+    config.USE_MASK = False
+    assert not config.learns_masks()
+    assert config.loss_names() == ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss")
+    config.USE_MASK, config.RPN_ONLY = True, True
+    assert not config.learns_masks()
+    assert config.loss_names() == ("rpn_class_loss", "rpn_bbox_loss")
+
+
+def test_an_rpn_alone_needs_its_own_rois():
+    config = Config()
+    config.NUM_CLASSES, config.RPN_ONLY, config.USE_RPN_ROIS = 2, True, False
+    with pytest.raises(ValueError, match="RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True"):
+        config.validate()

@@ -431,3 +431,108 @@ def test_datasets_that_cannot_be_trained_on():
     batches = data.DataGenerator(Squares(3, masks=np.ones((64, 64, 1)), class_ids=[7]), config())
     with pytest.raises(ValueError, match=r"(?s)Received: \[7\] for image"):
         batches[0]
+
+
+# --- Boxes without masks ------------------------------------------------------------------------------------------
+
+
+class BoxedSquares(Squares):
+    """Boxes alone: `load_mask` may not be asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.boxes, self.ids = [[10, 20, 30, 50]], [1]
+
+    def load_bbox(self, image_id):
+        return self.boxes, self.ids
+
+    def load_mask(self, image_id):
+        pytest.fail("masks are not needed")
+
+
+def box_only(**values):
+    return config(USE_MASK=False, **values)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 4)])
+def test_no_boxes_mean_no_objects(shape):
+    dataset = BoxedSquares()
+    dataset.boxes, dataset.ids = np.zeros(shape), []
+    for augmentation in (None, lambda image, masks, rng: (image, masks)):
+        _, _, class_ids, bbox, mask = load(dataset, config=box_only(), augmentation=augmentation)
+        assert class_ids.shape == (0,) and bbox.shape == (0, 4) and mask is None
+
+
+def test_boxes_are_scaled_and_mirrored_without_masks():
+    settings = box_only(IMAGE_MIN_DIM=128, IMAGE_MAX_DIM=128)
+    _, _, class_ids, bbox, mask = load(BoxedSquares(), config=settings)
+    assert bbox.tolist() == [[20, 40, 60, 100]] and class_ids.tolist() == [1] and mask is None
+    mirrored = {tuple(data.load_image_gt(BoxedSquares(), settings, 0, augment=True, rng=np.random.default_rng(i))[3][0])
+                for i in range(8)}  # fmt: skip
+    assert mirrored == {(20, 40, 60, 100), (20, 28, 60, 88)}  # 128 - 100, 128 - 40
+
+
+@pytest.mark.parametrize("settings", [box_only(), config(RPN_ONLY=True)])
+def test_without_own_boxes_they_are_those_of_the_masks(settings):
+    _, _, class_ids, bbox, mask = load(Squares(), config=settings, use_mini_mask=True)
+    assert bbox.tolist() == [[10, 20, 30, 50]] and class_ids.tolist() == [1] and mask is None
+
+
+def test_masks_are_asked_for_where_the_network_has_them():
+    class Both(Squares):
+        def load_bbox(self, image_id):
+            pytest.fail("boxes are those of the masks")
+
+    assert load(Both())[3].tolist() == [[10, 20, 30, 50]]
+
+
+def test_augmentations_move_boxes_as_filled_masks():
+    for augmentation in (lambda image, masks, rng: (image[:, ::-1], masks[:, ::-1]), iaa.Fliplr(1.0)):
+        _, _, _, bbox, mask = load(BoxedSquares(), config=box_only(), augmentation=augmentation)
+        assert bbox.tolist() == [[10, 64 - 50, 30, 64 - 20]] and mask is None
+    gone = lambda image, masks, rng: (image, np.zeros_like(masks))  # noqa: E731
+    _, _, class_ids, bbox, _ = load(BoxedSquares(), config=box_only(), augmentation=gone)
+    assert bbox.shape == (0, 4) and class_ids.shape == (0,)
+
+
+def test_boxes_outside_are_dropped_and_cut():
+    dataset = BoxedSquares()
+    dataset.boxes, dataset.ids = [[70, 0, 80, 10], [50, 50, 90, 90], [5, 5, 5, 9]], [1, 2, 1]
+    _, _, class_ids, bbox, _ = load(dataset, config=box_only())
+    assert bbox.tolist() == [[50, 50, 64, 64]] and class_ids.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "ids", "sentence"),
+    [
+        ([[1, 2, 3, 4]], [1, 2], r"boxes \[N, \(y1, x1, y2, x2\)\] and N class ids for image 0 \(0.png\)"),
+        ([1, 2, 3, 4], [1], r"Received: boxes \(4,\) and 1 class ids"),
+        ([[1, 2, float("nan"), 4]], [1], "without nan"),
+        ([[9, 2, 3, 4]], [1], r"y1 <= y2 and x1 <= x2. Received: \[9.0, 2.0, 3.0, 4.0\]"),
+        ([[1, 2, 3, 4]], [3], r"Class ids must lie in 1..2"),
+    ],
+)
+def test_wrong_boxes_are_named(boxes, ids, sentence):
+    dataset = BoxedSquares()
+    dataset.boxes, dataset.ids = boxes, ids
+    with pytest.raises(ValueError, match=sentence):
+        load(dataset, config=box_only())
+
+
+def test_batches_hold_what_the_network_learns_from():
+    names = lambda settings, **options: [  # noqa: E731
+        x.shape for x in data.DataGenerator(BoxedSquares(), settings, batch_size=2, **options)[0][0]
+    ]
+    image, meta, match, deltas, ids, boxes = names(box_only())
+    assert (image, ids, boxes, deltas) == ((2, 64, 64, 3), (2, 4), (2, 4, 4), (2, 16, 4))
+    assert names(box_only(), random_rois=20) == [image, meta, match, deltas, ids, boxes, (2, 20, 4)]
+    assert names(config(RPN_ONLY=True)) == [image, meta, match, deltas]
+    with pytest.raises(ValueError, match="detection_targets needs a network with masks"):
+        names(box_only(), random_rois=20, detection_targets=True)
+
+
+def test_more_boxes_than_fit_are_drawn_from():
+    dataset = BoxedSquares()
+    dataset.boxes, dataset.ids = [[i, i, i + 9, i + 9] for i in range(7)], [1] * 7
+    (*_, ids, boxes), _ = data.DataGenerator(dataset, box_only())[0]
+    assert ids.tolist() == [[1] * 4] and len({tuple(box) for box in boxes[0].tolist()}) == 4

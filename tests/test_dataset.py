@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn.dataset import Dataset
+from mrcnn.dataset import Dataset, overrides
 
 
 def two_sources():
@@ -86,3 +86,32 @@ def test_defaults_of_what_a_subclass_overrides(caplog):
     assert masks.size == 0 and masks.dtype == bool and class_ids.shape == (0,) and class_ids.dtype == np.int32
     assert "Own" in caplog.text
     assert dataset.image_reference(0) == ""
+
+
+class Masks(Dataset):
+    def __init__(self, masks, class_ids):
+        super().__init__()
+        self.truth = masks, class_ids
+
+    def load_mask(self, image_id):
+        return self.truth
+
+
+def test_boxes_are_those_of_the_masks():
+    for shape in ((0,), (0, 0, 0), (8, 8, 0)):  # any empty shape will do
+        found, class_ids = Masks(np.zeros(shape), []).load_bbox(0)
+        assert found.shape == (0, 4) and len(class_ids) == 0
+    masks = np.zeros((10, 12, 2), bool)
+    masks[2:5, 3:9, 0] = True
+    found, class_ids = Masks(masks, [1, -2]).load_bbox(0)
+    assert found.tolist() == [[2, 3, 5, 9], [0, 0, 0, 0]] and class_ids.tolist() == [1, -2]
+    assert Masks(masks[:, :, 0], [1]).load_bbox(0)[0].tolist() == [[2, 3, 5, 9]]
+
+
+def test_whose_method_it_is():
+    dataset = Masks(np.zeros((0, 0, 0)), [])
+    assert overrides(dataset, "load_mask") and not overrides(dataset, "load_bbox")
+    assert not overrides(Dataset(), "load_mask")
+    dataset.load_bbox = lambda image_id: (np.zeros((0, 4)), [])
+    assert overrides(dataset, "load_bbox")
+    assert not overrides(object(), "load_bbox")

@@ -31,7 +31,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mrcnn import datasets
-from mrcnn.dataset import Dataset
+from mrcnn.dataset import Dataset, overrides
 from mrcnn.datasets import (
     CocoDataset,
     InstanceImageDataset,
@@ -433,3 +433,15 @@ def test_coco_tiny_has_the_stated_counts(shared):
     entries = [a for dataset in tiny for info in dataset.image_info for a in info["annotations"]]
     assert len(entries) == 1520 and sum(a["iscrowd"] for a in entries) == 17
     assert sum(isinstance(a["segmentation"], list) and len(a["segmentation"]) > 1 for a in entries) == 120
+
+
+def test_joined_datasets_hand_boxes_on_where_one_has_its_own(tmp_path):
+    one, two = two_sets(tmp_path)
+    assert not overrides(JoinedDataset([one, two]), "load_bbox")
+    two.load_bbox = lambda image_id: (np.array([[1.0, 2, 3, 4]]), np.array([-2]))
+    joined = JoinedDataset([one, two])
+    assert overrides(joined, "load_bbox")
+    found, class_ids = joined.load_bbox(2)  # the labelme set's class 2 is the cat, class 1 here
+    assert found.tolist() == [[1, 2, 3, 4]]
+    assert abs(class_ids[0]) == joined.class_names.index(two.class_names[2]) and class_ids[0] < 0
+    np.testing.assert_array_equal(joined.load_bbox(0)[0], one.load_bbox(0)[0])

@@ -477,3 +477,123 @@ def random_box(rng):
     y, x = rng.integers(0, 10, 2)
     height, width = rng.integers(5, 11, 2)
     return int(y), int(x), int(y + height), int(x + width)
+
+
+# --- Boxes without masks ----------------------------------------------------------------------------------
+
+
+class OwnBoxes(Boxes):
+    """Boxes alone, and those half a pixel beside what the masks of `Boxes` would give."""
+
+    def load_bbox(self, image_id):
+        objects = self.image_info[image_id]["objects"]
+        return [np.add(box, 0.5) for _, box in objects], [class_id for class_id, _ in objects]
+
+    load_mask = Dataset.load_mask
+
+
+def boxes_as_detector(dataset):
+    def detect(image):
+        found, ids = dataset.load_bbox(int(image[0, 0, 0]))
+        return {
+            "rois": np.array(found).reshape(-1, 4),
+            "class_ids": np.array(ids, int),
+            "scores": np.ones(len(ids)),
+        }
+
+    return detect
+
+
+def test_a_dataset_of_boxes_is_measured_by_them():
+    dataset = OwnBoxes([[(1, (0, 0, 9, 9)), (2, (5, 5, 15, 15))], [], [(1, (2, 2, 8, 12))]])
+    found = evaluate.evaluate_dataset(boxes_as_detector(dataset), dataset, progress=False)
+    assert (found.box["AP"], found.mask, found.objects, found.kind) == (1.0, None, 3, "box")
+    # a detector with masks too: no truth for masks, so box figures alone
+    with_masks = lambda image: {  # noqa: E731
+        **(boxes := boxes_as_detector(dataset)(image)),
+        "masks": np.zeros((20, 20, len(boxes["scores"])), bool),
+    }
+    found = evaluate.evaluate_dataset(with_masks, dataset, progress=False)
+    assert (found.box["AP"], found.mask) == (1.0, None)
+
+
+def test_crowds_sizes_and_empty_boxes_of_a_dataset_of_boxes(caplog):
+    dataset = OwnBoxes([[(1, (0, 0, 9, 9)), (-1, (9, 9, 19, 19)), (2, (4, 4, 4, 9)), (2, (10, 10, 30, 30))]])
+    truth = evaluate._empty_truth(dataset)
+    evaluate._add_boxes(truth, dataset, 0, (20, 20))
+    assert [(a["bbox"], a["area"], a["iscrowd"]) for a in truth["annotations"]] == [
+        ([0.5, 0.5, 9.0, 9.0], 81.0, 0),
+        ([9.5, 9.5, 10.0, 10.0], 100.0, 1),
+        ([10.5, 10.5, 9.5, 9.5], 90.25, 0),  # cut at the image's rim
+    ]
+    assert "no area" in caplog.text
+
+
+def test_own_boxes_measure_a_box_only_model_and_masks_one_with_masks():
+    class Both(OwnBoxes):
+        load_mask = Boxes.load_mask
+
+    dataset = Both([[CAT]])
+    box_only = evaluate.evaluate_dataset(boxes_as_detector(dataset), dataset, progress=False)
+    assert box_only.box["AP"] == 1.0
+    with_masks = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    assert (with_masks.box["AP"], with_masks.mask["AP"]) == (1.0, 1.0)
+
+
+def test_wrong_boxes_of_a_dataset_are_named():
+    dataset = OwnBoxes([[(3, (0, 0, 9, 9))]])
+    with pytest.raises(ValueError, match=r"among \[1, 2\].*Received: 3 for image 0.*in load_bbox"):
+        evaluate._add_boxes(evaluate._empty_truth(dataset), dataset, 0, (20, 20))
+    dataset.load_bbox = lambda image_id: ([[0, 0, 9, 9]], [1, 2])
+    with pytest.raises(ValueError, match="1 boxes and 2 class ids for image 0"):
+        evaluate._add_boxes(evaluate._empty_truth(dataset), dataset, 0, (20, 20))
+
+
+# --- Proposals --------------------------------------------------------------------------------------------
+
+
+def test_covered_by_hand():
+    assert evaluate.covered(np.zeros((0, 4)), np.zeros((0, 4))).tolist() == []
+    assert evaluate.covered(np.zeros((0, 4)), [[0, 0, 9, 9]]).tolist() == [0]
+    assert evaluate.covered([[0, 0, 9, 9]], np.zeros((0, 4))).tolist() == []
+    objects = [[0, 0, 10, 10], [0, 2, 10, 12], [50, 50, 60, 60]]
+    # One box lies right on the second object (IoU 1), and shares 8 of 12 columns with the first: it covers the second
+    # alone. The other box covers the left half of the first. Nothing is left for the third.
+    assert evaluate.covered([[0, 2, 10, 12], [0, 0, 10, 5]], objects).tolist() == [0.5, 1.0, 0.0]
+
+
+def test_proposal_recall_by_hand():
+    """Image 0: one object found at rank 1 with IoU 1, one at rank 3 with IoU 0.6. Image 1: a crowd. Image 2: none."""
+    dataset = Boxes([[CAT, DOG], [(-1, (0, 0, 10, 10))], []])
+    rois = [[0, 0, 10, 10], [0, 10, 5, 15], [10, 10, 20, 16]]
+
+    def detect(image):  # in the wrong order: the scores count
+        return {"rois": np.array(rois)[::-1], "scores": np.array([0.1, 0.2, 0.9])}
+
+    found = evaluate.proposal_recall(detect, dataset, progress=False, counts=(1, 2, 3))
+    assert (found.images, found.objects, found.most) == (3, 2, 3)
+    assert found.recall[1] == found.recall[2] == {"AR": 0.5, "R50": 0.5, "R75": 0.5}
+    # the second is found at 0.50, 0.55 and 0.60, three of ten thresholds: (1 + 0.3) / 2
+    assert found.recall[3] == {"AR": pytest.approx(0.65), "R50": 1.0, "R75": 0.5}
+    text = found.table()
+    assert "3 images, 2 objects" in text and "        3  0.650   1.000    0.500" in text
+    assert "No image had more than 3 proposals" not in text
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["proposal_recall"]["1"]["R50"] == 0.5
+
+
+def test_proposal_recall_of_nothing():
+    none = lambda image: {"rois": np.zeros((0, 4)), "scores": np.zeros(0)}  # noqa: E731
+    found = evaluate.proposal_recall(none, Boxes([[]]), progress=False)
+    assert found.objects == 0 and all(math.isnan(value) for row in found.recall.values() for value in row.values())
+    assert found.to_dict()["proposal_recall"]["100"]["AR"] is None
+    assert "hold no objects" in found.table() and "No image had more than 0 proposals" in found.table()
+    found = evaluate.proposal_recall(none, Boxes([[CAT]]), progress=False)
+    assert found.recall[1000] == {"AR": 0.0, "R50": 0.0, "R75": 0.0}
+    with pytest.raises(ValueError, match="at least one image"):
+        evaluate.proposal_recall(none, Boxes([]), progress=False)
+
+
+def test_proposals_are_no_detections():
+    proposals = lambda image: {"rois": np.zeros((0, 4)), "scores": np.zeros(0)}  # noqa: E731
+    with pytest.raises(ValueError, match="without class_ids. Try proposal_recall"):
+        evaluate.evaluate_dataset(proposals, Boxes([[CAT]]), progress=False)

@@ -179,7 +179,9 @@ def test_the_table_by_hand():
 def test_a_box_only_model_gives_boxes():
     boxes = result(RING_AND_BAR, with_masks=False)
     (shape,) = export.labelme(boxes, NAMES, "a.png", (4, 6))["shapes"]
-    assert shape["points"] == [[0, 0], [6, 0], [6, 3], [0, 3]]
+    assert (shape["shape_type"], shape["points"]) == ("rectangle", [[0, 0], [6, 3]])
+    (region,) = export.via(boxes, NAMES, "a.png")["a.png-1"]["regions"]
+    assert region["shape_attributes"] == {"name": "rect", "x": 0, "y": 0, "width": 6, "height": 3}
     (feature,) = export.geojson(boxes, NAMES, "a.png")
     assert feature["geometry"]["coordinates"] == [[[0, 0], [6, 0], [6, 3], [0, 3], [0, 0]]]
 
@@ -299,3 +301,19 @@ def test_box_areas_stand_in_for_mask_areas(photos):
     files.write()
     (annotation,) = json.loads((photos[1] / "coco.json").read_text())["annotations"]
     assert annotation["area"] == 18 and "segmentation" not in annotation
+
+
+@pytest.mark.parametrize(("file", "reader"), [("via.json", VIADataset), ("labelme", LabelmeDataset)])
+def test_the_readers_get_boxes_back_as_rectangles(photos, file, reader):
+    files = export.Export(photos[1], ["via", "labelme"], NAMES)
+    files.add(photos[0][1], (4, 6), result(RING_AND_BAR, with_masks=False))
+    files.write()
+    masks, ids = reader(photos[1] / file).load_mask(0)
+    assert ids.tolist() == [1] and masks[:3].all() and not masks[3:].any()  # x 0..6, y 0..3
+
+
+def test_no_boxes_without_masks_give_empty_files(photos):
+    none = {"rois": np.zeros((0, 4), np.int32), "class_ids": np.zeros(0, int), "scores": np.zeros(0)}
+    assert export.labelme(none, NAMES, "a.png", (4, 6))["shapes"] == []
+    assert export.via(none, NAMES, "a.png")["a.png-1"]["regions"] == []
+    assert export.geojson(none, NAMES, "a.png") == export.table(none, NAMES, "a.png") == []

@@ -372,3 +372,37 @@ def test_image_meta_comes_back_from_arrays_and_tensors():
     of_tensor = image.split_image_meta(ops.convert_to_tensor(meta[None].astype(np.float32)))
     for name, column in parsed.items():
         np.testing.assert_allclose(ops.convert_to_numpy(of_tensor[name]), column, rtol=1e-6)
+
+
+def test_no_boxes_are_resized_to_no_boxes():
+    assert image.resize_boxes(np.zeros((0, 4)), 2, [(0, 0)] * 3, None, (8, 8, 3)).shape == (0, 4)
+    assert image.boxes_to_masks(np.zeros((0, 4), int), (8, 8, 3)).shape == (8, 8, 0)
+
+
+def test_boxes_follow_scale_padding_and_crop():
+    padding = [(4, 4), (2, 2), (0, 0)]
+    # twice as large, 4 down and 2 right; what lies beyond the photo is cut off at its rim, row 12 of 16
+    boxes = [[1, 2, 3, 4], [3, 3, 9, 9]]
+    found = image.resize_boxes(boxes, 2, padding, None, (16, 20, 3))
+    assert found.tolist() == [[6, 6, 10, 10], [10, 8, 12, 18]] and found.dtype == np.int32
+    # cut from row 4 and column 2 of the scaled photo: the second lies below the crop and has no area left
+    found = image.resize_boxes([[1, 2, 3, 4], [9, 2, 11, 4]], 2, [(0, 0)] * 3, (4, 2, 8, 8), (8, 8, 3))
+    assert found.tolist() == [[0, 2, 2, 6], [8, 2, 8, 6]]
+
+
+@pytest.mark.parametrize("mode", ["square", "pad64", "crop"])
+def test_boxes_are_resized_as_their_masks_are(mode):
+    boxes = np.array([[4, 6, 30, 40], [10, 0, 50, 70]])
+    photo, _, scale, padding, crop = image.resize_image(
+        np.zeros((50, 70, 3), np.uint8), min_dim=64, max_dim=128, mode=mode, rng=np.random.default_rng(3)
+    )
+    masks = image.resize_mask(image.boxes_to_masks(boxes, (50, 70)), scale, padding, crop)
+    found = image.resize_boxes(boxes, scale, padding, crop, photo.shape)
+    np.testing.assert_allclose(found, image.extract_bboxes(masks), atol=1)  # rounding of pixels
+
+
+def test_a_box_becomes_a_filled_mask():
+    masks = image.boxes_to_masks(np.array([[1, 2, 3, 5], [-2, 0, 1, 9]]), (4, 6))
+    assert masks.shape == (4, 6, 2) and masks.dtype == bool
+    assert masks.sum(axis=(0, 1)).tolist() == [2 * 3, 1 * 6]
+    assert image.extract_bboxes(masks).tolist() == [[1, 2, 3, 5], [0, 0, 1, 6]]

@@ -141,3 +141,16 @@ def test_weight_decay():
     # 0.1 * ((1 + 4 + 9 + 16) / 4 + 4 / 1)
     assert float(losses.weight_decay(weights, 0.1)) == pytest.approx(1.15, rel=1e-6)
     assert float(losses.weight_decay([], 0.1)) == 0.0
+
+
+def test_one_row_for_all_classes_is_every_class_s_own():
+    ids = tf.constant([[1, 2, 0]])
+    deltas = tf.constant(np.float32([[[[1, 0, 0, 0]], [[0, 3, 0, 0]], [[9, 9, 9, 9]]]]))  # [1, 3, 1, 4]
+    # smooth L1 of 1 and of 3: 0.5 and 2.5, over the four deltas of two positives; background does not count
+    numerator, count = losses.mrcnn_bbox_loss(tf.zeros([1, 3, 4]), ids, deltas)
+    assert (float(numerator), float(count)) == (3.0, 8.0)
+    # -log 0.5 for an object, -log(1 - 0.75) = 2 log 2 for a background pixel
+    masks = tf.reshape(tf.constant([0.5, 0.75, 0.1]), [1, 3, 1, 1, 1])
+    numerator, count = losses.mrcnn_mask_loss(tf.constant([[[[1.0]], [[0.0]], [[1.0]]]]), ids, masks)
+    assert float(numerator) == pytest.approx(3 * LOG2, rel=1e-5)
+    assert float(count) == 2

@@ -665,3 +665,150 @@ def test_from_weights_of_a_file_without_config_asks_for_one(model, tmp_path):
 def test_the_default_config_of_matterport_still_has_its_sizes():
     config = Config()
     assert (config.RPN_CHANNELS, config.MASK_CHANNELS, config.TOP_DOWN_PYRAMID_SIZE) == (512, 256, 256)
+
+
+# --- Less than the whole network, and heads for all classes -------------------------------------------------------
+
+
+def names_of(model):
+    return {layer.name for layer in model.keras_model.layers}
+
+
+def test_without_masks_there_is_no_mask_head():
+    boxes_alone = build(USE_MASK=False)
+    assert [tuple(x.shape) for x in boxes_alone.keras_model.outputs] == [
+        (None, 10, 6),
+        (None, 20, 3),
+        (None, 20, 3, 4),
+        (None, 20, 4),
+        (None, None, 2),
+        (None, None, 4),
+    ]
+    trained = build("training", USE_MASK=False)
+    for made in (boxes_alone, trained):
+        assert not [name for name in names_of(made) if "mask" in name]
+        assert {"mrcnn_class_conv1", "mrcnn_bbox_fc", "rpn_model"} <= names_of(made)
+    assert [x.name for x in trained.keras_model.inputs][4:] == ["input_gt_class_ids", "input_gt_boxes"]
+
+
+def test_boxes_without_masks_are_those_with_them(model, tmp_path):
+    """The same weights find the same boxes; results have no masks."""
+    model.save_weights(tmp_path / "whole.h5")
+    boxes_alone = build(USE_MASK=False)
+    report = boxes_alone.load_weights(tmp_path / "whole.h5")
+    assert report.missing == [] and {name[:10] for name in report.unused} == {"mrcnn_mask"}
+    pictures = photos(3, sizes=((64, 64), (40, 80)))
+    for found, expected in zip(boxes_alone.detect(pictures), model.detect(pictures), strict=True):
+        assert set(found) == {"rois", "class_ids", "scores"} and len(found["rois"])
+        for name in found:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+
+
+def test_box_only_weights_know_what_they_are(tmp_path):
+    path = tmp_path / "boxes.h5"
+    shake(build(USE_MASK=False)).save_weights(path)
+    config = TinyConfig.from_dict(model_room.weights.read_metadata(path)["config"])
+    assert config.USE_MASK is False
+    with pytest.raises(ValueError, match="The mask head must be in the file.*USE_MASK = False"):
+        build().load_weights(path)
+    report = build("training").load_weights(path)
+    assert len(report.missing) == 10 and {name[:10] for name in report.missing} == {"mrcnn_mask"}
+
+
+def test_an_rpn_alone_has_no_heads(model, tmp_path):
+    trained = build("training", RPN_ONLY=True)
+    assert [x.name for x in trained.keras_model.inputs] == [
+        "input_image", "input_image_meta", "input_rpn_match", "input_rpn_bbox",
+    ]  # fmt: skip
+    proposer = build(RPN_ONLY=True)
+    assert [tuple(x.shape) for x in proposer.keras_model.outputs] == [(None, 20, 5), (None, None, 2), (None, None, 4)]
+    for made in (proposer, trained):
+        assert not [name for name in names_of(made) if name.startswith("mrcnn_")]
+    shake(trained).save_weights(tmp_path / "rpn.h5")
+    with pytest.raises(ValueError, match="The class and box head must be in the file.*RPN_ONLY = True"):
+        model.load_weights(tmp_path / "rpn.h5")
+    assert proposer.load_weights(tmp_path / "rpn.h5").missing == []
+
+
+def test_proposals_are_detected_in_pixels_of_the_photo(model, tmp_path):
+    model.save_weights(tmp_path / "whole.h5")
+    proposer = build(RPN_ONLY=True, POST_NMS_ROIS_INFERENCE=200)
+    proposer.load_weights(tmp_path / "whole.h5")
+    assert proposer.detect([]) == []
+    pictures = photos(2, sizes=((64, 64), (20, 40)))  # the second is padded
+    for found, photo in zip(proposer.detect(pictures), pictures, strict=True):
+        assert set(found) == {"rois", "scores"} and 0 < len(found["rois"]) == len(found["scores"]) <= 200
+        height, width = photo.shape[:2]
+        assert found["rois"].dtype == np.int32 and (found["rois"] >= 0).all()
+        assert (found["rois"] <= [height, width, height, width]).all() and (boxes.area(found["rois"]) > 0).all()
+        assert (np.diff(found["scores"]) <= 0).all() and (found["scores"] > 0).all()
+    # those of the whole network: its output of the proposal layer, in an image of 64 x 64 pixels
+    molded, metas, _ = model.mold_inputs(pictures[:1])
+    *_, rois, _, _ = model.predict([molded, metas, model._batch_of_anchors(molded)])
+    pixels = boxes.clip(boxes.denormalize(rois[0], (64, 64)), np.array([0, 0, 64, 64]))
+    pixels = pixels[boxes.area(pixels) > 0]
+    np.testing.assert_array_equal(proposer.detect(pictures[:1])[0]["rois"][: len(pixels)], pixels)
+
+
+def test_unmold_proposals_by_hand():
+    proposer = build(RPN_ONLY=True)
+    # 65 x 65 with the photo of 65 x 33 in columns 16 to 48: normalised x = (pixel - 16) / 32 of the photo
+    proposals = np.float32([[0, 0.25, 1, 0.75, 0.9], [0.5, 0.0, 1, 0.5, 0.8], [0, 0, 1, 0.2, 0.7], [0, 0, 0, 0, 0]])
+    found = proposer.unmold_proposals(proposals, (65, 33, 3), (65, 65, 3), (0, 16, 65, 49))
+    # the second reaches over the photo's left side, the third lies beside the photo, the last is padding
+    assert found["rois"].tolist() == [[0, 0, 65, 33], [32, 0, 65, 17]]
+    np.testing.assert_allclose(found["scores"], [0.9, 0.8])
+
+
+def test_heads_for_all_classes(model):
+    one = shake(build(CLASS_AGNOSTIC_BOX=True, CLASS_AGNOSTIC_MASK=True))
+    assert [tuple(x.shape) for x in one.keras_model.outputs][1:4] == [
+        (None, 20, 3),
+        (None, 20, 1, 4),
+        (None, 10, 28, 28, 1),
+    ]
+    own = lambda network: {name for name in names_of(network) if name.startswith(("fpn_", "rpn_", "mrcnn_"))}  # noqa: E731
+    assert own(one) == own(model)
+    photo = photos(1)[0]
+    (found,) = one.detect([photo])
+    assert found["masks"].shape == (64, 64, len(found["rois"])) and len(found["rois"])
+    assert build("training", CLASS_AGNOSTIC_BOX=True).keras_model.get_layer("mrcnn_bbox_fc").units == 4
+
+
+def test_one_set_of_deltas_is_one_for_each_class():
+    rng = np.random.default_rng(5)
+    rois = boxes.clip(np.float32(rng.uniform(0, 0.5, (1, 8, 4)) + [0, 0, 0.4, 0.4]), np.float32([0, 0, 1, 1]))
+    probs = np.float32(rng.dirichlet([1, 1, 1], (1, 8)))
+    deltas = np.float32(rng.normal(size=(1, 8, 1, 4)))
+    config = TinyConfig()
+    one = model_room.refine_detections(tf.constant(rois), probs, tf.constant(deltas), WHOLE, config)
+    each = model_room.refine_detections(tf.constant(rois), probs, tf.constant(deltas.repeat(3, axis=2)), WHOLE, config)
+    assert np.any(one)
+    np.testing.assert_array_equal(one, each)
+
+
+WHOLE = np.float32([[0, 0, 1, 1]])
+
+
+def test_a_second_class_for_the_same_object_is_suppressed_across_classes():
+    rois = np.float32([[[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.52], [0.6, 0.6, 0.9, 0.9]]])
+    probs = np.float32([[[0.2, 0.8, 0], [0.1, 0, 0.9], [0.3, 0.7, 0]]])
+    deltas = np.zeros((1, 3, 3, 4), np.float32)
+    found = {}
+    for agnostic in (False, True):
+        config = TinyConfig(CLASS_AGNOSTIC_NMS=agnostic, DETECTION_MIN_CONFIDENCE=0.5)
+        found[agnostic] = np.asarray(model_room.refine_detections(tf.constant(rois), probs, deltas, WHOLE, config))[0]
+    assert found[False][:, 4].tolist() == [2, 1, 1] + [0] * 7
+    assert found[True][:, 4].tolist() == [2, 1] + [0] * 8
+    np.testing.assert_allclose(found[True][:2], found[False][[0, 2]])
+
+
+def test_agnostic_suppression_takes_effect_at_the_next_detect(model, config, compiled):
+    config.DETECTION_NMS_THRESHOLD = 0.01
+    photo = photos(1, seed=3)
+    per_class = model.detect(photo)[0]
+    config.CLASS_AGNOSTIC_NMS = True
+    across = model.detect(photo)[0]
+    assert 0 < len(across["rois"]) < len(per_class["rois"])
+    overlaps = boxes.iou(across["rois"], across["rois"]) - np.eye(len(across["rois"]))
+    assert overlaps.max() < 0.2  # of pixels, rounded: small boxes

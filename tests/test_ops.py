@@ -135,3 +135,34 @@ def test_gather_rois_by_level_keeps_the_order(levels):
         tf.constant(levels, tf.int32), 3, lambda level, index: 10.0 * level + tf.cast(index[:, None], tf.float32)
     )
     np.testing.assert_array_equal(found[:, 0], [10.0 * level + i for i, level in enumerate(levels)])
+
+
+def test_agnostic_non_max_suppression():
+    """The second box, of another class, falls to the better first; score 0 takes no part; the rest is zeros."""
+    ids, scores = np.array([[1, 2, 2, 1]], np.int32), np.array([[0.5, 0.9, 0.0, 0.3]], np.float32)
+    found = BOXES.copy()
+    found[0, 3] = [0, 40, 10, 50]
+    boxes_kept, ids_kept, scores_kept = ops.agnostic_non_max_suppression(found, ids, scores, 3, 0.7)
+    np.testing.assert_array_equal(boxes_kept, [[found[0, 1], found[0, 3], [0, 0, 0, 0]]])
+    np.testing.assert_array_equal(ids_kept, [[2, 1, 0]])
+    np.testing.assert_allclose(scores_kept, [[0.9, 0.3, 0]])
+
+
+def test_agnostic_non_max_suppression_of_no_boxes():
+    none = ops.agnostic_non_max_suppression(np.zeros((1, 1, 4)), np.ones((1, 1), np.int32), np.zeros((1, 1)), 2, 0.5)
+    assert not any(np.any(rows) for rows in none)
+    assert [tuple(rows.shape) for rows in none] == [(1, 2, 4), (1, 2), (1, 2)]
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000))
+def test_agnostic_non_max_suppression_of_one_class_is_that_of_the_class(seed):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 1, (2, 20, 2))
+    these = np.concatenate([corner, corner + rng.uniform(0.1, 0.6, (2, 20, 2))], axis=2).astype(np.float32)
+    scores = rng.uniform(0, 1, (2, 20)).astype(np.float32) * (rng.uniform(size=(2, 20)) > 0.2)
+    ids = np.full((2, 20), 2, np.int32)
+    across = ops.agnostic_non_max_suppression(these, ids, scores, 6, 0.5)
+    within = ops.class_non_max_suppression(these, ids, scores, 4, 6, 0.5)
+    for a, b in zip(across, within, strict=True):
+        np.testing.assert_array_equal(a, b)

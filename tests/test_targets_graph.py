@@ -173,3 +173,14 @@ def test_a_batch_is_its_images():
 @pytest.mark.parametrize("total, ratio, slots", [(200, 0.33, 66), (6, 0.34, 2), (32, 0.5, 16)])
 def test_positive_slots(total, ratio, slots):
     assert targets.positive_slots(SimpleNamespace(TRAIN_ROIS_PER_IMAGE=total, ROI_POSITIVE_RATIO=ratio)) == slots
+
+
+def test_without_masks_the_rest_is_the_same():
+    priorities = tf.constant(np.linspace(1, 0.1, 11, dtype=np.float32)[None])
+    proposals, ids = tf.constant(np.float32([[*FAR, GT]])), np.int32([[2]])
+    boxes_ = tf.constant(np.float32([[GT]]))
+    with_masks = targets.detection_targets(proposals, ids, boxes_, np.ones((1, 8, 8, 1), bool), priorities, settings())
+    *without, masks = targets.detection_targets(proposals, ids, boxes_, None, priorities, settings())
+    assert masks is None
+    for a, b in zip(without, with_masks[:3], strict=True):
+        np.testing.assert_array_equal(a, b)

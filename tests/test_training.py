@@ -15,6 +15,7 @@ import tensorflow as tf
 from tiny import Squares, TinyConfig, photos, shake
 
 from mrcnn import callbacks, training, weights
+from mrcnn.callbacks import MeanAveragePrecisionCallback
 from mrcnn.config import LOSS_NAMES
 from mrcnn.model import MaskRCNN
 from mrcnn.state import read_about, state_path
@@ -741,3 +742,71 @@ def test_callbacks_of_the_user_are_called(tmp_path, dataset):
     watched = ("gradient_norm", "positive_rois", "learning_rate", "images_per_second")
     names = sorted(["loss", *PARTS, *watched, *(f"val_{name}" for name in ("loss", *PARTS))])
     assert seen == [(0, names), (1, names)]
+
+
+# --- Less than the whole network ----------------------------------------------------------------------------------
+
+
+class BoxedSquares(Squares):
+    """Boxes alone: `load_mask` may not be asked for."""
+
+    def load_bbox(self, image_id):
+        rows, columns = self._square(image_id)
+        return [[rows.start, columns.start, rows.stop, columns.stop]], [1 if image_id % 2 else 2]
+
+    def load_mask(self, image_id):
+        pytest.fail("masks are not needed")
+
+
+@pytest.mark.parametrize(
+    ("mode", "losses"),
+    [
+        ({"USE_MASK": False}, LOSS_NAMES[:4]),
+        ({"USE_MASK": False, "USE_RPN_ROIS": False}, LOSS_NAMES[:4]),
+        ({"RPN_ONLY": True}, LOSS_NAMES[:2]),
+    ],
+)
+def test_what_has_no_masks_trains_on_boxes_alone(tmp_path, mode, losses):
+    model = build(tmp_path, **mode)
+    before = values(model)
+    history = model.train(BoxedSquares(), BoxedSquares(2), 0.01, 1, "all").history
+    named = {name for name in history if name.endswith("loss") and not name.startswith("val_")}
+    assert named == {"loss", *losses}
+    assert ("positive_rois" in history) == (len(losses) > 2)
+    assert history["loss"][0] == pytest.approx(sum(history[name][0] for name in (*losses, "weight_decay")), rel=1e-5)
+    assert np.isfinite(history["val_loss"][0])
+    moved = {path for path, value in values(model).items() if not np.array_equal(value, before[path])}
+    assert any("rpn_conv_shared" in path for path in moved) and any("res1a_conv" in path for path in moved)
+    found = MaskRCNN("inference", TinyConfig(**mode), str(tmp_path))
+    found.load_weights(model.find_last())
+    assert set(found.detect(photos(1))[0]) == (
+        {"rois", "scores"} if len(losses) == 2 else {"rois", "class_ids", "scores"}
+    )
+
+
+def test_box_losses_are_those_of_the_whole_network(tmp_path, dataset):
+    """Same weights, same batch, same sample: the four losses without the mask's."""
+    whole, boxes_alone = build(tmp_path), build(tmp_path, USE_MASK=False)
+    whole.save_weights(tmp_path / "whole.h5")
+    boxes_alone.load_weights(tmp_path / "whole.h5")
+    logs = [model.train(dataset, None, 0.0, 1, "all").history for model in (whole, boxes_alone)]
+    for name in LOSS_NAMES[:4]:
+        np.testing.assert_allclose(logs[0][name], logs[1][name], rtol=1e-5)
+
+
+def test_heads_for_all_classes_train(tmp_path, dataset):
+    model = build(tmp_path, CLASS_AGNOSTIC_BOX=True, CLASS_AGNOSTIC_MASK=True)
+    before = values(model)
+    history = model.train(dataset, None, 0.01, 1, "heads").history
+    assert {"loss", *PARTS} <= set(history) and np.isfinite(history["loss"][0])
+    moved = {path for path, value in values(model).items() if not np.array_equal(value, before[path])}
+    assert {"mrcnn_bbox_fc/kernel", "mrcnn_mask/kernel"} <= moved
+
+
+def test_a_box_only_training_watches_the_ap_of_boxes(tmp_path):
+    model = build(tmp_path, USE_MASK=False)
+    watching = MeanAveragePrecisionCallback(
+        model, MaskRCNN("inference", TinyConfig(USE_MASK=False), str(tmp_path)), BoxedSquares(2), 1
+    )
+    history = model.train(BoxedSquares(), None, 0.01, 1, "all", custom_callbacks=[watching]).history
+    assert history["val_mAP"] == history["val_box_mAP"] and 0 <= history["val_mAP"][0] <= 1

@@ -707,3 +707,20 @@ def test_nuclei_with_a_hundred_instances(shared, monkeypatch):
     picture = visualize.draw_comparison(image, result, result, ["BG", "nucleus"])
     assert picture.shape[1] == 2 * image.shape[1] + 8
     assert texts.count("1.00") > 2 * 80  # most find room
+
+
+def test_boxes_alone_are_drawn_where_there_are_no_masks(monkeypatch):
+    texts = written_texts(monkeypatch)
+    boxes, masks, ids = rectangle((40, 40, 80, 90), (128, 128))
+    found = {"rois": boxes, "class_ids": ids, "scores": np.array([0.9])}
+    image = np.zeros((128, 128, 3), np.uint8)
+    picture = visualize.draw_result(image, found, NAMES)
+    assert texts == ["square 0.90"]
+    times = picture.shape[0] // 128
+    # rims at rows 40 and 80 and columns 40 and 90, and within them, below the label, no tint
+    assert picture[:, 85 * times].any() and picture[75 * times].any()
+    assert not picture[70 * times : 78 * times, 45 * times : 85 * times].any()
+    picture = visualize.draw_comparison(image, {"masks": masks, "class_ids": ids}, found, NAMES, 0.7)
+    assert texts[-1] == "detections from 0.7 on: 1"
+    none = {"rois": np.zeros((0, 4)), "class_ids": [], "scores": []}
+    assert not visualize.draw_result(image, none, NAMES).any()

@@ -782,3 +782,58 @@ def test_imagenet_weights_asks_for_the_file_of_its_backbone(monkeypatch, tmp_pat
     assert asked[1][2:] == ("4d473c1dd8becc155b73f8504c6f6626", "a268eb855778b3df3c7506639542a6af")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     assert weights.imagenet_weights("mobilenet_v2").startswith(str(tmp_path / "home" / "models"))
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Networks with less, or with one row for all classes
+
+
+def without(path, *names):
+    with h5py.File(path, "r+") as file:
+        for name in names:
+            remove(file, name)
+    return path
+
+
+def test_box_only_weights_leave_the_mask_head_random_for_training_and_are_refused_else(other, path, caplog):
+    without(path, "mrcnn_mask")
+    before = values(other, "mrcnn_mask")
+    refused(other, path, r"The mask head must be in the file.*without mrcnn_mask.*USE_MASK = False.*mode 'training'")
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        report = weights.load_weights(other, path, allow_head_mismatch=True)
+    assert report.missing == ["mrcnn_mask"] and same(values(other, "mrcnn_mask"), before)
+    assert "missing in the file (kept as initialised): mrcnn_mask" in caplog.text
+    assert weights.load_weights(other, path, exclude=["mrcnn_mask"]).excluded == ["mrcnn_mask"]
+
+
+def test_weights_of_an_rpn_alone_fill_no_other_network_but_for_training(other, path):
+    without(path, "mrcnn_mask", "mrcnn_class_logits", "mrcnn_bbox_fc")
+    refused(other, path, r"The class and box head must be in the file.*mrcnn_bbox_fc.*RPN_ONLY = True")
+    report = weights.load_weights(other, path, allow_head_mismatch=True)
+    assert sorted(report.missing) == sorted(weights.CLASS_HEADS)
+
+
+def agnostic(head, seed=0):
+    """The stand-in with one row for all classes in one of its heads."""
+    model = build(seed=seed)
+    x = model.get_layer("fpn_c2p2").output
+    pooled = model.get_layer("pool_squeeze").output
+    new = layers.Dense(4, name=head)(pooled) if head == "mrcnn_bbox_fc" else layers.Conv2D(1, 1, name=head)(x)
+    old = {"mrcnn_bbox_fc": "mrcnn_bbox", "mrcnn_mask": "mrcnn_mask"}[head]
+    outputs = [new if y is model.get_layer(old).output else y for y in model.outputs]
+    return keras.Model(model.inputs, outputs, name="mask_rcnn")
+
+
+@pytest.mark.parametrize(
+    ("head", "setting"), [("mrcnn_bbox_fc", "CLASS_AGNOSTIC_BOX"), ("mrcnn_mask", "CLASS_AGNOSTIC_MASK")]
+)
+def test_a_head_for_all_classes_fills_no_head_per_class(model, other, path, tmp_path, head, setting):
+    one = agnostic(head)
+    refused(one, path, f"model's {setting} = True.*has 4 rows of outputs where the model has 1.*{setting} = False")
+    theirs = weights.save_weights(one, tmp_path / "one.h5")
+    refused(other, theirs, f"model's {setting} = False.*has 1 row of outputs where the model has 4.*{setting} = True")
+    report = weights.load_weights(other, theirs, allow_head_mismatch=True)
+    assert [name for name, _, _ in report.mismatched] == [head]
+    again = agnostic(head, seed=1)
+    report = weights.load_weights(again, theirs, remap_classes={"b": 3}, class_names=["BG", "a", "b", "c"])
+    assert report.mismatched == [] and same(values(again, head), values(one, head))
