@@ -38,7 +38,8 @@ log = logging.getLogger("mrcnn")
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "color")  # of augment.py, which loads OpenCV
+# Of augment.py, which loads OpenCV.
+AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy_paste")
 FORMATS = ("coco", "labelme", "via", "geojson", "csv")  # of export.py, which loads OpenCV
 DATA = (
     "the word shapes (made pictures), a COCO instances file, a VGG Image Annotator file, labelme files, a Pascal VOC "

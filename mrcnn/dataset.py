@@ -103,3 +103,18 @@ class Dataset:
         """
         log.warning("%s does not override load_mask: its images have no objects.", type(self).__name__)
         return np.empty([0, 0, 0], dtype=bool), np.empty([0], dtype=np.int32)
+
+    def load_class_ids(self, image_id) -> np.ndarray:
+        """`[N]` int32 class ids as `load_mask` gives them; no mask is drawn where a reader has `load_outlines`."""
+        _, class_ids = (self.load_outlines if has_outlines(self) else self.load_mask)(image_id)
+        return np.asarray(class_ids, np.int32).reshape(-1)
+
+
+def has_outlines(dataset: Dataset) -> bool:
+    """Whether the dataset's masks are those of its `load_outlines`: nobody below has overridden `load_mask`."""
+    for names in (vars(dataset), *map(vars, type(dataset).__mro__)):
+        if "load_outlines" in names:
+            return True
+        if "load_mask" in names:
+            return False
+    return False

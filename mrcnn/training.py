@@ -20,6 +20,7 @@ from .config import LOSS_NAMES
 from .data import DataGenerator
 from .evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
 from .image import extract_bboxes, split_image_meta
+from .sampling import class_ids_per_image, repeat_factors
 
 log = logging.getLogger("mrcnn")
 
@@ -430,6 +431,28 @@ class Batches(DataGenerator):
         return (super().__getitem__(index)[0],)
 
 
+def stream(batches, network):
+    """What `fit` reads: the batches themselves; where their images vary in size, a tf.data pipeline of them.
+
+    (Keras looks at two batches and takes the sizes on which they agree for those of all.)
+    """
+    config = batches.config
+    if config.IMAGE_RESIZE_MODE not in ("pad64", "none"):
+        return batches
+    inputs = network.inputs
+
+    def load(number):
+        return [np.asarray(x, i.dtype) for x, i in zip(batches.batch(int(number))[0], inputs, strict=True)]
+
+    def tensors(number):
+        values = tf.numpy_function(load, [number], [i.dtype for i in inputs])
+        return (tuple(tf.ensure_shape(value, i.shape) for value, i in zip(values, inputs, strict=True)),)
+
+    first = batches.epoch * batches.steps
+    numbers = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
+    return numbers.map(tensors, num_parallel_calls=batches.workers).prefetch(1)
+
+
 # --- Train ------------------------------------------------------------------------------------------------------
 
 
@@ -459,6 +482,9 @@ def train(
         "random_rois": 0 if config.USE_RPN_ROIS else config.POST_NMS_ROIS_TRAINING,
         "seed": config.SEED,
     }
+    repeats = None
+    if config.REPEAT_THRESHOLD:
+        repeats = repeat_factors(class_ids_per_image(train_dataset), config.REPEAT_THRESHOLD)
     batches = Batches(
         train_dataset,
         config,
@@ -466,6 +492,7 @@ def train(
         augmentation=augmentation,
         no_augmentation_sources=no_augmentation_sources,
         steps=config.STEPS_PER_EPOCH,
+        repeats=repeats,
         **options,
     )
     batches.epoch = facade.epoch
@@ -502,11 +529,11 @@ def train(
     ]
     try:
         return network.fit(
-            batches,
+            stream(batches, network),
             initial_epoch=facade.epoch,
             epochs=epochs,
             steps_per_epoch=config.STEPS_PER_EPOCH,
-            validation_data=validation,
+            validation_data=stream(validation, network) if validation else None,
             validation_steps=config.VALIDATION_STEPS if validation else None,
             callbacks=callbacks,
             shuffle=False,  # the generator does it; Keras would shuffle the batches by an unseeded draw
