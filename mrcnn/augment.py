@@ -17,7 +17,6 @@ import numpy as np
 from .image import resize_mask
 
 JITTER = (0.1, 2.0)  # smallest and largest factor of large-scale jitter (Simple Copy-Paste, 3.2)
-TRIES = 10  # places drawn for one that shows an object
 LEAST_VISIBLE = 0.1  # share of its pixels that an instance keeps, or it is dropped
 
 
@@ -59,9 +58,8 @@ def scale(image, masks, rng, low=0.7, high=1.4):
 def jitter(image, masks, rng, low=JITTER[0], high=JITTER[1]):
     """Large-scale jitter: scaled by a factor drawn evenly from `low` to `high`, then cropped or padded to its shape.
 
-    The place is drawn too, anew a few times where it shows no object of an image that has some. What is padded has
-    the photo's mean colour; the black rim that resizing left is cut off first. (Simple Copy-Paste, Ghiasi et al.
-    2021, 3.2.)
+    The place is drawn too, so that some object of an image that has any is in view. What is padded has the photo's
+    mean colour; the black rim that resizing left is cut off first. (Simple Copy-Paste, Ghiasi et al. 2021, 3.2.)
     """
     image, masks, _ = _jittered(image, masks, rng, image.shape[:2], low, high)
     return image, masks
@@ -72,24 +70,25 @@ def _jittered(image, masks, rng, shape, low=JITTER[0], high=JITTER[1]):
     objects = masks.any(axis=2)
     photo = _photo(image, objects)
     image, masks, objects = image[photo], masks[photo], objects[photo]
-    for _ in range(TRIES):
-        factor = rng.uniform(low, high)
-        height, width = (max(1, round(side * factor)) for side in image.shape[:2])
-        # Where its top left corner comes to lie: above or left of the frame, and the frame crops; else it pads.
-        top, left = (
-            int(rng.integers(min(0, room), max(0, room) + 1)) for room in (shape[0] - height, shape[1] - width)
-        )
-        crop = (max(0, -top), max(0, -left), min(shape[0], height), min(shape[1], width))
-        if _seen(objects, crop, factor) or not objects.any():
-            break
-    y, x, rows, columns = crop
+    factor = rng.uniform(low, high)
+    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+    # Where its top left corner comes to lie: above or left of the frame, and the frame crops; else it pads.
+    rooms = [(min(0, room), max(0, room)) for room in (shape[0] - height, shape[1] - width)]
+    corner = [int(rng.integers(first, last + 1)) for first, last in rooms]
+    if objects.any() and not _seen(objects, corner, shape, factor):
+        pixels = np.argwhere(objects)
+        pixel = ((pixels[rng.integers(len(pixels))] + 0.5) * factor).astype(int)
+        corner = [  # anew, among the places that show this pixel
+            int(rng.integers(max(first, -i), min(last, side - 1 - i) + 1))
+            for (first, last), i, side in zip(rooms, np.minimum(pixel, (height - 1, width - 1)), shape, strict=True)
+        ]
+    top, left = corner
+    y, x, rows, columns = crop = (max(0, -top), max(0, -left), min(shape[0], height), min(shape[1], width))
     padding = [(max(0, top), shape[0] - rows - max(0, top)), (max(0, left), shape[1] - columns - max(0, left)), (0, 0)]
-    channels = image.shape[2]
-    shrinks = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    scaled = cv2.resize(image, (width, height), interpolation=shrinks).reshape(height, width, channels)
-    framed = np.empty((*shape, channels), np.uint8)
+    framed = np.empty((*shape, image.shape[2]), np.uint8)
     framed[:] = np.round(image.mean(axis=(0, 1)))
-    framed[padding[0][0] :, padding[1][0] :][:rows, :columns] = scaled[y : y + rows, x : x + columns]
+    seen = framed[max(0, top) :, max(0, left) :][:rows, :columns]
+    seen[:] = _resized(image, height, width)[y : y + rows, x : x + columns]
     whole = masks.sum(axis=(0, 1)) * (height / image.shape[0]) * (width / image.shape[1])
     return framed, resize_mask(masks, factor, padding, crop), whole
 
@@ -103,10 +102,22 @@ def _photo(image, objects):
     return tuple(slice(np.argmax(line), len(line) - np.argmax(line[::-1])) for line in lines)
 
 
-def _seen(objects, crop, factor):
-    """Whether a crop `(y, x, height, width)` of the scaled picture shows a pixel of `[H, W]` objects."""
-    y, x, height, width = (side / factor for side in crop)
-    return bool(objects[int(y) : int(np.ceil(y + height)), int(x) : int(np.ceil(x + width))].any())
+def _resized(image, height, width):
+    """`[height, width, C]`; when it shrinks, each pixel is the mean of those it covers."""
+    shrinks = height < image.shape[0] or width < image.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    fours = (np.ascontiguousarray(image[:, :, i : i + 4]) for i in range(0, image.shape[2], 4))  # INTER_AREA's limit
+    return np.concatenate(
+        [cv2.resize(four, (width, height), interpolation=how).reshape(height, width, -1) for four in fours], axis=2
+    )
+
+
+def _seen(objects, corner, shape, factor):
+    """Whether a frame `(height, width)` shows a pixel of `[H, W]` objects, scaled, with this corner in the frame."""
+    (y1, x1), (y2, x2) = (
+        [max(0, (side - start) / factor) for start, side in zip(corner, end, strict=True)] for end in ((0, 0), shape)
+    )
+    return bool(objects[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))].any())
 
 
 def color(image, masks, rng, strength=0.3):

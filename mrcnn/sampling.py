@@ -91,8 +91,8 @@ def repeat_factors(class_ids, threshold: float) -> np.ndarray:
 
     class_ids: for each image its objects' ids; negative ones, crowds, do not count. threshold: a share, 0 to 1.
     """
-    present = [np.unique(ids[ids > 0]) for ids in map(np.asarray, class_ids)]
-    images = np.bincount(np.concatenate([*present, np.zeros(0, int)]).astype(int))
+    present = [np.unique([i for i in ids if i > 0]).astype(int) for ids in class_ids]
+    images = np.bincount(np.concatenate([*present, np.zeros(0, int)]))
     factors = np.maximum(1, np.sqrt(threshold * len(present) / np.maximum(images, 1)))
     return np.array([factors[ids].max(initial=1) for ids in present])
 
