@@ -89,7 +89,7 @@ def _jittered(image, masks, rng, shape, low=JITTER[0], high=JITTER[1]):
     framed[:] = np.round(image.mean(axis=(0, 1)))
     seen = framed[max(0, top) :, max(0, left) :][:rows, :columns]
     seen[:] = _resized(image, height, width)[y : y + rows, x : x + columns]
-    whole = masks.sum(axis=(0, 1)) * (height / image.shape[0]) * (width / image.shape[1])
+    whole = _pixels(masks) * (height / image.shape[0]) * (width / image.shape[1])
     return framed, resize_mask(masks, factor, padding, crop), whole
 
 
@@ -151,7 +151,7 @@ def copy_paste(image, masks, rng, class_ids, another):
 
     covered = on_top.any(axis=2)
     below = masks & ~covered[:, :, None]
-    kept = _enough_left(below, masks.sum(axis=(0, 1)))
+    kept = _enough_left(below, _pixels(masks))
     # The outermost pixels of an object mix with what is below: its border shows no steps.
     share = (cv2.blur(covered.astype(np.float32), (3, 3)) * covered)[photo][:, :, None]
     image = image.copy()
@@ -165,7 +165,12 @@ copy_paste.pastes = True
 
 def _enough_left(masks, whole):
     """`[N]` bool: which masks have a pixel, and LEAST_VISIBLE of the `[N]` pixels they had."""
-    return masks.sum(axis=(0, 1)) >= np.maximum(1, LEAST_VISIBLE * whole)
+    return _pixels(masks) >= np.maximum(1, LEAST_VISIBLE * whole)
+
+
+def _pixels(masks):
+    """`[N]` int: the pixels of each mask."""
+    return masks.view(np.uint8).sum(axis=0, dtype=np.uint32).sum(axis=0)  # a third of the time of one sum over both
 
 
 AUGMENTATIONS = {
