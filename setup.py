@@ -32,6 +32,16 @@ setup(
     packages=find_packages(include=["mrcnn", "mrcnn.*"]),
     python_requires=">=3.10,<3.14",
     install_requires=requirements(),
-    extras_require={"test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.15", "faster-coco-eval>=1.8"]},
+    extras_require={
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "ruff>=0.15",
+            "faster-coco-eval>=1.8",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
+            "ipykernel>=6.29",
+        ]
+    },
     entry_points={"console_scripts": ["mrcnn = mrcnn.cli:main"]},
 )

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import logging
-import os
 import re
 import sys
 import tempfile
@@ -19,24 +18,27 @@ from pathlib import Path
 
 from . import __version__
 from .session import (
+    FAILED,
+    INTERRUPTED,  # noqa: F401 - with the others, for who calls main()
+    OK,
+    USAGE,
     UsageError,
     check_file,
+    exit_code,
+    failure,
     hushed,
     load_for_use,
     load_start,
     load_tensorflow,
     log_settings,
     own_names,
-    quiet_libraries,
     read_config,
     save_picture,
-    set_up_logging,
+    sentence,
     validated,
 )
 
 log = logging.getLogger("mrcnn")
-
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 # Of augment.py, which loads OpenCV.
 AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy_paste")
@@ -58,37 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     argv: words after `mrcnn`; default those of the command line. A wrong word leaves by SystemExit(2).
     """
     args = build_parser().parse_args(argv)
-    debug = args.debug or os.environ.get("MRCNN_DEBUG", "0") not in ("", "0")
-    set_up_logging(debug)
-    quiet_libraries()
-    try:
-        return args.run(args)
-    except KeyboardInterrupt:
-        return _failure(INTERRUPTED, "interrupted")
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, UsageError):
-            return _failure(USAGE, f"{error} See mrcnn {args.command} --help.")
-        return _failure(FAILED, _sentence(error))
-
-
-def _failure(code: int, sentence: str) -> int:
-    print(f"mrcnn: {sentence}", file=sys.stderr)
-    return code
-
-
-def _sentence(error: Exception) -> str:
-    """What went wrong, for people: our own errors as they are, a stranger's with its type and one line."""
-    if isinstance(error, ImportError):
-        return f"{error} Try `mrcnn doctor`, which says what is missing and how to mend it."
-    if isinstance(error, OSError) and error.errno:  # the system's own; ours carry a sentence only
-        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        return f"{what}. Try another path, or check that the folder may be written to and the disk has space."
-    if isinstance(error, ValueError | OSError):
-        return str(error)
-    first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line} (the option --debug shows where)"
+    return exit_code(lambda: args.run(args), "mrcnn", args.debug, f" See mrcnn {args.command} --help.")
 
 
 # --- Words ------------------------------------------------------------------------------------------------------
@@ -210,6 +182,10 @@ def _add_train(commands) -> None:
     )
     parser.add_argument("--learning-rate", type=_positive, metavar="RATE", help="default: the config's LEARNING_RATE")
     parser.add_argument("--seed", type=_seed, help="same seed, same initial weights and batches (the config's SEED)")
+    parser.add_argument(
+        "--gpus", type=_at_least_1, metavar="N",
+        help="spread each batch over N GPUs, IMAGES_PER_GPU on each (the config's GPU_COUNT)",
+    )  # fmt: skip
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder for the runs (%(default)s)")
     parser.add_argument(
         "--augment", metavar="NAME", nargs="+", choices=AUGMENTATIONS, default=[],
@@ -498,6 +474,8 @@ def _fit_config(config, args, train_data, val_data) -> None:
     folder = path.parent if path.is_file() else path
     if folder.name in ("train", "val", "annotations"):  # such a name says nothing of the data
         folder = folder.parent
+    if args.gpus is not None:
+        config.GPU_COUNT = args.gpus
     batch_size = max(1, config.BATCH_SIZE)  # 0 is told of by Config itself
     found = {
         "NAME": "".join(c for c in folder.name if c.isascii() and c.isalnum()) or "mrcnn",
@@ -578,7 +556,7 @@ def run_detect(args) -> int:
             raise
         except Exception as error:
             failed.append(file)
-            log.error("%s: %s", file, _sentence(error))
+            log.error("%s: %s", file, sentence(error))
             log.debug("It was raised here:", exc_info=True)
             continue
         log.info("%s: %d objects", file, len(entries[-1]["detections"]))
@@ -592,7 +570,7 @@ def run_detect(args) -> int:
     more = "".join(f", {name}" for name in dict.fromkeys(_top_folder_or_file(out, path) for path in others.write()))
     print(f"{len(entries)} pictures, detections.json{more} are in {out.resolve()}")
     if failed:
-        return _failure(FAILED, f"{len(failed)} of {len(files)} images failed: {', '.join(map(str, failed))}")
+        return failure(FAILED, "mrcnn", f"{len(failed)} of {len(files)} images failed: {', '.join(map(str, failed))}")
     return OK
 
 

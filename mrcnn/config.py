@@ -134,6 +134,8 @@ class Config:
     REPEAT_THRESHOLD = 0
     # Unreadable images a training skips before it stops.
     MAX_IMAGE_ERRORS = 5
+    # Checkpoints of a run that are kept on the disk, the newest; None: all.
+    KEEP_LAST_N = None
 
     def __init__(self):
         self.check_names()
@@ -191,7 +193,8 @@ class Config:
         """Print every value."""
         print("\nConfigurations:")
         for name in _names(self):
-            print(f"{name:30} {getattr(self, name)}")
+            value = getattr(self, name)
+            print(f"{name:30} {value.__qualname__ if callable(value) else value}")
         print()
 
     def check_names(self) -> None:
@@ -267,6 +270,12 @@ class Config:
             *(
                 (getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name), "1 or more")
                 for name in _AT_LEAST_1
+            ),
+            (
+                self.KEEP_LAST_N is None or self.KEEP_LAST_N >= 1,
+                "KEEP_LAST_N must be at least 1, or None to keep every checkpoint",
+                self.KEEP_LAST_N,
+                "3",
             ),
             (
                 not re.search(r"[/\\]", str(self.NAME)),

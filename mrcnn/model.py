@@ -14,6 +14,7 @@ Papers: Mask R-CNN (He 2017), FPN (Lin 2017), Faster R-CNN (Ren 2015), ResNet (H
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import os
@@ -27,6 +28,7 @@ from keras import ops
 
 from . import boxes as box_math
 from . import losses, targets, training, weights
+from .callbacks import MeanAveragePrecisionCallback
 from .config import Config
 from .data import DataGenerator, data_generator, load_image_gt
 from .image import (
@@ -48,7 +50,6 @@ from .targets import (
     generate_random_rois,
     pyramid_anchors,
 )
-from .training import MeanAveragePrecisionCallback
 
 __all__ = [
     "BatchNorm",
@@ -433,9 +434,17 @@ class DetectionTargetLayer(KL.Layer):
             count = proposals.shape[1] + self.config.MAX_GT_INSTANCES
             truth = gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]
             proposals = tf.ensure_shape(ops.concatenate([proposals, truth], axis=1), [None, count, 4])
-        priorities = keras.random.uniform(ops.shape(proposals)[:2], seed=self.seed_generator)
+        priorities = self.draw(*ops.shape(proposals)[:2])
         outputs = targets.detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, self.config)
         return [ops.stop_gradient(output) for output in outputs]
+
+    def draw(self, batch, count):
+        """`[batch, count]` uniform numbers. Several devices draw for all their images, and each takes its own rows:
+        the sample is the same on however many devices the batch is spread."""
+        context = tf.distribute.get_replica_context()
+        devices = context.num_replicas_in_sync if context else 1
+        drawn = keras.random.uniform((devices * batch, count), seed=self.seed_generator)
+        return drawn if devices == 1 else drawn[context.replica_id_in_sync_group * batch :][:batch]
 
     def compute_output_spec(self, inputs):
         dtypes = ["float32", "int32", "float32", "float32"]
@@ -666,7 +675,8 @@ class MaskRCNN:
         self.set_log_dir()
         self._anchor_cache: dict = {}
         self._compiled: dict = {}
-        self.keras_model = self.build(mode=mode, config=config)
+        with training.strategy(config).scope() if mode == "training" else contextlib.nullcontext():
+            self.keras_model = self.build(mode=mode, config=config)
         self.keras_model.describe = self.metadata
 
     @classmethod
@@ -844,6 +854,7 @@ class MaskRCNN:
         metadata = weights.read_metadata(filepath) or {}
         self.class_names = metadata.get("class_names", self.class_names)
         self.set_log_dir(filepath)
+        self.goes_on = self.epoch > 0
         return report
 
     def load_backbone_weights(self, filepath) -> weights.LoadReport:
@@ -868,6 +879,7 @@ class MaskRCNN:
         model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to go on from: its folder and epoch.
         """
         self.epoch = 0
+        self.goes_on = False  # whether the next training goes on with the state of a checkpoint just loaded
         name = str(self.config.NAME).lower()
         folder = os.path.join(self.model_dir, f"{name}{datetime.datetime.now():%Y%m%dT%H%M}")
         if model_path:

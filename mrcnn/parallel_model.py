@@ -4,8 +4,7 @@ from __future__ import annotations
 
 _INSTEAD = (
     "ParallelModel must not be built: it split batches in a TensorFlow 1 graph. Received: {received}. "
-    "Try Config.GPU_COUNT, from which MaskRCNN knows the devices itself; training on several of them is not there yet, "
-    "so that for now one device takes the whole batch of IMAGES_PER_GPU * GPU_COUNT images."
+    "Try Config.GPU_COUNT (mrcnn train --gpus), from which MaskRCNN knows the devices itself: drop this line."
 )
 
 

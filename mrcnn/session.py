@@ -16,6 +16,10 @@ from pathlib import Path
 log = logging.getLogger("mrcnn")
 
 
+# Exit codes: done; data or weights; a wrong call; Ctrl-C.
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
 class UsageError(Exception):
     """The command was called wrongly: exit code 2."""
 
@@ -77,28 +81,48 @@ def load_tensorflow() -> None:
 
 
 def run_script(main) -> None:
-    """Run a sample's `main` and leave with an exit code: 0 done; 1 data or weights; 2 a wrong call; 130 Ctrl-C.
+    """Run a sample's `main` and leave with an exit code; with MRCNN_DEBUG=1 errors show their traceback."""
+    sys.exit(exit_code(main, Path(sys.argv[0]).name))
 
-    What we know to be wrong is told in a sentence; with MRCNN_DEBUG=1 in a traceback, as everything else.
+
+def exit_code(run, program: str, debug: bool = False, help_hint: str = "") -> int:
+    """What `run()` returns, OK for None; an error is told in a sentence on stderr and becomes a code.
+
+    program: the name the sentence begins with. debug, or MRCNN_DEBUG=1 in the environment: errors pass through.
+    help_hint: added to what is said of a wrong call.
     """
-    debug = os.environ.get("MRCNN_DEBUG", "0") not in ("", "0")
+    debug = debug or os.environ.get("MRCNN_DEBUG", "0") not in ("", "0")
     set_up_logging(debug)
     quiet_libraries()
-    code = 0
     try:
-        main()
+        return run() or OK
     except KeyboardInterrupt:
-        code = _stopped(130, "interrupted")
-    except (UsageError, ValueError, OSError) as error:
+        return failure(INTERRUPTED, program, "interrupted")
+    except Exception as error:
         if debug:
             raise
-        code = _stopped(2 if isinstance(error, UsageError) else 1, error)
-    sys.exit(code)
+        if isinstance(error, UsageError):
+            return failure(USAGE, program, f"{error}{help_hint}")
+        return failure(FAILED, program, sentence(error))
 
 
-def _stopped(code: int, why) -> int:
-    print(f"{Path(sys.argv[0]).name}: {why}", file=sys.stderr)
+def failure(code: int, program: str, why: str) -> int:
+    """The code, after saying on stderr why."""
+    print(f"{program}: {why}", file=sys.stderr)
     return code
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, for people: our own errors as they are, a stranger's with its type and one line."""
+    if isinstance(error, ImportError):
+        return f"{error} Try `mrcnn doctor`, which says what is missing and how to mend it."
+    if isinstance(error, OSError) and error.errno:  # the system's own; ours carry a sentence only
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return f"{what}. Try another path, or check that the folder may be written to and the disk has space."
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line} (with MRCNN_DEBUG=1 in the environment it shows where)"
 
 
 # --- Settings ---------------------------------------------------------------------------------------------------
@@ -294,13 +318,13 @@ def save_picture(picture, path: str | Path) -> None:
 
 def find_weights(start: str, config, logs: str | Path) -> str:
     """The path of what --weights names: "coco" (downloaded where it is not cached), "last" (of `logs`), or a file."""
-    from . import weights
+    from . import files, weights
 
     if start == "last":
         return weights.last_checkpoint(logs, config.NAME)
     if start == "coco":
         cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "models")
-        return weights.download(weights.COCO_MODEL_URL, cache / weights.COCO_MODEL_URL.rsplit("/", 1)[-1])
+        return files.download(weights.COCO_MODEL_URL, cache / weights.COCO_MODEL_URL.rsplit("/", 1)[-1])
     return start
 
 

@@ -1,13 +1,12 @@
-"""The loop: the network that trains, which layers learn, compile, callbacks, fit, going on where it stopped."""
+"""The loop: the network that trains, which layers learn, compile, fit, going on where it stopped."""
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import os
 import re
-import sys
+import threading
 import time
 
 import keras
@@ -15,14 +14,21 @@ import numpy as np
 import tensorflow as tf
 
 from . import losses, weights
+from .callbacks import Checkpoint, KeepBest, LossTable, Progress, Rates, Stalls, StopAtNonFinite
 from .check import check_before_training
 from .config import LOSS_NAMES
 from .data import DataGenerator
-from .evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
-from .image import extract_bboxes, split_image_meta
+from .files import free_name
+from .image import split_image_meta
 from .sampling import class_ids_per_image, repeat_factors
+from .state import read_about, restore_state, state_path
 
 log = logging.getLogger("mrcnn")
+
+
+# What a training logs besides its losses: the global norm of the gradient before it is clipped, and the share of
+# RoIs that have an object.
+WATCHED = ("gradient_norm", "positive_rois")
 
 
 # --- The network that trains ------------------------------------------------------------------------------------
@@ -62,15 +68,18 @@ class TrainingNetwork(Network):
     def __init__(self, *args, config=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.settings = config
-        names = ("loss", *LOSS_NAMES, "weight_decay")
-        self.loss_means = {name: keras.metrics.Mean(name=name) for name in names}
+        names = ("loss", *LOSS_NAMES, "weight_decay", *WATCHED)
+        self.means = {name: keras.metrics.Mean(name=name) for name in names}
 
     @property
     def metrics(self):
-        return list(self.loss_means.values())
+        return list(self.means.values())
 
     def weighted_losses(self, inputs, outputs) -> dict:
-        """Each loss times its LOSS_WEIGHTS, the weight decay, and `"loss"`, their sum."""
+        """Each loss times its LOSS_WEIGHTS, the weight decay, and `"loss"`, their sum.
+
+        On several devices: this device's share; the shares add up to the loss of the whole batch.
+        """
         _, meta, rpn_match, rpn_bbox, *_ = inputs
         halves = {
             "rpn_class_loss": losses.rpn_class_loss(rpn_match, outputs["rpn_class_logits"]),
@@ -88,26 +97,83 @@ class TrainingNetwork(Network):
             ),
         }
         weight = self.settings.LOSS_WEIGHTS
-        parts = {name: losses.mean(*half) * weight.get(name, 1.0) for name, half in halves.items()}
-        parts["weight_decay"] = losses.weight_decay(self.trainable_weights, self.settings.WEIGHT_DECAY)
+        counts = over_devices([count for _, count in halves.values()])
+        parts = {
+            name: losses.mean(numerator, count) * weight.get(name, 1.0)
+            for (name, (numerator, _)), count in zip(halves.items(), counts, strict=True)
+        }
+        decay = losses.weight_decay(self.trainable_weights, self.settings.WEIGHT_DECAY)
+        parts["weight_decay"] = decay / device_count()
         return {"loss": sum(parts.values()), **parts}
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing is left to build. On several devices Keras would average a batch for it, which masks refuse."""
 
     def train_step(self, data):
         inputs = data[0]
         with tf.GradientTape() as tape:
-            values = self.weighted_losses(inputs, self(inputs, training=True))
+            outputs = self(inputs, training=True)
+            values = self.weighted_losses(inputs, outputs)
         variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(values["loss"], variables), variables)
-        return self._update(values)
+        # Clipped once they are those of the whole batch: Keras would clip each device's own.
+        gradients = over_devices(tape.gradient(values["loss"], variables))
+        norm = tf.linalg.global_norm(gradients)
+        gradients = clipped(gradients, norm, self.settings.GRADIENT_CLIP_NORM)
+        # A gradient that is not finite moves nothing: the training stops with the weights as they are.
+        gradients = [tf.where(tf.math.is_finite(norm), gradient, 0.0) for gradient in gradients]
+        # The optimiser adds up what the devices give it.
+        self.optimizer.apply([gradient / device_count() for gradient in gradients], variables)
+        positive = tf.reduce_mean(tf.cast(outputs["target_class_ids"] > 0, tf.float32))
+        watched = dict(zip(WATCHED, (norm, positive), strict=True))
+        return self._update({**{name: value * device_count() for name, value in values.items()}, **watched})
 
     def test_step(self, data):
         inputs = data[0]
-        return self._update(self.weighted_losses(inputs, self(inputs, training=False)))
+        values = self.weighted_losses(inputs, self(inputs, training=False))
+        return self._update({name: value * device_count() for name, value in values.items()})
 
     def _update(self, values):
+        """The running means; over several devices, of what each of them gives."""
         for name, value in values.items():
-            self.loss_means[name].update_state(value)
-        return {name: metric.result() for name, metric in self.loss_means.items()}
+            self.means[name].update_state(value)
+        return {name: self.means[name].result() for name in values}
+
+
+# --- Several devices --------------------------------------------------------------------------------------------
+
+
+def device_count() -> int:
+    """How many devices share the batch of the step that runs here."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def over_devices(tensors) -> list:
+    """The sums over all devices, constants to the gradient; on one device the tensors themselves."""
+    if device_count() == 1:
+        return list(tensors)
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.stop_gradient(tensor) for tensor in tensors])
+
+
+def clipped(gradients, norm, largest) -> list:
+    """The gradients, of that global norm, scaled down together to the largest one; None or 0: as they are."""
+    return tf.clip_by_global_norm(gradients, largest, use_norm=norm)[0] if largest else list(gradients)
+
+
+def strategy(config):
+    """The `tf.distribute` strategy that GPU_COUNT asks for: each of the GPUs holds the network and takes its images.
+
+    Without GPUs, logical CPU devices count: `tf.config.set_logical_device_configuration`.
+    """
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if 1 < config.GPU_COUNT <= len(devices):
+        return tf.distribute.MirroredStrategy([device.name for device in devices[: config.GPU_COUNT]])
+    if config.GPU_COUNT > 1:
+        log.warning(
+            "GPU_COUNT is %d, and TensorFlow sees %d %s: one of them takes the whole batch of %d images.",
+            config.GPU_COUNT, len(devices), devices[0].device_type, config.BATCH_SIZE,
+        )  # fmt: skip
+    return tf.distribute.get_strategy()
 
 
 # --- Which layers learn -----------------------------------------------------------------------------------------
@@ -198,237 +264,62 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in ("rate", "kind", "warmup", "start", "total")}
 
 
+def has_schedule(config) -> bool:
+    """Whether the learning rate follows the steps."""
+    return config.LEARNING_RATE_SCHEDULE != "constant" or config.WARMUP_STEPS > 0
+
+
 def compile_network(network, config, learning_rate, momentum) -> None:
-    """Compile with the config's optimiser; gradients are clipped by their global norm."""
-    clip = {"global_clipnorm": config.GRADIENT_CLIP_NORM or None}
-    if config.OPTIMIZER == "adam":
-        optimizer = keras.optimizers.Adam(learning_rate, **clip)
-    else:
-        optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum, **clip)
-    # crop_and_resize cannot be compiled by XLA, which "auto" would try on a GPU
-    network.compile(optimizer=optimizer, jit_compile=False)
+    """Compile with the config's optimiser; `train_step` clips the gradients by their global norm."""
+    with network.distribute_strategy.scope():
+        if config.OPTIMIZER == "adam":
+            optimizer = keras.optimizers.Adam(learning_rate)
+        else:
+            optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum)
+        # crop_and_resize cannot be compiled by XLA, which "auto" would try on a GPU
+        network.compile(optimizer=optimizer, jit_compile=False)
 
 
-# --- Callbacks --------------------------------------------------------------------------------------------------
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """After each epoch, the weights (that know their network) at `checkpoint_path`."""
-
-    def __init__(self, facade):
-        super().__init__()
-        self.facade = facade
-
-    def on_epoch_end(self, epoch, logs=None):
-        path = self.facade.checkpoint_path.format(epoch=epoch + 1)
-        self.facade.save_weights(path)
-        self.facade.epoch = epoch + 1
-
-
-class LossTable(keras.callbacks.Callback):
-    """A line of `losses.csv` per epoch; a run that goes on goes on in the same file."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.path = path
-
-    def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, **{name: f"{float(value):.6f}" for name, value in (logs or {}).items()}}
-        new = not os.path.exists(self.path)
-        with open(self.path, "a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-
-
-UNKNOWN = "-:--:--"  # the time left, before a second step was timed
-
-
-class Progress(keras.callbacks.Callback):
-    """A bar with the time left on a terminal, a line now and then in a log file; every loss by its name."""
-
-    INTERVAL_S = 30
-
-    def __init__(self, first_epoch, epochs, steps):
-        super().__init__()
-        self.first_epoch, self.epochs, self.steps = first_epoch, epochs, steps
-        self.done = 0
-        self.bar = None
-
-    def on_train_begin(self, logs=None):
-        self.start = self.last_line = time.time()
-        log.info("Tracing the graph: the first step takes up to a minute, the next ones do not.")
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.done += 1
-        now = time.time()
-        if self.done == 1:
-            log.info("Traced; the first step took %.0f s.", now - self.start)
-            self.start, self.started_at = now, self.done
-            self._open_bar()
-        to_do = (self.epochs - self.first_epoch) * self.steps - self.done
-        left = _duration((now - self.start) / (self.done - 1) * to_do) if self.done > 1 else UNKNOWN
-        if self.bar:
-            self.bar.update(self.task, completed=self.done, text=_losses_text(logs), left=left)
-        elif now - self.last_line > self.INTERVAL_S and batch + 1 < self.steps:
-            self.last_line = now
-            epoch = self.first_epoch + (self.done - 1) // self.steps + 1
-            log.info(
-                "epoch %d/%d step %d/%d  %s left  %s",
-                epoch, self.epochs, batch + 1, self.steps, left, _losses_text(logs),
-            )  # fmt: skip
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs = logs or {}
-        training = {name: value for name, value in logs.items() if not name.startswith("val_")}
-        validation = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
-        log.info("epoch %d/%d  %s", epoch + 1, self.epochs, _losses_text(training))
-        if validation:
-            log.info("      validation  %s", _losses_text(validation))
-        self.last_line = time.time()
-
-    def on_train_end(self, logs=None):
-        self._close_bar()
-
-    def _open_bar(self):
-        if not sys.stderr.isatty():
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as Bar
-
-        self.bar = Bar(
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[left]} left  {task.fields[text]}"),
-            console=Console(stderr=True),
-        )
-        self.task = self.bar.add_task("", total=(self.epochs - self.first_epoch) * self.steps, text="", left=UNKNOWN)
-        self.bar.start()
-
-    def _close_bar(self):
-        if self.bar:
-            self.bar.stop()
-            self.bar = None
-
-
-class MeanAveragePrecisionCallback(keras.callbacks.Callback):
-    """Detects on a dataset every few epochs, and puts into the logs what comes of it.
-
-    `val_mAP`, `val_mAP50`: COCO's AP of masks (of boxes for a box-only model), as `mrcnn evaluate` prints it.
-    `val_box_mAP`: COCO's AP of boxes.
-    `val_mean_average_precision`: matterport's, the mean over images of `compute_ap` at IoU 0.5, for detections from
-    the inference model's DETECTION_MIN_CONFIDENCE on.
-
-    Callbacks after it in `custom_callbacks` find them: EarlyStopping(monitor="val_mAP", mode="max"). In the epochs
-    between there are none, and Keras' callbacks say that they miss them and go on.
-
-    train_model: the `MaskRCNN` that trains. inference_model: one in inference mode, of the same network; it takes
-    over the weights each time. dataset: prepared. calculate_map_at_every_X_epoch: after epochs X, 2X, ...
-    dataset_limit: only the first so many images. verbose: 0 logs nothing.
-    """
-
-    def __init__(
-        self, train_model, inference_model, dataset, calculate_map_at_every_X_epoch=5, dataset_limit=None, verbose=1
-    ):
-        super().__init__()
-        if inference_model.mode != "inference":
-            raise ValueError(
-                f"inference_model must be in inference mode. Received: mode {inference_model.mode!r}. "
-                "Try MaskRCNN(mode='inference', ...), with the same settings."
-            )
-        if calculate_map_at_every_X_epoch < 1:
-            raise ValueError(
-                f"calculate_map_at_every_X_epoch must be at least 1. Received: {calculate_map_at_every_X_epoch}."
-            )
-        self.train_model, self.inference_model, self.dataset = train_model, inference_model, dataset
-        self.every, self.limit, self.verbose = calculate_map_at_every_X_epoch, dataset_limit, verbose
-
-    def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self.every:
-            return
-        _copy_weights(self.train_model.keras_model, self.inference_model.keras_model)
-        figures = self.figures()
-        if self.verbose:
-            mean, ap = figures["val_mean_average_precision"], figures["val_mAP"]
-            log.info("epoch %d  mean average precision %.3f  mAP %.3f", epoch + 1, mean, ap)
-        if logs is not None:
-            logs.update(figures)
-
-    def figures(self) -> dict[str, float]:
-        """What goes into the logs; nan where no image has objects."""
-        config, aps = self.inference_model.config, []
-        shown_from = config.DETECTION_MIN_CONFIDENCE
-        image_ids = list(self.dataset.image_ids)[: self.limit]
-        to_come = iter(image_ids)
-
-        def detect(image):
-            (found,) = self.inference_model.detect([image])
-            aps.append(self._average_precision(next(to_come), found, shown_from))
-            return found
-
-        config.DETECTION_MIN_CONFIDENCE = EVALUATION_MIN_CONFIDENCE
-        try:
-            evaluation = evaluate_dataset(detect, self.dataset, image_ids, progress=False)
-        finally:
-            config.DETECTION_MIN_CONFIDENCE = shown_from
-        aps = [ap for ap in aps if not math.isnan(ap)]
-        best_kind = evaluation.mask or evaluation.box
-        return {
-            "val_mAP": best_kind["AP"],
-            "val_mAP50": best_kind["AP50"],
-            "val_box_mAP": evaluation.box["AP"],
-            "val_mean_average_precision": float(np.mean(aps)) if aps else math.nan,
-        }
-
-    def mean_average_precision(self) -> float:
-        """The mean AP of the images that have objects; nan where none has."""
-        return self.figures()["val_mean_average_precision"]
-
-    def _average_precision(self, image_id, found, shown_from) -> float:
-        masks, class_ids = self.dataset.load_mask(image_id)
-        objects = np.flatnonzero(np.asarray(class_ids) > 0)  # no crowds
-        shown = np.flatnonzero(np.asarray(found["scores"]) >= shown_from)
-        if len(objects) == 0 or "masks" not in found:
-            return math.nan
-        masks = np.asarray(masks)[:, :, objects]
-        detections = (found[name][shown] for name in ("rois", "class_ids", "scores"))
-        return compute_ap(
-            extract_bboxes(masks), np.asarray(class_ids)[objects], masks, *detections, found["masks"][:, :, shown]
-        )[0]
-
-
-def _copy_weights(source, target) -> None:
-    """Give the target network the weights of the source, name by name."""
-    values = {weight.path: weight for weight in source.weights}
-    differing = sorted(values.keys() ^ {weight.path for weight in target.weights})
-    if differing:
-        raise ValueError(
-            "Both models must have the same layers, by name. "
-            f"Received: models that differ in {', '.join(differing[:6])}. Try the same config, and layers with names."
-        )
-    for weight in target.weights:
-        weight.assign(values[weight.path])
-
-
-def _losses_text(logs) -> str:
-    short = {"weight_decay": "decay"}
-    names = [name for name in ("loss", *LOSS_NAMES, "weight_decay") if name in (logs or {})]
-    return "  ".join(f"{short.get(name, name.removesuffix('_loss'))} {float(logs[name]):.4f}" for name in names)
-
-
-def _duration(seconds) -> str:
-    minutes, seconds = divmod(int(max(0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+# --- Train ------------------------------------------------------------------------------------------------------
 
 
 class Batches(DataGenerator):
     """The generator's inputs alone: Keras turns batches into a tf.data pipeline, which knows no empty list."""
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.being_made: dict[int, tuple] = {}  # by worker thread: the batch's image ids, and since when
+
     def __getitem__(self, index):
         return (super().__getitem__(index)[0],)
+
+    def batch(self, number):
+        worker = threading.get_ident()
+        self.being_made[worker] = (self.batch_image_ids(0, number), time.time())
+        try:
+            return super().batch(number)
+        finally:
+            del self.being_made[worker]
+
+    def batch_image_ids(self, epoch, index) -> list[int]:
+        """The images of a batch, where none of them was unreadable."""
+        start = (epoch * self.steps + index) * self.batch_size
+        return [int(self.image_id(start + i)) for i in range(self.batch_size)]
+
+    def names(self, image_ids) -> str:
+        """The images for people: `3 (/data/a.png), 7 (/data/b.png)`."""
+        infos = [self.dataset.image_info[image_id] for image_id in image_ids]
+        return ", ".join(
+            f"{image_id} ({info.get('path') or info.get('id')})"
+            for image_id, info in zip(image_ids, infos, strict=True)
+        )
+
+
+class ValidationBatches(Batches):
+    """The same batches in every epoch, so that their losses compare."""
+
+    def on_epoch_end(self):
+        """Stays where it is. (Keras calls it twice an epoch here.)"""
 
 
 def stream(batches, network):
@@ -453,9 +344,6 @@ def stream(batches, network):
     return numbers.map(tensors, num_parallel_calls=batches.workers).prefetch(1)
 
 
-# --- Train ------------------------------------------------------------------------------------------------------
-
-
 def train(
     facade,
     train_dataset,
@@ -477,10 +365,11 @@ def train(
         return None
     if not config.USE_RPN_ROIS and val_dataset is not None:
         log.info("USE_RPN_ROIS is False: the heads learn on random RoIs.")
+    former = _former(facade, layers)
     options = {
         "batch_size": config.BATCH_SIZE,
         "random_rois": 0 if config.USE_RPN_ROIS else config.POST_NMS_ROIS_TRAINING,
-        "seed": config.SEED,
+        "seed": former["seed"] if former and config.SEED is None else config.SEED,
     }
     repeats = None
     if config.REPEAT_THRESHOLD:
@@ -498,34 +387,49 @@ def train(
     batches.epoch = facade.epoch
     validation = None
     if val_dataset is not None and len(val_dataset.image_ids) and config.VALIDATION_STEPS:
-        validation = Batches(val_dataset, config, shuffle=True, steps=config.VALIDATION_STEPS, **options)
+        validation = ValidationBatches(val_dataset, config, shuffle=True, steps=config.VALIDATION_STEPS, **options)
     check_before_training(train_dataset, config)
     if validation is not None:
         check_before_training(val_dataset, config, "validation data", learns=False)
 
     set_trainable(network, layer_regex(layers), config)
+    steps = config.STEPS_PER_EPOCH
     rate = learning_rate
-    if config.LEARNING_RATE_SCHEDULE != "constant" or config.WARMUP_STEPS:
-        rate = Schedule(
-            learning_rate,
-            config.LEARNING_RATE_SCHEDULE,
-            config.WARMUP_STEPS,
-            start=facade.epoch * config.STEPS_PER_EPOCH,
-            total=epochs * config.STEPS_PER_EPOCH,
-        )
+    if has_schedule(config):
+        rate = Schedule(learning_rate, config.LEARNING_RATE_SCHEDULE, config.WARMUP_STEPS, total=epochs * steps)
     compile_network(network, config, rate, config.LEARNING_MOMENTUM)
     # Built here: variables made inside the first step would make TensorFlow trace it a second time.
-    network.optimizer.build(network.trainable_variables)
+    with network.distribute_strategy.scope():
+        network.optimizer.build(network.trainable_variables)
     _seed(network, config)
+    if former and not _restore(facade, former, learning_rate):
+        former = None
+    first_epoch = former["first_epoch"] if former else facade.epoch  # the optimiser counts its steps from there
+    if isinstance(rate, Schedule):
+        rate.start = first_epoch * steps
+    about = {
+        "until": epochs,
+        "layers": layers,
+        "learning_rate": float(learning_rate),
+        "first_epoch": first_epoch,
+        "seed": batches.seed,
+        "best": _best(facade),
+    }
 
     os.makedirs(facade.log_dir, exist_ok=True)
     log.info("Training until epoch %d, learning rate %g, checkpoints in %s", epochs, learning_rate, facade.log_dir)
+    stalls = Stalls(batches)
     callbacks = [
-        Checkpoint(facade),
+        StopAtNonFinite(facade, batches),
+        Rates(config.BATCH_SIZE),
+        Checkpoint(facade, about),
+        Progress(facade.epoch, epochs, config.STEPS_PER_EPOCH),
+        stalls,
+        *(custom_callbacks or []),
+        # After those, which may add figures to the logs.
         keras.callbacks.TensorBoard(log_dir=facade.log_dir, histogram_freq=0, write_graph=False),
         LossTable(os.path.join(facade.log_dir, "losses.csv")),
-        Progress(facade.epoch, epochs, config.STEPS_PER_EPOCH),
-        *(custom_callbacks or []),
+        KeepBest(facade, about),
     ]
     try:
         return network.fit(
@@ -540,7 +444,7 @@ def train(
             verbose=0,
         )
     except KeyboardInterrupt:
-        path = _free_name(os.path.join(facade.log_dir, "interrupted.h5"))
+        path = free_name(os.path.join(facade.log_dir, "interrupted.h5"))
         facade.save_weights(path)
         log.warning("Interrupted: %d epochs are done, and the weights of this moment are in %s.", facade.epoch, path)
         if facade.epoch:
@@ -549,20 +453,70 @@ def train(
             )
         log.warning("To start a new run from them, at epoch 1: load_weights (--weights) with that file.")
         raise
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise OutOfMemory(_memory_advice(config, error)) from error
     except Exception:
         for generator in (batches, validation):
             if generator is not None and generator.failure is not None:
                 raise generator.failure from None
         raise
+    finally:
+        stalls.stop()
 
 
-def _free_name(path) -> str:
-    """The path itself, or where there is such a file, the first of `_2`, `_3`, ... that is free."""
-    free, count, (stem, suffix) = path, 1, os.path.splitext(path)
-    while os.path.exists(free):
-        count += 1
-        free = f"{stem}_{count}{suffix}"
-    return free
+def _former(facade, layers) -> dict | None:
+    """What the loaded checkpoint's state says of the training it stopped; None where there is nothing to go on with.
+
+    A checkpoint that ended its training (all epochs it was asked for) begins a new one, as it would have without a
+    stop in between: the next stage of a schedule starts with a fresh optimiser.
+    """
+    if not facade.goes_on:
+        return None
+    facade.goes_on = False
+    about = read_about(state_path(facade.log_dir, facade.epoch))
+    if about is None:
+        log.info("There is no state of the optimiser beside the checkpoint of epoch %d: it starts anew.", facade.epoch)
+    elif about["until"] > facade.epoch and about["layers"] == layers:
+        return about
+    return None
+
+
+def _restore(facade, former, learning_rate) -> bool:
+    """Take over the state of the checkpoint that was loaded, if the optimiser is still of its kind."""
+    network = facade.keras_model
+    if not restore_state(state_path(facade.log_dir, facade.epoch), network):
+        log.warning(
+            "The optimiser starts anew after epoch %d: it is another one than that of the checkpoint.", facade.epoch
+        )
+        return False
+    if former["learning_rate"] != float(learning_rate) and not has_schedule(facade.config):
+        network.optimizer.learning_rate = learning_rate
+    log.info("Going on with the optimiser and the random state of epoch %d.", facade.epoch)
+    return True
+
+
+def _best(facade) -> float:
+    """The best val_mAP of the run so far; -1 where there is none."""
+    return (read_about(state_path(facade.log_dir, facade.epoch)) or {}).get("best", -1.0)
+
+
+class OutOfMemory(ValueError, MemoryError):
+    """A step does not fit into memory; the text names the settings that matter, with values to try."""
+
+
+def _memory_advice(config, error) -> str:
+    rows = [
+        ("IMAGES_PER_GPU", config.IMAGES_PER_GPU, max(1, config.IMAGES_PER_GPU // 2)),
+        ("IMAGE_MAX_DIM", config.IMAGE_MAX_DIM, max(64, config.IMAGE_MAX_DIM * 3 // 4 // 64 * 64)),
+        ("TRAIN_ROIS_PER_IMAGE", config.TRAIN_ROIS_PER_IMAGE, max(8, config.TRAIN_ROIS_PER_IMAGE // 2)),
+        ("USE_MINI_MASK", config.USE_MINI_MASK, True),
+    ]
+    tries = [f"{name} = {value} (now {now})" for name, now, value in rows if value != now]
+    first_line = str(error).strip().split("\n")[0]
+    return (
+        f"A training step must fit into memory. Received: not enough of it ({type(error).__name__}: {first_line}). "
+        f"Try {', or '.join(tries) or 'a smaller BACKBONE'}, in this order."
+    )
 
 
 def _seed(network, config) -> None:

@@ -15,6 +15,7 @@ from .boxes import denormalize as denorm_boxes
 from .boxes import normalize as norm_boxes
 from .dataset import Dataset
 from .evaluate import compute_ap, compute_ap_range, compute_matches, compute_recall, trim_zeros
+from .files import download
 from .image import (
     expand_mask,
     extract_bboxes,
@@ -26,7 +27,7 @@ from .image import (
     unmold_mask,
 )
 from .image import masks_iou as compute_overlaps_masks
-from .weights import COCO_MODEL_URL, download
+from .weights import COCO_MODEL_URL
 
 __all__ = [
     "COCO_MODEL_URL",

@@ -502,7 +502,8 @@ def display_images(images, titles=None, cols=4, cmap=None, norm=None, interpolat
         return
     titles = [""] * len(images) if titles is None else titles
     rows = -(-len(images) // cols)
-    figure = _new_figure((14, max(1, 14 * rows / cols)))
+    tallest = max(np.shape(image)[0] / np.shape(image)[1] for image in images)
+    figure = _new_figure((14, max(1, 14 * rows / cols * min(1, tallest) + 0.3 * rows)))  # and room for the titles
     for i, (image, title) in enumerate(zip(images, titles, strict=False)):
         image = np.asarray(image)
         if image.ndim == 3:
@@ -647,8 +648,7 @@ def draw_rois(image, rois, refined_rois, mask, class_ids, class_names, limit=10)
         ids = np.random.choice(ids, limit, replace=False)
     ax = _new_figure((12, 12)).add_subplot()
     _frame(ax, picture.shape, 20, f"{len(ids)} of {len(rois)} ROIs; of all, {positive} positive")
-    for i in ids:
-        color = tuple(np.random.rand(3))
+    for i, color in zip(ids, _steady_colors(len(ids)), strict=True):
         class_id, roi, refined = class_ids[i], rois[i], refined_rois[i]
         _add_box(ax, roi, color if class_id else "gray", linewidth=2, linestyle="dashed")
         if not class_id:

@@ -10,13 +10,10 @@ Words: a *layer* here is a leaf (a layer of `rpn_model`, not `rpn_model` itself)
 """
 
 import difflib
-import hashlib
-import http.client
 import json
 import logging
 import os
 import re
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,8 +22,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from rich.console import Console
-from rich.progress import wrap_file
+
+from .files import download, reason, whole_file
 
 logger = logging.getLogger("mrcnn")
 
@@ -63,13 +60,6 @@ _ATTRIBUTE_LIMIT = 64512
 
 # Batch-norm epsilon of our ResNet (matterport's) and of the ResNet files of keras.applications.
 _EPSILON, _APPLICATIONS_EPSILON = 1e-3, 1.001e-5
-
-_CHUNK = 1 << 20  # bytes read at a time
-_TIMEOUT = 30  # seconds without a byte until a download counts as dead
-
-
-class DownloadError(OSError):
-    """A file could not be fetched whole; the text names the URL, the target path and the remedy."""
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -161,13 +151,13 @@ def save_weights(model, path: str | os.PathLike, metadata: dict | None = None) -
     """
     path = os.fspath(path)
     text = None if metadata is None else json.dumps(metadata, default=_plain, indent=1)
-    with _whole_file(path) as part, h5py.File(part, "w") as file:
+    with whole_file(path) as part, h5py.File(part, "w") as file:
         _write_layers(file, model)
         if text is not None:
             # A str becomes a variable-length string: it lies outside the object header and may have any size.
             file.attrs[_METADATA] = text
     if text is not None:
-        with _whole_file(f"{path.removesuffix('.h5')}.json") as part:
+        with whole_file(f"{path.removesuffix('.h5')}.json") as part:
             Path(part).write_text(text + "\n", encoding="utf-8")
     return path
 
@@ -188,34 +178,6 @@ def _plain(value):
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"metadata must be JSON-able. Received: {value!r} of {type(value)}.")
-
-
-@contextmanager
-def _whole_file(path: str):
-    """A path beside `path`; what the block writes there takes the place of `path`, if the block succeeds."""
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        yield part
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except DownloadError:
-        raise
-    except (OSError, RuntimeError) as error:  # HDF5 reports some failed writes as RuntimeError
-        raise OSError(
-            f"{path} must be writable. Received: {_reason(error)}; what was there before is untouched. "
-            "Try freeing disk space, checking the folder's permissions, or another folder."
-        ) from error
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
-
-
-def _reason(error: Exception) -> str:
-    """An error in one line: HDF5's are long, and carry the system's own reason."""
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if number else str(error).split("\n")[0]
 
 
 def _write_layers(file: h5py.File, model) -> None:
@@ -269,7 +231,7 @@ def _open(path: str | os.PathLike):
     except OSError as error:
         raise ValueError(
             f"The weight file must be a complete HDF5 file (.h5). Received: {path!r}, which is not, or is "
-            f"cut off ({_reason(error)}). Try downloading or copying it again."
+            f"cut off ({reason(error)}). Try downloading or copying it again."
         ) from error
     with file:
         yield file
@@ -292,7 +254,7 @@ def _read_groups(path: str | os.PathLike) -> dict[str, list[tuple[str, np.ndarra
         except (KeyError, OSError, RuntimeError) as error:
             raise ValueError(
                 f"Every weight the file lists must be readable. Received: {os.fspath(path)!r}, damaged "
-                f"({_reason(error)}). Try downloading or copying it again."
+                f"({reason(error)}). Try downloading or copying it again."
             ) from error
     return {name: weights for name, weights in groups.items() if weights}
 
@@ -751,7 +713,7 @@ def _read_mobilenet(path: str) -> dict:
     except (ValueError, KeyError, OSError) as error:
         raise ValueError(
             "The file must hold keras.applications.MobileNetV2(include_top=False), alpha 1. "
-            f"Received: {path!r}, which does not fit ({_reason(error)}). Try --weights imagenet, or in Python "
+            f"Received: {path!r}, which does not fit ({reason(error)}). Try --weights imagenet, or in Python "
             "imagenet_weights('mobilenet_v2')."
         ) from error
     return {
@@ -766,7 +728,8 @@ def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
     Raises: FileNotFoundError naming the folder where there is none.
     """
     folder, prefix = Path(model_dir), str(name).lower()
-    runs = sorted(run for run in folder.glob("*") if run.is_dir() and run.name.startswith(prefix))
+    dated = re.compile(re.escape(prefix) + r"\d{8}T\d{4}")
+    runs = sorted(run for run in folder.glob("*") if run.is_dir() and dated.match(run.name))
     for run in reversed(runs):
         checkpoints = sorted(run.glob("mask_rcnn*.h5"))
         if checkpoints:
@@ -793,68 +756,3 @@ def imagenet_weights(backbone: str, cache_dir: str | os.PathLike | None = None) 
         home = os.environ.get("KERAS_HOME", os.path.join(os.path.expanduser("~"), ".keras"))
         cache_dir = os.path.join(home, "models")
     return download(url, os.path.join(cache_dir, url.rsplit("/", 1)[-1]), *md5s)
-
-
-# ----------------------------------------------------------------------------------------------------------
-# Downloads
-
-
-def download(url: str, path: str | os.PathLike, md5: str | None = None, *older: str) -> str:
-    """The path, after the file of that URL was put there; one already there with a known checksum is kept.
-
-    url: address to fetch.
-    path: where to put the file; it appears whole or not at all.
-    md5: expected checksum, hexadecimal; None: only the size is checked.
-    older: checksums of earlier releases, good enough for a file that is already there.
-
-    Raises:
-        DownloadError: no network, no such file, cut off, or another checksum.
-    """
-    path = os.fspath(path)
-    if os.path.isfile(path):
-        if md5 is None or _md5(path) in (md5, *older):
-            return path
-        logger.warning("%s has another checksum than the released file: downloading it again.", path)
-    with _whole_file(path) as part:
-        try:
-            received = _fetch(url, part)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise _download_error(url, path, error) from error
-        if md5 is not None and received != md5:
-            raise _download_error(url, path, f"its MD5 must be {md5}, received {received}")
-    return path
-
-
-def _download_error(url: str, path: str, reason) -> DownloadError:
-    return DownloadError(
-        f"{url} could not be downloaded to {path}: {reason}. Try again later, or fetch the file in a browser "
-        f"or on another machine and put it at {path}."
-    )
-
-
-def _fetch(url: str, path: str) -> str:
-    """The MD5 of what was downloaded to `path`, with a progress bar on a terminal.
-
-    Raises:
-        OSError: no answer, an error status, or fewer bytes than announced.
-    """
-    console = Console(stderr=True)
-    bar = {"description": os.path.basename(url), "console": console, "disable": not console.is_terminal}
-    digest = hashlib.md5(usedforsecurity=False)
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, open(path, "wb") as file:
-        total = int(response.headers.get("Content-Length", 0))
-        with wrap_file(response, total, **bar) as stream:
-            while chunk := stream.read(_CHUNK):
-                file.write(chunk)
-                digest.update(chunk)
-        if total and file.tell() != total:
-            raise OSError(f"cut off after {file.tell()} of {total} bytes")
-    return digest.hexdigest()
-
-
-def _md5(path: str) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

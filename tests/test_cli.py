@@ -98,7 +98,11 @@ def test_a_wrong_call_is_2(words, sentence, capsys):
         (ValueError("DATA must exist."), cli.FAILED, "mrcnn: DATA must exist.\n"),
         (OSError("disk full"), cli.FAILED, "mrcnn: disk full\n"),
         (ImportError("No module named 'x'."), cli.FAILED, "mrcnn: No module named 'x'. Try `mrcnn doctor`"),
-        (TypeError("odd\nvery odd"), cli.FAILED, "mrcnn: TypeError: odd (the option --debug shows where)\n"),
+        (
+            TypeError("odd\nvery odd"),
+            cli.FAILED,
+            "mrcnn: TypeError: odd (with MRCNN_DEBUG=1 in the environment it shows where)\n",
+        ),
         (session.UsageError("No such NAME."), cli.USAGE, "mrcnn: No such NAME. See mrcnn doctor --help.\n"),
         (KeyboardInterrupt(), cli.INTERRUPTED, "mrcnn: interrupted\n"),
     ],
@@ -185,16 +189,16 @@ def test_demo_hands_its_options_on_and_prints_the_metrics(monkeypatch, tmp_path,
 
 
 def test_settings_follow_from_the_data_unless_chosen(tmp_path):
-    args = SimpleNamespace(data=str(tmp_path / "my photos-2" / "train"), seed=9, learning_rate=0.5)
+    args = SimpleNamespace(data=str(tmp_path / "my photos-2" / "train"), seed=9, learning_rate=0.5, gpus=2)
     train, val = ShapesDataset(9), ShapesDataset(5)
 
-    config = session.read_config(["IMAGES_PER_GPU=4"])
+    config = session.read_config(["IMAGES_PER_GPU=2"])
     cli._fit_config(config, args, train, val)
     assert config.NAME == "myphotos2"  # of the folder above train
     assert config.NUM_CLASSES == 4
-    assert config.STEPS_PER_EPOCH == 3  # 9 images / 4, rounded up
+    assert config.STEPS_PER_EPOCH == 3  # 9 images / (2 on each of 2 GPUs), rounded up
     assert config.VALIDATION_STEPS == 2  # 5 images / 4, rounded up
-    assert (config.SEED, config.LEARNING_RATE) == (9, 0.5)
+    assert (config.SEED, config.LEARNING_RATE, config.GPU_COUNT) == (9, 0.5, 2)
 
     config = session.read_config(["NAME=mine", "STEPS_PER_EPOCH=7", "VALIDATION_STEPS=1"])
     cli._fit_config(config, args, train, None)

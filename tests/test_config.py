@@ -85,9 +85,11 @@ def test_a_near_miss_of_a_name_warns_and_another_name_does_not(caplog):
 def test_display_prints_every_value(capsys):
     config = Config()
     config.MY_OWN = "seen"
+    config.BACKBONE = test_display_prints_every_value
     config.display()
     printed = capsys.readouterr().out
     assert "MY_OWN" in printed and "seen" in printed
+    assert "test_display_prints_every_value" in printed and " at 0x" not in printed
     for name in Config().to_dict():
         assert name in printed
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn import session, weights
+from mrcnn import files, session
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["balloon", "coco", "custom", "nucleus", "shapes", "video", "voc"]
@@ -244,7 +244,7 @@ def test_coco_download_without_a_network(run, tmp_path, monkeypatch, capsys):
     def no_network(url, path):
         raise OSError("no network")
 
-    monkeypatch.setattr(weights, "_fetch", no_network)
+    monkeypatch.setattr(files, "_fetch", no_network)
     assert run("coco", "train", "--dataset=D", "--year=2017", "--model=coco", "--download")[0] == 1
     error = capsys.readouterr().err
     assert "annotations_trainval2017.zip could not be downloaded" in error and "fetch the file in a browser" in error

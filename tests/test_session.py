@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn import session, weights
+from mrcnn import files, session, weights
 from mrcnn.config import Config
 
 # --- Messages -----------------------------------------------------------------------------------------------------
@@ -126,16 +126,17 @@ def test_weights_by_name(tmp_path, monkeypatch):
     class Mine(Config):
         NAME = "Mine"
 
-    for run, files in {"mine20260101T1200": ["mask_rcnn_mine_0001.h5", "mask_rcnn_mine_0002.h5"],
-                       "mine20260102T1200": [], "other20260103T1200": ["mask_rcnn_other_0009.h5"]}.items():  # fmt: skip
+    for run, names in {"mine20260101T1200": ["mask_rcnn_mine_0001.h5", "mask_rcnn_mine_0002.h5"],
+                       "mine20260102T1200": [], "other20260103T1200": ["mask_rcnn_other_0009.h5"],
+                       "minesweeper20260104T1200": ["mask_rcnn_minesweeper_0003.h5"]}.items():  # fmt: skip
         (tmp_path / run).mkdir()
-        for file in files:
+        for file in names:
             (tmp_path / run / file).touch()
     last = str(tmp_path / "mine20260101T1200" / "mask_rcnn_mine_0002.h5")
     assert session.find_weights("last", Mine(), tmp_path) == last
     assert session.find_weights("some.h5", Mine(), tmp_path) == "some.h5"
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(weights, "download", lambda url, path: (url, str(path)))
+    monkeypatch.setattr(files, "download", lambda url, path: (url, str(path)))
     assert session.find_weights("coco", Mine(), tmp_path) == (
         weights.COCO_MODEL_URL, str(tmp_path / "home" / "models" / "mask_rcnn_coco.h5"),
     )  # fmt: skip
@@ -147,7 +148,7 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
     class Small(Config):
         BACKBONE = "mobilenet_v2"
 
-    monkeypatch.setattr(weights, "download", lambda *_: pytest.fail("nothing may be downloaded"))
+    monkeypatch.setattr(files, "download", lambda *_: pytest.fail("nothing may be downloaded"))
     with pytest.raises(session.UsageError, match="of a resnet101. Received: BACKBONE=mobilenet_v2"):
         session.load_start(SimpleNamespace(config=Small(), model_dir="logs"), "coco")
 

@@ -1,7 +1,12 @@
 """The loop: what learns, what stays, what is minimised, what is on disk afterwards."""
 
+import csv
 import errno
+import filecmp
+import math
 import os
+import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,9 +14,10 @@ import pytest
 import tensorflow as tf
 from tiny import Squares, TinyConfig, photos, shake
 
-from mrcnn import training, weights
+from mrcnn import callbacks, training, weights
 from mrcnn.config import LOSS_NAMES
 from mrcnn.model import MaskRCNN
+from mrcnn.state import read_about, state_path
 from mrcnn.training import HEADS, Schedule, layer_regex, set_trainable
 
 PARTS = (*LOSS_NAMES, "weight_decay")
@@ -145,19 +151,23 @@ def test_schedule_goes_on_after_resuming():
     assert Schedule(**rest.get_config()).get_config() == rest.get_config()
 
 
-def test_gradients_are_clipped_by_their_global_norm(network):
-    training.compile_network(network, TinyConfig(GRADIENT_CLIP_NORM=5.0), 1.0, 0.0)
-    first, second = keras.Variable(np.zeros(1, np.float32)), keras.Variable(np.zeros(1, np.float32))
+def test_gradients_are_clipped_by_their_global_norm():
     # the norm of (30, 40) is 50: both are divided by 10, and keep their direction
-    network.optimizer.apply([tf.constant([30.0]), tf.constant([40.0])], [first, second])
-    np.testing.assert_allclose([first.numpy()[0], second.numpy()[0]], [-3.0, -4.0], rtol=1e-6)
+    first, second = training.clipped([tf.constant([30.0]), tf.constant([40.0])], tf.constant(50.0), 5.0)
+    np.testing.assert_allclose([first[0], second[0]], [3.0, 4.0], rtol=1e-6)
+    # below the norm, and without one, they are left alone
+    for largest in (5.0, None, 0):
+        same = training.clipped([tf.constant([3.0, 3.9])], tf.constant(4.92), largest)[0]
+        np.testing.assert_allclose(same, [3.0, 3.9], rtol=1e-6)
 
 
-def test_gradients_below_the_norm_are_left_alone(network):
-    training.compile_network(network, TinyConfig(GRADIENT_CLIP_NORM=5.0), 1.0, 0.0)
-    variable = keras.Variable(np.zeros(2, np.float32))
-    network.optimizer.apply([tf.constant([3.0, 3.9])], [variable])
-    np.testing.assert_allclose(variable.numpy(), [-3.0, -3.9], rtol=1e-6)
+def test_a_step_is_no_longer_than_the_norm(tmp_path, dataset):
+    """Plain SGD at rate 1: the weights move by the clipped gradient."""
+    model = build(tmp_path, GRADIENT_CLIP_NORM=0.01, LEARNING_MOMENTUM=0.0, STEPS_PER_EPOCH=1)
+    before = values(model)
+    model.train(dataset, None, 1.0, epochs=1, layers="all")
+    moved = np.sqrt(sum(np.sum((value - before[path]) ** 2) for path, value in values(model).items()))
+    assert moved == pytest.approx(0.01, rel=1e-3)
 
 
 # --- A step -----------------------------------------------------------------------------------------------------
@@ -178,9 +188,9 @@ def test_three_trainings_at_rate_zero_agree(tmp_path, dataset, compiled):
     for _ in range(3):
         model.epoch = 0  # the same batches again
         history = model.train(dataset, None, 0.0, epochs=1, layers="all").history
-        losses.append({name: value[0] for name, value in history.items()})
+        losses.append({name: history[name][0] for name in ("loss", *PARTS)})
         assert history["loss"][0] == pytest.approx(sum(history[name][0] for name in PARTS), rel=1e-6)
-    assert len(losses[0]) == 7 and all(losses[0][name] > 0 for name in ("loss", "rpn_class_loss", "weight_decay"))
+    assert all(losses[0][name] > 0 for name in ("loss", "rpn_class_loss", "weight_decay"))
     for again in losses[1:]:
         assert again == pytest.approx(losses[0], rel=1e-6, abs=1e-6)
     for path, value in values(model).items():
@@ -239,6 +249,113 @@ def test_weight_decay_reaches_weights_and_biases_alone(tmp_path, dataset):
             np.testing.assert_array_equal(value, before[path], err_msg=path)
 
 
+# --- What goes wrong overnight ----------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_step_and_images(tmp_path, dataset, monkeypatch):
+    model = build(tmp_path, IMAGES_PER_GPU=1, STEPS_PER_EPOCH=4)
+    true = training.losses.rpn_bbox_loss
+    steps = []
+
+    def broken(*args):
+        numerator, count = true(*args)
+        steps.append(0)
+        return numerator * (np.nan if len(steps) == 3 else 1.0), count
+
+    monkeypatch.setattr(training.losses, "rpn_bbox_loss", broken)
+    before = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            before.append(values(model))
+
+    with pytest.raises(callbacks.NotFinite) as error:
+        model.train(dataset, None, 0.001, epochs=1, layers="all", custom_callbacks=[Look()])
+    order = np.random.default_rng((7, 0)).permutation(dataset.image_ids)  # SEED 7, the first pass
+    text = str(error.value)
+    assert "loss = nan" in text and "rpn_bbox_loss = nan" in text and "mrcnn_mask_loss" not in text
+    assert f"epoch 1, step 3, images {order[2]} (" in text and "learning rate below 0.001" in text
+    saved = build(tmp_path / "other", seed=4)
+    saved.load_weights(os.path.join(model.log_dir, "last_good.h5"))
+    kept = values(saved)
+    assert all(np.isfinite(value).all() for value in kept.values())
+    # of the two good steps, but for what momentum still moved in the third
+    moved = max(np.abs(value - before[-1][path]).max() for path, value in kept.items() if "seed" not in path)
+    assert moved < 0.01
+
+
+def test_out_of_memory_names_the_settings(tmp_path, dataset, monkeypatch):
+    def full(*args):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nlong text")
+
+    monkeypatch.setattr(training.losses, "rpn_bbox_loss", full)
+    model = build(tmp_path)
+    with pytest.raises(training.OutOfMemory) as error:
+        model.train(dataset, None, 0.001, epochs=1, layers="all")
+    text = str(error.value)
+    assert "ResourceExhaustedError: OOM when allocating tensor)" in text and "long text" not in text
+    assert (
+        "IMAGES_PER_GPU = 1 (now 2), or TRAIN_ROIS_PER_IMAGE = 8 (now 12), or USE_MINI_MASK = True (now False)" in text
+    )
+    assert isinstance(error.value, MemoryError)
+
+
+def test_a_step_that_waits_for_data_is_told_of(caplog):
+    """The original hung in silence."""
+    batches = SimpleNamespace(being_made={}, names=lambda ids: ", ".join(f"{i} (a.png)" for i in ids))
+    stalls = callbacks.Stalls(batches)
+    stalls.PATIENCE_S = 0.05
+    stalls.on_train_begin()
+    with caplog.at_level("WARNING", "mrcnn"):
+        stalls.on_train_batch_begin(0)
+        time.sleep(0.15)
+        assert caplog.text == ""  # the first step may trace
+        stalls.on_train_batch_end(0)
+        time.sleep(0.15)
+        assert caplog.text == ""  # between two steps callbacks may take their time
+        batches.being_made[1] = ([5], time.time() - 7)
+        stalls.on_train_batch_begin(1)
+        time.sleep(0.15)
+        stalls.on_train_batch_end(1)
+        stalls.on_train_end()
+    assert "1 workers are making batches of images 5 (a.png) for 7 s." in caplog.text
+    assert caplog.text.count("No step has ended for") >= 2
+    assert not stalls.thread.is_alive()
+
+
+def test_the_workers_say_what_they_do(dataset):
+    seen = []
+
+    class Slow(Squares):
+        def load_image(self, image_id):
+            seen.append(dict(batches.being_made))
+            return super().load_image(image_id)
+
+    batches = training.Batches(Slow(), TinyConfig(), batch_size=2, steps=2, seed=7)
+    batches[1]
+    ((image_ids, since),) = seen[0].values()
+    assert image_ids == batches.batch_image_ids(0, 1) == [int(i) for i in image_ids]
+    assert time.time() - since < 60 and batches.being_made == {}
+    assert batches.names([3]).startswith("3 (")
+
+
+def test_what_is_watched_is_in_the_logs_the_table_and_the_history(tmp_path, dataset):
+    class Figures(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                logs["val_mAP"] = 0.25
+
+    model = build(tmp_path, STEPS_PER_EPOCH=1)
+    history = model.train(dataset, None, 0.003, epochs=2, layers="all", custom_callbacks=[Figures()]).history
+    assert history["learning_rate"] == pytest.approx([0.003, 0.003])
+    assert all(norm > 0 for norm in history["gradient_norm"]) and all(x > 0 for x in history["images_per_second"])
+    assert all(0 <= share <= 0.5 for share in history["positive_rois"])
+    with open(os.path.join(model.log_dir, "losses.csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["val_mAP"] for row in rows] == ["", "0.250000"]  # a column that came later
+    assert float(rows[0]["gradient_norm"]) == pytest.approx(history["gradient_norm"][0], rel=1e-4)
+
+
 # --- Epochs, checkpoints, going on ------------------------------------------------------------------------------
 
 
@@ -284,6 +401,149 @@ def test_going_on_from_the_last_checkpoint(tmp_path, dataset):
     with open(os.path.join(first.log_dir, "losses.csv")) as file:
         lines = file.read().splitlines()
     assert lines[0].startswith("epoch,loss,") and [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ctrl-C in the middle of the epoch that follows `epoch`."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch == self.epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.now:
+            raise KeyboardInterrupt
+
+
+def losses_of(model):
+    """All of `losses.csv` but the speed."""
+    with open(os.path.join(model.log_dir, "losses.csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [[float(value) for name, value in row.items() if name != "images_per_second"] for row in rows]
+
+
+def assert_same_training(model, reference):
+    """The same losses in every epoch, to 1e-6, and the same weights at the end."""
+    np.testing.assert_allclose(losses_of(model), losses_of(reference), rtol=1e-6, atol=1e-6)
+    expected = values(reference)
+    for path, value in values(model).items():
+        np.testing.assert_allclose(value, expected[path], rtol=0, atol=1e-6, err_msg=path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"SEED": 3},
+        {"SEED": 3, "OPTIMIZER": "adam", "LEARNING_RATE_SCHEDULE": "cosine", "WARMUP_STEPS": 3},
+    ],
+    ids=["constant", "adam, warm-up, cosine"],
+)
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path, dataset, settings):
+    def train(model, *callbacks):
+        model.train(dataset, dataset, 0.01, epochs=3, layers="all", custom_callbacks=callbacks)
+
+    settings = {**settings, "STEPS_PER_EPOCH": 1, "VALIDATION_STEPS": 1}
+    whole = build(tmp_path / "whole", **settings)
+    train(whole)
+    stopped = build(tmp_path / "stopped", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, StopAfter(1))
+    again = build(tmp_path / "stopped", seed=1, **settings)
+    again.load_weights(again.find_last())
+    train(again)
+    assert_same_training(again, whole)
+    states = [name for name in os.listdir(again.log_dir) if name.startswith("training_state")]
+    assert states == ["training_state_0003.hdf5"]
+
+
+def test_without_a_seed_the_draws_go_on_too(tmp_path, dataset):
+    model = build(tmp_path, STEPS_PER_EPOCH=1)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(dataset, None, 0.01, epochs=2, layers="all", custom_callbacks=[StopAfter(1)])
+    first = read_about(state_path(model.log_dir, 1))["seed"]
+    model = build(tmp_path, seed=1, STEPS_PER_EPOCH=1)
+    model.load_weights(model.find_last())
+    model.train(dataset, None, 0.01, epochs=2, layers="all")
+    assert read_about(state_path(model.log_dir, 2))["seed"] == first
+
+
+def test_the_next_stage_starts_with_a_fresh_optimiser_stopped_or_not(tmp_path, dataset, caplog):
+    """The three stages of coco.py; stopped after the first, and in the middle of the second."""
+
+    def stages(model, *callbacks):
+        for layers, epochs in (("heads", 1), ("4+", 3), ("all", 4)):
+            if epochs > model.epoch:
+                model.train(dataset, None, 0.01, epochs=epochs, layers=layers, custom_callbacks=callbacks)
+
+    whole = build(tmp_path / "whole", SEED=3, STEPS_PER_EPOCH=1)
+    stages(whole)
+    model = build(tmp_path / "stopped", SEED=3, STEPS_PER_EPOCH=1)
+    with caplog.at_level("INFO", "mrcnn"):
+        for stop in (1, 2, None):
+            if stop is None:
+                stages(model)
+            else:
+                with pytest.raises(KeyboardInterrupt):
+                    stages(model, StopAfter(stop))
+                model = build(tmp_path / "stopped", seed=stop, SEED=3, STEPS_PER_EPOCH=1)
+                model.load_weights(model.find_last())
+    assert caplog.text.count("Going on with the optimiser and the random state of epoch 2.") == 1
+    assert "state of epoch 1" not in caplog.text
+    assert_same_training(model, whole)
+
+
+def test_a_checkpoint_without_state_says_that_the_optimiser_starts_anew(tmp_path, dataset, caplog):
+    model = build(tmp_path, STEPS_PER_EPOCH=1)
+    model.train(dataset, None, 0.01, epochs=1, layers="all")
+    os.remove(state_path(model.log_dir, 1))
+    model.load_weights(model.find_last())
+    with caplog.at_level("INFO", "mrcnn"):
+        model.train(dataset, None, 0.01, epochs=2, layers="all")
+    assert "There is no state of the optimiser beside the checkpoint of epoch 1: it starts anew." in caplog.text
+
+
+def test_another_optimiser_starts_anew_and_says_so(tmp_path, dataset, caplog):
+    model = build(tmp_path, STEPS_PER_EPOCH=1)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(dataset, None, 0.01, epochs=2, layers="all", custom_callbacks=[StopAfter(1)])
+    other = build(tmp_path, STEPS_PER_EPOCH=1, OPTIMIZER="adam")
+    other.load_weights(other.find_last())
+    other.train(dataset, None, 0.01, epochs=2, layers="all")
+    assert "The optimiser starts anew after epoch 1: it is another one" in caplog.text
+
+
+def test_another_learning_rate_is_taken_over(tmp_path, dataset):
+    model = build(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(dataset, None, 0.01, epochs=2, layers="all", custom_callbacks=[StopAfter(1)])
+    model = build(tmp_path)
+    model.load_weights(model.find_last())
+    model.train(dataset, None, 0.004, epochs=2, layers="all")
+    assert float(model.keras_model.optimizer.learning_rate) == pytest.approx(0.004)
+    assert int(model.keras_model.optimizer.iterations) == 2 * model.config.STEPS_PER_EPOCH
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(tmp_path, dataset):
+    class Figures(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs.update({"val_mAP": [0.1, 0.5, 0.3, math.nan, 0.4][epoch]})
+
+    model = build(tmp_path, KEEP_LAST_N=2, STEPS_PER_EPOCH=1)
+    model.train(dataset, None, 0.01, epochs=3, layers="all", custom_callbacks=[Figures()])
+    kept = ["best.h5", "best.json", *(f"mask_rcnn_tiny_000{i}{suffix}" for i in (2, 3) for suffix in (".h5", ".json"))]
+    found = [name for name in os.listdir(model.log_dir) if name.startswith(("best", "mask"))]
+    assert sorted(found) == kept
+    assert filecmp.cmp(os.path.join(model.log_dir, "best.h5"), model.checkpoint_path.format(epoch=2), shallow=False)
+    again = build(tmp_path, KEEP_LAST_N=1, STEPS_PER_EPOCH=1)
+    again.load_weights(again.find_last())
+    again.train(dataset, None, 0.01, epochs=5, layers="all", custom_callbacks=[Figures()])
+    found = [name for name in os.listdir(model.log_dir) if name.startswith(("best", "mask"))]
+    assert sorted(found) == ["best.h5", "best.json", "mask_rcnn_tiny_0005.h5", "mask_rcnn_tiny_0005.json"]
+    assert read_about(state_path(model.log_dir, 5))["best"] == 0.5  # 0.4 of the fifth epoch is not the best of the run
+    assert weights.read_metadata(os.path.join(model.log_dir, "best.h5"))["class_names"] == ["BG", "light", "dark"]
 
 
 def test_one_character_of_find_last_is_explained(tmp_path, dataset):
@@ -388,7 +648,7 @@ def _interrupt():
 
 
 def test_the_time_left_is_not_known_at_the_first_step(caplog):
-    progress = training.Progress(0, 1, 5)
+    progress = callbacks.Progress(0, 1, 5)
     progress.INTERVAL_S = -1
     with caplog.at_level("INFO", logger="mrcnn"):
         progress.on_train_begin()
@@ -432,7 +692,8 @@ def test_callbacks_of_the_user_are_called(tmp_path, dataset):
     for epoch in (0, 1):
         total = sum(history[f"val_{part}"][epoch] for part in PARTS)
         assert history["val_loss"][epoch] == pytest.approx(total, rel=1e-6)
-    names = sorted([*("loss", *PARTS), *(f"val_{name}" for name in ("loss", *PARTS))])
+    watched = ("gradient_norm", "positive_rois", "learning_rate", "images_per_second")
+    names = sorted(["loss", *PARTS, *watched, *(f"val_{name}" for name in ("loss", *PARTS))])
     assert seen == [(0, names), (1, names)]
 
 
@@ -540,4 +801,4 @@ def test_rare_classes_come_more_often(tmp_path, monkeypatch):
         model.train(dataset, validation, 0.001, epochs=1, layers="heads")
     rare = (0.5 / 0.4) ** 0.5
     assert made["repeats"][0].tolist() == pytest.approx([1, rare, 1, rare, 1])
-    assert made["repeats"][1:] == [None, None]  # the validation, and a training without
+    assert made["repeats"][1:] == [None]  # a training without; the validation has batches of its own

@@ -478,6 +478,10 @@ def test_display_images(caplog):
     assert [ax.get_title() for ax in plt.gcf().axes] == list("abcde")
     assert [ax.images[0].get_array().shape for ax in plt.gcf().axes] == [(4, 5), (4, 5), *[(4, 5, 3)] * 3]
     assert plt.gcf().axes[0].get_subplotspec().get_gridspec().get_geometry() == (3, 2)
+    wide = plt.gcf().get_size_inches()
+    visualize.display_images([np.zeros((4, 16))] * 2, cols=1)  # as high as a quarter of its width, and the titles
+    assert plt.gcf().get_size_inches() == pytest.approx((14, 2 * (14 / 4 + 0.3)))
+    assert wide == pytest.approx((14, 3 * (7 * 4 / 5 + 0.3)))
     visualize.display_images([])
     assert "No images to display" in caplog.text
 

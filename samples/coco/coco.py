@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pycocotools.coco import COCO
 
-from mrcnn import augment, datasets, evaluate, session, weights
+from mrcnn import augment, datasets, evaluate, files, session
 from mrcnn.config import Config
 
 log = logging.getLogger("mrcnn")
@@ -76,7 +76,7 @@ def fetch(url, folder, content):
     """Download an archive and unpack it, unless `folder/content` is there."""
     if (folder / content).exists():
         return
-    archive = Path(weights.download(url, folder / url.rsplit("/", 1)[-1]))
+    archive = Path(files.download(url, folder / url.rsplit("/", 1)[-1]))
     log.info("Unpacking %s ...", archive)
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(folder)

@@ -1,0 +1,408 @@
+"""What happens around the steps of a training: checkpoints, tables, progress, evaluation."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import logging
+import math
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from .config import LOSS_NAMES
+from .evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
+from .files import free_name, whole_file
+from .image import extract_bboxes
+from .state import remove_older_states, save_state, state_path
+
+log = logging.getLogger("mrcnn")
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """After each epoch, what the training needs to go on, and the weights (that know their network).
+
+    facade: the `MaskRCNN` that trains. about: what the next start must know of this training, see `state`.
+
+    With KEEP_LAST_N, checkpoints before the last N of the run are deleted.
+    """
+
+    def __init__(self, facade, about):
+        super().__init__()
+        self.facade, self.about = facade, about
+        self.rate = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.about["epoch"] = epoch + 1
+        self._save_state()
+        self.facade.save_weights(self.facade.checkpoint_path.format(epoch=epoch + 1))
+        self.facade.epoch = epoch + 1
+        remove_older_states(self._state_path())
+        self._remove_older_checkpoints()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Callbacks that come later may have changed the rate since the state was written: ReduceLROnPlateau.
+        if self.rate is not None and self.rate != self._rate():
+            self._save_state()
+
+    def _save_state(self):
+        self.rate = self._rate()
+        save_state(self._state_path(), self.model, self.about)
+
+    def _state_path(self):
+        return state_path(self.facade.log_dir, self.about["epoch"])
+
+    def _rate(self) -> float:
+        return float(np.asarray(self.model.optimizer.learning_rate))
+
+    def _remove_older_checkpoints(self):
+        keep = self.facade.config.KEEP_LAST_N
+        if keep is None:
+            return
+        stem = os.path.basename(self.facade.checkpoint_path).removesuffix("{epoch:04d}.h5")
+        for path in sorted(Path(self.facade.log_dir).glob(glob.escape(stem) + "[0-9]*.h5"))[:-keep]:
+            path.unlink()
+            path.with_suffix(".json").unlink(missing_ok=True)
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Keeps the checkpoint of the best `val_mAP` as `best.h5`; the last of the callbacks, which may log one.
+
+    about: as for `Checkpoint`; the best figure is kept there, so that a training that goes on knows it.
+    """
+
+    def __init__(self, facade, about):
+        super().__init__()
+        self.facade, self.about = facade, about
+
+    def on_epoch_end(self, epoch, logs=None):
+        figure = (logs or {}).get("val_mAP", math.nan)
+        if math.isnan(figure) or figure <= self.about["best"]:
+            return
+        self.about["best"] = float(figure)
+        checkpoint = Path(self.facade.checkpoint_path.format(epoch=epoch + 1))
+        for path in (checkpoint.with_suffix(".json"), checkpoint):
+            with whole_file(os.path.join(self.facade.log_dir, "best" + path.suffix)) as part:
+                shutil.copyfile(path, part)
+        save_state(state_path(self.facade.log_dir, epoch + 1), self.model, self.about)
+        log.info("epoch %d  the best val_mAP so far, %.3f: kept as best.h5", epoch + 1, figure)
+
+
+class LossTable(keras.callbacks.Callback):
+    """A line of `losses.csv` per epoch; a run that goes on goes on in the same file. New figures add a column."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        rows = []
+        if os.path.exists(self.path):
+            with open(self.path, newline="") as file:
+                rows = list(csv.DictReader(file))
+        figures = {name: f"{float(value):.6f}" for name, value in (logs or {}).items()}
+        rows.append({"epoch": epoch + 1, "loss": figures.pop("loss", ""), **figures})
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        with whole_file(self.path) as part, open(part, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+class Rates(keras.callbacks.Callback):
+    """Adds `learning_rate` and `images_per_second` to the logs of an epoch, for the callbacks after it."""
+
+    def __init__(self, batch_size):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seconds = self.steps = 0.0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.start = time.time()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seconds, self.steps = self.seconds + time.time() - self.start, self.steps + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None and self.seconds:
+            logs["learning_rate"] = float(np.asarray(self.model.optimizer.learning_rate))
+            logs["images_per_second"] = self.steps * self.batch_size / self.seconds
+
+
+class NotFinite(ValueError):
+    """A loss became nan or infinite; the text names it, the step and the images."""
+
+
+class StopAtNonFinite(keras.callbacks.Callback):
+    """Stops the training at the first loss or gradient that is not finite; that step has changed no weights.
+
+    facade: the `MaskRCNN` that trains. batches: its `Batches`.
+
+    Raises: NotFinite.
+    """
+
+    def __init__(self, facade, batches):
+        super().__init__()
+        self.facade, self.batches = facade, batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        broken = [f"{name} = {value}" for name, value in logs.items() if not math.isfinite(value)]
+        if not broken:
+            return
+        path = free_name(os.path.join(self.facade.log_dir, "last_good.h5"))
+        self.facade.save_weights(path)
+        images = self.batches.names(self.batches.batch_image_ids(self.epoch, batch))
+        rate = float(np.asarray(self.model.optimizer.learning_rate))
+        raise NotFinite(
+            f"Every loss must be finite. Received: {', '.join(broken)} in epoch {self.epoch + 1}, step {batch + 1}, "
+            f"images {images}. The weights from before it are in {path}. Try a learning rate below {rate:g}, "
+            "WARMUP_STEPS, and `mrcnn check` on the data."
+        )
+
+
+class Stalls(keras.callbacks.Callback):
+    """Says what the workers are doing where a step does not end for a minute, which looks like a hang.
+
+    batches: the `Batches` of the training.
+    """
+
+    PATIENCE_S = 60.0
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+        self.step_since = None  # while a step runs
+        self.traced = False  # the first step may take long
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def on_train_begin(self, logs=None):
+        self.thread.start()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.step_since = time.time()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step_since, self.traced = None, True
+
+    def on_train_end(self, logs=None):
+        self.stop()
+
+    def stop(self):
+        """End the watch; for a training that ended by an error too."""
+        self.over.set()
+        if self.thread.is_alive():
+            self.thread.join()
+
+    def _watch(self):
+        told = 0  # minutes of this step that were told of
+        while not self.over.wait(self.PATIENCE_S / 10):
+            since = self.step_since
+            waited = time.time() - since if since is not None and self.traced else 0.0
+            told = min(told, int(waited / self.PATIENCE_S))
+            if waited >= (told + 1) * self.PATIENCE_S:
+                told += 1
+                log.warning("No step has ended for %.0f s. %s", waited, self._doings())
+
+    def _doings(self) -> str:
+        now = time.time()
+        making = [
+            f"images {self.batches.names(ids)} for {now - since:.0f} s"
+            for ids, since in list(self.batches.being_made.values())
+        ]
+        if not making:
+            return "No worker is reading images: the step itself takes that long."
+        return f"{len(making)} workers are making batches of " + "; ".join(making) + "."
+
+
+UNKNOWN = "-:--:--"  # the time left, before a second step was timed
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar with the time left on a terminal, a line now and then in a log file; every loss by its name."""
+
+    INTERVAL_S = 30
+
+    def __init__(self, first_epoch, epochs, steps):
+        super().__init__()
+        self.first_epoch, self.epochs, self.steps = first_epoch, epochs, steps
+        self.done = 0
+        self.bar = None
+
+    def on_train_begin(self, logs=None):
+        self.start = self.last_line = time.time()
+        log.info("Tracing the graph: the first step takes up to a minute, the next ones do not.")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done += 1
+        now = time.time()
+        if self.done == 1:
+            log.info("Traced; the first step took %.0f s.", now - self.start)
+            self.start, self.started_at = now, self.done
+            self._open_bar()
+        to_do = (self.epochs - self.first_epoch) * self.steps - self.done
+        left = _duration((now - self.start) / (self.done - 1) * to_do) if self.done > 1 else UNKNOWN
+        if self.bar:
+            self.bar.update(self.task, completed=self.done, text=_losses_text(logs), left=left)
+        elif now - self.last_line > self.INTERVAL_S and batch + 1 < self.steps:
+            self.last_line = now
+            epoch = self.first_epoch + (self.done - 1) // self.steps + 1
+            log.info(
+                "epoch %d/%d step %d/%d  %s left  %s",
+                epoch, self.epochs, batch + 1, self.steps, left, _losses_text(logs),
+            )  # fmt: skip
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        training = {name: value for name, value in logs.items() if not name.startswith("val_")}
+        validation = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
+        log.info("epoch %d/%d  %s", epoch + 1, self.epochs, _losses_text(training))
+        if validation:
+            log.info("      validation  %s", _losses_text(validation))
+        self.last_line = time.time()
+
+    def on_train_end(self, logs=None):
+        self._close_bar()
+
+    def _open_bar(self):
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self.bar = Bar(
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]} left  {task.fields[text]}"),
+            console=Console(stderr=True),
+        )
+        self.task = self.bar.add_task("", total=(self.epochs - self.first_epoch) * self.steps, text="", left=UNKNOWN)
+        self.bar.start()
+
+    def _close_bar(self):
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+
+class MeanAveragePrecisionCallback(keras.callbacks.Callback):
+    """Detects on a dataset every few epochs, and puts into the logs what comes of it.
+
+    `val_mAP`, `val_mAP50`: COCO's AP of masks (of boxes for a box-only model), as `mrcnn evaluate` prints it.
+    `val_box_mAP`: COCO's AP of boxes.
+    `val_mean_average_precision`: matterport's, the mean over images of `compute_ap` at IoU 0.5, for detections from
+    the inference model's DETECTION_MIN_CONFIDENCE on.
+
+    Callbacks after it in `custom_callbacks` find them: EarlyStopping(monitor="val_mAP", mode="max"). In the epochs
+    between there are none, and Keras' callbacks say that they miss them and go on.
+
+    train_model: the `MaskRCNN` that trains. inference_model: one in inference mode, of the same network; it takes
+    over the weights each time. dataset: prepared. calculate_map_at_every_X_epoch: after epochs X, 2X, ...
+    dataset_limit: only the first so many images. verbose: 0 logs nothing.
+    """
+
+    def __init__(
+        self, train_model, inference_model, dataset, calculate_map_at_every_X_epoch=5, dataset_limit=None, verbose=1
+    ):
+        super().__init__()
+        if inference_model.mode != "inference":
+            raise ValueError(
+                f"inference_model must be in inference mode. Received: mode {inference_model.mode!r}. "
+                "Try MaskRCNN(mode='inference', ...), with the same settings."
+            )
+        if calculate_map_at_every_X_epoch < 1:
+            raise ValueError(
+                f"calculate_map_at_every_X_epoch must be at least 1. Received: {calculate_map_at_every_X_epoch}."
+            )
+        self.train_model, self.inference_model, self.dataset = train_model, inference_model, dataset
+        self.every, self.limit, self.verbose = calculate_map_at_every_X_epoch, dataset_limit, verbose
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every:
+            return
+        _copy_weights(self.train_model.keras_model, self.inference_model.keras_model)
+        figures = self.figures()
+        if self.verbose:
+            mean, ap = figures["val_mean_average_precision"], figures["val_mAP"]
+            log.info("epoch %d  mean average precision %.3f  mAP %.3f", epoch + 1, mean, ap)
+        if logs is not None:
+            logs.update(figures)
+
+    def figures(self) -> dict[str, float]:
+        """What goes into the logs; nan where no image has objects."""
+        config, aps = self.inference_model.config, []
+        shown_from = config.DETECTION_MIN_CONFIDENCE
+        image_ids = list(self.dataset.image_ids)[: self.limit]
+        to_come = iter(image_ids)
+
+        def detect(image):
+            (found,) = self.inference_model.detect([image])
+            aps.append(self._average_precision(next(to_come), found, shown_from))
+            return found
+
+        config.DETECTION_MIN_CONFIDENCE = EVALUATION_MIN_CONFIDENCE
+        try:
+            evaluation = evaluate_dataset(detect, self.dataset, image_ids, progress=False)
+        finally:
+            config.DETECTION_MIN_CONFIDENCE = shown_from
+        aps = [ap for ap in aps if not math.isnan(ap)]
+        best_kind = evaluation.mask or evaluation.box
+        return {
+            "val_mAP": best_kind["AP"],
+            "val_mAP50": best_kind["AP50"],
+            "val_box_mAP": evaluation.box["AP"],
+            "val_mean_average_precision": float(np.mean(aps)) if aps else math.nan,
+        }
+
+    def mean_average_precision(self) -> float:
+        """The mean AP of the images that have objects; nan where none has."""
+        return self.figures()["val_mean_average_precision"]
+
+    def _average_precision(self, image_id, found, shown_from) -> float:
+        masks, class_ids = self.dataset.load_mask(image_id)
+        objects = np.flatnonzero(np.asarray(class_ids) > 0)  # no crowds
+        shown = np.flatnonzero(np.asarray(found["scores"]) >= shown_from)
+        if len(objects) == 0 or "masks" not in found:
+            return math.nan
+        masks = np.asarray(masks)[:, :, objects]
+        detections = (found[name][shown] for name in ("rois", "class_ids", "scores"))
+        return compute_ap(
+            extract_bboxes(masks), np.asarray(class_ids)[objects], masks, *detections, found["masks"][:, :, shown]
+        )[0]
+
+
+def _copy_weights(source, target) -> None:
+    """Give the target network the weights of the source, name by name."""
+    values = {weight.path: weight for weight in source.weights}
+    differing = sorted(values.keys() ^ {weight.path for weight in target.weights})
+    if differing:
+        raise ValueError(
+            "Both models must have the same layers, by name. "
+            f"Received: models that differ in {', '.join(differing[:6])}. Try the same config, and layers with names."
+        )
+    for weight in target.weights:
+        weight.assign(values[weight.path])
+
+
+def _losses_text(logs) -> str:
+    short = {"weight_decay": "decay"}
+    names = [name for name in ("loss", *LOSS_NAMES, "weight_decay") if name in (logs or {})]
+    return "  ".join(f"{short.get(name, name.removesuffix('_loss'))} {float(logs[name]):.4f}" for name in names)
+
+
+def _duration(seconds) -> str:
+    minutes, seconds = divmod(int(max(0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,83 @@
+"""What goes on with the weights into a training that was stopped: optimiser, random state.
+
+Beside the checkpoint `mask_rcnn_<name>_<epoch>.h5` of an epoch stands `training_state_<epoch>.hdf5`. It is written
+first: a checkpoint that is there has its state. Only the newest is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from .files import whole_file
+
+_ABOUT = "about"
+
+
+def state_path(folder: str | os.PathLike, epoch: int) -> str:
+    """Where the state after so many epochs is kept, in the folder of a run."""
+    return os.path.join(folder, f"training_state_{epoch:04d}.hdf5")
+
+
+def save_state(path: str, network, about: dict) -> None:
+    """Write the optimiser's variables and the random state of the network's layers; whole or not at all.
+
+    about: what JSON can hold of the training itself.
+
+    Raises: OSError where the file cannot be written.
+    """
+    with whole_file(path) as part, h5py.File(part, "w") as file:
+        file.attrs[_ABOUT] = json.dumps(about)
+        for name, variable in _variables(network).items():
+            file[name] = np.asarray(variable)
+
+
+def remove_older_states(path: str) -> None:
+    """Delete the states of the same run's other epochs."""
+    for other in Path(path).parent.glob("training_state_*.hdf5"):
+        if other.name != Path(path).name:
+            other.unlink(missing_ok=True)
+
+
+def read_about(path: str) -> dict | None:
+    """What `save_state` was told of the training; None where there is no such file."""
+    if not os.path.isfile(path):
+        return None
+    with h5py.File(path, "r") as file:
+        return json.loads(file.attrs[_ABOUT])
+
+
+def restore_state(path: str, network) -> bool:
+    """Set the variables as they were saved; False, and nothing is set, where the network's are others now."""
+    variables = _variables(network)
+    with h5py.File(path, "r") as file:
+        values = {name: file[name][()] for name in _datasets(file)}
+    if values.keys() != variables.keys():
+        return False
+    if any(values[name].shape != tuple(variable.shape) for name, variable in variables.items()):
+        return False
+    for name, variable in variables.items():
+        variable.assign(values[name])
+    return True
+
+
+def _variables(network) -> dict:
+    """Every variable that a training changes besides the weights, by a name of its own."""
+    found = {}
+    for i, variable in enumerate(network.optimizer.variables):
+        name = variable.path.partition("/")[2].replace("/", ".")  # without the name of this very optimiser
+        found[f"optimizer/{i:04d} {name}"] = variable
+    for layer in network.layers:
+        if hasattr(layer, "seed_generator"):
+            found[f"random/{layer.name}"] = layer.seed_generator.state
+    return found
+
+
+def _datasets(file: h5py.File) -> list[str]:
+    names = []
+    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    return names
