@@ -21,7 +21,7 @@ from rich.progress import track
 
 from . import boxes
 from .config import Config
-from .dataset import Dataset, overrides
+from .dataset import Dataset, has_outlines, overrides
 from .image import extract_bboxes, match_channels, resize_image, to_uint8
 
 log = logging.getLogger("mrcnn")
@@ -458,7 +458,7 @@ def _load_truth(dataset: Dataset, image_id: int, config: Config, size: tuple) ->
         return _truth_of_boxes(dataset, image_id, size)
     if not overrides(dataset, "load_mask"):  # it would warn at each image
         return _truth_of_masks(np.zeros((0, 0, 0), bool), np.zeros(0, int))
-    outlined = _has_outlines(dataset)
+    outlined = has_outlines(dataset)
     load = dataset.load_outlines if outlined else dataset.load_mask
     try:
         masks, class_ids = load(image_id)
@@ -467,16 +467,6 @@ def _load_truth(dataset: Dataset, image_id: int, config: Config, size: tuple) ->
     except Exception as error:  # these are the user's own: they raise anything
         raise _Fault("masks", _sentence(error)) from error
     return (_truth_of_outlines if outlined else _truth_of_masks)(masks, class_ids)
-
-
-def _has_outlines(dataset: Dataset) -> bool:
-    """Whether the dataset's masks are those of its `load_outlines`: nobody below has overridden `load_mask`."""
-    for names in (vars(dataset), *map(vars, type(dataset).__mro__)):
-        if "load_outlines" in names:
-            return True
-        if "load_mask" in names:
-            return False
-    return False
 
 
 def _truth_of_outlines(rles: Sequence[dict], class_ids: np.ndarray) -> _Truth:

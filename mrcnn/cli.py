@@ -41,7 +41,8 @@ from .session import (
 log = logging.getLogger("mrcnn")
 
 WARMUP_STEPS = 500  # of `mrcnn train`, at most: a tenth of a short training
-AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "color")  # of augment.py, which loads OpenCV
+# Of augment.py, which loads OpenCV.
+AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy_paste")
 FORMATS = ("coco", "labelme", "via", "geojson", "csv")  # of export.py, which loads OpenCV
 DATA = (
     "the word shapes (made pictures), a COCO instances file, a VGG Image Annotator file, labelme files, a Pascal VOC "

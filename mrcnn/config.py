@@ -81,7 +81,9 @@ class Config:
 
     # --- From photo to network input. "square": scale so that the short side is MIN_DIM unless the long side
     # would pass MAX_DIM, pad to a square of MAX_DIM; "pad64": pad to multiples of 64; "crop": a random crop of
-    # MIN_DIM; "none". MIN_SCALE: scale up at least this much (before the limit of MAX_DIM).
+    # MIN_DIM; "none": as it is, its sides multiples of 64. In pad64 and none the images of a training batch are padded
+    # to the largest of them, and are all tall or all wide, but for the last ones of a pass.
+    # MIN_SCALE: scale up at least this much (before the limit of MAX_DIM).
     IMAGE_RESIZE_MODE = "square"
     IMAGE_MIN_DIM = 800
     IMAGE_MAX_DIM = 1024
@@ -144,6 +146,9 @@ class Config:
 
     # --- The loop around it. SEED: same seed, same batches and samples; None: a new one each run.
     SEED = None
+    # Images of rare classes come more often: a class in a share f of the training images, f below this threshold, as
+    # often as sqrt(threshold / f) says (LVIS, 3; 0.001 there). 0: every image once a pass.
+    REPEAT_THRESHOLD = 0
     # Unreadable images a training skips before it stops.
     MAX_IMAGE_ERRORS = 5
     # Checkpoints of a run that are kept on the disk, the newest; None: all.
@@ -300,6 +305,12 @@ class Config:
                 f"LOSS_WEIGHTS may name {', '.join(LOSS_NAMES)}",
                 sorted(self.LOSS_WEIGHTS),
                 "those names",
+            ),
+            (
+                0 <= self.REPEAT_THRESHOLD <= 1,
+                "REPEAT_THRESHOLD is a share of the images: 0 to 1",
+                self.REPEAT_THRESHOLD,
+                "0.001, or 0 for none",
             ),
             (
                 self.USE_RPN_ROIS or not self.RPN_ONLY,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import random
 import threading
@@ -25,9 +26,12 @@ from .image import (
     resize_mask,
     to_uint8,
 )
+from .sampling import ImageOrder, is_tall
 from .targets import build_detection_targets, build_rpn_targets, generate_random_rois, pyramid_anchors
 
 log = logging.getLogger("mrcnn")
+
+TRIES = 100  # draws of another image until one is of the same source, and can be read
 
 
 # --- imgaug on NumPy 2 -----------------------------------------------------------------------------------------
@@ -87,7 +91,8 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
     """One image with its truth, as the network sees it but for the mean.
 
     augment: old flag, mirrors left-right half of the time. augmentation: an imgaug augmenter, or a callable
-    `(image, masks, rng) -> (image, masks)`. use_mini_mask: cut masks to their boxes and resize them.
+    `(image, masks, rng) -> (image, masks)`; `augment.py` says what one that pastes other images' objects is given.
+    use_mini_mask: cut masks to their boxes and resize them.
     rng: a numpy Generator; None draws from the global generators, in matterport's order.
 
     A network without masks (USE_MASK = False, RPN_ONLY) takes the boxes of the dataset's own `load_bbox`. They are
@@ -100,6 +105,40 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
         bbox: `[N, (y1, x1, y2, x2)]` pixels. mask: `[h, w, N]` bool, or mini-masks; None for a network without masks.
 
     Raises: ValueError naming the image where its masks, or its boxes, and class ids do not fit.
+    """
+    image, truth, class_ids, (original_shape, window, scale) = _load_resized(dataset, config, image_id, rng)
+    mirrored = augment and (random.randint(0, 1) if rng is None else rng.integers(2))
+    image = np.fliplr(image) if mirrored else image
+    # Cropping and augmentation can remove an instance altogether.
+    if truth.ndim == 2:  # boxes
+        if mirrored:
+            truth[:, [1, 3]] = image.shape[1] - truth[:, [3, 1]]
+        visible = area(truth) > 0
+        bbox, class_ids = truth[visible], class_ids[visible]
+        mask = boxes_to_masks(bbox, image.shape) if augmentation else None
+    else:
+        mask, class_ids, bbox = _visible(np.fliplr(truth) if mirrored else truth, class_ids)
+    if augmentation:
+
+        def another(rng):
+            return _another(dataset, config, image_id, rng)
+
+        image, mask, class_ids = _augment(augmentation, image, mask, class_ids, another, rng)
+        mask, class_ids, bbox = _visible(mask, class_ids)
+    active_class_ids = np.zeros([dataset.num_classes], dtype=np.int32)
+    active_class_ids[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
+    if not config.learns_masks():
+        mask = None
+    elif use_mini_mask:
+        mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE, exact=config.EXACT_RESIZE)
+    image_meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, active_class_ids)
+    return image, image_meta, class_ids, bbox, mask
+
+
+def _load_resized(dataset, config, image_id, rng):
+    """Image, masks and class ids of molded size; and what image_meta needs: original shape, window and scale.
+
+    For a network without masks, of a dataset with boxes of its own: boxes `[N, (y1, x1, y2, x2)]` in place of masks.
     """
     image = match_channels(to_uint8(dataset.load_image(image_id)), config.IMAGE_CHANNEL_COUNT, _name(dataset, image_id))
     from_boxes = not config.learns_masks() and overrides(dataset, "load_bbox")
@@ -117,30 +156,24 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
         rng=rng,
         exact=config.EXACT_RESIZE,
     )
-    mirrored = augment and (random.randint(0, 1) if rng is None else rng.integers(2))
-    image = np.fliplr(image) if mirrored else image
-    # Cropping and augmentation can remove an instance altogether.
     if from_boxes:
-        bbox = resize_boxes(truth, scale, padding, crop, image.shape)
-        if mirrored:
-            bbox[:, [1, 3]] = image.shape[1] - bbox[:, [3, 1]]
-        visible = area(bbox) > 0
-        bbox, class_ids = bbox[visible], class_ids[visible]
-        mask = boxes_to_masks(bbox, image.shape) if augmentation else None
-    else:
-        mask = resize_mask(truth, scale, padding, crop, exact=config.EXACT_RESIZE)
-        mask, class_ids, bbox = _visible(np.fliplr(mask) if mirrored else mask, class_ids)
-    if augmentation:
-        image, mask = _augment(augmentation, image, mask, rng)
-        mask, class_ids, bbox = _visible(mask, class_ids)
-    active_class_ids = np.zeros([dataset.num_classes], dtype=np.int32)
-    active_class_ids[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
-    if not config.learns_masks():
-        mask = None
-    elif use_mini_mask:
-        mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE, exact=config.EXACT_RESIZE)
-    image_meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, active_class_ids)
-    return image, image_meta, class_ids, bbox, mask
+        return image, resize_boxes(truth, scale, padding, crop, image.shape), class_ids, (original_shape, window, scale)
+    mask = resize_mask(truth, scale, padding, crop, exact=config.EXACT_RESIZE)
+    return image, mask, class_ids, (original_shape, window, scale)
+
+
+def _another(dataset, config, image_id, rng):
+    """Image, masks and class ids of another image of the same source, of molded size; None where none is found."""
+    for _ in range(TRIES):
+        other = dataset.image_ids[int(rng.integers(len(dataset.image_ids)))]
+        if other == image_id or dataset.image_info[other]["source"] != dataset.image_info[image_id]["source"]:
+            continue
+        try:
+            image, truth, class_ids, _ = _load_resized(dataset, config, other, rng)
+            return image, boxes_to_masks(truth, image.shape) if truth.ndim == 2 else truth, class_ids
+        except (ValueError, OSError):  # it is told of when its own turn comes
+            continue
+    return None
 
 
 def _visible(mask, class_ids):
@@ -205,23 +238,29 @@ def _check_class_ids(class_ids, config, name) -> None:
         )
 
 
-def _augment(augmentation, image, mask, rng):
+def _augment(augmentation, image, mask, class_ids, another, rng):
+    """Image, masks and class ids after augmentation; another: see `augment.py`."""
     shape = image.shape
     if hasattr(augmentation, "to_deterministic"):
         image, mask = _imgaug_augment(augmentation, image, mask, rng)
     elif callable(augmentation):
-        image, mask = augmentation(image, mask, rng if rng is not None else np.random.default_rng())
+        rng = rng if rng is not None else np.random.default_rng()
+        if getattr(augmentation, "pastes", False):
+            image, mask, class_ids = augmentation(image, mask, rng, class_ids, another)
+        else:
+            image, mask = augmentation(image, mask, rng)
     else:
         raise TypeError(
             "augmentation must be an imgaug augmenter or a callable (image, masks, rng) -> (image, masks). "
             f"Received: {augmentation!r}. Try imgaug.augmenters.Fliplr(0.5)."
         )
-    if image.shape != shape or mask.shape[:2] != shape[:2]:
+    if image.shape != shape or mask.shape != (*shape[:2], len(class_ids)):
         raise ValueError(
-            f"Augmentation must keep the image's shape {shape}. Received: image {image.shape}, masks {mask.shape}. "
-            "Try keep_size=True where the augmenter offers it."
+            f"Augmentation must keep the image's shape {shape}, and a mask for each of {len(class_ids)} instances. "
+            f"Received: image {image.shape}, masks {mask.shape}. Try keep_size=True where the augmenter offers it, and "
+            "an empty mask for an instance to drop."
         )
-    return image, mask.astype(bool, copy=False)
+    return image, mask.astype(bool, copy=False), class_ids
 
 
 def _imgaug_augment(augmentation, image, mask, rng):
@@ -248,7 +287,11 @@ class DataGenerator(keras.utils.PyDataset):
     before all were seen. random_rois: give so many random RoIs too (to train without the RPN).
     detection_targets: give the heads' targets for them, in place of `[]`; for looking at, and with masks only.
     no_augmentation_sources: sources whose images stay as they are. steps: batches an epoch; default: one pass.
-    seed: the same seed gives the same batches, whatever the number of workers.
+    seed: the same seed gives the same batches, whatever the number of workers. repeats: `[images]` how often a pass
+    shows each image, see `sampling.repeat_factors`; default: once.
+
+    In the resize modes pad64 and none the images of a batch are padded, below and on the right, to the largest of
+    them, and tall images are kept apart from others.
 
     Images that cannot be read are logged and replaced by the next; after `config.MAX_IMAGE_ERRORS` it stops.
     """
@@ -267,6 +310,7 @@ class DataGenerator(keras.utils.PyDataset):
         steps=None,
         seed=None,
         workers=None,
+        repeats=None,
     ):
         super().__init__(workers=workers or min(4, os.cpu_count() or 1), max_queue_size=8)
         if not hasattr(dataset, "num_classes"):
@@ -289,8 +333,10 @@ class DataGenerator(keras.utils.PyDataset):
         self.random_rois, self.detection_targets = random_rois, detection_targets
         self.batch_size = batch_size
         self.no_augmentation_sources = no_augmentation_sources or []
-        self.steps = steps or max(1, -(-len(dataset.image_ids) // batch_size))
         self.seed = seed if seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
+        tall = is_tall(dataset) if config.IMAGE_RESIZE_MODE in ("pad64", "none") and batch_size > 1 else None
+        self.order = ImageOrder(dataset.image_ids, self.seed, shuffle, repeats, tall, batch_size)
+        self.steps = steps or max(1, math.ceil(self.order.length / batch_size))
         self.epoch = 0
         self.errors: dict[int, str] = {}  # by image id
         self.failure: Exception | None = None
@@ -302,31 +348,36 @@ class DataGenerator(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         """Batch `index` of the current epoch."""
-        start = (self.epoch * self.steps + index) * self.batch_size
+        return self.batch(self.epoch * self.steps + index)
+
+    def batch(self, number: int):
+        """The batch of this number, counted from the first of the first epoch."""
+        start = number * self.batch_size
         try:
-            return self._collate([self._example(start + i) for i in range(self.batch_size)])
+            loaded = [self._example(start + i) for i in range(self.batch_size)]
+            height, width = np.max([image.shape[:2] for (image, *_), _ in loaded], axis=0)
+            rows = [self._inputs(*self._padded(example, height, width), rng) for example, rng in loaded]
         except Exception as error:
             self.failure = error  # Keras wraps what a worker raises: training shows this one
             raise
+        inputs, outputs = zip(*rows, strict=True)
+        stack = lambda columns: [np.stack(column) for column in zip(*columns, strict=True)]  # noqa: E731
+        return tuple(stack(inputs)), stack(outputs)
 
     def on_epoch_end(self):
         self.epoch += 1
 
     def image_id(self, position: int) -> int:
         """The image at a position counted from the first batch of all: pass after pass, each in its own order."""
-        image_ids = self.dataset.image_ids
-        turn, place = divmod(position, len(image_ids))
-        if self.shuffle:
-            image_ids = np.random.default_rng((self.seed, turn)).permutation(image_ids)
-        return image_ids[place]
+        return self.order[position]
 
     def _example(self, position):
-        """The inputs of one image; the next image's where this one cannot be read."""
+        """What `load_image_gt` gives of one image, the next one where this cannot be read; and its own generator."""
         rng = np.random.default_rng((self.seed, position, 1))
         while True:
             image_id = self.image_id(position)
             try:
-                return self._inputs(image_id, rng)
+                return self._load(image_id, rng), rng
             except (ValueError, OSError) as error:
                 self._count_error(image_id, error)
                 position += 1
@@ -345,11 +396,14 @@ class DataGenerator(keras.utils.PyDataset):
                     + "\nTry mending or removing them."
                 ) from error
 
-    def _inputs(self, image_id, rng):
-        """The network's inputs for one image, and the targets where asked for."""
+    def _load(self, image_id, rng):
+        """What `load_image_gt` gives of one image.
+
+        Raises: ValueError where the network cannot halve it six times.
+        """
         config = self.config
         source = self.dataset.image_info[image_id]["source"]
-        image, meta, class_ids, gt_boxes, masks = load_image_gt(
+        loaded = load_image_gt(
             self.dataset,
             config,
             image_id,
@@ -358,6 +412,28 @@ class DataGenerator(keras.utils.PyDataset):
             use_mini_mask=config.USE_MINI_MASK,
             rng=rng,
         )
+        height, width = loaded[0].shape[:2]
+        if config.IMAGE_RESIZE_MODE == "none" and (height % 64 or width % 64):
+            raise ValueError(
+                f"In mode 'none' an image's sides must be multiples of 64. Received: {height} x {width}. "
+                "Try IMAGE_RESIZE_MODE = 'pad64' or 'square'."
+            )
+        return loaded
+
+    def _padded(self, example, height, width):
+        """What `load_image_gt` gave, the image black below and on the right up to this size."""
+        image, meta, class_ids, gt_boxes, masks = example
+        padding = [(0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)]
+        if not np.any(padding):
+            return example
+        meta = meta.copy()
+        meta[4:6] = height, width  # the molded image's shape
+        masks = masks if masks is None or self.config.USE_MINI_MASK else np.pad(masks, padding)
+        return np.pad(image, padding), meta, class_ids, gt_boxes, masks
+
+    def _inputs(self, image, meta, class_ids, gt_boxes, masks, rng):
+        """The network's inputs for one image, and the targets where asked for."""
+        config = self.config
         rpn_match, rpn_bbox = build_rpn_targets(
             image.shape, self.anchors(image.shape), class_ids, gt_boxes, config, rng
         )
@@ -386,17 +462,6 @@ class DataGenerator(keras.utils.PyDataset):
                 inputs.append(rois)
                 outputs[0] = outputs[0][:, None]
         return inputs, outputs
-
-    def _collate(self, rows):
-        inputs, outputs = zip(*rows, strict=True)
-        sizes = list(dict.fromkeys(row[0].shape[:2] for row in inputs))
-        if len(sizes) > 1:
-            raise ValueError(
-                f"The images of a batch must have one size. Received: {', '.join(map(str, sizes))} in mode "
-                f"{self.config.IMAGE_RESIZE_MODE!r}. Try IMAGES_PER_GPU = 1, or IMAGE_RESIZE_MODE = 'square'."
-            )
-        stack = lambda columns: [np.stack(column) for column in zip(*columns, strict=True)]  # noqa: E731
-        return tuple(stack(inputs)), stack(outputs)
 
     def anchors(self, image_shape) -> np.ndarray:
         """`[A, 4]` pixel anchors for a molded image of this shape, kept for the next image."""

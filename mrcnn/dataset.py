@@ -116,8 +116,23 @@ class Dataset:
             masks = np.zeros((0, 0, len(class_ids)), bool)
         return extract_bboxes(masks if masks.ndim == 3 else masks[:, :, None]), np.asarray(class_ids)
 
+    def load_class_ids(self, image_id) -> np.ndarray:
+        """`[N]` int32 class ids as `load_mask` gives them; no mask is drawn where a reader has `load_outlines`."""
+        _, class_ids = (self.load_outlines if has_outlines(self) else self.load_mask)(image_id)
+        return np.asarray(class_ids, np.int32).reshape(-1)
+
 
 def overrides(dataset, method: str) -> bool:
     """Whether a dataset has its own `load_mask` or `load_bbox`, not the one of `Dataset`."""
     own = getattr(dataset, method, None)
     return own is not None and getattr(own, "__func__", None) is not getattr(Dataset, method)
+
+
+def has_outlines(dataset: Dataset) -> bool:
+    """Whether the dataset's masks are those of its `load_outlines`: nobody below has overridden `load_mask`."""
+    for names in (vars(dataset), *map(vars, type(dataset).__mro__)):
+        if "load_outlines" in names:
+            return True
+        if "load_mask" in names:
+            return False
+    return False

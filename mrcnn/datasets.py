@@ -381,15 +381,24 @@ class JoinedDataset(Dataset):
         """The masks of its own dataset, and class ids of this one, int32 [N], negative for crowds."""
         dataset, own_id, table = self._places[image_id]
         masks, class_ids = dataset.load_mask(own_id)
-        class_ids = np.asarray(class_ids, np.int32)
-        return masks, np.sign(class_ids) * table[np.abs(class_ids)]
+        return masks, _translated(class_ids, table)
+
+    def load_class_ids(self, image_id: int) -> np.ndarray:
+        """Class ids of this dataset, int32 [N], negative for crowds; read as its own dataset reads them."""
+        dataset, own_id, table = self._places[image_id]
+        return _translated(dataset.load_class_ids(own_id), table)
 
     def _load_bbox(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """The boxes of its own dataset, and class ids of this one; `load_bbox` where a dataset has its own."""
         dataset, own_id, table = self._places[image_id]
         boxes, class_ids = dataset.load_bbox(own_id)
-        class_ids = np.asarray(class_ids, np.int32)
-        return boxes, np.sign(class_ids) * table[np.abs(class_ids)]
+        return boxes, _translated(class_ids, table)
+
+
+def _translated(class_ids, table: np.ndarray) -> np.ndarray:
+    """int32 [N] by a table of ids; the sign stays."""
+    class_ids = np.asarray(class_ids, np.int32)
+    return np.sign(class_ids) * table[np.abs(class_ids)]
 
 
 # --- Recognising a format -----------------------------------------------------------------------------------

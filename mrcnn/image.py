@@ -272,8 +272,8 @@ def resize_mask(mask, scale, padding, crop=None, exact=False):
         rows = _nearest(height, max(1, round(height * scale)))[rows]
         columns = _nearest(width, max(1, round(width * scale)))[columns]
         planes = np.moveaxis(mask, -1, 0)
-        if planes.flags.c_contiguous:  # a view of [N, H, W]: along its memory is ten times faster
-            mask = np.moveaxis(planes[:, rows][:, :, columns], 0, -1)
+        if planes.strides[0] == max(planes.strides):  # a view of [N, H, W]: along its memory is far faster
+            mask = np.moveaxis(planes.take(rows, axis=1).take(columns, axis=2), 0, -1)
         else:
             mask = mask[rows][:, columns]
     return np.pad(mask, padding) if np.any(padding) else mask

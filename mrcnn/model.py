@@ -278,6 +278,31 @@ class Anchors(KL.Layer):
         return (input_shape[0], *self.anchors.shape)
 
 
+class PyramidAnchors(KL.Layer):
+    """`[B, A, (y1, x1, y2, x2)]` the anchors of images of any size, normalised. Inputs: image, then P2..P6."""
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+
+    def call(self, inputs):
+        image, *pyramid = inputs
+        step, levels = self.config.RPN_ANCHOR_STRIDE, []
+        for scale, stride, level in zip(
+            self.config.RPN_ANCHOR_SCALES, self.config.BACKBONE_STRIDES, pyramid, strict=True
+        ):
+            cell = box_math.generate_anchors(scale, self.config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1)
+            y, x = (ops.cast(tf.range(0, ops.shape(level)[axis], step) * stride, "float32") for axis in (1, 2))
+            y, x = ops.meshgrid(y, x, indexing="ij")
+            shifts = ops.stack([y, x, y, x], axis=-1)[:, :, None]  # [rows, columns, 1, 4]
+            levels.append(ops.reshape(shifts + np.float32(cell), [-1, 4]))
+        anchors = box_math.normalize(ops.concatenate(levels), ops.shape(image)[1:3])
+        return ops.broadcast_to(anchors, [ops.shape(image)[0], *ops.shape(anchors)])
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0][0], None, 4)
+
+
 class NormalizeBoxes(KL.Layer):
     """`[B, N, 4]` pixel boxes normalised by the image's own size. Inputs: boxes, image."""
 
@@ -734,8 +759,12 @@ class MaskRCNN:
             KL.Concatenate(axis=1, name=name)(list(outputs)) for name, outputs in zip(names, per_level, strict=True)
         )
 
+        any_size = config.IMAGE_RESIZE_MODE in ("pad64", "none")
         if mode == "training":
-            anchors = Anchors(self.get_anchors(config.IMAGE_SHAPE), name="anchors")(input_image)
+            if any_size:
+                anchors = PyramidAnchors(config, name="anchors")([input_image, *pyramid])
+            else:
+                anchors = Anchors(self.get_anchors(config.IMAGE_SHAPE), name="anchors")(input_image)
             proposal_count = config.POST_NMS_ROIS_TRAINING
         else:
             anchors = keras.Input([None, 4], name="input_anchors")
@@ -798,7 +827,8 @@ class MaskRCNN:
 
         input_gt_class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
         input_gt_boxes = keras.Input([None, 4], name="input_gt_boxes")
-        mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
+        image_size = (None, None) if any_size else (height, width)
+        mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else image_size
         input_gt_masks = [keras.Input([*mask_shape, None], name="input_gt_masks", dtype="bool")] * config.USE_MASK
         inputs += [input_gt_class_ids, input_gt_boxes, *input_gt_masks]
         gt_boxes = NormalizeBoxes(name="gt_boxes")([input_gt_boxes, input_image])

@@ -10,6 +10,7 @@ import threading
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from . import losses, weights
@@ -19,6 +20,7 @@ from .config import LOSS_NAMES
 from .data import DataGenerator
 from .files import free_name, remove_parts
 from .image import split_image_meta
+from .sampling import class_ids_per_image, repeat_factors
 from .state import read_about, restore_state, state_path
 
 log = logging.getLogger("mrcnn")
@@ -318,17 +320,17 @@ def compile_network(network, config, learning_rate, momentum) -> None:
 
 
 class Batches(DataGenerator):
-    """The generator's inputs alone: Keras turns batches into a tf.data pipeline, which knows no empty list."""
+    """The generator, saying which images it is reading."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.being_made: dict[int, tuple] = {}  # by worker thread: the batch's image ids, and since when
 
-    def __getitem__(self, index):
+    def batch(self, number):
         worker = threading.get_ident()
-        self.being_made[worker] = (self.batch_image_ids(self.epoch, index), time.time())
+        self.being_made[worker] = (self.batch_image_ids(0, number), time.time())
         try:
-            return (super().__getitem__(index)[0],)
+            return super().batch(number)
         finally:
             del self.being_made[worker]
 
@@ -346,11 +348,24 @@ class Batches(DataGenerator):
         )
 
 
-class ValidationBatches(Batches):
-    """The same batches in every epoch, so that their losses compare."""
+def stream(batches, network, endless=True):
+    """A tf.data pipeline of the batches, from their current epoch on; or of one epoch, the same each time it is read.
 
-    def on_epoch_end(self):
-        """Stays where it is. (Keras calls it twice an epoch here.)"""
+    (Given the batches themselves, Keras would make an epoch of them in vain before the first, and where images vary
+    in size, take the sizes on which two batches agree for those of all.)
+    """
+    inputs = network.inputs
+
+    def load(number):
+        return [np.asarray(x, i.dtype) for x, i in zip(batches.batch(int(number))[0], inputs, strict=True)]
+
+    def tensors(number):
+        values = tf.numpy_function(load, [number], [i.dtype for i in inputs])
+        return (tuple(tf.ensure_shape(value, i.shape) for value, i in zip(values, inputs, strict=True)),)
+
+    first = batches.epoch * batches.steps
+    numbers = tf.data.Dataset.range(first, np.iinfo(np.int64).max if endless else first + batches.steps)
+    return numbers.map(tensors, num_parallel_calls=batches.workers).prefetch(2)
 
 
 def train(
@@ -380,6 +395,9 @@ def train(
         "random_rois": 0 if config.USE_RPN_ROIS else config.POST_NMS_ROIS_TRAINING,
         "seed": former["seed"] if former and config.SEED is None else config.SEED,
     }
+    repeats = None
+    if config.REPEAT_THRESHOLD:
+        repeats = repeat_factors(class_ids_per_image(train_dataset), config.REPEAT_THRESHOLD)
     batches = Batches(
         train_dataset,
         config,
@@ -387,12 +405,13 @@ def train(
         augmentation=augmentation,
         no_augmentation_sources=no_augmentation_sources,
         steps=config.STEPS_PER_EPOCH,
+        repeats=repeats,
         **options,
     )
     batches.epoch = facade.epoch
     validation = None
     if val_dataset is not None and len(val_dataset.image_ids) and config.VALIDATION_STEPS:
-        validation = ValidationBatches(val_dataset, config, shuffle=True, steps=config.VALIDATION_STEPS, **options)
+        validation = Batches(val_dataset, config, shuffle=True, steps=config.VALIDATION_STEPS, **options)
     check_before_training(train_dataset, config)
     if validation is not None:
         check_before_training(val_dataset, config, "validation data", learns=False)
@@ -440,11 +459,11 @@ def train(
     ]
     try:
         return network.fit(
-            batches,
+            stream(batches, network),
             initial_epoch=facade.epoch,
             epochs=epochs,
             steps_per_epoch=config.STEPS_PER_EPOCH,
-            validation_data=validation,
+            validation_data=stream(validation, network, endless=False) if validation else None,
             validation_steps=config.VALIDATION_STEPS if validation else None,
             callbacks=callbacks,
             shuffle=False,  # the generator does it; Keras would shuffle the batches by an unseeded draw

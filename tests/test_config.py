@@ -142,6 +142,7 @@ WRONG = {
     "IMAGE_RESIZE_MODE": ({"IMAGE_RESIZE_MODE": "fit"}, "square, pad64, crop, none.*'fit'"),
     "RPN_ANCHOR_SCALES": ({"RPN_ANCHOR_SCALES": (32, 64)}, "one scale per pyramid level"),
     "MASK_SHAPE": ({"MASK_SHAPE": [30, 30]}, "times 2, 4 or 8.*30"),
+    "REPEAT_THRESHOLD": ({"REPEAT_THRESHOLD": 2}, "a share of the images: 0 to 1. Received: 2. Try 0.001"),
     "NUM_CLASSES": ({"NUM_CLASSES": 1}, "at least 2"),
     "STEPS_PER_EPOCH": ({"STEPS_PER_EPOCH": 0}, "STEPS_PER_EPOCH must be at least 1. Received: 0"),
     "TRAIN_ROIS_PER_IMAGE": ({"TRAIN_ROIS_PER_IMAGE": -3}, "TRAIN_ROIS_PER_IMAGE must be at least 1. Received: -3"),

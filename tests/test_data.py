@@ -3,13 +3,16 @@
 import logging
 import random
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from mrcnn import data
+from mrcnn import augment, data
 from mrcnn.config import Config
 from mrcnn.dataset import Dataset
+from mrcnn.training import Batches
 
 iaa = data.import_imgaug().augmenters
 
@@ -264,6 +267,132 @@ def test_augmentation_of_another_kind_or_shape_is_refused():
         load(Squares(), augmentation=iaa.Crop(px=5, keep_size=False))
 
 
+def out_of_view(image, masks, rng):
+    """Moved to the right until only the right half is left, shown on the left."""
+    return np.roll(image, 32, axis=1), np.concatenate([np.zeros_like(masks[:, :32]), masks[:, :32]], axis=1)
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [iaa.Affine(translate_px={"x": 32}), out_of_view, lambda i, m, rng: augment.jitter(i, m, rng, 2, 2)],
+    ids=["imgaug", "callable", "built in"],
+)
+@pytest.mark.parametrize("use_mini_mask", [False, True])
+def test_instances_that_vanish_are_dropped(augmentation, use_mini_mask):
+    masks = np.zeros((64, 64, 3), bool)
+    masks[2:8, 2:8, 0] = masks[20:50, 20:50, 1] = masks[56:62, 56:62, 2] = True
+    dataset, counts = Squares(masks=masks, class_ids=[1, 2, -1]), []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        options = {"augmentation": augmentation, "use_mini_mask": use_mini_mask, "rng": rng}
+        _, _, class_ids, bbox, mask = data.load_image_gt(dataset, config(), 0, **options)
+        assert len(class_ids) == len(bbox) == mask.shape[-1] and mask.any(axis=(0, 1)).all()
+        assert (bbox[:, 2:] > bbox[:, :2]).all() and class_ids.tolist() in ([1, 2], [1], [2], [2, -1], [-1])
+        counts.append(len(class_ids))
+    assert min(counts) >= 1
+
+
+def test_another_number_of_masks_is_refused():
+    with pytest.raises(ValueError, match="a mask for each of 1 instances. Received: .* masks .64, 64, 0."):
+        load(Squares(), augmentation=lambda image, masks, rng: (image, masks[:, :, :0]))
+
+
+# --- Objects of other images ----------------------------------------------------------------------------------------
+
+
+def take_over(image, masks, rng, class_ids, another):
+    """The other image in place of this one."""
+    other = another(rng)
+    return (image, masks, class_ids) if other is None else other
+
+
+take_over.pastes = True
+
+
+def test_another_image_is_of_the_same_source_and_readable():
+    dataset = Squares(6, broken=[3])
+    for image_id in (1, 2):
+        dataset.image_info[image_id]["source"] = "elsewhere"
+    dataset.source_class_ids["elsewhere"] = [0, 1]
+    found = {int(load_from(dataset, 0, seed)[0][0, 0, 0]) for seed in range(30)}
+    assert found == {4, 5}  # neither itself, nor the unreadable one
+    image, meta, *_ = load_from(dataset, 1, 0)
+    assert image[0, 0, 0] == 2 and meta[0] == 1 and meta[-3:].tolist() == [1, 1, 0]
+    alone = Squares(1)
+    assert load_from(alone, 0, 0)[0][0, 0, 0] == 0
+
+
+def load_from(dataset, image_id, seed):
+    rng = np.random.default_rng(seed)
+    return data.load_image_gt(dataset, config(), image_id, augmentation=take_over, rng=rng)
+
+
+def test_an_unreadable_other_image_is_not_held_against_this_one():
+    batches = data.DataGenerator(Squares(8, broken=[3]), config(), augmentation=take_over, seed=0)
+    for i in range(40):
+        batches[i]
+    assert list(batches.errors) == [3]
+
+
+@pytest.mark.parametrize("mode", ["square", "crop", "pad64"])
+def test_copy_paste_on_photos_of_several_sizes(mode):
+    dataset, made = sizes((64, 128), (128, 64), (64, 64), (200, 100)), config(IMAGE_RESIZE_MODE=mode)
+    made.MAX_GT_INSTANCES = 2
+    most = 0
+    for seed in range(20):
+        batches = data.DataGenerator(dataset, made, augmentation=augment.compose(["flip", "copy_paste"]), seed=seed)
+        inputs, _ = batches[0]
+        most = max(most, int((inputs[4] != 0).sum()))
+    assert most == 2
+
+
+# --- The same batches whatever the workers --------------------------------------------------------------------------
+
+
+class Watcher(keras.Model):
+    """Writes down what it is trained on."""
+
+    def __init__(self):
+        super().__init__()
+        self.built, self.seen = True, []
+
+    def train_step(self, batch):
+        self.seen.append([np.asarray(x) for x in batch[0]])
+        return {"loss": tf.zeros(())}
+
+
+def trained_on(workers, augmentation, **options):
+    tf.config.run_functions_eagerly(True)
+    try:
+        made = config()
+        batches = Batches(
+            Shown(), made, batch_size=2, augmentation=augmentation, seed=4, workers=workers, steps=5, **options
+        )
+        watcher = Watcher()
+        watcher.compile()
+        watcher.fit(batches, epochs=2, steps_per_epoch=5, shuffle=False, verbose=0)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    return watcher.seen
+
+
+CHANCE = {
+    "imgaug": iaa.Sequential([iaa.Affine(rotate=(-30, 30)), iaa.Multiply((0.5, 1.5))]),
+    "built in": augment.compose(["flip", "jitter", "color", "copy_paste"]),
+}
+
+
+@pytest.mark.parametrize("augmentation", CHANCE.values(), ids=CHANCE)
+def test_the_same_batches_whatever_the_number_of_workers(augmentation):
+    repeats = np.array([1, 1, 2.5, 1, 1, 1])
+    found = [trained_on(workers, augmentation, repeats=repeats) for workers in (1, 2, 4)]
+    assert len(found[0]) == 10 and not np.array_equal(found[0][0][0], found[0][1][0])
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            for x, y in zip(one, two, strict=True):
+                np.testing.assert_array_equal(x, y)
+
+
 def test_importing_imgaug_leaves_numpy_as_it_was():
     before = set(vars(np))
     assert data.import_imgaug().__name__ == "imgaug"
@@ -360,14 +489,57 @@ def test_no_augmentation_sources():
     assert inputs[5][0, 0].tolist() == [10, 14, 30, 44]
 
 
-def test_images_of_several_sizes_do_not_fit_one_batch(monkeypatch):
-    monkeypatch.setattr(Squares, "load_image", lambda self, i: np.zeros((64, 64 + 64 * i, 3), np.uint8))
-    none = Squares(2, masks=np.zeros((0,)), class_ids=[])
+def sizes(*shapes):
+    """Images of these sizes with the square of `Squares`, as a dataset."""
+
+    class Sized(Squares):
+        def load_image(self, image_id):
+            return np.full((*shapes[image_id], 3), 100 + image_id, np.uint8)
+
+        def load_mask(self, image_id):
+            mask = np.zeros((*shapes[image_id], 1), bool)
+            mask[10:30, 20:50, 0] = True
+            return mask, np.array([1])
+
+    return Sized(len(shapes))
+
+
+@pytest.mark.parametrize("mini", [False, True])
+@pytest.mark.parametrize("mode", ["pad64", "none"])
+def test_a_batch_is_padded_to_its_largest_image(mode, mini):
+    made = config(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=None, USE_MINI_MASK=mini)
+    dataset = sizes((64, 128), (64, 64))
+    inputs, _ = data.DataGenerator(dataset, made, shuffle=False, batch_size=2)[0]
+    image, meta, rpn_match, _, ids, boxes, masks = inputs
+    assert image.shape == (2, 64, 128, 3)
+    shown = np.round(image[1] + made.MEAN_PIXEL)
+    assert (shown[:, :64] == 101).all() and (shown[:, 64:] == 0).all()
+    np.testing.assert_array_equal(meta[1, 1:12], [64, 64, 3, 64, 128, 3, 0, 0, 64, 64, 1])  # the window stays
+    np.testing.assert_array_equal(boxes[:, 0], [[10, 20, 30, 50]] * 2)
+    assert masks.shape == ((2, 14, 14, 4) if mini else (2, 64, 128, 4)) and ids[:, 0].tolist() == [1, 1]
+    anchors = 3 * (16 * 32 + 8 * 16 + 4 * 8 + 2 * 4 + 1 * 2)
+    assert rpn_match.shape == (2, anchors, 1) and (rpn_match == 1).any(axis=(1, 2)).all()
+    one_by_one = data.DataGenerator(dataset, made, shuffle=False)
+    assert [one_by_one[i][0][0].shape for i in range(2)] == [(1, 64, 128, 3), (1, 64, 64, 3)]
+
+
+def test_tall_and_wide_images_are_kept_apart():
+    dataset = sizes(*[(64, 128), (128, 64)] * 4)
     made = config(IMAGE_RESIZE_MODE="pad64")
-    with pytest.raises(ValueError, match=r"one size. Received: \(64, 64\), \(64, 128\) in mode 'pad64'. Try IMAGES"):
-        data.DataGenerator(none, made, shuffle=False, batch_size=2)[0]
-    one_by_one = data.DataGenerator(none, made, shuffle=False)
-    assert [one_by_one[i][0][0].shape for i in range(2)] == [(1, 64, 64, 3), (1, 64, 128, 3)]
+    batches = data.DataGenerator(dataset, made, batch_size=2, seed=0)
+    assert sorted(ids_of(batches, 4)) == list(range(8))
+    assert {batches[i][0][0].shape[1:3] for i in range(4)} == {(64, 128), (128, 64)}
+
+
+def test_in_mode_none_sides_must_be_multiples_of_64():
+    with pytest.raises(ValueError, match=r"(?s)must be multiples of 64. Received: 64 x 100. Try IMAGE_RESIZE_MODE"):
+        data.DataGenerator(sizes((64, 100)), config(IMAGE_RESIZE_MODE="none"))[0]
+
+
+def test_repeats_lengthen_the_pass():
+    batches = data.DataGenerator(Squares(4), config(), batch_size=2, seed=0, repeats=np.array([1, 1, 3.0, 1]))
+    assert len(batches) == 3
+    assert sorted(ids_of(batches, 3)) == [0, 1, 2, 2, 2, 3]
 
 
 def test_random_rois_and_their_targets():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn.dataset import Dataset, overrides
+from mrcnn.dataset import Dataset, has_outlines, overrides
 
 
 def two_sources():
@@ -115,3 +115,21 @@ def test_whose_method_it_is():
     dataset.load_bbox = lambda image_id: (np.zeros((0, 4)), [])
     assert overrides(dataset, "load_bbox")
     assert not overrides(object(), "load_bbox")
+
+
+def test_class_ids_without_masks():
+    class Outlined(Dataset):
+        def load_outlines(self, image_id):
+            return [], [1, -2]
+
+        def load_mask(self, image_id):
+            return self.load_outlines(image_id)
+
+    class Drawn(Outlined):
+        def load_mask(self, image_id):
+            return np.ones((2, 2, 1)), [3]
+
+    assert Outlined().load_class_ids(0).tolist() == [1, -2] and has_outlines(Outlined())
+    # the masks of a subclass that draws its own are not those of the outlines
+    assert Drawn().load_class_ids(0).tolist() == [3] and not has_outlines(Drawn())
+    assert Dataset().load_class_ids(0).shape == (0,) and Dataset().load_class_ids(0).dtype == np.int32

@@ -236,6 +236,7 @@ def test_joined_datasets_share_classes_by_name(tmp_path):
     assert names_of(dataset, 2) == ["cat", "bird"] and dataset.load_mask(2)[1].tolist() == [1, 3]
     masks, class_ids = dataset.load_mask(0)
     assert class_ids.tolist() == [2, 1, -1] and class_ids.dtype == np.int32  # a crowd stays one
+    assert [dataset.load_class_ids(i).tolist() for i in dataset.image_ids] == [[2, 1, -1], [], [1, 3]]
     np.testing.assert_array_equal(masks, one.load_mask(0)[0])
     assert dataset.load_mask(1)[0].shape == (HEIGHT, WIDTH, 0)
     np.testing.assert_array_equal(dataset.load_image(2), two.load_image(0))

@@ -19,12 +19,14 @@ from mrcnn.model import (
     DetectionLayer,
     MaskRCNN,
     ProposalLayer,
+    PyramidAnchors,
     PyramidROIAlign,
     log,
     mobilenet_v2_graph,
     refine_detections_graph,
     resnet_graph,
 )
+from mrcnn.targets import pyramid_anchors
 
 
 def build(mode="inference", folder="logs", **values):
@@ -316,6 +318,25 @@ def test_roi_align_crops_the_level_of_each_roi():
         for i, level in enumerate(levels):
             crop = tf.image.crop_and_resize(maps[level], rois[image, i : i + 1], [image], (3, 5))
             np.testing.assert_array_equal(found[image, i], crop[0])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(64, 64), (128, 64), (64, 192)])
+def test_anchors_of_any_size_are_those_of_the_generator(shape, stride):
+    config = TinyConfig(RPN_ANCHOR_STRIDE=stride, RPN_ANCHOR_RATIOS=[0.5, 1])
+    sides = config.COMPUTE_BACKBONE_SHAPE(shape)
+    found = PyramidAnchors(config)([np.zeros((2, *shape, 3)), *(np.zeros((2, *side, 1)) for side in sides)]).numpy()
+    expected = boxes.normalize(pyramid_anchors(config, shape), shape)
+    assert found.dtype == np.float32 and found.shape == (2, *expected.shape)
+    np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)
+
+
+def test_the_size_of_the_input_is_open_where_photos_keep_theirs():
+    masks = [
+        build("training", IMAGE_RESIZE_MODE=mode, USE_MINI_MASK=mini).keras_model.inputs[6].shape
+        for mode, mini in (("square", False), ("pad64", False), ("none", True))
+    ]
+    assert masks == [(None, 64, 64, None), (None, None, None, None), (None, 56, 56, None)]
 
 
 def test_proposals_by_hand():

@@ -652,9 +652,9 @@ NEW_NAMES = [
 ]
 
 
-def build_resnet(names, epsilon, seed=0, more=()):
+def build_resnet(names, epsilon, seed=0, more=(), channels=3):
     """The first layers of a ResNet under given names; small batch-norm variances make epsilon count."""
-    image = keras.Input((8, 8, 3))
+    image = keras.Input((8, 8, channels))
     x = layers.Conv2D(4, 3, name=names[0])(image)
     x = layers.BatchNormalization(epsilon=epsilon, name=names[1])(x)
     a = layers.Conv2D(5, 1, name=names[2])(x)
@@ -680,6 +680,19 @@ def test_todays_resnet_names_give_the_same_network_on_rgb_with_our_epsilon(tmp_p
     rgb = np.random.default_rng(2).random((1, 8, 8, 3), np.float32)
     np.testing.assert_allclose(ours(rgb), released(rgb[..., ::-1]), rtol=1e-5)
     assert np.array_equal(values(ours, "conv1")[0], values(released, "conv1_conv")[0][:, :, ::-1])
+
+
+@pytest.mark.parametrize("channels", [1, 4, 8])
+@pytest.mark.parametrize("names", [OLD_NAMES, NEW_NAMES], ids=["2017", "today"])
+def test_a_backbone_file_fits_itself_to_the_image_channels(names, channels, tmp_path):
+    released = build_resnet(names, 1e-3)
+    ours = build_resnet(OLD_NAMES, 1e-3, seed=1, channels=channels)
+    path = weights.save_weights(released, tmp_path / "notop.h5")
+    report = weights.load_backbone_weights(ours, path, "resnet50")
+    assert report.adapted == [("conv1", (3, 3, 3, 4), (3, 3, channels, 4))]
+    rgb = values(released, names[0])[0]
+    rgb = rgb if names is OLD_NAMES else rgb[:, :, ::-1]  # those of today were trained on BGR
+    np.testing.assert_array_equal(values(ours, "conv1")[0], weights.adapt_channels(rgb, channels))
 
 
 def test_the_names_of_2017_load_as_they_are(tmp_path):
