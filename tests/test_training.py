@@ -928,4 +928,4 @@ def test_rare_classes_come_more_often(tmp_path, monkeypatch):
         model.train(dataset, validation, 0.001, epochs=1, layers="heads")
     rare = (0.5 / 0.4) ** 0.5
     assert made["repeats"][0].tolist() == pytest.approx([1, rare, 1, rare, 1])
-    assert made["repeats"][1:] == [None]  # a training without; the validation has batches of its own
+    assert made["repeats"][1:] == [None, None]  # the validation; a training without
