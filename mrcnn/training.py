@@ -325,6 +325,7 @@ class Batches(DataGenerator):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.being_made: dict[int, tuple] = {}  # by worker thread: the batch's image ids, and since when
+        self.stopped = False
 
     def batch(self, number):
         worker = threading.get_ident()
@@ -333,6 +334,12 @@ class Batches(DataGenerator):
             return super().batch(number)
         finally:
             del self.being_made[worker]
+
+    def stop(self):
+        """No batch is made any more, and none is in the making: a worker left in one would hang Python's exit."""
+        self.stopped = True
+        while self.being_made:
+            time.sleep(0.01)
 
     def batch_image_ids(self, epoch, index) -> list[int]:
         """The images of a batch, where none of them was unreadable."""
@@ -357,6 +364,8 @@ def stream(batches, network, endless=True):
     inputs = network.inputs
 
     def load(number):
+        if batches.stopped:
+            raise StopIteration
         return [np.asarray(x, i.dtype) for x, i in zip(batches.batch(int(number))[0], inputs, strict=True)]
 
     def tensors(number):
@@ -488,6 +497,9 @@ def train(
         raise
     finally:
         stalls.stop()
+        for generator in (batches, validation):
+            if generator is not None:
+                generator.stop()
 
 
 def _former(facade, layers) -> dict | None:

@@ -391,6 +391,27 @@ def test_the_workers_say_what_they_do(dataset):
     assert batches.names([3]).startswith("3 (")
 
 
+def test_no_worker_is_left_when_a_training_ends_by_an_error(tmp_path):
+    """Python's exit waited forever for a worker that was making a batch."""
+    begun = []
+
+    class Slow(Squares):
+        def load_image(self, image_id):
+            begun.append(image_id)
+            time.sleep(0.05)
+            return super().load_image(image_id)
+
+    class Fail(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise ArithmeticError("mine")
+
+    with pytest.raises(ArithmeticError, match="mine"):
+        build(tmp_path, STEPS_PER_EPOCH=9).train(Slow(), None, 0.001, 1, "heads", custom_callbacks=[Fail()])
+    count = len(begun)
+    time.sleep(0.3)
+    assert len(begun) == count
+
+
 def test_what_is_watched_is_in_the_logs_the_table_and_the_history(tmp_path, dataset):
     class Figures(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
