@@ -125,6 +125,22 @@ def sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line} (with MRCNN_DEBUG=1 in the environment it shows where)"
 
 
+def add_training_options(parser, epochs: tuple, stages: tuple, start: str = "--weights") -> None:
+    """The options that samples which train share: where to start, where runs go, settings, and epochs by stage.
+
+    epochs: to reach with each of `stages`, by default; their names. start: the option's name, as the original had it.
+    """
+    parser.add_argument(start, metavar="FILE|WORD", required=True, help="a weight file, 'coco', 'imagenet' or 'last'")
+    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)")
+    parser.add_argument(
+        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
+    )
+    parser.add_argument(
+        "--epochs", nargs=len(epochs), type=int, default=epochs, metavar=stages,
+        help=f"the epoch to reach with each stage of layers (default: {' '.join(map(str, epochs))})",
+    )  # fmt: skip
+
+
 # --- Settings ---------------------------------------------------------------------------------------------------
 
 

@@ -118,26 +118,12 @@ def main():
     parser.add_argument("command", choices=["train", "evaluate"], help="learn; or print COCO's figures")
     parser.add_argument("--dataset", metavar="DIR", required=True, help="folder of COCO")
     parser.add_argument("--year", default=DEFAULT_DATASET_YEAR, help="2014 or 2017 (default: 2014)")
-    parser.add_argument(
-        "--model", metavar="FILE|WORD", required=True, help="a weight file, 'coco', 'last' or 'imagenet'"
-    )
-    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)")
     parser.add_argument("--limit", type=int, metavar="N", default=500, help="images to evaluate on (default: 500)")
     parser.add_argument(
         "--download", nargs="?", type=yes_or_no, const=True, default=False, metavar="True|False",
         help="fetch what is missing of COCO (20 GB)",
     )  # fmt: skip
-    parser.add_argument(
-        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
-    )
-    parser.add_argument(
-        "--epochs",
-        nargs=3,
-        type=int,
-        default=(40, 120, 160),
-        metavar=("HEADS", "FROM_4", "ALL"),
-        help="to reach with the heads, from stage 4 up, with everything (default: 40 120 160)",
-    )
+    session.add_training_options(parser, (40, 120, 160), ("HEADS", "FROM_4", "ALL"), "--model")
     args = parser.parse_args()
     config = session.read_config(args.config, CocoConfig())
     held_out = "minival" if args.year == "2014" else "val"

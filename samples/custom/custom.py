@@ -59,21 +59,7 @@ def main():
     parser.add_argument("--dataset", metavar="DIR", help="folder with train and val (for train)")
     parser.add_argument("--images", nargs="+", metavar="FILE", default=[], help="photos (for detect)")
     parser.add_argument("--out", metavar="DIR", default="found", help="where detect puts its pictures (default: found)")
-    parser.add_argument(
-        "--weights", metavar="FILE|WORD", required=True, help="a weight file, 'coco', 'imagenet' or 'last'"
-    )
-    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)")
-    parser.add_argument(
-        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
-    )
-    parser.add_argument(
-        "--epochs",
-        nargs=2,
-        type=int,
-        default=(20, 40),
-        metavar=("HEADS", "ALL"),
-        help="to reach with the heads alone, then with everything (default: 20 40)",
-    )
+    session.add_training_options(parser, (20, 40), ("HEADS", "ALL"))
     args = parser.parse_args()
     if args.command == "train" and not args.dataset:
         parser.error("train needs --dataset")

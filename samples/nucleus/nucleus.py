@@ -150,22 +150,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["train", "detect"], help="learn; or write pictures and submit.csv")
     parser.add_argument("--dataset", metavar="DIR", required=True, help="folder of the subsets")
-    parser.add_argument(
-        "--weights", metavar="FILE|WORD", required=True, help="a weight file, 'coco', 'imagenet' or 'last'"
-    )
-    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)")
     parser.add_argument("--subset", help="folder of images to train on (default: train), or to detect in")
-    parser.add_argument(
-        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
-    )
-    parser.add_argument(
-        "--epochs",
-        nargs=2,
-        type=int,
-        default=(20, 40),
-        metavar=("HEADS", "ALL"),
-        help="to reach with the heads alone, then with everything (default: 20 40)",
-    )
+    session.add_training_options(parser, (20, 40), ("HEADS", "ALL"))
     args = parser.parse_args()
     if args.command == "detect" and not args.subset:
         parser.error("detect needs --subset")

@@ -36,22 +36,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["train", "evaluate"], help="learn; or print VOC's and COCO's figures")
     parser.add_argument("--dataset", metavar="DIR", required=True, help="folder of one year, e.g. VOCdevkit/VOC2012")
-    parser.add_argument(
-        "--weights", metavar="FILE|WORD", required=True, help="a weight file, 'coco', 'imagenet' or 'last'"
-    )
-    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)")
     parser.add_argument("--limit", type=int, metavar="N", help="images to evaluate on (default: all)")
-    parser.add_argument(
-        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
-    )
-    parser.add_argument(
-        "--epochs",
-        nargs=2,
-        type=int,
-        default=(10, 20),
-        metavar=("HEADS", "ALL"),
-        help="to reach with the heads alone, then with everything (default: 10 20)",
-    )
+    session.add_training_options(parser, (10, 20), ("HEADS", "ALL"))
     args = parser.parse_args()
     config = session.read_config(args.config, VOCConfig())
     validation = datasets.VOCDataset(args.dataset, "val")
