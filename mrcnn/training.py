@@ -119,12 +119,10 @@ class TrainingNetwork(Network):
         # Clipped once they are those of the whole batch: Keras would clip each device's own.
         gradients = over_devices(tape.gradient(values["loss"], variables))
         norm = tf.linalg.global_norm(gradients)
-        if self.settings.GRADIENT_ACCUMULATION_STEPS == 1:
-            gradients = clipped(gradients, norm, self.settings.GRADIENT_CLIP_NORM)
-        # A gradient that is not finite moves nothing: the training stops with the weights as they are.
-        gradients = [tf.where(tf.math.is_finite(norm), gradient, 0.0) for gradient in gradients]
-        # The optimiser adds up what the devices give it.
-        self.optimizer.apply([gradient / device_count() for gradient in gradients], variables)
+        # With several micro-batches a step, the optimiser clips their mean: here is only one of them.
+        largest = self.settings.GRADIENT_CLIP_NORM if self.settings.GRADIENT_ACCUMULATION_STEPS == 1 else None
+        scale = gradient_scale(norm, largest) / device_count()  # the optimiser adds up what the devices give it
+        self.optimizer.apply([tf.math.multiply_no_nan(gradient, scale) for gradient in gradients], variables)
         watched = {"gradient_norm": norm}
         if "target_class_ids" in outputs:
             watched["positive_rois"] = tf.reduce_mean(tf.cast(outputs["target_class_ids"] > 0, tf.float32))
@@ -158,9 +156,13 @@ def over_devices(tensors) -> list:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.stop_gradient(tensor) for tensor in tensors])
 
 
-def clipped(gradients, norm, largest) -> list:
-    """The gradients, of that global norm, scaled down together to the largest one; None or 0: as they are."""
-    return tf.clip_by_global_norm(gradients, largest, use_norm=norm)[0] if largest else list(gradients)
+def gradient_scale(norm, largest):
+    """What gradients of that global norm are multiplied by, together, so that it is at most `largest`; None: 1.
+
+    0 where the norm is not finite: such a step moves nothing, and the training stops with the weights as they are.
+    """
+    scale = largest / tf.maximum(norm, largest) if largest else 1.0
+    return tf.where(tf.math.is_finite(norm), scale, 0.0)
 
 
 def strategy(config):
@@ -287,7 +289,6 @@ def has_schedule(config) -> bool:
 
 def compile_network(network, config, learning_rate, momentum) -> None:
     """Compile with the config's optimiser; `train_step` clips the gradients by their global norm."""
-    # With several micro-batches a step, the optimiser clips their mean: train_step sees only one of them.
     steps = config.GRADIENT_ACCUMULATION_STEPS
     options = {}
     if steps > 1:
