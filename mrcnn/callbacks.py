@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import glob
 import logging
@@ -13,14 +14,17 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
+import tensorflow as tf
 
 from .config import LOSS_NAMES
 from .evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
 from .files import free_name, whole_file
 from .image import extract_bboxes
 from .state import remove_older_states, save_state, state_path
+from .visualize import draw_beside_truth
 
 log = logging.getLogger("mrcnn")
 
@@ -69,6 +73,59 @@ class Checkpoint(keras.callbacks.Callback):
         for path in sorted(Path(self.facade.log_dir).glob(glob.escape(stem) + "[0-9]*.h5"))[:-keep]:
             path.unlink()
             path.with_suffix(".json").unlink(missing_ok=True)
+
+
+class AveragedWeights(keras.callbacks.Callback):
+    """Averages the weights over the steps; between the epochs the network holds the averages.
+
+    So validation and checkpoints are of the averages, and the weights that learn wait in the optimiser's state, from
+    which a training that goes on takes them back. (Polyak 1992; the decay grows with the steps, so that the
+    random start is soon forgotten.)
+
+    decay: share of the former average in the new one. averages: `{path of the weight: variable}`, of all that learn.
+    between_epochs: whether the network holds averages now, as after loading a checkpoint with its state.
+    """
+
+    def __init__(self, decay, averages, between_epochs):
+        super().__init__()
+        self.decay, self.averages, self.between_epochs = decay, averages, between_epochs
+
+    def on_train_begin(self, logs=None):
+        self.pairs = [
+            (weight, self.averages[weight.path]) for weight in self.model.weights if weight.path in self.averages
+        ]
+
+        @tf.function
+        def follow(share):
+            for weight, average in self.pairs:
+                average.assign(average + (weight - average) * share)
+
+        self.follow = follow
+
+    def on_train_batch_end(self, batch, logs=None):
+        steps = int(self.model.optimizer.iterations)
+        self.follow(tf.constant(1.0 - min(self.decay, (1 + steps) / (10 + steps))))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.between_epochs:
+            self._swap()
+
+    def on_test_begin(self, logs=None):
+        self._show_averages()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._show_averages()
+
+    def _show_averages(self):
+        if not self.between_epochs:
+            self._swap()
+
+    def _swap(self):
+        self.between_epochs = not self.between_epochs
+        for weight, average in self.pairs:
+            value = weight.numpy()
+            weight.assign(average)
+            average.assign(value)
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -383,6 +440,48 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
         return compute_ap(
             extract_bboxes(masks), np.asarray(class_ids)[objects], masks, *detections, found["masks"][:, :, shown]
         )[0]
+
+
+class DetectionPictures(keras.callbacks.Callback):
+    """Shows TensorBoard, after each epoch, what is detected in the first images of a dataset, beside the truth.
+
+    facade: the `MaskRCNN` that trains. dataset: prepared. count: of images.
+    """
+
+    LARGEST_SIDE = 1024
+
+    def __init__(self, facade, dataset, count):
+        super().__init__()
+        self.facade, self.dataset = facade, dataset
+        self.image_ids = list(dataset.image_ids)[:count]
+        self.detector = self.writer = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.detector is None:
+            config = copy.copy(self.facade.config)
+            config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
+            self.detector = type(self.facade)("inference", config, self.facade.model_dir)
+            self.writer = tf.summary.create_file_writer(os.path.join(self.facade.log_dir, "validation"))
+        _copy_weights(self.model, self.detector.keras_model)
+        with self.writer.as_default(step=epoch):
+            for place, image_id in enumerate(self.image_ids):
+                try:
+                    tf.summary.image(f"detections/{place}", self._picture(image_id)[None])
+                except (ValueError, OSError) as error:  # an unreadable image does not end a training
+                    log.warning("No picture of detections in image %d: %s", image_id, error)
+        self.writer.flush()
+
+    def on_train_end(self, logs=None):
+        if self.writer:
+            self.writer.close()
+
+    def _picture(self, image_id) -> np.ndarray:
+        image = self.dataset.load_image(image_id)
+        (found,) = self.detector.detect([image])
+        shown_from = self.detector.config.DETECTION_MIN_CONFIDENCE
+        picture = draw_beside_truth(self.dataset, image_id, image, found, shown_from)
+        shrink = self.LARGEST_SIDE / max(picture.shape)
+        return picture if shrink >= 1 else cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
 
 
 def _copy_weights(source, target) -> None:

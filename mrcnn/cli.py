@@ -126,6 +126,7 @@ def _add_demo(commands) -> None:
     parser.add_argument("--out", metavar="DIR", default="mrcnn_demo", help="folder for the results (%(default)s)")
     parser.add_argument("--seed", type=_seed, default=0, help="another seed, another run (%(default)s)")
     parser.add_argument("--short", action="store_true", help="a few steps only, to see that everything works")
+    _add_config(parser, "those of mrcnn.demo.DemoConfig")
 
 
 def _add_check(commands) -> None:
@@ -351,7 +352,8 @@ def run_demo(args) -> int:
     load_tensorflow()
     from . import demo
 
-    metrics = demo.run(args.out, args.seed, short=args.short)
+    config = validated(read_config(args.config, base=demo.DemoConfig()))
+    metrics = demo.run(args.out, args.seed, short=args.short, config=config)
     for name, value in metrics.items():
         print(f"{name:16} {value:.3f}" if isinstance(value, float) else f"{name:16} {value}")
     return OK
@@ -678,7 +680,7 @@ def run_evaluate(args) -> int:
         result = model.detect([image])[0]
         if args.pictures:
             image_id = next(to_draw)
-            _draw_beside_truth(dataset, image_id, image, result, shown_from, class_names, out)
+            _draw_beside_truth(dataset, image_id, image, result, shown_from, out)
         return result
 
     to_draw = iter(image_ids)
@@ -712,18 +714,12 @@ def _evaluate_proposals(model, dataset, args, out: Path) -> int:
     return OK
 
 
-def _draw_beside_truth(dataset, image_id: int, image, result: dict, shown_from: float, class_names, out: Path) -> None:
-    import numpy as np
-
+def _draw_beside_truth(dataset, image_id: int, image, result: dict, shown_from: float, out: Path) -> None:
     from . import visualize
 
-    masks, class_ids = dataset.load_mask(image_id)
-    if len(class_ids) == 0:  # any empty shape is allowed
-        masks = np.zeros((*image.shape[:2], 0), bool)
     info = dataset.image_info[image_id]
     name = Path(info["path"]).stem if info["path"] else info["source"]
-    truth = {"masks": masks, "class_ids": class_ids}
-    picture = visualize.draw_comparison(image, truth, result, class_names, shown_from)
+    picture = visualize.draw_beside_truth(dataset, image_id, image, result, shown_from)
     save_picture(picture, out / f"{image_id:04d}_{name}.png")
 
 

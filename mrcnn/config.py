@@ -17,6 +17,7 @@ import numpy as np
 
 log = logging.getLogger("mrcnn")
 
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 RESIZE_MODES = ("square", "pad64", "crop", "none")
 LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
@@ -57,6 +58,11 @@ class Config:
     # CLS_AGNOSTIC_MASK).
     CLASS_AGNOSTIC_BOX = False
     CLASS_AGNOSTIC_MASK = False
+
+    # --- Arithmetic of the convolutions; weights, boxes, NMS, RoI align and losses are float32 in any case.
+    # "mixed_bfloat16" and "mixed_float16" take half the memory, and are faster on hardware made for them: GPUs, and
+    # CPUs with avx512_bf16 or amx_bf16. Elsewhere they are slower.
+    PRECISION = "float32"
 
     # --- Anchors: side in pixels per pyramid level, width / height ratios, one anchor every STRIDE cells.
     RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
@@ -135,8 +141,15 @@ class Config:
     ADAMW_WEIGHT_DECAY = 0.05  # of "adamw" alone, apart from the loss; not of batch norm and biases
     WEIGHT_DECAY = 0.0001
     GRADIENT_CLIP_NORM = 5.0  # of the global norm
+    # Averaged weights, over about 1 / (1 - decay) steps, are what is validated and saved; 0: those of the last step.
+    EMA_DECAY = 0.0
 
     LOSS_WEIGHTS = dict.fromkeys(LOSS_NAMES, 1.0)
+    # How much the RoIs of each class count in the class loss, background first; None: all the same.
+    CLASS_WEIGHTS = None
+    # Both class losses: cross-entropy times (1 - p)^gamma, which leaves out what is easy (Focal loss, Lin 2017,
+    # equation 4; 2 there). 0: cross-entropy.
+    FOCAL_GAMMA = 0.0
 
     # False: take the RoIs of the data generator (random_rois) in place of the RPN's, to train the heads alone.
     USE_RPN_ROIS = True
@@ -151,6 +164,8 @@ class Config:
     REPEAT_THRESHOLD = 0
     # Unreadable images a training skips before it stops.
     MAX_IMAGE_ERRORS = 5
+    # Validation images whose detections TensorBoard shows beside the truth after each epoch.
+    VALIDATION_PICTURES = 4
     # Checkpoints of a run that are kept on the disk, the newest; None: all.
     KEEP_LAST_N = None
 
@@ -305,6 +320,24 @@ class Config:
                 f"LOSS_WEIGHTS may name {', '.join(LOSS_NAMES)}",
                 sorted(self.LOSS_WEIGHTS),
                 "those names",
+            ),
+            (
+                self.PRECISION in PRECISIONS,
+                f"PRECISION must be one of {', '.join(PRECISIONS)}",
+                self.PRECISION,
+                "'float32'",
+            ),
+            (
+                0 <= self.EMA_DECAY < 1,
+                "EMA_DECAY must be at least 0 and below 1",
+                self.EMA_DECAY,
+                "0.999, or 0 for none",
+            ),
+            (
+                self.CLASS_WEIGHTS is None or np.shape(self.CLASS_WEIGHTS) == (self.NUM_CLASSES,),
+                f"CLASS_WEIGHTS must hold one weight per class, background first ({self.NUM_CLASSES})",
+                self.CLASS_WEIGHTS,
+                "None, which weighs all the same",
             ),
             (
                 0 <= self.REPEAT_THRESHOLD <= 1,

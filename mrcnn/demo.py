@@ -75,6 +75,7 @@ class DemoConfig(Config):
     WARMUP_STEPS = 50
     STEPS_PER_EPOCH = 100
     VALIDATION_STEPS = 3
+    VALIDATION_PICTURES = 0  # pictures are drawn at the end
 
     @staticmethod
     def COMPUTE_BACKBONE_SHAPE(image_shape):
@@ -85,17 +86,24 @@ EPOCHS = 9
 PICTURES = 12
 
 
-def run(out="mrcnn_demo", seed=0, short=False) -> dict:
+def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     """The demo's figures, as it also leaves them in `metrics.json`.
 
     out: folder for weights, pictures, loss curve, AP table and metrics. seed: of weights, data and samples.
-    short: a check that everything works, in a minute: too few steps to learn much.
+    short: a check that everything works, in a minute: too few steps to learn much. config: default `DemoConfig()`.
 
-    Returns: box_ap, box_ap50, mask_ap, mask_ap50 (0..1), seconds, peak_memory_mb.
+    Returns: box_ap, box_ap50, mask_ap, mask_ap50 (0..1; of masks only where there are some), seconds, peak_memory_mb.
+
+    Raises: ValueError for the region proposal network alone, which detects nothing.
     """
     start = time.time()
     keras.utils.set_random_seed(seed)
-    config = DemoConfig()
+    config = config or DemoConfig()
+    if config.RPN_ONLY:
+        raise ValueError(
+            "The demo measures detections, so RPN_ONLY must be False. Received: True. Try `mrcnn train shapes "
+            "--config samples/shapes/shapes.py RPN_ONLY=True`, and `mrcnn evaluate shapes`."
+        )
     config.SEED = seed
     epochs, held_out = EPOCHS, 100
     if short:
@@ -124,14 +132,14 @@ def run(out="mrcnn_demo", seed=0, short=False) -> dict:
     best = evaluation.confidence.score if evaluation.confidence else math.nan
     shown_from = min(DemoConfig.DETECTION_MIN_CONFIDENCE, best) if not math.isnan(best) else 0.0
     for image_id in test_shapes.image_ids[:PICTURES]:
-        picture = compare(model, test_shapes, image_id, shown_from)
+        image = test_shapes.load_image(image_id)
+        found = model.detect([image])[0]
+        picture = visualize.draw_beside_truth(test_shapes, image_id, image, found, shown_from)
         cv2.imwrite(os.path.join(out, f"detections_{image_id:02}.png"), picture[:, :, ::-1])
 
+    kinds = {"box": evaluation.box, **({"mask": evaluation.mask} if config.USE_MASK else {})}
     metrics = {
-        "box_ap": evaluation.box["AP"],
-        "box_ap50": evaluation.box["AP50"],
-        "mask_ap": evaluation.mask["AP"],
-        "mask_ap50": evaluation.mask["AP50"],
+        **{f"{kind}_{ap.lower()}": figures[ap] for kind, figures in kinds.items() for ap in ("AP", "AP50")},
         "seconds": round(time.time() - start, 1),
         "peak_memory_mb": peak_memory_mb(),
     }
@@ -141,17 +149,6 @@ def run(out="mrcnn_demo", seed=0, short=False) -> dict:
     if short:
         log.info("--short trains too little to find the shapes: the pictures show guesses. `mrcnn demo` trains enough.")
     return metrics
-
-
-def compare(model, dataset, image_id, shown_from) -> np.ndarray:
-    """`[H, W, 3]` uint8 picture of an image: the truth on the left, what the model detects on the right.
-
-    shown_from: lowest score that is drawn.
-    """
-    image = dataset.load_image(image_id)
-    masks, class_ids = dataset.load_mask(image_id)
-    truth = {"masks": masks, "class_ids": class_ids}
-    return visualize.draw_comparison(image, truth, model.detect([image])[0], dataset.class_names, shown_from)
 
 
 def peak_memory_mb() -> float | None:

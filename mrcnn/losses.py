@@ -23,14 +23,16 @@ def smooth_l1(y_true, y_pred):
     return ops.where(difference < 1.0, 0.5 * difference**2, difference - 0.5)
 
 
-def rpn_class_loss(rpn_match, rpn_class_logits):
+def rpn_class_loss(rpn_match, rpn_class_logits, focal_gamma=0.0):
     """Cross-entropy over positive and negative anchors; neutral ones do not count.
 
     rpn_match: `[B, A, 1]` or `[B, A]`: 1, -1, 0. rpn_class_logits: `[B, A, (background, object)]`.
+    focal_gamma: see `Config.FOCAL_GAMMA`.
     """
     rpn_match = ops.reshape(rpn_match, ops.shape(rpn_class_logits)[:2])
     counts = ops.cast(rpn_match != 0, "float32")
-    return ops.sum(_cross_entropy(ops.cast(rpn_match == 1, "int32"), rpn_class_logits) * counts), ops.sum(counts)
+    loss = _cross_entropy(ops.cast(rpn_match == 1, "int32"), rpn_class_logits, focal_gamma)
+    return ops.sum(loss * counts), ops.sum(counts)
 
 
 def rpn_bbox_loss(target_bbox, rpn_match, rpn_bbox):
@@ -50,14 +52,18 @@ def rpn_bbox_loss(target_bbox, rpn_match, rpn_bbox):
     return ops.sum(loss), ops.sum(is_positive) * 4.0
 
 
-def mrcnn_class_loss(target_class_ids, pred_class_logits, active_class_ids):
+def mrcnn_class_loss(target_class_ids, pred_class_logits, active_class_ids, class_weights=None, focal_gamma=0.0):
     """Cross-entropy over the RoIs; a RoI whose best class its image's source does not know does not count.
 
     target_class_ids: `[B, T]`. pred_class_logits: `[B, T, NUM_CLASSES]`. active_class_ids: `[B, NUM_CLASSES]`.
+    class_weights: how much a RoI of each class counts, in the sum and in what it is divided by; None: 1.
+    focal_gamma: see `Config.FOCAL_GAMMA`.
     """
     best = ops.argmax(pred_class_logits, axis=-1)
-    active = ops.take_along_axis(ops.cast(active_class_ids, "float32"), best, axis=1)
-    return ops.sum(_cross_entropy(target_class_ids, pred_class_logits) * active), ops.sum(active)
+    counts = ops.take_along_axis(ops.cast(active_class_ids, "float32"), best, axis=1)
+    if class_weights is not None:
+        counts *= ops.take(ops.convert_to_tensor(class_weights, "float32"), target_class_ids)
+    return ops.sum(_cross_entropy(target_class_ids, pred_class_logits, focal_gamma) * counts), ops.sum(counts)
 
 
 def mrcnn_bbox_loss(target_bbox, target_class_ids, pred_bbox):
@@ -94,10 +100,13 @@ def weight_decay(weights, rate):
     return sum((rate * ops.mean(ops.square(weight)) for weight in decayed), ops.zeros(()))
 
 
-def _cross_entropy(class_ids, logits):
-    """`[...]` cross-entropy of each row of logits."""
+def _cross_entropy(class_ids, logits, focal_gamma):
+    """`[...]` cross-entropy of each row of logits; times `(1 - p)^gamma`, p the probability of its class."""
     own = _one_hot(class_ids, logits.shape[-1])
-    return -ops.sum(own * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
+    log_p = ops.sum(own * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
+    if not focal_gamma:
+        return -log_p
+    return -log_p * ops.maximum(-ops.expm1(log_p), EPSILON) ** focal_gamma  # a root has no slope at 0
 
 
 def _binary_cross_entropy(y_true, probs):

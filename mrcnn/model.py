@@ -81,6 +81,9 @@ __all__ = [
 
 logger = logging.getLogger("mrcnn")
 
+# Of the layers that stay exact whatever PRECISION says: boxes, probabilities, RoI align.
+EXACT = {"dtype": "float32"}
+
 
 def log(text, array=None):
     """Print a line, and of an array its shape, range and type."""
@@ -190,7 +193,7 @@ def mobilenet_v2_graph(input_image, config):
     input_image: `[B, H, W, C]` molded; the mean is added back and the range brought to -1..1, as it was trained.
     """
     mean = np.broadcast_to(config.MEAN_PIXEL, [config.IMAGE_CHANNEL_COUNT])
-    x = KL.Rescaling(1 / 127.5, (mean / 127.5 - 1).tolist(), name="mobilenet_scaling")(input_image)
+    x = KL.Rescaling(1 / 127.5, (mean / 127.5 - 1).tolist(), name="mobilenet_scaling", **EXACT)(input_image)
     network = keras.applications.MobileNetV2(input_tensor=x, include_top=False, weights=None)
     for layer in network.layers:
         if isinstance(layer, KL.BatchNormalization) and config.TRAIN_BN is False:
@@ -247,10 +250,10 @@ def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
         channels, (3, 3), padding="same", activation="relu", strides=anchor_stride, name="rpn_conv_shared"
     )(feature_map)
     x = KL.Conv2D(2 * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
-    rpn_class_logits = KL.Reshape((-1, 2))(x)  # [B, H * W * anchors_per_location, 2]
-    rpn_probs = KL.Activation("softmax", name="rpn_class_xxx")(rpn_class_logits)
+    rpn_class_logits = KL.Reshape((-1, 2), **EXACT)(x)  # [B, H * W * anchors_per_location, 2]
+    rpn_probs = KL.Activation("softmax", name="rpn_class_xxx", **EXACT)(rpn_class_logits)
     x = KL.Conv2D(4 * anchors_per_location, (1, 1), name="rpn_bbox_pred")(shared)
-    rpn_bbox = KL.Reshape((-1, 4))(x)
+    rpn_bbox = KL.Reshape((-1, 4), **EXACT)(x)
     return [rpn_class_logits, rpn_probs, rpn_bbox]
 
 
@@ -599,7 +602,7 @@ def fpn_classifier_graph(
 
     Returns: logits `[B, N, NUM_CLASSES]`, probs alike, deltas `[B, N, NUM_CLASSES, 4]` (agnostic: `[B, N, 1, 4]`).
     """
-    x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_classifier")(
+    x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_classifier", **EXACT)(
         [rois, image_meta, *feature_maps]
     )
     # The first hidden layer is a convolution as large as its input, so that its weights keep matterport's shape.
@@ -608,11 +611,11 @@ def fpn_classifier_graph(
     x = RoIConv2D(fc_layers_size, (1, 1), name="mrcnn_class_conv2")(x)
     x = KL.Activation("relu")(BatchNorm(train_bn, name="mrcnn_class_bn2")(x))
     shared = KL.Reshape((-1, fc_layers_size), name="pool_squeeze")(x)  # [B, N, fc]
-    logits = KL.Dense(num_classes, name="mrcnn_class_logits")(shared)
-    probs = KL.Activation("softmax", name="mrcnn_class")(logits)
+    logits = KL.Dense(num_classes, name="mrcnn_class_logits", **EXACT)(shared)
+    probs = KL.Activation("softmax", name="mrcnn_class", **EXACT)(logits)
     rows = 1 if agnostic else num_classes
-    x = KL.Dense(rows * 4, name="mrcnn_bbox_fc")(shared)
-    deltas = KL.Reshape((-1, rows, 4), name="mrcnn_bbox")(x)
+    x = KL.Dense(rows * 4, name="mrcnn_bbox_fc", **EXACT)(shared)
+    deltas = KL.Reshape((-1, rows, 4), name="mrcnn_bbox", **EXACT)(x)
     return logits, probs, deltas
 
 
@@ -632,7 +635,7 @@ def build_fpn_mask_graph(
     num_classes: 1 for one mask for all classes.
     doublings: how often a deconvolution doubles the pooled size; 1 as in the paper.
     """
-    x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_mask")(
+    x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_mask", **EXACT)(
         [rois, image_meta, *feature_maps]
     )
     for i in (1, 2, 3, 4):
@@ -641,7 +644,7 @@ def build_fpn_mask_graph(
     for i in range(1, doublings + 1):
         name = "mrcnn_mask_deconv" if i == 1 else f"mrcnn_mask_deconv{i}"
         x = RoIConv2DTranspose(channels, (2, 2), strides=2, activation="relu", name=name)(x)
-    return RoIConv2D(num_classes, (1, 1), activation="sigmoid", name="mrcnn_mask")(x)
+    return RoIConv2D(num_classes, (1, 1), activation="sigmoid", name="mrcnn_mask", **EXACT)(x)
 
 
 # --- Losses, under matterport's names ---------------------------------------------------------------------------
@@ -700,7 +703,8 @@ class MaskRCNN:
         self.set_log_dir()
         self._anchor_cache: dict = {}
         self._compiled: dict = {}
-        with training.strategy(config).scope() if mode == "training" else contextlib.nullcontext():
+        scope = training.strategy(config).scope() if mode == "training" else contextlib.nullcontext()
+        with scope, _precision(config.PRECISION):
             self.keras_model = self.build(mode=mode, config=config)
         self.keras_model.describe = self.metadata
 
@@ -756,21 +760,22 @@ class MaskRCNN:
         per_level = zip(*(rpn(level) for level in pyramid), strict=True)
         names = ("rpn_class_logits", "rpn_class", "rpn_bbox")
         rpn_class_logits, rpn_class, rpn_bbox = (
-            KL.Concatenate(axis=1, name=name)(list(outputs)) for name, outputs in zip(names, per_level, strict=True)
+            KL.Concatenate(axis=1, name=name, **EXACT)(list(outputs))
+            for name, outputs in zip(names, per_level, strict=True)
         )
 
         any_size = config.IMAGE_RESIZE_MODE in ("pad64", "none")
         if mode == "training":
             if any_size:
-                anchors = PyramidAnchors(config, name="anchors")([input_image, *pyramid])
+                anchors = PyramidAnchors(config, name="anchors", **EXACT)([input_image, *pyramid])
             else:
-                anchors = Anchors(self.get_anchors(config.IMAGE_SHAPE), name="anchors")(input_image)
+                anchors = Anchors(self.get_anchors(config.IMAGE_SHAPE), name="anchors", **EXACT)(input_image)
             proposal_count = config.POST_NMS_ROIS_TRAINING
         else:
             anchors = keras.Input([None, 4], name="input_anchors")
             proposal_count = config.POST_NMS_ROIS_INFERENCE
         proposal_layer = ScoredProposals if config.RPN_ONLY else ProposalLayer
-        rpn_rois = proposal_layer(proposal_count, config.RPN_NMS_THRESHOLD, config, name="ROI")(
+        rpn_rois = proposal_layer(proposal_count, config.RPN_NMS_THRESHOLD, config, name="ROI", **EXACT)(
             [rpn_class, rpn_bbox, anchors]
         )
 
@@ -806,7 +811,7 @@ class MaskRCNN:
                 KL.Identity()(input_image_meta)  # an input that no layer reads, as below
                 return training.Network(inputs, outputs, name="mask_rcnn")
             _, mrcnn_class, mrcnn_bbox = class_head(rpn_rois)
-            detections = DetectionLayer(config, name="mrcnn_detection")(
+            detections = DetectionLayer(config, name="mrcnn_detection", **EXACT)(
                 [rpn_rois, mrcnn_class, mrcnn_bbox, input_image_meta]
             )
             mrcnn_mask = [mask_head(detections[..., :4])] if config.USE_MASK else []
@@ -831,12 +836,13 @@ class MaskRCNN:
         mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else image_size
         input_gt_masks = [keras.Input([*mask_shape, None], name="input_gt_masks", dtype="bool")] * config.USE_MASK
         inputs += [input_gt_class_ids, input_gt_boxes, *input_gt_masks]
-        gt_boxes = NormalizeBoxes(name="gt_boxes")([input_gt_boxes, input_image])
+        gt_boxes = NormalizeBoxes(name="gt_boxes", **EXACT)([input_gt_boxes, input_image])
         proposals = rpn_rois
         if not config.USE_RPN_ROIS:
             inputs.append(keras.Input([config.POST_NMS_ROIS_TRAINING, 4], name="input_roi", dtype="int32"))
-            proposals = NormalizeBoxes(name="input_roi_normalized")([inputs[-1], input_image])
-        rois, target_class_ids, target_bbox, *target_mask = DetectionTargetLayer(config, name="proposal_targets")(
+            proposals = NormalizeBoxes(name="input_roi_normalized", **EXACT)([inputs[-1], input_image])
+        target_layer = DetectionTargetLayer(config, name="proposal_targets", **EXACT)
+        rois, target_class_ids, target_bbox, *target_mask = target_layer(
             [proposals, input_gt_class_ids, gt_boxes, *input_gt_masks]
         )
         mrcnn_class_logits, mrcnn_class, mrcnn_bbox = class_head(rois)
@@ -1242,6 +1248,17 @@ def _photo_boxes(boxes, original_image_shape, image_shape, window) -> np.ndarray
     y1, x1, y2, x2 = box_math.normalize(np.asarray(window), image_shape[:2])
     shift, scale = np.array([y1, x1, y1, x1]), np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
     return box_math.denormalize((boxes - shift) / scale, original_image_shape[:2])
+
+
+@contextlib.contextmanager
+def _precision(policy):
+    """Layers made in it compute in this dtype policy, but for those that say otherwise."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _be_heard() -> None:

@@ -14,7 +14,17 @@ import numpy as np
 import tensorflow as tf
 
 from . import losses, weights
-from .callbacks import Checkpoint, KeepBest, LossTable, Progress, Rates, Stalls, StopAtNonFinite
+from .callbacks import (
+    AveragedWeights,
+    Checkpoint,
+    DetectionPictures,
+    KeepBest,
+    LossTable,
+    Progress,
+    Rates,
+    Stalls,
+    StopAtNonFinite,
+)
 from .check import check_before_training
 from .config import LOSS_NAMES
 from .data import DataGenerator
@@ -81,14 +91,19 @@ class TrainingNetwork(Network):
         On several devices: this device's share; the shares add up to the loss of the whole batch.
         """
         _, meta, rpn_match, rpn_bbox, *_ = inputs
+        focal_gamma = self.settings.FOCAL_GAMMA
         halves = {
-            "rpn_class_loss": losses.rpn_class_loss(rpn_match, outputs["rpn_class_logits"]),
+            "rpn_class_loss": losses.rpn_class_loss(rpn_match, outputs["rpn_class_logits"], focal_gamma),
             "rpn_bbox_loss": losses.rpn_bbox_loss(rpn_bbox, rpn_match, outputs["rpn_bbox"]),
         }
         if "mrcnn_bbox" in outputs:
             target_class_ids = outputs["target_class_ids"]
             halves["mrcnn_class_loss"] = losses.mrcnn_class_loss(
-                target_class_ids, outputs["mrcnn_class_logits"], split_image_meta(meta)["active_class_ids"]
+                target_class_ids,
+                outputs["mrcnn_class_logits"],
+                split_image_meta(meta)["active_class_ids"],
+                self.settings.CLASS_WEIGHTS,
+                focal_gamma,
             )
             halves["mrcnn_bbox_loss"] = losses.mrcnn_bbox_loss(
                 outputs["target_bbox"], target_class_ids, outputs["mrcnn_bbox"]
@@ -115,28 +130,34 @@ class TrainingNetwork(Network):
         with tf.GradientTape() as tape:
             outputs = self(inputs, training=True)
             values = self.weighted_losses(inputs, outputs)
+            scaled_loss = self.optimizer.scale_loss(values["loss"])
         variables = self.trainable_variables
         # Clipped once they are those of the whole batch: Keras would clip each device's own.
-        gradients = over_devices(tape.gradient(values["loss"], variables))
-        norm = tf.linalg.global_norm(gradients)
+        gradients = over_devices(tape.gradient(scaled_loss, variables))
+        norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(1.0)
         # With several micro-batches a step, the optimiser clips their mean: here is only one of them.
         largest = self.settings.GRADIENT_CLIP_NORM if self.settings.GRADIENT_ACCUMULATION_STEPS == 1 else None
         scale = gradient_scale(norm, largest) / device_count()  # the optimiser adds up what the devices give it
+        held = True  # whether float16 could hold the gradients; an optimiser for it skips the step and scales less
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            held = tf.math.is_finite(norm)
+            norm, scale = tf.where(held, norm, 0.0), tf.where(held, scale, 1.0)
         self.optimizer.apply([tf.math.multiply_no_nan(gradient, scale) for gradient in gradients], variables)
         watched = {"gradient_norm": norm}
         if "target_class_ids" in outputs:
             watched["positive_rois"] = tf.reduce_mean(tf.cast(outputs["target_class_ids"] > 0, tf.float32))
-        return self._update({**{name: value * device_count() for name, value in values.items()}, **watched})
+        values = {name: value * device_count() for name, value in values.items()}
+        return self._update({**values, **watched}, {"gradient_norm": held})
 
     def test_step(self, data):
         inputs = data[0]
         values = self.weighted_losses(inputs, self(inputs, training=False))
         return self._update({name: value * device_count() for name, value in values.items()})
 
-    def _update(self, values):
-        """The running means; over several devices, of what each of them gives."""
+    def _update(self, values, counts=None):
+        """The running means; over several devices, of what each of them gives. counts: by name, whether it counts."""
         for name, value in values.items():
-            self.means[name].update_state(value)
+            self.means[name].update_state(value, (counts or {}).get(name, True))
         return {name: self.means[name].result() for name in values}
 
 
@@ -317,6 +338,19 @@ def compile_network(network, config, learning_rate, momentum) -> None:
         network.compile(optimizer=optimizer, jit_compile=False)
 
 
+def average_variables(network) -> dict:
+    """Averages of the weights that learn, as they are now: `{path of the weight: variable}`.
+
+    They are kept among the optimiser's own variables, and so in the state of a checkpoint.
+    """
+    optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer)
+    averages = {}
+    for weight in network.trainable_variables:
+        averages[weight.path] = optimizer.add_variable_from_reference(weight, name="average")
+        averages[weight.path].assign(weight)
+    return averages
+
+
 # --- Train ------------------------------------------------------------------------------------------------------
 
 
@@ -436,6 +470,7 @@ def train(
     # Built here: variables made inside the first step would make TensorFlow trace it a second time.
     with network.distribute_strategy.scope():
         network.optimizer.build(network.trainable_variables)
+        averages = average_variables(network) if config.EMA_DECAY else {}
     _seed(network, config)
     if former and not _restore(facade, former, learning_rate):
         former = None
@@ -455,12 +490,15 @@ def train(
     remove_parts(facade.log_dir)
     log.info("Training until epoch %d, learning rate %g, checkpoints in %s", epochs, learning_rate, facade.log_dir)
     stalls = Stalls(batches)
+    pictures = validation is not None and config.VALIDATION_PICTURES and not config.RPN_ONLY
     callbacks = [
+        *([AveragedWeights(config.EMA_DECAY, averages, between_epochs=former is not None)] if averages else []),
         StopAtNonFinite(facade, batches),
         Rates(config.BATCH_SIZE),
         Checkpoint(facade, about),
         Progress(facade.epoch, epochs, config.STEPS_PER_EPOCH),
         stalls,
+        *([DetectionPictures(facade, val_dataset, config.VALIDATION_PICTURES)] if pictures else []),
         *(custom_callbacks or []),
         # After those, which may add figures to the logs.
         keras.callbacks.TensorBoard(log_dir=facade.log_dir, histogram_freq=0, write_graph=False),

@@ -27,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 from skimage.measure import find_contours
 
+from .dataset import overrides
 from .evaluate import compute_matches
 from .image import extract_bboxes, unmold_mask
 
@@ -374,6 +375,16 @@ def draw_comparison(
         for title, result in (("truth", truth), (found, detections))
     ]
     return contact_sheet(panes, columns=2)
+
+
+def draw_beside_truth(dataset, image_id: int, image: np.ndarray, result: Mapping, shown_from: float = 0.0):
+    """`draw_comparison` of a dataset's image, whose truth is loaded here, with one entry of `detect`'s list."""
+    boxes_alone = overrides(dataset, "load_bbox") and not overrides(dataset, "load_mask")
+    shapes, class_ids = dataset.load_bbox(image_id) if boxes_alone else dataset.load_mask(image_id)
+    if len(class_ids) == 0:  # any empty shape is allowed
+        shapes, boxes_alone = np.zeros((0, 4), np.int32), True
+    truth = {"rois" if boxes_alone else "masks": shapes, "class_ids": class_ids}
+    return draw_comparison(image, truth, result, dataset.class_names, shown_from)
 
 
 def draw_result(image: np.ndarray, result: Mapping, class_names, side: int = RESULT_SIDE) -> np.ndarray:

@@ -172,15 +172,16 @@ def test_the_names_of_augmentations_are_those_of_their_room():
 def test_demo_hands_its_options_on_and_prints_the_metrics(monkeypatch, tmp_path, capsys):
     calls = []
 
-    def stub(out, seed, short=False):
-        calls.append((out, seed, short))
+    def stub(out, seed, short, config):
+        calls.append((out, seed, short, config.USE_MASK))
         return {"box_ap": 0.81234, "images": 100}
 
     monkeypatch.setattr(cli, "load_tensorflow", lambda: None)
-    monkeypatch.setitem(sys.modules, "mrcnn.demo", SimpleNamespace(run=stub))
-    monkeypatch.setattr(mrcnn, "demo", SimpleNamespace(run=stub), raising=False)
-    assert run("demo", "--out", tmp_path, "--seed", 7, "--short") == cli.OK
-    assert calls == [(str(tmp_path), 7, True)]
+    room = SimpleNamespace(run=stub, DemoConfig=lambda: session.read_config(["NUM_CLASSES=4"]))
+    monkeypatch.setitem(sys.modules, "mrcnn.demo", room)
+    monkeypatch.setattr(mrcnn, "demo", room, raising=False)
+    assert run("demo", "--out", tmp_path, "--seed", 7, "--short", "--config", "USE_MASK=False") == cli.OK
+    assert calls == [(str(tmp_path), 7, True, False)]
     printed = capsys.readouterr().out.split()
     assert printed[:4] == ["box_ap", "0.812", "images", "100"]
 

@@ -64,6 +64,34 @@ def test_mrcnn_class_loss_leaves_out_what_the_source_does_not_know():
     assert float(found[0]) == pytest.approx(LOG2 + math.log(8 / 7), rel=1e-6)
 
 
+def test_focal_loss_leaves_out_what_is_easy():
+    match = tf.constant([[1, -1]])
+    logits = tf.constant([[[0.0, 0.0], [math.log(3.0), 0.0]]])
+    # p = 1/2: log 2 * (1/2)^2; p = 3/4: log(4/3) * (1/4)^2
+    numerator, count = losses.rpn_class_loss(match, logits, focal_gamma=2.0)
+    assert float(numerator) == pytest.approx(LOG2 / 4 + math.log(4 / 3) / 16, rel=1e-6)
+    assert float(count) == 2
+    found = losses.mrcnn_class_loss(tf.constant([[1, 0]]), logits, tf.constant([[1, 1]]), focal_gamma=2.0)
+    assert float(found[0]) == pytest.approx(float(numerator), rel=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_loss_of_a_certain_class_has_a_slope(gamma):
+    logits = tf.Variable([[[0.0, 200.0]]])
+    with tf.GradientTape() as tape:
+        loss, _ = losses.rpn_class_loss(tf.constant([[1]]), logits, gamma)
+    assert float(loss) == 0.0
+    np.testing.assert_allclose(tape.gradient(loss, logits), [[[0.0, 0.0]]], atol=1e-6)
+
+
+def test_class_weights_make_a_weighted_mean():
+    # -log(1/2) of class 1, weight 3; -log(7/8) of the background, weight 0.5
+    logits = tf.constant([[[0.0, 0.0], [math.log(7.0), 0.0]]])
+    found = losses.mrcnn_class_loss(tf.constant([[1, 0]]), logits, tf.constant([[1, 1]]), [0.5, 3.0])
+    assert float(found[1]) == 3.5
+    assert scalar(found) == pytest.approx((3 * LOG2 + 0.5 * math.log(8 / 7)) / 3.5, rel=1e-6)
+
+
 def test_mrcnn_class_loss_without_active_classes_is_zero():
     found = losses.mrcnn_class_loss(tf.constant([[1]]), tf.zeros([1, 1, 2]), tf.zeros([1, 2]))
     assert scalar(found) == 0.0

@@ -833,3 +833,31 @@ def test_agnostic_suppression_takes_effect_at_the_next_detect(model, config, com
     assert 0 < len(across["rois"]) < len(per_class["rois"])
     overlaps = boxes.iou(across["rois"], across["rois"]) - np.eye(len(across["rois"]))
     assert overlaps.max() < 0.2  # of pixels, rounded: small boxes
+
+
+# --- Precision ----------------------------------------------------------------------------------------------------
+
+
+def test_in_mixed_precision_boxes_and_probabilities_stay_exact(model, tmp_path):
+    """Convolutions compute in bfloat16; every input, output and weight is float32, and pixel 1,000 is not rounded."""
+    model.save_weights(tmp_path / "weights.h5")
+    mixed = build(PRECISION="mixed_bfloat16")
+    assert mixed.load_weights(tmp_path / "weights.h5").missing == []
+    network = mixed.keras_model
+    assert {x.dtype for x in (*network.inputs, *network.outputs, *network.weights)} == {"float32"}
+    assert {network.get_layer(name).compute_dtype for name in ("res2a_conv", "fpn_p2", "mrcnn_mask_conv1")} == {
+        "bfloat16"
+    }
+    exact = ("ROI", "roi_align_mask", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask", "mrcnn_detection")
+    assert {network.get_layer(name).compute_dtype for name in exact} == {"float32"}
+    (photo,) = photos(1)
+    molded, metas, _ = model.mold_inputs([photo])
+    inputs = [molded, metas, model._batch_of_anchors(molded)]
+    found, expected = (dict(zip(network.output_names, made.predict(inputs), strict=True)) for made in (mixed, model))
+    np.testing.assert_allclose(found["rpn_class"], expected["rpn_class"], atol=0.05)
+    metas[:, 9:11] = 1000.0, 1001.0  # the window's end
+    layer = network.get_layer("mrcnn_detection")
+    rois = np.array([[[0.0, 0.0, 1.0, 1.0]]], np.float32)
+    metas[:, 4:6] = 1023.0
+    row = layer([rois, np.array([[[0.0, 1.0, 0.0]]], np.float32), np.zeros((1, 1, 3, 4), np.float32), metas])[0, 0]
+    np.testing.assert_allclose(row[2:4], [999 / 1022, 1000 / 1022], rtol=1e-6)  # (1000 - 1) / (1023 - 1)

@@ -42,6 +42,7 @@ class TinyConfig(Config):
     FPN_CANONICAL_SIZE = 32.0
     STEPS_PER_EPOCH = 2
     VALIDATION_STEPS = 1
+    VALIDATION_PICTURES = 0
     LEARNING_RATE = 0.01
     SEED = 7
 
