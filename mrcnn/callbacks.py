@@ -103,7 +103,7 @@ class AveragedWeights(keras.callbacks.Callback):
         self.follow = follow
 
     def on_train_batch_end(self, batch, logs=None):
-        steps = int(self.model.optimizer.iterations)
+        steps = int(self.model.optimizer.iterations.numpy())
         self.follow(tf.constant(1.0 - min(self.decay, (1 + steps) / (10 + steps))))
 
     def on_epoch_begin(self, epoch, logs=None):

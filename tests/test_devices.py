@@ -23,7 +23,8 @@ from mrcnn.model import MaskRCNN
 from tiny import Squares, TinyConfig, shake
 
 config = TinyConfig(
-    SEED=3, STEPS_PER_EPOCH=4, GPU_COUNT=devices, IMAGES_PER_GPU=4 // devices, GRADIENT_CLIP_NORM=1.0, WEIGHT_DECAY=0.1
+    SEED=3, STEPS_PER_EPOCH=4, GPU_COUNT=devices, IMAGES_PER_GPU=4 // devices, GRADIENT_CLIP_NORM=1.0, WEIGHT_DECAY=0.1,
+    EMA_DECAY=0.9,
 )
 model = shake(MaskRCNN("training", config, folder), 0)
 squares = Squares()

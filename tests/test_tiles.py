@@ -1,0 +1,127 @@
+"""Large images, tile by tile: what is there comes out once and whole."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrcnn.tiles import detect_tiled
+
+
+def detect(image):
+    """A detector that errs nowhere: each connected spot is an object, its brightness its class."""
+    image = image[:, :, 0]
+    found = {"rois": [], "class_ids": [], "scores": [], "masks": []}
+    for level in np.unique(image[image > 0]):
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(np.uint8(image == level))
+        for i in range(1, count):
+            x, y, width, height, area = stats[i]
+            found["rois"].append((y, x, y + height, x + width))
+            found["class_ids"].append(level)
+            found["scores"].append(area / 1e6)
+            found["masks"].append(labels[y : y + height, x : x + width] == i)
+    found["rois"] = np.array(found["rois"], np.int32).reshape(-1, 4)
+    return found
+
+
+def as_set(result):
+    return {
+        (*box.tolist(), int(class_id), mask.tobytes())
+        for box, class_id, mask in zip(result["rois"], result["class_ids"], result["masks"], strict=True)
+    }
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(60, 200), st.integers(60, 200), st.integers(40, 90), st.integers(10, 20))
+def test_every_spot_is_found_once_and_whole(seed, height, width, tile, overlap):
+    rng = np.random.default_rng(seed)
+    image = np.zeros((height, width, 1), np.uint8)
+    for _ in range(12):  # on a grid of its own each, so that spots do not touch; some larger than the overlap
+        y, x = rng.integers(0, height), rng.integers(0, width)
+        radius = int(rng.integers(2, 25))
+        spot = cv2.circle(np.zeros((height, width), np.uint8), (int(x), int(y)), radius, 1, -1)
+        around = cv2.dilate(spot, np.ones((5, 5), np.uint8))
+        if not (image[:, :, 0] * around).any():
+            image[:, :, 0] += spot * np.uint8(rng.integers(1, 3))
+    whole, tiled = detect(image), detect_tiled(detect, image, tile, overlap)
+    assert as_set(tiled) == as_set(whole)
+    assert len(tiled["rois"]) == len(whole["rois"])
+    assert list(tiled["scores"]) == sorted(tiled["scores"], reverse=True)
+
+
+def test_nothing_there():
+    result = detect_tiled(detect, np.zeros((100, 120, 1), np.uint8), 64, 16)
+    assert result["rois"].shape == (0, 4) and len(result["class_ids"]) == len(result["masks"]) == 0
+
+
+def test_an_image_smaller_than_a_tile_is_one_tile():
+    seen = []
+
+    def watch(image):
+        seen.append(image.shape)
+        return detect(image)
+
+    image = np.zeros((30, 50, 1), np.uint8)
+    image[5:10, 40:] = 1
+    result = detect_tiled(watch, image, 64, 16)
+    assert seen == [(30, 50, 1)] and result["rois"].tolist() == [[5, 40, 10, 50]]
+
+
+def test_tiles_cover_the_image_and_overlap():
+    seen = np.zeros((200, 150), int)
+
+    class Image:
+        """Gives arrays when sliced, as a memory map does."""
+
+        shape = (200, 150, 1)
+
+        def __getitem__(self, key):
+            seen[key] += 1
+            return np.zeros((200, 150, 1), np.uint8)[key]
+
+    detect_tiled(detect, Image(), 64, 16)
+    # rows begin at 0, 48, 96, 136 (the last ends with the image), columns at 0, 48, 86
+    assert seen.min() == 1 and seen.max() == 4 and seen[0, 0] == 1 and seen[50, 0] == 2 and seen[50, 50] == 4
+
+
+def test_without_masks_boxes_are_put_together():
+    image = np.zeros((100, 160, 1), np.uint8)
+    image[20:30, 10:150] = 1  # longer than a tile
+
+    def boxes_alone(tile):
+        found = detect(tile)
+        del found["masks"]
+        return found
+
+    result = detect_tiled(boxes_alone, image, 64, 16)
+    assert result["rois"].tolist() == [[20, 10, 30, 150]] and "masks" not in result
+
+
+def test_other_classes_stay_apart():
+    image = np.zeros((64, 100, 1), np.uint8)
+    image[20:30, 45:60] = 1
+    image[32:40, 45:60] = 2
+    result = detect_tiled(detect, image, 64, 24)
+    assert sorted(result["class_ids"].tolist()) == [1, 2]
+
+
+def test_the_whole_view_is_kept_before_a_better_cut_one():
+    """Tile 0 cuts the object at its border and is surer of it; tile 1 sees it whole."""
+
+    def unsure(tile):
+        found = detect(tile)
+        found["scores"] = [0.9 if box[3] == 64 else 0.6 for box in found["rois"]]
+        return found
+
+    image = np.zeros((64, 110, 1), np.uint8)
+    image[20:30, 55:70] = 1
+    result = detect_tiled(unsure, image, 64, 18)
+    assert result["rois"].tolist() == [[20, 55, 30, 70]]
+    np.testing.assert_allclose(result["scores"], [0.6])
+
+
+@pytest.mark.parametrize("overlap", [-1, 64, 100])
+def test_an_overlap_that_does_not_fit(overlap):
+    with pytest.raises(ValueError, match="overlap must be at least 0 and below tile"):
+        detect_tiled(detect, np.zeros((10, 10, 1), np.uint8), 64, overlap)
