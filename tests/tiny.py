@@ -40,7 +40,7 @@ class TinyConfig(Config):
     MAX_GT_INSTANCES = 4
     USE_MINI_MASK = False
     FPN_CANONICAL_SIZE = 32.0
-    STEPS_PER_EPOCH = 2
+    STEPS_PER_EPOCH = 1
     VALIDATION_STEPS = 1
     LEARNING_RATE = 0.01
     SEED = 7
