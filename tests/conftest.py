@@ -1,6 +1,8 @@
 """Fixtures every test may use."""
 
+import lzma
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,21 @@ def shared_folder() -> Path | None:
     return folder if (folder / "reference").is_dir() else None
 
 
+@pytest.fixture
+def compiled():
+    """Asked for, beside `eagerly`, by the tests that are about the traced graph."""
+
+
+@pytest.fixture
+def eagerly(request):
+    """Nothing is traced: a small network's few steps take less time than their graph. See `compiled`."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly("compiled" not in request.fixturenames)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The shared folder; tests that ask for it skip, and say so, where it does not exist."""
@@ -27,3 +44,12 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("needs the shared reference data: set MRCNN_SHARED to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def reference_weights(shared, tmp_path_factory) -> Path:
+    """matterport's own `.h5` of a ResNet50 at 256 px, unpacked once: to be read, not written to."""
+    path = tmp_path_factory.mktemp("reference") / "r50_256.h5"
+    with lzma.open(shared / "reference" / "r50_256.h5.xz") as packed, open(path, "wb") as file:
+        shutil.copyfileobj(packed, file, 1 << 20)
+    return path

@@ -28,21 +28,11 @@ from mrcnn.model import (
 )
 from mrcnn.targets import pyramid_anchors
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def build(mode="inference", folder="logs", **values):
     return MaskRCNN(mode, TinyConfig(**values), folder)
-
-
-@pytest.fixture
-def compiled():
-    """Asked for by the tests that are about the traced graph; the others run faster without tracing."""
-
-
-@pytest.fixture(autouse=True)
-def eagerly(request):
-    tf.config.run_functions_eagerly("compiled" not in request.fixturenames)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from mrcnn.model import MaskRCNN
 from mrcnn.state import read_about, state_path
 from mrcnn.training import HEADS, Schedule, layer_regex, set_trainable
 
+pytestmark = pytest.mark.usefixtures("eagerly")
 PARTS = (*LOSS_NAMES, "weight_decay")
 
 
@@ -31,18 +32,6 @@ def build(folder, seed=0, **values):
 
 def values(model):
     return {weight.path: weight.numpy() for weight in model.keras_model.weights}
-
-
-@pytest.fixture
-def compiled():
-    """Asked for by the tests that are about the traced graph; the others run faster without tracing."""
-
-
-@pytest.fixture(autouse=True)
-def eagerly(request):
-    tf.config.run_functions_eagerly("compiled" not in request.fixturenames)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +275,17 @@ def test_training_lowers_the_loss(tmp_path, dataset, compiled):
     assert all(np.isfinite(history[name]).all() for name in PARTS)
 
 
-def test_three_trainings_at_rate_zero_agree(tmp_path, dataset, compiled):
+def test_the_next_stage_has_a_graph_of_its_own(tmp_path, dataset, compiled):
+    """That of the first would go on moving the backbone."""
+    model = build(tmp_path, RPN_ONLY=True)
+    model.train(dataset, None, 0.005, epochs=1, layers="all")
+    before = values(model)
+    model.train(dataset, None, 0.005, epochs=2, layers="heads")
+    moved = {path for path, value in values(model).items() if not np.array_equal(value, before[path])}
+    assert "fpn_p2/kernel" in moved and "res1a_conv/kernel" in before.keys() - moved
+
+
+def test_three_trainings_at_rate_zero_agree(tmp_path, dataset):
     """matterport's forks add the losses again at every train(); here every loss stays what it was."""
     model = build(tmp_path)
     before = values(model)

@@ -30,7 +30,7 @@ class ShapesConfig(Config):
     GPU_COUNT = 1
     IMAGES_PER_GPU = 2
     NUM_CLASSES = 1 + 2
-    STEPS_PER_EPOCH = 2
+    STEPS_PER_EPOCH = 1
     VALIDATION_STEPS = 1
 
 

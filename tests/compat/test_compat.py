@@ -16,6 +16,7 @@ from matplotlib import image as picture_file
 from mrcnn import weights
 from mrcnn.model import MaskRCNN
 
+pytestmark = pytest.mark.usefixtures("eagerly")
 HERE = Path(__file__).parent
 COCO_IDS = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]  # COCO's 80 have gaps
 
@@ -125,7 +126,7 @@ def assert_result(result, height, width):
     assert result["masks"].shape == (height, width, count) and result["masks"].dtype == bool
 
 
-def test_balloon(run, via_folder, coco_file, folder, tmp_path, capsys):
+def test_balloon(run, compiled, via_folder, coco_file, folder, tmp_path, capsys):
     logs = folder / "balloon_logs"
     trained = run("balloon.py", "train", f"--dataset={via_folder}", f"--weights={coco_file}", f"--logs={logs}")
     out = capsys.readouterr().out
@@ -240,7 +241,7 @@ def test_demo(run, coco_file, tmp_path):
     np.testing.assert_array_equal(found["painted"][~mask], found["image"][~mask])
 
 
-def test_inspect_model(run, coco_folder, coco_file):
+def test_inspect_model(run, compiled, coco_folder, coco_file):
     found = run("inspect_model.py", coco_folder, coco_file)
     rpn, mrcnn = found["rpn"], found["mrcnn"]
     assert {name: value.shape for name, value in rpn.items()} == {
@@ -299,7 +300,7 @@ def test_mean_average_precision_callback(run, coco_folder, tmp_path):
         )
 
 
-def test_serving(run, coco_file):
+def test_serving(run, compiled, coco_file):
     found = run("serving.py", coco_file)
     assert list(found["signature_inputs"]) == ["input_image", "input_image_meta", "input_anchors"]
     assert [shape[1:] for shape in found["output_shapes"]] == [
