@@ -382,6 +382,19 @@ def test_mold_and_unmold():
     assert np.abs(image.unmold_image(molded, config).astype(int) - photo).max() <= 1  # it cuts, as the original did
 
 
+def test_a_photo_is_molded_to_the_same_numbers_looked_up_or_not():
+    config, rng = Config(), np.random.default_rng(0)
+    for dtype, mean in ((np.uint8, config.MEAN_PIXEL), (np.uint8, np.array([127.3])), (np.float64, config.MEAN_PIXEL)):
+        config.MEAN_PIXEL = mean
+        photo = rng.integers(0, 256, (20, 30, 3)).astype(dtype)[:, ::-1]
+        found = image.molded_photo(photo, config)
+        np.testing.assert_array_equal(found, image.mold_image(photo, config).astype(np.float32))
+        assert found.dtype == np.float32
+    grey = np.array([[[0], [255]]], np.uint8)
+    config.MEAN_PIXEL = np.array([127.0])
+    assert image.molded_photo(grey, config).tolist() == [[[-127], [128]]]
+
+
 def test_image_meta_comes_back_from_arrays_and_tensors():
     meta = image.compose_image_meta(7, (480, 640, 3), (256, 256, 3), (32, 0, 224, 256), 0.4, [1, 0, 1])
     np.testing.assert_allclose(meta, [7, 480, 640, 3, 256, 256, 3, 32, 0, 224, 256, 0.4, 1, 0, 1])
