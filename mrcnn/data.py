@@ -20,7 +20,7 @@ from .image import (
     extract_bboxes,
     match_channels,
     minimize_mask,
-    mold_image,
+    molded_photo,
     resize_boxes,
     resize_image,
     resize_mask,
@@ -361,8 +361,7 @@ class DataGenerator(keras.utils.PyDataset):
             self.failure = error  # Keras wraps what a worker raises: training shows this one
             raise
         inputs, outputs = zip(*rows, strict=True)
-        stack = lambda columns: [np.stack(column) for column in zip(*columns, strict=True)]  # noqa: E731
-        return tuple(stack(inputs)), stack(outputs)
+        return tuple(_stacked(inputs)), _stacked(outputs)
 
     def on_epoch_end(self):
         self.epoch += 1
@@ -437,7 +436,7 @@ class DataGenerator(keras.utils.PyDataset):
         rpn_match, rpn_bbox = build_rpn_targets(
             image.shape, self.anchors(image.shape), class_ids, gt_boxes, config, rng
         )
-        inputs = [mold_image(image, config).astype(np.float32), meta, rpn_match[:, None], rpn_bbox.astype(np.float32)]
+        inputs = [molded_photo(image, config), meta, rpn_match[:, None], rpn_bbox.astype(np.float32)]
         if config.RPN_ONLY:
             return inputs, []
         if len(class_ids) > config.MAX_GT_INSTANCES:
@@ -469,6 +468,11 @@ class DataGenerator(keras.utils.PyDataset):
         if key not in self._anchors:
             self._anchors[key] = pyramid_anchors(self.config, key)
         return self._anchors[key]
+
+
+def _stacked(rows) -> list[np.ndarray]:
+    """A batch `[B, ...]` of each column; of one row without a copy, which full masks (100 MB) make slow."""
+    return [np.stack(column) if len(column) > 1 else column[0][None] for column in zip(*rows, strict=True)]
 
 
 def data_generator(

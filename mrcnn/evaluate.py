@@ -26,7 +26,7 @@ from rich.progress import track
 
 from . import boxes
 from .dataset import Dataset, overrides
-from .image import masks_iou
+from .image import masks_iou, unmold_crops
 from .scores import (
     COCO_MAX_DETECTIONS,
     FIGURES,
@@ -210,6 +210,37 @@ def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
     """
     rle = coco_mask.encode(np.asfortranarray(np.asarray(mask).astype(bool), dtype=np.uint8))
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def unmold_rles(masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False) -> list[dict]:
+    """`mask_to_rle` of each mask of `unmold_masks`, from the pixels in its box alone.
+
+    masks: [N, h, w] float 0..1. bboxes: [N, (y1, x1, y2, x2)] int pixels. image_shape: (H, W, ...).
+    """
+    height, width = (int(side) for side in image_shape[:2])
+    counts = [_runs(*crop, height, width) for crop in unmold_crops(masks, bboxes, image_shape, exact)]
+    if not counts:  # pycocotools takes no empty list
+        return []
+    rles = coco_mask.frPyObjects([{"size": [height, width], "counts": runs} for runs in counts], height, width)
+    return [{"size": [height, width], "counts": rle["counts"].decode("ascii")} for rle in rles]
+
+
+def _runs(y: int, x: int, crop: np.ndarray, height: int, width: int) -> list[int]:
+    """The lengths of the runs of zeros, ones, zeros, ... of a mask [height, width], read column by column.
+
+    crop: [h, w] bool, the mask's pixels from (y, x) on; the others are zeros.
+    """
+    framed = np.zeros((crop.shape[0] + 2, crop.shape[1]), bool)  # a zero before and after each column
+    framed[1:-1] = crop
+    row, column = np.divmod(np.flatnonzero(framed[1:] != framed[:-1]), max(1, crop.shape[1]))
+    changes = (x + column) * height + y + row  # the pixels that differ from the one before
+    changes.sort()
+    if crop.shape[0] == height:  # a run may go on from the end of a column to the start of the next
+        twice = np.flatnonzero(changes[1:] == changes[:-1])
+        changes = np.delete(changes, np.concatenate([twice, twice + 1]))
+    ends = np.concatenate([[0], changes, [height * width]])
+    runs = (ends[1:] - ends[:-1]).tolist()
+    return runs if runs[-1] else runs[:-1]  # pycocotools ends with the ones of the last pixel
 
 
 def coco_results(

@@ -9,7 +9,9 @@ numbers; the default is OpenCV (a hundred times faster, half-pixel centres, no d
 
 from __future__ import annotations
 
+import functools
 import logging
+import mmap
 import random
 import warnings
 from pathlib import Path
@@ -371,21 +373,27 @@ def _scale_mask(mask: np.ndarray, shape, exact: bool) -> np.ndarray:
     if exact:
         return resize(mask, shape)
     height, width = int(shape[0]), int(shape[1])
-    mask = mask.astype(np.float32)
+    mask = mask.astype(np.float32, copy=False)
     scaled = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
-    scaled *= _rim(mask.shape[0], height)[:, None]
-    scaled *= _rim(mask.shape[1], width)
-    return np.maximum(scaled, mask.min())  # scikit-image keeps to the values it was given: a full mask stays full
+    for lines, old in ((scaled, mask.shape[0]), (scaled.T, mask.shape[1])):
+        first, last = _rim(old, len(lines))
+        lines[: len(first)] *= first[:, None]
+        lines[len(lines) - len(last) :] *= last[:, None]
+    # scikit-image keeps to the values it was given: a full mask stays full
+    return np.maximum(scaled, mask.min(), out=scaled)
 
 
-def _rim(size: int, new_size: int) -> np.ndarray:
-    """`[new_size]` the share of each new pixel that the old ones make up.
+@functools.lru_cache(maxsize=4096)
+def _rim(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The share of a new pixel that the old ones make up: of the first and of the last new pixels, those below 1.
 
     An enlarged mask has pixels whose centres lie beyond the centres of the outermost old ones, up to half an old
     pixel: there the black outside shares in. OpenCV's bilinear resize repeats the outermost pixel instead.
     """
     centers = (np.arange(new_size, dtype=np.float32) + 0.5) * (size / new_size) - 0.5
-    return np.clip(np.minimum(centers + 1, size - centers), 0, 1)
+    share = np.clip(np.minimum(centers + 1, size - centers), 0, 1)
+    whole = np.flatnonzero(share == 1)
+    return (share[: whole[0]], share[whole[-1] + 1 :]) if len(whole) else (share, share[:0])
 
 
 def mold_mask(mask, config):
@@ -409,13 +417,34 @@ def unmold_masks(masks: np.ndarray, bboxes: np.ndarray, image_shape, exact=False
 
     masks: `[N, h, w]` float 0..1. bboxes: `[N, (y1, x1, y2, x2)]` int pixels.
     """
-    height, width = image_shape[:2]
-    full = np.zeros((len(masks), height, width), dtype=bool)
-    for canvas, mask, (y1, x1, y2, x2) in zip(full, masks, bboxes, strict=True):
-        soft = _scale_mask(mask, (y2 - y1, x2 - x1), exact)
-        inside = soft[max(0, -y1) : height - y1, max(0, -x1) : width - x1]
-        canvas[max(0, y1) : y2, max(0, x1) : x2] = inside >= 0.5
+    full = _blank_masks(len(masks), *image_shape[:2])
+    for canvas, (y, x, crop) in zip(full, unmold_crops(masks, bboxes, image_shape, exact), strict=True):
+        canvas[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
     return np.moveaxis(full, 0, -1)
+
+
+def _blank_masks(count: int, height: int, width: int) -> np.ndarray:
+    """`[count, height, width]` bool, False, in memory that is taken by 4 KB as it is written to.
+
+    NumPy asks Linux for pages of 2 MB where an array is large: a few pixels of a mask then fill 2 MB with zeros.
+    """
+    size = count * height * width
+    if size < 2**22 or not hasattr(mmap, "MAP_PRIVATE"):
+        return np.zeros((count, height, width), bool)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, bool).reshape(count, height, width)
+
+
+def unmold_crops(masks: np.ndarray, bboxes: np.ndarray, image_shape, exact=False):
+    """Yields of each soft mask `(y, x, crop)`: `[h, w]` bool, the mask in its box, and where it lies in the image.
+
+    masks, bboxes: as for `unmold_masks`. A box beside the image gives a crop without a pixel.
+    """
+    height, width = image_shape[:2]
+    for mask, (y1, x1, y2, x2) in zip(masks, np.asarray(bboxes).tolist(), strict=True):
+        soft = _scale_mask(mask, (y2 - y1, x2 - x1), exact)
+        inside = soft[max(0, -y1) : max(0, height - y1), max(0, -x1) : max(0, width - x1)]
+        yield max(0, y1), max(0, x1), inside >= 0.5
 
 
 def masks_iou(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray:
@@ -438,6 +467,15 @@ def masks_iou(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray:
 def mold_image(images, config) -> np.ndarray:
     """Float images less the mean pixel: what the network sees."""
     return np.asarray(images).astype(np.float32) - config.MEAN_PIXEL
+
+
+def molded_photo(photo, config) -> np.ndarray:
+    """`[H, W, C]` float32: `mold_image` as the network reads it; of uint8 looked up, five times as fast."""
+    if photo.dtype != np.uint8:
+        return mold_image(photo, config).astype(np.float32)
+    molded = mold_image(np.arange(256)[:, None, None], config).astype(np.float32)  # of each value
+    table = np.repeat(molded, photo.shape[2] // molded.shape[2], axis=2)  # one mean may be that of all channels
+    return cv2.LUT(photo, table).reshape(photo.shape)
 
 
 def unmold_image(normalized_images, config) -> np.ndarray:

@@ -16,29 +16,36 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import logging
 import os
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers as KL
 from keras import ops
+from rich.progress import track
 
 from . import boxes as box_math
-from . import folding, losses, targets, training, weights
+from . import folding, losses, targets, tiles, training, weights
 from .callbacks import MeanAveragePrecisionCallback
 from .config import Config
 from .data import DataGenerator, data_generator, load_image_gt
+from .evaluate import unmold_rles
 from .image import (
     compose_image_meta,
     match_channels,
     mold_image,
+    molded_photo,
     parse_image_meta,
     resize_image,
     split_image_meta,
     to_uint8,
+    unmold_crops,
     unmold_image,
     unmold_masks,
 )
@@ -1008,7 +1015,7 @@ class MaskRCNN:
                     f"In mode 'none' an image's sides must be multiples of 64. Received: image {i} of "
                     f"{padded.shape}. Try IMAGE_RESIZE_MODE = 'pad64' or 'square'."
                 )
-            molded.append(mold_image(padded, config).astype(np.float32))
+            molded.append(molded_photo(padded, config))
             metas.append(
                 compose_image_meta(0, photo.shape, padded.shape, window, scale, np.zeros(config.NUM_CLASSES, int))
             )
@@ -1032,26 +1039,35 @@ class MaskRCNN:
             raise ValueError(f"An image must have pixels. Received: {name} of shape {photo.shape}.")
         return photo
 
-    def detect(self, images, verbose=0) -> list[dict]:
+    def detect(self, images, verbose=0, batch_size=None, masks="full") -> list[dict]:
         """Objects in photos of any number and any sizes.
 
-        images: a list of `[H, W, C]` photos, uint8.
+        images: `[H, W, C]` photos, uint8: a list, or a generator, which is read no further than the photos after those
+        that the network sees. verbose: 1 prints what goes in, and the milliseconds of each step.
+        batch_size: how many photos the network sees at once, where their molded sizes are equal; default BATCH_SIZE.
+        masks: "full", or what takes less memory, "crop" or "rle".
 
         Returns one dict per photo, in original pixels, best score first:
             rois: `[N, (y1, x1, y2, x2)]` int32. class_ids: `[N]` int32. scores: `[N]` float32.
-            masks: `[H, W, N]` bool; not there where USE_MASK is False.
+            masks: `[H, W, N]` bool; as "crop" a list of N `[h, w]` bool, what of each lies in its roi; as "rle" a list
+            of N run-length codes, as COCO has them; not there where USE_MASK is False.
         With RPN_ONLY: rois and scores (objectness) of the proposals alone.
         """
         self._need_inference("detect")
-        images = list(images)
+        if masks not in MASK_FORMS:
+            raise ValueError(f"masks must be one of {', '.join(MASK_FORMS)}. Received: {masks!r}. Try 'full'.")
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1. Received: {batch_size}. Try None, for BATCH_SIZE.")
         if verbose:
-            log(f"Processing {len(images)} images")
-            for image in images:
-                log("image", image)
+            log(f"Processing {len(images)} images" if hasattr(images, "__len__") else "Processing images")
         results = []
-        for chunk in self._chunks(images):
-            molded, metas, windows = self.mold_inputs(chunk)
-            results += self._detect(molded, metas, windows, [np.shape(image) for image in chunk], verbose)
+        # The next photos are prepared while the network sees these.
+        for photos, molded, metas, windows, seconds in one_ahead(self._prepared(images, batch_size)):
+            if verbose:
+                for photo in photos:
+                    log("image", photo)
+            shapes = [np.shape(photo) for photo in photos]
+            results += self._detect(molded, metas, windows, shapes, verbose, masks, seconds)
         return results
 
     def optimize_for_inference(self) -> int:
@@ -1065,16 +1081,47 @@ class MaskRCNN:
         self._compiled = {}
         return count
 
-    def _chunks(self, images):
-        """Runs of at most BATCH_SIZE neighbours whose molded size will be equal."""
+    def detect_tiled(self, image, tile=None, overlap=None, verbose=0) -> dict:
+        """Objects in an image of any size, as satellites and microscopes give them, seen tile by tile.
+
+        image: `[H, W, C]`, or whatever gives such arrays when sliced (`np.memmap`, zarr, HDF5): memory does not grow
+        with it. tile: side in pixels of what `detect` is given at once; default IMAGE_MAX_DIM. overlap: pixels that
+        neighbouring tiles share, more than your objects measure; default a fourth of the tile. verbose: 1 shows how
+        far it is.
+
+        Returns what `detect` gives for one image with `masks="crop"`; an object in several tiles is there once, see
+        `tiles.detect_tiled`.
+        """
+        self._need_inference("detect_tiled")
+        if self.config.RPN_ONLY:
+            raise ValueError("detect_tiled() needs a network with heads. Received: RPN_ONLY = True. Try detect().")
+        tile = tile or self.config.IMAGE_MAX_DIM
+
+        def found(part):
+            return self.detect([part], masks="crop")[0]
+
+        progress = functools.partial(track, description="Tiles", disable=not verbose)
+        return tiles.detect_tiled(found, image, tile, tile // 4 if overlap is None else overlap, progress)
+
+    def _prepared(self, images, batch_size):
+        """Yields photos the network sees at once, what `mold_inputs` makes of them, and the seconds it took."""
+        for photos in self._chunks(images, batch_size or self.config.BATCH_SIZE):
+            start = time.perf_counter()
+            molded = self.mold_inputs(photos)
+            yield photos, *molded, time.perf_counter() - start
+
+    def _chunks(self, images, most):
+        """Runs of at most so many neighbours whose molded size will be equal."""
         fixed = self.config.IMAGE_RESIZE_MODE == "square"
         chunk = []
         for image in images:
-            same = not chunk or fixed or np.shape(image)[:2] == np.shape(chunk[0])[:2]
-            if chunk and (len(chunk) == max(1, self.config.BATCH_SIZE) or not same):
+            if chunk and not fixed and np.shape(image)[:2] != np.shape(chunk[0])[:2]:
                 yield chunk
                 chunk = []
             chunk.append(image)
+            if len(chunk) == most:
+                yield chunk
+                chunk = []
         if chunk:
             yield chunk
 
@@ -1092,24 +1139,31 @@ class MaskRCNN:
         if self.mode != "inference":
             raise ValueError(f"{what}() needs a model in inference mode. Try MaskRCNN(mode='inference', ...).")
 
-    def _detect(self, molded, metas, windows, shapes, verbose):
+    def _detect(self, molded, metas, windows, shapes, verbose, masks="full", seconds=0.0):
+        """The results of a batch; masks: as for `detect`. seconds: that its preparation took."""
+        begin = time.perf_counter()
         anchors = self._batch_of_anchors(molded)
         if verbose:
             log("molded_images", molded)
             log("image_metas", metas)
             log("anchors", anchors)
+        start = time.perf_counter()
         found, *outputs = self.predict([molded, metas, anchors])  # detections, or scored proposals
+        seen = time.perf_counter()
         names = ("rois", "class_ids", "scores", "masks")
         results = []
         for i, shape in enumerate(shapes):
             if self.config.RPN_ONLY:
                 results.append(self.unmold_proposals(found[i], shape, molded[i].shape, windows[i]))
                 continue
-            masks = outputs[2][i] if self.config.USE_MASK else None
-            unmolded = self.unmold_detections(found[i], masks, shape, molded[i].shape, windows[i])
+            soft_masks = outputs[2][i] if self.config.USE_MASK else None
+            unmolded = self.unmold_detections(found[i], soft_masks, shape, molded[i].shape, windows[i], masks)
             results.append({name: rows for name, rows in zip(names, unmolded, strict=True) if rows is not None})
             if verbose and len(unmolded[0]) == 0:
                 log(self._why_nothing(outputs[0][i]))
+        if verbose:
+            steps = seconds + start - begin, seen - start, time.perf_counter() - seen
+            log("Preparing {:.0f} ms, network {:.0f} ms, finishing {:.0f} ms".format(*(1000 * step for step in steps)))
         return results
 
     def _why_nothing(self, probs) -> str:
@@ -1147,13 +1201,14 @@ class MaskRCNN:
         inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)]
         return [output.numpy() for output in self._compiled[key](*inputs)]
 
-    def unmold_detections(self, detections, mrcnn_mask, original_image_shape, image_shape, window):
+    def unmold_detections(self, detections, mrcnn_mask, original_image_shape, image_shape, window, masks="full"):
         """One image's raw outputs in original pixels.
 
         detections: `[D, (y1, x1, y2, x2, class_id, score)]` normalised, zero-padded.
         mrcnn_mask: `[D, h, w, NUM_CLASSES]`, `[D, h, w, 1]` for all classes, or None. original_image_shape:
         `(H, W, ...)`.
         image_shape: `(h, w, ...)` of the molded image. window: `(y1, x1, y2, x2)` pixels of the photo in it.
+        masks: their form, as for `detect`.
 
         Returns: boxes `[N, 4]` int32, class_ids `[N]` int32, scores `[N]`, masks `[H, W, N]` bool or None.
         """
@@ -1166,10 +1221,10 @@ class MaskRCNN:
         if mrcnn_mask is None:
             return photo_boxes[real], class_ids[real], scores[real], None
         own = class_ids if mrcnn_mask.shape[-1] > 1 else 0
-        masks = mrcnn_mask[np.arange(count), :, :, own]  # [N, h, w]
-        photo_boxes, class_ids, scores, masks = photo_boxes[real], class_ids[real], scores[real], masks[real]
-        full = unmold_masks(masks, photo_boxes, original_image_shape, exact=self.config.EXACT_RESIZE)
-        return photo_boxes, class_ids, scores, full
+        soft = mrcnn_mask[np.arange(count), :, :, own][real]  # [N, h, w]
+        photo_boxes, class_ids, scores = photo_boxes[real], class_ids[real], scores[real]
+        unmolded = MASK_FORMS[masks](soft, photo_boxes, original_image_shape, exact=self.config.EXACT_RESIZE)
+        return photo_boxes, class_ids, scores, unmolded
 
     def unmold_proposals(self, proposals, original_image_shape, image_shape, window) -> dict:
         """One image's scored proposals in original pixels: `rois` `[N, 4]` int32 and `scores` `[N]`, best first.
@@ -1253,6 +1308,24 @@ class MaskRCNN:
         for name, value in found.items():
             log(name, value)
         return found
+
+
+def _mask_crops(masks, bboxes, image_shape, exact):
+    """A list of N `[h, w]` bool: what of each mask lies in its box."""
+    return [crop for _, _, crop in unmold_crops(masks, bboxes, image_shape, exact)]
+
+
+MASK_FORMS = {"full": unmold_masks, "crop": _mask_crops, "rle": unmold_rles}
+
+
+def one_ahead(items):
+    """The items of an iterable, each made in a thread while the one before is in use."""
+    items, end = iter(items), object()
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = maker.submit(next, items, end)
+            yield item
 
 
 def _photo_boxes(boxes, original_image_shape, image_shape, window) -> np.ndarray:

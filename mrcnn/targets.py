@@ -17,6 +17,8 @@ from .ops import crop_and_resize
 # An anchor or proposal that overlaps a crowd by more than this is not taken as background.
 CROWD_IOU = 0.001
 
+_BLOCK = 64  # anchors that follow one another, and so lie side by side, are first looked at together
+
 
 # --- Anchors of a network ---------------------------------------------------------------------------------------
 
@@ -58,20 +60,22 @@ def build_rpn_targets(image_shape, anchors, gt_class_ids, gt_boxes, config, rng=
     rpn_match = np.zeros(len(anchors), dtype=np.int32)
     rpn_bbox = np.zeros((config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4))
 
-    sides = np.ascontiguousarray(anchors.T)  # y1, x1, y2, x2 of all anchors
+    blocks = _blocks(anchors)
     background = np.ones(len(anchors), dtype=bool)
     for box in gt_boxes[gt_class_ids < 0]:
-        ids, overlaps = _overlaps_of_box(box, sides)
+        ids, overlaps = _overlaps_of_box(box, anchors, blocks, CROWD_IOU)
         background[ids[overlaps >= CROWD_IOU]] = False
 
     gt_boxes = gt_boxes[gt_class_ids >= 0]
-    best_gt, best_iou = np.zeros(len(anchors), dtype=int), np.zeros(len(anchors))
+    best_iou = np.zeros(len(anchors))  # those below the thresholds may stand too low
     best_of_gt = [np.zeros(0, dtype=int)]
-    for i, box in enumerate(gt_boxes):
-        ids, overlaps = _overlaps_of_box(box, sides)
+    least = min(config.RPN_NEGATIVE_IOU, config.RPN_POSITIVE_IOU)
+    for box in gt_boxes:
+        ids, overlaps = _overlaps_of_box(box, anchors, blocks, least)
+        best_iou[ids] = np.maximum(best_iou[ids], overlaps)
+        if overlaps.max(initial=0) < least:  # its best ones may be among those that were left out
+            ids, overlaps = _overlaps_of_box(box, anchors, blocks, 0)
         if len(ids):
-            better = overlaps > best_iou[ids]
-            best_gt[ids[better]], best_iou[ids[better]] = i, overlaps[better]
             best_of_gt.append(ids[overlaps == overlaps.max()])
     rpn_match[(best_iou < config.RPN_NEGATIVE_IOU) & background] = -1
     # Every object gets its best anchors, however low their IoU; ties all count.
@@ -84,19 +88,43 @@ def build_rpn_targets(image_shape, anchors, gt_class_ids, gt_boxes, config, rng=
 
     positive = np.flatnonzero(rpn_match == 1)
     if len(positive):
-        deltas = boxes.encode(anchors[positive], gt_boxes[best_gt[positive]])
+        best_gt = boxes.iou(anchors[positive], gt_boxes).argmax(axis=1)
+        deltas = boxes.encode(anchors[positive], gt_boxes[best_gt])
         rpn_bbox[: len(positive)] = deltas / config.RPN_BBOX_STD_DEV
     return rpn_match, rpn_bbox
 
 
-def _overlaps_of_box(box, sides):
-    """`[K]` indices of the anchors that share some area with one box, few of all, and `[K]` their IoU with it.
+def _blocks(anchors):
+    """`[K]` each: the least y1 and x1, the largest y2 and x2, the least and the largest area in a block of anchors."""
+    starts = np.arange(0, len(anchors), _BLOCK)
+    y1, x1, y2, x2 = anchors.T
+    area = boxes.area(anchors)
+    least = [np.minimum.reduceat(side, starts) for side in (y1, x1, area)]
+    largest = [np.maximum.reduceat(side, starts) for side in (y2, x2, area)]
+    return *least[:2], *largest[:2], least[2], largest[2]
 
-    sides: `[(y1, x1, y2, x2), A]` of the anchors, each side in one piece of memory.
+
+def _overlaps_of_box(box, anchors, blocks, least):
+    """`[N]` indices of the anchors that share some area with one box, and `[N]` their IoU with it.
+
+    Not all: of those with an IoU below `least`, many are left out, because one area is so much larger than the other.
+    blocks: of `_blocks`.
     """
+    box = box.astype(float)
+    *bounds, smallest, largest = blocks
+    share, area = 0.999 * least, boxes.area(box)  # rounding leaves out none
+    chosen = np.flatnonzero(_meets(bounds, box) & (largest >= share * area) & (area >= share * smallest))
+    ids = (chosen[:, None] * _BLOCK + np.arange(_BLOCK)).reshape(-1)
+    ids = ids[: np.searchsorted(ids, len(anchors))]  # the last block may be shorter
+    near = anchors[ids]
+    meets = np.flatnonzero(_meets(near.T, box))
+    return ids[meets], boxes.iou(near[meets], box[None])[:, 0]
+
+
+def _meets(sides, box):
+    """Which boxes, by their sides `[(y1, x1, y2, x2), N]`, share some area with one box."""
     y1, x1, y2, x2 = sides
-    ids = np.flatnonzero((y1 < box[2]) & (y2 > box[0]) & (x1 < box[3]) & (x2 > box[1]))
-    return ids, boxes.iou(sides[:, ids].T, box[None])[:, 0]
+    return (y1 < box[2]) & (y2 > box[0]) & (x1 < box[3]) & (x2 > box[1])
 
 
 def _drop(rpn_match, label, keep, rng) -> None:

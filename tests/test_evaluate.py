@@ -16,6 +16,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mrcnn import evaluate
 from mrcnn.dataset import Dataset
+from mrcnn.image import unmold_masks
 
 RECORDED = ("trim_zeros", "compute_matches", "compute_ap", "compute_ap_range", "compute_recall")
 
@@ -231,6 +232,23 @@ def test_a_view_with_the_masks_first_in_memory_encodes_the_same():
     masks = masks_of([(2, 3, 8, 15), (0, 0, 5, 5)])
     view = np.moveaxis(np.ascontiguousarray(np.moveaxis(masks, -1, 0)), 0, -1)
     assert evaluate.mask_to_rle(view[:, :, 1]) == evaluate.mask_to_rle(masks[:, :, 1])
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**32 - 1))
+def test_codes_from_boxes_are_those_of_whole_masks(seed):
+    """Boxes that fill the image, touch its sides or lie beside it; masks that are empty, full or noise."""
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 30, 2)
+    low = rng.integers(-3, [height, width], (6, 2))
+    boxes = np.concatenate([low, low + rng.integers(1, 30, (6, 2))], axis=1)
+    boxes[0] = 0, 0, height, width
+    soft = rng.random((6, 5, 5), np.float32)
+    soft[1:3] = [[[0]], [[1]]]
+    full = unmold_masks(soft, boxes, (height, width))
+    codes = evaluate.unmold_rles(soft, boxes, (height, width))
+    assert codes == [evaluate.mask_to_rle(full[:, :, i]) for i in range(6)]
+    assert evaluate.unmold_rles(soft[:0], boxes[:0], (height, width)) == []
 
 
 def test_results_whose_arrays_disagree_are_refused():

@@ -350,6 +350,27 @@ def compare_paths(dataset, image_ids):
     assert {name: round(float(share), 4) for name, share in agree.items() if share < 0.995} == {}
 
 
+def test_a_box_beside_the_image_pastes_nothing():
+    boxes = np.array([[-9, 1, -2, 5], [2, 8, 6, 12], [2, 3, 6, 7]])  # above, on the right of, and in 8 x 8 pixels
+    soft = np.ones((3, 28, 28), np.float32)
+    crops = list(image.unmold_crops(soft, boxes, (8, 8)))
+    assert [(y, x, crop.shape) for y, x, crop in crops] == [(0, 1, (0, 4)), (2, 8, (4, 0)), (2, 3, (4, 4))]
+    full = image.unmold_masks(soft, boxes, (8, 8))
+    assert full.sum(axis=(0, 1)).tolist() == [0, 0, 16] and full[2:6, 3:7, 2].all()
+
+
+@pytest.mark.parametrize("size, new_size", [(1, 5), (2, 9), (28, 28), (28, 7), (28, 57), (56, 131)])
+def test_the_rim_is_what_the_old_pixels_make_up_of_the_new(size, new_size):
+    """Each new pixel lies between two old ones, those beyond the first and the last being black."""
+    white = image._scale_mask(np.ones((size, size), np.float32), (new_size, size), False)
+    assert (white == 1).all()  # not below the least value it was given
+    some = np.ones((size, 2), np.float32)
+    some[:, 1] = 0  # the least is 0: the first column shows the rim
+    rim = image._scale_mask(some, (new_size, 2), False)[:, 0]
+    centers = (np.arange(new_size) + 0.5) * size / new_size - 0.5
+    np.testing.assert_allclose(rim, np.clip(np.minimum(centers + 1, size - centers), 0, 1), atol=1e-6)
+
+
 # --- The mean and image_meta ----------------------------------------------------------------------------------------
 
 
@@ -359,6 +380,19 @@ def test_mold_and_unmold():
     molded = image.mold_image(photo, config)
     np.testing.assert_allclose(molded[0, 0], [0.3, 0.2, 0.1], atol=1e-5)
     assert np.abs(image.unmold_image(molded, config).astype(int) - photo).max() <= 1  # it cuts, as the original did
+
+
+def test_a_photo_is_molded_to_the_same_numbers_looked_up_or_not():
+    config, rng = Config(), np.random.default_rng(0)
+    for dtype, mean in ((np.uint8, config.MEAN_PIXEL), (np.uint8, np.array([127.3])), (np.float64, config.MEAN_PIXEL)):
+        config.MEAN_PIXEL = mean
+        photo = rng.integers(0, 256, (20, 30, 3)).astype(dtype)[:, ::-1]
+        found = image.molded_photo(photo, config)
+        np.testing.assert_array_equal(found, image.mold_image(photo, config).astype(np.float32))
+        assert found.dtype == np.float32
+    grey = np.array([[[0], [255]]], np.uint8)
+    config.MEAN_PIXEL = np.array([127.0])
+    assert image.molded_photo(grey, config).tolist() == [[[-127], [128]]]
 
 
 def test_image_meta_comes_back_from_arrays_and_tensors():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from tiny import TinyConfig, photos, shake
 from mrcnn import boxes
 from mrcnn import model as model_room
 from mrcnn.config import Config
+from mrcnn.evaluate import mask_to_rle
 from mrcnn.image import compose_image_meta, mold_image
 from mrcnn.model import (
     BatchNorm,
@@ -441,6 +443,62 @@ def test_detections_of_two_are_those_of_each(model):
         np.testing.assert_array_equal(both["class_ids"], alone["class_ids"])
         np.testing.assert_array_equal(both["rois"], alone["rois"])
         np.testing.assert_allclose(both["scores"], alone["scores"], rtol=1e-5)
+
+
+def test_a_generator_is_read_as_the_network_gets_to_it(model, monkeypatch):
+    images, read, seen = photos(7, sizes=[(64, 64), (40, 90)]), [], []
+    predict = model.predict
+    monkeypatch.setattr(model, "predict", lambda inputs: seen.append((len(inputs[0]), len(read))) or predict(inputs))
+
+    def reading():
+        for image in images:
+            read.append(image)
+            yield image
+
+    found = model.detect(reading(), batch_size=3)
+    assert [batch for batch, _ in seen] == [3, 3, 1]
+    # no further than the photos that follow those in the network
+    assert all(3 * (i + 1) <= count <= 3 * (i + 2) for i, (_, count) in enumerate(seen[:2]))
+    for one, expected in zip(found, model.detect(images, batch_size=3), strict=True):
+        assert same(one, expected)
+
+
+def test_an_error_of_the_generator_arrives(model):
+    def failing():
+        yield from photos(2)
+        raise OSError("the camera is gone")
+
+    with pytest.raises(OSError, match="the camera is gone"):
+        model.detect(failing())
+
+
+def test_masks_in_their_boxes_and_as_codes_are_the_full_ones(model):
+    (full,) = model.detect(photos(1, sizes=[(90, 60)]))
+    (crop,) = model.detect(photos(1, sizes=[(90, 60)]), masks="crop")
+    (rle,) = model.detect(photos(1, sizes=[(90, 60)]), masks="rle")
+    assert len(full["rois"]) == len(crop["masks"]) == len(rle["masks"]) == 10
+    for i, (y1, x1, y2, x2) in enumerate(full["rois"]):
+        mask = full["masks"][:, :, i]
+        np.testing.assert_array_equal(crop["masks"][i], mask[y1:y2, x1:x2])
+        assert rle["masks"][i] == mask_to_rle(mask)
+    for name in ("rois", "class_ids", "scores"):
+        np.testing.assert_array_equal(crop[name], full[name])
+        np.testing.assert_array_equal(rle[name], full[name])
+
+
+def test_wrong_words_for_detect(model):
+    with pytest.raises(ValueError, match="masks must be one of full, crop, rle. Received: 'polygon'"):
+        model.detect(photos(1), masks="polygon")
+    with pytest.raises(ValueError, match="batch_size must be at least 1. Received: 0"):
+        model.detect(photos(1), batch_size=0)
+
+
+def test_verbose_tells_the_milliseconds_of_each_step(model, capsys):
+    model.detect(iter(photos(3)), verbose=1, batch_size=2)
+    text = capsys.readouterr().out
+    assert text.startswith("Processing images\n")
+    steps = re.findall(r"^Preparing (\d+) ms, network (\d+) ms, finishing (\d+) ms$", text, re.MULTILINE)
+    assert len(steps) == 2 and all(int(network) > 0 for _, network, _ in steps)
 
 
 def most_overlap(result):

@@ -95,6 +95,16 @@ def test_an_anchor_between_two_objects_learns_the_nearer():
     np.testing.assert_allclose(rpn_bbox[0], [0, -0.2 / 0.1, 0, 0])
 
 
+def test_a_small_object_gets_the_best_of_anchors_much_larger_than_it():
+    # 2 x 2 pixels in anchors of 100 and 400: IoU 4 / 100 and 4 / 400. The first learns them, and not the object of one
+    # pixel, listed before them, whose best anchor it is too: 1 / 100.
+    anchors = [[0, 0, 10, 10], [0, 0, 20, 20], [50, 50, 60, 60]]
+    rpn_match, rpn_bbox = match(anchors, [1, 1], [[0, 0, 1, 1], [4, 4, 6, 6]])
+    assert rpn_match.tolist() == [1, -1, -1]
+    # centre (5, 5) -> (5, 5); log(2 / 10) / 0.2
+    np.testing.assert_allclose(rpn_bbox[0], [0, 0, np.log(0.2) / 0.2, np.log(0.2) / 0.2])
+
+
 def test_what_a_crowd_covers_is_neither():
     anchors = [[0, 0, 10, 10], [50, 50, 60, 60], [55, 55, 65, 65], [100, 100, 110, 110]]
     rpn_match, _ = match(anchors, [1, -1], [[0, 0, 10, 10], [50, 50, 70, 70]])

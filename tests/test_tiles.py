@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import TinyConfig, photos, shake
 
+from mrcnn.model import MaskRCNN
 from mrcnn.tiles import detect_tiled
 
 
@@ -125,3 +127,17 @@ def test_the_whole_view_is_kept_before_a_better_cut_one():
 def test_an_overlap_that_does_not_fit(overlap):
     with pytest.raises(ValueError, match="overlap must be at least 0 and below tile"):
         detect_tiled(detect, np.zeros((10, 10, 1), np.uint8), 64, overlap)
+
+
+def test_a_model_sees_a_large_image_as_its_tiles(tmp_path):
+    """One tile is what `detect` says; several give objects inside the image, each with a mask of its box's size."""
+    model = shake(MaskRCNN("inference", TinyConfig(), str(tmp_path)))
+    (photo,) = photos(1, sizes=((64, 64),))
+    (expected,), whole = model.detect([photo], masks="crop"), model.detect_tiled(photo)
+    np.testing.assert_array_equal(whole["rois"], expected["rois"])
+    assert all(np.array_equal(found, same) for found, same in zip(whole["masks"], expected["masks"], strict=True))
+    (large,) = photos(1, sizes=((150, 100),))
+    found = model.detect_tiled(large)
+    assert len(found["rois"]) and found["rois"].min() >= 0 and (found["rois"].max(axis=0) <= [150, 100, 150, 100]).all()
+    for (y1, x1, y2, x2), mask in zip(found["rois"], found["masks"], strict=True):
+        assert mask.shape == (y2 - y1, x2 - x1) and mask.dtype == bool

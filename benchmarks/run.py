@@ -1,0 +1,594 @@
+"""How fast the package is, in units that mean the same on any machine: `python benchmarks/run.py`.
+
+One unit (u) is the time of a float32 3x3 convolution, 256 to 256 channels, on `[1, 256, 256, 256]`: 77.3 GFLOP, with
+the same TensorFlow, in the same process, before and after the work. Each row runs in a fresh process, so that no row
+warms another one, and the peak of resident memory is its own (TensorFlow and the unit's 0.2 GB included).
+A value is the least of several times over the least of the unit's; the table gives the median beside it.
+
+A GPU is used where TensorFlow finds one. Weights and pictures are random: the time does not depend on what is seen,
+and `_found` sees to it that as many objects are found as the row's name says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+UNIT_GFLOP = 2 * 256 * 256 * 3 * 3 * 256 * 256 / 1e9  # 77.3
+STEADY = 1.1  # the two units of a row may differ by this factor
+TRIES = 3  # measurements of a row until they do not
+NOT_APPLICABLE = "not applicable: this processor has no avx512_bf16 or amx_bf16, and there is no GPU"
+
+
+# --- Measuring --------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Times:
+    """What a row's function gives: wall seconds of each run, CPU seconds of a run, and what else is known.
+
+    gflop: of the network, for one run. value: in place of the time in units. note: for people.
+    """
+
+    wall: list[float]
+    cpu: float
+    gflop: float | None = None
+    value: float | None = None
+    note: str = ""
+
+
+def timed(work: Callable[[], object], warm_ups: int = 1, least: int = 3, seconds: float = 3.0) -> Times:
+    """The times of `work()`: run at least so often, and for so long; less the warm-ups."""
+    for _ in range(warm_ups):
+        work()
+    wall, cpu, end = [], time.process_time(), time.perf_counter() + seconds
+    while len(wall) < least or (time.perf_counter() < end and len(wall) < 1000):
+        start = time.perf_counter()
+        work()
+        wall.append(time.perf_counter() - start)
+    return Times(wall, (time.process_time() - cpu) / len(wall))
+
+
+def once(work: Callable[[], object]) -> Times:
+    """The times of one `work()` that is different the first time."""
+    return timed(work, warm_ups=0, least=1, seconds=0)
+
+
+def unit_seconds() -> float:
+    """The least of five times of the unit's convolution."""
+    import tensorflow as tf
+
+    image, kernel = tf.random.normal([1, 256, 256, 256]), tf.random.normal([3, 3, 256, 256])
+    # a number of the result is read: a GPU answers before it is done
+    return min(timed(lambda: tf.nn.conv2d(image, kernel, 1, "SAME")[0, 0, 0, 0].numpy(), 2, 5, 0).wall)
+
+
+def counted_gflop(function, *inputs) -> float:
+    """GFLOP of the convolutions and matrix products of a TensorFlow function, from the shapes in its graph."""
+    import numpy as np
+    import tensorflow as tf
+
+    specs = tf.nest.map_structure(lambda x: tf.TensorSpec(np.shape(x), tf.convert_to_tensor(x).dtype), inputs)
+    graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
+
+    def size(shape):
+        return float(np.prod(shape.as_list()))
+
+    needed, waiting = set(), [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
+    while waiting:  # what no output needs is not computed
+        op = waiting.pop()
+        if op not in needed:
+            needed.add(op)
+            waiting += [tensor.op for tensor in op.inputs] + op.control_inputs
+    total = 0.0
+    for op in needed:
+        if op.type == "Conv2D":
+            total += size(op.inputs[1].shape) * size(op.outputs[0].shape[:-1])
+        elif op.type == "Conv2DBackpropInput":
+            total += size(tf.TensorShape(op.inputs[1].shape)) * size(op.inputs[2].shape[:-1])
+        elif op.type == "Conv2DBackpropFilter":
+            total += size(op.outputs[0].shape) * size(op.inputs[2].shape[:-1])
+        elif op.type in ("MatMul", "BatchMatMulV2"):
+            turned = op.type == "MatMul" and op.get_attr("transpose_a")
+            total += size(op.outputs[0].shape) * op.inputs[0].shape[0 if turned else -1]
+    return 2 * total / 1e9
+
+
+def peak_gb() -> float:
+    """The most memory this process, or one it started, has held, in GB (1e9 bytes)."""
+    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def has_bfloat16() -> bool:
+    """Whether bfloat16 is computed by hardware: a GPU's, or instructions of the processor."""
+    import tensorflow as tf
+
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text().split() if info.exists() else ()
+    return bool(tf.config.list_physical_devices("GPU")) or "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+# --- Rows: the network ------------------------------------------------------------------------------------------
+
+
+def _config(side: int, **values):
+    """A Config for square images of this side, one a batch, with COCO's number of classes."""
+    from mrcnn.config import Config
+
+    config = Config()
+    config.NAME, config.NUM_CLASSES, config.IMAGES_PER_GPU = "benchmark", 81, 1
+    config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = side
+    for name, value in values.items():
+        setattr(config, name, value)
+    return config
+
+
+def _photo(side: int):
+    """`[side, side, 3]` uint8, the same each time."""
+    import numpy as np
+
+    return np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
+
+
+def _detector(backbone: str, side: int, count: int, **values):
+    """A model that finds exactly `count` objects: every RoI counts, and few suppress another one."""
+    from mrcnn.model import MaskRCNN
+
+    settings = {"DETECTION_MIN_CONFIDENCE": 0, "DETECTION_NMS_THRESHOLD": 0.7, "DETECTION_MAX_INSTANCES": count}
+    model = MaskRCNN("inference", _config(side, BACKBONE=backbone, **settings, **values))
+    logits = model.keras_model.get_layer("mrcnn_class_logits")
+    kernel, bias = logits.get_weights()
+    bias[0] = -1e9  # no RoI is background
+    logits.set_weights([kernel, bias])
+    return model
+
+
+def _found(model, photo) -> None:
+    """Detect once; raise unless as many objects are found as the model was made to find."""
+    (result,) = model.detect([photo])
+    wanted = model.config.DETECTION_MAX_INSTANCES
+    if result["masks"].shape[-1] != wanted:
+        raise RuntimeError(f"{wanted} objects were to be found, and {result['masks'].shape[-1]} were.")
+
+
+def _detect(backbone: str, side: int, count: int, **values) -> Times:
+    import numpy as np
+
+    model, photo = _detector(backbone, side, count, **values), _photo(side)
+    _found(model, photo)
+    times = timed(lambda: model.detect([photo]), warm_ups=0)
+    molded, metas, _ = model.mold_inputs([photo])
+    inputs = [np.float32(x) for x in (molded, metas, model.get_anchors(molded.shape[1:])[None])]
+    times.gflop = counted_gflop(lambda *x: model.keras_model(list(x), training=False), *inputs)
+    return times
+
+
+def detect_r101_1024_d35() -> Times:
+    """ResNet101, one photo of 1024 x 1024, 35 objects found."""
+    return _detect("resnet101", 1024, 35)
+
+
+def detect_r101_1024_d100() -> Times:
+    """ResNet101, one photo of 1024 x 1024, 100 objects found."""
+    return _detect("resnet101", 1024, 100)
+
+
+def detect_r101_1024_d100_bf16() -> Times:
+    """The same in bfloat16."""
+    return _detect("resnet101", 1024, 100, PRECISION="mixed_bfloat16")
+
+
+def detect_r50_512_d35() -> Times:
+    """ResNet50, one photo of 512 x 512, 35 objects found."""
+    return _detect("resnet50", 512, 35)
+
+
+def detect_r50_512_d35_bf16() -> Times:
+    """The same in bfloat16."""
+    return _detect("resnet50", 512, 35, PRECISION="mixed_bfloat16")
+
+
+def _train(**values) -> Times:
+    from mrcnn.model import MaskRCNN
+
+    # With more objects than positive slots, and the truth among the proposals, each slot is filled.
+    config = _config(256, BACKBONE="resnet50", IMAGES_PER_GPU=2, NUM_CLASSES=4, ROIS_INCLUDE_GT=True, **values)
+    config.RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
+    model = MaskRCNN("training", config)
+    model.set_trainable(".*", verbose=0)
+    model.compile(config.LEARNING_RATE, config.LEARNING_MOMENTUM)
+    network = model.keras_model
+    network.optimizer.build(network.trainable_variables)
+    inputs, _ = _batches(config, instances=config.MAX_GT_INSTANCES)[0]
+    inputs = [x.astype(i.dtype) for x, i in zip(inputs, network.inputs, strict=True)]
+
+    times = timed(lambda: network.train_on_batch(list(inputs)), warm_ups=2)
+    slots = network.train_on_batch(list(inputs), return_dict=True)["positive_rois"] * config.TRAIN_ROIS_PER_IMAGE
+    if round(float(slots)) != int(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO):
+        raise RuntimeError(f"All positive slots were to be filled. Received: {slots} an image.")
+    times.gflop = counted_gflop(lambda *x: network.train_step((list(x),)), *inputs)
+    return times
+
+
+def train_r50_256() -> Times:
+    """A step of ResNet50, two images of 256 x 256, all layers, 66 positive RoIs an image, their targets included."""
+    return _train()
+
+
+def train_r50_256_bf16() -> Times:
+    """The same in bfloat16."""
+    return _train(PRECISION="mixed_bfloat16")
+
+
+def build_r101() -> Times:
+    """The first network of a process: ResNet101 for inference."""
+    from mrcnn.model import MaskRCNN
+
+    return once(lambda: MaskRCNN("inference", _config(1024)))
+
+
+def first_detect() -> Times:
+    """The first `detect` of a ResNet101 model, less a later one."""
+    model, photo = _detector("resnet101", 1024, 35), _photo(1024)
+    first = once(lambda: model.detect([photo]))
+    later = timed(lambda: model.detect([photo]), warm_ups=0, seconds=0)
+    return Times([first.wall[0] - min(later.wall)], first.cpu - later.cpu)
+
+
+# --- Rows: around the network -----------------------------------------------------------------------------------
+
+
+def _boxes(count: int, side: int, seed: int = 0):
+    """`[count, (y1, x1, y2, x2)]` int32 boxes with sides from a 32nd to a quarter of the image's."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(side // 32, side // 4, (count, 2))
+    corners = rng.integers(0, side - sizes)
+    return np.concatenate([corners, corners + sizes], axis=1).astype(np.int32)
+
+
+def finish_1024_d100() -> Times:
+    """All of `detect` outside the network: a photo of 1024 x 1024 molded, 100 masks pasted."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from mrcnn.boxes import normalize
+    from mrcnn.model import MaskRCNN
+
+    model = MaskRCNN("inference", _config(1024, BACKBONE="resnet50"))
+    rng, outputs = np.random.default_rng(0), []
+    class_ids, scores = rng.integers(1, 81, (100, 1)), np.linspace(1, 0.7, 100)[:, None]
+    for tensor in model.keras_model.outputs:
+        outputs.append(rng.random([side or 1 for side in tensor.shape], np.float32))
+    outputs[0] = np.float32(np.concatenate([normalize(_boxes(100, 1024), (1024, 1024)), class_ids, scores], axis=1))[
+        None
+    ]
+    outputs = [tf.constant(output) for output in outputs]
+
+    class Answers(keras.Model):
+        """The network's place taken by one that knows the answer."""
+
+        inputs = model.keras_model.inputs
+
+        def call(self, inputs, training=False):
+            return outputs
+
+    model.keras_model, photo = Answers(), _photo(1024)
+    _found(model, photo)
+    return timed(lambda: model.detect([photo]))
+
+
+def _batches(config, instances: int, generator=None, **values):
+    """A generator of one picture with so many filled ellipses, drawn beforehand."""
+    import cv2
+    import numpy as np
+
+    from mrcnn.data import DataGenerator
+    from mrcnn.dataset import Dataset
+
+    side = config.IMAGE_MAX_DIM
+    masks = np.zeros((instances, side, side), np.uint8)
+    for mask, (y1, x1, y2, x2) in zip(masks, _boxes(instances, side).tolist(), strict=True):
+        cv2.ellipse(mask, ((x1 + x2) // 2, (y1 + y2) // 2), ((x2 - x1) // 2, (y2 - y1) // 2), 0, 0, 360, 1, -1)
+    photo, masks = _photo(side), np.ascontiguousarray(np.moveaxis(masks, 0, -1)).astype(bool)  # [H, W, N]
+    class_ids = np.arange(instances, dtype=np.int32) % (config.NUM_CLASSES - 1) + 1
+
+    class Ellipses(Dataset):
+        def load_image(self, image_id):
+            return photo
+
+        def load_mask(self, image_id):
+            return masks, class_ids
+
+    dataset = Ellipses()
+    for class_id in range(1, config.NUM_CLASSES):
+        dataset.add_class("benchmark", class_id, str(class_id))
+    for i in range(64):
+        dataset.add_image("benchmark", i, path=None)
+    dataset.prepare()
+    return (generator or DataGenerator)(dataset, config, batch_size=config.BATCH_SIZE, seed=0, **values)
+
+
+def _generator(**values) -> Times:
+    batches = _batches(_config(1024, **values), instances=10)
+    return timed(lambda: batches[0])
+
+
+def generator_1024_mini() -> Times:
+    """An image of 1024 x 1024 with 10 instances as mini-masks, made ready to train on."""
+    return _generator()
+
+
+def generator_1024_full() -> Times:
+    """The same with full masks."""
+    return _generator(USE_MINI_MASK=False)
+
+
+def generator_scaling() -> Times:
+    """Images of `generator_1024_mini` per second, as a training reads them: two workers over one."""
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    import cv2
+
+    from mrcnn.model import MaskRCNN
+    from mrcnn.training import Batches, stream
+
+    cv2.setNumThreads(1)
+    config, images = _config(1024, BACKBONE="resnet50"), 40
+    network = MaskRCNN("training", config).keras_model
+    walls = {}
+    for workers in (1, 2):
+        batches = _batches(config, 10, Batches, workers=workers, steps=images)
+        times = timed(lambda: sum(1 for _ in stream(batches, network, endless=False)), seconds=0)  # noqa: B023
+        walls[workers] = min(times.wall)
+        batches.stop()
+    note = f"{images / walls[1]:.1f} and {images / walls[2]:.1f} images/s"
+    return dataclasses.replace(times, value=walls[1] / walls[2], note=note)
+
+
+def rpn_targets() -> Times:
+    """Which of 261,888 anchors learn what from 20 boxes."""
+    import numpy as np
+
+    from mrcnn.targets import build_rpn_targets, pyramid_anchors
+
+    config = _config(1024)
+    anchors, gt_boxes = pyramid_anchors(config, (1024, 1024)), _boxes(20, 1024)
+    rng, class_ids = np.random.default_rng(0), np.ones(20, np.int32)
+    return timed(lambda: build_rpn_targets((1024, 1024), anchors, class_ids, gt_boxes, config, rng))
+
+
+def _soft_masks(count: int):
+    """`[count, 28, 28]` float32: discs with a soft edge, as a trained network gives them."""
+    import numpy as np
+
+    y, x = np.mgrid[:28, :28] - 13.5
+    radii = np.random.default_rng(0).uniform(8, 14, (count, 1, 1))
+    return np.float32(1 / (1 + np.exp(np.hypot(y, x) - radii)))
+
+
+def paste_100() -> Times:
+    """100 masks of 28 x 28 pasted into an image of 1024 x 1024."""
+    from mrcnn.image import unmold_masks
+
+    masks, boxes = _soft_masks(100), _boxes(100, 1024)
+    return timed(lambda: unmold_masks(masks, boxes, (1024, 1024)))
+
+
+def paste_100_rle() -> Times:
+    """The same masks as run-length codes of the image."""
+    from mrcnn.evaluate import unmold_rles
+
+    masks, boxes = _soft_masks(100), _boxes(100, 1024)
+    return timed(lambda: unmold_rles(masks, boxes, (1024, 1024)))
+
+
+def coco_eval_500x100() -> Times:
+    """COCO's mask AP of 500 images with 100 detections each: faster-coco-eval's time over pycocotools'."""
+    import faster_coco_eval
+    from pycocotools import coco, cocoeval
+
+    truth, results = _coco_data(500, objects=10, detections=100)
+
+    def work(coco_class, eval_class):
+        with contextlib.redirect_stdout(None):
+            known = coco_class()
+            known.dataset = truth
+            known.createIndex()
+            evaluation = eval_class(known, known.loadRes([dict(result) for result in results]), "segm")
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+
+    plain = once(lambda: work(coco.COCO, cocoeval.COCOeval))
+    faster = once(lambda: work(faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster))
+    note = f"pycocotools {plain.wall[0]:.2f} s, faster-coco-eval {faster.wall[0]:.2f} s"
+    return dataclasses.replace(faster, value=faster.wall[0] / plain.wall[0], note=note)
+
+
+def _coco_data(images: int, objects: int, detections: int) -> tuple[dict, list[dict]]:
+    """Truth and results in COCO's format: rectangles of 80 classes; each object is found, beside it, once."""
+    import numpy as np
+    from pycocotools import mask as coco_mask
+
+    def shape(box):
+        y1, x1, y2, x2 = (float(side) for side in box)
+        (rle,) = coco_mask.frPyObjects([[x1, y1, x2, y1, x2, y2, x1, y2]], 512, 512)
+        rle["counts"] = rle["counts"].decode("ascii")
+        return {"segmentation": rle, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
+
+    rng, annotations, results = np.random.default_rng(0), [], []
+    for image_id in range(1, images + 1):
+        boxes, classes = _boxes(detections, 512, image_id), rng.integers(1, 81, detections)
+        for i, (box, class_id) in enumerate(zip(boxes, classes.tolist(), strict=True)):
+            row = {"image_id": image_id, "category_id": class_id}
+            if i < objects:
+                annotations.append({**row, **shape(box), "id": len(annotations) + 1, "iscrowd": 0})
+            results.append({**row, **shape(box + rng.integers(-3, 4, 4)), "score": float(rng.random())})
+    truth = {
+        "images": [{"id": i, "height": 512, "width": 512} for i in range(1, images + 1)],
+        "categories": [{"id": i, "name": str(i)} for i in range(1, 81)],
+        "annotations": annotations,
+    }
+    return truth, results
+
+
+def help() -> Times:  # noqa: A001 - the row's name
+    """`mrcnn --help`, a process of its own."""
+    command = [sys.executable, "-m", "mrcnn", "--help"]
+    cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+    times = timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), least=5, seconds=1)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - cpu.ru_utime - cpu.ru_stime
+    return dataclasses.replace(times, cpu=seconds / (len(times.wall) + 1), value=min(times.wall))
+
+
+# --- The table --------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Row:
+    """One line of the table. target: the value to reach, or None. unit: "u" or what else the value is."""
+
+    work: Callable[[], Times]
+    target: float | None
+    unit: str = "u"
+    direction: str = "lower"  # is better
+
+    @property
+    def name(self) -> str:
+        return self.work.__name__
+
+
+ROWS = (
+    Row(detect_r101_1024_d35, 9.9),
+    Row(detect_r101_1024_d100, 10.9),
+    Row(detect_r101_1024_d100_bf16, 6.2),
+    Row(detect_r50_512_d35, 2.75),
+    Row(detect_r50_512_d35_bf16, 1.75),
+    Row(finish_1024_d100, 0.17),
+    Row(train_r50_256, 9.8),
+    Row(train_r50_256_bf16, 6.2),
+    Row(generator_1024_mini, 0.095),
+    Row(generator_1024_full, 0.19),
+    Row(generator_scaling, 1.8, "times", "higher"),
+    Row(rpn_targets, 0.05),
+    Row(paste_100, 0.06),
+    Row(paste_100_rle, 0.03),
+    Row(build_r101, 7),
+    Row(first_detect, 9),
+    Row(coco_eval_500x100, 0.35, "of pycocotools"),
+    Row(help, 0.3, "s"),
+)
+
+
+def measure(row: Row) -> dict:
+    """A row's JSON record, and under "unit_s" the seconds of its unit; in the process that is the row's own."""
+    record = {"name": row.name, "value": None, "unit": row.unit, "direction": row.direction, "target": row.target}
+    record |= {"reached": None, "note": NOT_APPLICABLE}
+    if row.name.endswith("_bf16") and not has_bfloat16():
+        return record
+    before = unit_seconds() if row.unit == "u" else None
+    times = row.work()
+    peak = peak_gb()
+    unit = value = None
+    if row.unit == "u":
+        after = unit_seconds()
+        unit, value = min(before, after), min(times.wall) / min(before, after)
+    value = value if times.value is None else times.value
+    reached = None if row.target is None else value <= row.target if row.direction == "lower" else value >= row.target
+    note = [
+        f"wall {min(times.wall):.3g} s (median {statistics.median(times.wall):.3g} of {len(times.wall)})",
+        f"CPU {times.cpu:.3g} s",
+        f"peak {peak:.2f} GB",
+    ]
+    if times.gflop:
+        rate = times.gflop / min(times.wall)
+        note.append(f"{times.gflop:.1f} GFLOP, {rate:.0f} GFLOP/s, {rate * unit / UNIT_GFLOP:.2f} of the unit's rate")
+    if times.note:
+        note.append(times.note)
+    if unit and max(before, after) > STEADY * unit:
+        note.append(f"{UNSTEADY} {before:.3f} s before, {after:.3f} s after")
+    return {**record, "value": float(f"{value:.4g}"), "reached": reached, "note": "; ".join(note), "unit_s": unit}
+
+
+UNSTEADY = "the unit was unsteady:"
+
+
+def measured_apart(name: str) -> dict:
+    """`measure` in a fresh process, repeated while the unit is unsteady."""
+    command = [sys.executable, __file__, "--child", name]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": path}
+    for _ in range(TRIES):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{name} failed:\n{done.stderr[-3000:]}")
+        record = json.loads(done.stdout.splitlines()[-1])
+        if UNSTEADY not in record["note"]:
+            break
+    return record
+
+
+def cpu_name() -> str:
+    """The processor, and how many cores of it may be used."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def line(record: dict) -> str:
+    """A record as a line of the table."""
+    sign = "<=" if record["direction"] == "lower" else ">="
+    value = "-" if record["value"] is None else f"{record['value']:.4g}"
+    target = "" if record["target"] is None else f"{sign} {record['target']:g}"
+    reached = {True: "yes", False: "NO", None: ""}[record["reached"]]
+    return f"{record['name']:27}{value:>8} {record['unit']:15}{target:>9}  {reached:4} {record['note']}"
+
+
+def main() -> None:
+    names = [row.name for row in ROWS]
+    parser = argparse.ArgumentParser(description="Measure how fast the package is, in units of one convolution.")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the results there too")
+    parser.add_argument("--only", metavar="NAME", action="append", choices=names, help=f"of {', '.join(names)}")
+    parser.add_argument("--child", metavar="NAME", choices=names, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(measure(next(row for row in ROWS if row.name == args.child))))
+        return
+    chosen, records, units = args.only or names, [], []
+    print(f"{cpu_name()}\n{'row':27}{'value':>8} {'unit':15}{'target':>9}  {'':4} note", flush=True)
+    for i, name in enumerate(chosen, start=1):
+        if sys.stderr.isatty():
+            print(f"{i}/{len(chosen)} {name} ...", end="\r", file=sys.stderr, flush=True)
+        record = measured_apart(name)
+        units.append(record.pop("unit_s", None))
+        records.append(record)
+        print(line(record), flush=True)
+    units = [unit for unit in units if unit]
+    unit = statistics.median(units) if units else None
+    if unit:
+        print(
+            f"1 unit = {unit:.3f} s = {UNIT_GFLOP / unit:.0f} GFLOP/s (median of {min(units):.3f} to {max(units):.3f})"
+        )
+    if args.json:
+        args.json.write_text(json.dumps({"unit_s": unit, "cpu": cpu_name(), "rows": records}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
