@@ -75,6 +75,17 @@ class Checkpoint(keras.callbacks.Callback):
             path.with_suffix(".json").unlink(missing_ok=True)
 
 
+class CountEpochs(keras.callbacks.Callback):
+    """Counts the epochs of a facade that writes no checkpoints: on a host that is not the chief."""
+
+    def __init__(self, facade):
+        super().__init__()
+        self.facade = facade
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.facade.epoch = epoch + 1
+
+
 class AveragedWeights(keras.callbacks.Callback):
     """Averages the weights over the steps; between the epochs the network holds the averages.
 
@@ -201,14 +212,14 @@ class NotFinite(ValueError):
 class StopAtNonFinite(keras.callbacks.Callback):
     """Stops the training at the first loss or gradient that is not finite; that step has changed no weights.
 
-    facade: the `MaskRCNN` that trains. batches: its `Batches`.
+    facade: the `MaskRCNN` that trains. batches: its `Batches`. keeps: whether this host keeps the weights.
 
     Raises: NotFinite.
     """
 
-    def __init__(self, facade, batches):
+    def __init__(self, facade, batches, keeps=True):
         super().__init__()
-        self.facade, self.batches = facade, batches
+        self.facade, self.batches, self.keeps = facade, batches, keeps
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -217,8 +228,10 @@ class StopAtNonFinite(keras.callbacks.Callback):
         broken = [f"{name} = {value}" for name, value in logs.items() if not math.isfinite(value)]
         if not broken:
             return
-        path = free_name(os.path.join(self.facade.log_dir, "last_good.h5"))
-        self.facade.save_weights(path)
+        path = "the chief's last_good.h5"
+        if self.keeps:
+            path = free_name(os.path.join(self.facade.log_dir, "last_good.h5"))
+            self.facade.save_weights(path)
         images = self.batches.names(self.batches.batch_image_ids(self.epoch, batch))
         rate = float(np.asarray(self.model.optimizer.learning_rate))
         raise NotFinite(

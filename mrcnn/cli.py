@@ -186,7 +186,8 @@ def _add_train(commands) -> None:
     parser.add_argument("--seed", type=_seed, help="same seed, same initial weights and batches (the config's SEED)")
     parser.add_argument(
         "--gpus", type=_at_least_1, metavar="N",
-        help="spread each batch over N GPUs, IMAGES_PER_GPU on each (the config's GPU_COUNT)",
+        help="spread each batch over N GPUs, IMAGES_PER_GPU on each (the config's GPU_COUNT); with several hosts in "
+        "TF_CONFIG the GPUs of all of them",
     )  # fmt: skip
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder for the runs (%(default)s)")
     parser.add_argument(

@@ -29,7 +29,7 @@ class Config:
     # Names the log folder and the checkpoint files: <NAME><date>/mask_rcnn_<NAME>_<epoch>.h5
     NAME = None
 
-    # --- Batch and epoch. BATCH_SIZE = IMAGES_PER_GPU * GPU_COUNT.
+    # --- Batch and epoch. BATCH_SIZE = IMAGES_PER_GPU * GPU_COUNT, the GPUs of all hosts together.
     GPU_COUNT = 1
     IMAGES_PER_GPU = 2
     STEPS_PER_EPOCH = 1000

@@ -350,11 +350,11 @@ class DataGenerator(keras.utils.PyDataset):
         """Batch `index` of the current epoch."""
         return self.batch(self.epoch * self.steps + index)
 
-    def batch(self, number: int):
-        """The batch of this number, counted from the first of the first epoch."""
+    def batch(self, number: int, rows=None):
+        """The batch of this number, counted from the first of the first epoch; or only those of its rows."""
         start = number * self.batch_size
         try:
-            loaded = [self._example(start + i) for i in range(self.batch_size)]
+            loaded = [self._example(start + i) for i in rows or range(self.batch_size)]
             height, width = np.max([image.shape[:2] for (image, *_), _ in loaded], axis=0)
             rows = [self._inputs(*self._padded(example, height, width), rng) for example, rng in loaded]
         except Exception as error:

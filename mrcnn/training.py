@@ -8,15 +8,17 @@ import os
 import re
 import threading
 import time
+import zlib
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from . import losses, weights
+from . import hosts, losses, weights
 from .callbacks import (
     AveragedWeights,
     Checkpoint,
+    CountEpochs,
     DetectionPictures,
     KeepBest,
     LossTable,
@@ -158,7 +160,10 @@ class TrainingNetwork(Network):
         """The running means; over several devices, of what each of them gives. counts: by name, whether it counts."""
         for name, value in values.items():
             self.means[name].update_state(value, (counts or {}).get(name, True))
-        return {name: self.means[name].result() for name in values}
+        results = {name: self.means[name].result() for name in values}
+        if hosts.of(tf.distribute.get_strategy()):  # then Keras averages along a first axis too, and fails without one
+            return {name: result[None] for name, result in results.items()}
+        return results
 
 
 # --- Several devices --------------------------------------------------------------------------------------------
@@ -189,8 +194,11 @@ def gradient_scale(norm, largest):
 def strategy(config):
     """The `tf.distribute` strategy that GPU_COUNT asks for: each of the GPUs holds the network and takes its images.
 
-    Without GPUs, logical CPU devices count: `tf.config.set_logical_device_configuration`.
+    Without GPUs, logical CPU devices count: `tf.config.set_logical_device_configuration`. With several hosts in
+    TF_CONFIG: the strategy of them all, see `hosts`.
     """
+    if together := hosts.read_hosts():
+        return hosts.joined(together, config)
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if 1 < config.GPU_COUNT <= len(devices):
         return tf.distribute.MirroredStrategy([device.name for device in devices[: config.GPU_COUNT]])
@@ -362,11 +370,12 @@ class Batches(DataGenerator):
         self.being_made: dict[int, tuple] = {}  # by worker thread: the batch's image ids, and since when
         self.stopped = False
 
-    def batch(self, number):
+    def batch(self, number, rows=None):
         worker = threading.get_ident()
-        self.being_made[worker] = (self.batch_image_ids(0, number), time.time())
+        image_ids = self.batch_image_ids(0, number)
+        self.being_made[worker] = ([image_ids[row] for row in rows or range(self.batch_size)], time.time())
         try:
-            return super().batch(number)
+            return super().batch(number, rows)
         finally:
             del self.being_made[worker]
 
@@ -395,21 +404,34 @@ def stream(batches, network, endless=True):
 
     (Given the batches themselves, Keras would make an epoch of them in vain before the first, and where images vary
     in size, take the sizes on which two batches agree for those of all.)
+
+    Several hosts: each makes its own rows of every batch alone, a piece for each of its devices in turn.
     """
-    inputs = network.inputs
+    inputs, strategy = network.inputs, network.distribute_strategy
 
-    def load(number):
-        if batches.stopped:
-            raise StopIteration
-        return [np.asarray(x, i.dtype) for x, i in zip(batches.batch(int(number))[0], inputs, strict=True)]
+    def pipeline(context):
+        pieces = context.num_replicas_in_sync // context.num_input_pipelines  # of a batch, on this host
+        rows = batches.batch_size // context.num_replicas_in_sync
 
-    def tensors(number):
-        values = tf.numpy_function(load, [number], [i.dtype for i in inputs])
-        return (tuple(tf.ensure_shape(value, i.shape) for value, i in zip(values, inputs, strict=True)),)
+        def load(place):
+            if batches.stopped:
+                raise StopIteration
+            number, piece = divmod(int(place), pieces)
+            start = (context.input_pipeline_id * pieces + piece) * rows
+            values, _ = batches.batch(number, range(start, start + rows))
+            return [np.asarray(x, i.dtype) for x, i in zip(values, inputs, strict=True)]
 
-    first = batches.epoch * batches.steps
-    numbers = tf.data.Dataset.range(first, np.iinfo(np.int64).max if endless else first + batches.steps)
-    return numbers.map(tensors, num_parallel_calls=batches.workers).prefetch(2)
+        def tensors(place):
+            values = tf.numpy_function(load, [place], [i.dtype for i in inputs])
+            return (tuple(tf.ensure_shape(value, i.shape) for value, i in zip(values, inputs, strict=True)),)
+
+        first = batches.epoch * batches.steps * pieces
+        end = np.iinfo(np.int64).max if endless else first + batches.steps * pieces
+        return tf.data.Dataset.range(first, end).map(tensors, num_parallel_calls=batches.workers).prefetch(2)
+
+    if hosts.of(strategy):
+        return strategy.distribute_datasets_from_function(pipeline)
+    return pipeline(tf.distribute.InputContext())  # whole batches: Keras hands each device its piece
 
 
 def train(
@@ -425,6 +447,9 @@ def train(
 ):
     """Fit up to epoch `epochs`; see `MaskRCNN.train`. Returns Keras's history, or None where nothing was left to do."""
     config, network = facade.config, facade.keras_model
+    seed, is_chief = config.SEED, True
+    if together := hosts.of(network.distribute_strategy):
+        seed, is_chief = _agree(facade, train_dataset, val_dataset), together.is_chief
     if epochs <= facade.epoch:
         log.warning(
             "Nothing to train: epochs=%d means until epoch %d, and %d are done. Ask for more epochs.",
@@ -437,7 +462,7 @@ def train(
     options = {
         "batch_size": config.BATCH_SIZE,
         "random_rois": 0 if config.USE_RPN_ROIS else config.POST_NMS_ROIS_TRAINING,
-        "seed": former["seed"] if former and config.SEED is None else config.SEED,
+        "seed": former["seed"] if former and config.SEED is None else seed,
     }
     repeats = None
     if config.REPEAT_THRESHOLD:
@@ -486,27 +511,31 @@ def train(
         "best": _best(facade),
     }
 
-    os.makedirs(facade.log_dir, exist_ok=True)
-    remove_parts(facade.log_dir)
     log.info("Training until epoch %d, learning rate %g, checkpoints in %s", epochs, learning_rate, facade.log_dir)
     stalls = Stalls(batches)
-    pictures = validation is not None and config.VALIDATION_PICTURES and not config.RPN_ONLY
-    callbacks = [
-        *([AveragedWeights(config.EMA_DECAY, averages, between_epochs=former is not None)] if averages else []),
-        StopAtNonFinite(facade, batches),
-        Rates(config.BATCH_SIZE),
-        Checkpoint(facade, about),
-        Progress(facade.epoch, epochs, config.STEPS_PER_EPOCH),
-        stalls,
-        *([DetectionPictures(facade, val_dataset, config.VALIDATION_PICTURES)] if pictures else []),
-        *(custom_callbacks or []),
-        # After those, which may add figures to the logs.
-        keras.callbacks.TensorBoard(log_dir=facade.log_dir, histogram_freq=0, write_graph=False),
-        LossTable(os.path.join(facade.log_dir, "losses.csv")),
-        KeepBest(facade, about),
-    ]
+    averaging = [AveragedWeights(config.EMA_DECAY, averages, between_epochs=former is not None)] if averages else []
+    watching = [Progress(facade.epoch, epochs, config.STEPS_PER_EPOCH), stalls, *(custom_callbacks or [])]
+    if is_chief:
+        pictures = []
+        if validation is not None and config.VALIDATION_PICTURES and not config.RPN_ONLY:
+            pictures = [DetectionPictures(facade, val_dataset, config.VALIDATION_PICTURES)]
+        os.makedirs(facade.log_dir, exist_ok=True)
+        remove_parts(facade.log_dir)
+        writing = [
+            Checkpoint(facade, about),
+            *pictures,
+            *watching,
+            # After those, which may add figures to the logs.
+            keras.callbacks.TensorBoard(log_dir=facade.log_dir, histogram_freq=0, write_graph=False),
+            LossTable(os.path.join(facade.log_dir, "losses.csv")),
+            KeepBest(facade, about),
+        ]
+    else:
+        log.info("This host writes no files: checkpoints, state and tables are the chief's.")
+        writing = [CountEpochs(facade), *watching]
+    callbacks = [*averaging, StopAtNonFinite(facade, batches, keeps=is_chief), Rates(config.BATCH_SIZE), *writing]
     try:
-        return network.fit(
+        history = network.fit(
             stream(batches, network),
             initial_epoch=facade.epoch,
             epochs=epochs,
@@ -517,7 +546,12 @@ def train(
             shuffle=False,  # the generator does it; Keras would shuffle the batches by an unseeded draw
             verbose=0,
         )
+        if together:  # the others wait until the chief has written its last epoch
+            hosts.gathered(network.distribute_strategy, [facade.epoch])
+        return history
     except KeyboardInterrupt:
+        if not is_chief:
+            raise
         path = free_name(os.path.join(facade.log_dir, "interrupted.h5"))
         facade.save_weights(path)
         log.warning("Interrupted: %d epochs are done, and the weights of this moment are in %s.", facade.epoch, path)
@@ -539,6 +573,38 @@ def train(
         for generator in (batches, validation):
             if generator is not None:
                 generator.stop()
+
+
+def _agree(facade, train_dataset, val_dataset) -> int:
+    """The seed of all hosts: SEED, or what the chief draws. The chief's log folder becomes that of all.
+
+    Raises: ValueError, on every host, where they would not start from the same.
+    """
+    network, goes_on = facade.keras_model, facade.goes_on
+    checksum = 0
+    for weight in network.weights:
+        checksum = zlib.crc32(np.asarray(weight).tobytes(), checksum)
+    same = {
+        "epoch": facade.epoch,
+        "checksum of the weights": checksum,
+        "state of the optimiser (0: none)": goes_on and os.path.isfile(state_path(facade.log_dir, facade.epoch)),
+        "images to train on": len(train_dataset.image_ids),
+        "images to validate on": len(val_dataset.image_ids) if val_dataset is not None else 0,
+    }
+    drawn = np.random.SeedSequence().generate_state(1)[0]
+    parent, folder = os.path.split(facade.log_dir)
+    name = folder.encode().ljust(256, b"\0")
+    table = hosts.gathered(network.distribute_strategy, [*same.values(), drawn, *name])
+    for what, values in zip(same, table.T, strict=False):
+        if len(set(values)) > 1:
+            raise ValueError(
+                f"All hosts must start from the same. Received: {what} = {', '.join(map(str, values))}, the chief's "
+                "first. Try a model_dir (mrcnn train --logs) and data that all hosts can read, or a copy on each."
+            )
+    folder = bytes(table[0, -len(name) :].astype(np.uint8)).rstrip(b"\0").decode()  # hosts start in different minutes
+    facade.log_dir = os.path.join(parent, folder)
+    facade.checkpoint_path = os.path.join(facade.log_dir, os.path.basename(facade.checkpoint_path))
+    return facade.config.SEED if facade.config.SEED is not None else int(table[0, len(same)])
 
 
 def _former(facade, layers) -> dict | None:

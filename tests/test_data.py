@@ -366,7 +366,8 @@ CHANCE = {
 def test_the_same_batches_whatever_the_number_of_workers(augmentation):
     repeats = np.array([1, 1, 2.5, 1, 1, 1])
     shapes = [(x.shape, x.dtype) for x in Batches(Shown(), config(), batch_size=2).batch(0)[0]]
-    network = SimpleNamespace(inputs=[SimpleNamespace(shape=shape, dtype=dtype.name) for shape, dtype in shapes])
+    inputs = [SimpleNamespace(shape=shape, dtype=dtype.name) for shape, dtype in shapes]
+    network = SimpleNamespace(inputs=inputs, distribute_strategy=None)
     found = [trained_on(workers, augmentation, network, repeats=repeats) for workers in (1, 2, 4)]
     assert len(found[0]) == 10 and not np.array_equal(found[0][0][0], found[0][1][0])
     for other in found[1:]:

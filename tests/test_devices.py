@@ -1,6 +1,8 @@
-"""Several devices train as one: two logical CPU devices, each in a process of its own (they are set up once)."""
+"""Several devices, and several hosts, train as one: on CPUs, each in a process of its own (they are set up once)."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
 
 TRAINING = """
 import sys
@@ -37,13 +40,12 @@ np.savez(f"{folder}/trained.npz", loss=history["loss"], **weights)
 @pytest.mark.slow
 def test_two_devices_train_as_one(tmp_path):
     """The same batch of four, spread: losses and weights within 1e-5. Clipping is on, and in every step so."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     found = []
     for devices in (1, 2):
         folder = tmp_path / str(devices)
         folder.mkdir()
         command = [sys.executable, "-c", TRAINING, str(devices), str(folder)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         with np.load(folder / "trained.npz") as file:
             found.append({name: file[name] for name in file.files})
@@ -51,3 +53,101 @@ def test_two_devices_train_as_one(tmp_path):
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-4)
     for name in one.keys() - {"loss"}:
         np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-5, err_msg=name)
+
+
+TRAINING_OF_HOSTS = """
+import sys
+import keras
+import numpy as np
+
+hosts, folder, result = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+
+from mrcnn import augment
+from mrcnn.model import MaskRCNN
+from tiny import Squares, TinyConfig, shake
+
+
+class Uneven(Squares):
+    def load_mask(self, image_id):  # in one image of two nothing
+        mask, class_ids = super().load_mask(image_id)
+        return (mask[..., :0], class_ids[:0]) if image_id % 2 else (mask, class_ids)
+
+
+class Stop(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+config = TinyConfig(
+    SEED=3, STEPS_PER_EPOCH=4, GPU_COUNT=hosts, IMAGES_PER_GPU=4 // hosts, TRAIN_BN=False, GRADIENT_CLIP_NORM=1.0,
+    WEIGHT_DECAY=0.1, VALIDATION_STEPS=2,
+)
+data, options = Uneven(6), {"layers": "all", "augmentation": augment.compose(["flip", "color"])}
+model = shake(MaskRCNN("training", config, folder), 0)
+first = model.train(data, data, 0.01, epochs=2, custom_callbacks=[Stop()], **options).history
+print(model.epoch, model.checkpoint_path)
+model.load_weights(model.find_last())  # goes on with the state of epoch 1
+second = model.train(data, None, 0.01, epochs=2, **options).history
+print(model.epoch, model.find_last())
+assert min(first["gradient_norm"] + second["gradient_norm"]) > 1  # clipped
+weights = {weight.path.replace("/", "|"): weight.numpy() for weight in model.keras_model.weights}
+np.savez(result, loss=first["loss"] + second["loss"], val_loss=first["val_loss"], **weights)
+"""
+
+
+@pytest.mark.slow
+def test_two_hosts_train_as_one(tmp_path):
+    """The same batches of four in two processes: each has two rows, often one of them alone has objects.
+
+    Stopped after an epoch, and gone on with its state; only the chief writes.
+    """
+    done = {1: _run_hosts(tmp_path / "one", 1), 2: _run_hosts(tmp_path / "two", 2)}
+    (one,), (chief, other) = (_trained(tmp_path / name, count) for name, count in (("one", 1), ("two", 2)))
+    assert (len(one["loss"]), len(one["val_loss"])) == (2, 1)
+    for host in (chief, other):
+        for name, values in one.items():
+            tolerance = {"rtol": 1e-4} if name.endswith("loss") else {"rtol": 0, "atol": 1e-5}
+            np.testing.assert_allclose(host[name], values, **tolerance, err_msg=name)
+
+    (said, told), (said_2, told_2) = done[2]
+    assert said == said_2
+    assert [line[:2] for line in said.splitlines()] == ["1 ", "2 "]
+    assert said.strip().endswith("mask_rcnn_tiny_0002.h5")
+    assert ("writes no files" in told, told_2.count("This host writes no files")) == (False, 2)
+    (log_dir,) = (tmp_path / "two" / "logs").iterdir()
+    with open(log_dir / "losses.csv") as table:
+        assert [line.split(",")[0] for line in table] == ["epoch", "1", "2"]
+    assert len(list(log_dir.glob("train/events*"))) == 2
+
+
+def _run_hosts(folder, count) -> list[tuple[str, str]]:
+    """What each host prints, and what it tells on stderr."""
+    folder.mkdir()
+    running = []
+    with socket.socket() as first, socket.socket() as second:
+        for free in (first, second):
+            free.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{free.getsockname()[1]}" for free in (first, second)]
+    for index in range(count):
+        config = json.dumps({"cluster": {"worker": addresses[:count]}, "task": {"type": "worker", "index": index}})
+        arguments = [str(count), str(folder / "logs"), str(folder / f"host_{index}.npz")]
+        with open(folder / f"said_{index}", "w") as said, open(folder / f"told_{index}", "w") as told:
+            command = [sys.executable, "-c", TRAINING_OF_HOSTS, *arguments]
+            environment = {**ENVIRONMENT, "TF_CONFIG": config}
+            running.append(subprocess.Popen(command, env=environment, stdout=said, stderr=told))
+    try:
+        codes = [process.wait(timeout=1800) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    found = [tuple((folder / f"{name}_{index}").read_text() for name in ("said", "told")) for index in range(count)]
+    assert not any(codes), "\n".join(told[-3000:] for _, told in found)
+    return found
+
+
+def _trained(folder, count) -> list[dict]:
+    found = []
+    for index in range(count):
+        with np.load(folder / f"host_{index}.npz") as file:
+            found.append({name: file[name] for name in file.files})
+    return found
