@@ -217,7 +217,7 @@ def test_averaged_weights_by_hand(tmp_path, dataset):
         def on_test_begin(self, logs=None):
             seen.append(values(model))
 
-    model = build(tmp_path, EMA_DECAY=0.9)
+    model = build(tmp_path, EMA_DECAY=0.9, STEPS_PER_EPOCH=2)
     first = values(model)
     model.train(dataset, dataset, 0.01, epochs=1, layers="heads", custom_callbacks=[Watch()])
     after_1, after_2, validated = seen
