@@ -826,13 +826,13 @@ def test_saved_and_loaded_it_detects_the_same(tmp_path, dataset):
 
 
 def test_random_rois_train_the_heads_without_the_rpn(tmp_path, dataset):
-    model = build(tmp_path, USE_RPN_ROIS=False)
+    model = build(tmp_path, USE_RPN_ROIS=False, STEPS_PER_EPOCH=2)
     history = model.train(dataset, None, 0.0, epochs=1, layers="heads").history
     assert history["mrcnn_bbox_loss"][0] > 0 and np.isfinite(history["loss"][0])
 
 
 def test_mini_masks_train(tmp_path, dataset):
-    model = build(tmp_path, USE_MINI_MASK=True, MINI_MASK_SHAPE=(28, 28))
+    model = build(tmp_path, USE_MINI_MASK=True, MINI_MASK_SHAPE=(28, 28), STEPS_PER_EPOCH=2)
     history = model.train(dataset, None, 0.0, epochs=1, layers="heads").history
     assert history["mrcnn_mask_loss"][0] > 0
 
@@ -873,7 +873,7 @@ class BoxedSquares(Squares):
     ],
 )
 def test_what_has_no_masks_trains_on_boxes_alone(tmp_path, mode, losses):
-    model = build(tmp_path, **mode)
+    model = build(tmp_path, **mode, STEPS_PER_EPOCH=2)
     before = values(model)
     history = model.train(BoxedSquares(), BoxedSquares(2), 0.01, 1, "all").history
     named = {name for name in history if name.endswith("loss") and not name.startswith("val_")}
@@ -901,7 +901,7 @@ def test_box_losses_are_those_of_the_whole_network(tmp_path, dataset):
 
 
 def test_heads_for_all_classes_train(tmp_path, dataset):
-    model = build(tmp_path, CLASS_AGNOSTIC_BOX=True, CLASS_AGNOSTIC_MASK=True)
+    model = build(tmp_path, CLASS_AGNOSTIC_BOX=True, CLASS_AGNOSTIC_MASK=True, STEPS_PER_EPOCH=2)
     before = values(model)
     history = model.train(dataset, None, 0.01, 1, "heads").history
     assert {"loss", *PARTS} <= set(history) and np.isfinite(history["loss"][0])
