@@ -19,6 +19,7 @@ import datetime
 import logging
 import os
 import re
+import threading
 
 import keras
 import numpy as np
@@ -700,6 +701,7 @@ class MaskRCNN:
         self.set_log_dir()
         self._anchor_cache: dict = {}
         self._compiled: dict = {}
+        self._compiling = threading.Lock()  # threads may call detect() at once
         with training.strategy(config).scope() if mode == "training" else contextlib.nullcontext():
             self.keras_model = self.build(mode=mode, config=config)
         self.keras_model.describe = self.metadata
@@ -1116,15 +1118,17 @@ class MaskRCNN:
             config.PRE_NMS_LIMIT,
             config.CLASS_AGNOSTIC_NMS,
         )
-        if key not in self._compiled:
-            signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.keras_model.inputs]
-            self._compiled = {
-                key: tf.function(
-                    lambda *x: self.keras_model(list(x), training=False), input_signature=signature, autograph=False
-                )
-            }
+        with self._compiling:
+            if key not in self._compiled:
+                signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.keras_model.inputs]
+                self._compiled = {
+                    key: tf.function(
+                        lambda *x: self.keras_model(list(x), training=False), input_signature=signature, autograph=False
+                    )
+                }
+            compiled = self._compiled[key]
         inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)]
-        return [output.numpy() for output in self._compiled[key](*inputs)]
+        return [output.numpy() for output in compiled(*inputs)]
 
     def unmold_detections(self, detections, mrcnn_mask, original_image_shape, image_shape, window):
         """One image's raw outputs in original pixels.
