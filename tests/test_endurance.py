@@ -1,4 +1,4 @@
-"""A service that never stops: memory stays where it was, and threads see what one would."""
+"""A long training and a service that never stops: memory stays where it was, and threads see what one would."""
 
 import json
 import os
@@ -18,9 +18,10 @@ FIRST, LAST = 200, 2000  # the steps, or calls, after which memory is read
 SIZES = ((64, 64), (60, 100), (120, 70), (128, 128), (40, 190), (200, 64))
 
 STEPS = """
-import json, re, sys
+import json, re, sys, tempfile
+import keras
 from mrcnn.model import MaskRCNN
-from tiny import TinyConfig, photos, shake
+from tiny import Squares, TinyConfig, photos, shake
 
 first, last, sizes = json.loads(sys.argv[1])
 seen = {}
@@ -30,6 +31,26 @@ def resident(count):
     if count in (first, last) or count % 200 == 0:
         with open("/proc/self/status") as file:
             seen[count] = int(re.search(r"VmRSS:\\s+(\\d+) kB", file.read())[1])
+"""
+
+TRAINING = """
+class Memory(keras.callbacks.Callback):
+    step = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        resident(self.step)
+
+
+per_epoch = first // 2  # what an epoch ends with, validation and checkpoint, has been seen before the first figure
+config = TinyConfig(
+    STEPS_PER_EPOCH=per_epoch, KEEP_LAST_N=2, IMAGES_PER_GPU=1, PRE_NMS_LIMIT=100, POST_NMS_ROIS_TRAINING=40,
+    TRAIN_ROIS_PER_IMAGE=4,
+)
+squares = Squares(8)
+with tempfile.TemporaryDirectory() as folder:
+    model = MaskRCNN("training", config, folder)
+    model.train(squares, squares, 1e-4, epochs=last // per_epoch, layers="all", custom_callbacks=[Memory()])
 """
 
 DETECTION = """
@@ -48,6 +69,7 @@ SAY = "\nprint(json.dumps(seen))\n"
 @pytest.mark.parametrize(
     ("work", "sizes"),
     [
+        pytest.param(TRAINING, None, id="training"),
         pytest.param(DETECTION, SIZES[:1], id="detection"),
         pytest.param(DETECTION, SIZES, id="detection-of-many-sizes"),
     ],
