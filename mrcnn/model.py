@@ -20,6 +20,7 @@ import functools
 import logging
 import os
 import re
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -710,6 +711,7 @@ class MaskRCNN:
         self.set_log_dir()
         self._anchor_cache: dict = {}
         self._compiled: dict = {}
+        self._compiling = threading.Lock()  # threads may call detect() at once
         self._folded: keras.Model | None = None  # what detects in place of keras_model
         scope = training.strategy(config).scope() if mode == "training" else contextlib.nullcontext()
         with scope, _precision(config.PRECISION):
@@ -1190,16 +1192,18 @@ class MaskRCNN:
             config.PRE_NMS_LIMIT,
             config.CLASS_AGNOSTIC_NMS,
         )
-        if key not in self._compiled:
-            signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.keras_model.inputs]
-            network = self._folded or self.keras_model
-            self._compiled = {
-                key: tf.function(
-                    lambda *x: network(list(x), training=False), input_signature=signature, autograph=False
-                )
-            }
+        with self._compiling:
+            if key not in self._compiled:
+                signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.keras_model.inputs]
+                network = self._folded or self.keras_model
+
+                def run(*inputs):
+                    return network(list(inputs), training=False)
+
+                self._compiled = {key: tf.function(run, input_signature=signature, autograph=False)}
+            compiled = self._compiled[key]
         inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)]
-        return [output.numpy() for output in self._compiled[key](*inputs)]
+        return [output.numpy() for output in compiled(*inputs)]
 
     def unmold_detections(self, detections, mrcnn_mask, original_image_shape, image_shape, window, masks="full"):
         """One image's raw outputs in original pixels.

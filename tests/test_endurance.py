@@ -1,0 +1,100 @@
+"""A long training and a service that never stops: memory stays where it was, and threads see what one would."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import TinyConfig, photos, shake
+
+from mrcnn.model import MaskRCNN
+
+ROOT = Path(__file__).resolve().parents[1]
+FIRST, LAST = 200, 2000  # the steps, or calls, after which memory is read
+SIZES = ((64, 64), (60, 100), (120, 70), (128, 128), (40, 190), (200, 64))
+
+STEPS = """
+import json, re, sys, tempfile
+import keras
+from mrcnn.model import MaskRCNN
+from tiny import Squares, TinyConfig, photos, shake
+
+first, last, sizes = json.loads(sys.argv[1])
+seen = {}
+
+
+def resident(count):
+    if count in (first, last) or count % 200 == 0:
+        with open("/proc/self/status") as file:
+            seen[count] = int(re.search(r"VmRSS:\\s+(\\d+) kB", file.read())[1])
+"""
+
+TRAINING = """
+class Memory(keras.callbacks.Callback):
+    step = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        resident(self.step)
+
+
+per_epoch = first // 2  # what an epoch ends with, validation and checkpoint, has been seen before the first figure
+config = TinyConfig(
+    STEPS_PER_EPOCH=per_epoch, KEEP_LAST_N=2, IMAGES_PER_GPU=1, PRE_NMS_LIMIT=100, POST_NMS_ROIS_TRAINING=40,
+    TRAIN_ROIS_PER_IMAGE=4,
+)
+squares = Squares(8)
+with tempfile.TemporaryDirectory() as folder:
+    model = MaskRCNN("training", config, folder)
+    model.train(squares, squares, 1e-4, epochs=last // per_epoch, layers="all", custom_callbacks=[Memory()])
+"""
+
+DETECTION = """
+model = shake(MaskRCNN("inference", TinyConfig(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)))
+pictures = photos(24, sizes=sizes)
+for call in range(1, last + 1):
+    model.detect([pictures[call % len(pictures)]])
+    resident(call)
+"""
+
+SAY = "\nprint(json.dumps(seen))\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads the memory where Linux says it")
+@pytest.mark.parametrize(
+    ("work", "sizes"),
+    [
+        pytest.param(TRAINING, None, id="training"),
+        pytest.param(DETECTION, SIZES[:1], id="detection"),
+        pytest.param(DETECTION, SIZES, id="detection-of-many-sizes"),
+    ],
+)
+def test_memory_stays_where_it_was(work, sizes):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    command = [sys.executable, "-c", STEPS + work + SAY, json.dumps([FIRST, LAST, sizes])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = {int(count): kilobytes for count, kilobytes in json.loads(done.stdout.splitlines()[-1]).items()}
+    print(seen)
+    assert seen[LAST] <= 1.03 * seen[FIRST], seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [SIZES[:1], SIZES], ids=["one-size", "many-sizes"])
+@pytest.mark.parametrize("mode", ["square", "pad64"])
+def test_eight_threads_find_exactly_what_one_finds(mode, sizes):
+    """They begin at once with a model that has detected nothing yet: it is compiled while they wait."""
+    model = shake(MaskRCNN("inference", TinyConfig(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)))
+    pictures = photos(96, sizes=sizes)
+    with ThreadPoolExecutor(8) as threads:
+        at_once = list(threads.map(lambda picture: model.detect([picture])[0], pictures))
+    assert sum(len(found["scores"]) for found in at_once) > len(pictures)
+    for picture, found in zip(pictures, at_once, strict=True):
+        (alone,) = model.detect([picture])
+        for name, values in alone.items():
+            np.testing.assert_array_equal(found[name], values)
