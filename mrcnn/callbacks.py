@@ -312,7 +312,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.start = self.last_line = time.time()
-        log.info("Tracing the graph: the first step takes up to a minute, the next ones do not.")
+        log.info("Tracing the graph: the first step takes a minute or so, the next ones do not.")
 
     def on_train_batch_end(self, batch, logs=None):
         self.done += 1

@@ -561,28 +561,35 @@ def run_detect(args) -> int:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
 
     others = export.Export(out, args.formats, class_names)
-    entries, failed = [], []
-    for file, picture in zip(files, _picture_names(files), strict=True):
-        try:
-            entries.append(detect_file(model, class_names, file, out / picture, others))
-        except OSError:  # of the folder of the results, not of this photo
-            raise
-        except Exception as error:
-            failed.append(file)
-            log.error("%s: %s", file, sentence(error))
-            log.debug("It was raised here:", exc_info=True)
-            continue
-        count = len(entries[-1]["detections"])
-        log.info("%s: %d object%s", file, count, "s" * (count != 1))
+    entries, failed, stopped = [], [], None
+    try:
+        for file, picture in zip(files, _picture_names(files), strict=True):
+            try:
+                entries.append(detect_file(model, class_names, file, out / picture, others))
+            except OSError:  # of the folder of the results, not of this photo
+                raise
+            except Exception as error:
+                failed.append(file)
+                log.error("%s: %s", file, sentence(error))
+                log.debug("It was raised here:", exc_info=True)
+                continue
+            count = len(entries[-1]["detections"])
+            log.info("%s: %d object%s", file, count, "s" * (count != 1))
+    except KeyboardInterrupt as interrupted:
+        stopped = interrupted
+        log.warning("Interrupted: written is what was found in the first %d of %d images.", len(entries), len(files))
     report = {
         "weights": str(args.weights),
         "class_names": class_names,
         "min_confidence": model.config.DETECTION_MIN_CONFIDENCE,
+        **({"partial": True} if stopped else {}),
         "images": entries,
     }
     _write_json(report, out / "detections.json")
     more = "".join(f", {name}" for name in dict.fromkeys(_top_folder_or_file(out, path) for path in others.write()))
     print(f"{len(entries)} pictures, detections.json{more} are in {out.resolve()}")
+    if stopped:
+        raise stopped
     if failed:
         return failure(FAILED, "mrcnn", f"{len(failed)} of {len(files)} images failed: {', '.join(map(str, failed))}")
     return OK
@@ -601,7 +608,9 @@ def _files_to_detect(words: list[str]) -> list[Path]:
         path = Path(word)
         found = _image_files(path) if path.is_dir() else [path]
         if not found:
-            raise ValueError(f"A folder must hold images. Received: {path}, which holds none.")
+            below = next((file.parent for file in sorted(path.rglob("*")) if _image_files(file.parent)), None)
+            hint = f" Try the folders in it, as {below}." if below else ""
+            raise ValueError(f"A folder must itself hold images. Received: {path}, which holds none.{hint}")
         files += found
     return list(dict.fromkeys(files))
 
@@ -695,7 +704,11 @@ def run_evaluate(args) -> int:
     print(evaluation.table())
     _write_json({"data": args.data, "weights": args.weights, **evaluation.to_dict()}, out / "metrics.json")
     files = report.write(evaluation, out, heading)
-    drawn = f" and {evaluation.images} pictures (objects from score {shown_from:g} on)" if args.pictures else ""
+    drawn = (
+        f" and {evaluation.images} pictures (objects from score {shown_from:g} on: --config DETECTION_MIN_CONFIDENCE)"
+        if args.pictures
+        else ""
+    )
     print(f"metrics.json, {', '.join(file.name for file in files)}{drawn} in {out.resolve()}")
     if stopped is not None:
         raise stopped

@@ -243,7 +243,7 @@ class Config:
 
         Raises: ValueError naming the attribute, what must hold, what was received and what to try.
         """
-        shape = [int(side) for side in self.IMAGE_SHAPE]
+        shape, defaults = [int(side) for side in self.IMAGE_SHAPE], Config()
         checks = [
             (
                 len(shape) == 3 and shape[0] > 0 and shape[1] > 0 and not shape[0] % 64 and not shape[1] % 64,
@@ -300,11 +300,42 @@ class Config:
                 "1 + the number of your classes",
             ),
             *(
-                (getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name), "1 or more")
-                for name in _AT_LEAST_1
+                (
+                    _is_number(getattr(self, name), *bounds),
+                    f"{name} must be {_range_text(*bounds)}",
+                    getattr(self, name),
+                    f"the default, {getattr(defaults, name)!r}",
+                )
+                for name, bounds in _RANGES.items()
             ),
             (
-                self.KEEP_LAST_N is None or self.KEEP_LAST_N >= 1,
+                all(_is_number(scale, 0.001) for scale in [*self.RPN_ANCHOR_SCALES, *self.RPN_ANCHOR_RATIOS])
+                and len(self.RPN_ANCHOR_RATIOS) > 0,
+                "RPN_ANCHOR_SCALES and RPN_ANCHOR_RATIOS must be above 0, and there must be a ratio",
+                (self.RPN_ANCHOR_SCALES, self.RPN_ANCHOR_RATIOS),
+                "(32, 64, 128, 256, 512) and [0.5, 1, 2]",
+            ),
+            (
+                len(self.MINI_MASK_SHAPE) == 2
+                and all(_is_number(side, 1, None, True) for side in self.MINI_MASK_SHAPE),
+                "MINI_MASK_SHAPE must be (height, width), at least 1",
+                self.MINI_MASK_SHAPE,
+                "(56, 56)",
+            ),
+            (
+                self.SEED is None or _is_number(self.SEED, 0, 2**32 - 1, True),
+                "SEED must be None or a whole number from 0 to 4294967295",
+                self.SEED,
+                "0",
+            ),
+            (
+                self.GRADIENT_CLIP_NORM is None or _is_number(self.GRADIENT_CLIP_NORM, 0),
+                "GRADIENT_CLIP_NORM must be at least 0, or None",
+                self.GRADIENT_CLIP_NORM,
+                "5.0",
+            ),
+            (
+                self.KEEP_LAST_N is None or _is_number(self.KEEP_LAST_N, 1, None, True),
                 "KEEP_LAST_N must be at least 1, or None to keep every checkpoint",
                 self.KEEP_LAST_N,
                 "3",
@@ -316,9 +347,9 @@ class Config:
                 "letters, digits, - and _",
             ),
             (
-                set(self.LOSS_WEIGHTS) <= set(LOSS_NAMES),
-                f"LOSS_WEIGHTS may name {', '.join(LOSS_NAMES)}",
-                sorted(self.LOSS_WEIGHTS),
+                set(self.LOSS_WEIGHTS) <= set(LOSS_NAMES) and all(_is_number(w, 0) for w in self.LOSS_WEIGHTS.values()),
+                f"LOSS_WEIGHTS may name {', '.join(LOSS_NAMES)}, each with a number of at least 0",
+                self.LOSS_WEIGHTS,
                 "those names",
             ),
             (
@@ -328,22 +359,13 @@ class Config:
                 "'float32'",
             ),
             (
-                0 <= self.EMA_DECAY < 1,
-                "EMA_DECAY must be at least 0 and below 1",
-                self.EMA_DECAY,
-                "0.999, or 0 for none",
-            ),
-            (
-                self.CLASS_WEIGHTS is None or np.shape(self.CLASS_WEIGHTS) == (self.NUM_CLASSES,),
-                f"CLASS_WEIGHTS must hold one weight per class, background first ({self.NUM_CLASSES})",
+                self.CLASS_WEIGHTS is None
+                or np.shape(self.CLASS_WEIGHTS) == (self.NUM_CLASSES,)
+                and all(_is_number(weight, 0) for weight in self.CLASS_WEIGHTS)
+                and any(self.CLASS_WEIGHTS),
+                f"CLASS_WEIGHTS must hold one number of at least 0 per class, background first ({self.NUM_CLASSES})",
                 self.CLASS_WEIGHTS,
                 "None, which weighs all the same",
-            ),
-            (
-                0 <= self.REPEAT_THRESHOLD <= 1,
-                "REPEAT_THRESHOLD is a share of the images: 0 to 1",
-                self.REPEAT_THRESHOLD,
-                "0.001, or 0 for none",
             ),
             (
                 self.USE_RPN_ROIS or not self.RPN_ONLY,
@@ -384,13 +406,37 @@ class Config:
         return None
 
 
-_AT_LEAST_1 = (
+_COUNTS = (
     "GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "STEPS_PER_EPOCH", "GRADIENT_ACCUMULATION_STEPS",
     "TOP_DOWN_PYRAMID_SIZE", "RPN_CHANNELS", "FPN_CLASSIF_FC_LAYERS_SIZE", "MASK_CHANNELS", "RPN_ANCHOR_STRIDE",
     "RPN_TRAIN_ANCHORS_PER_IMAGE", "PRE_NMS_LIMIT", "POST_NMS_ROIS_TRAINING", "POST_NMS_ROIS_INFERENCE",
     "TRAIN_ROIS_PER_IMAGE", "POOL_SIZE", "MASK_POOL_SIZE", "MAX_GT_INSTANCES", "DETECTION_MAX_INSTANCES",
 )  # fmt: skip
+# What each number must be: at least, at most (None: anything), whether whole.
+_RANGES = {
+    **dict.fromkeys(_COUNTS, (1, None, True)),
+    **dict.fromkeys(("VALIDATION_STEPS", "WARMUP_STEPS", "VALIDATION_PICTURES", "MAX_IMAGE_ERRORS"), (0, None, True)),
+    **dict.fromkeys(("LEARNING_RATE", "WEIGHT_DECAY", "ADAMW_WEIGHT_DECAY", "FOCAL_GAMMA", "IMAGE_MIN_SCALE"), (0,)),
+    **dict.fromkeys(
+        (
+            "LEARNING_MOMENTUM", "DETECTION_MIN_CONFIDENCE", "DETECTION_NMS_THRESHOLD", "RPN_NMS_THRESHOLD",
+            "RPN_POSITIVE_IOU", "RPN_NEGATIVE_IOU", "ROI_POSITIVE_RATIO", "ROI_POSITIVE_IOU", "REPEAT_THRESHOLD",
+        ),
+        (0, 1),
+    ),
+    "EMA_DECAY": (0, 0.999999),
+}  # fmt: skip
 _ARRAYS = ("MEAN_PIXEL", "RPN_BBOX_STD_DEV", "BBOX_STD_DEV", "IMAGE_SHAPE")
+
+
+def _is_number(value, low, high=None, whole=False) -> bool:
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        return False
+    return bool(low <= value and (high is None or value <= high) and (not whole or value == int(value)))
+
+
+def _range_text(low, high=None, whole=False) -> str:
+    return f"{f'at least {low}' if high is None else f'from {low} to {high}'}{', a whole number' * whole}"
 
 
 def _names(config) -> list[str]:

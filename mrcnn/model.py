@@ -726,6 +726,11 @@ class MaskRCNN:
         """
         metadata = weights.read_metadata(path) or {}
         if config is None:
+            if weights.is_backbone_file(path):
+                raise ValueError(
+                    f"Weights of a whole network are needed. Received: {path}, of a backbone alone, which detects "
+                    "nothing. Try training from it: mrcnn train DATA --backbone-weights FILE."
+                )
             if "config" not in metadata:
                 raise ValueError(
                     f"The weight file must say what network it is for. Received: {path}, which carries no config "

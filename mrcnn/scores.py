@@ -170,13 +170,16 @@ class Confidence:
 def best_confidence(matches: Matches, class_id: int | None = None) -> Confidence:
     """The confidence with the highest F1 = 2 TP / (detections + objects); of equals the highest.
 
-    class_id: of one class; default all classes pooled.
+    class_id: of one class; default all classes pooled. Where no object was found, no confidence is better than another:
+    nan, and F1 0.
     """
     mine = slice(None) if class_id is None else matches.detections[:, 1] == class_id
     scores, hits = matches.scores[mine], matches.detections[mine, 2] != 0
     objects = sum(class_id in (None, category) for _, category in matches.objects.values())
     if objects == 0 or len(scores) == 0:
         return Confidence(math.nan, math.nan, math.nan, math.nan)
+    if not hits.any():
+        return Confidence(math.nan, 0.0, 0.0, 0.0)
     found, shown = np.cumsum(hits), np.arange(1, len(hits) + 1)
     f1 = 2 * found / (shown + objects)
     f1[:-1][scores[1:] == scores[:-1]] = -1  # equal scores are shown together

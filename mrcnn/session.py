@@ -178,18 +178,24 @@ def own_names(config) -> set[str]:
     return {name.lstrip("_") for name in names if name.isupper()}  # derived values that are set are kept as _NAME
 
 
-def _assign(config, name: str, text: str) -> None:
-    """Set one attribute from its text: a Python literal, or a bare word."""
-    import ast
+def _check_setting(name: str, config, where: str = "") -> None:
+    """Raise a UsageError where a config has no setting of that name."""
     import difflib
-
-    import numpy as np
 
     known = [known for known in dir(config) if known.isupper() and not known.startswith("_")]
     if name not in known:
         near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
         hint = f"Did you mean {near[0]}?" if near else "mrcnn/config.py lists them all."
-        raise UsageError(f"--config must name a setting of mrcnn.config.Config. Received: {name}. {hint}")
+        raise UsageError(f"--config {where}must name a setting of mrcnn.config.Config. Received: {name}. {hint}")
+
+
+def _assign(config, name: str, text: str) -> None:
+    """Set one attribute from its text: a Python literal, or a bare word."""
+    import ast
+
+    import numpy as np
+
+    _check_setting(name, config)
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -225,12 +231,15 @@ def _config_of_json(path: Path):
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError(f"--config: {path} must be complete JSON. Received: {error}.") from error
-    values = values.get("config", values) if isinstance(values, dict) else values
+    written_here = (
+        isinstance(values, dict) and "config" in values
+    )  # beside weights: it may hold names of the user's own
+    values = values["config"] if written_here else values
     if not isinstance(values, dict):
         raise UsageError(f"--config: {path} must hold NAME: value pairs. Received: a {type(values).__name__}.")
-    config = Config.from_dict(values)
-    config.check_names()
-    return config
+    for name in () if written_here else values:
+        _check_setting(name, Config(), f"{path}: ")
+    return Config.from_dict(values)
 
 
 def _config_of_script(path: Path):
@@ -372,7 +381,11 @@ def load_start(model, start: str | None, backbone_weights: str | None = None) ->
     elif start is not None:
         model.load_weights(start)
     elif backbone_weights is None:
-        log.info("Starting from random weights. --weights coco or imagenet would need far fewer epochs.")
+        frozen = model.config.TRAIN_BN is False
+        log.warning(
+            "Starting from random weights. --weights imagenet would need far fewer epochs%s.",
+            ", and without it --config TRAIN_BN=None, for batch norm must learn too" if frozen else "",
+        )
 
 
 def _warn_of_other_settings(checkpoint: str, config) -> None:

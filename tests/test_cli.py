@@ -220,8 +220,8 @@ def test_a_setting_that_builds_no_network_is_a_usage_error(capsys):
         (["--layers", "(res5"], "Received: (res5, which is no regex ("),
         (["--config", "NUM_CLASSES=5"], "1 (background) + the classes of DATA, 4. Received: 5. Try to leave it out"),
         (["--config", "NUM_CLASSES=1"], "NUM_CLASSES must count the background"),
-        (["--config", "STEPS_PER_EPOCH=0"], "STEPS_PER_EPOCH must be at least 1. Received: 0"),
-        (["--config", "IMAGES_PER_GPU=0"], "IMAGES_PER_GPU must be at least 1. Received: 0"),
+        (["--config", "STEPS_PER_EPOCH=0"], "STEPS_PER_EPOCH must be at least 1, a whole number. Received: 0"),
+        (["--config", "IMAGES_PER_GPU=0"], "IMAGES_PER_GPU must be at least 1, a whole number. Received: 0"),
     ],
 )
 def test_what_fits_no_network_or_data_is_told_before_one_is_built(words, sentence, capsys, monkeypatch, tmp_path):
@@ -447,7 +447,32 @@ def test_whatever_one_photo_does_the_others_go_on(model, tmp_path, capsys, monke
 
 def test_a_folder_without_images_is_an_error(model, tmp_path, capsys):
     assert run("detect", tmp_path, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
-    assert "must hold images" in capsys.readouterr().err
+    assert "must itself hold images" in capsys.readouterr().err
+    nested = tmp_path / "abc" / "images"
+    nested.mkdir(parents=True)
+    cv2.imwrite(str(nested / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    assert run("detect", tmp_path, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
+    assert f"Try the folders in it, as {nested}." in capsys.readouterr().err
+
+
+def test_detect_interrupted_leaves_what_was_found(model, tmp_path, capsys, monkeypatch):
+    files = [tmp_path / f"{name}.png" for name in "abc"]
+    for file in files:
+        cv2.imwrite(str(file), np.full((8, 8, 3), 255, np.uint8))
+    detect = model.detect
+
+    def detect_two(images):
+        if len(model.floors) == 2:
+            raise KeyboardInterrupt
+        return detect(images)
+
+    monkeypatch.setattr(model, "detect", detect_two)
+    out = tmp_path / "out"
+    assert run("detect", *files, "--weights", "w.h5", "--out", out, "--format", "csv") == cli.INTERRUPTED
+    assert "in the first 2 of 3 images" in capsys.readouterr().err
+    report = json.loads((out / "detections.json").read_text())
+    assert report["partial"] and [entry["file_name"] for entry in report["images"]] == [str(file) for file in files[:2]]
+    assert len((out / "detections.csv").read_text().splitlines()) == 1 + 2
 
 
 def test_evaluate_prints_the_table_and_writes_the_figures(model, tmp_path, capsys):

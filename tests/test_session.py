@@ -101,6 +101,11 @@ def test_the_json_beside_a_weight_file_is_a_config(tmp_path):
     ("name", "text", "sentence"),
     [
         ("a.json", "{", "must be complete JSON"),
+        (
+            "a.json",
+            '{"IMAGE_MAXDIM": 256}',
+            r"a\.json: must name a setting.*IMAGE_MAXDIM\. Did you mean IMAGE_MAX_DIM\?",
+        ),
         ("a.json", "[1]", r"must hold NAME: value pairs\. Received: a list"),
         ("a.py", "x = 1", "must define one subclass of mrcnn.config.Config. Received: none"),
         (
