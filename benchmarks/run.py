@@ -77,7 +77,7 @@ def unit() -> Times:
 
 
 def counted_gflop(function, *inputs) -> float:
-    """GFLOP of the convolutions and matrix products of a TensorFlow function, from the shapes in its graph."""
+    """GFLOP of a TensorFlow function's convolutions and matrix products; nan where a shape in its graph is unknown."""
     import numpy as np
     import tensorflow as tf
 
@@ -85,7 +85,7 @@ def counted_gflop(function, *inputs) -> float:
     graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
 
     def size(shape):
-        return float(np.prod(shape.as_list()))
+        return float(np.prod(shape.as_list())) if shape.is_fully_defined() else np.nan
 
     needed, waiting = set(), [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
     while waiting:  # what no output needs is not computed
@@ -103,7 +103,7 @@ def counted_gflop(function, *inputs) -> float:
             total += size(op.outputs[0].shape) * size(op.inputs[2].shape[:-1])
         elif op.type in ("MatMul", "BatchMatMulV2"):
             turned = op.type == "MatMul" and op.get_attr("transpose_a")
-            total += size(op.outputs[0].shape) * op.inputs[0].shape[0 if turned else -1]
+            total += size(op.outputs[0].shape) * (op.inputs[0].shape[0 if turned else -1] or np.nan)
     return 2 * total / 1e9
 
 
