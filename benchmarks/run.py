@@ -28,7 +28,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 UNIT_GFLOP = 2 * 256 * 256 * 3 * 3 * 256 * 256 / 1e9  # 77.3
 STEADY = 1.1  # the two units of a row may differ by this factor
-TRIES = 3  # measurements of a row until they do not
+TRIES = 2  # measurements of a row where they do
+UNSTEADY, FAILED = "the unit was unsteady:", "failed:"
 NOT_APPLICABLE = "not applicable: this processor has no avx512_bf16 or amx_bf16, and there is no GPU"
 
 
@@ -66,17 +67,17 @@ def once(work: Callable[[], object]) -> Times:
     return timed(work, warm_ups=0, least=1, seconds=0)
 
 
-def unit_seconds() -> float:
-    """The least of five times of the unit's convolution."""
+def unit() -> Times:
+    """Five times of the unit's convolution."""
     import tensorflow as tf
 
     image, kernel = tf.random.normal([1, 256, 256, 256]), tf.random.normal([3, 3, 256, 256])
     # a number of the result is read: a GPU answers before it is done
-    return min(timed(lambda: tf.nn.conv2d(image, kernel, 1, "SAME")[0, 0, 0, 0].numpy(), 2, 5, 0).wall)
+    return timed(lambda: tf.nn.conv2d(image, kernel, 1, "SAME")[0, 0, 0, 0].numpy(), 2, 5, 0)
 
 
 def counted_gflop(function, *inputs) -> float:
-    """GFLOP of the convolutions and matrix products of a TensorFlow function, from the shapes in its graph."""
+    """GFLOP of a TensorFlow function's convolutions and matrix products; nan where a shape in its graph is unknown."""
     import numpy as np
     import tensorflow as tf
 
@@ -84,7 +85,7 @@ def counted_gflop(function, *inputs) -> float:
     graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
 
     def size(shape):
-        return float(np.prod(shape.as_list()))
+        return float(np.prod(shape.as_list())) if shape.is_fully_defined() else np.nan
 
     needed, waiting = set(), [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
     while waiting:  # what no output needs is not computed
@@ -102,7 +103,7 @@ def counted_gflop(function, *inputs) -> float:
             total += size(op.outputs[0].shape) * size(op.inputs[2].shape[:-1])
         elif op.type in ("MatMul", "BatchMatMulV2"):
             turned = op.type == "MatMul" and op.get_attr("transpose_a")
-            total += size(op.outputs[0].shape) * op.inputs[0].shape[0 if turned else -1]
+            total += size(op.outputs[0].shape) * (op.inputs[0].shape[0 if turned else -1] or np.nan)
     return 2 * total / 1e9
 
 
@@ -473,6 +474,11 @@ class Row:
     def name(self) -> str:
         return self.work.__name__
 
+    def record(self, note: str, value: float | None = None, reached: bool | None = None) -> dict:
+        """The row as it stands in the JSON file."""
+        about = {"unit": self.unit, "direction": self.direction, "target": self.target}
+        return {"name": self.name, "value": value, **about, "reached": reached, "note": note}
+
 
 ROWS = (
     Row(detect_r101_1024_d35, 9.9),
@@ -498,46 +504,43 @@ ROWS = (
 
 def measure(row: Row) -> dict:
     """A row's JSON record, and under "unit_s" the seconds of its unit; in the process that is the row's own."""
-    record = {"name": row.name, "value": None, "unit": row.unit, "direction": row.direction, "target": row.target}
-    record |= {"reached": None, "note": NOT_APPLICABLE}
     if row.name.endswith("_bf16") and not has_bfloat16():
-        return record
-    before = unit_seconds() if row.unit == "u" else None
+        return row.record(NOT_APPLICABLE)
+    in_units = row.unit == "u"
+    before = unit() if in_units else None
     times = row.work()
-    peak = peak_gb()
-    unit = value = None
-    if row.unit == "u":
-        after = unit_seconds()
-        unit, value = min(before, after), min(times.wall) / min(before, after)
-    value = value if times.value is None else times.value
-    reached = None if row.target is None else value <= row.target if row.direction == "lower" else value >= row.target
-    note = [
-        f"wall {min(times.wall):.3g} s (median {statistics.median(times.wall):.3g} of {len(times.wall)})",
-        f"CPU {times.cpu:.3g} s",
-        f"peak {peak:.2f} GB",
-    ]
+    peak, least = peak_gb(), min(times.wall)
+    after = unit() if in_units else None
+    note = [f"wall {least:.3g} s (median {statistics.median(times.wall):.3g} of {len(times.wall)})"]
+    note += [f"CPU {times.cpu:.3g} s", f"peak {peak:.2f} GB"]
+    value, seconds = times.value, None
+    if in_units:
+        units = sorted(min(measured.wall) for measured in (before, after))
+        seconds = units[0]
+        value = least / seconds
+        note[1] += f", {times.cpu / min(before.cpu, after.cpu):.3g} times the unit's"
     if times.gflop:
-        rate = times.gflop / min(times.wall)
-        note.append(f"{times.gflop:.1f} GFLOP, {rate:.0f} GFLOP/s, {rate * unit / UNIT_GFLOP:.2f} of the unit's rate")
+        rate = times.gflop / least
+        note.append(
+            f"{times.gflop:.1f} GFLOP, {rate:.0f} GFLOP/s, {rate * seconds / UNIT_GFLOP:.2f} of the unit's rate"
+        )
     if times.note:
         note.append(times.note)
-    if unit and max(before, after) > STEADY * unit:
-        note.append(f"{UNSTEADY} {before:.3f} s before, {after:.3f} s after")
-    return {**record, "value": float(f"{value:.4g}"), "reached": reached, "note": "; ".join(note), "unit_s": unit}
+    if in_units and units[1] > STEADY * units[0]:
+        note.append(f"{UNSTEADY} {min(before.wall):.3f} s before, {min(after.wall):.3f} s after")
+    reached = None if row.target is None else value <= row.target if row.direction == "lower" else value >= row.target
+    return {**row.record("; ".join(note), float(f"{value:.4g}"), reached), "unit_s": seconds}
 
 
-UNSTEADY = "the unit was unsteady:"
-
-
-def measured_apart(name: str) -> dict:
+def measured_apart(row: Row) -> dict:
     """`measure` in a fresh process, repeated while the unit is unsteady."""
-    command = [sys.executable, __file__, "--child", name]
+    command = [sys.executable, __file__, "--child", row.name]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": path}
     for _ in range(TRIES):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"{name} failed:\n{done.stderr[-3000:]}")
+            return row.record(f"{FAILED} {(done.stderr.splitlines() or ['no reason given'])[-1]}")
         record = json.loads(done.stdout.splitlines()[-1])
         if UNSTEADY not in record["note"]:
             break
@@ -561,34 +564,35 @@ def line(record: dict) -> str:
     return f"{record['name']:27}{value:>8} {record['unit']:15}{target:>9}  {reached:4} {record['note']}"
 
 
-def main() -> None:
-    names = [row.name for row in ROWS]
+def main() -> int:
+    rows = {row.name: row for row in ROWS}
+    names = list(rows)
     parser = argparse.ArgumentParser(description="Measure how fast the package is, in units of one convolution.")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results there too")
     parser.add_argument("--only", metavar="NAME", action="append", choices=names, help=f"of {', '.join(names)}")
     parser.add_argument("--child", metavar="NAME", choices=names, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(measure(next(row for row in ROWS if row.name == args.child))))
-        return
+        print(json.dumps(measure(rows[args.child])))
+        return 0
     chosen, records, units = args.only or names, [], []
     print(f"{cpu_name()}\n{'row':27}{'value':>8} {'unit':15}{'target':>9}  {'':4} note", flush=True)
     for i, name in enumerate(chosen, start=1):
         if sys.stderr.isatty():
             print(f"{i}/{len(chosen)} {name} ...", end="\r", file=sys.stderr, flush=True)
-        record = measured_apart(name)
+        record = measured_apart(rows[name])
         units.append(record.pop("unit_s", None))
         records.append(record)
         print(line(record), flush=True)
-    units = [unit for unit in units if unit]
-    unit = statistics.median(units) if units else None
-    if unit:
-        print(
-            f"1 unit = {unit:.3f} s = {UNIT_GFLOP / unit:.0f} GFLOP/s (median of {min(units):.3f} to {max(units):.3f})"
-        )
+    units = [seconds for seconds in units if seconds]
+    seconds = statistics.median(units) if units else None
+    if seconds:
+        spread = f"median of {min(units):.3f} to {max(units):.3f}"
+        print(f"1 unit = {seconds:.3f} s = {UNIT_GFLOP / seconds:.0f} GFLOP/s ({spread})")
     if args.json:
-        args.json.write_text(json.dumps({"unit_s": unit, "cpu": cpu_name(), "rows": records}, indent=1) + "\n")
+        args.json.write_text(json.dumps({"unit_s": seconds, "cpu": cpu_name(), "rows": records}, indent=1) + "\n")
+    return 1 if any(record["note"].startswith(FAILED) for record in records) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -52,13 +52,13 @@ def test_a_row_end_to_end(tmp_path):
 
 
 def test_a_value_is_the_least_time_over_the_least_unit(benchmark, monkeypatch):
-    units = iter([0.5, 0.4])
-    monkeypatch.setattr(benchmark, "unit_seconds", lambda: next(units))
+    units = iter([benchmark.Times([0.6, 0.5], cpu=1.0), benchmark.Times([0.4, 0.9], cpu=0.8)])
+    monkeypatch.setattr(benchmark, "unit", lambda: next(units))
     row = benchmark.Row(lambda: benchmark.Times([3.0, 2.0, 7.0], cpu=5.0, gflop=100.0), target=4.9)
     record = benchmark.measure(row)
     # 2 s / 0.4 s = 5 units, more than 4.9; 100 GFLOP / 2 s = 50 GFLOP/s of the unit's 77.3 / 0.4 = 193
     assert (record["value"], record["reached"], record["unit_s"]) == (5.0, False, 0.4)
-    assert "wall 2 s (median 3 of 3); CPU 5 s" in record["note"]
+    assert "wall 2 s (median 3 of 3); CPU 5 s, 6.25 times the unit's; peak" in record["note"]
     assert "100.0 GFLOP, 50 GFLOP/s, 0.26 of the unit's rate" in record["note"]
     assert record["note"].endswith("the unit was unsteady: 0.500 s before, 0.400 s after")
 
@@ -69,6 +69,14 @@ def test_no_bfloat16_no_row(benchmark, monkeypatch):
     record = benchmark.measure(row)
     assert list(record) == FIELDS
     assert record["value"] is record["reached"] is None and record["note"].startswith("not applicable")
+
+
+def test_a_row_that_fails_is_told_of(benchmark, monkeypatch):
+    row = next(row for row in benchmark.ROWS if row.name == "help")
+    failed = subprocess.CompletedProcess([], returncode=1, stdout="", stderr="Traceback ...\nValueError: too cold\n")
+    monkeypatch.setattr(benchmark.subprocess, "run", lambda *args, **options: failed)
+    record = benchmark.measured_apart(row)
+    assert list(record) == FIELDS and record["value"] is None and record["note"] == "failed: ValueError: too cold"
 
 
 def test_gflop_by_hand(benchmark):
