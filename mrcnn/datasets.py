@@ -230,6 +230,8 @@ class InstanceImageDataset(ImageFiles, Dataset):
     many there are.
     """
 
+    _told_of_pieces = False
+
     def __init__(self, folder: str | Path, class_name: str = "object"):
         """A prepared dataset; `image_info[i]["id"]` is the photo's name without suffix.
 
@@ -273,6 +275,15 @@ class InstanceImageDataset(ImageFiles, Dataset):
                 f"An image of instance ids must have at most {MOST_INSTANCES} values. Received: {len(values)} in "
                 f"{info['instances']}. Try to save it without soft edges, as PNG."
             )
+        if values.tolist() == [255] and not self._told_of_pieces:
+            pieces = cv2.connectedComponents(np.uint8(pixels > 0))[0] - 1
+            if pieces > 1:
+                self._told_of_pieces = True
+                logger.warning(
+                    "%s marks %d separate pieces with one value, 255: they count as one object. Where each is one "
+                    "itself, number them, with skimage.measure.label for example.",
+                    info["instances"], pieces,
+                )  # fmt: skip
         return pixels[:, :, None] == values, np.ones(len(values), np.int32)
 
 

@@ -96,6 +96,14 @@ def read_size(path: str | Path) -> tuple[int, int]:
         return read_image(path).shape[:2]
 
 
+@functools.cache  # once
+def _tell_of_12_bits() -> None:
+    log.warning(
+        "A 16-bit image has no value above 4095, as cameras of 12 bits leave them, and comes out nearly black. "
+        "Where your images are so, multiply them by 16 and save them again."
+    )
+
+
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """The image as uint8: 16-bit and float 0..1 images are scaled, float 0..255 images rounded, bool becomes 0, 255."""
     image = np.asarray(image)
@@ -109,6 +117,8 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     if image.dtype == bool:
         return image.astype(np.uint8) * 255
     if image.dtype == np.uint16:
+        if image.size and 255 < image.max() < 4096:
+            _tell_of_12_bits()
         return np.round(image / 257).astype(np.uint8)
     if image.dtype.kind == "f":
         if image.size and not np.isfinite(image).all():

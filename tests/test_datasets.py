@@ -175,6 +175,19 @@ def test_every_value_of_an_instance_image_is_an_object(tmp_path, folder, dtype, 
     assert dataset.image_info[0]["id"] == "a" and dataset.load_image(0).shape == (HEIGHT, WIDTH, 3)
 
 
+def test_separate_pieces_of_one_value_are_told_of_once(tmp_path, caplog):
+    image = np.zeros((HEIGHT, WIDTH), np.uint8)
+    image[3:8, 4:14], image[20:25, 0:2] = 255, 255
+    dataset = InstanceImageDataset(instance_images(tmp_path, image))
+    for _ in range(2):
+        assert dataset.load_mask(0)[0].shape[2] == 1
+    assert caplog.text.count("marks 2 separate pieces with one value, 255") == 1
+    caplog.clear()
+    image[20:25, 0:2] = 0
+    InstanceImageDataset(instance_images(tmp_path, image)).load_mask(0)
+    assert not caplog.text
+
+
 def test_every_colour_of_an_instance_image_is_an_object(tmp_path):
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[3:8, 4:14], image[10:12, 0:2] = (0, 0, 7), (7, 0, 0)

@@ -37,6 +37,13 @@ def test_grey_rgba_and_16_bit_files_become_rgb(tmp_path):
     np.testing.assert_array_equal(image.read_image(tmp_path / "deep.png")[:, :, 0], [[0, 1, 255]])  # 257 = 65535 / 255
 
 
+def test_a_camera_of_12_bits_is_told_of_once(caplog):
+    image._tell_of_12_bits.cache_clear()
+    for _ in range(2):
+        assert image.to_uint8(np.array([[0, 4080]], np.uint16)).tolist() == [[0, 16]]
+    assert caplog.text.count("no value above 4095") == 1
+
+
 @pytest.mark.parametrize(
     "given, expected",
     [
