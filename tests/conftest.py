@@ -53,3 +53,11 @@ def reference_weights(shared, tmp_path_factory) -> Path:
     with lzma.open(shared / "reference" / "r50_256.h5.xz") as packed, open(path, "wb") as file:
         shutil.copyfileobj(packed, file, 1 << 20)
     return path
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Reports travel from process to process as UTF-8, which what a test logs of broken file names need not be."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
