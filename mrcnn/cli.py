@@ -608,7 +608,8 @@ def _files_to_detect(words: list[str]) -> list[Path]:
         path = Path(word)
         found = _image_files(path) if path.is_dir() else [path]
         if not found:
-            below = next((file.parent for file in sorted(path.rglob("*")) if _image_files(file.parent)), None)
+            inside = (*sorted(path.glob("*")), *sorted(path.glob("*/*")))
+            below = next((folder for folder in inside if _image_files(folder)), None)
             hint = f" Try the folders in it, as {below}." if below else ""
             raise ValueError(f"A folder must itself hold images. Received: {path}, which holds none.{hint}")
         files += found

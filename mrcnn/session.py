@@ -231,9 +231,8 @@ def _config_of_json(path: Path):
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError(f"--config: {path} must be complete JSON. Received: {error}.") from error
-    written_here = (
-        isinstance(values, dict) and "config" in values
-    )  # beside weights: it may hold names of the user's own
+    # Beside a weight file it was written by this package, and may hold names of the user's own.
+    written_here = isinstance(values, dict) and "config" in values
     values = values["config"] if written_here else values
     if not isinstance(values, dict):
         raise UsageError(f"--config: {path} must hold NAME: value pairs. Received: a {type(values).__name__}.")

@@ -57,9 +57,7 @@ def detect(model, out):
     pictures = []
     for image_id in dataset.image_ids:
         image = dataset.load_image(image_id)
-        masks, class_ids = dataset.load_mask(image_id)
-        truth = {"masks": masks, "class_ids": class_ids}
-        pictures.append(visualize.draw_comparison(image, truth, model.detect([image])[0], dataset.class_names))
+        pictures.append(visualize.draw_beside_truth(dataset, image_id, image, model.detect([image])[0]))
     path = Path(out, "shapes.png")
     session.save_picture(visualize.contact_sheet(pictures, columns=2), path)
     print(f"Saved to {path}")
