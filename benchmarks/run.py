@@ -3,7 +3,8 @@
 One unit (u) is the time of a float32 3x3 convolution, 256 to 256 channels, on `[1, 256, 256, 256]`: 77.3 GFLOP, with
 the same TensorFlow, in the same process, before and after the work. Each row runs in a fresh process, so that no row
 warms another one, and the peak of resident memory is its own (TensorFlow and the unit's 0.2 GB included).
-A value is the least of several times over the least of the unit's; the table gives the median beside it.
+A shared machine may run at half its speed for some seconds. So each run of the work stands between two units of its
+own, and runs whose two units differ by more than 10 % do not count; a value is the median of the others.
 
 A GPU is used where TensorFlow finds one. Weights and pictures are random: the time does not depend on what is seen,
 and `_found` sees to it that as many objects are found as the row's name says.
@@ -27,9 +28,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 UNIT_GFLOP = 2 * 256 * 256 * 3 * 3 * 256 * 256 / 1e9  # 77.3
-STEADY = 1.1  # the two units of a row may differ by this factor
-TRIES = 2  # measurements of a row where they do
-UNSTEADY, FAILED = "the unit was unsteady:", "failed:"
+STEADY = 1.1  # the units before and after a run may differ by this factor
+TRIES = 4  # processes for a row where all differ by more
+UNSTEADY, FAILED = "no unit was steady", "failed:"
 NOT_APPLICABLE = "not applicable: this processor has no avx512_bf16 or amx_bf16, and there is no GPU"
 
 
@@ -40,40 +41,81 @@ NOT_APPLICABLE = "not applicable: this processor has no avx512_bf16 or amx_bf16,
 class Times:
     """What a row's function gives: wall seconds of each run, CPU seconds of a run, and what else is known.
 
+    units: per run, the wall seconds of the unit before and after it; empty where the row is not in units.
     gflop: of the network, for one run. value: in place of the time in units. note: for people.
     """
 
     wall: list[float]
     cpu: float
+    units: list[tuple[float, float]] = dataclasses.field(default_factory=list)
     gflop: float | None = None
     value: float | None = None
     note: str = ""
 
+    def steady(self) -> list[int]:
+        """The runs whose two units agree."""
+        return [i for i, pair in enumerate(self.units) if max(pair) <= STEADY * min(pair)]
 
-def timed(work: Callable[[], object], warm_ups: int = 1, least: int = 3, seconds: float = 3.0) -> Times:
-    """The times of `work()`: run at least so often, and for so long; less the warm-ups."""
+    def unit_s(self) -> float:
+        """Seconds of a unit: the median of the steady runs', or of all where none is."""
+        return statistics.median(statistics.fmean(self.units[i]) for i in self.steady() or range(len(self.units)))
+
+    def in_units(self) -> float:
+        """The median of the steady runs, or of all where none is, each over its own units."""
+        runs = self.steady() or range(len(self.units))
+        return statistics.median(self.wall[i] / statistics.fmean(self.units[i]) for i in runs)
+
+
+def timed(work: Callable[[], object], warm_ups: int = 1, rounds: int = 12, seconds: float = 0.3, enough: int = 5):
+    """The `Times` of `work()`, less the warm-ups, until so many runs between two units are `enough` steady ones.
+
+    What takes less than `seconds` is repeated between two units, and the least of the times is the run's.
+    """
     for _ in range(warm_ups):
         work()
-    wall, cpu, end = [], time.process_time(), time.perf_counter() + seconds
-    while len(wall) < least or (time.perf_counter() < end and len(wall) < 1000):
+    unit = _unit()
+    times, cpu, count = Times([], 0.0), 0.0, 0
+    before = unit()
+    for _ in range(rounds):
+        walls, begin, end = [], time.process_time(), time.perf_counter() + seconds
+        while not walls or time.perf_counter() < end:
+            start = time.perf_counter()
+            work()
+            walls.append(time.perf_counter() - start)
+        cpu, count = cpu + time.process_time() - begin, count + len(walls)
+        after = unit()
+        times.wall.append(min(walls))
+        times.units.append((before, after))
+        before = after
+        if len(times.steady()) == enough:
+            break
+    times.cpu = cpu / count
+    return times
+
+
+def plain(work: Callable[[], object], runs: int = 1) -> Times:
+    """The times of `work()` without units."""
+    walls, cpu = [], time.process_time()
+    for _ in range(runs):
         start = time.perf_counter()
         work()
-        wall.append(time.perf_counter() - start)
-    return Times(wall, (time.process_time() - cpu) / len(wall))
+        walls.append(time.perf_counter() - start)
+    return Times(walls, (time.process_time() - cpu) / runs)
 
 
-def once(work: Callable[[], object]) -> Times:
-    """The times of one `work()` that is different the first time."""
-    return timed(work, warm_ups=0, least=1, seconds=0)
-
-
-def unit() -> Times:
-    """Five times of the unit's convolution."""
+def _unit() -> Callable[[], float]:
+    """A function that gives the seconds of the unit's convolution, warm."""
     import tensorflow as tf
 
     image, kernel = tf.random.normal([1, 256, 256, 256]), tf.random.normal([3, 3, 256, 256])
-    # a number of the result is read: a GPU answers before it is done
-    return timed(lambda: tf.nn.conv2d(image, kernel, 1, "SAME")[0, 0, 0, 0].numpy(), 2, 5, 0)
+
+    def unit():
+        start = time.perf_counter()
+        tf.nn.conv2d(image, kernel, 1, "SAME")[0, 0, 0, 0].numpy()  # a GPU answers before it is done
+        return time.perf_counter() - start
+
+    unit(), unit()
+    return unit
 
 
 def counted_gflop(function, *inputs) -> float:
@@ -169,8 +211,9 @@ def _detect(backbone: str, side: int, count: int, **values) -> Times:
     import numpy as np
 
     model, photo = _detector(backbone, side, count, **values), _photo(side)
+    model.optimize_for_inference()
     _found(model, photo)
-    times = timed(lambda: model.detect([photo]), warm_ups=0)
+    times = timed(lambda: model.detect([photo]))
     molded, metas, _ = model.mold_inputs([photo])
     inputs = [np.float32(x) for x in (molded, metas, model.get_anchors(molded.shape[1:])[None])]
     times.gflop = counted_gflop(lambda *x: model.keras_model(list(x), training=False), *inputs)
@@ -243,9 +286,7 @@ def train_r50_256_bf16() -> Times:
 def train_r50_256_boxes() -> Times:
     """The step without masks (Faster R-CNN): its time over that of the step with them, each in turn."""
     steps = [_training_step(USE_MASK=masks)[0] for masks in (True, False)]
-    masks, boxes = zip(
-        *([timed(step, warm_ups=0, least=1, seconds=0) for step in steps] for _ in range(8)), strict=True
-    )
+    masks, boxes = zip(*([plain(step) for step in steps] for _ in range(8)), strict=True)
     least, wall = min(times.wall[0] for times in masks[1:]), [times.wall[0] for times in boxes[1:]]  # warm by then
     note = f"with masks {least:.2f} s, without {min(wall):.2f} s"
     return Times(wall, boxes[-1].cpu, value=min(wall) / least, note=note)
@@ -255,15 +296,16 @@ def build_r101() -> Times:
     """The first network of a process: ResNet101 for inference."""
     from mrcnn.model import MaskRCNN
 
-    return once(lambda: MaskRCNN("inference", _config(1024)))
+    return timed(lambda: MaskRCNN("inference", _config(1024)), warm_ups=0, rounds=1, seconds=0)
 
 
 def first_detect() -> Times:
     """The first `detect` of a ResNet101 model, less a later one."""
     model, photo = _detector("resnet101", 1024, 35), _photo(1024)
-    first = once(lambda: model.detect([photo]))
-    later = timed(lambda: model.detect([photo]), warm_ups=0, seconds=0)
-    return Times([first.wall[0] - min(later.wall)], first.cpu - later.cpu)
+    first = timed(lambda: model.detect([photo]), warm_ups=0, rounds=1, seconds=0)
+    later = timed(lambda: model.detect([photo]), rounds=6, enough=3)
+    warm = later.in_units() * statistics.fmean(first.units[0])
+    return dataclasses.replace(first, wall=[first.wall[0] - warm], cpu=first.cpu - later.cpu)
 
 
 # --- Rows: around the network -----------------------------------------------------------------------------------
@@ -371,7 +413,7 @@ def generator_scaling() -> Times:
     walls = {}
     for workers in (1, 2):
         batches = _batches(config, 10, Batches, workers=workers, steps=images)
-        times = timed(lambda: sum(1 for _ in stream(batches, network, endless=False)), seconds=0)  # noqa: B023
+        times = plain(lambda: sum(1 for _ in stream(batches, network, endless=False)), 3)  # noqa: B023
         walls[workers] = min(times.wall)
         batches.stop()
     note = f"{images / walls[1]:.1f} and {images / walls[2]:.1f} images/s"
@@ -432,10 +474,10 @@ def coco_eval_500x100() -> Times:
             evaluation.accumulate()
             evaluation.summarize()
 
-    plain = once(lambda: work(coco.COCO, cocoeval.COCOeval))
-    faster = once(lambda: work(faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster))
-    note = f"pycocotools {plain.wall[0]:.2f} s, faster-coco-eval {faster.wall[0]:.2f} s"
-    return dataclasses.replace(faster, value=faster.wall[0] / plain.wall[0], note=note)
+    slow = plain(lambda: work(coco.COCO, cocoeval.COCOeval))
+    faster = plain(lambda: work(faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster))
+    note = f"pycocotools {slow.wall[0]:.2f} s, faster-coco-eval {faster.wall[0]:.2f} s"
+    return dataclasses.replace(faster, value=faster.wall[0] / slow.wall[0], note=note)
 
 
 def _coco_data(images: int, objects: int, detections: int) -> tuple[dict, list[dict]]:
@@ -469,10 +511,10 @@ def help() -> Times:  # noqa: A001 - the row's name
     """`mrcnn --help`, a process of its own."""
     command = [sys.executable, "-m", "mrcnn", "--help"]
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
-    times = timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), least=5, seconds=1)
+    times = plain(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), 8)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - cpu.ru_utime - cpu.ru_stime
-    return dataclasses.replace(times, cpu=seconds / (len(times.wall) + 1), value=min(times.wall))
+    return dataclasses.replace(times, cpu=seconds / len(times.wall), value=min(times.wall))
 
 
 # --- The table --------------------------------------------------------------------------------------------------
@@ -524,28 +566,20 @@ def measure(row: Row) -> dict:
     """A row's JSON record, and under "unit_s" the seconds of its unit; in the process that is the row's own."""
     if row.name.endswith("_bf16") and not has_bfloat16():
         return row.record(NOT_APPLICABLE)
-    in_units = row.unit == "u"
-    before = unit() if in_units else None
     times = row.work()
-    peak, least = peak_gb(), min(times.wall)
-    after = unit() if in_units else None
-    note = [f"wall {least:.3g} s (median {statistics.median(times.wall):.3g} of {len(times.wall)})"]
-    note += [f"CPU {times.cpu:.3g} s", f"peak {peak:.2f} GB"]
+    note = [f"wall {min(times.wall):.3g} s (median {statistics.median(times.wall):.3g} of {len(times.wall)})"]
+    note += [f"CPU {times.cpu:.3g} s", f"peak {peak_gb():.2f} GB"]
     value, seconds = times.value, None
-    if in_units:
-        units = sorted(min(measured.wall) for measured in (before, after))
-        seconds = units[0]
-        value = least / seconds
-        note[1] += f", {times.cpu / min(before.cpu, after.cpu):.3g} times the unit's"
+    if row.unit == "u":
+        seconds, value = times.unit_s(), times.in_units()
+        note.append(f"{len(times.steady())} steady of {len(times.wall)}" if times.steady() else UNSTEADY)
     if times.gflop:
-        rate = times.gflop / least
+        rate = times.gflop / (value * seconds)
         note.append(
             f"{times.gflop:.1f} GFLOP, {rate:.0f} GFLOP/s, {rate * seconds / UNIT_GFLOP:.2f} of the unit's rate"
         )
     if times.note:
         note.append(times.note)
-    if in_units and units[1] > STEADY * units[0]:
-        note.append(f"{UNSTEADY} {min(before.wall):.3f} s before, {min(after.wall):.3f} s after")
     reached = None if row.target is None else value <= row.target if row.direction == "lower" else value >= row.target
     return {**row.record("; ".join(note), float(f"{value:.4g}"), reached), "unit_s": seconds}
 

@@ -230,12 +230,12 @@ def _runs(y: int, x: int, crop: np.ndarray, height: int, width: int) -> list[int
 
     crop: [h, w] bool, the mask's pixels from (y, x) on; the others are zeros.
     """
-    framed = np.zeros((crop.shape[0] + 2, crop.shape[1]), bool)  # a zero before and after each column
-    framed[1:-1] = crop
-    row, column = np.divmod(np.flatnonzero(framed[1:] != framed[:-1]), max(1, crop.shape[1]))
+    rows, columns = crop.shape
+    flat = np.zeros(1 + columns * (rows + 1), bool)  # a zero before the first column, and after each
+    flat[1:].reshape(columns, rows + 1)[:, :rows] = crop.T
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows + 1)
     changes = (x + column) * height + y + row  # the pixels that differ from the one before
-    changes.sort()
-    if crop.shape[0] == height:  # a run may go on from the end of a column to the start of the next
+    if rows == height:  # a run may go on from the end of a column to the start of the next
         twice = np.flatnonzero(changes[1:] == changes[:-1])
         changes = np.delete(changes, np.concatenate([twice, twice + 1]))
     ends = np.concatenate([[0], changes, [height * width]])

@@ -385,12 +385,13 @@ def _scale_mask(mask: np.ndarray, shape, exact: bool) -> np.ndarray:
     height, width = int(shape[0]), int(shape[1])
     mask = mask.astype(np.float32, copy=False)
     scaled = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+    least = mask.min()  # scikit-image keeps to the values it was given: a full mask stays full
     for lines, old in ((scaled, mask.shape[0]), (scaled.T, mask.shape[1])):
         first, last = _rim(old, len(lines))
-        lines[: len(first)] *= first[:, None]
-        lines[len(lines) - len(last) :] *= last[:, None]
-    # scikit-image keeps to the values it was given: a full mask stays full
-    return np.maximum(scaled, mask.min(), out=scaled)
+        for rim, share in ((lines[: len(first)], first), (lines[len(lines) - len(last) :], last)):
+            rim *= share[:, None]
+            np.maximum(rim, least, out=rim)
+    return scaled
 
 
 @functools.lru_cache(maxsize=4096)

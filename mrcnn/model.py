@@ -18,6 +18,7 @@ import contextlib
 import datetime
 import functools
 import logging
+import math
 import os
 import re
 import threading
@@ -585,6 +586,16 @@ class _PerRoI:
 @keras.saving.register_keras_serializable("mrcnn")
 class RoIConv2D(_PerRoI, KL.Conv2D):
     """`Conv2D` of each RoI: `[B, N, h, w, C]` in and out."""
+
+    def call(self, inputs):
+        if self.padding != "valid" or self.kernel_size != tuple(inputs.shape[2:4]):
+            return super().call(inputs)
+        # A kernel as large as the RoI is a matrix; as a convolution it takes half as long again, at 1x1 four times.
+        batch, count = ops.shape(inputs)[:2]
+        size = math.prod(inputs.shape[2:])
+        x = ops.matmul(ops.reshape(inputs, [-1, size]), ops.reshape(self.kernel, [size, self.filters]))
+        x = self.activation(x + self.bias if self.use_bias else x)
+        return ops.reshape(x, [batch, count, 1, 1, self.filters])
 
 
 @keras.saving.register_keras_serializable("mrcnn")

@@ -53,16 +53,29 @@ def test_a_row_end_to_end(tmp_path):
     assert any(line.startswith("help ") and line.endswith(row["note"]) for line in done.stdout.splitlines())
 
 
-def test_a_value_is_the_least_time_over_the_least_unit(benchmark, monkeypatch):
-    units = iter([benchmark.Times([0.6, 0.5], cpu=1.0), benchmark.Times([0.4, 0.9], cpu=0.8)])
-    monkeypatch.setattr(benchmark, "unit", lambda: next(units))
-    row = benchmark.Row(lambda: benchmark.Times([3.0, 2.0, 7.0], cpu=5.0, gflop=100.0), target=4.9)
-    record = benchmark.measure(row)
-    # 2 s / 0.4 s = 5 units, more than 4.9; 100 GFLOP / 2 s = 50 GFLOP/s of the unit's 77.3 / 0.4 = 193
-    assert (record["value"], record["reached"], record["unit_s"]) == (5.0, False, 0.4)
-    assert "wall 2 s (median 3 of 3); CPU 5 s, 6.25 times the unit's; peak" in record["note"]
-    assert "100.0 GFLOP, 50 GFLOP/s, 0.26 of the unit's rate" in record["note"]
-    assert record["note"].endswith("the unit was unsteady: 0.500 s before, 0.400 s after")
+def test_a_value_is_the_median_of_the_steady_runs(benchmark, monkeypatch):
+    units = [(0.5, 0.5), (0.5, 0.8), (0.4, 0.4), (0.5, 0.5)]  # the second run's differ by more than 10 %
+    times = benchmark.Times([3.0, 2.0, 2.0, 2.0], 5.0, units, gflop=100.0)
+    record = benchmark.measure(benchmark.Row(lambda: times, target=4.9))
+    # 3 / 0.5, 2 / 0.4 and 2 / 0.5: 6, 5 and 4 units, in the median 5, of 0.5 s;
+    # 100 GFLOP / (5 * 0.5 s) = 40 GFLOP/s, of the unit's 77.3 / 0.5 = 154.6
+    assert (record["value"], record["reached"], record["unit_s"]) == (5.0, False, 0.5)
+    assert "wall 2 s (median 2 of 4); CPU 5 s; peak" in record["note"]
+    assert "3 steady of 4; 100.0 GFLOP, 40 GFLOP/s, 0.26 of the unit's rate" in record["note"]
+
+
+def test_no_steady_run_is_told_of(benchmark):
+    times = benchmark.Times([3.0, 2.0], 5.0, [(0.5, 1.0), (1.0, 0.6)])
+    record = benchmark.measure(benchmark.Row(lambda: times, target=4.9))
+    assert record["value"] == 3.25 and benchmark.UNSTEADY in record["note"]  # 3 / 0.75 and 2 / 0.8: 4 and 2.5
+
+
+def test_work_is_timed_between_units(benchmark, monkeypatch):
+    units, calls = iter([1.0, 1.0, 2.0, 2.0, 2.1]), []
+    monkeypatch.setattr(benchmark, "_unit", lambda: lambda: next(units))
+    times = benchmark.timed(lambda: calls.append(1), warm_ups=2, seconds=0, enough=3)
+    assert times.units == [(1.0, 1.0), (1.0, 2.0), (2.0, 2.0), (2.0, 2.1)] and len(times.wall) == 4
+    assert times.steady() == [0, 2, 3] and len(calls) == 6  # two of them to warm up
 
 
 def test_no_bfloat16_no_row(benchmark, monkeypatch):

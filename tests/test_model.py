@@ -285,6 +285,18 @@ def meta(height, width, window=None):
     return np.float32(compose_image_meta(0, (height, width, 3), (height, width, 3), window, 1.0, np.zeros(3)))[None]
 
 
+def test_a_convolution_as_large_as_the_roi_is_a_matrix_product():
+    x = np.random.default_rng(0).normal(size=(2, 4, 3, 5, 6)).astype(np.float32)
+    layer = model_room.RoIConv2D(7, (3, 5), activation="relu", bias_initializer="normal")
+    pooled = layer(x)
+    plain = KL.Conv2D(7, (3, 5), activation="relu")
+    plain.build((None, 3, 5, 6))
+    plain.set_weights(layer.get_weights())
+    expected = plain(x.reshape(8, 3, 5, 6))
+    np.testing.assert_allclose(pooled, np.reshape(expected, (2, 4, 1, 1, 7)), rtol=1e-5, atol=1e-6)
+    assert not any(op.type == "Conv2D" for op in tf.function(layer).get_concrete_function(x).graph.get_operations())
+
+
 def test_roi_align_chooses_the_level_by_size():
     """FPN, equation 1: k = 4 + log2(sqrt(w h) / 224), rounded, in 2..5. In an image of 1024 x 1024 pixels."""
     layer = PyramidROIAlign([7, 7], 224.0)
