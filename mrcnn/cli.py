@@ -668,7 +668,7 @@ def run_evaluate(args) -> int:
     from . import evaluate, report
 
     out = _make_folder(args.out, "--out")
-    model, class_names = load_for_use(args.weights, args.config)
+    model, _ = load_for_use(args.weights, args.config)
     dataset = open_data(args.data, model.class_names, shapes=SHAPES_HELD_OUT)
     if dataset.num_classes != model.config.NUM_CLASSES:
         raise ValueError(
@@ -688,7 +688,7 @@ def run_evaluate(args) -> int:
         log.info("Measured are %s.", first)
 
     def detect(image):
-        result = model.detect([image])[0]
+        result = model.detect([image], masks="full" if args.pictures else "rle")[0]
         if args.pictures:
             image_id = next(to_draw)
             _draw_beside_truth(dataset, image_id, image, result, shown_from, out)

@@ -123,7 +123,7 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     log.info("2/3 Detecting in %d images it has not seen", held_out)
     model = MaskRCNN.from_weights(weights)
     model.config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
-    evaluation = evaluate.evaluate_dataset(lambda image: model.detect([image])[0], test_shapes)
+    evaluation = evaluate.evaluate_dataset(lambda image: model.detect([image], masks="rle")[0], test_shapes)
     with open(os.path.join(out, "ap.txt"), "w") as file:
         file.write(evaluation.table() + "\n")
 

@@ -250,7 +250,7 @@ def coco_results(
 
     image_id: the id that the truth uses for this image.
     result: what `MaskRCNN.detect` returns for one image: rois [N, (y1, x1, y2, x2)] pixels, class_ids [N],
-        scores [N], and, unless the model is box-only, masks [H, W, N].
+        scores [N], and, unless the model is box-only, masks [H, W, N] or a list of N run-length codes.
     category_ids: class id -> category id of the truth; default the class ids themselves.
 
     Returns: a list of N dicts: image_id, category_id, bbox [x, y, width, height], score, and segmentation
@@ -267,7 +267,8 @@ def coco_results(
             "score": float(result["scores"][i]),
         }
         if "masks" in result:
-            entry["segmentation"] = mask_to_rle(result["masks"][:, :, i])
+            masks = result["masks"]
+            entry["segmentation"] = masks[i] if isinstance(masks, list) else mask_to_rle(masks[:, :, i])
         entries.append(entry)
     return entries
 
@@ -282,7 +283,8 @@ def _check_result(result: dict[str, np.ndarray]) -> None:
         )
     lengths = {key: len(result[key]) for key in ("rois", "class_ids", "scores")}
     if "masks" in result:
-        lengths["masks"] = np.shape(result["masks"])[-1]
+        masks = result["masks"]
+        lengths["masks"] = len(masks) if isinstance(masks, list) else np.shape(masks)[-1]
     if len(set(lengths.values())) > 1:
         raise ValueError(
             f"A result must hold one row per detection in every array. Received: {lengths}. "
@@ -556,7 +558,7 @@ def coco(
     model.config.DETECTION_MIN_CONFIDENCE = min_confidence
     try:
         return evaluate_dataset(
-            lambda image: model.detect([image])[0], dataset, image_ids, limit, progress, min_confidence
+            lambda image: model.detect([image], masks="rle")[0], dataset, image_ids, limit, progress, min_confidence
         )
     finally:
         model.config.DETECTION_MIN_CONFIDENCE = shown_from
@@ -573,7 +575,8 @@ def evaluate_dataset(
     """COCO's figures of a detector on a dataset, for boxes and, where the detector gives masks, for masks.
 
     detect: image [H, W, C] -> dict with rois [N, (y1, x1, y2, x2)] pixels, class_ids [N], scores [N] and
-        masks [H, W, N] (left out by box-only models): `lambda image: model.detect([image])[0]`.
+        masks [H, W, N] or a list of N run-length codes (left out by box-only models):
+        `lambda image: model.detect([image], masks="rle")[0]`.
     dataset: any prepared dataset; truth is taken from it at original resolution. A box-only model is measured by the
         dataset's own load_bbox where it has one, else by the boxes of the masks; a dataset without masks gives figures
         for boxes alone.
@@ -670,18 +673,21 @@ def _mean_of_classes(aps: dict[int, tuple[float, float]]) -> list[float]:
     return np.mean(defined, axis=0).tolist() if defined else [math.nan, math.nan]
 
 
-def _confident(result: dict[str, np.ndarray], min_confidence: float, size: Sequence[int]) -> dict[str, np.ndarray]:
+def _confident(result: dict[str, Any], min_confidence: float, size: Sequence[int]) -> dict[str, Any]:
     """The part of a result from a confidence on; its masks must be of this (height, width)."""
     _check_result(result)
     keep = np.flatnonzero(np.asarray(result["scores"]) >= min_confidence)
     kept = {key: np.asarray(result[key])[keep] for key in ("rois", "class_ids", "scores")}
     if "masks" in result:
-        if len(result["scores"]) and tuple(result["masks"].shape[:2]) != tuple(size):
+        masks = result["masks"]
+        coded = isinstance(masks, list)
+        sizes = {tuple(rle["size"]) for rle in masks} if coded else {masks.shape[:2]}
+        if len(result["scores"]) and sizes != {tuple(size)}:
             raise ValueError(
-                f"Detected masks must be as large as the image. Received: {result['masks'].shape[:2]} for an "
+                f"Detected masks must be as large as the image. Received: {', '.join(map(str, sorted(sizes)))} for an "
                 f"image of {tuple(size)} (height, width). Try masks in original pixels, as detect() gives."
             )
-        kept["masks"] = _columns(result["masks"], keep)
+        kept["masks"] = [masks[i] for i in keep] if coded else _columns(masks, keep)
     return kept
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import logging
 from collections.abc import Callable
 
@@ -36,14 +37,15 @@ def detect_tiled(detect: Callable, image: np.ndarray, tile: int, overlap: int, p
             f"overlap must be at least 0 and below tile. Received: {overlap}, and tile {tile}. Try a fourth."
         )
     height, width = image.shape[:2]
-    corners = [(y, x) for y in _starts(height, tile, overlap) for x in _starts(width, tile, overlap)]
+    rows, columns = _starts(height, tile, overlap), _starts(width, tile, overlap)
+    corners = [(y, x) for y in rows for x in columns]
     finds, tiles = [], []
     for y, x in progress(corners):
         window = np.array([y, x, min(y + tile, height), min(x + tile, width)])
         found = detect(np.asarray(image[y : window[2], x : window[3]]))
         finds.append([_Find(found, i, window, (height, width)) for i in range(len(found["rois"]))])
         tiles.append(window)
-    groups = _groups(finds, tiles)
+    groups = _groups(finds, tiles, _neighbours(rows, columns, tile))
     objects = sorted((_together(group) for group in groups), key=lambda find: -find.score)
     log.info("%d objects in %d tiles", len(objects), len(tiles))
     result = {
@@ -60,6 +62,16 @@ def _starts(length: int, tile: int, overlap: int) -> list[int]:
     """Where the tiles of an axis begin; the last one ends with the image."""
     starts = list(range(0, max(1, length - overlap), tile - overlap))
     return [max(0, min(start, length - tile)) for start in starts]
+
+
+def _neighbours(rows, columns, tile):
+    """Yields `(first, second)`: the numbers of every two tiles that share pixels, row by row; once, the lower first."""
+    for row, y in enumerate(rows):
+        for column, x in enumerate(columns):
+            for other_row in range(bisect.bisect_right(rows, y - tile), row + 1):
+                last = bisect.bisect_left(columns, x + tile) if other_row < row else column
+                for other_column in range(bisect.bisect_right(columns, x - tile), last):
+                    yield other_row * len(columns) + other_column, row * len(columns) + column
 
 
 class _Find:
@@ -93,8 +105,8 @@ def _has_area(box) -> bool:
     return bool(box[2] > box[0] and box[3] > box[1])
 
 
-def _groups(finds, tiles) -> list[list[_Find]]:
-    """The finds of all tiles, those of one object together."""
+def _groups(finds, tiles, neighbours) -> list[list[_Find]]:
+    """The finds of all tiles, those of one object together. neighbours: of `_neighbours`."""
     parent = {id(find): find for row in finds for find in row}
 
     def root(find):
@@ -102,16 +114,13 @@ def _groups(finds, tiles) -> list[list[_Find]]:
             find = parent[id(find)]
         return find
 
-    for second, window in enumerate(tiles):
-        for first in range(second):
-            strip = _common(tiles[first], window)
-            if not _has_area(strip):
-                continue
-            there = [find for find in finds[first] if _has_area(_common(find.box, strip))]
-            for here in finds[second]:
-                for other in there:
-                    if other.class_id == here.class_id and _agree(here, other, strip):
-                        parent[id(root(here))] = root(other)
+    for first, second in neighbours:
+        strip = _common(tiles[first], tiles[second])
+        there = [find for find in finds[first] if _has_area(_common(find.box, strip))]
+        for here in finds[second]:
+            for other in there:
+                if other.class_id == here.class_id and _agree(here, other, strip):
+                    parent[id(root(here))] = root(other)
     groups: dict[int, list[_Find]] = {}
     for row in finds:
         for find in row:

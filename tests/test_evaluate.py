@@ -74,6 +74,11 @@ def truth_as_detector(dataset, masks=True):
     return detect
 
 
+def coded(result):
+    """A result with its masks as run-length codes."""
+    return {**result, "masks": [evaluate.mask_to_rle(mask) for mask in np.moveaxis(result["masks"], -1, 0)]}
+
+
 def nothing(image):
     return {
         "rois": np.zeros((0, 4), np.int32),
@@ -343,9 +348,10 @@ def test_coco_lowers_the_threshold_of_the_model_and_puts_it_back():
     config = SimpleNamespace(DETECTION_MIN_CONFIDENCE=0.7)
     seen = []
 
-    def detect(images):
+    def detect(images, masks):
+        assert masks == "rle"
         seen.append(config.DETECTION_MIN_CONFIDENCE)
-        return [truth_as_detector(dataset)(image) for image in images]
+        return [coded(truth_as_detector(dataset)(image)) for image in images]
 
     result = evaluate.coco(SimpleNamespace(config=config, detect=detect), dataset, progress=False)
     assert result.mask["AP"] == pytest.approx(1) and result.images == 2
@@ -353,6 +359,22 @@ def test_coco_lowers_the_threshold_of_the_model_and_puts_it_back():
     with pytest.raises(ValueError, match="at least one image"):
         evaluate.coco(SimpleNamespace(config=config, detect=detect), dataset, limit=0)
     assert config.DETECTION_MIN_CONFIDENCE == 0.7
+
+
+def test_masks_may_be_run_length_codes():
+    dataset = Boxes([[CAT, DOG], []])
+    detect = truth_as_detector(dataset)
+    full, codes = (
+        evaluate.evaluate_dataset(function, dataset, progress=False)
+        for function in (detect, lambda image: coded(detect(image)))
+    )
+    assert codes.to_dict() | {"seconds": 0} == full.to_dict() | {"seconds": 0} and codes.mask["AP"] == 1
+    small = {**nothing(np.zeros((20, 20))), "rois": np.ones((1, 4)), "class_ids": np.ones(1), "scores": np.ones(1)}
+    small["masks"] = [evaluate.mask_to_rle(np.ones((3, 5)))]
+    with pytest.raises(ValueError, match=r"as large as the image. Received: \(3, 5\)"):
+        evaluate.evaluate_dataset(lambda image: small, dataset, progress=False)
+    with pytest.raises(ValueError, match="one row per detection"):
+        evaluate.coco_results(0, {**small, "masks": small["masks"] * 2})
 
 
 def test_curves_confidence_and_confusions_come_with_the_figures():

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TinyConfig, photos, shake
 
+from mrcnn import tiles
 from mrcnn.model import MaskRCNN
 from mrcnn.tiles import detect_tiled
 
@@ -141,3 +142,17 @@ def test_a_model_sees_a_large_image_as_its_tiles(tmp_path):
     assert len(found["rois"]) and found["rois"].min() >= 0 and (found["rois"].max(axis=0) <= [150, 100, 150, 100]).all()
     for (y1, x1, y2, x2), mask in zip(found["rois"], found["masks"], strict=True):
         assert mask.shape == (y2 - y1, x2 - x1) and mask.dtype == bool
+
+
+@pytest.mark.parametrize("overlap", [0, 3, 7])
+def test_neighbours_are_the_tiles_that_share_pixels(overlap):
+    rows, columns = tiles._starts(23, 10, overlap), tiles._starts(31, 10, overlap)
+    corners = [(y, x) for y in rows for x in columns]
+    expected = {
+        (first, second)
+        for second, (y, x) in enumerate(corners)
+        for first, (v, u) in enumerate(corners[:second])
+        if abs(y - v) < 10 and abs(x - u) < 10
+    }
+    found = list(tiles._neighbours(rows, columns, 10))
+    assert set(found) == expected and len(found) == len(expected)
