@@ -213,26 +213,28 @@ def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
 
 
 def unmold_rles(masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False) -> list[dict]:
-    """`mask_to_rle` of each mask of `unmold_masks`, from the pixels in its box alone.
+    """`mask_to_rle` of each mask of `unmold_masks`, from the pixels in its box alone (equal but for rounding).
 
     masks: [N, h, w] float 0..1. bboxes: [N, (y1, x1, y2, x2)] int pixels. image_shape: (H, W, ...).
     """
     height, width = (int(side) for side in image_shape[:2])
-    counts = [_runs(*crop, height, width) for crop in unmold_crops(masks, bboxes, image_shape, exact)]
+    # The codes go column by column: the rows of the masks turned over.
+    turned = np.swapaxes(masks, 1, 2), np.asarray(bboxes)[:, [1, 0, 3, 2]], (width, height)
+    counts = [_runs(y, x, columns, height, width) for x, y, columns in unmold_crops(*turned, exact)]
     if not counts:  # pycocotools takes no empty list
         return []
     rles = coco_mask.frPyObjects([{"size": [height, width], "counts": runs} for runs in counts], height, width)
     return [{"size": [height, width], "counts": rle["counts"].decode("ascii")} for rle in rles]
 
 
-def _runs(y: int, x: int, crop: np.ndarray, height: int, width: int) -> list[int]:
+def _runs(y: int, x: int, columns: np.ndarray, height: int, width: int) -> list[int]:
     """The lengths of the runs of zeros, ones, zeros, ... of a mask [height, width], read column by column.
 
-    crop: [h, w] bool, the mask's pixels from (y, x) on; the others are zeros.
+    columns: [w, h] bool, the mask's pixels from (y, x) on, turned over; the others are zeros.
     """
-    rows, columns = crop.shape
-    flat = np.zeros(1 + columns * (rows + 1), bool)  # a zero before the first column, and after each
-    flat[1:].reshape(columns, rows + 1)[:, :rows] = crop.T
+    count, rows = columns.shape
+    flat = np.zeros(1 + count * (rows + 1), bool)  # a zero before the first column, and after each
+    flat[1:].reshape(count, rows + 1)[:, :rows] = columns
     column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows + 1)
     changes = (x + column) * height + y + row  # the pixels that differ from the one before
     if rows == height:  # a run may go on from the end of a column to the start of the next

@@ -113,3 +113,33 @@ def test_gflop_by_hand(benchmark):
     assert benchmark.counted_gflop(forward, image) == pytest.approx((convolution + product) / 1e9)
     # again for the kernel's gradient, and twice for the product's two; the image has none
     assert benchmark.counted_gflop(backward, image) == pytest.approx((2 * convolution + 3 * product) / 1e9)
+
+
+# --- growth.py --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def growth(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import growth
+
+    yield growth
+    del sys.modules["growth"], sys.modules["run"]
+
+
+def test_growth_by_hand(growth):
+    points = [{"value": 1, "time": 9.0}, {"value": 10, "time": 2.0}, {"value": 40, "time": 32.0}]
+    assert growth.exponent(points, "time") == pytest.approx(2)  # 4 times the work, 16 times the time
+
+
+def test_growth_is_measured_and_drawn(growth, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(growth, "CURVES", {"side": growth.CURVES["side"]})
+    monkeypatch.setattr(
+        growth, "measured_apart", lambda curve, n: {"value": n, "time": n * n / 1e5, "peak": n / 1e3, "steady": 3}
+    )
+    plot, file = tmp_path / "growth.png", tmp_path / "growth.json"
+    monkeypatch.setattr(sys, "argv", ["growth.py", "--plot", str(plot), "--json", str(file)])
+    assert growth.main() == 0
+    assert "power 2.00 in time, 1.00 in memory; linear is 2" in capsys.readouterr().out
+    assert [row["value"] for row in json.loads(file.read_text())["curves"]["side"]] == [256, 512, 1024, 1536, 2048]
+    assert plot.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,135 @@
+"""How time and memory grow with the work: `python benchmarks/growth.py --plot docs/growth.png`.
+
+Each point is measured in a process of its own, time in the units of `run.py`. Detection is ResNet50's on photos of
+512 x 512 with 100 objects found, 81 classes, 1,000 proposals and one photo at once, but for what grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import run
+
+COUNT = 100  # objects found
+
+
+def _detect(side: int = 512, count: int = COUNT, batch: int = 1, **values) -> run.Times:
+    model = run._detector("resnet50", side, count, **values)
+    model.optimize_for_inference()
+    photos = [run._photo(side)] * batch
+    run._found(model, photos[0])
+    return run.timed(lambda: model.detect(photos, batch_size=batch), rounds=8, enough=3)
+
+
+def _examples(instances: int) -> run.Times:
+    config = run._config(512, MAX_GT_INSTANCES=200)
+    batches = run._batches(config, instances)
+    return run.timed(lambda: batches[0], rounds=8, enough=3)
+
+
+@dataclasses.dataclass
+class Growth:
+    """One curve: what grows, through which values, and how the work is measured at one of them.
+
+    power: the largest exponent that is no worse than linear: 2 for the side of an image, whose pixels count.
+    """
+
+    title: str
+    values: tuple[int, ...]
+    work: Callable[[int], run.Times]
+    power: int = 1
+
+
+CURVES = {
+    "side": Growth("detect: side of the photo, pixels", (256, 512, 1024, 1536, 2048), lambda n: _detect(side=n), 2),
+    "instances": Growth("detect: objects found", (1, 10, 50, 100, 200), lambda n: _detect(count=n)),
+    "classes": Growth("detect: classes", (2, 10, 81, 300, 1000), lambda n: _detect(NUM_CLASSES=n)),
+    "rois": Growth("detect: proposals", (100, 300, 1000, 2000), lambda n: _detect(POST_NMS_ROIS_INFERENCE=n)),
+    "batch": Growth("detect: photos at once", (1, 2, 4, 8), lambda n: _detect(side=256, batch=n)),
+    "examples": Growth("a training image: its objects", (1, 10, 50, 100, 200), _examples),
+}
+
+
+def measure(curve: str, value: int) -> dict:
+    """One point: `time` in units, `peak` memory in GB, `steady` runs."""
+    times = CURVES[curve].work(value)
+    return {"value": value, "time": times.in_units(), "peak": run.peak_gb(), "steady": len(times.steady())}
+
+
+def measured_apart(curve: str, value: int) -> dict:
+    """`measure` in a fresh process."""
+    path = os.pathsep.join(filter(None, [str(run.ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": path}
+    command = [sys.executable, __file__, "--child", curve, str(value)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.splitlines() or ["no reason given"])[-1]
+        raise SystemExit(f"{curve} {value} could not be measured: {reason}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def exponent(points: list[dict], what: str) -> float:
+    """Of the power law through the last two points: 1 is linear, 0 does not grow."""
+    first, last = points[-2:]
+    return math.log(last[what] / first[what]) / math.log(last["value"] / first["value"])
+
+
+def plot(points: dict[str, list[dict]], file: Path) -> None:
+    """Time above, memory below; dashed, what would be linear from the last point down."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(points), 7), layout="constrained")
+    axes = figure.subplots(2, len(points), squeeze=False)
+    for column, (name, rows) in zip(axes.T, points.items(), strict=True):
+        values = [row["value"] for row in rows]
+        for axis, what, label in zip(column, ("time", "peak"), ("time, units", "peak memory, GB"), strict=True):
+            axis.plot(values, [row[what] for row in rows], "o-")
+            linear = [rows[-1][what] * (value / values[-1]) ** CURVES[name].power for value in values]
+            axis.plot(values, linear, "--", color="gray", linewidth=1)
+            axis.set(xscale="log", yscale="log", xlabel=CURVES[name].title, ylabel=label)
+            axis.set_xticks(values, [f"{value:,}" for value in values], minor=False)
+            axis.minorticks_off()
+            low, high = min(row[what] for row in rows), max(row[what] for row in rows)
+            ticks = [round(low, 3), round(math.sqrt(low * high), 3), round(high, 3)]
+            axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.set_ylim(low / 1.5, high * 1.5)
+    figure.savefig(file, dpi=80)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measure how time and memory grow with the work.")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the points there too")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw them there")
+    parser.add_argument("--only", metavar="CURVE", action="append", choices=CURVES, help=f"of {', '.join(CURVES)}")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(measure(args.child[0], int(args.child[1]))))
+        return 0
+    print(f"{run.cpu_name()}\n{'curve':12}{'value':>8}{'time, u':>10}{'peak, GB':>10}  steady runs", flush=True)
+    points = {}
+    for name in args.only or CURVES:
+        rows = points[name] = []
+        for value in CURVES[name].values:
+            row = measured_apart(name, value)
+            rows.append(row)
+            print(f"{name:12}{value:8,}{row['time']:10.4g}{row['peak']:10.2f}  {row['steady']}", flush=True)
+        print(f"{name:12}  grows at the end as its power {exponent(rows, 'time'):.2f} in time, "
+              f"{exponent(rows, 'peak'):.2f} in memory; linear is {CURVES[name].power}", flush=True)  # fmt: skip
+    if args.json:
+        args.json.write_text(json.dumps({"cpu": run.cpu_name(), "curves": points}, indent=1) + "\n")
+    if args.plot:
+        plot(points, args.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
