@@ -382,26 +382,29 @@ def _scale_mask(mask: np.ndarray, shape, exact: bool) -> np.ndarray:
     """`[h, w]` float, bilinear, black outside the mask."""
     if exact:
         return resize(mask, shape)
+    height, width = int(shape[0]), int(shape[1])
     mask = mask.astype(np.float32, copy=False)
-    scaled = _shares(mask.shape[0], int(shape[0])) @ mask @ _shares(mask.shape[1], int(shape[1])).T
+    scaled = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+    for lines, old in ((scaled, mask.shape[0]), (scaled.T, mask.shape[1])):
+        first, last = _rim(old, len(lines))
+        lines[: len(first)] *= first
+        lines[len(lines) - len(last) :] *= last
     # scikit-image keeps to the values it was given: a full mask stays full (masks are cut at 0.5)
     least = mask.min()
     return scaled if least < 0.5 else np.maximum(scaled, least)
 
 
-@functools.lru_cache(maxsize=512)
-def _shares(size: int, new_size: int) -> np.ndarray:
-    """`[new_size, size]` float32: what each of an axis's old pixels makes up of a new one, bilinear.
+@functools.lru_cache(maxsize=4096)
+def _rim(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """`[n, 1]` each: the share of a new pixel that the old ones make up, of the first and of the last that are below 1.
 
     An enlarged mask has pixels whose centres lie beyond the centres of the outermost old ones, up to half an old
-    pixel: there the black outside shares in, and a row's sum is below 1.
+    pixel: there the black outside shares in. OpenCV's bilinear resize repeats the outermost pixel instead.
     """
     centers = (np.arange(new_size, dtype=np.float32) + 0.5) * (size / new_size) - 0.5
-    before = np.floor(centers).astype(int)
-    framed, rows = np.zeros((new_size, size + 2), np.float32), np.arange(new_size)  # a black pixel on either side
-    framed[rows, before + 2] = centers - before
-    framed[rows, before + 1] = 1 - (centers - before)
-    return np.ascontiguousarray(framed[:, 1:-1])
+    share = np.clip(np.minimum(centers + 1, size - centers), 0, 1)[:, None]
+    whole = np.flatnonzero(share == 1)
+    return (share[: whole[0]], share[whole[-1] + 1 :]) if len(whole) else (share, share[:0])
 
 
 def mold_mask(mask, config):
