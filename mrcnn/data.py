@@ -436,7 +436,7 @@ class DataGenerator(keras.utils.PyDataset):
         rpn_match, rpn_bbox = build_rpn_targets(
             image.shape, self.anchors(image.shape), class_ids, gt_boxes, config, rng
         )
-        inputs = [molded_photo(image, config), meta, rpn_match[:, None], rpn_bbox.astype(np.float32)]
+        inputs = [self.as_input(image), meta, rpn_match[:, None], rpn_bbox.astype(np.float32)]
         if config.RPN_ONLY:
             return inputs, []
         if len(class_ids) > config.MAX_GT_INSTANCES:
@@ -461,6 +461,10 @@ class DataGenerator(keras.utils.PyDataset):
                 inputs.append(rois)
                 outputs[0] = outputs[0][:, None]
         return inputs, outputs
+
+    def as_input(self, image) -> np.ndarray:
+        """`[H, W, C]` float32: the image as batches hold it, less the mean."""
+        return molded_photo(image, self.config)
 
     def anchors(self, image_shape) -> np.ndarray:
         """`[A, 4]` pixel anchors for a molded image of this shape, kept for the next image."""

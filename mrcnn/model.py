@@ -416,6 +416,7 @@ class PyramidROIAlign(KL.Layer):
         super().__init__(**kwargs)
         self.pool_shape = tuple(pool_shape)
         self.canonical_size = canonical_size
+        self.supports_jit = False  # crop_and_resize: XLA cannot compile it, and on a GPU Keras would try
 
     def call(self, inputs):
         rois, image_meta, *feature_maps = inputs
@@ -1216,7 +1217,7 @@ class MaskRCNN:
                 def run(*inputs):
                     return network(list(inputs), training=False)
 
-                self._compiled = {key: tf.function(run, input_signature=signature, autograph=False)}
+                self._compiled = {key: tf.function(run, signature, autograph=False, jit_compile=False)}
             compiled = self._compiled[key]
         inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)]
         return [output.numpy() for output in compiled(*inputs)]

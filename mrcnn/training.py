@@ -31,7 +31,7 @@ from .check import check_before_training
 from .config import LOSS_NAMES
 from .data import DataGenerator
 from .files import free_name, remove_parts
-from .image import split_image_meta
+from .image import molded_photo, split_image_meta, to_uint8
 from .sampling import class_ids_per_image, repeat_factors
 from .state import read_about, restore_state, state_path
 
@@ -128,7 +128,7 @@ class TrainingNetwork(Network):
         """Nothing is left to build. On several devices Keras would average a batch for it, which masks refuse."""
 
     def train_step(self, data):
-        inputs = data[0]
+        inputs = self.inputs_of(data)
         with tf.GradientTape() as tape:
             outputs = self(inputs, training=True)
             values = self.weighted_losses(inputs, outputs)
@@ -152,9 +152,14 @@ class TrainingNetwork(Network):
         return self._update({**values, **watched}, {"gradient_norm": held})
 
     def test_step(self, data):
-        inputs = data[0]
+        inputs = self.inputs_of(data)
         values = self.weighted_losses(inputs, self(inputs, training=False))
         return self._update({name: value * device_count() for name, value in values.items()})
+
+    def inputs_of(self, data) -> list:
+        """The network's inputs from a batch: images of uint8 are photos still, those of floats are molded."""
+        images, *others = (tf.convert_to_tensor(x) for x in data[0])
+        return [molded_on_device(images, self.settings) if images.dtype == tf.uint8 else images, *others]
 
     def _update(self, values, counts=None):
         """The running means; over several devices, of what each of them gives. counts: by name, whether it counts."""
@@ -164,6 +169,15 @@ class TrainingNetwork(Network):
         if hosts.of(tf.distribute.get_strategy()):  # then Keras averages along a first axis too, and fails without one
             return {name: result[None] for name, result in results.items()}
         return results
+
+
+def molded_on_device(photos, config):
+    """`[B, H, W, C]` float32 of uint8 photos: bit for bit what `image.molded_photo` makes of each."""
+    channels = photos.shape[-1]
+    values = np.repeat(np.arange(256, dtype=np.uint8), channels).reshape(256, 1, channels)
+    table = molded_photo(values, config).ravel()
+    # int64, for TensorFlow adds and multiplies int32 on the host, also where there is a GPU.
+    return tf.gather(table, tf.cast(photos, tf.int64) * channels + np.arange(channels))
 
 
 # --- Several devices --------------------------------------------------------------------------------------------
@@ -363,7 +377,7 @@ def average_variables(network) -> dict:
 
 
 class Batches(DataGenerator):
-    """The generator, saying which images it is reading."""
+    """The generator, saying which images it is reading; its images are photos still, `[B, H, W, C]` uint8."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -378,6 +392,10 @@ class Batches(DataGenerator):
             return super().batch(number, rows)
         finally:
             del self.being_made[worker]
+
+    def as_input(self, image):
+        """Not molded: a fourth of the bytes on the way to the device, where the network's step does it."""
+        return to_uint8(image)  # an augmentation may have made floats of it
 
     def stop(self):
         """No batch is made any more, and none is in the making: a worker left in one would hang Python's exit."""
@@ -408,6 +426,7 @@ def stream(batches, network, endless=True):
     Several hosts: each makes its own rows of every batch alone, a piece for each of its devices in turn.
     """
     inputs, strategy = network.inputs, network.distribute_strategy
+    dtypes = ["uint8", *(i.dtype for i in inputs[1:])]  # the images as `Batches` give them
 
     def pipeline(context):
         pieces = context.num_replicas_in_sync // context.num_input_pipelines  # of a batch, on this host
@@ -419,10 +438,10 @@ def stream(batches, network, endless=True):
             number, piece = divmod(int(place), pieces)
             start = (context.input_pipeline_id * pieces + piece) * rows
             values, _ = batches.batch(number, range(start, start + rows))
-            return [np.asarray(x, i.dtype) for x, i in zip(values, inputs, strict=True)]
+            return [np.asarray(x, dtype) for x, dtype in zip(values, dtypes, strict=True)]
 
         def tensors(place):
-            values = tf.numpy_function(load, [place], [i.dtype for i in inputs])
+            values = tf.numpy_function(load, [place], dtypes)
             return (tuple(tf.ensure_shape(value, i.shape) for value, i in zip(values, inputs, strict=True)),)
 
         first = batches.epoch * batches.steps * pieces

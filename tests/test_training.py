@@ -19,6 +19,8 @@ from tiny import Squares, TinyConfig, photos, shake
 from mrcnn import callbacks, training, weights
 from mrcnn.callbacks import MeanAveragePrecisionCallback
 from mrcnn.config import LOSS_NAMES, PRECISIONS
+from mrcnn.data import DataGenerator
+from mrcnn.image import molded_photo
 from mrcnn.model import MaskRCNN
 from mrcnn.state import read_about, state_path
 from mrcnn.training import HEADS, Schedule, layer_regex, set_trainable
@@ -168,6 +170,25 @@ def test_optimizers_by_name_or_function(network, choice, kind):
 def test_an_optimizer_that_only_its_name_is_left_of_cannot_train(network):
     with pytest.raises(ValueError, match="Received: 'mine:lion', the name of a function"):
         training.compile_network(network, TinyConfig(OPTIMIZER="mine:lion"), 0.25, 0.9)
+
+
+def test_xla_stays_off_where_there_is_a_gpu(tmp_path, monkeypatch):
+    """It cannot compile crop_and_resize, and Keras would let it: also in a `predict` or `compile` of the user's own."""
+    training_model = build(tmp_path)
+    network, detecting = training_model.keras_model, MaskRCNN("inference", TinyConfig(), tmp_path)
+    gpu = SimpleNamespace(device_type="GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [gpu])
+    anything = keras.Sequential([keras.Input([1]), keras.layers.Dense(1)])
+    anything.compile("sgd")
+    assert anything.jit_compile  # so it is in Keras
+    training_model.compile(0.01, 0.9)
+    assert network.jit_compile is False
+    network.compile("sgd")
+    assert network.jit_compile is False and detecting.keras_model.jit_compile is False
+    options, function = [], tf.function
+    monkeypatch.setattr(tf, "function", lambda *args, **named: options.append(named) or function(*args, **named))
+    detecting.detect(photos(1))
+    assert options[0]["jit_compile"] is False  # that around the network; Keras makes others inside
 
 
 def test_accumulated_gradients_move_the_weights_once(tmp_path, dataset):
@@ -979,6 +1000,54 @@ def test_sizes_that_change_from_batch_to_batch_train_as_one_graph(tmp_path, comp
     history = model.train(dataset, None, 0.001, epochs=1, layers="heads").history
     assert np.isfinite(history["loss"]).all()
     assert traced == [(None, None, None, 3)]
+
+
+def noisy(channels=3):
+    """The squares, with noise over all grey values."""
+    dataset = Various(*[(64, 64)] * 2, channels=channels)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, channels), dtype=np.uint8)
+    load_image = dataset.load_image
+    dataset.load_image = lambda image_id: load_image(image_id) + noise
+    return dataset
+
+
+@pytest.mark.parametrize(
+    "channels, mean", [(3, [123.7, 116.8, 103.9]), (3, [127.3]), (1, [99.9]), (4, [1.1, 2.2, 3.3, 250.7])]
+)
+def test_photos_are_molded_on_the_device_bit_for_bit(channels, mean):
+    config = TinyConfig(IMAGE_CHANNEL_COUNT=channels, MEAN_PIXEL=np.array(mean))
+    photos = np.arange(256 * channels).reshape(2, 16, 8, channels).astype(np.uint8)
+    molded = training.molded_on_device(tf.constant(photos), config).numpy()
+    np.testing.assert_array_equal(molded, [molded_photo(photo, config) for photo in photos])
+    assert molded.dtype == np.float32 and molded[0, 0, 0, 0] == np.float32(-mean[0])
+
+
+@pytest.mark.parametrize("channels, mean", [(3, [123.7, 116.8, 103.9]), (1, [99.9])])
+def test_a_step_on_photos_is_that_on_molded_images(tmp_path, channels, mean):
+    """The user's own loop feeds floats of `DataGenerator`, `train` feeds uint8."""
+    found = []
+    for kind, dtype in ((DataGenerator, np.float32), (training.Batches, np.uint8)):
+        model = build(tmp_path, IMAGE_CHANNEL_COUNT=channels, MEAN_PIXEL=np.array(mean))
+        inputs, _ = kind(noisy(channels), model.config, batch_size=2, seed=1)[0]
+        assert inputs[0].dtype == dtype and np.ptp(inputs[0]) > 250
+        network = model.keras_model
+        model.compile(0.01, 0.9)
+        steps = [network.test_on_batch(list(inputs), return_dict=True)]
+        steps += [network.train_on_batch(list(inputs), return_dict=True) for _ in range(2)]
+        found.append([[float(step[name]) for name in ("loss", *PARTS)] for step in steps])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+    assert found[0][1][0] > found[0][2][0] > 0
+
+
+def test_the_stream_sends_photos_of_uint8(network):
+    def darken(image, masks, rng):
+        return image * 0.5, masks  # floats
+
+    for augmentation, grey in ((None, 128), (darken, 64)):
+        batches = training.Batches(Squares(), TinyConfig(), batch_size=2, seed=3, steps=1, augmentation=augmentation)
+        ((inputs,),) = training.stream(batches, network, endless=False)
+        assert inputs[0].dtype == tf.uint8 and inputs[0][0, 0, 0].numpy().tolist() == [grey] * 3
+        assert [x.dtype for x in inputs[1:]] == [i.dtype for i in network.inputs[1:]]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
