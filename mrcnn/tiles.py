@@ -13,7 +13,9 @@ log = logging.getLogger("mrcnn")
 # Two tiles' finds are one object where, in the strip both tiles see, this share of the smaller is the other's too.
 SAME_OBJECT = 0.5
 # A box that ends so many pixels from a tile's border is cut off there.
-NEAR_BORDER = 2
+CUT_OFF = 2
+# A box that ends within this share of the overlap from a border may be: little of what is beside it was seen.
+NEAR_BORDER = 0.25
 
 
 def detect_tiled(detect: Callable, image: np.ndarray, tile: int, overlap: int, progress: Callable = iter) -> dict:
@@ -27,8 +29,8 @@ def detect_tiled(detect: Callable, image: np.ndarray, tile: int, overlap: int, p
     Returns: rois `[N, (y1, x1, y2, x2)]` int32, class_ids `[N]`, scores `[N]` and masks, a list of N bool arrays
         `[y2 - y1, x2 - x1]`; best first.
 
-    An object that several tiles found is there once: as the best-scored view that no tile's border cuts; where every
-    view is cut, as all of them together.
+    An object that several tiles found is there once: as the best-scored view that no tile's border cuts or comes
+    close to; where every view is cut, as all of them together.
 
     Raises: ValueError where the overlap does not fit the tile.
     """
@@ -43,7 +45,7 @@ def detect_tiled(detect: Callable, image: np.ndarray, tile: int, overlap: int, p
     for y, x in progress(corners):
         window = np.array([y, x, min(y + tile, height), min(x + tile, width)])
         found = detect(np.asarray(image[y : window[2], x : window[3]]))
-        finds.append([_Find(found, i, window, (height, width)) for i in range(len(found["rois"]))])
+        finds.append([_Find(found, i, window, (height, width), overlap) for i in range(len(found["rois"]))])
         tiles.append(window)
     groups = _groups(finds, tiles, _neighbours(rows, columns, tile))
     objects = sorted((_together(group) for group in groups), key=lambda find: -find.score)
@@ -77,12 +79,13 @@ def _neighbours(rows, columns, tile):
 class _Find:
     """What one tile found: a box in pixels of the whole image, and its mask, cut to the box."""
 
-    def __init__(self, found, i, window, size):
+    def __init__(self, found, i, window, size, overlap):
         self.box = np.asarray(found["rois"][i]) + np.tile(window[:2], 2)
         self.class_id, self.score = int(found["class_ids"][i]), float(found["scores"][i])
         self.mask = found["masks"][i] if "masks" in found else None
         inner = np.array([window[0] > 0, window[1] > 0, window[2] < size[0], window[3] < size[1]])
-        self.cut = bool((inner & (np.abs(self.box - window) <= NEAR_BORDER)).any())
+        distance = min(np.abs(self.box - window)[inner].tolist(), default=np.inf)
+        self.cut, self.near = distance <= CUT_OFF, distance < NEAR_BORDER * overlap
 
     def pixels(self, region) -> np.ndarray:
         """Its mask in a region `(y1, x1, y2, x2)` that overlaps its box; without masks the box is filled."""
@@ -106,26 +109,32 @@ def _has_area(box) -> bool:
 
 
 def _groups(finds, tiles, neighbours) -> list[list[_Find]]:
-    """The finds of all tiles, those of one object together. neighbours: of `_neighbours`."""
-    parent = {id(find): find for row in finds for find in row}
+    """The finds of all tiles, those of one object together, the best view first. neighbours: of `_neighbours`.
 
-    def root(find):
-        while parent[id(find)] is not find:
-            find = parent[id(find)]
-        return find
-
+    A whole view stands for the finds that agree with it, and for no more: one that took two objects for one must not
+    join them. Views that are all cut are joined along the object, however many tiles it spans.
+    """
+    agreeing = {id(find): [] for row in finds for find in row}
     for first, second in neighbours:
         strip = _common(tiles[first], tiles[second])
         there = [find for find in finds[first] if _has_area(_common(find.box, strip))]
         for here in finds[second]:
             for other in there:
                 if other.class_id == here.class_id and _agree(here, other, strip):
-                    parent[id(root(here))] = root(other)
-    groups: dict[int, list[_Find]] = {}
-    for row in finds:
-        for find in row:
-            groups.setdefault(id(root(find)), []).append(find)
-    return list(groups.values())
+                    agreeing[id(here)].append(other)
+                    agreeing[id(other)].append(here)
+    taken, groups = set(), []
+    for best in sorted((find for row in finds for find in row), key=lambda find: (find.cut, find.near, -find.score)):
+        if id(best) in taken:
+            continue
+        taken.add(id(best))
+        group = [best]
+        for find in group:  # it grows meanwhile
+            new = [other for other in agreeing[id(find)] if id(other) not in taken and (find is best or best.cut)]
+            taken.update(map(id, new))
+            group += new
+        groups.append(group)
+    return groups
 
 
 def _agree(first, second, strip) -> bool:
@@ -144,8 +153,7 @@ def _hull(finds) -> np.ndarray:
 
 
 def _together(group) -> _Find:
-    """One find for all of an object."""
-    group = sorted(group, key=lambda find: (find.cut, -find.score))
+    """One find for all of an object; the best view is first."""
     best = group[0]
     if best.cut and len(group) > 1:
         box = _hull(group)

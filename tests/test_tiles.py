@@ -124,6 +124,38 @@ def test_the_whole_view_is_kept_before_a_better_cut_one():
     np.testing.assert_allclose(result["scores"], [0.6])
 
 
+def test_a_view_far_from_the_border_is_kept_before_a_better_one_beside_it():
+    """Tile 0 ends at 64, four pixels beyond the object, less than a fourth of the overlap; tile 1 begins at 44."""
+
+    def sure_near_borders(tile):
+        found = detect(tile)
+        found["scores"] = [0.9 if box[3] == 60 else 0.6 for box in found["rois"]]
+        return found
+
+    image = np.zeros((64, 108, 1), np.uint8)
+    image[20:30, 54:60] = 1
+    np.testing.assert_allclose(detect_tiled(sure_near_borders, image, 64, 20)["scores"], [0.6])
+
+
+def test_two_objects_that_one_tile_took_for_one_stay_two():
+    def blurred(tile):
+        """Sees one object of it all in the second tile, with less confidence."""
+        found = detect(tile)
+        if tile[0, 0, 0] == 2:  # its corner is marked
+            boxes = np.array([[20, 12, 30, 26]])
+            return {"rois": boxes, "class_ids": [1], "scores": [0.5], "masks": [np.ones((10, 14), bool)]}
+        keep = [i for i, class_id in enumerate(found["class_ids"]) if class_id == 1]
+        masks = [found["masks"][i] for i in keep]
+        return {"rois": found["rois"][keep], "class_ids": [1] * len(keep), "scores": [0.9] * len(keep), "masks": masks}
+
+    image = np.zeros((64, 104, 1), np.uint8)
+    image[20:30, 50:56] = image[20:30, 58:64] = 1  # tile 1 begins at 40 and sees them as one, from 52 to 66
+    image[0, 40] = 2
+    image[20:30, 62:64] = 0  # neither touches a border
+    result = detect_tiled(blurred, image, 64, 24)
+    assert sorted(result["rois"].tolist()) == [[20, 50, 30, 56], [20, 58, 30, 62]]
+
+
 @pytest.mark.parametrize("overlap", [-1, 64, 100])
 def test_an_overlap_that_does_not_fit(overlap):
     with pytest.raises(ValueError, match="overlap must be at least 0 and below tile"):
