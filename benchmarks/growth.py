@@ -1,7 +1,7 @@
 """How time and memory grow with the work: `python benchmarks/growth.py --plot docs/growth.png`.
 
 Each point is measured in a process of its own, time in the units of `run.py`. Detection is ResNet50's on photos of
-512 x 512 with 100 objects found, 81 classes, 1,000 proposals and one photo at once, but for what grows.
+256 x 256 with 100 objects found, 81 classes, 1,000 proposals and one photo at once, but for what grows.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ import run
 COUNT = 100  # objects found
 
 
-def _detect(side: int = 512, count: int = COUNT, batch: int = 1, **values) -> run.Times:
+def _detect(side: int = 256, count: int = COUNT, batch: int = 1, **values) -> run.Times:
     model = run._detector("resnet50", side, count, **values)
     model.optimize_for_inference()
     photos = [run._photo(side)] * batch
     run._found(model, photos[0])
-    return run.timed(lambda: model.detect(photos, batch_size=batch), rounds=8, enough=3)
+    return run.timed(lambda: model.detect(photos, batch_size=batch), rounds=5, enough=2)
 
 
 def _examples(instances: int) -> run.Times:
     config = run._config(512, MAX_GT_INSTANCES=200)
     batches = run._batches(config, instances)
-    return run.timed(lambda: batches[0], rounds=8, enough=3)
+    return run.timed(lambda: batches[0], rounds=5, enough=2)
 
 
 @dataclasses.dataclass
@@ -49,11 +49,11 @@ class Growth:
 
 
 CURVES = {
-    "side": Growth("detect: side of the photo, pixels", (256, 512, 1024, 1536, 2048), lambda n: _detect(side=n), 2),
+    "side": Growth("detect: side of the photo, pixels", (256, 512, 1024, 2048), lambda n: _detect(side=n), 2),
     "instances": Growth("detect: objects found", (1, 10, 50, 100, 200), lambda n: _detect(count=n)),
     "classes": Growth("detect: classes", (2, 10, 81, 300, 1000), lambda n: _detect(NUM_CLASSES=n)),
     "rois": Growth("detect: proposals", (100, 300, 1000, 2000), lambda n: _detect(POST_NMS_ROIS_INFERENCE=n)),
-    "batch": Growth("detect: photos at once", (1, 2, 4, 8), lambda n: _detect(side=256, batch=n)),
+    "batch": Growth("detect: photos at once", (1, 2, 4, 8), lambda n: _detect(batch=n)),
     "examples": Growth("a training image: its objects", (1, 10, 50, 100, 200), _examples),
 }
 

@@ -1,0 +1,172 @@
+"""How far detections agree with those of float32: folded, in bfloat16, and of one image of many tiles.
+
+    python benchmarks/agreement.py WEIGHTS DATA --config IMAGE_MIN_SCALE=2.5
+    python benchmarks/agreement.py WEIGHTS DATA --tiled 10000
+
+The first prints, for each way to compute, AP, and how many detections of float32 with score >= 0.5 have one of the
+same class at box IoU >= 0.9; beside them float32 on photos with noise of one gray level, for comparison.
+The second puts the photos side by side, again and again, into an image of so many pixels a side, and compares AP there
+with that of the photos one by one; it tells the time and the peak of memory. `--scale 2` enlarges the photos before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from run import peak_gb
+
+from mrcnn import boxes, evaluate, weights
+from mrcnn.cli import load_for_use, open_data
+from mrcnn.config import Config
+from mrcnn.dataset import Dataset
+from mrcnn.model import MaskRCNN
+
+GAP = 16  # black pixels between photos side by side
+
+
+def agreement(path: str, data: str, settings: list[str], limit: int | None) -> None:
+    """Print a line for each way to compute."""
+    plain, reference = load_for_use(path, settings)[0], None
+    dataset = open_data(data, plain.class_names)
+    for name in ("float32", "folded", "bfloat16", "bfloat16 folded", "noise"):
+        config = Config.from_dict(plain.config.to_dict())
+        config.PRECISION = "mixed_bfloat16" if "bfloat16" in name else "float32"
+        config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
+        model, seen, rng = MaskRCNN.from_weights(path, config), [], np.random.default_rng(0)
+        if "folded" in name:
+            model.optimize_for_inference()
+
+        def detect(image):
+            if name == "noise":  # noqa: B023
+                image = np.clip(image.astype(int) + rng.integers(-1, 2, image.shape), 0, 255).astype(np.uint8)  # noqa: B023
+            seen.append(model.detect([image], masks="rle")[0])  # noqa: B023
+            return seen[-1]  # noqa: B023
+
+        found = evaluate.evaluate_dataset(detect, dataset, limit=limit, progress=False)
+        reference = reference or seen
+        matched, count, difference = matches(reference, seen)
+        ap = "" if found.mask is None else f", mask AP {found.mask['AP']:.4f}"
+        print(
+            f"{name:16} box AP {found.box['AP']:.4f}{ap}; {matched} of {count} matched, scores within {difference:.1g}"
+        )
+
+
+def matches(reference: list[dict], seen: list[dict]) -> tuple[int, int, float]:
+    """How many sure detections were found again, of how many, and the largest difference of a score."""
+    matched, count, difference = 0, 0, 0.0
+    for first, second in zip(reference, seen, strict=True):
+        ious = boxes.iou(np.float64(first["rois"]), np.float64(second["rois"]))
+        for row in np.flatnonzero(first["scores"] >= 0.5):
+            count += 1
+            same = (ious[row] >= 0.9) & (second["class_ids"] == first["class_ids"][row])
+            if same.any():
+                matched += 1
+                difference = max(difference, np.abs(second["scores"][same] - first["scores"][row]).min())
+    return matched, count, difference
+
+
+class Enlarged(Dataset):
+    """Photos of a dataset, enlarged; each as often as it is named."""
+
+    def __init__(self, dataset: Dataset, image_ids: list[int], scale: float):
+        super().__init__()
+        self.source, self.scale = dataset, scale
+        for class_id, name in enumerate(dataset.class_names[1:], start=1):
+            self.add_class("enlarged", class_id, name)
+        for i, image_id in enumerate(image_ids):
+            self.add_image("enlarged", i, path=None, own=image_id)
+        self.prepare()
+
+    def _resized(self, array, how):
+        height, width = (round(side * self.scale) for side in array.shape[:2])
+        return cv2.resize(array, (width, height), interpolation=how)
+
+    def load_image(self, image_id):
+        return self._resized(self.source.load_image(self.image_info[image_id]["own"]), cv2.INTER_LINEAR)
+
+    def load_mask(self, image_id):
+        masks, class_ids = self.source.load_mask(self.image_info[image_id]["own"])
+        large = [self._resized(np.uint8(mask), cv2.INTER_NEAREST) for mask in np.moveaxis(masks, -1, 0)]
+        empty = np.zeros((*self.load_image(image_id).shape[:2], 0), bool)
+        return np.stack(large, axis=-1).astype(bool) if large else empty, class_ids
+
+
+def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int) -> None:
+    """Print the figures of the photos one by one, and of the large image."""
+    config = Config.from_dict(weights.read_metadata(path)["config"])
+    config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
+    config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_SCALE, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM = "pad64", 0, 64, tile
+    config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
+    model = MaskRCNN.from_weights(path, config)
+    model.optimize_for_inference()
+    dataset = open_data(data, model.class_names)
+    ids = [int(i) for i in dataset.image_ids if max(dataset.load_image(i).shape[:2]) <= largest]
+    photos = dict(zip(ids, map(Enlarged(dataset, ids, scale).load_image, range(len(ids))), strict=True))
+
+    with tempfile.TemporaryDirectory() as folder:
+        image = np.lib.format.open_memmap(Path(folder) / "large.npy", "w+", np.uint8, (side, side, 3))
+        places, (y, x, below) = [], (GAP, GAP, 0)
+        for image_id in itertools.cycle(ids):
+            height, width = photos[image_id].shape[:2]
+            if x + width + GAP > side:
+                y, x, below = y + below + GAP, GAP, 0
+            if y + height + GAP > side:
+                break
+            image[y : y + height, x : x + width] = photos[image_id]
+            places.append((image_id, y, x))
+            x, below = x + width + GAP, max(below, height)
+        image.flush()
+        start = time.perf_counter()
+        found = model.detect_tiled(np.load(Path(folder) / "large.npy", mmap_mode="r"), tile, tile // 4, verbose=1)
+        seconds = time.perf_counter() - start
+    print(f"{side} x {side} pixels: {len(found['rois'])} found in {seconds:.0f} s, peak {peak_gb():.2f} GB")
+
+    large = Enlarged(dataset, [image_id for image_id, _, _ in places], scale)
+    one_by_one = {image_id: model.detect([photo], masks="rle")[0] for image_id, photo in photos.items()}
+    singles = iter([one_by_one[image_id] for image_id, _, _ in places])
+    parts = iter([part(found, y, x, *photos[image_id].shape[:2]) for image_id, y, x in places])
+    for name, results in (("one by one", singles), ("in tiles", parts)):
+        figures = evaluate.evaluate_dataset(lambda _: next(results), large, progress=False)  # noqa: B023
+        print(f"{name:10} mask AP {figures.mask['AP']:.4f}, AP50 {figures.mask['AP50']:.4f}, "
+              f"box AP {figures.box['AP']:.4f}; {figures.detections} found, {figures.objects} objects")  # fmt: skip
+
+
+def part(found: dict, y: int, x: int, height: int, width: int) -> dict:
+    """What of a large image's result lies in one photo of it, by the boxes' centres."""
+    center_y, center_x = found["rois"][:, [0, 2]].mean(axis=1), found["rois"][:, [1, 3]].mean(axis=1)
+    inside = (center_y >= y) & (center_y < y + height) & (center_x >= x) & (center_x < x + width)
+    own = np.flatnonzero(inside)
+    masks, rois = [], found["rois"][own] - [y, x, y, x]
+    for i, box in zip(own, rois, strict=True):
+        y1, x1, y2, x2 = np.clip(box, 0, [height, width, height, width])
+        mask = np.zeros((height, width), bool)
+        mask[y1:y2, x1:x2] = found["masks"][i][y1 - box[0] : y2 - box[0], x1 - box[1] : x2 - box[1]]
+        masks.append(evaluate.mask_to_rle(mask))
+    return {"rois": rois, "class_ids": found["class_ids"][own], "scores": found["scores"][own], "masks": masks}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare detections with those of float32, photo by photo.")
+    parser.add_argument("weights")
+    parser.add_argument("data", help="a folder of photos and annotations, or shapes")
+    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--limit", type=int, help="only so many photos")
+    parser.add_argument("--tiled", type=int, metavar="SIDE", help="compare with one image of so many pixels a side")
+    parser.add_argument("--scale", type=float, default=1.0, help="with --tiled: enlarge the photos")
+    parser.add_argument("--tile", type=int, default=1024)
+    parser.add_argument("--largest", type=int, default=400, help="with --tiled: leave out photos with a longer side")
+    args = parser.parse_args()
+    if args.tiled:
+        tiled(args.weights, args.data, args.tiled, args.scale, args.tile, args.largest)
+    else:
+        agreement(args.weights, args.data, args.config, args.limit)
+
+
+if __name__ == "__main__":
+    main()
