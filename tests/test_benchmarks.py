@@ -1,4 +1,5 @@
-"""benchmarks/run.py: its rows are those of the issue, its JSON is whole, and a cheap row runs."""
+"""benchmarks/: the rows of run.py are those of the issue, its JSON is whole, and a cheap row runs; growth.py and
+agreement.py calculate right."""
 
 import importlib.util
 import json
@@ -6,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from mrcnn.evaluate import mask_to_rle
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "run.py"
 NAMES = [
@@ -143,3 +147,41 @@ def test_growth_is_measured_and_drawn(growth, tmp_path, monkeypatch, capsys):
     assert "power 2.00 in time, 1.00 in memory; linear is 2" in capsys.readouterr().out
     assert [row["value"] for row in json.loads(file.read_text())["curves"]["side"]] == [256, 512, 1024, 2048]
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+# --- agreement.py -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def agreement(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import agreement
+
+    yield agreement
+    del sys.modules["agreement"], sys.modules["run"]
+
+
+def test_matches_by_hand(agreement):
+    boxes = np.array([[0, 0, 10, 10], [0, 20, 10, 30], [20, 0, 30, 10]])
+    first = {"rois": boxes, "class_ids": np.array([1, 1, 1]), "scores": np.array([0.9, 0.8, 0.4])}
+    # The first is there, less sure; the second's class is another one; the third does not count.
+    second = {"rois": boxes, "class_ids": np.array([1, 2, 1]), "scores": np.array([0.7, 0.8, 0.4])}
+    assert agreement.matches([first], [second]) == (1, 2, pytest.approx(0.2))
+    # one pixel of ten beside: an IoU of 90 / 110
+    assert agreement.matches([first], [{**first, "rois": boxes + [0, 1, 0, 1]}]) == (0, 2, 0)
+    nothing = {"rois": np.zeros((0, 4)), "class_ids": np.zeros(0), "scores": np.zeros(0)}
+    assert agreement.matches([first, nothing], [nothing, nothing]) == (0, 2, 0)
+
+
+def test_a_part_of_a_large_result_by_hand(agreement):
+    found = {
+        "rois": np.array([[98, 100, 108, 110], [0, 0, 9, 9]]),  # the first rises two pixels above the photo
+        "class_ids": np.array([1, 2]),
+        "scores": np.array([0.9, 0.8]),
+        "masks": [np.ones((10, 10), bool), np.ones((9, 9), bool)],
+    }
+    own = agreement.part(found, 100, 95, 20, 30)
+    assert own["rois"].tolist() == [[-2, 5, 8, 15]] and own["class_ids"].tolist() == [1]
+    expected = np.zeros((20, 30))
+    expected[:8, 5:15] = 1
+    assert own["masks"] == [mask_to_rle(expected)]
