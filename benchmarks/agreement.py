@@ -22,7 +22,7 @@ import numpy as np
 from run import peak_gb
 
 from mrcnn import boxes, evaluate, weights
-from mrcnn.cli import load_for_use, open_data
+from mrcnn.cli import SHAPES_HELD_OUT, load_for_use, open_data
 from mrcnn.config import Config
 from mrcnn.dataset import Dataset
 from mrcnn.model import MaskRCNN
@@ -33,7 +33,7 @@ GAP = 16  # black pixels between photos side by side
 def agreement(path: str, data: str, settings: list[str], limit: int | None) -> None:
     """Print a line for each way to compute."""
     plain, reference = load_for_use(path, settings)[0], None
-    dataset = open_data(data, plain.class_names)
+    dataset = open_data(data, plain.class_names, shapes=SHAPES_HELD_OUT)
     for name in ("float32", "folded", "bfloat16", "bfloat16 folded", "noise"):
         config = Config.from_dict(plain.config.to_dict())
         config.PRECISION = "mixed_bfloat16" if "bfloat16" in name else "float32"
@@ -105,7 +105,7 @@ def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int
     config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
     model = MaskRCNN.from_weights(path, config)
     model.optimize_for_inference()
-    dataset = open_data(data, model.class_names)
+    dataset = open_data(data, model.class_names, shapes=SHAPES_HELD_OUT)
     ids = [int(i) for i in dataset.image_ids if max(dataset.load_image(i).shape[:2]) <= largest]
     photos = dict(zip(ids, map(Enlarged(dataset, ids, scale).load_image, range(len(ids))), strict=True))
 
