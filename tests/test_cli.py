@@ -19,6 +19,7 @@ import mrcnn
 from mrcnn import __version__, augment, cli, doctor, export, session
 from mrcnn.config import Config
 from mrcnn.datasets import ShapesDataset
+from mrcnn.evaluate import mask_to_rle
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -343,18 +344,19 @@ class StubModel:
         self.config.NUM_CLASSES = 3
         self.floors = []
 
-    def detect(self, images):
+    def detect(self, images, masks="full"):
         self.floors.append(self.config.DETECTION_MIN_CONFIDENCE)
         mask = images[0].max(axis=2) > 200
         ys, xs = np.nonzero(mask)
         found = len(ys) > 0
         box = [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1] if found else []
+        full = mask[:, :, None] if found else np.zeros((*mask.shape, 0), bool)
         return [
             {
                 "rois": np.array(box, np.int32).reshape(-1, 4),
                 "class_ids": np.array([2] * found, np.int32),
                 "scores": np.array([0.9] * found, np.float32),
-                "masks": mask[:, :, None] if found else np.zeros((*mask.shape, 0), bool),
+                "masks": full if masks == "full" else [mask_to_rle(mask)] * found,
             }
         ]
 
@@ -502,11 +504,11 @@ def test_evaluate_interrupted_leaves_the_figures_so_far(model, tmp_path, capsys,
     folder, out = via_file(tmp_path / "val", ["bright"], count=4), tmp_path / "out"
     plain, calls = model.detect, []
 
-    def detect(images):
+    def detect(images, masks):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return plain(images)
+        return plain(images, masks)
 
     monkeypatch.setattr(model, "detect", detect)
     words = ["evaluate", folder, "--weights", "w.h5", "--limit", 3, "--out", out]
@@ -604,7 +606,7 @@ def test_doctor_survives_without_tensorflow(monkeypatch, capsys):
 
 def test_a_box_only_model_detects_and_is_measured(model, tmp_path, capsys, monkeypatch):
     detect = model.detect
-    without = lambda images: [{k: v for k, v in r.items() if k != "masks"} for r in detect(images)]  # noqa: E731
+    without = lambda images, **_: [{k: v for k, v in r.items() if k != "masks"} for r in detect(images)]  # noqa: E731
     monkeypatch.setattr(model, "detect", without)
     words = ["--weights", "w.h5", "--out", tmp_path / "out"]
     assert run("detect", photo(tmp_path / "a.png"), *words, "--format", *cli.FORMATS) == cli.OK

@@ -64,7 +64,7 @@ def run(monkeypatch, tmp_path):
     return run_sample
 
 
-def nothing_found(images):
+def nothing_found(images, masks="full"):
     shape = images[0].shape[:2]
     empty = np.zeros(0, np.int32)
     return [{"rois": np.zeros((0, 4), np.int32), "masks": np.zeros((*shape, 0), bool), "class_ids": empty,
