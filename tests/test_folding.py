@@ -42,6 +42,10 @@ def test_by_hand():
         (lambda x: KL.BatchNormalization()(KL.DepthwiseConv2D(3, depth_multiplier=2)(x)), 1),
         (lambda x: KL.BatchNormalization(scale=False)(KL.Conv2D(6, 3)(x)), 1),
         (lambda x: KL.BatchNormalization(center=False)(KL.Conv2D(6, 3)(x)), 1),
+        # a ReLU goes with it, and what else comes after it stays
+        (lambda x: KL.Activation("relu")(KL.BatchNormalization()(KL.Conv2D(6, 3)(x))), 1),
+        (lambda x: KL.Activation("tanh")(KL.BatchNormalization()(KL.Conv2D(6, 3)(x))), 1),
+        (lambda x: KL.Add()([y := KL.BatchNormalization()(KL.Conv2D(6, 3)(x)), KL.Activation("relu")(y)]), 1),
         # what lies between, another reader of the convolution, and other layers before it leave a batch norm as it is
         (lambda x: KL.BatchNormalization()(KL.Conv2D(6, 3, activation="relu")(x)), 0),
         (lambda x: KL.Add()([KL.BatchNormalization()(y := KL.Conv2D(6, 3)(x)), y]), 0),
@@ -58,6 +62,17 @@ def test_the_same_comes_out(make, count):
     np.testing.assert_allclose(found(batch), network(batch, training=False), rtol=1e-4, atol=1e-5)
 
 
+def test_a_batch_norm_that_is_an_output_too_keeps_its_relu():
+    image = keras.Input([8, 8, 3])
+    x = KL.BatchNormalization()(KL.Conv2D(6, 3)(image))
+    network = spread(keras.Model(image, [x, KL.Activation("relu")(x)]))
+    found, _ = folded(network)
+    batch = np.random.default_rng(1).normal(size=(1, 8, 8, 3)).astype(np.float32)
+    for tensor, expected in zip(found(batch), network(batch, training=False), strict=True):
+        np.testing.assert_allclose(tensor, expected, rtol=1e-4, atol=1e-5)
+    assert float(found(batch)[0].numpy().min()) < 0
+
+
 def test_a_convolution_that_is_an_output_too_stays():
     image = keras.Input([8, 8, 3])
     x = KL.Conv2D(6, 3)(image)
@@ -72,7 +87,9 @@ def test_an_optimized_model_detects_the_same_and_saves_what_it_was(tmp_path):
     expected = model.detect(pictures)
     assert len(expected[0]["rois"])
     assert model.optimize_for_inference() == 5 + 2 + 4  # backbone, class head, mask head
-    assert sum(isinstance(layer, Passed) for layer in model._folded.layers) == 11
+    passed = {layer.name for layer in model._folded.layers if isinstance(layer, Passed)}
+    assert len(passed) == 11 + 11  # the batch norms, and the ReLU after each
+    assert model._folded.get_layer("mrcnn_mask_conv1").activation is keras.activations.relu
     for found, same in zip(model.detect(pictures), expected, strict=True):
         np.testing.assert_allclose(found["scores"], same["scores"], atol=1e-4)
         assert np.abs(found["rois"] - same["rois"]).max() <= 1

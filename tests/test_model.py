@@ -447,6 +447,30 @@ def test_a_batch_of_two_is_two_of_one(model, compiled):
             np.testing.assert_allclose(both[i], one[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("values", [{}, {"CLASS_AGNOSTIC_MASK": True}])
+@pytest.mark.parametrize("optimized", [False, True])
+def test_detect_sees_the_masks_of_the_own_classes(values, optimized):
+    model = shake(build(DETECTION_NMS_THRESHOLD=0.9, **values))
+    molded, metas, _ = model.mold_inputs(photos(2))
+    inputs = [molded, metas, model._batch_of_anchors(molded)]
+    probs = model.keras_model(inputs, training=False)[1].numpy()
+    logits = model.keras_model.get_layer("mrcnn_class_logits")
+    kernel, bias = logits.get_weights()
+    gain = float(np.median(np.log(probs[..., 2] / probs[..., 1])))
+    logits.set_weights([kernel, bias + [-99.0, gain, 0.0]])  # neither class wins everywhere
+    if optimized:
+        model.optimize_for_inference()
+    detections, probs, masks = model.predict(inputs)
+    every = (model._folded or model.keras_model)(inputs, training=False)
+    np.testing.assert_allclose(detections, every[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(probs, every[1], rtol=1e-5, atol=1e-5)
+    class_ids = detections[..., 4].astype(int)
+    assert set(class_ids.ravel().tolist()) >= {1, 2}
+    own = np.zeros_like(class_ids) if "CLASS_AGNOSTIC_MASK" in values else class_ids
+    expected = np.take_along_axis(every[3].numpy(), own[:, :, None, None, None], axis=-1)
+    np.testing.assert_allclose(masks, expected, atol=1e-5)
+
+
 def test_detections_of_two_are_those_of_each(model):
     images = photos(2)
     assert model.config.BATCH_SIZE == 2
@@ -825,7 +849,7 @@ def test_proposals_are_detected_in_pixels_of_the_photo(model, tmp_path):
         assert (np.diff(found["scores"]) <= 0).all() and (found["scores"] > 0).all()
     # those of the whole network: its output of the proposal layer, in an image of 64 x 64 pixels
     molded, metas, _ = model.mold_inputs(pictures[:1])
-    *_, rois, _, _ = model.predict([molded, metas, model._batch_of_anchors(molded)])
+    *_, rois, _, _ = model.keras_model([molded, metas, model._batch_of_anchors(molded)], training=False)
     pixels = boxes.clip(boxes.denormalize(rois[0], (64, 64)), np.array([0, 0, 64, 64]))
     pixels = pixels[boxes.area(pixels) > 0]
     np.testing.assert_array_equal(proposer.detect(pictures[:1])[0]["rois"][: len(pixels)], pixels)
@@ -913,8 +937,8 @@ def test_in_mixed_precision_boxes_and_probabilities_stay_exact(model, tmp_path):
     (photo,) = photos(1)
     molded, metas, _ = model.mold_inputs([photo])
     inputs = [molded, metas, model._batch_of_anchors(molded)]
-    found, expected = (dict(zip(network.output_names, made.predict(inputs), strict=True)) for made in (mixed, model))
-    np.testing.assert_allclose(found["rpn_class"], expected["rpn_class"], atol=0.05)
+    found, expected = (made.keras_model(inputs, training=False)[5] for made in (mixed, model))
+    np.testing.assert_allclose(found, expected, atol=0.05)  # rpn_class
     metas[:, 9:11] = 1000.0, 1001.0  # the window's end
     layer = network.get_layer("mrcnn_detection")
     rois = np.array([[[0.0, 0.0, 1.0, 1.0]]], np.float32)
