@@ -27,7 +27,7 @@ from .image import (
     to_uint8,
 )
 from .sampling import ImageOrder, is_tall
-from .targets import build_detection_targets, build_rpn_targets, generate_random_rois, pyramid_anchors
+from .targets import anchor_blocks, build_detection_targets, build_rpn_targets, generate_random_rois, pyramid_anchors
 
 log = logging.getLogger("mrcnn")
 
@@ -433,9 +433,8 @@ class DataGenerator(keras.utils.PyDataset):
     def _inputs(self, image, meta, class_ids, gt_boxes, masks, rng):
         """The network's inputs for one image, and the targets where asked for."""
         config = self.config
-        rpn_match, rpn_bbox = build_rpn_targets(
-            image.shape, self.anchors(image.shape), class_ids, gt_boxes, config, rng
-        )
+        anchors, blocks = self.anchors(image.shape)
+        rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors, class_ids, gt_boxes, config, rng, blocks)
         inputs = [self.as_input(image), meta, rpn_match[:, None], rpn_bbox.astype(np.float32)]
         if config.RPN_ONLY:
             return inputs, []
@@ -466,11 +465,12 @@ class DataGenerator(keras.utils.PyDataset):
         """`[H, W, C]` float32: the image as batches hold it, less the mean."""
         return molded_photo(image, self.config)
 
-    def anchors(self, image_shape) -> np.ndarray:
-        """`[A, 4]` pixel anchors for a molded image of this shape, kept for the next image."""
+    def anchors(self, image_shape) -> tuple:
+        """`[A, 4]` pixel anchors for a molded image of this shape, and their blocks, kept for the next image."""
         key = tuple(image_shape[:2])
         if key not in self._anchors:
-            self._anchors[key] = pyramid_anchors(self.config, key)
+            anchors = pyramid_anchors(self.config, key)
+            self._anchors[key] = anchors, anchor_blocks(anchors)
         return self._anchors[key]
 
 

@@ -45,12 +45,12 @@ def pyramid_anchors(config, image_shape) -> np.ndarray:
 # --- Anchors (numpy, in the data generator) --------------------------------------------------------------------
 
 
-def build_rpn_targets(image_shape, anchors, gt_class_ids, gt_boxes, config, rng=None):
+def build_rpn_targets(image_shape, anchors, gt_class_ids, gt_boxes, config, rng=None, blocks=None):
     """Which anchors are objects, which are background, and the deltas of those that are objects.
 
     image_shape: `(height, width, ...)`, unused, kept for its place. anchors: `[A, (y1, x1, y2, x2)]` pixels.
     gt_class_ids: `[N]` int. gt_boxes: `[N, (y1, x1, y2, x2)]` pixels. rng: a numpy Generator; None draws from
-    NumPy's global generator, in matterport's order.
+    NumPy's global generator, in matterport's order. blocks: `anchor_blocks(anchors)`, if made before.
 
     Returns:
         rpn_match: `[A]` int32: 1 positive, -1 negative, 0 neutral (Faster R-CNN, 3.1.2).
@@ -60,23 +60,25 @@ def build_rpn_targets(image_shape, anchors, gt_class_ids, gt_boxes, config, rng=
     rpn_match = np.zeros(len(anchors), dtype=np.int32)
     rpn_bbox = np.zeros((config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4))
 
-    blocks = _blocks(anchors)
+    blocks = blocks or anchor_blocks(anchors)
     background = np.ones(len(anchors), dtype=bool)
-    for box in gt_boxes[gt_class_ids < 0]:
-        ids, overlaps = _overlaps_of_box(box, anchors, blocks, CROWD_IOU)
+    for crowd in _some(gt_boxes[gt_class_ids < 0]):
+        _, ids, overlaps = _overlaps(crowd, anchors, blocks, CROWD_IOU)
         background[ids[overlaps >= CROWD_IOU]] = False
 
     gt_boxes = gt_boxes[gt_class_ids >= 0]
     best_iou = np.zeros(len(anchors))  # those below the thresholds may stand too low
     best_of_gt = [np.zeros(0, dtype=int)]
     least = min(config.RPN_NEGATIVE_IOU, config.RPN_POSITIVE_IOU)
-    for box in gt_boxes:
-        ids, overlaps = _overlaps_of_box(box, anchors, blocks, least)
-        best_iou[ids] = np.maximum(best_iou[ids], overlaps)
-        if overlaps.max(initial=0) < least:  # its best ones may be among those that were left out
-            ids, overlaps = _overlaps_of_box(box, anchors, blocks, 0)
-        if len(ids):
-            best_of_gt.append(ids[overlaps == overlaps.max()])
+    for some in _some(gt_boxes):
+        which, ids, overlaps = _overlaps(some, anchors, blocks, least)
+        np.maximum.at(best_iou, ids, overlaps)
+        best = np.zeros(len(some))
+        np.maximum.at(best, which, overlaps)
+        best_of_gt.append(ids[(overlaps == best[which]) & (overlaps >= least)])
+        for box in some[best < least]:  # its best ones may be among those that were left out
+            _, ids, overlaps = _overlaps(box[None], anchors, blocks, 0)
+            best_of_gt.append(ids[overlaps == overlaps.max(initial=0)])
     rpn_match[(best_iou < config.RPN_NEGATIVE_IOU) & background] = -1
     # Every object gets its best anchors, however low their IoU; ties all count.
     rpn_match[np.concatenate(best_of_gt)] = 1
@@ -94,8 +96,11 @@ def build_rpn_targets(image_shape, anchors, gt_class_ids, gt_boxes, config, rng=
     return rpn_match, rpn_bbox
 
 
-def _blocks(anchors):
-    """`[K]` each: the least y1 and x1, the largest y2 and x2, the least and the largest area in a block of anchors."""
+def anchor_blocks(anchors):
+    """`[K]` each: the least y1 and x1, the largest y2 and x2, the least and the largest area in a block of anchors.
+
+    Half of what `build_rpn_targets` takes, and the same for all images of one shape.
+    """
     starts = np.arange(0, len(anchors), _BLOCK)
     y1, x1, y2, x2 = anchors.T
     area = boxes.area(anchors)
@@ -104,25 +109,30 @@ def _blocks(anchors):
     return *least[:2], *largest[:2], least[2], largest[2]
 
 
-def _overlaps_of_box(box, anchors, blocks, least):
-    """`[N]` indices of the anchors that share some area with one box, and `[N]` their IoU with it.
+def _some(gt_boxes):
+    """A few boxes at a time: fewer steps than one by one, and a bound on the memory of `_overlaps`."""
+    return (gt_boxes[i : i + 8] for i in range(0, len(gt_boxes), 8))
+
+
+def _overlaps(gt_boxes, anchors, blocks, least):
+    """Pairs of a box and an anchor that share some area: `[P]` index of the box, index of the anchor, and IoU.
 
     Not all: of those with an IoU below `least`, many are left out, because one area is so much larger than the other.
-    blocks: of `_blocks`.
+    A pair may come twice. gt_boxes: `[N, 4]`. blocks: of `anchor_blocks`.
     """
-    box = box.astype(float)
+    gt_boxes = gt_boxes.astype(float)
     *bounds, smallest, largest = blocks
-    share, area = 0.999 * least, boxes.area(box)  # rounding leaves out none
-    chosen = np.flatnonzero(_meets(bounds, box) & (largest >= share * area) & (area >= share * smallest))
-    ids = (chosen[:, None] * _BLOCK + np.arange(_BLOCK)).reshape(-1)
-    ids = ids[: np.searchsorted(ids, len(anchors))]  # the last block may be shorter
-    near = anchors[ids]
-    meets = np.flatnonzero(_meets(near.T, box))
-    return ids[meets], boxes.iou(near[meets], box[None])[:, 0]
+    share, area = 0.999 * least, boxes.area(gt_boxes)[:, None]  # rounding leaves out none
+    near = _meets(bounds, gt_boxes.T[:, :, None]) & (largest >= share * area) & (area >= share * smallest)  # [N, K]
+    which, block = np.nonzero(near)
+    ids = np.minimum(block[:, None] * _BLOCK + np.arange(_BLOCK), len(anchors) - 1)  # the last block may be shorter
+    overlaps = boxes.iou(anchors[ids], gt_boxes[which, None])[..., 0]  # [pairs of box and block, _BLOCK]
+    pair, place = np.nonzero(overlaps)
+    return which[pair], ids[pair, place], overlaps[pair, place]
 
 
 def _meets(sides, box):
-    """Which boxes, by their sides `[(y1, x1, y2, x2), N]`, share some area with one box."""
+    """Which of some boxes share some area with a box; both by their sides `[(y1, x1, y2, x2), ...]`."""
     y1, x1, y2, x2 = sides
     return (y1 < box[2]) & (y2 > box[0]) & (x1 < box[3]) & (x2 > box[1])
 
