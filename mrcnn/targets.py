@@ -138,12 +138,13 @@ def _meets(sides, box):
 
 
 def _drop(rpn_match, label, keep, rng) -> None:
-    ids = np.flatnonzero(rpn_match == label)
+    labelled = rpn_match == label
+    ids = np.flatnonzero(labelled)
     if len(ids) <= keep:
         return
     if isinstance(rng, np.random.Generator):  # the few that stay are drawn faster than the many that go
         kept = rng.choice(ids, keep, replace=False)
-        rpn_match[ids] = 0
+        rpn_match[labelled] = 0
         rpn_match[kept] = label
     else:
         rpn_match[rng.choice(ids, len(ids) - keep, replace=False)] = 0

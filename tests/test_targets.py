@@ -105,6 +105,29 @@ def test_a_small_object_gets_the_best_of_anchors_much_larger_than_it():
     np.testing.assert_allclose(rpn_bbox[0], [0, 0, np.log(0.2) / 0.2, np.log(0.2) / 0.2])
 
 
+@pytest.mark.parametrize("count", [0, 1, 8, 9, 30])
+@pytest.mark.parametrize("known", [False, True])
+def test_blocks_of_anchors_hide_no_overlap(count, known):
+    """The match is that of every anchor with every box; the 4,092 anchors are no whole number of blocks."""
+    rng = np.random.default_rng(count)
+    anchors = targets.pyramid_anchors(config(), SHAPE)
+    size = rng.integers(1, 128, (count, 2))
+    corner = rng.integers(0, 129 - size)
+    gt_boxes = np.concatenate([corner, corner + size], axis=1).astype(np.int32).reshape(-1, 4)
+    class_ids = rng.choice([1, 2, 3, -1], count, p=[0.3, 0.3, 0.3, 0.1]).astype(np.int32)
+    everyone = config(RPN_TRAIN_ANCHORS_PER_IMAGE=2 * len(anchors))  # none is dropped
+    blocks = targets.anchor_blocks(anchors) if known else None
+    found, _ = targets.build_rpn_targets(SHAPE, anchors, class_ids, gt_boxes, everyone, rng, blocks)
+
+    overlaps = boxes.iou(anchors, gt_boxes[class_ids > 0].astype(float))
+    covered = boxes.iou(anchors, gt_boxes[class_ids < 0].astype(float)).max(axis=1, initial=0) >= 0.001
+    best = overlaps.max(axis=1, initial=0)
+    expected = np.where((best < 0.3) & ~covered, -1, 0)
+    expected[((overlaps == overlaps.max(axis=0, initial=0)) & (overlaps > 0)).any(axis=1)] = 1
+    expected[best >= 0.7] = 1
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_what_a_crowd_covers_is_neither():
     anchors = [[0, 0, 10, 10], [50, 50, 60, 60], [55, 55, 65, 65], [100, 100, 110, 110]]
     rpn_match, _ = match(anchors, [1, -1], [[0, 0, 10, 10], [50, 50, 70, 70]])
