@@ -98,7 +98,8 @@ def plot(points: dict[str, list[dict]], file: Path) -> None:
             axis.set_xticks(values, [f"{value:,}" for value in values], minor=False)
             axis.minorticks_off()
             low, high = min(row[what] for row in rows), max(row[what] for row in rows)
-            ticks = [round(low, 3), round(math.sqrt(low * high), 3), round(high, 3)]
+            ticks = [low, math.sqrt(low * high), high] if high > 1.1 * low else [high]  # else they would overlap
+            ticks = [round(tick, 3) for tick in ticks]
             axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.set_ylim(low / 1.5, high * 1.5)
     figure.savefig(file, dpi=80)
