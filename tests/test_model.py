@@ -440,11 +440,13 @@ def test_a_batch_of_two_is_two_of_one(model, compiled):
     images = photos(2)
     molded, metas, _ = model.mold_inputs(images)
     anchors = np.broadcast_to(model.get_anchors((64, 64)), (2, 1023, 4))
-    together = model.predict([molded, metas, anchors])
-    for i in range(2):
-        alone = model.predict([molded[i : i + 1], metas[i : i + 1], anchors[:1]])
-        for both, one in zip(together, alone, strict=True):
-            np.testing.assert_allclose(both[i], one[0], rtol=1e-5, atol=1e-5)
+    for see, count in ((model.predict, 3), (model.keras_model.predict_on_batch, 7)):
+        together = see([molded, metas, anchors])
+        assert len(together) == count
+        for i in range(2):
+            alone = see([molded[i : i + 1], metas[i : i + 1], anchors[:1]])
+            for both, one in zip(together, alone, strict=True):
+                np.testing.assert_allclose(both[i], one[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("values", [{}, {"CLASS_AGNOSTIC_MASK": True}])
