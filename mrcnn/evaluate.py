@@ -235,13 +235,15 @@ def _runs(y: int, x: int, columns: np.ndarray, height: int, width: int) -> list[
     count, rows = columns.shape
     flat = np.zeros(1 + count * (rows + 1), bool)  # a zero before the first column, and after each
     flat[1:].reshape(count, rows + 1)[:, :rows] = columns
-    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows + 1)
-    changes = (x + column) * height + y + row  # the pixels that differ from the one before
+    places = np.flatnonzero(flat[1:] != flat[:-1])
+    # The pixels that differ from the one before: place c * (rows + 1) + r is pixel (x + c) * height + y + r
+    changes = places + places // (rows + 1) * (height - rows - 1) + (x * height + y)
     if rows == height:  # a run may go on from the end of a column to the start of the next
         twice = np.flatnonzero(changes[1:] == changes[:-1])
         changes = np.delete(changes, np.concatenate([twice, twice + 1]))
-    ends = np.concatenate([[0], changes, [height * width]])
-    runs = (ends[1:] - ends[:-1]).tolist()
+    if len(changes) == 0:
+        return [height * width]
+    runs = [int(changes[0]), *(changes[1:] - changes[:-1]).tolist(), height * width - int(changes[-1])]
     return runs if runs[-1] else runs[:-1]  # pycocotools ends with the ones of the last pixel
 
 

@@ -390,8 +390,9 @@ def _scale_mask(mask: np.ndarray, shape, exact: bool) -> np.ndarray:
         lines[: len(first)] *= first
         lines[len(lines) - len(last) :] *= last
     # scikit-image keeps to the values it was given: a full mask stays full (masks are cut at 0.5)
-    least = mask.min()
-    return scaled if least < 0.5 else np.maximum(scaled, least)
+    if mask[0, 0] < 0.5 or (least := mask.min()) < 0.5:
+        return scaled
+    return np.maximum(scaled, least)
 
 
 @functools.lru_cache(maxsize=4096)
