@@ -1,7 +1,7 @@
 """benchmarks/: the rows of run.py are those of the issue, its JSON is whole, and a cheap row runs; growth.py and
 agreement.py calculate right."""
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
@@ -23,14 +23,20 @@ NAMES = [
 FIELDS = ["name", "value", "unit", "direction", "target", "reached", "note"]
 
 
-@pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark_run", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+@pytest.fixture
+def script(monkeypatch):
+    """`script(name)` imports a file of benchmarks/, which is forgotten after the test, like what it imports there."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    known = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - known:
+        if Path(getattr(sys.modules[name], "__file__", None) or "").parent == SCRIPT.parent:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def benchmark(script):
+    return script("run")
 
 
 def test_the_rows_are_those_of_the_issue(benchmark):
@@ -123,12 +129,8 @@ def test_gflop_by_hand(benchmark):
 
 
 @pytest.fixture
-def growth(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    import growth
-
-    yield growth
-    del sys.modules["growth"], sys.modules["run"]
+def growth(script):
+    return script("growth")
 
 
 def test_growth_by_hand(growth):
@@ -153,12 +155,8 @@ def test_growth_is_measured_and_drawn(growth, tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def agreement(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    import agreement
-
-    yield agreement
-    del sys.modules["agreement"], sys.modules["run"]
+def agreement(script):
+    return script("agreement")
 
 
 def test_matches_by_hand(agreement):
