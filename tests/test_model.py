@@ -271,7 +271,7 @@ def test_a_convolution_gives_keras_numbers(values):
     [(BatchNorm, ["FusedBatchNormV3"]), (lambda: Conv2D(4, 3, activation="relu"), ["BiasAdd", "Conv2D", "Relu"])],
 )
 def test_layers_of_images_trace_no_more_ops_than_they_need(make, ops):
-    # ResNet101 has 104 of each: with shapes read and reshaped by each the first detect took twice as long
+    # ResNet101 has 104 of each: with shapes read and reshaped by each the first detect took nearly twice as long
     layer = make()
     layer.build((None, None, None, 3))
     spec = tf.TensorSpec([None, None, None, 3])
