@@ -765,6 +765,7 @@ class MaskRCNN:
         self.class_names: list[str] | None = None
         self.set_log_dir()
         self._anchor_cache: dict = {}
+        self._sent_anchors: tuple = None, None  # the array, and its copy on the device
         self._compiled: dict = {}
         self._compiling = threading.Lock()  # threads may call detect() at once
         self._folded: keras.Model | None = None  # what detects in place of keras_model
@@ -1057,10 +1058,15 @@ class MaskRCNN:
         Returns: molded_images `[B, h, w, C]` float32, image_metas `[B, IMAGE_META_SIZE]`, windows `[B, 4]` pixels;
         photos of different molded sizes come as a list.
         """
+        photos, metas, windows = self._resized(images)
+        return _stacked([molded_photo(photo, self.config) for photo in photos]), metas, windows
+
+    def _resized(self, images):
+        """`mold_inputs` without the molding: the photos uint8, of the network's size."""
         config = self.config
         # A random crop is no way to look at a photo.
         mode = "pad64" if config.IMAGE_RESIZE_MODE == "crop" else config.IMAGE_RESIZE_MODE
-        molded, metas, windows = [], [], []
+        resized, metas, windows = [], [], []
         for i, image in enumerate(images):
             photo = self._photo(image, f"image {i}")
             padded, window, scale, _, _ = resize_image(
@@ -1077,14 +1083,12 @@ class MaskRCNN:
                     f"In mode 'none' an image's sides must be multiples of 64. Received: image {i} of "
                     f"{padded.shape}. Try IMAGE_RESIZE_MODE = 'pad64' or 'square'."
                 )
-            molded.append(molded_photo(padded, config))
+            resized.append(padded)
             metas.append(
                 compose_image_meta(0, photo.shape, padded.shape, window, scale, np.zeros(config.NUM_CLASSES, int))
             )
             windows.append(window)
-        if len({image.shape for image in molded}) == 1:
-            molded = np.stack(molded)
-        return molded, np.stack(metas), np.stack(windows)
+        return _stacked(resized), np.stack(metas), np.stack(windows)
 
     def _photo(self, image, name):
         image = np.asarray(image)
@@ -1166,11 +1170,16 @@ class MaskRCNN:
         return tiles.detect_tiled(found, image, tile, tile // 4 if overlap is None else overlap, progress)
 
     def _prepared(self, images, batch_size):
-        """Yields photos the network sees at once, what `mold_inputs` makes of them, and the seconds it took."""
+        """Yields photos the network sees at once, what `mold_inputs` makes of them, and the seconds it took.
+
+        A GPU gets uint8, a fourth of the bytes, and `predict` molds them there; on a CPU that would take longer.
+        """
+        own = getattr(self.mold_inputs, "__func__", None) is not MaskRCNN.mold_inputs  # it decides what goes in
+        prepare = self._resized if tf.config.list_logical_devices("GPU") and not own else self.mold_inputs
         for photos in self._chunks(images, batch_size or self.config.BATCH_SIZE):
             start = time.perf_counter()
-            molded = self.mold_inputs(photos)
-            yield photos, *molded, time.perf_counter() - start
+            prepared = prepare(photos)
+            yield photos, *prepared, time.perf_counter() - start
 
     def _chunks(self, images, most):
         """Runs of at most so many neighbours whose molded size will be equal."""
@@ -1202,13 +1211,13 @@ class MaskRCNN:
             raise ValueError(f"{what}() needs a model in inference mode. Try MaskRCNN(mode='inference', ...).")
 
     def _detect(self, molded, metas, windows, shapes, verbose, masks="full", seconds=0.0):
-        """The results of a batch; masks: as for `detect`. seconds: that its preparation took."""
+        """The results of a batch; molded: or uint8, see `predict`. masks: as for `detect`. seconds: of preparing it."""
         begin = time.perf_counter()
         anchors = self._batch_of_anchors(molded)
         if verbose:
-            log("molded_images", molded)
+            log("photos, molded on the GPU" if molded.dtype == np.uint8 else "molded_images", molded)
             log("image_metas", metas)
-            log("anchors", anchors)
+            log("anchors", anchors.numpy())
         start = time.perf_counter()
         found, *outputs = self.predict([molded, metas, anchors])
         seen = time.perf_counter()
@@ -1244,6 +1253,8 @@ class MaskRCNN:
     def predict(self, inputs) -> list[np.ndarray]:
         """What `detect` reads of the network, for a list of its inputs; compiled once per setting of the thresholds.
 
+        Images of uint8 are photos of the network's size, and are molded on the device.
+
         Returns: detections `[B, D, 6]`, probs `[B, P, NUM_CLASSES]`, masks `[B, D, h, w, 1]` of the detections' own
         classes (not with USE_MASK = False). With RPN_ONLY: all outputs, scored proposals first.
         """
@@ -1266,6 +1277,9 @@ class MaskRCNN:
 
                 self._compiled = {key: tf.function(run, signature, autograph=False, jit_compile=False)}
             compiled = self._compiled[key]
+        inputs = [tf.convert_to_tensor(x) for x in inputs]
+        if inputs[0].dtype == tf.uint8:
+            inputs[0] = training.molded_on_device(inputs[0], config)
         inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)]
         return [output.numpy() for output in compiled(*inputs)]
 
@@ -1320,10 +1334,14 @@ class MaskRCNN:
         self.anchors, normalized = cached
         return normalized
 
-    def _batch_of_anchors(self, molded) -> np.ndarray:
-        """`[B, A, 4]` the anchors of a batch of molded images."""
+    def _batch_of_anchors(self, molded) -> tf.Tensor:
+        """`[B, A, 4]` the anchors of a batch of molded images, sent to the device once for a size."""
         anchors = self.get_anchors(molded.shape[1:])
-        return np.broadcast_to(anchors, (len(molded), *anchors.shape))
+        array, sent = self._sent_anchors  # one look, as above
+        if array is not anchors:
+            sent = tf.constant(anchors[None])
+            self._sent_anchors = anchors, sent
+        return tf.broadcast_to(sent, (len(molded), *anchors.shape))
 
     # --- Looking inside ---
 
@@ -1376,6 +1394,11 @@ class MaskRCNN:
         for name, value in found.items():
             log(name, value)
         return found
+
+
+def _stacked(images):
+    """One array, where they are of one shape."""
+    return np.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
 def _mask_crops(masks, bboxes, image_shape, exact):

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 from keras import layers as KL
 from tiny import TinyConfig, photos, shake
 
-from mrcnn import boxes
+from mrcnn import boxes, training
 from mrcnn import model as model_room
 from mrcnn.config import Config
 from mrcnn.evaluate import mask_to_rle
@@ -488,7 +489,7 @@ def test_a_batch_of_two_is_two_of_one(model, compiled):
 def test_detect_sees_the_masks_of_the_own_classes(values, optimized):
     model = shake(build(DETECTION_NMS_THRESHOLD=0.9, **values))
     molded, metas, _ = model.mold_inputs(photos(2))
-    inputs = [molded, metas, model._batch_of_anchors(molded)]
+    inputs = [molded, metas, model._batch_of_anchors(molded).numpy()]
     probs = model.keras_model(inputs, training=False)[1].numpy()
     logits = model.keras_model.get_layer("mrcnn_class_logits")
     kernel, bias = logits.get_weights()
@@ -648,6 +649,59 @@ def test_detect_molded_gives_pixels_of_the_molded_image(model):
     images = photos(1)
     molded, metas, _ = model.mold_inputs(images)
     assert same(model.detect_molded(molded, metas)[0], model.detect(images)[0])
+
+
+@pytest.fixture
+def sent(model, monkeypatch):
+    """The images and anchors that the network is given, as where TensorFlow sees a GPU."""
+    found, predict = [], model.predict
+
+    def watched(inputs):
+        found.append((inputs[0], inputs[2]))
+        return predict(inputs)
+
+    monkeypatch.setattr(model, "predict", watched)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [SimpleNamespace(device_type="GPU")])
+    return found
+
+
+def test_a_gpu_gets_photos_as_uint8_and_finds_the_same(model, sent, monkeypatch, capsys):
+    images = photos(2, sizes=[(64, 64), (40, 90)])
+    there = model.detect(images, verbose=1)
+    assert "photos, molded on the GPU" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert len(there[0]["rois"]) > 0
+    assert all(map(same, there, model.detect(images)))
+    ((resized, _),) = sent
+    assert resized.dtype == np.uint8 and resized.shape == (2, 64, 64, 3)
+    np.testing.assert_array_equal(
+        training.molded_on_device(tf.constant(resized), model.config), model.mold_inputs(images)[0]
+    )
+
+
+@pytest.mark.parametrize("where", ["class", "instance"])
+def test_ones_own_mold_inputs_decides_on_a_gpu_too(model, sent, where, monkeypatch):
+    def zeros(images):
+        molded, metas, windows = MaskRCNN.mold_inputs(model, images)
+        return 0 * molded, metas, windows
+
+    if where == "instance":
+        monkeypatch.setattr(model, "mold_inputs", zeros)
+    else:
+        monkeypatch.setattr(model, "__class__", type("Own", (MaskRCNN,), {"mold_inputs": lambda self, x: zeros(x)}))
+    model.detect(photos(1))
+    ((molded, _),) = sent
+    assert molded.dtype == np.float32 and not molded.any()
+
+
+def test_anchors_are_sent_to_the_device_once_for_a_size(model, monkeypatch):
+    small, large = np.zeros((2, 64, 64, 3)), np.zeros((1, 128, 64, 3))
+    anchors = model._batch_of_anchors(small)
+    np.testing.assert_array_equal(anchors, [model.get_anchors((64, 64))] * 2)
+    sent = model._sent_anchors
+    model._batch_of_anchors(small[:1])
+    assert model._sent_anchors is sent
+    np.testing.assert_array_equal(model._batch_of_anchors(large), [model.get_anchors((128, 64))])
 
 
 def test_unmold_detections_by_hand(model):
@@ -885,7 +939,7 @@ def test_proposals_are_detected_in_pixels_of_the_photo(model, tmp_path):
         assert (np.diff(found["scores"]) <= 0).all() and (found["scores"] > 0).all()
     # those of the whole network: its output of the proposal layer, in an image of 64 x 64 pixels
     molded, metas, _ = model.mold_inputs(pictures[:1])
-    *_, rois, _, _ = model.keras_model([molded, metas, model._batch_of_anchors(molded)], training=False)
+    *_, rois, _, _ = model.keras_model([molded, metas, model._batch_of_anchors(molded).numpy()], training=False)
     pixels = boxes.clip(boxes.denormalize(rois[0], (64, 64)), np.array([0, 0, 64, 64]))
     pixels = pixels[boxes.area(pixels) > 0]
     np.testing.assert_array_equal(proposer.detect(pictures[:1])[0]["rois"][: len(pixels)], pixels)
@@ -972,7 +1026,7 @@ def test_in_mixed_precision_boxes_and_probabilities_stay_exact(model, tmp_path):
     assert {network.get_layer(name).compute_dtype for name in exact} == {"float32"}
     (photo,) = photos(1)
     molded, metas, _ = model.mold_inputs([photo])
-    inputs = [molded, metas, model._batch_of_anchors(molded)]
+    inputs = [molded, metas, model._batch_of_anchors(molded).numpy()]
     found, expected = (made.keras_model(inputs, training=False)[5] for made in (mixed, model))
     np.testing.assert_allclose(found, expected, atol=0.05)  # rpn_class
     metas[:, 9:11] = 1000.0, 1001.0  # the window's end
