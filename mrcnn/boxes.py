@@ -21,9 +21,17 @@ def _xp(array):
     return keras.ops
 
 
+def sides(boxes):
+    """y1, x1, y2, x2, `[...]` each."""
+    xp = _xp(boxes)
+    # One op for the four: sliced one by one they are sixteen, and tracing is what a first call waits for.
+    return tuple(boxes[..., i] for i in range(4)) if xp is np else xp.unstack(boxes, 4, axis=-1)
+
+
 def area(boxes):
     """`[...]` area of each box."""
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    y1, x1, y2, x2 = sides(boxes)
+    return (y2 - y1) * (x2 - x1)
 
 
 def iou(boxes1, boxes2):
@@ -32,9 +40,10 @@ def iou(boxes1, boxes2):
     boxes1: `[..., N, (y1, x1, y2, x2)]`. boxes2: `[..., M, (y1, x1, y2, x2)]`, same unit.
     """
     xp = _xp(boxes1)
-    first, second = boxes1[..., :, None, :], boxes2[..., None, :, :]
-    height = xp.minimum(first[..., 2], second[..., 2]) - xp.maximum(first[..., 0], second[..., 0])
-    width = xp.minimum(first[..., 3], second[..., 3]) - xp.maximum(first[..., 1], second[..., 1])
+    top1, left1, bottom1, right1 = sides(boxes1[..., :, None, :])
+    top2, left2, bottom2, right2 = sides(boxes2[..., None, :, :])
+    height = xp.minimum(bottom1, bottom2) - xp.maximum(top1, top2)
+    width = xp.minimum(right1, right2) - xp.maximum(left1, left2)
     intersection = xp.maximum(height, 0) * xp.maximum(width, 0)
     union = area(boxes1)[..., :, None] + area(boxes2)[..., None, :] - intersection
     return intersection / xp.where(union > 0, union, xp.ones_like(union))
@@ -63,19 +72,20 @@ def decode(boxes, deltas):
     """`[..., (y1, x1, y2, x2)]` the boxes moved and stretched by the deltas (Faster R-CNN, equation 2)."""
     xp = _xp(boxes)
     height, width, center_y, center_x = _center_form(boxes)
-    center_y = center_y + deltas[..., 0] * height
-    center_x = center_x + deltas[..., 1] * width
-    height = height * xp.exp(xp.minimum(deltas[..., 2], _MAX_LOG))
-    width = width * xp.exp(xp.minimum(deltas[..., 3], _MAX_LOG))
+    dy, dx, log_dh, log_dw = sides(deltas)
+    center_y = center_y + dy * height
+    center_x = center_x + dx * width
+    height = height * xp.exp(xp.minimum(log_dh, _MAX_LOG))
+    width = width * xp.exp(xp.minimum(log_dw, _MAX_LOG))
     y1 = center_y - 0.5 * height
     x1 = center_x - 0.5 * width
     return xp.stack([y1, x1, y1 + height, x1 + width], axis=-1)
 
 
 def _center_form(boxes):
-    height = boxes[..., 2] - boxes[..., 0]
-    width = boxes[..., 3] - boxes[..., 1]
-    return height, width, boxes[..., 0] + 0.5 * height, boxes[..., 1] + 0.5 * width
+    y1, x1, y2, x2 = sides(boxes)
+    height, width = y2 - y1, x2 - x1
+    return height, width, y1 + 0.5 * height, x1 + 0.5 * width
 
 
 def clip(boxes, window):
@@ -84,8 +94,8 @@ def clip(boxes, window):
     window: `[(y1, x1, y2, x2)]`, or `[..., 1, (y1, x1, y2, x2)]` to broadcast against the boxes.
     """
     xp = _xp(boxes)
-    low = xp.concatenate([window[..., 0:2], window[..., 0:2]], axis=-1)
-    high = xp.concatenate([window[..., 2:4], window[..., 2:4]], axis=-1)
+    y1, x1, y2, x2 = sides(window)
+    low, high = xp.stack([y1, x1, y1, x1], axis=-1), xp.stack([y2, x2, y2, x2], axis=-1)
     return xp.maximum(xp.minimum(boxes, high), low)
 
 

@@ -505,16 +505,19 @@ def compose_image_meta(image_id, original_image_shape, image_shape, window, scal
     return np.array([number for part in parts for number in part])
 
 
+META_COLUMNS = {
+    "image_id": 0,
+    "original_image_shape": slice(1, 4),
+    "image_shape": slice(4, 7),
+    "window": slice(7, 11),
+    "scale": 11,
+    "active_class_ids": slice(12, None),
+}
+
+
 def split_image_meta(meta) -> dict:
     """The columns of `[..., IMAGE_META_SIZE]` rows by name, for arrays and tensors alike."""
-    return {
-        "image_id": meta[..., 0],
-        "original_image_shape": meta[..., 1:4],
-        "image_shape": meta[..., 4:7],
-        "window": meta[..., 7:11],
-        "scale": meta[..., 11],
-        "active_class_ids": meta[..., 12:],
-    }
+    return {name: meta[..., columns] for name, columns in META_COLUMNS.items()}
 
 
 def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:

@@ -39,6 +39,7 @@ from .config import Config
 from .data import DataGenerator, data_generator, load_image_gt
 from .evaluate import unmold_rles
 from .image import (
+    META_COLUMNS,
     compose_image_meta,
     match_channels,
     mold_image,
@@ -56,6 +57,7 @@ from .ops import (
     class_non_max_suppression,
     crop_and_resize,
     gather_rois_by_level,
+    image_of_rois,
     non_max_suppression,
 )
 from .targets import (
@@ -138,16 +140,20 @@ class BatchNorm(KL.BatchNormalization):
         # RoIs [B, N, h, w, C] fold into [B * N, h, w, C]; images stay as they are: the ops of a reshape, 110 times,
         # are a good part of what the first call waits for.
         rois = len(inputs.shape) != 4
-        images = ops.reshape(inputs, [-1, *ops.shape(inputs)[-3:]]) if rois else inputs
-        gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
-        statistics = {} if learns else {"mean": self.moving_mean, "variance": self.moving_variance}
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            images, gamma, beta, **statistics, epsilon=self.epsilon, is_training=learns
+        images = _folded(inputs) if rois else inputs
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=images,
+            scale=tf.cast(self.gamma.value, "float32"),
+            offset=tf.cast(self.beta.value, "float32"),
+            mean=[] if learns else self.moving_mean.value,
+            variance=[] if learns else self.moving_variance.value,
+            epsilon=self.epsilon,
+            is_training=learns,
         )
         if learns:
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving * self.momentum + ops.stop_gradient(batch) * (1.0 - self.momentum))
-        return ops.reshape(outputs, ops.shape(inputs)) if rois else outputs
+        return _unfolded(outputs, inputs) if rois else outputs
 
     def get_config(self):
         return {**super().get_config(), "train_bn": self.train_bn}
@@ -241,13 +247,30 @@ def backbone_graph(input_image, config):
 # --- Feature pyramid --------------------------------------------------------------------------------------------
 
 
+@keras.saving.register_keras_serializable("mrcnn")
+class Doubled(KL.Layer):
+    """`[B, 2 H, 2 W, C]` of `[B, H, W, C]`: each pixel four times; `KL.UpSampling2D` of 2 in 8 ops, not 62."""
+
+    def call(self, inputs):
+        # Beside itself along the channels each pixel lies twice in its row; along the width then, each row twice.
+        pixels = ops.concatenate([inputs, inputs], axis=3)
+        rows = ops.concatenate([pixels, pixels], axis=2)  # [B, H, 2 W, 2 C]
+        return tf.ensure_shape(
+            tf.reshape(rows, tf.shape(inputs) * [1, 2, 2, 1]), self.compute_output_shape(inputs.shape)
+        )
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return batch, height and 2 * height, width and 2 * width, channels
+
+
 def fpn_graph(feature_maps, channels):
     """`[P2, P3, P4, P5, P6]` of equal depth from `[C2, C3, C4, C5]` (FPN, 3): top-down with lateral 1x1."""
     merged = {}
     for level, feature_map in zip((5, 4, 3, 2), reversed(feature_maps), strict=True):
         lateral = Conv2D(channels, (1, 1), name=f"fpn_c{level}p{level}")(feature_map)
         if level < 5:
-            above = KL.UpSampling2D(size=(2, 2), name=f"fpn_p{level + 1}upsampled")(merged[level + 1])
+            above = Doubled(name=f"fpn_p{level + 1}upsampled")(merged[level + 1])
             lateral = KL.Add(name=f"fpn_p{level}add")([above, lateral])
         merged[level] = lateral
     pyramid = [Conv2D(channels, (3, 3), padding="same", name=f"fpn_p{level}")(merged[level]) for level in (2, 3, 4, 5)]
@@ -256,6 +279,14 @@ def fpn_graph(feature_maps, channels):
 
 
 # --- Region proposal network ------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class PerAnchor(KL.Reshape):
+    """`[B, H * W * A, D]` of `[B, H, W, A * D]`: `KL.Reshape` that asks for the batch alone, not for every side."""
+
+    def call(self, inputs):
+        return tf.reshape(inputs, [tf.shape(inputs)[0], *self.target_shape])
 
 
 def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
@@ -270,10 +301,10 @@ def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
     )
     shared = convolution(feature_map)
     x = Conv2D(2 * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
-    rpn_class_logits = KL.Reshape((-1, 2), **EXACT)(x)  # [B, H * W * anchors_per_location, 2]
+    rpn_class_logits = PerAnchor((-1, 2), **EXACT)(x)  # [B, H * W * anchors_per_location, 2]
     rpn_probs = KL.Activation("softmax", name="rpn_class_xxx", **EXACT)(rpn_class_logits)
     x = Conv2D(4 * anchors_per_location, (1, 1), name="rpn_bbox_pred")(shared)
-    rpn_bbox = KL.Reshape((-1, 4), **EXACT)(x)
+    rpn_bbox = PerAnchor((-1, 4), **EXACT)(x)
     return [rpn_class_logits, rpn_probs, rpn_bbox]
 
 
@@ -431,18 +462,18 @@ class PyramidROIAlign(KL.Layer):
 
     def call(self, inputs):
         rois, image_meta, *feature_maps = inputs
-        batch, count = ops.shape(rois)[0], ops.shape(rois)[1]
         flat = ops.reshape(ops.stop_gradient(rois), [-1, 4])  # [B * N, 4]
-        image_index = ops.repeat(ops.arange(batch, dtype="int32"), count)
-        image_shape = ops.cast(split_image_meta(image_meta)["image_shape"][0], "float32")
-        levels = self.levels(flat, image_shape[0] * image_shape[1], len(feature_maps))
+        image_shape = ops.cast(image_meta[0, META_COLUMNS["image_shape"]], "float32")
+        height, width, _ = ops.unstack(image_shape, 3)
+        levels = self.levels(flat, height * width, len(feature_maps))
+        image_index = image_of_rois(rois)
 
         def pool(level, index):
             crops = tf.gather(flat, index), tf.gather(image_index, index)
             return crop_and_resize(feature_maps[level], *crops, self.pool_shape)
 
         pooled = gather_rois_by_level(levels, len(feature_maps), pool)
-        return ops.reshape(pooled, [batch, count, *self.pool_shape, feature_maps[0].shape[-1]])
+        return _unfolded(tf.ensure_shape(pooled, [None, *self.pool_shape, feature_maps[0].shape[-1]]), rois)
 
     def levels(self, rois, image_area, count):
         """`[N]` int32 in 0..count-1: the pyramid level of each RoI, 0 for P2."""
@@ -559,9 +590,9 @@ class DetectionLayer(KL.Layer):
 
     def call(self, inputs):
         rois, probs, deltas, image_meta = inputs
-        meta = split_image_meta(ops.cast(image_meta, "float32"))
-        height, width = meta["image_shape"][0, 0], meta["image_shape"][0, 1]
-        windows = box_math.normalize(meta["window"], (height, width))
+        meta = ops.cast(image_meta, "float32")
+        height, width, _ = ops.unstack(meta[0, META_COLUMNS["image_shape"]], 3)
+        windows = box_math.normalize(meta[:, META_COLUMNS["window"]], (height, width))
         return refine_detections(rois, probs, deltas, windows, self.config)
 
     def compute_output_shape(self, input_shape):
@@ -569,6 +600,18 @@ class DetectionLayer(KL.Layer):
 
 
 # --- Heads ------------------------------------------------------------------------------------------------------
+
+
+def _folded(x):
+    """`[B * N, ...]` of `[B, N, ...]`: each RoI an image of its own."""
+    return ops.reshape(x, [-1, *x.shape[2:]])
+
+
+def _unfolded(x, like):
+    """`[B, N, ...]` of `[B * N, ...]`; like: `[B, N, ...]` what was folded."""
+    count = like.shape[1]
+    lead = [-1, count] if count else ops.shape(like)[:2]  # known as a rule, which saves a dozen ops
+    return ops.reshape(x, [*lead, *x.shape[1:]])
 
 
 class _PerRoI:
@@ -581,9 +624,7 @@ class _PerRoI:
         super().build((None, *input_shape[2:]))
 
     def call(self, inputs):
-        batch, count = ops.shape(inputs)[:2]
-        outputs = super().call(ops.reshape(inputs, [-1, *inputs.shape[2:]]))
-        return ops.reshape(outputs, [batch, count, *outputs.shape[1:]])
+        return _unfolded(super().call(_folded(inputs)), inputs)
 
     def compute_output_shape(self, input_shape):
         if len(input_shape) == 4:  # `build` asks for the folded shape
@@ -603,16 +644,20 @@ class RoIConv2D(_PerRoI, Conv2D):
         if self.padding != "valid" or self.kernel_size != tuple(inputs.shape[2:4]):
             return super().call(inputs)
         # A kernel as large as the RoI is a matrix; as a convolution it takes half as long again, at 1x1 four times.
-        batch, count = ops.shape(inputs)[:2]
         size = math.prod(inputs.shape[2:])
         x = ops.matmul(ops.reshape(inputs, [-1, size]), ops.reshape(self.kernel, [size, self.filters]))
         x = self.activation(x + self.bias if self.use_bias else x)
-        return ops.reshape(x, [batch, count, 1, 1, self.filters])
+        return _unfolded(x[:, None, None, :], inputs)
 
 
 @keras.saving.register_keras_serializable("mrcnn")
 class RoIConv2DTranspose(_PerRoI, KL.Conv2DTranspose):
     """`Conv2DTranspose` of each RoI: `[B, N, h, w, C]` in and out."""
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class RoIDense(_PerRoI, KL.Dense):
+    """`Dense` of each RoI: `[B, N, C]` in and out; Keras' own asks for all shapes first, in 16 ops."""
 
 
 def fpn_classifier_graph(
@@ -642,10 +687,10 @@ def fpn_classifier_graph(
     x = RoIConv2D(fc_layers_size, (1, 1), name="mrcnn_class_conv2")(x)
     x = KL.Activation("relu")(BatchNorm(train_bn, name="mrcnn_class_bn2")(x))
     shared = KL.Reshape((-1, fc_layers_size), name="pool_squeeze")(x)  # [B, N, fc]
-    logits = KL.Dense(num_classes, name="mrcnn_class_logits", **EXACT)(shared)
+    logits = RoIDense(num_classes, name="mrcnn_class_logits", **EXACT)(shared)
     probs = KL.Activation("softmax", name="mrcnn_class", **EXACT)(logits)
     rows = 1 if agnostic else num_classes
-    x = KL.Dense(rows * 4, name="mrcnn_bbox_fc", **EXACT)(shared)
+    x = RoIDense(rows * 4, name="mrcnn_bbox_fc", **EXACT)(shared)
     deltas = KL.Reshape((-1, rows, 4), name="mrcnn_bbox", **EXACT)(x)
     return logits, probs, deltas
 

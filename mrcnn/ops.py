@@ -108,10 +108,16 @@ def agnostic_non_max_suppression(boxes, class_ids, scores, max_output, iou_thres
     return boxes * real[..., None], tf.cast(class_ids, scores.dtype) * real, scores * real
 
 
+def image_of_rois(rois):
+    """`[B * N]` int32 the image of each of `[B, N, ...]` RoIs."""
+    count = rois.shape[1] or tf.shape(rois)[1]
+    return tf.range(tf.shape(rois)[0] * count) // count
+
+
 def gather_rois_by_level(levels, count, pool):
     """`[N, ...]` the result of `pool(level, indices)` for the RoIs of each level, in the RoIs' own order.
 
     levels: `[N]` int32 in 0..count-1. pool: called once per level with the `[K]` int32 indices of its RoIs.
     """
-    indices = [tf.cast(tf.where(tf.equal(levels, level))[:, 0], tf.int32) for level in range(count)]
+    indices = [tf.cast(tf.reshape(tf.where(levels == level), [-1]), tf.int32) for level in range(count)]
     return tf.dynamic_stitch(indices, [pool(level, chosen) for level, chosen in enumerate(indices)])

@@ -12,7 +12,7 @@ from keras import ops
 
 from . import boxes
 from .image import expand_mask, resize
-from .ops import crop_and_resize
+from .ops import crop_and_resize, image_of_rois
 
 # An anchor or proposal that overlaps a crowd by more than this is not taken as background.
 CROWD_IOU = 0.001
@@ -332,9 +332,8 @@ def _mask_targets(rois, gt, gt_boxes, gt_masks, mini, mask_shape):
         corner = gt_boxes[..., :2]
         rois = ops.concatenate([(rois[..., :2] - corner) / size, (rois[..., 2:] - corner) / size], axis=-1)
     # The RoI's window of all M masks, then its own: a copy of [H, W, M] with M first would cost far more.
-    batch, slots, masks = ops.shape(rois)[0], rois.shape[1], ops.cast(gt_masks, "uint8")
-    image_index = ops.repeat(ops.arange(batch, dtype="int32"), slots)
-    crops = crop_and_resize(masks, ops.reshape(rois, [-1, 4]), image_index, mask_shape)  # [B * P, h, w, M]
+    slots, masks = rois.shape[1], ops.cast(gt_masks, "uint8")
+    crops = crop_and_resize(masks, ops.reshape(rois, [-1, 4]), image_of_rois(rois), mask_shape)  # [B * P, h, w, M]
     own = ops.one_hot(ops.reshape(gt, [-1]), ops.shape(gt_masks)[3], dtype="float32")  # [B * P, M]
     crops = ops.sum(crops * own[:, None, None, :], axis=-1)
-    return ops.round(ops.reshape(crops, [batch, slots, *mask_shape]))
+    return ops.round(ops.reshape(crops, [-1, slots, *mask_shape]))
