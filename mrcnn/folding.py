@@ -1,4 +1,4 @@
-"""A copy of a network for inference alone: batch norm, and the ReLU after it, folded into the convolution before."""
+"""A network for inference alone: batch norm, and the ReLU after it, folded into the convolution before."""
 
 from __future__ import annotations
 
@@ -9,15 +9,8 @@ from keras import layers as KL
 CONVOLUTIONS = (KL.Conv2D, KL.DepthwiseConv2D)  # and their subclasses
 
 
-class Passed(KL.Layer):
-    """Stands where a batch norm or a ReLU stood, and is called like it."""
-
-    def call(self, inputs, training=None, mask=None):
-        return inputs
-
-
-def folded(network) -> tuple[keras.Model, int]:
-    """The network with each batch norm that follows a convolution folded into it, and how many were.
+class Folded:
+    """The network with each batch norm that follows a convolution folded into it; called with a list of inputs.
 
     Batch norm with fixed statistics is `x * s + t` per channel, with `s = gamma / sqrt(variance + epsilon)` and
     `t = beta - mean * s`; so is the convolution before it with the kernel times s, and the bias times s plus t. All
@@ -25,22 +18,27 @@ def folded(network) -> tuple[keras.Model, int]:
     follow when the network's weights change. A ReLU that alone reads the batch norm becomes the activation of the
     convolution: TensorFlow fuses the two by itself, but not where a reshape lies between them, as in the heads.
     """
-    readers = _readers(network)
-    pairs = _pairs(network, readers)
-    relus = {id(norm): relu for norm in pairs if (relu := _relu(norm, readers)) is not None}
-    norms = {id(convolution): id(norm) for norm, convolution in pairs.items()}
-    gone = {*map(id, pairs), *map(id, relus.values())}
 
-    def copy(layer):
-        if id(layer) in norms:
-            activation = "relu" if norms[id(layer)] in relus else "linear"
-            return type(layer).from_config({**layer.get_config(), "use_bias": True, "activation": activation})
-        return Passed(name=layer.name, dtype=layer.dtype_policy) if id(layer) in gone else layer
+    def __init__(self, network):
+        self.network = network
+        self.convolutions: dict[str, KL.Layer] = {}  # the folded ones, by name
+        self.passed: list[KL.Layer] = []  # the batch norms and ReLUs that are in these
+        readers = _readers(network)
+        for norm, convolution in _pairs(network, readers).items():
+            relu = _relu(norm, readers)
+            self.convolutions[convolution.name] = _folded(convolution, norm, "relu" if relu else "linear")
+            self.passed += [norm, relu] if relu else [norm]
 
-    clone = keras.models.clone_model(network, clone_function=copy)
-    for norm, convolution in pairs.items():
-        clone.get_layer(convolution.name).set_weights(_folded_weights(convolution, norm))
-    return clone, len(pairs)
+    def __call__(self, inputs):
+        # A clone of the network would be public API, and takes four times as long to make as these convolutions.
+        instead = dict.fromkeys(map(id, self.passed), _as_it_is)
+        return self.network._run_through_graph(
+            inputs, lambda layer: instead.get(id(layer)) or self.convolutions.get(layer.name, layer)
+        )
+
+
+def _as_it_is(inputs, **_):
+    return inputs
 
 
 def _readers(network) -> dict[int, list]:
@@ -77,15 +75,20 @@ def _relu(norm, readers):
     return reader if alone and reader.activation is keras.activations.relu else None
 
 
-def _folded_weights(convolution, norm) -> list[np.ndarray]:
-    """Kernel and bias of the convolution that does both; computed in float64."""
+def _folded(convolution, norm, activation) -> KL.Layer:
+    """The convolution that does both."""
     mean, variance = (np.float64(x.numpy()) for x in (norm.moving_mean, norm.moving_variance))
     gamma = np.float64(norm.gamma.numpy()) if norm.scale else 1.0
     beta = np.float64(norm.beta.numpy()) if norm.center else 0.0
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    kernel = np.float64(convolution.kernel.numpy())
+    kernel = convolution.kernel.numpy()
     bias = np.float64(convolution.bias.numpy()) if convolution.use_bias else 0.0
     # A depthwise kernel is [h, w, channels, multiplier], and gives channels * multiplier maps in this order.
     depthwise = isinstance(convolution, KL.DepthwiseConv2D)
-    kernel *= scale.reshape(kernel.shape[-2:]) if depthwise else scale
-    return [np.float32(kernel), np.float32(beta + (bias - mean) * scale)]
+    kernel = kernel * np.float32(scale.reshape(kernel.shape[-2:]) if depthwise else scale)
+    name = "depthwise_initializer" if depthwise else "kernel_initializer"  # no numbers are drawn to be thrown away
+    changes = {"use_bias": True, "activation": activation, name: "zeros"}
+    folded = type(convolution).from_config({**convolution.get_config(), **changes})
+    folded.build(convolution.input.shape)
+    folded.set_weights([kernel, np.float32(beta + (bias - mean) * scale)])
+    return folded

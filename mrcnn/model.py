@@ -813,7 +813,7 @@ class MaskRCNN:
         self._sent_anchors: tuple = None, None  # the array, and its copy on the device
         self._compiled: dict = {}
         self._compiling = threading.Lock()  # threads may call detect() at once
-        self._folded: keras.Model | None = None  # what detects in place of keras_model
+        self._folded: folding.Folded | None = None  # what detects in place of keras_model
         scope = training.strategy(config).scope() if mode == "training" else contextlib.nullcontext()
         with scope, _precision(config.PRECISION):
             self.keras_model = self.build(mode=mode, config=config)
@@ -1188,9 +1188,9 @@ class MaskRCNN:
         weights in another way call it again. Scores stay within 1e-4.
         """
         self._need_inference("optimize_for_inference")
-        self._folded, count = folding.folded(self.keras_model)
+        self._folded = folding.Folded(detecting_network(self.keras_model))
         self._compiled = {}
-        return count
+        return len(self._folded.convolutions)
 
     def detect_tiled(self, image, tile=None, overlap=None, verbose=0) -> dict:
         """Objects in an image of any size, as satellites and microscopes give them, seen tile by tile.
@@ -1315,10 +1315,10 @@ class MaskRCNN:
         with self._compiling:
             if key not in self._compiled:
                 signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.keras_model.inputs]
-                network = detecting_network(self._folded or self.keras_model)
+                network = self._folded or detecting_network(self.keras_model)
 
                 def run(*inputs):
-                    return network(list(inputs), training=False)
+                    return network(list(inputs))
 
                 self._compiled = {key: tf.function(run, signature, autograph=False, jit_compile=False)}
             compiled = self._compiled[key]

@@ -6,7 +6,7 @@ import pytest
 from keras import layers as KL
 from tiny import TinyConfig, photos, shake
 
-from mrcnn.folding import Passed, folded
+from mrcnn.folding import Folded
 from mrcnn.model import BatchNorm, MaskRCNN
 
 
@@ -28,11 +28,10 @@ def test_by_hand():
     network.get_layer("conv").set_weights([np.full((1, 1, 1, 1), 3.0), np.array([1.0])])
     network.get_layer("norm").set_weights([np.array([value]) for value in (2.0, 5.0, 7.0, 16.0)])
     # (3 x + 1 - 7) * 2 / sqrt(16) + 5 = 1.5 x + 2
-    found, count = folded(network)
-    assert count == 1
-    kernel, bias = found.get_layer("conv").get_weights()
+    found = Folded(network)
+    kernel, bias = found.convolutions["conv"].get_weights()
     assert (kernel.item(), bias.item()) == (1.5, 2.0)
-    assert found(np.full((1, 1, 1, 1), 10.0)).numpy().item() == 17.0
+    assert found([np.full((1, 1, 1, 1), 10.0)]).numpy().item() == 17.0
 
 
 @pytest.mark.parametrize(
@@ -56,27 +55,27 @@ def test_by_hand():
 def test_the_same_comes_out(make, count):
     image = keras.Input([8, 8, 3])
     network = spread(keras.Model(image, make(image)))
-    found, folds = folded(network)
-    assert folds == count
+    found = Folded(network)
+    assert len(found.convolutions) == count
     batch = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
-    np.testing.assert_allclose(found(batch), network(batch, training=False), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found([batch]), network(batch, training=False), rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_norm_that_is_an_output_too_keeps_its_relu():
     image = keras.Input([8, 8, 3])
     x = KL.BatchNormalization()(KL.Conv2D(6, 3)(image))
     network = spread(keras.Model(image, [x, KL.Activation("relu")(x)]))
-    found, _ = folded(network)
+    found = Folded(network)
     batch = np.random.default_rng(1).normal(size=(1, 8, 8, 3)).astype(np.float32)
-    for tensor, expected in zip(found(batch), network(batch, training=False), strict=True):
+    for tensor, expected in zip(found([batch]), network(batch, training=False), strict=True):
         np.testing.assert_allclose(tensor, expected, rtol=1e-4, atol=1e-5)
-    assert float(found(batch)[0].numpy().min()) < 0
+    assert float(found([batch])[0].numpy().min()) < 0
 
 
 def test_a_convolution_that_is_an_output_too_stays():
     image = keras.Input([8, 8, 3])
     x = KL.Conv2D(6, 3)(image)
-    assert folded(keras.Model(image, [x, KL.BatchNormalization()(x)]))[1] == 0
+    assert not Folded(keras.Model(image, [x, KL.BatchNormalization()(x)])).convolutions
 
 
 def test_an_optimized_model_detects_the_same_and_saves_what_it_was(tmp_path):
@@ -87,9 +86,8 @@ def test_an_optimized_model_detects_the_same_and_saves_what_it_was(tmp_path):
     expected = model.detect(pictures)
     assert len(expected[0]["rois"])
     assert model.optimize_for_inference() == 5 + 2 + 4  # backbone, class head, mask head
-    passed = {layer.name for layer in model._folded.layers if isinstance(layer, Passed)}
-    assert len(passed) == 11 + 11  # the batch norms, and the ReLU after each
-    assert model._folded.get_layer("mrcnn_mask_conv1").activation is keras.activations.relu
+    assert len(set(model._folded.passed)) == 11 + 11  # the batch norms, and the ReLU after each
+    assert model._folded.convolutions["mrcnn_mask_conv1"].activation is keras.activations.relu
     for found, same in zip(model.detect(pictures), expected, strict=True):
         np.testing.assert_allclose(found["scores"], same["scores"], atol=1e-4)
         assert np.abs(found["rois"] - same["rois"]).max() <= 1

@@ -16,6 +16,7 @@ from mrcnn import boxes, training
 from mrcnn import model as model_room
 from mrcnn.config import Config
 from mrcnn.evaluate import mask_to_rle
+from mrcnn.folding import Folded
 from mrcnn.image import compose_image_meta, mold_image
 from mrcnn.model import (
     BatchNorm,
@@ -498,7 +499,7 @@ def test_detect_sees_the_masks_of_the_own_classes(values, optimized):
     if optimized:
         model.optimize_for_inference()
     detections, probs, masks = model.predict(inputs)
-    every = (model._folded or model.keras_model)(inputs, training=False)
+    every = (Folded(model.keras_model) if optimized else model.keras_model)(inputs)
     np.testing.assert_allclose(detections, every[0], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(probs, every[1], rtol=1e-5, atol=1e-5)
     class_ids = detections[..., 4].astype(int)
