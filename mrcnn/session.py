@@ -308,6 +308,7 @@ def load_for_use(weight_file: str, items: list[str], base=None):
     from .model import MaskRCNN
 
     model = MaskRCNN.from_weights(weight_file, config=config)
+    model.optimize_for_inference()  # its first photo is already found sooner for it
     names = model.class_names or ["BG", *(f"class {i}" for i in range(1, model.config.NUM_CLASSES))]
     return model, list(names)
 

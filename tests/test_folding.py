@@ -106,6 +106,15 @@ def test_weights_loaded_later_are_folded_too(tmp_path):
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
 
 
+def test_proposals_alone_are_folded_too(tmp_path):
+    model = shake(MaskRCNN("inference", TinyConfig(RPN_ONLY=True), str(tmp_path)))
+    (expected,) = model.detect(photos(1))
+    assert model.optimize_for_inference() == 5  # the backbone's
+    (found,) = model.detect(photos(1))
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
+    assert np.abs(found["rois"] - expected["rois"]).max() <= 1 and len(found["rois"])
+
+
 def test_training_has_nothing_to_fold(tmp_path):
     with pytest.raises(ValueError, match="needs a model in inference mode"):
         MaskRCNN("training", TinyConfig(), str(tmp_path)).optimize_for_inference()

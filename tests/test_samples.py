@@ -300,11 +300,11 @@ def test_weights_that_say_nothing_of_themselves_are_of_the_samples_network(tmp_p
 
     from mrcnn import model
 
-    built = []
+    built, folded = [], []
 
     def from_weights(path, config=None):
         built.append(config)
-        return SimpleNamespace(class_names=None, config=config)
+        return SimpleNamespace(class_names=None, config=config, optimize_for_inference=lambda: folded.append(config))
 
     monkeypatch.setattr(model.MaskRCNN, "from_weights", from_weights)
     h5py.File(tmp_path / "old.h5", "w").close()
@@ -312,4 +312,5 @@ def test_weights_that_say_nothing_of_themselves_are_of_the_samples_network(tmp_p
     _, names = session.load_for_use(str(tmp_path / "old.h5"), [], base())
     session.load_for_use(str(tmp_path / "old.h5"), ["DETECTION_MIN_CONFIDENCE=0.2"], base())
     assert [config.DETECTION_MIN_CONFIDENCE for config in built] == [0.9, 0.2]
+    assert folded == built
     assert names == ["BG", "class 1"] and built[0].NAME == "balloon"
