@@ -609,8 +609,9 @@ def _folded(x):
 
 def _unfolded(x, like):
     """`[B, N, ...]` of `[B * N, ...]`; like: `[B, N, ...]` what was folded."""
-    count = like.shape[1]
-    lead = [-1, count] if count else ops.shape(like)[:2]  # known as a rule, which saves a dozen ops
+    batch, count = like.shape[:2]
+    # The count is known as a rule, which saves a dozen ops.
+    lead = [-1 if batch is None else batch, count] if count else ops.shape(like)[:2]
     return ops.reshape(x, [*lead, *x.shape[1:]])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import TinyConfig, backbone
 
 from mrcnn.evaluate import mask_to_rle
 
@@ -123,6 +124,32 @@ def test_gflop_by_hand(benchmark):
     assert benchmark.counted_gflop(forward, image) == pytest.approx((convolution + product) / 1e9)
     # again for the kernel's gradient, and twice for the product's two; the image has none
     assert benchmark.counted_gflop(backward, image) == pytest.approx((2 * convolution + 3 * product) / 1e9)
+
+
+@pytest.mark.parametrize("row", ["detect_r50_512_d35", "train_r50_256", "finish_1024_d100", "first_detect_optimized"])
+def test_rows_of_networks_run_and_their_work_is_counted(benchmark, monkeypatch, row):
+    """Of small networks, once. GFLOP is nan where a change of the network leaves a shape unknown."""
+    import mrcnn.model
+
+    def config(side, **values):
+        small = {"BACKBONE": backbone, "TRAIN_ROIS_PER_IMAGE": 12, "DETECTION_MAX_INSTANCES": 10}
+        small["IMAGE_MIN_DIM"] = small["IMAGE_MAX_DIM"] = 64
+        return TinyConfig(**{**values, **small})
+
+    def once(work, **_):
+        work()
+        return benchmark.Times([2.0], 1.0, [(1.0, 1.0)])
+
+    monkeypatch.setattr(benchmark, "timed", once)
+    monkeypatch.setattr(mrcnn.model, "detecting_network", mrcnn.model.detecting_network)  # undone afterwards
+    if row != "finish_1024_d100":
+        monkeypatch.setattr(benchmark, "_config", config)
+    times = getattr(benchmark, row)()
+    assert len(times.wall) == 1
+    if row in ("detect_r50_512_d35", "train_r50_256"):
+        assert 0 < times.gflop < 1
+    if row == "first_detect_optimized":
+        assert times.note.startswith("11 folded in")
 
 
 # --- growth.py --------------------------------------------------------------------------------------------------

@@ -129,6 +129,14 @@ def test_class_non_max_suppression_with_all_scores_zero_is_empty():
         assert not np.any(part)
 
 
+@pytest.mark.parametrize("shape", [[3, 2, 4], [None, None, 4]])
+def test_image_of_rois(shape):
+    find = tf.function(ops.image_of_rois, [tf.TensorSpec(shape)])
+    assert find(tf.zeros([3, 2, 4])).numpy().tolist() == [0, 0, 1, 1, 2, 2]
+    if shape[0] is None:
+        assert find(tf.zeros([3, 0, 4])).shape == find(tf.zeros([0, 2, 4])).shape == (0,)
+
+
 @pytest.mark.parametrize("levels", [[2, 0, 1, 0], [0, 0, 0, 0], []])
 def test_gather_rois_by_level_keeps_the_order(levels):
     found = ops.gather_rois_by_level(
