@@ -140,7 +140,7 @@ class BatchNorm(KL.BatchNormalization):
         # RoIs [B, N, h, w, C] fold into [B * N, h, w, C]; images stay as they are: the ops of a reshape, 110 times,
         # are a good part of what the first call waits for.
         rois = len(inputs.shape) != 4
-        images = _folded(inputs) if rois else inputs
+        images = _fold_rois(inputs) if rois else inputs
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=images,
             scale=tf.cast(self.gamma.value, "float32"),
@@ -153,7 +153,7 @@ class BatchNorm(KL.BatchNormalization):
         if learns:
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving * self.momentum + ops.stop_gradient(batch) * (1.0 - self.momentum))
-        return _unfolded(outputs, inputs) if rois else outputs
+        return _unfold_rois(outputs, inputs) if rois else outputs
 
     def get_config(self):
         return {**super().get_config(), "train_bn": self.train_bn}
@@ -473,7 +473,7 @@ class PyramidROIAlign(KL.Layer):
             return crop_and_resize(feature_maps[level], *crops, self.pool_shape)
 
         pooled = gather_rois_by_level(levels, len(feature_maps), pool)
-        return _unfolded(tf.ensure_shape(pooled, [None, *self.pool_shape, feature_maps[0].shape[-1]]), rois)
+        return _unfold_rois(tf.ensure_shape(pooled, [None, *self.pool_shape, feature_maps[0].shape[-1]]), rois)
 
     def levels(self, rois, image_area, count):
         """`[N]` int32 in 0..count-1: the pyramid level of each RoI, 0 for P2."""
@@ -602,12 +602,12 @@ class DetectionLayer(KL.Layer):
 # --- Heads ------------------------------------------------------------------------------------------------------
 
 
-def _folded(x):
+def _fold_rois(x):
     """`[B * N, ...]` of `[B, N, ...]`: each RoI an image of its own."""
     return ops.reshape(x, [-1, *x.shape[2:]])
 
 
-def _unfolded(x, like):
+def _unfold_rois(x, like):
     """`[B, N, ...]` of `[B * N, ...]`; like: `[B, N, ...]` what was folded."""
     batch, count = like.shape[:2]
     # The count is known as a rule, which saves a dozen ops.
@@ -625,7 +625,7 @@ class _PerRoI:
         super().build((None, *input_shape[2:]))
 
     def call(self, inputs):
-        return _unfolded(super().call(_folded(inputs)), inputs)
+        return _unfold_rois(super().call(_fold_rois(inputs)), inputs)
 
     def compute_output_shape(self, input_shape):
         if len(input_shape) == 4:  # `build` asks for the folded shape
@@ -648,7 +648,7 @@ class RoIConv2D(_PerRoI, Conv2D):
         size = math.prod(inputs.shape[2:])
         x = ops.matmul(ops.reshape(inputs, [-1, size]), ops.reshape(self.kernel, [size, self.filters]))
         x = self.activation(x + self.bias if self.use_bias else x)
-        return _unfolded(x[:, None, None, :], inputs)
+        return _unfold_rois(x[:, None, None, :], inputs)
 
 
 @keras.saving.register_keras_serializable("mrcnn")
