@@ -29,6 +29,7 @@ from mrcnn.model import (
     PyramidAnchors,
     PyramidROIAlign,
     RoIConv2D,
+    RoIConv2DTranspose,
     RoIDense,
     log,
     mobilenet_v2_graph,
@@ -375,6 +376,53 @@ def test_a_convolution_as_large_as_the_roi_is_a_matrix_product():
     expected = plain(x.reshape(8, 3, 5, 6))
     np.testing.assert_allclose(pooled, np.reshape(expected, (2, 4, 1, 1, 7)), rtol=1e-5, atol=1e-6)
     assert not any(op.type == "Conv2D" for op in tf.function(layer).get_concrete_function(x).graph.get_operations())
+
+
+@pytest.mark.parametrize("rois", [(2, 3), (2, 0)])
+@pytest.mark.parametrize(
+    ("ours", "keras_own", "op"),
+    [
+        (lambda: RoIConv2D(4, 1, activation="sigmoid"), lambda: KL.Conv2D(4, 1, activation="sigmoid"), "MatMul"),
+        (lambda: RoIConv2D(4, 1, use_bias=False), lambda: KL.Conv2D(4, 1, use_bias=False), "MatMul"),
+        (lambda: RoIConv2D(4, 1, strides=2), lambda: KL.Conv2D(4, 1, strides=2), "Conv2D"),
+        (lambda: RoIConv2D(4, 3, padding="same"), lambda: KL.Conv2D(4, 3, padding="same"), "Conv2D"),
+        (lambda: RoIConv2D(4, 2, padding="same"), lambda: KL.Conv2D(4, 2, padding="same"), "Conv2D"),
+        (
+            lambda: RoIConv2DTranspose(4, 2, strides=2, activation="relu"),
+            lambda: KL.Conv2DTranspose(4, 2, strides=2, activation="relu"),
+            "MatMul",
+        ),
+        (
+            lambda: RoIConv2DTranspose(4, (1, 3), strides=(1, 3), use_bias=False),
+            lambda: KL.Conv2DTranspose(4, (1, 3), strides=(1, 3), use_bias=False),
+            "MatMul",
+        ),
+        (
+            lambda: RoIConv2DTranspose(4, 3, strides=2, padding="same"),
+            lambda: KL.Conv2DTranspose(4, 3, strides=2, padding="same"),
+            "Conv2DBackpropInput",
+        ),
+    ],
+)
+def test_a_layer_of_rois_gives_keras_numbers_and_gradients(ours, keras_own, op, rois):
+    x = tf.random.stateless_normal((*rois, 4, 5, 6), seed=(1, 2))
+    ours, keras_own = ours(), keras_own()
+    keras_own.build((None, 4, 5, 6))
+    keras_own.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in keras_own.get_weights()])
+    ours.build((*rois, 4, 5, 6))
+    ours.set_weights(keras_own.get_weights())
+    found = []
+    for layer, inputs in ((ours, x), (keras_own, tf.reshape(x, (-1, 4, 5, 6)))):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            y = layer(inputs)
+            total = tf.reduce_sum(tf.reshape(y, [-1]) * tf.random.stateless_normal([tf.size(y)], seed=(3, 4)))
+        found.append([y, *tape.gradient(total, [inputs, *(w.value for w in layer.trainable_weights)])])
+    assert found[0][0].shape == ours.compute_output_shape(x.shape) == (*rois, *found[1][0].shape[1:])
+    for tensor, same in zip(*found, strict=True):
+        np.testing.assert_allclose(np.ravel(tensor), np.ravel(same), rtol=1e-4, atol=1e-4)
+    graph = tf.function(ours.__call__, autograph=False).get_concrete_function(x).graph
+    assert op in {operation.type for operation in graph.get_operations()}
 
 
 def test_roi_align_chooses_the_level_by_size():

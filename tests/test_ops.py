@@ -9,6 +9,47 @@ from hypothesis import strategies as st
 from mrcnn import boxes, ops
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([(1, 1), (3, 3), (1, 3), (5, 3)]),
+    st.integers(0, 3),
+    st.integers(1, 6),
+    st.integers(1, 6),
+)
+def test_convolution_and_its_gradients_are_tensorflows(seed, sides, count, height, width):
+    rng = np.random.default_rng(seed)
+    images = tf.constant(rng.normal(size=(count, height, width, 2)), tf.float32)
+    kernel = tf.constant(rng.normal(size=(*sides, 2, 4)), tf.float32)
+    weights = tf.constant(rng.normal(size=(count, height, width, 4)), tf.float32)
+    found = []
+    for convolve in (ops.convolution, lambda images, kernel: tf.nn.conv2d(images, kernel, 1, "SAME")):
+        with tf.GradientTape() as tape:
+            tape.watch([images, kernel])
+            convolved = convolve(images, kernel)
+            total = tf.reduce_sum(convolved * weights)
+        found.append((convolved, *tape.gradient(total, [images, kernel])))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+
+
+def test_what_flows_back_through_a_convolution_is_one():
+    """By hand: three pixels in a row, a kernel of 1, 2, 3, and what it gives counts 1, 10 and 100."""
+    images, kernel = tf.zeros((1, 1, 3, 1)), tf.reshape(tf.constant([1.0, 2.0, 3.0]), (1, 3, 1, 1))
+
+    @tf.function
+    def gradient(images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            total = tf.reduce_sum(ops.convolution(images, kernel)[0, 0, :, 0] * [1.0, 10.0, 100.0])
+        return tape.gradient(total, images)
+
+    # out[i] = 1 in[i - 1] + 2 in[i] + 3 in[i + 1]; so in[0] gets 2 * 1 + 1 * 10, in[1] 3 * 1 + 2 * 10 + 1 * 100
+    np.testing.assert_allclose(gradient(images)[0, 0, :, 0], [12, 123, 230])
+    types = {operation.type for operation in gradient.get_concrete_function(images).graph.get_operations()}
+    assert "Conv2D" in types and "Conv2DBackpropInput" not in types
+
+
 def test_crop_and_resize_samples_bilinearly():
     image = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
     # The corners of 0..1 are the centres of the corner pixels; half way between lies the mean of 1 and 2.

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import test_util
 
 from mrcnn import boxes, targets
 from mrcnn.config import Config
@@ -22,6 +23,9 @@ PYRAMID = ["fpn_p2", "fpn_p3", "fpn_p4", "fpn_p5", "fpn_p6"]
 OUTPUTS = ["detections", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask", "rpn_rois", "rpn_class", "rpn_bbox"]
 LOSSES = ["rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss"]
 TOLERANCE = 1e-4  # of the largest value of a tensor
+# Gradients were recorded with oneDNN's convolutions, which TensorFlow leaves to processors with AVX-512. Its others round
+# otherwise, and a ReLU within rounding of 0 opens or closes: photos times 1 + 1e-7 move gradients by up to 4e-3.
+GRADIENT_TOLERANCE, NORM_TOLERANCE = (1e-3, 1e-3) if test_util.IsMklEnabled() else (1e-2, 3e-3)
 
 
 def assert_near(ours, recorded, tolerance=TOLERANCE):
@@ -308,10 +312,12 @@ def test_losses_and_gradients(trained, step, archives, name):
     assert sorted(gradients) == sorted(str(name) for name in recorded["grad_names"])
     assert len(gradients) == 266
     norms = [float(tf.norm(gradients[str(name)])) for name in recorded["grad_names"]]
-    np.testing.assert_allclose(norms, recorded["grad_norms"], rtol=1e-3, atol=1e-6 * recorded["grad_norms"].max())
+    np.testing.assert_allclose(
+        norms, recorded["grad_norms"], rtol=NORM_TOLERANCE, atol=1e-6 * recorded["grad_norms"].max()
+    )
     for key in recorded:
         if key.startswith("grad:"):
-            assert_near(gradients[key.removeprefix("grad:")], recorded[key], 1e-3)
+            assert_near(gradients[key.removeprefix("grad:")], recorded[key], GRADIENT_TOLERANCE)
 
 
 # --- The weight file and back -----------------------------------------------------------------------------------
