@@ -1,6 +1,7 @@
 """docs/architecture.md and the import statements of mrcnn/ must agree."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -111,3 +112,13 @@ def test_every_library_that_is_imported_is_required():
                 imported.add(node.module.split(".")[0])
     required = re.findall(r"^([\w-]+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert {distribution.get(name, name) for name in imported - optional} - set(required) == set()
+
+
+@pytest.mark.parametrize(("set_by_the_user", "found"), [({}, "1"), ({"TF_CPU_ALLOCATOR_USE_BFC": "0"}, "0")])
+def test_tensorflow_is_set_up_unless_the_user_has(set_by_the_user, found):
+    name = "TF_CPU_ALLOCATOR_USE_BFC"
+    kept = {key: value for key, value in os.environ.items() if key != name}
+    code = f"import os, mrcnn; print(os.environ[{name!r}])"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=kept | set_by_the_user, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == [found]

@@ -23,8 +23,8 @@ PYRAMID = ["fpn_p2", "fpn_p3", "fpn_p4", "fpn_p5", "fpn_p6"]
 OUTPUTS = ["detections", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask", "rpn_rois", "rpn_class", "rpn_bbox"]
 LOSSES = ["rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss"]
 TOLERANCE = 1e-4  # of the largest value of a tensor
-# Gradients were recorded with oneDNN's convolutions, which TensorFlow leaves to processors with AVX-512. Its others round
-# otherwise, and a ReLU within rounding of 0 opens or closes: photos times 1 + 1e-7 move gradients by up to 4e-3.
+# Gradients were recorded with oneDNN's convolutions, which TensorFlow takes where the processor has AVX-512. Its others
+# round otherwise, and a ReLU within rounding of 0 opens or closes: photos times 1 + 1e-7 move gradients by up to 4e-3.
 GRADIENT_TOLERANCE, NORM_TOLERANCE = (1e-3, 1e-3) if test_util.IsMklEnabled() else (1e-2, 3e-3)
 
 
