@@ -430,7 +430,7 @@ def generator_scaling() -> Times:
 def _gain_of_processes(images: int, rounds: int) -> float:
     """What the machine gives: images per second of two processes, which share no lock, over those of one."""
     context = multiprocessing.get_context("spawn")
-    barrier, seconds = context.Barrier(3), []
+    barrier, seconds = context.Barrier(3, timeout=300), []  # where a process is lost, no other waits for ever
     workers = [context.Process(target=_make_images, args=(first, images, rounds, barrier)) for first in (True, False)]
     for worker in workers:
         worker.start()

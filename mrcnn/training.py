@@ -446,10 +446,10 @@ def stream(batches, network, endless=True):
 
         first = batches.epoch * batches.steps * pieces
         end = np.iinfo(np.int64).max if endless else first + batches.steps * pieces
-        pipeline = tf.data.Dataset.range(first, end).map(tensors, num_parallel_calls=batches.workers).prefetch(2)
-        return pipeline.with_options(options)
+        numbers = tf.data.Dataset.range(first, end)
+        return numbers.map(tensors, num_parallel_calls=batches.workers).prefetch(2).with_options(options)
 
-    # Nothing is left to tune; the thread that would do it holds up the end of a pipeline, by up to as long as it ran.
+    # Nothing is left to tune, and the thread that would do it holds up the end of a pipeline, by as long as it ran.
     options = tf.data.Options()
     options.autotune.enabled = False
 
