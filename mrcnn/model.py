@@ -1230,13 +1230,21 @@ class MaskRCNN:
         self._need_inference("detect_tiled")
         if self.config.RPN_ONLY:
             raise ValueError("detect_tiled() needs a network with heads. Received: RPN_ONLY = True. Try detect().")
-        tile = tile or self.config.IMAGE_MAX_DIM
+        tile, most, counts = tile or self.config.IMAGE_MAX_DIM, self.config.DETECTION_MAX_INSTANCES, []
 
         def found(part):
-            return self.detect([part], masks="crop")[0]
+            (result,) = self.detect([part], masks="crop")
+            counts.append(len(result["rois"]))
+            return result
 
         progress = functools.partial(track, description="Tiles", disable=not verbose)
-        return tiles.detect_tiled(found, image, tile, tile // 4 if overlap is None else overlap, progress)
+        result = tiles.detect_tiled(found, image, tile, tile // 4 if overlap is None else overlap, progress)
+        if full := sum(count >= most for count in counts):
+            logger.warning(
+                "%d of %d tiles hold as many objects as one detection gives, DETECTION_MAX_INSTANCES = %d: others "
+                "there may be missing. Try smaller tiles, or a higher limit.", full, len(counts), most,
+            )  # fmt: skip
+        return result
 
     def _prepared(self, images, batch_size):
         """Yields photos the network sees at once, what `mold_inputs` makes of them, and the seconds it took.

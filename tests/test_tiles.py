@@ -176,6 +176,19 @@ def test_a_model_sees_a_large_image_as_its_tiles(tmp_path):
         assert mask.shape == (y2 - y1, x2 - x1) and mask.dtype == bool
 
 
+@pytest.mark.parametrize(("in_one", "told"), [(2, True), (1, False), (0, False)])
+def test_tiles_that_hold_more_than_is_found_in_one_are_told_of(in_one, told, tmp_path, monkeypatch, caplog):
+    """With DETECTION_MAX_INSTANCES = 2, the limit of a demo's 20 once hid four objects in five of a large image."""
+    model = MaskRCNN("inference", TinyConfig(DETECTION_MAX_INSTANCES=2), str(tmp_path))
+    squares = np.zeros((64, 100, 3), np.uint8)
+    for i in range(in_one):
+        squares[5:15, 5 + 20 * i : 15 + 20 * i] = 1  # in the first of two tiles
+    monkeypatch.setattr(model, "detect", lambda images, masks: [detect(images[0])])
+    with caplog.at_level("WARNING", "mrcnn"):
+        assert len(model.detect_tiled(squares, overlap=8)["rois"]) == in_one
+    assert ("1 of 2 tiles hold as many objects as one detection gives" in caplog.text) == told
+
+
 @pytest.mark.parametrize("overlap", [0, 3, 7])
 def test_neighbours_are_the_tiles_that_share_pixels(overlap):
     rows, columns = tiles._starts(23, 10, overlap), tiles._starts(31, 10, overlap)
