@@ -271,12 +271,14 @@ def test_class_weights_and_focal_loss_reach_the_losses(tmp_path, dataset):
 
 
 def test_mixed_precision_trains_close_to_float32(tmp_path, dataset):
-    """On the same RoIs every loss is that of float32 but for rounding: bfloat16 keeps 8 bits, 0.4 % an operation."""
+    """On the same RoIs every loss is that of float32 but for rounding: bfloat16 keeps 8 bits, 0.4 % an operation.
+
+    Means of eight steps: of one step alone a ReLU near 0 that opens or closes moves the gradient's norm by up to 4 %,
+    and float16 skips its first steps, until the scale of the loss is found.
+    """
     logs = {}
     for kind in PRECISIONS:
-        # float16 skips its first steps, until the scale of the loss is found
-        steps = {"STEPS_PER_EPOCH": 8} if kind == "mixed_float16" else {}
-        model = build(tmp_path / kind, PRECISION=kind, USE_RPN_ROIS=False, **steps)
+        model = build(tmp_path / kind, PRECISION=kind, USE_RPN_ROIS=False, STEPS_PER_EPOCH=8)
         before = values(model)
         logs[kind] = model.train(dataset, dataset, 1e-6, 1, "all").history
         assert all(value.dtype == np.float32 for value in values(model).values())
@@ -286,9 +288,7 @@ def test_mixed_precision_trains_close_to_float32(tmp_path, dataset):
         *itertools.product(PRECISIONS[1:], ("val_rpn_class_loss", "val_rpn_bbox_loss")),
         *itertools.product(["mixed_bfloat16"], ("gradient_norm", *LOSS_NAMES)),
     ]:
-        # A ReLU near 0 that opens or closes shows in the gradient alone: with SEED 0, 1, 2 its norm moved by 3, 4, 1 %.
-        rtol = 0.1 if name == "gradient_norm" else 0.03
-        np.testing.assert_allclose(logs[kind][name], logs["float32"][name], rtol=rtol, err_msg=f"{kind} {name}")
+        np.testing.assert_allclose(logs[kind][name], logs["float32"][name], rtol=0.03, err_msg=f"{kind} {name}")
     assert np.isfinite(logs["mixed_float16"]["gradient_norm"][0]) and logs["mixed_float16"]["gradient_norm"][0] > 0
     assert keras.config.dtype_policy().name == "float32"  # of what the user builds
 
