@@ -33,7 +33,7 @@ from keras import ops
 from rich.progress import track
 
 from . import boxes as box_math
-from . import folding, losses, targets, tiles, training, weights
+from . import folding, losses, targets, tiles, training, weights, winograd
 from .callbacks import MeanAveragePrecisionCallback
 from .config import Config
 from .data import DataGenerator, data_generator, load_image_gt
@@ -116,6 +116,17 @@ class Conv2D(KL.Conv2D):
     def call(self, inputs):
         outputs = self.convolution_op(inputs, self.kernel)
         return self.activation(tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class SameConv2D(Conv2D):
+    """`Conv2D` that keeps the size of its input by `ops.convolution`, the faster one to train; else Keras' own."""
+
+    def convolution_op(self, inputs, kernel):
+        plain = self.padding == "same" and self.strides == self.dilation_rate == (1, 1)
+        if plain and all(side % 2 for side in self.kernel_size):
+            return convolution(inputs, tf.convert_to_tensor(kernel))
+        return super().convolution_op(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -274,7 +285,9 @@ def fpn_graph(feature_maps, channels):
             above = Doubled(name=f"fpn_p{level + 1}upsampled")(merged[level + 1])
             lateral = KL.Add(name=f"fpn_p{level}add")([above, lateral])
         merged[level] = lateral
-    pyramid = [Conv2D(channels, (3, 3), padding="same", name=f"fpn_p{level}")(merged[level]) for level in (2, 3, 4, 5)]
+    pyramid = [
+        SameConv2D(channels, (3, 3), padding="same", name=f"fpn_p{level}")(merged[level]) for level in (2, 3, 4, 5)
+    ]
     # P6 serves the RPN's largest anchors only
     return [*pyramid, KL.MaxPooling2D(pool_size=(1, 1), strides=2, name="fpn_p6")(pyramid[-1])]
 
@@ -297,7 +310,7 @@ def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
 
     Returns: rpn_class_logits `[B, A, (background, object)]`, rpn_probs alike, rpn_bbox `[B, A, 4]` deltas.
     """
-    convolution = Conv2D(
+    convolution = SameConv2D(
         channels, (3, 3), padding="same", activation="relu", strides=anchor_stride, name="rpn_conv_shared"
     )
     shared = convolution(feature_map)
@@ -639,7 +652,7 @@ class _PerRoI:
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class RoIConv2D(_PerRoI, Conv2D):
+class RoIConv2D(_PerRoI, SameConv2D):
     """`Conv2D` of each RoI: `[B, N, h, w, C]` in and out."""
 
     def call(self, inputs):
@@ -653,12 +666,6 @@ class RoIConv2D(_PerRoI, Conv2D):
         x = self.activation(tf.nn.bias_add(x, self.bias) if self.use_bias else x)
         sides = (1, 1) if whole else inputs.shape[2:4]
         return _unfold_rois(ops.reshape(x, [-1, *sides, self.filters]), inputs)
-
-    def convolution_op(self, inputs, kernel):
-        plain = self.padding == "same" and self.strides == self.dilation_rate == (1, 1)
-        if plain and all(side % 2 for side in self.kernel_size):
-            return convolution(inputs, tf.convert_to_tensor(kernel))
-        return super().convolution_op(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -1350,7 +1357,8 @@ class MaskRCNN:
                 network = self._folded or detecting_network(self.keras_model)
 
                 def run(*inputs):
-                    return network(list(inputs))
+                    with winograd.where_it_pays():
+                        return network(list(inputs))
 
                 self._compiled = {key: tf.function(run, signature, autograph=False, jit_compile=False)}
             compiled = self._compiled[key]

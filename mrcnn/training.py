@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import hosts, losses, weights
+from . import hosts, losses, weights, winograd
 from .callbacks import (
     AveragedWeights,
     Checkpoint,
@@ -130,7 +130,8 @@ class TrainingNetwork(Network):
     def train_step(self, data):
         inputs = self.inputs_of(data)
         with tf.GradientTape() as tape:
-            outputs = self(inputs, training=True)
+            with winograd.where_it_pays():
+                outputs = self(inputs, training=True)
             values = self.weighted_losses(inputs, outputs)
             scaled_loss = self.optimizer.scale_loss(values["loss"])
         variables = self.trainable_variables
@@ -153,7 +154,9 @@ class TrainingNetwork(Network):
 
     def test_step(self, data):
         inputs = self.inputs_of(data)
-        values = self.weighted_losses(inputs, self(inputs, training=False))
+        with winograd.where_it_pays():
+            outputs = self(inputs, training=False)
+        values = self.weighted_losses(inputs, outputs)
         return self._update({name: value * device_count() for name, value in values.items()})
 
     def inputs_of(self, data) -> list:
