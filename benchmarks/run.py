@@ -271,9 +271,18 @@ def _training_step(**values):
 
 
 def _train(**values) -> Times:
+    import tensorflow as tf
+
     step, network, inputs = _training_step(**values)
     times = timed(step, warm_ups=2)
-    times.gflop = counted_gflop(lambda *x: network.train_step((list(x),)), *inputs)
+
+    def there_and_back(*inputs):  # the arithmetic as it is written: no fewer products, no optimizer
+        with tf.GradientTape() as tape:
+            inputs = network.inputs_of((list(inputs),))
+            loss = network.weighted_losses(inputs, network(inputs, training=True))["loss"]
+        return tape.gradient(loss, network.trainable_variables)
+
+    times.gflop = counted_gflop(there_and_back, *inputs)
     return times
 
 
