@@ -59,7 +59,7 @@ class Config:
     CLASS_AGNOSTIC_BOX = False
     CLASS_AGNOSTIC_MASK = False
 
-    # --- Arithmetic of the convolutions; weights, boxes, NMS, RoI align and losses are float32 in any case.
+    # --- Arithmetic of the convolutions; C1, weights, boxes, NMS, RoI align and losses are float32 in any case.
     # "mixed_bfloat16" and "mixed_float16" take half the memory, and are faster on hardware made for them: GPUs, and
     # CPUs with avx512_bf16 or amx_bf16. Elsewhere they are slower.
     PRECISION = "float32"

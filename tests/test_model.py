@@ -1105,6 +1105,24 @@ def test_agnostic_suppression_takes_effect_at_the_next_detect(model, config, com
 # --- Precision ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("backbone", "exact", "short"),
+    [
+        ("resnet50", ["conv1", "bn_conv1"], ["res2a_branch2a", "bn2a_branch2a"]),
+        ("mobilenet_v2", ["Conv1", "expanded_conv_project", "block_1_expand"], ["block_1_depthwise", "block_2_expand"]),
+    ],
+)
+def test_in_mixed_precision_the_photo_is_seen_in_float32(backbone, exact, short):
+    """The layers up to C1; a folded network computes likewise."""
+    network = build(PRECISION="mixed_bfloat16", BACKBONE=backbone, COMPUTE_BACKBONE_SHAPE=None)
+    for made in (network.keras_model.get_layer, Folded(network.keras_model).convolutions.get):
+        layers = {name: made(name) for name in (*exact, *short) if "bn" not in name}
+        assert {name: layer.compute_dtype for name, layer in layers.items()} == {
+            name: "float32" if name in exact else "bfloat16" for name in layers
+        }
+    assert network.keras_model.get_layer(exact[0]).dtype_policy.name == "float32"
+
+
 def test_in_mixed_precision_boxes_and_probabilities_stay_exact(model, tmp_path):
     """Convolutions compute in bfloat16; every input, output and weight is float32, and pixel 1,000 is not rounded."""
     model.save_weights(tmp_path / "weights.h5")
@@ -1116,6 +1134,7 @@ def test_in_mixed_precision_boxes_and_probabilities_stay_exact(model, tmp_path):
         "bfloat16"
     }
     exact = ("ROI", "roi_align_mask", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask", "mrcnn_detection")
+    exact += ("res1a_conv", "bn1a", "res1a_out")  # up to C1: in bfloat16 a pixel less its mean loses half a gray level
     assert {network.get_layer(name).compute_dtype for name in exact} == {"float32"}
     (photo,) = photos(1)
     molded, metas, _ = model.mold_inputs([photo])
