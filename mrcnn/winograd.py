@@ -19,7 +19,7 @@ from tensorflow.python.framework.test_util import IsMklEnabled
 G = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 NARROWEST = 128  # channels from which the fewer products outweigh the sums
 LEAST = 8192  # pixels likewise
-BAND = 1024  # tiles at once: 16 values a tile and channel are held, so that memory does not grow with the images
+BAND = 1024  # tiles at once: each holds 16 values a channel; of all tiles together only B^T along the rows is held
 
 _allowed = contextvars.ContextVar("winograd", default=False)
 
