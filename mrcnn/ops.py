@@ -30,14 +30,7 @@ def convolution(images, kernel):
                 into_kernel = winograd.kernel_gradient(images, outputs)
                 with tf.control_dependencies([into_kernel]):  # each holds several times the images
                     return convolved(tf.identity(outputs), turned), into_kernel
-            into_kernel = tf.raw_ops.Conv2DBackpropFilter(
-                input=images,
-                filter_sizes=kernel.shape,
-                out_backprop=outputs,
-                strides=[1, 1, 1, 1],
-                padding="SAME",
-            )
-            return convolved(outputs, turned), into_kernel
+            return convolved(outputs, turned), winograd.tensorflows_kernel_gradient(images, outputs, kernel.shape)
 
         return convolved(images, kernel), gradients
 

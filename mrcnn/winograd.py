@@ -82,11 +82,17 @@ def _either_convolution(images, kernel):
 
 
 def _either_gradient(images, outputs):
-    plain = {"input": images, "filter_sizes": [3, 3, images.shape[3], outputs.shape[3]], "out_backprop": outputs}
     return tf.cond(
         tf.size(images) >= LEAST * images.shape[3],
         lambda: _kernel_gradient(images, outputs),
-        lambda: tf.raw_ops.Conv2DBackpropFilter(**plain, strides=[1, 1, 1, 1], padding="SAME"),
+        lambda: tensorflows_kernel_gradient(images, outputs, [3, 3, images.shape[3], outputs.shape[3]]),
+    )
+
+
+def tensorflows_kernel_gradient(images, outputs, shape):
+    """What `kernel_gradient` gives by TensorFlow's own op, for a kernel of any shape `[h, w, C, filters]`."""
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=images, filter_sizes=shape, out_backprop=outputs, strides=[1, 1, 1, 1], padding="SAME"
     )
 
 
