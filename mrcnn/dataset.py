@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from .image import extract_bboxes, read_image
+from .untrusted import clean_name
 
 log = logging.getLogger("mrcnn")
 
@@ -24,16 +25,19 @@ class Dataset:
         self.image_info = []
         self.class_info = [{"source": "", "id": 0, "name": "BG"}]  # background is always first
         self.source_class_ids = {}
+        self.left_out: list[str] = []  # why entries of the annotation file are missing here, a sentence each
 
     def add_class(self, source: str, class_id, class_name: str) -> None:
         """Add a class of a source; a second call with the same source and id does nothing.
+
+        Control characters are removed from the name: it reaches terminals, pictures and tables.
 
         Raises: ValueError where the source's name holds a dot.
         """
         if "." in source:
             raise ValueError(f"A source's name must hold no dot. Received: {source!r}. Try an underscore.")
         if all((info["source"], info["id"]) != (source, class_id) for info in self.class_info):
-            self.class_info.append({"source": source, "id": class_id, "name": class_name})
+            self.class_info.append({"source": source, "id": class_id, "name": clean_name(class_name)})
 
     def add_image(self, source: str, image_id, path, **kwargs) -> None:
         """Add an image; keyword arguments are kept in `image_info` beside `id`, `source` and `path`."""
@@ -47,7 +51,7 @@ class Dataset:
         """Number classes and images; call it after the last `add_*` and before use."""
         self.num_classes = len(self.class_info)
         self.class_ids = np.arange(self.num_classes)
-        self.class_names = [info["name"].split(",")[0] for info in self.class_info]
+        self.class_names = _short_names([info["name"] for info in self.class_info])
         self.num_images = len(self.image_info)
         self._image_ids = np.arange(self.num_images)
         self.class_from_source_map = {
@@ -120,6 +124,12 @@ class Dataset:
         """`[N]` int32 class ids as `load_mask` gives them; no mask is drawn where a reader has `load_outlines`."""
         _, class_ids = (self.load_outlines if has_outlines(self) else self.load_mask)(image_id)
         return np.asarray(class_ids, np.int32).reshape(-1)
+
+
+def _short_names(names: list[str]) -> list[str]:
+    """Each name up to its first comma, as matterport's; the whole name if two classes would become one."""
+    short = [name.split(",")[0] for name in names]
+    return [name if short.count(cut) > 1 else cut for name, cut in zip(names, short, strict=True)]
 
 
 def overrides(dataset, method: str) -> bool:

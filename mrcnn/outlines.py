@@ -8,6 +8,7 @@ image is cut off. Outlines become run-length codes, which are small and tell box
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -20,9 +21,11 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from .image import read_size
+from .untrusted import LONGEST_SIDE
+
+logger = logging.getLogger("mrcnn")
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
-LONGEST_SIDE = 100_000  # pixels; a larger height or width in an annotation file is taken for damage
 LONGEST_WALK = 2_000_000  # pixels; pycocotools needs 100 bytes a pixel of an outline's length
 CROSSINGS_AT_ONCE = 2**21  # of edges with columns: about 150 MB
 Polygon = list[float]  # x1, y1, x2, y2, ... in pixels
@@ -69,6 +72,32 @@ class OutlinedImages(ImageFiles):
         """One mask per object, in the file's order: bool [H, W, N], and class ids, int32 [N], negative for crowds."""
         rles, class_ids = self.load_outlines(image_id)
         return decode(rles, self.image_size(image_id)), class_ids
+
+
+class LeftOut:
+    """Entries of an annotation file that cannot be used: left out, counted, and named in one warning.
+
+    path: the file or folder. strict: raise at the first entry instead of leaving it out.
+    `sentences` holds the reason of each, for `mrcnn check`; a reader keeps it as `Dataset.left_out`.
+    """
+
+    def __init__(self, path: str | Path, strict: bool = False):
+        self.path, self.strict = path, strict
+        self.sentences: list[str] = []
+
+    def add(self, error: ValueError) -> None:
+        """Count an entry. Raises: the error itself if strict."""
+        if self.strict:
+            raise error
+        self.sentences.append(str(error))
+
+    def warn(self, total: int, what: str = "entries") -> None:
+        """Log how many of all entries were left out, and why the first one was."""
+        if self.sentences:
+            logger.warning(
+                "%d of %d %s in %s were left out. The first: %s (--strict refuses such a file; `mrcnn check` lists all.)",
+                len(self.sentences), total, what, self.path, self.sentences[0],
+            )  # fmt: skip
 
 
 # --- Outlines to masks --------------------------------------------------------------------------------------

@@ -133,3 +133,18 @@ def test_class_ids_without_masks():
     # the masks of a subclass that draws its own are not those of the outlines
     assert Drawn().load_class_ids(0).tolist() == [3] and not has_outlines(Drawn())
     assert Dataset().load_class_ids(0).shape == (0,) and Dataset().load_class_ids(0).dtype == np.int32
+
+
+def test_class_names_with_commas_stay_two_classes():
+    dataset = Dataset()
+    for class_id, name in enumerate(["cat, black", "cat, white", "dog, any"], 1):
+        dataset.add_class("x", class_id, name)
+    dataset.prepare()
+    assert dataset.class_names == ["BG", "cat, black", "cat, white", "dog"]
+
+
+def test_control_characters_of_a_class_name_are_removed():
+    dataset = Dataset()
+    dataset.add_class("x", 1, "\x1b[31mcat\ud800\r\n")
+    dataset.prepare()
+    assert dataset.class_names == ["BG", "[31mcat\ufffd"]
