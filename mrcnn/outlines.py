@@ -95,7 +95,7 @@ class LeftOut:
         """Log how many of all entries were left out, and why the first one was."""
         if self.sentences:
             logger.warning(
-                "%d of %d %s in %s were left out. The first: %s (--strict refuses such a file; `mrcnn check` lists all.)",
+                "%d of %d %s in %s were left out. The first: %s (--strict refuses it; `mrcnn check` lists all.)",
                 len(self.sentences), total, what, self.path, self.sentences[0],
             )  # fmt: skip
 
