@@ -33,6 +33,7 @@ setup(
     python_requires=">=3.10,<3.14",
     install_requires=requirements(),
     extras_require={
+        "albumentations": ["albumentations>=2"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",
@@ -42,7 +43,7 @@ setup(
             "nbclient>=0.10",
             "nbformat>=5.10",
             "ipykernel>=6.29",
-        ]
+        ],
     },
     entry_points={"console_scripts": ["mrcnn = mrcnn.cli:main"]},
 )

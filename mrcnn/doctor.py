@@ -19,7 +19,7 @@ from pathlib import Path
 from . import __version__
 
 DISTRIBUTION = "mask-rcnn-keras3"
-MODULES = {"opencv-python": "cv2", "scikit-image": "skimage", "pillow": "PIL"}  # where the names differ
+MODULES = {"opencv-python": "cv2", "scikit-image": "skimage", "pillow": "PIL", "pyyaml": "yaml"}  # if the names differ
 
 # A library of the system that OpenCV loads -> the package of Debian and Ubuntu that has it.
 SYSTEM_PACKAGES = {"libGL": "libgl1", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0"}
@@ -66,7 +66,18 @@ def requirements() -> list[str]:
         demanded = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         demanded = [line.split("#")[0].strip() for line in demanded]
     plain = [demand for demand in demanded if demand and "extra ==" not in demand]
+    plain = [demand.split(";")[0].strip() for demand in plain if _for_this_python(demand)]
     return sorted(plain, key=lambda demand: _name(demand) == "imgaug")  # last: it is imported through mrcnn.data
+
+
+def _for_this_python(requirement: str) -> bool:
+    """Whether a requirement such as `pillow>=13; python_version >= "3.11"` applies here."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # reported as a missing dependency of its own
+        return True
+    marker = Requirement(requirement).marker
+    return marker is None or marker.evaluate()
 
 
 def _name(requirement: str) -> str:

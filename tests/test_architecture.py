@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 MODULES = {path.stem: path for path in (ROOT / "mrcnn").glob("*.py") if path.stem != "__init__"}
+REQUIREMENTS = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+PYTHON_3_11 = {"python_version": "3.11"}  # of requirements-lowest.txt
 HEAVY = ("tensorflow", "keras")
 
 
@@ -100,7 +103,7 @@ for name in {names!r}:
 
 
 def test_every_library_that_is_imported_is_required():
-    distribution = {"cv2": "opencv-python", "PIL": "pillow", "skimage": "scikit-image"}
+    distribution = {"cv2": "opencv-python", "PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml"}
     used_where_installed = {"IPython", "faster_coco_eval", "supervision"}
     optional = {"mrcnn", *used_where_installed, *sys.stdlib_module_names}
     imported = set()
@@ -122,3 +125,13 @@ def test_tensorflow_is_set_up_unless_the_user_has(set_by_the_user, found):
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=kept | set_by_the_user, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == [found]
+
+
+def test_the_lowest_set_holds_the_lower_bound_of_every_requirement():
+    lowest = dict(re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "requirements-lowest.txt").read_text(), re.MULTILINE))
+    lines = [Requirement(line) for line in REQUIREMENTS if line]
+    bounds = {line.name: line.specifier for line in lines if not line.marker or line.marker.evaluate(PYTHON_3_11)}
+    assert set(lowest) == set(bounds)
+    for name, specifier in bounds.items():
+        bound = next(part.version for part in specifier if part.operator == ">=")
+        assert lowest[name] in specifier and f"{lowest[name]}.".startswith(f"{bound}."), name

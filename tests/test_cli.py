@@ -634,3 +634,9 @@ def test_an_rpn_alone_is_measured_by_its_recall(model, tmp_path, capsys, monkeyp
     assert json.loads((out / "metrics.json").read_text())["proposal_recall"]["100"]["AR"] == 1.0
     assert run("detect", photo(tmp_path / "a.png"), "--weights", "w.h5", "--out", out) == cli.FAILED
     assert "needs a network that knows classes" in capsys.readouterr().err
+
+
+def test_doctor_drops_requirements_of_other_pythons(monkeypatch):
+    demanded = ['pillow>=13; python_version >= "3.0"', 'pillow>=12.3; python_version < "3.0"', "numpy>=2"]
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: demanded)
+    assert doctor.requirements() == ["pillow>=13", "numpy>=2"]
