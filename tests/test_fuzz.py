@@ -1,0 +1,312 @@
+"""10,000 damaged or hostile files: every reader answers or says why not, in 10 s and 2 GB each.
+
+`pytest -m slow -n 0 tests/test_fuzz.py`; the shares of the kinds are in `EXAMPLES`.
+"""
+
+import base64
+import io
+import json
+import random
+import re
+import resource
+import signal
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from annotated import (
+    HEIGHT,
+    JUNK,
+    WIDTH,
+    box_shape,
+    coco,
+    cut_or_changed,
+    instance_images,
+    labelme,
+    polygon,
+    rect,
+    region,
+    spoiled,
+    via,
+    voc,
+    voc_object,
+    write_image,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mrcnn.config import Config
+from mrcnn.datasets import open_dataset
+from mrcnn.image import read_image, read_size
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 10
+BYTES = 2 * 2**30
+EXAMPLES = {
+    "coco": 1800, "via": 1000, "labelme": 1200, "voc": 1000, "yolo": 1000, "cvat": 800, "images": 1700, "labels": 300,
+    "config": 700, "weights": 400, "state": 100,
+}  # fmt: skip
+SEEDS = st.integers(0, 2**32 - 1)
+# Numbers that a file may claim and no image has.
+CLAIMS = st.sampled_from([0, -1, 60.0, 60.5, 1e5, 1e9, 1e308, float("nan"), 2**31, 2**63, 10**30, "o" * 100_000])
+
+
+def fuzz(kind):
+    """Settings of a test of this kind of file."""
+    return settings(
+        max_examples=EXAMPLES[kind],
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+
+
+@contextmanager
+def within_limits():
+    """Fail if the block takes more than `SECONDS`, or makes the process larger by more than `BYTES`."""
+
+    def stop(*_):
+        raise TimeoutError(f"no answer within {SECONDS} s")
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert grown < BYTES, f"{grown / 2**30:.1f} GiB more memory"
+
+
+def answered(read):
+    """Run a reader; an error must be a ValueError in a sentence."""
+    with within_limits():
+        try:
+            read()
+        except ValueError as error:
+            assert "Received: " in str(error), f"not a sentence: {error!r}"
+
+
+def open_and_read(path):
+    """Everything that a training reads of a dataset; an image's fault is that image's."""
+    dataset = open_dataset(path)
+    for image_id in dataset.image_ids:
+        answered(lambda i=image_id: _check_image(dataset, i))
+
+
+def _check_image(dataset, image_id):
+    masks, class_ids = dataset.load_mask(image_id)
+    assert masks.dtype == bool and masks.shape[2] == len(class_ids)
+    assert set(np.abs(class_ids)) <= set(range(1, dataset.num_classes))
+
+
+def spoiled_json(path, data, seed, junk):
+    """Write the data with one value replaced, or the damaged text."""
+    rng = random.Random(seed)
+    if rng.random() < 0.15:
+        path.write_bytes(cut_or_changed(json.dumps(data).encode(), seed))
+        return
+    text = json.dumps(spoiled(data, seed, junk), default=str)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+
+
+@fuzz("coco")
+@given(seed=SEEDS, junk=st.one_of(JUNK, CLAIMS))
+def test_coco(tmp_path_factory, seed, junk):
+    folder = _folder(tmp_path_factory, "coco", lambda made: (write_image(made / "a.png"), write_image(made / "b.png")))
+    spoiled_json(folder / "instances.json", coco(), seed, junk)
+    answered(lambda: open_and_read(folder / "instances.json"))
+
+
+@fuzz("via")
+@given(seed=SEEDS, junk=st.one_of(JUNK, CLAIMS))
+def test_via(tmp_path_factory, seed, junk):
+    def make(made):
+        circle = {"name": "circle", "cx": 9, "cy": 9, "r": 4}
+        shapes = polygon((1, 1), (9, 1), (9, 9)), rect(), circle
+        via(made, *[region(shape, kind="dog") for shape in shapes])
+
+    folder = _folder(tmp_path_factory, "via", make)
+    data = _original(folder / "via_region_data.json")
+    spoiled_json(folder / "via_region_data.json", data, seed, junk)
+    answered(lambda: open_and_read(folder))
+
+
+@fuzz("labelme")
+@given(seed=SEEDS, junk=st.one_of(JUNK, CLAIMS))
+def test_labelme(tmp_path_factory, seed, junk):
+    def make(made):
+        png = io.BytesIO()
+        Image.new("L", (11, 6), 255).save(png, "PNG")
+        mask = base64.b64encode(png.getvalue()).decode()
+        labelme(made, box_shape(), box_shape("cat"), {**box_shape(), "shape_type": "mask", "mask": mask})
+
+    folder = _folder(tmp_path_factory, "labelme", make)
+    data = _original(folder / "a.json")
+    spoiled_json(folder / "a.json", data, seed, junk)
+    answered(lambda: open_and_read(folder))
+
+
+@fuzz("voc")
+@given(seed=SEEDS, junk=st.one_of(JUNK, CLAIMS))
+def test_voc(tmp_path_factory, seed, junk):
+    folder = _folder(tmp_path_factory, "voc", lambda made: voc(made, voc_object(), voc_object("cat", 1, 1, 9, 9)))
+    file = folder / "Annotations" / "2007_000001.xml"
+    file.write_bytes(spoiled_xml(_original_bytes(file), seed, junk))
+    answered(lambda: open_and_read(folder))
+
+
+@fuzz("yolo")
+@given(seed=SEEDS, junk=st.one_of(JUNK, CLAIMS))
+def test_yolo(tmp_path_factory, seed, junk):
+    def make(made):
+        write_image(made / "images" / "train" / "a.png")
+        labels = made / "labels" / "train"
+        labels.mkdir(parents=True)
+        (labels / "a.txt").write_text("0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.5 0.1 0.5 0.5\n")
+        (made / "data.yaml").write_text("path: .\ntrain: images/train\nnames:\n  0: dog\n  1: cat\n")
+
+    folder = _folder(tmp_path_factory, "yolo", make)
+    file = folder / random.Random(seed).choice(["data.yaml", "labels/train/a.txt"])
+    for other in (folder / "data.yaml", folder / "labels/train/a.txt"):
+        other.write_bytes(_original_bytes(other))
+    file.write_bytes(spoiled_words(_original_bytes(file), seed, junk))
+    answered(lambda: open_and_read(folder))
+
+
+@fuzz("cvat")
+@given(seed=SEEDS, junk=st.one_of(JUNK, CLAIMS))
+def test_cvat(tmp_path_factory, seed, junk):
+    def make(made):
+        write_image(made / "images" / "a.png")
+        shapes = (
+            '<polygon label="dog" points="1,1;9,1;9,9" z_order="0"/>'
+            '<box label="cat" xtl="3" ytl="4" xbr="20" ybr="21"/>'
+            '<ellipse label="cat" cx="9" cy="9" rx="4" ry="3"/>'
+            '<mask label="dog" rle="3, 5, 8, 4" left="2" top="3" width="5" height="4"/>'
+        )
+        image = f'<image id="0" name="a.png" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'
+        (made / "annotations.xml").write_text(f"<annotations><version>1.1</version>{image}</annotations>")
+
+    folder = _folder(tmp_path_factory, "cvat", make)
+    file = folder / "annotations.xml"
+    file.write_bytes(spoiled_xml(_original_bytes(file), seed, junk))
+    answered(lambda: open_and_read(folder))
+
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
+MODES = ("L", "RGB", "P", "I;16", "F", "1", "CMYK")
+
+
+def _photos():
+    photos = []
+    noise = np.random.default_rng(0).integers(0, 255, (24, 20, 3), dtype=np.uint8)
+    for kind in FORMATS:
+        for mode in MODES:
+            file = io.BytesIO()
+            image = Image.fromarray(noise)
+            image = image.convert("L").convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
+            try:
+                image.save(file, kind)
+            except (OSError, KeyError, ValueError):  # this format has no such mode
+                continue
+            photos.append(file.getvalue())
+    return photos
+
+
+PHOTOS = _photos()
+
+
+@fuzz("images")
+@given(seed=SEEDS, magic=st.binary(max_size=40), which=st.integers(0, len(PHOTOS) - 1))
+def test_images(tmp_path_factory, seed, magic, which):
+    file = _folder(tmp_path_factory, "images", lambda made: None) / "a.png"
+    rng = random.Random(seed)
+    file.write_bytes(magic if rng.random() < 0.1 else damaged(PHOTOS[which], seed))
+    answered(lambda: read_image(file))
+    answered(lambda: read_size(file))
+
+
+@fuzz("labels")
+@given(seed=SEEDS, which=st.integers(0, len(PHOTOS) - 1))
+def test_label_images(tmp_path_factory, seed, which):
+    folder = _folder(tmp_path_factory, "labels", lambda made: instance_images(made, np.zeros((24, 20), np.uint8)))
+    (folder / "masks" / "a.png").write_bytes(damaged(PHOTOS[which], seed))
+    answered(lambda: open_and_read(folder))
+
+
+NAMES = sorted(name for name in dir(Config) if name.isupper())
+
+
+@fuzz("config")
+@given(name=st.one_of(st.sampled_from(NAMES), st.text(max_size=20)), value=st.one_of(JUNK, CLAIMS))
+def test_config(name, value):
+    def read():
+        values = {"NUM_CLASSES": 3, name: value}
+        config = Config.from_dict(values)
+        assert type(config) is Config
+        config.validate()
+
+    answered(read)
+
+
+# --- Damage ---
+
+
+def damaged(content: bytes, seed) -> bytes:
+    """The content broken off, with changed bytes, or with 32-bit numbers replaced by large ones."""
+    rng = random.Random(seed)
+    if rng.random() < 0.6 or len(content) < 12:
+        return cut_or_changed(content, seed)
+    changed = bytearray(content)
+    for _ in range(rng.randint(1, 3)):
+        place = rng.randrange(min(len(changed), 200) - 4)
+        number = rng.choice([0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 100_000, 30_000])
+        changed[place : place + 4] = number.to_bytes(4, rng.choice(["little", "big"]))
+    return bytes(changed)
+
+
+def spoiled_xml(content: bytes, seed, junk) -> bytes:
+    """The content damaged, or a value between > and < or quotes replaced by junk."""
+    rng = random.Random(seed)
+    if rng.random() < 0.3:
+        return cut_or_changed(content, seed)
+    text = content.decode()
+    places = [found.span(1) for found in re.finditer(r'(?<=[>"])([^<>"]+)(?=[<"])', text)]
+    start, end = rng.choice(places)
+    return (text[:start] + str(junk) + text[end:]).encode("utf-8", "replace")
+
+
+def spoiled_words(content: bytes, seed, junk) -> bytes:
+    """The content damaged, or one word replaced by junk."""
+    rng = random.Random(seed)
+    if rng.random() < 0.3:
+        return cut_or_changed(content, seed)
+    words = content.decode().split(" ")
+    words[rng.randrange(len(words))] = str(junk)
+    return " ".join(words).encode("utf-8", "replace")
+
+
+_FOLDERS = {}
+_ORIGINALS = {}
+
+
+def _folder(factory, kind, make):
+    """A folder per kind, made once: 10,000 folders are slow to write."""
+    if kind not in _FOLDERS:
+        _FOLDERS[kind] = factory.mktemp(kind)
+        make(_FOLDERS[kind])
+    return _FOLDERS[kind]
+
+
+def _original_bytes(file):
+    return _ORIGINALS.setdefault(file, file.read_bytes())
+
+
+def _original(file):
+    return json.loads(_original_bytes(file))
