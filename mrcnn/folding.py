@@ -90,5 +90,5 @@ def _folded(convolution, norm, activation) -> KL.Layer:
     changes = {"use_bias": True, "activation": activation, name: "zeros"}
     folded = type(convolution).from_config({**convolution.get_config(), **changes})
     folded.build(convolution.input.shape)
-    folded.set_weights([kernel, np.float32(beta + (bias - mean) * scale)])
+    folded.set_weights([kernel, np.asarray(beta + (bias - mean) * scale, np.float32)])
     return folded
