@@ -212,13 +212,7 @@ class Config:
         """
         config = cls()
         values = {name: _own_function(value) for name, value in values.items()}
-        derived = [name for name in ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE") if name in values]
-        for name, value in values.items():
-            if name not in derived:
-                setattr(config, name, np.array(value) if name in _ARRAYS else value)
-        for name in derived:
-            if _plain(getattr(config, name)) != _plain(values[name]):
-                setattr(config, name, values[name])
+        _set_all(config, values)
         return config
 
     def display(self) -> None:
@@ -406,6 +400,41 @@ class Config:
         return None
 
 
+def as_config(config) -> Config:
+    """Return a `Config` with the settings of any object that has them; a `Config` is returned as it is.
+
+    config: an object, or a class that takes no arguments. matterport's code reads attributes only, so scripts bring
+        classes of their own. Its upper-case names are copied.
+
+    Raises: ValueError if the object has no setting.
+    """
+    if isinstance(config, type):
+        config = config()
+    if isinstance(config, Config):
+        return config
+    names = _names(config)
+    if "NUM_CLASSES" not in names:
+        raise ValueError(
+            "config must be a mrcnn.config.Config, or have its attributes (NUM_CLASSES ...). "
+            f"Received: {config!r} of {type(config)}. Try deriving its class from Config."
+        )
+    copy = Config()
+    _set_all(copy, {name: getattr(config, name) for name in names})
+    copy.check_names()
+    return copy
+
+
+def _set_all(config: Config, values: dict[str, Any]) -> None:
+    """Set attributes; derived ones that follow from the others are not set, so that they go on following."""
+    for name, value in values.items():
+        if name not in _DERIVED:
+            setattr(config, name, np.array(value) if name in _ARRAYS else value)
+    for name in _DERIVED:
+        if name in values and _plain(getattr(config, name)) != _plain(values[name]):
+            setattr(config, name, values[name])
+
+
+_DERIVED = ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE")
 _COUNTS = (
     "GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "STEPS_PER_EPOCH", "GRADIENT_ACCUMULATION_STEPS",
     "TOP_DOWN_PYRAMID_SIZE", "RPN_CHANNELS", "FPN_CLASSIF_FC_LAYERS_SIZE", "MASK_CHANNELS", "RPN_ANCHOR_STRIDE",

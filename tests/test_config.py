@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcnn.config import Config
+from mrcnn.config import Config, as_config
 
 
 def test_derived_values_follow_the_others():
@@ -209,3 +209,36 @@ def test_an_rpn_alone_needs_its_own_rois():
     config.NUM_CLASSES, config.RPN_ONLY, config.USE_RPN_ROIS = 2, True, False
     with pytest.raises(ValueError, match="RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True"):
         config.validate()
+
+
+class Plain:
+    """A config of a script that does not use `Config`."""
+
+    NAME, NUM_CLASSES, IMAGES_PER_GPU, BATCH_SIZE = "plain", 3, 4, 4
+    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 128
+    MEAN_PIXEL = [1, 2, 3]
+    of_its_own = 5
+
+    def __init__(self):
+        self.IMAGE_SHAPE = [128, 64, 3]
+
+
+@pytest.mark.parametrize("plain", [Plain(), Plain])
+def test_config_that_is_no_subclass_is_copied(plain):
+    config = as_config(plain)
+    config.validate()
+    assert isinstance(config, Config)
+    assert (config.NAME, config.NUM_CLASSES, config.IMAGE_META_SIZE) == ("plain", 3, 15)
+    assert config.IMAGE_SHAPE.tolist() == [128, 64, 3]  # set to other than what follows: kept
+    config.IMAGES_PER_GPU = 1
+    assert config.BATCH_SIZE == 1  # it followed, and goes on following
+
+
+def test_config_is_returned_as_it_is():
+    config = Config()
+    assert as_config(config) is config
+
+
+def test_object_without_settings_is_no_config():
+    with pytest.raises(ValueError, match="config must be a mrcnn.config.Config.*Received: 'settings.json'"):
+        as_config("settings.json")
