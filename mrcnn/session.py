@@ -147,7 +147,7 @@ def add_training_options(parser, epochs: tuple, stages: tuple, start: str = "--w
 def read_config(items: list[str], base=None):
     """A Config with the settings of all items, later ones winning.
 
-    items: `NAME=VALUE`, `.json` files (as `Config.to_dict` gives them, or the one beside a weight file) and `.py`
+    items: `NAME=VALUE`, `.json` files (as `Config.to_dict` gives them) and `.py`
     files that define one Config subclass. base: what holds where no item says otherwise; default `Config()`.
 
     Raises: UsageError naming the item.

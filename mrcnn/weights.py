@@ -263,6 +263,41 @@ def check_file(path: str | os.PathLike) -> None:
         _read_groups(path)
 
 
+# Setting of the config -> the layer, and the axis of its kernel, whose length is that setting.
+_SIZES = {
+    "NUM_CLASSES": ("mrcnn_class_logits", -1),
+    "TOP_DOWN_PYRAMID_SIZE": ("fpn_c5p5", -1),
+    "RPN_CHANNELS": ("rpn_conv_shared", -1),
+    "POOL_SIZE": ("mrcnn_class_conv1", 0),
+    "FPN_CLASSIF_FC_LAYERS_SIZE": ("mrcnn_class_conv1", -1),
+    "MASK_CHANNELS": ("mrcnn_mask_conv1", -1),
+}
+
+
+def check_sizes(path: str | os.PathLike, config) -> None:
+    """Compare a config with the layers of a file whose weights all are to be used, before a network is built from it.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, not a weight file, or of a network of other sizes.
+    """
+    kernels = {}
+    for group, weights in _read_groups(path).items():
+        for weight_name, stored in weights:
+            *_, layer, kind = ["", group, *weight_name.split("/")]
+            if kind.startswith("kernel"):
+                kernels[layer] = stored.shape
+    for setting, (layer, axis) in _SIZES.items():
+        in_file, in_config = kernels.get(layer, ()), getattr(config, setting, None)
+        if not in_file or in_config in (None, in_file[axis]):
+            continue
+        if setting == "NUM_CLASSES":
+            raise _other_classes(path, in_file[axis], in_config)
+        raise ValueError(
+            f"The file must be of the model's {setting}. Received: {os.fspath(path)!r} with {in_file[axis]} for a "
+            f"model with {in_config}. Try {setting} = {in_file[axis]} (--config {setting}={in_file[axis]})."
+        )
+
+
 def _read_groups(path: str | os.PathLike) -> dict[str, list[tuple[str, hdf5.Stored]]]:
     """`{group: [(weight name, what is stored), ...]}` of a Keras 2 file, in its order, without the empty groups."""
     with _open(path) as file:
@@ -617,12 +652,16 @@ def _refuse_shapes(report: LoadReport, allow_head_mismatch: bool) -> None:
                 f"has {in_file} row{'s' * (in_file > 1)} of outputs where the model has {in_model}. "
                 f"Try {setting} = {in_file == 1} (--config {setting}={in_file == 1})."
             )
-        raise ValueError(
-            f"The file must be of the model's NUM_CLASSES. Received: {report.path!r} with {in_file} classes "
-            f"for a model with {in_model} (background included). Try NUM_CLASSES = {in_file} to detect with "
-            "this file; to train other classes from it, `mrcnn train --weights` with it, or in Python "
-            "exclude=['mrcnn_class_logits', 'mrcnn_bbox_fc', 'mrcnn_bbox', 'mrcnn_mask'] or remap_classes."
-        )
+        raise _other_classes(report.path, in_file, in_model)
+
+
+def _other_classes(path: str | os.PathLike, in_file: int, in_model: int) -> ValueError:
+    return ValueError(
+        f"The file must be of the model's NUM_CLASSES. Received: {os.fspath(path)!r} with {in_file} classes "
+        f"for a model with {in_model} (background included). Try NUM_CLASSES = {in_file} to detect with "
+        "this file; to train other classes from it, `mrcnn train --weights` with it, or in Python "
+        "exclude=['mrcnn_class_logits', 'mrcnn_bbox_fc', 'mrcnn_bbox', 'mrcnn_mask'] or remap_classes."
+    )
 
 
 def _classes_differ(name: str, in_file: list[tuple], in_model: list[tuple]) -> bool:
@@ -818,20 +857,37 @@ def _read_mobilenet(path: str, layers: dict) -> dict:
 def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
     """The path of the newest checkpoint of the newest run that has one, of the runs `<name><date>` under model_dir.
 
+    Runs are ordered by their date, and those of one minute by the number after it (`<name><date>_2`). Other files and
+    folders do not count.
+
     Raises: FileNotFoundError naming the folder where there is none.
     """
     folder, prefix = Path(model_dir), str(name).lower()
-    dated = re.compile(re.escape(prefix) + r"\d{8}T\d{4}")
-    runs = sorted(run for run in folder.glob("*") if run.is_dir() and dated.match(run.name))
+    runs = _numbered(folder, re.escape(prefix) + r"(\d{8})T(\d{4})(?:_(\d+))?")
     for run in reversed(runs):
-        checkpoints = sorted(run.glob("mask_rcnn*.h5"))
-        if checkpoints:
-            return str(checkpoints[-1])
+        found = checkpoints(run, prefix)
+        if found:
+            return str(found[-1])
     raise FileNotFoundError(
         f"There must be a checkpoint of {prefix!r} to go on from. Received: the folder {folder.absolute()}, "
-        f"which has {len(runs)} runs of that name and no mask_rcnn_*.h5 in them. "
+        f"which has {len(runs)} runs of that name and no mask_rcnn_{prefix}_<epoch>.h5 in them. "
         "Try another model_dir (--logs), or start from other weights."
     )
+
+
+def checkpoints(run: str | os.PathLike, name: str) -> list[Path]:
+    """The checkpoints `mask_rcnn_<name>_<epoch>.h5` in the folder of a run, ordered by their epoch."""
+    return _numbered(Path(run), rf"mask_rcnn_{re.escape(str(name).lower())}_(\d+)\.h5")
+
+
+def _numbered(folder: Path, pattern: str) -> list[Path]:
+    """What in a folder has a name of the pattern, ordered by the numbers that the pattern's groups find."""
+    found = []
+    for path in folder.glob("*"):
+        match = re.fullmatch(pattern, path.name, re.ASCII)
+        if match:
+            found.append(([int(number or 0) for number in match.groups()], path))
+    return [path for _, path in sorted(found)]
 
 
 def imagenet_weights(backbone: str, cache_dir: str | os.PathLike | None = None) -> str:
