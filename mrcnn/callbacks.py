@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import glob
 import logging
 import math
 import os
@@ -12,7 +11,6 @@ import shutil
 import sys
 import threading
 import time
-from pathlib import Path
 
 import cv2
 import keras
@@ -25,6 +23,7 @@ from .files import free_name, whole_file
 from .image import extract_bboxes
 from .state import remove_older_states, save_state, state_path
 from .visualize import draw_beside_truth
+from .weights import checkpoints
 
 log = logging.getLogger("mrcnn")
 
@@ -69,10 +68,8 @@ class Checkpoint(keras.callbacks.Callback):
         keep = self.facade.config.KEEP_LAST_N
         if keep is None:
             return
-        stem = os.path.basename(self.facade.checkpoint_path).removesuffix("{epoch:04d}.h5")
-        for path in sorted(Path(self.facade.log_dir).glob(glob.escape(stem) + "[0-9]*.h5"))[:-keep]:
+        for path in checkpoints(self.facade.log_dir, self.facade.config.NAME)[:-keep]:
             path.unlink()
-            path.with_suffix(".json").unlink(missing_ok=True)
 
 
 class CountEpochs(keras.callbacks.Callback):
@@ -154,10 +151,8 @@ class KeepBest(keras.callbacks.Callback):
         if math.isnan(figure) or figure <= self.about["best"]:
             return
         self.about["best"] = float(figure)
-        checkpoint = Path(self.facade.checkpoint_path.format(epoch=epoch + 1))
-        for path in (checkpoint.with_suffix(".json"), checkpoint):
-            with whole_file(os.path.join(self.facade.log_dir, "best" + path.suffix)) as part:
-                shutil.copyfile(path, part)
+        with whole_file(os.path.join(self.facade.log_dir, "best.h5")) as part:
+            shutil.copyfile(self.facade.checkpoint_path.format(epoch=epoch + 1), part)
         save_state(state_path(self.facade.log_dir, epoch + 1), self.model, self.about)
         log.info("epoch %d  the best val_mAP so far, %.3f: kept as best.h5", epoch + 1, figure)
 

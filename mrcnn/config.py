@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
-import operator
 import re
 from typing import Any
 
@@ -206,19 +205,28 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """A config with these values, as `to_dict` gave them; derived values that still follow are not pinned.
+        """Return a config with these values, as `to_dict` gives them and JSON holds them.
 
-        Functions come back where they are this package's own; of others the name stays, `module:name`.
+        The values are data: a file with them cannot name code to run. Names must be in upper case; others, and values
+        that are no plain data, are left out with a warning. Text becomes a function only if the class has that very
+        function itself, or `_FUNCTIONS` lists it; otherwise it stays text, `module:name`. Derived values that still
+        follow from the others go on following.
+
+        Raises: ValueError if a value from which others are derived is of the wrong type.
         """
+        if not isinstance(values, dict):
+            raise ValueError(
+                f"The config must be NAME: value pairs. Received: {repr(values)[:60]}. Try the JSON of `to_dict`."
+            )
         config = cls()
-        values = {name: _own_function(value) for name, value in values.items()}
-        derived = [name for name in ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE") if name in values]
-        for name, value in values.items():
-            if name not in derived:
-                setattr(config, name, np.array(value) if name in _ARRAYS else value)
-        for name in derived:
-            if _plain(getattr(config, name)) != _plain(values[name]):
-                setattr(config, name, values[name])
+        unusable = [name for name in values if not (_is_setting(name) and _is_data(values[name]))]
+        if unusable:
+            listed = ", ".join(repr(name)[:60] for name in unusable[:5])
+            log.warning(
+                "Config: left out %d names that are no settings, or whose values are no plain data: %s%s",
+                len(unusable), listed, " ..." if len(unusable) > 5 else "",
+            )  # fmt: skip
+        _set_all(config, {name: _as_read(config, name, values[name]) for name in values if name not in unusable})
         return config
 
     def display(self) -> None:
@@ -406,6 +414,43 @@ class Config:
         return None
 
 
+def as_config(config) -> Config:
+    """Return a `Config` with the settings of any object that has them; a `Config` is returned as it is.
+
+    config: an object, or a class that takes no arguments. matterport's code reads attributes only, so scripts bring
+        classes of their own. Its upper-case names are copied.
+
+    Raises: ValueError if the object has no setting.
+    """
+    if isinstance(config, type):
+        config = config()
+    if isinstance(config, Config):
+        return config
+    names = _names(config)
+    if "NUM_CLASSES" not in names:
+        raise ValueError(
+            "config must be a mrcnn.config.Config, or have its attributes (NUM_CLASSES ...). "
+            f"Received: {config!r} of {type(config)}. Try deriving its class from Config."
+        )
+    copy = Config()
+    _set_all(copy, {name: getattr(config, name) for name in names})
+    copy.check_names()
+    return copy
+
+
+def _set_all(config: Config, values: dict[str, Any]) -> None:
+    """Set attributes; derived ones that follow from the others are not set, so that they go on following."""
+    for name, value in values.items():
+        declared = getattr(type(config), name, None)
+        read_only = isinstance(declared, property) and declared.fset is None
+        if name not in _DERIVED and not read_only:
+            setattr(config, name, np.array(value) if name in _ARRAYS else value)
+    for name in _DERIVED:
+        if name in values and _plain(getattr(config, name)) != _plain(values[name]):
+            setattr(config, name, values[name])
+
+
+_DERIVED = ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE")
 _COUNTS = (
     "GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "STEPS_PER_EPOCH", "GRADIENT_ACCUMULATION_STEPS",
     "TOP_DOWN_PYRAMID_SIZE", "RPN_CHANNELS", "FPN_CLASSIF_FC_LAYERS_SIZE", "MASK_CHANNELS", "RPN_ANCHOR_STRIDE",
@@ -459,9 +504,35 @@ def _plain(value):
     return value
 
 
-def _own_function(value):
-    """The function behind `mrcnn.module:name`; anything else as it is (a file may not name code to import)."""
-    if not (isinstance(value, str) and value.startswith("mrcnn.") and ":" in value):
+def _is_setting(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch("[A-Z][A-Z0-9_]*", name) is not None
+
+
+def _is_data(value, depth: int = 8) -> bool:
+    """Whether a value is what JSON can hold, or an array, nested at most so deep."""
+    if isinstance(value, list | tuple | dict):
+        items = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_is_data(item, depth - 1) for item in items)
+    return value is None or isinstance(value, str | int | float | np.ndarray | np.generic)
+
+
+# The only functions that text in a file can become: setting -> text -> the function, found in the module mrcnn.demo.
+_FUNCTIONS = {
+    "BACKBONE": {"mrcnn.demo:backbone": lambda demo: demo.backbone},
+    "COMPUTE_BACKBONE_SHAPE": {
+        "mrcnn.demo:DemoConfig.COMPUTE_BACKBONE_SHAPE": lambda demo: demo.DemoConfig.COMPUTE_BACKBONE_SHAPE
+    },
+    "OPTIMIZER": {},
+}
+
+
+def _as_read(config: Config, name: str, value):
+    """The function that a value read from a file stands for, if it is a known one; otherwise the value."""
+    if not isinstance(value, str):
         return value
-    module, _, path = value.partition(":")
-    return operator.attrgetter(path)(importlib.import_module(module))
+    own = getattr(config, name, None)
+    if callable(own) and _plain(own) == value:
+        return own
+    if value not in _FUNCTIONS.get(name, ()):
+        return value
+    return _FUNCTIONS[name][value](importlib.import_module("mrcnn.demo"))

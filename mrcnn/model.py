@@ -886,6 +886,8 @@ class MaskRCNN:
                 )
             if mode == "inference":
                 config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
+        if mode == "inference":
+            weights.check_sizes(path, config)
         model = cls(mode, config, model_dir)
         model.load_weights(path)
         return model

@@ -147,7 +147,7 @@ def add_training_options(parser, epochs: tuple, stages: tuple, start: str = "--w
 def read_config(items: list[str], base=None):
     """A Config with the settings of all items, later ones winning.
 
-    items: `NAME=VALUE`, `.json` files (as `Config.to_dict` gives them, or the one beside a weight file) and `.py`
+    items: `NAME=VALUE`, `.json` files (as `Config.to_dict` gives them) and `.py`
     files that define one Config subclass. base: what holds where no item says otherwise; default `Config()`.
 
     Raises: UsageError naming the item.
@@ -229,7 +229,7 @@ def _config_of_json(path: Path):
 
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--config: {path} must be complete JSON. Received: {error}.") from error
     # Beside a weight file it was written by this package, and may hold names of the user's own.
     written_here = isinstance(values, dict) and "config" in values
@@ -238,7 +238,10 @@ def _config_of_json(path: Path):
         raise UsageError(f"--config: {path} must hold NAME: value pairs. Received: a {type(values).__name__}.")
     for name in () if written_here else values:
         _check_setting(name, Config(), f"{path}: ")
-    return Config.from_dict(values)
+    try:
+        return Config.from_dict(values)
+    except ValueError as error:
+        raise UsageError(f"--config: {path}: {error}") from error
 
 
 def _config_of_script(path: Path):

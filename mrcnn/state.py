@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from . import hdf5
 from .files import whole_file
 
 _ABOUT = "about"
@@ -44,22 +45,45 @@ def remove_older_states(path: str) -> None:
 
 
 def read_about(path: str) -> dict | None:
-    """What `save_state` was told of the training; None where there is no such file."""
+    """What `save_state` was told of the training; None where there is no such file.
+
+    Raises: ValueError if the file is no training state, or damaged.
+    """
     if not os.path.isfile(path):
         return None
-    with h5py.File(path, "r") as file:
-        return json.loads(file.attrs[_ABOUT])
+    with hdf5.open_file(path, "training state") as file:
+        text = hdf5.text(file, _ABOUT)
+    try:
+        about = json.loads(text or "")
+    except (ValueError, RecursionError) as error:
+        raise _no_state(path) from error
+    if not isinstance(about, dict):
+        raise _no_state(path)
+    return about
+
+
+def _no_state(path: str) -> ValueError:
+    return ValueError(
+        f"A training state must describe its training (attribute {_ABOUT}). Received: {path!r}, which does not. "
+        "Try removing it: the optimizer then starts anew."
+    )
 
 
 def restore_state(path: str, network) -> bool:
-    """Set the variables as they were saved; False, and nothing is set, where the network's are others now."""
+    """Set the variables as they were saved; False, and nothing is set, where the network's are others now.
+
+    Raises: ValueError if the file may not be read, see `hdf5`.
+    """
     variables = _variables(network)
-    with h5py.File(path, "r") as file:
-        values = {name: file[name][()] for name in _datasets(file)}
-    if values.keys() != variables.keys():
-        return False
-    if any(values[name].shape != tuple(variable.shape) for name, variable in variables.items()):
-        return False
+    with hdf5.open_file(path, "training state") as file:
+        entries = {f"{group}/{name}" for group in ("optimizer", "random") if hdf5.has(file, group)
+                   for name in hdf5.group(file, group)}  # fmt: skip
+        if entries != variables.keys():
+            return False
+        stored = {name: hdf5.stored(file, name) for name in variables}
+        if any(stored[name].shape != tuple(variable.shape) for name, variable in variables.items()):
+            return False
+        values = {name: hdf5.read(file, stored[name], variable.dtype) for name, variable in variables.items()}
     for name, variable in variables.items():
         variable.assign(values[name])
     return True
@@ -75,9 +99,3 @@ def _variables(network) -> dict:
         if hasattr(layer, "seed_generator"):
             found[f"random/{layer.name}"] = layer.seed_generator.state
     return found
-
-
-def _datasets(file: h5py.File) -> list[str]:
-    names = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-    return names

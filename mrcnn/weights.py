@@ -3,10 +3,11 @@
 A weight file in matterport's layout is what Keras 2 wrote: the root attribute `layer_names`, one group for
 each layer with an attribute `weight_names`, and one dataset for each weight (`conv1/conv1/kernel:0`). The
 layers of the nested `rpn_model` stand in its group. Layers are matched by name; nothing is assigned before
-everything was checked.
+everything was checked, and nothing is read before its shape was compared with the model's.
 
 Words: a *layer* here is a leaf (a layer of `rpn_model`, not `rpn_model` itself) that has weights; `found` is
-`{layer name: [(weight name, value), ...]}` as read from a file.
+`{layer name: [(weight name, hdf5.Stored), ...]}` as a file lists it; `changes` is `{layer name: [function, ...]}`,
+each from a layer's values as read to those for the model.
 """
 
 import difflib
@@ -14,16 +15,17 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count, takewhile
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from .files import download, reason, whole_file
+from . import hdf5
+from .files import download, whole_file
+from .untrusted import clean_name, printable
 
 logger = logging.getLogger("mrcnn")
 
@@ -126,7 +128,7 @@ def _first(names: Iterable, count: int = 6) -> str:
     """The first few names, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(map(str, names[:count])) + more
+    return ", ".join(printable(name) for name in names[:count]) + more
 
 
 def _near(name: str, known: Iterable[str]) -> str:
@@ -146,8 +148,7 @@ def save_weights(model, path: str | os.PathLike, metadata: dict | None = None) -
 
     model: Keras model, its top-level layers become the groups of the file.
     path: file to write; missing folders are made.
-    metadata: JSON-able description of the network (config, class_names, epoch, ...), kept in the file
-        and in a `.json` of the same name beside it.
+    metadata: JSON-able description of the network (config, class_names, epoch, ...), kept in the file.
 
     Returns: path as a string.
 
@@ -161,9 +162,6 @@ def save_weights(model, path: str | os.PathLike, metadata: dict | None = None) -
         if text is not None:
             # A str becomes a variable-length string: it lies outside the object header and may have any size.
             file.attrs[_METADATA] = text
-    if text is not None:
-        with whole_file(f"{path.removesuffix('.h5')}.json") as part:
-            Path(part).write_text(text + "\n", encoding="utf-8")
     return path
 
 
@@ -171,11 +169,31 @@ def read_metadata(path: str | os.PathLike) -> dict | None:
     """The description `save_weights` put into a weight file; None where there is none (matterport's files).
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or not an HDF5 file.
+        FileNotFoundError, ValueError: no such file, not a weight file, or its description is no such one.
     """
     with _open(path) as file:
-        text = file.attrs.get(_METADATA)
-    return None if text is None else json.loads(text)
+        text = hdf5.text(file, _METADATA)
+    if text is None:
+        return None
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _bad_metadata(path, f"no JSON ({error})") from error
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("config", {}), dict):
+        raise _bad_metadata(path, "JSON without NAME: value pairs")
+    names = metadata.get("class_names")
+    if names is not None:
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise _bad_metadata(path, "class_names that are no list of names")
+        metadata["class_names"] = [clean_name(name) for name in names]
+    return metadata
+
+
+def _bad_metadata(path: str | os.PathLike, what: str) -> ValueError:
+    return ValueError(
+        f"A weight file's description of its network (attribute {_METADATA}) must be as save_weights writes it. "
+        f"Received: {os.fspath(path)!r} with {what}. Try another file, or removing the attribute and passing a config."
+    )
 
 
 def _plain(value):
@@ -221,64 +239,91 @@ def _write_names(group: h5py.Group, attribute: str, names: list[str]) -> None:
 
 
 @contextmanager
-def _open(path: str | os.PathLike):
-    """The opened HDF5 file, or an error that says what is wrong with the path."""
-    path = os.fspath(path)
-    if not os.path.exists(path):
-        hint = "Try checking the path."
-        if len(path) == 1:
-            hint = "Try find_last() in place of find_last()[1]: it returns the path; [1] is one character."
-        raise FileNotFoundError(f"The weight file must exist. Received: {path!r}. {hint}")
-    if os.path.isdir(path):
-        raise ValueError(f"The weight file must be a file. Received: the folder {path!r}. Try a file in it.")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(
-            f"The weight file must be a complete HDF5 file (.h5). Received: {path!r}, which is not, or is "
-            f"cut off ({reason(error)}). Try downloading or copying it again."
-        ) from error
-    with file:
+def _open(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """The opened weight file, or an error that says what is wrong with the path."""
+    with hdf5.open_file(path) as file:
+        if hdf5.has(file, "optimizer") and "about" in file.attrs:
+            raise ValueError(
+                f"The file must hold weights. Received: {os.fspath(path)!r}, a training state: the optimizer's "
+                "variables, which a resumed training reads by itself. Try the mask_rcnn_*.h5 of the same epoch, in "
+                "the same folder."
+            )
         yield file
 
 
-def _read_groups(path: str | os.PathLike) -> dict[str, list[tuple[str, np.ndarray]]]:
-    """`{group: [(weight name, value), ...]}` of a Keras 2 file, in its order, without the empty groups."""
+def check_file(path: str | os.PathLike) -> None:
+    """Raise what loading a file would raise before any of its weights is read; no network is needed.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or no weight file in a layout that is read here.
+    """
+    with _open(path) as file:
+        keras3 = _is_keras3(file)
+    if not keras3:
+        _read_groups(path)
+
+
+# Setting of the config -> the layer, and the axis of its kernel, whose length is that setting.
+_SIZES = {
+    "NUM_CLASSES": ("mrcnn_class_logits", -1),
+    "TOP_DOWN_PYRAMID_SIZE": ("fpn_c5p5", -1),
+    "RPN_CHANNELS": ("rpn_conv_shared", -1),
+    "POOL_SIZE": ("mrcnn_class_conv1", 0),
+    "FPN_CLASSIF_FC_LAYERS_SIZE": ("mrcnn_class_conv1", -1),
+    "MASK_CHANNELS": ("mrcnn_mask_conv1", -1),
+}
+
+
+def check_sizes(path: str | os.PathLike, config) -> None:
+    """Compare a config with the layers of a file whose weights all are to be used, before a network is built from it.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, not a weight file, or of a network of other sizes.
+    """
+    kernels = {}
+    for group, weights in _read_groups(path).items():
+        for weight_name, stored in weights:
+            *_, layer, kind = ["", group, *weight_name.split("/")]
+            if kind.startswith("kernel"):
+                kernels[layer] = stored.shape
+    for setting, (layer, axis) in _SIZES.items():
+        in_file, in_config = kernels.get(layer, ()), getattr(config, setting, None)
+        if not in_file or in_config in (None, in_file[axis]):
+            continue
+        if setting == "NUM_CLASSES":
+            raise _other_classes(path, in_file[axis], in_config)
+        raise ValueError(
+            f"The file must be of the model's {setting}. Received: {os.fspath(path)!r} with {in_file[axis]} for a "
+            f"model with {in_config}. Try {setting} = {in_file[axis]} (--config {setting}={in_file[axis]})."
+        )
+
+
+def _read_groups(path: str | os.PathLike) -> dict[str, list[tuple[str, hdf5.Stored]]]:
+    """`{group: [(weight name, what is stored), ...]}` of a Keras 2 file, in its order, without the empty groups."""
     with _open(path) as file:
         root = _root(file)
-        names = _read_names(root, "layer_names")
+        names = hdf5.names(root, "layer_names")
         if not names:
             raise ValueError(_not_legacy(path, file))
-        # Weights outside any layer (tf.keras 2.x wrote such a group): read, so that the report can name them.
-        names += [name for name in ("top_level_model_weights",) if name in root and name not in names]
-        try:
-            groups = {
-                name: [(weight, root[name][weight][()]) for weight in _read_names(root[name], "weight_names")]
-                for name in names
-            }
-        except (KeyError, OSError, RuntimeError) as error:
-            raise ValueError(
-                f"Every weight the file lists must be readable. Received: {os.fspath(path)!r}, damaged "
-                f"({reason(error)}). Try downloading or copying it again."
-            ) from error
+        # Weights outside any layer (tf.keras 2.x wrote such a group): listed, so that the report can name them.
+        names += [name for name in ("top_level_model_weights",) if hdf5.has(root, name)]
+        groups, total = {}, 0
+        for name in dict.fromkeys(names):
+            group = hdf5.group(root, name)
+            weight_names = hdf5.names(group, "weight_names")
+            total += len(weight_names)
+            if total > hdf5.MOST_NAMES:
+                raise ValueError(
+                    f"A weight file must have at most {hdf5.MOST_NAMES:,} weights. Received: {os.fspath(path)!r} with "
+                    "more. Try another file."
+                )
+            groups[name] = [(weight, hdf5.stored(group, weight)) for weight in weight_names]
     return {name: weights for name, weights in groups.items() if weights}
 
 
 def _root(file: h5py.File) -> h5py.Group:
     """Where the layers stand: `model.save` of Keras 2 put them under `model_weights`."""
-    return file.get("model_weights", file)
-
-
-def _read_names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names, stored as bytes or str, whole or in numbered pieces; empty where there is none."""
-    pieces = [attribute]
-    if attribute not in group.attrs:
-        pieces = takewhile(group.attrs.__contains__, (f"{attribute}{i}" for i in count()))
-    return [_text(name) for piece in pieces for name in group.attrs[piece]]
-
-
-def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
+    return hdf5.group(file, "model_weights") if hdf5.has(file, "model_weights") else file
 
 
 def _not_legacy(path: str | os.PathLike, file: h5py.File) -> str:
@@ -295,7 +340,7 @@ def _not_legacy(path: str | os.PathLike, file: h5py.File) -> str:
 
 
 def _is_keras3(file: h5py.File) -> bool:
-    return isinstance(file.get("layers"), h5py.Group) and "layer_names" not in file.attrs
+    return hdf5.has(file, "layers") and "layer_names" not in file.attrs
 
 
 def is_backbone_file(path: str | os.PathLike) -> bool:
@@ -307,15 +352,29 @@ def is_backbone_file(path: str | os.PathLike) -> bool:
         FileNotFoundError, ValueError: no such file, or not an HDF5 file.
     """
     with _open(path) as file:
-        names = _keras3_names(file) if _is_keras3(file) else _read_names(_root(file), "layer_names")
+        names = list(_keras3_groups(file)) if _is_keras3(file) else hdf5.names(_root(file), "layer_names")
     return bool(names) and not any(map(_is_own, names))
 
 
-def _keras3_names(file: h5py.File) -> list[str]:
-    """The layer names of a Keras 3 file, which stand in attributes of its groups."""
-    groups = []
-    file.visititems(lambda _, item: groups.append(item))
-    return [_text(group.attrs["name"]) for group in groups if "name" in group.attrs]
+def _keras3_groups(file: h5py.File) -> dict[str, h5py.Group]:
+    """`{layer name: group of its weights}` of a Keras 3 file, which keeps the names in attributes."""
+    layers, groups = hdf5.group(file, "layers"), {}
+    for key in layers:
+        group = hdf5.group(layers, f"{key}/vars")
+        groups[hdf5.text(group, "name") or key] = group
+    return groups
+
+
+def _read_keras3(path: str | os.PathLike) -> dict:
+    """`found` of a Keras 3 file; empty if it is none."""
+    with _open(path) as file:
+        if not _is_keras3(file):
+            return {}
+        found = {}
+        for name, group in _keras3_groups(file).items():
+            keys = sorted(group, key=lambda key: (len(key), key))  # as text alone "10" comes before "2"
+            found[name] = [(key, hdf5.stored(group, key)) for key in keys]
+    return {name: weights for name, weights in found.items() if weights}
 
 
 def _is_own(layer_name: str) -> bool:
@@ -362,10 +421,11 @@ def load_weights(
     report = LoadReport(path)
     found = _by_layer(_read_groups(path), model)
     excluded = _excluded(exclude, model, found)
+    changes = {}
     if remap_classes:
-        found.update(_remapped_heads(layers, found, remap_classes, _file_classes(path, class_names)))
+        changes = _remapped_heads(layers, found, remap_classes, _file_classes(path, class_names))
         report.remapped = dict(remap_classes)
-    plan = _plan(layers, found, excluded, report)
+    plan = _plan(layers, found, excluded, report, changes, resized=set(changes))
     _refuse_other_network(layers, found, report)
     _refuse_shapes(report, allow_head_mismatch)
     if not allow_head_mismatch:
@@ -375,7 +435,7 @@ def load_weights(
             f"With by_name=False the file must have every layer. Received: {path!r} without "
             f"{_first(report.missing)}. Try by_name=True."
         )
-    return _carry_out(plan, report)
+    return _carry_out(plan, report, changes)
 
 
 def load_backbone_weights(model, path: str | os.PathLike, backbone: str) -> LoadReport:
@@ -398,13 +458,13 @@ def load_backbone_weights(model, path: str | os.PathLike, backbone: str) -> Load
     """
     path = os.fspath(path)
     _check_backbone(backbone)
-    if backbone == "mobilenet_v2":
-        found = _read_mobilenet(path)
-    else:
-        found = _as_matterport(_read_groups(path))
     layers = {name: layer for name, layer in _layers(model).items() if not _is_own(name)}
+    if backbone == "mobilenet_v2":
+        found, changes = _read_mobilenet(path, layers), {}
+    else:
+        found, changes = _as_matterport(_read_groups(path))
     report = LoadReport(path)
-    plan = _plan(layers, found, set(), report)
+    plan = _plan(layers, found, set(), report, changes)
     deeper = [name for name in report.unused if re.match(r"(res|bn)\d", name)]
     if deeper and not report.missing:
         raise ValueError(
@@ -414,7 +474,7 @@ def load_backbone_weights(model, path: str | os.PathLike, backbone: str) -> Load
         )
     _refuse_other_network(layers, found, report)
     _refuse_shapes(report, allow_head_mismatch=False)
-    return _carry_out(plan, report)
+    return _carry_out(plan, report, changes)
 
 
 def _leaves(layer) -> list:
@@ -433,10 +493,10 @@ def _by_layer(groups: dict, model) -> dict:
     nested = {layer.name for layer in model.layers if getattr(layer, "layers", None) is not None}
     found = {}
     for name, weights in groups.items():
-        for weight_name, value in weights:
+        for weight_name, stored in weights:
             parts = weight_name.split("/")
             inner = parts[-2] if name in nested and len(parts) > 1 else name
-            found.setdefault(inner, []).append((weight_name, value))
+            found.setdefault(inner, []).append((weight_name, stored))
     return found
 
 
@@ -451,8 +511,19 @@ def _excluded(exclude: Iterable[str] | None, model, found: dict) -> set[str]:
     return {leaf for name in names for leaf in known.get(name, [name])}
 
 
-def _plan(layers: dict, found: dict, excluded: set[str], report: LoadReport) -> list[tuple]:
-    """The assignments to make, as (variable, value) pairs; the fate of each layer goes into the report."""
+def _plan(
+    layers: dict,
+    found: dict,
+    excluded: set[str],
+    report: LoadReport,
+    changes: dict[str, list[Callable]],
+    resized: Iterable[str] = (),
+) -> list[tuple]:
+    """What to read, as (layer name, layer, [stored, ...]); the fate of each layer goes into the report.
+
+    changes: the change of a first convolution's image channels is added.
+    resized: names of layers whose shapes may differ, because a change fits them.
+    """
     plan = []
     convolutions = (name for name, layer in layers.items() if len(layer.weights[0].shape) == 4)
     stem = next(convolutions, None)  # the one that sees the image
@@ -463,28 +534,33 @@ def _plan(layers: dict, found: dict, excluded: set[str], report: LoadReport) -> 
         if name not in found:
             report.missing.append(name)
             continue
-        values = _in_model_order(layer, found[name])
+        stored = _in_model_order(layer, found[name])
+        in_file = [entry.shape for entry in stored]
         in_model = [tuple(variable.shape) for variable in layer.weights]
-        if name == stem and _only_channels_differ(values[0].shape, in_model[0]):
-            report.adapted.append((name, values[0].shape, in_model[0]))
-            values[0] = adapt_channels(values[0], in_model[0][2])
-        in_file = [value.shape for value in values]
-        if in_file != in_model:
+        if name == stem and _only_channels_differ(in_file[0], in_model[0]) and in_file[1:] == in_model[1:]:
+            report.adapted.append((name, in_file[0], in_model[0]))
+            changes.setdefault(name, []).append(_fit_channels(in_model[0][2]))
+        elif in_file != in_model and name not in resized:
             report.mismatched.append((name, in_file, in_model))
             continue
         report.loaded.append(name)
-        plan += zip(layer.weights, values, strict=True)
+        plan.append((name, layer, stored))
     report.unused = [name for name in found if name not in layers and name not in excluded]
     return plan
 
 
-def _in_model_order(layer, weights: list[tuple[str, np.ndarray]]) -> list[np.ndarray]:
-    """A layer's values in the order of the model's variables: by the name's last part, else as they stand."""
-    by_kind = {name.rsplit("/", 1)[-1].split(":")[0]: value for name, value in weights}
+def _fit_channels(channels: int) -> Callable:
+    """The change of a first convolution's values to a number of image channels."""
+    return lambda values: [adapt_channels(values[0], channels), *values[1:]]
+
+
+def _in_model_order(layer, weights: list[tuple[str, hdf5.Stored]]) -> list[hdf5.Stored]:
+    """What a layer stores in the order of the model's variables: by the name's last part, else as it stands."""
+    by_kind = {name.rsplit("/", 1)[-1].split(":")[0]: stored for name, stored in weights}
     kinds = [variable.name for variable in layer.weights]
     if len(by_kind) == len(weights) == len(kinds) and set(by_kind) == set(kinds):
         return [by_kind[kind] for kind in kinds]
-    return [value for _, value in weights]  # Keras 1 called them `conv1_W`, in the same order
+    return [stored for _, stored in weights]  # Keras 1 called them `conv1_W`, in the same order
 
 
 def _only_channels_differ(in_file: tuple, in_model: tuple) -> bool:
@@ -576,12 +652,16 @@ def _refuse_shapes(report: LoadReport, allow_head_mismatch: bool) -> None:
                 f"has {in_file} row{'s' * (in_file > 1)} of outputs where the model has {in_model}. "
                 f"Try {setting} = {in_file == 1} (--config {setting}={in_file == 1})."
             )
-        raise ValueError(
-            f"The file must be of the model's NUM_CLASSES. Received: {report.path!r} with {in_file} classes "
-            f"for a model with {in_model} (background included). Try NUM_CLASSES = {in_file} to detect with "
-            "this file; to train other classes from it, `mrcnn train --weights` with it, or in Python "
-            "exclude=['mrcnn_class_logits', 'mrcnn_bbox_fc', 'mrcnn_bbox', 'mrcnn_mask'] or remap_classes."
-        )
+        raise _other_classes(report.path, in_file, in_model)
+
+
+def _other_classes(path: str | os.PathLike, in_file: int, in_model: int) -> ValueError:
+    return ValueError(
+        f"The file must be of the model's NUM_CLASSES. Received: {os.fspath(path)!r} with {in_file} classes "
+        f"for a model with {in_model} (background included). Try NUM_CLASSES = {in_file} to detect with "
+        "this file; to train other classes from it, `mrcnn train --weights` with it, or in Python "
+        "exclude=['mrcnn_class_logits', 'mrcnn_bbox_fc', 'mrcnn_bbox', 'mrcnn_mask'] or remap_classes."
+    )
 
 
 def _classes_differ(name: str, in_file: list[tuple], in_model: list[tuple]) -> bool:
@@ -593,9 +673,20 @@ def _rows_per_class(head: str) -> int:
     return 4 if head == "mrcnn_bbox_fc" else 1
 
 
-def _carry_out(plan: list[tuple], report: LoadReport) -> LoadReport:
-    for variable, value in plan:
-        variable.assign(value)
+def _carry_out(plan: list[tuple], report: LoadReport, changes: dict[str, list[Callable]]) -> LoadReport:
+    """Read what is planned, change it where the model needs it otherwise, and only then assign it."""
+    ready = []
+    with hdf5.open_file(report.path) as file:
+        for name, layer, stored in plan:
+            values = [
+                hdf5.read(file, entry, variable.dtype) for entry, variable in zip(stored, layer.weights, strict=True)
+            ]
+            ready.append((name, layer, values))
+    for name, layer, values in ready:
+        for change in changes.get(name, ()):
+            values = change(values)
+        for variable, value in zip(layer.weights, values, strict=True):
+            variable.assign(value)
     partly = report.missing or report.mismatched or report.unused
     logger.log(logging.WARNING if partly else logging.INFO, "Loaded weights. %s", report)
     return report
@@ -617,7 +708,7 @@ def _file_classes(path: str, class_names: Sequence[str] | None) -> list[str]:
 
 
 def _remapped_heads(layers: dict, found: dict, remap: Mapping[str, int], class_names: list[str]) -> dict:
-    """`found` for the class heads: the model's own values with the rows of some of the file's classes put in.
+    """`changes` of the class heads: the model's own values with the rows of some of the file's classes put in.
 
     layers: the model's layers.
     remap: {class name in the file: class id in the model}; the background always goes to the background.
@@ -627,22 +718,28 @@ def _remapped_heads(layers: dict, found: dict, remap: Mapping[str, int], class_n
     if absent:
         raise ValueError(f"remap_classes needs the class heads in the file. Received: a file without {_first(absent)}.")
     sources, targets = _class_pairs(layers, found, remap, class_names)
-    remapped = {}
+    changes = {}
     for head in CLASS_HEADS:
         if head not in layers:
             continue
-        own = [variable.numpy() for variable in layers[head].weights]
-        theirs = _in_model_order(layers[head], found[head])
-        if not _classes_differ(head, [v.shape for v in theirs], [v.shape for v in own]):
+        layer = layers[head]
+        own = [tuple(variable.shape) for variable in layer.weights]
+        theirs = [stored.shape for stored in _in_model_order(layer, found[head])]
+        if not _classes_differ(head, theirs, own):
             continue  # other than in classes: left for _refuse_shapes to name
         rows = _rows_per_class(head)
-        if rows in (own[-1].shape[-1], theirs[-1].shape[-1]):  # one row for all classes: nothing moves
+        if rows in (own[-1][-1], theirs[-1][-1]):  # one row for all classes: nothing moves
             continue
-        remapped[head] = [
-            (f"{head}/{variable.name}:0", _moved_classes(mine, other, sources, targets, rows))
-            for variable, mine, other in zip(layers[head].weights, own, theirs, strict=True)
-        ]
-    return remapped
+        changes[head] = [_move_classes(layer, sources, targets, rows)]
+    return changes
+
+
+def _move_classes(layer, sources: list[int], targets: list[int], rows: int) -> Callable:
+    """The change of a head's values in the file to the model's own, with some classes of the file put in."""
+    return lambda values: [
+        _moved_classes(variable.numpy(), value, sources, targets, rows)
+        for variable, value in zip(layer.weights, values, strict=True)
+    ]
 
 
 def _class_pairs(
@@ -696,24 +793,34 @@ def _check_backbone(backbone: str) -> None:
         )
 
 
-def _as_matterport(groups: dict) -> dict:
-    """`found` of a ResNet file under matterport's layer names, for RGB images and our batch-norm epsilon."""
-    found = {}
+def _as_matterport(groups: dict) -> tuple[dict, dict]:
+    """`found` of a ResNet file under matterport's layer names, and the `changes` for RGB and our batch-norm epsilon."""
+    found, changes = {}, {}
     for name, weights in groups.items():
         old_name = _matterport_name(name)
         if old_name is None:
             found[name] = weights
             continue
-        values = {weight.rsplit("/", 1)[-1].split(":")[0]: value for weight, value in weights}
-        if old_name == "conv1" and values["kernel"].shape[2] == 3:
-            values["kernel"] = values["kernel"][:, :, ::-1]  # BGR -> RGB
-        if "gamma" in values:
-            variance = values["moving_variance"].astype(np.float64)
-            # gamma / sqrt(variance + epsilon) stays what it was when epsilon becomes ours
-            factor = np.sqrt((variance + _EPSILON) / (variance + _APPLICATIONS_EPSILON))
-            values["gamma"] = (values["gamma"] * factor).astype(values["gamma"].dtype)
-        found[old_name] = [(f"{old_name}/{kind}:0", value) for kind, value in values.items()]
-    return found
+        kinds = [weight.rsplit("/", 1)[-1].split(":")[0] for weight, _ in weights]
+        found[old_name] = [(f"{old_name}/{kind}:0", stored) for kind, (_, stored) in zip(kinds, weights, strict=True)]
+        if old_name == "conv1":
+            changes[old_name] = [_bgr_to_rgb]
+        elif "gamma" in kinds:
+            changes[old_name] = [_with_our_epsilon]
+    return found, changes
+
+
+def _bgr_to_rgb(values: list[np.ndarray]) -> list[np.ndarray]:
+    kernel, *others = values
+    return [kernel[:, :, ::-1] if kernel.shape[2] == 3 else kernel, *others]
+
+
+def _with_our_epsilon(values: list[np.ndarray]) -> list[np.ndarray]:
+    """Batch norm whose gamma / sqrt(variance + epsilon) stays what it was when epsilon becomes ours."""
+    gamma, beta, mean, variance = values
+    wide = variance.astype(np.float64)
+    factor = np.sqrt((wide + _EPSILON) / (wide + _APPLICATIONS_EPSILON))
+    return [(gamma * factor).astype(gamma.dtype), beta, mean, variance]
 
 
 def _matterport_name(name: str) -> str | None:
@@ -730,44 +837,57 @@ def _matterport_name(name: str) -> str | None:
     return f"{'res' if kind == 'conv' else 'bn'}{stage}{letter}_branch{branch}"
 
 
-def _read_mobilenet(path: str) -> dict:
-    """`found` of a MobileNetV2 file without top, through the network of keras.applications it is from."""
-    with _open(path):
-        pass  # a missing or damaged file is told in our own words
-    import keras
+def _read_mobilenet(path: str, layers: dict) -> dict:
+    """`found` of a MobileNetV2 file without top, of Keras 3 (`.weights.h5`) or Keras 2 (`.h5`).
 
-    network = keras.applications.MobileNetV2(input_shape=(224, 224, 3), include_top=False, weights=None)
-    try:
-        network.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
+    layers: the backbone's. Files of Keras 2 are matched in order if their names are others, as Keras does.
+    """
+    found = _read_keras3(path) or _read_groups(path)
+    if len(found) == len(layers) and not set(found) & set(layers):
+        found = dict(zip(layers, found.values(), strict=True))
+    if not set(found) & set(layers):
         raise ValueError(
             "The file must hold keras.applications.MobileNetV2(include_top=False), alpha 1. "
-            f"Received: {path!r}, which does not fit ({reason(error)}). Try --weights imagenet, or in Python "
+            f"Received: {path!r}, whose layers are others ({_first(found)}). Try --weights imagenet, or in Python "
             "imagenet_weights('mobilenet_v2')."
-        ) from error
-    return {
-        name: [(f"{name}/{variable.name}:0", variable.numpy()) for variable in layer.weights]
-        for name, layer in _layers(network).items()
-    }
+        )
+    return found
 
 
 def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
     """The path of the newest checkpoint of the newest run that has one, of the runs `<name><date>` under model_dir.
 
+    Runs are ordered by their date, and those of one minute by the number after it (`<name><date>_2`). Other files and
+    folders do not count.
+
     Raises: FileNotFoundError naming the folder where there is none.
     """
     folder, prefix = Path(model_dir), str(name).lower()
-    dated = re.compile(re.escape(prefix) + r"\d{8}T\d{4}")
-    runs = sorted(run for run in folder.glob("*") if run.is_dir() and dated.match(run.name))
+    runs = _numbered(folder, re.escape(prefix) + r"(\d{8})T(\d{4})(?:_(\d+))?")
     for run in reversed(runs):
-        checkpoints = sorted(run.glob("mask_rcnn*.h5"))
-        if checkpoints:
-            return str(checkpoints[-1])
+        found = checkpoints(run, prefix)
+        if found:
+            return str(found[-1])
     raise FileNotFoundError(
         f"There must be a checkpoint of {prefix!r} to go on from. Received: the folder {folder.absolute()}, "
-        f"which has {len(runs)} runs of that name and no mask_rcnn_*.h5 in them. "
+        f"which has {len(runs)} runs of that name and no mask_rcnn_{prefix}_<epoch>.h5 in them. "
         "Try another model_dir (--logs), or start from other weights."
     )
+
+
+def checkpoints(run: str | os.PathLike, name: str) -> list[Path]:
+    """The checkpoints `mask_rcnn_<name>_<epoch>.h5` in the folder of a run, ordered by their epoch."""
+    return _numbered(Path(run), rf"mask_rcnn_{re.escape(str(name).lower())}_(\d+)\.h5")
+
+
+def _numbered(folder: Path, pattern: str) -> list[Path]:
+    """What in a folder has a name of the pattern, ordered by the numbers that the pattern's groups find."""
+    found = []
+    for path in folder.glob("*"):
+        match = re.fullmatch(pattern, path.name, re.ASCII)
+        if match:
+            found.append(([int(number or 0) for number in match.groups()], path))
+    return [path for _, path in sorted(found)]
 
 
 def imagenet_weights(backbone: str, cache_dir: str | os.PathLike | None = None) -> str:

@@ -2,13 +2,15 @@
 
 import json
 import logging
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcnn.config import Config
+from mrcnn.config import Config, as_config
 
 
 def test_derived_values_follow_the_others():
@@ -209,3 +211,98 @@ def test_an_rpn_alone_needs_its_own_rois():
     config.NUM_CLASSES, config.RPN_ONLY, config.USE_RPN_ROIS = 2, True, False
     with pytest.raises(ValueError, match="RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True"):
         config.validate()
+
+
+class Plain:
+    """A config of a script that does not use `Config`."""
+
+    NAME, NUM_CLASSES, IMAGES_PER_GPU, BATCH_SIZE = "plain", 3, 4, 4
+    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 128
+    MEAN_PIXEL = [1, 2, 3]
+    of_its_own = 5
+
+    def __init__(self):
+        self.IMAGE_SHAPE = [128, 64, 3]
+
+
+@pytest.mark.parametrize("plain", [Plain(), Plain])
+def test_config_that_is_no_subclass_is_copied(plain):
+    config = as_config(plain)
+    config.validate()
+    assert isinstance(config, Config)
+    assert (config.NAME, config.NUM_CLASSES, config.IMAGE_META_SIZE) == ("plain", 3, 15)
+    assert config.IMAGE_SHAPE.tolist() == [128, 64, 3]  # set to other than what follows: kept
+    config.IMAGES_PER_GPU = 1
+    assert config.BATCH_SIZE == 1  # it followed, and goes on following
+
+
+def test_config_is_returned_as_it_is():
+    config = Config()
+    assert as_config(config) is config
+
+
+def test_object_without_settings_is_no_config():
+    with pytest.raises(ValueError, match="config must be a mrcnn.config.Config.*Received: 'settings.json'"):
+        as_config("settings.json")
+
+
+# --- What a file may say
+
+
+@pytest.mark.parametrize(
+    "name", ["__class__", "_setattr_hook", "validate", "to_dict", "/bin/sh", "lower", "A-B", "A\n", "", "__dict__"]
+)
+def test_name_that_is_no_setting_is_left_out_of_a_read_config(name, caplog):
+    config = Config.from_dict({name: "mrcnn.model:os.execv", "NUM_CLASSES": 3, "MINE": [1]})
+    assert type(config) is Config and vars(config) == {"NUM_CLASSES": 3, "MINE": [1]}
+    assert "left out 1 names that are no settings" in caplog.text and repr(name) in caplog.text
+
+
+@pytest.mark.parametrize("name", ["BACKBONE", "COMPUTE_BACKBONE_SHAPE", "OPTIMIZER", "MINE", "NAME"])
+@pytest.mark.parametrize(
+    "text",
+    ["os:system", "mrcnn.model:os.execv", "mrcnn.config:importlib.import_module", "mrcnn.demo:run", "mrcnn.demo:"],
+)
+def test_text_of_a_file_stays_text(name, text):
+    assert getattr(Config.from_dict({name: text}), name) == text
+
+
+def test_text_becomes_a_function_of_the_table_only_for_its_own_setting(monkeypatch):
+    demo = SimpleNamespace(backbone=abs, DemoConfig=SimpleNamespace(COMPUTE_BACKBONE_SHAPE=max))
+    monkeypatch.setitem(sys.modules, "mrcnn.demo", demo)
+    names = {
+        "BACKBONE": "mrcnn.demo:backbone",
+        "COMPUTE_BACKBONE_SHAPE": "mrcnn.demo:DemoConfig.COMPUTE_BACKBONE_SHAPE",
+        "OPTIMIZER": "mrcnn.demo:backbone",
+    }
+    config = Config.from_dict(names)
+    assert (abs, max, "mrcnn.demo:backbone") == (config.BACKBONE, config.COMPUTE_BACKBONE_SHAPE, config.OPTIMIZER)
+
+
+def own_function(image):
+    return image
+
+
+def test_class_that_reads_its_own_values_keeps_its_own_functions():
+    class Mine(Config):
+        BACKBONE = staticmethod(own_function)
+
+        @property
+        def HALF(self):
+            return self.IMAGE_MAX_DIM // 2
+
+    values = json.loads(json.dumps(Mine().to_dict()))
+    assert values["BACKBONE"].endswith(":own_function") and values["HALF"] == 512
+    assert Mine.from_dict(values).BACKBONE is own_function
+    assert values["BACKBONE"] == Config.from_dict(values).BACKBONE
+
+
+@pytest.mark.parametrize("value", [object(), abs, [[object()]], [[[[[[[[[[1]]]]]]]]]]])
+def test_value_that_is_no_data_is_left_out_of_a_read_config(value, caplog):
+    assert "MINE" not in vars(Config.from_dict({"MINE": value}))
+    assert "'MINE'" in caplog.text
+
+
+def test_config_that_is_no_dict_is_refused():
+    with pytest.raises(ValueError, match="must be NAME: value pairs. Received: \\[1"):
+        Config.from_dict([1, 2])

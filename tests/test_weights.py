@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import weights
+from mrcnn import hdf5, weights
 
 layers = keras.layers
 
@@ -179,8 +179,8 @@ def listing(path):
     """[(layer, [(weight name, shape)])] of a weight file, in its order."""
     with h5py.File(path) as file:
         return [
-            (name, [(w, file[name][w].shape) for w in weights._read_names(file[name], "weight_names")])
-            for name in weights._read_names(file, "layer_names")
+            (name, [(w, file[name][w].shape) for w in hdf5.names(file[name], "weight_names")])
+            for name in hdf5.names(file, "layer_names")
         ]
 
 
@@ -236,7 +236,7 @@ def test_names_longer_than_an_attribute_holds_are_cut_as_keras_does(tmp_path):
         weights._write_names(file, "layer_names", names)
         assert sorted(file.attrs) == ["layer_names0", "layer_names1"]
         assert len(file.attrs["layer_names0"]) == 645
-        assert weights._read_names(file, "layer_names") == names
+        assert hdf5.names(file, "layer_names") == names
 
 
 def test_rpn_layers_may_stand_flat(model, other, path):
@@ -527,7 +527,7 @@ def test_no_hdf5_file_or_a_truncated_one(other, path, content):
 def test_a_listed_weight_that_is_not_there(other, path):
     with h5py.File(path, "r+") as file:
         del file["conv1/conv1/bias:0"]
-    refused(other, path, "Every weight the file lists must be readable")
+    refused(other, path, "Every entry of the weight file must be readable")
 
 
 def test_an_hdf5_file_of_something_else(other, tmp_path):
@@ -543,22 +543,173 @@ def test_a_keras_3_file_names_the_way_out(model, other, tmp_path):
 
 
 # ----------------------------------------------------------------------------------------------------------
+# Files of strangers; what each array may be is in test_hdf5.py
+
+
+def link_layer(file, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        file.copy("conv1", other)
+    del file["conv1"]
+    file["conv1"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/conv1")
+
+
+def store_outside(file, tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(24))
+    del file["conv1/conv1/bias:0"]
+    file.create_dataset("conv1/conv1/bias:0", (6,), "f4", external=[(str(tmp_path / "secret"), 0, 24)])
+
+
+def list_layers_without_end(file, tmp_path):
+    names = [f"x{i}" for i in range(6)]
+    set_names(file, "layer_names", ["conv1", *names])
+    set_names(file["conv1"], "weight_names", ["conv1/bias:0"] * 4000)
+    for name in names:
+        file[name] = file["conv1"]  # 7 * 4000 = 28,000 weights of one array
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (link_layer, "'conv1' in .*toy_0001.h5', which is a link to another place"),
+        (store_outside, "'conv1/conv1/bias:0' in .*, which takes its data from another file"),
+        (list_layers_without_end, "at most 20,000 weights"),
+    ],
+)
+def test_file_that_does_not_hold_its_own_data_is_refused(other, path, tmp_path, damage, match):
+    with h5py.File(path, "r+") as file:
+        damage(file, tmp_path)
+    refused(other, path, match)
+    with pytest.raises(ValueError, match=match):
+        weights.check_file(path)
+
+
+@pytest.mark.parametrize("name", ["conv1/conv1/kernel:0", "rpn_model/rpn_conv_shared/bias:0"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
+def test_numbers_that_are_not_finite_are_refused_with_the_name_of_the_layer(other, path, name, number):
+    with h5py.File(path, "r+") as file:
+        value = file[name][()].astype(np.float64)
+        value.flat[0] = number  # float32 cannot hold 1e300
+        replace(file, name, value)
+    refused(other, path, f"'{name}' in .* where 1 of .* numbers are NaN or infinite")
+
+
+def test_whole_numbers_are_no_weights(other, path):
+    with h5py.File(path, "r+") as file:
+        replace(file, "conv1/conv1/bias:0", np.zeros(6, np.int32))
+    refused(other, path, "conv1/conv1/bias:0' in .*, of int32 where the network has float32")
+
+
+def test_layers_that_do_not_fit_are_not_read(other, path, monkeypatch):
+    read, reader = [], hdf5.read
+    monkeypatch.setattr(hdf5, "read", lambda file, entry, dtype: read.append(entry.path) or reader(file, entry, dtype))
+    with h5py.File(path, "r+") as file:
+        rename(file, "fpn_c2p2", "of_another_network")
+        replace(file, "mrcnn_mask/mrcnn_mask/bias:0", np.zeros(9, np.float32))
+        replace(file, "mrcnn_mask/mrcnn_mask/kernel:0", np.zeros((1, 1, 5, 9), np.float32))
+    report = weights.load_weights(other, path, exclude=["conv1"], allow_head_mismatch=True)
+    assert report.unused == ["of_another_network"] and [name for name, *_ in report.mismatched] == ["mrcnn_mask"]
+    assert {name.split("/")[1] for name in read} == {
+        "bn_conv1", "res2a_branch2a", "bn2a_branch2a", "rpn_model", "mrcnn_bbox_fc", "mrcnn_class_logits"
+    }  # fmt: skip
+
+
+def test_training_state_is_told_from_weights(other, tmp_path):
+    path = tmp_path / "training_state_0001.hdf5"
+    with h5py.File(path, "w") as file:
+        file.attrs["about"], file["optimizer/0000 iterations"] = "{}", np.int64(3)
+    match = r"must hold weights.*a training state.*Try the mask_rcnn_\*.h5 of the same epoch"
+    refused(other, path, match)
+    for question in (weights.check_file, weights.read_metadata, weights.is_backbone_file):
+        with pytest.raises(ValueError, match=match):
+            question(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("{", "with no JSON"),
+        ("[" * 100_000, "with no JSON"),
+        ("[1]", "JSON without NAME: value pairs"),
+        ('{"config": [1]}', "JSON without NAME: value pairs"),
+        ('{"class_names": "BG"}', "class_names that are no list of names"),
+        ('{"class_names": [1]}', "class_names that are no list of names"),
+    ],
+)
+def test_metadata_that_is_none_is_refused(path, text, match):
+    with h5py.File(path, "r+") as file:
+        file.attrs["mrcnn_metadata"] = text
+    with pytest.raises(ValueError, match=f"attribute mrcnn_metadata.*{match}"):
+        weights.read_metadata(path)
+
+
+def test_class_names_of_a_file_are_fit_to_print(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["mrcnn_metadata"] = json.dumps({"class_names": ["BG", "a\x1b[31m\nb"]})
+    assert weights.read_metadata(path)["class_names"] == ["BG", "a [31m b"]
+
+
+# ----------------------------------------------------------------------------------------------------------
+# What is known before a network is built
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"NUM_CLASSES": 81}, "with 4 classes for a model with 81 .*Try NUM_CLASSES = 4"),
+        ({"RPN_CHANNELS": 10**9}, "RPN_CHANNELS. Received: .*toy_0001.h5' with 7 for a model with 1000000000"),
+    ],
+)
+def test_config_of_other_sizes_than_the_file_is_refused(path, values, match):
+    weights.check_sizes(path, SimpleNamespace(NUM_CLASSES=4, RPN_CHANNELS=7))
+    with pytest.raises(ValueError, match=match):
+        weights.check_sizes(path, SimpleNamespace(**{"NUM_CLASSES": 4, "RPN_CHANNELS": 7, **values}))
+
+
+def test_sizes_of_a_whole_network_are_all_found(reference_weights):
+    right = {"NUM_CLASSES": 0, "TOP_DOWN_PYRAMID_SIZE": 0, "RPN_CHANNELS": 0, "FPN_CLASSIF_FC_LAYERS_SIZE": 0,
+             "POOL_SIZE": 7, "MASK_CHANNELS": 0}  # fmt: skip
+    for name in right:
+        with pytest.raises(ValueError, match=f"the model's {name}. Received: .* for a model with -1"):
+            weights.check_sizes(reference_weights, SimpleNamespace(**{name: -1}))
+
+
+@pytest.mark.parametrize(
+    ("files", "last"),
+    [
+        (["a20260101T0000/mask_rcnn_a_9999.h5", "a20260101T0000/mask_rcnn_a_10000.h5"], 1),
+        (["a20260101T0000/mask_rcnn_a_0005.h5", "a20260101T0000/mask_rcnn_b_0009.h5"], 0),
+        (["a20260101T0000/mask_rcnn_a_0005.h5", "a20260101T0000/mask_rcnn_a_0006_copy.h5"], 0),
+        (["a20260101T0000/mask_rcnn_a_0005.h5", "a20260101T0000/mask_rcnn_a_0006.json"], 0),
+        (["a20260102T0000/mask_rcnn_a_0005.h5", "a20260102T0000_old/mask_rcnn_a_0006.h5"], 0),
+        (["a20260102T0000/mask_rcnn_a_0005.h5", "a20260102T0000_2/mask_rcnn_a_0001.h5"], 1),
+        (["a20260102T0000_10/mask_rcnn_a_0001.h5", "a20260102T0000_9/mask_rcnn_a_0001.h5"], 0),
+        (["a20260102T0001/mask_rcnn_a_0001.h5", "a20260102T0000_2/mask_rcnn_a_0002.h5"], 0),
+        (["a20260102T0000/mask_rcnn_a_0001.h5", "a20260103T0000/best.h5"], 0),
+        (["a20260102T0000/mask_rcnn_a_0001.h5", "a_b20260103T0000/mask_rcnn_a_b_0001.h5"], 0),
+    ],
+)
+def test_last_checkpoint_is_that_of_the_highest_epoch_of_the_newest_run(files, last, tmp_path):
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert weights.last_checkpoint(tmp_path, "A") == str(tmp_path / files[last])
+
+
+# ----------------------------------------------------------------------------------------------------------
 # Metadata and failing writes
 
 
-def test_metadata_of_any_size_comes_back_and_lies_beside(model, tmp_path):
+def test_metadata_of_any_size_comes_back_from_the_only_file(model, tmp_path):
     names = ["BG", *(f"a class with a long name, number {i:05d}" for i in range(5000))]  # about 200 KB
     metadata = {"class_names": names, "epoch": np.int64(3), "config": {"MEAN_PIXEL": np.array([1.5, 2, 3])}}
     path = weights.save_weights(model, tmp_path / "run" / "x.h5", metadata)
     expected = {"class_names": names, "epoch": 3, "config": {"MEAN_PIXEL": [1.5, 2, 3]}}
     assert weights.read_metadata(path) == expected
-    assert json.loads((tmp_path / "run" / "x.json").read_text()) == expected
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["x.h5", "x.json"]
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["x.h5"]
 
 
 def test_a_file_without_metadata_has_none(path, tmp_path):
     assert weights.read_metadata(path) is None
-    assert not (tmp_path / "mask_rcnn_toy_0001.json").exists()
 
 
 def test_metadata_that_json_does_not_know_leaves_the_old_file(model, path):
@@ -771,9 +922,28 @@ def test_mobilenet_from_a_keras_3_file(shared):
     np.testing.assert_array_equal(values(ours, "Conv1")[0], rgb.sum(axis=2, keepdims=True))
 
 
-def test_a_mobilenet_file_that_is_none(other, path, tmp_path):
-    with pytest.raises(ValueError, match="must hold keras.applications.MobileNetV2.*toy_0001.h5"):
-        weights.load_backbone_weights(other, path, "mobilenet_v2")
+@pytest.fixture(scope="module")
+def mobilenet():
+    return keras.applications.MobileNetV2(input_shape=(32, 32, 3), include_top=False, weights=None)
+
+
+def test_mobilenet_from_a_keras_2_file_whatever_its_layers_are_called(mobilenet, tmp_path):
+    path = weights.save_weights(mobilenet, tmp_path / "notop.h5")
+    with h5py.File(path, "r+") as file:
+        names = {n.decode(): f"old_{n.decode()}" for n in file.attrs["layer_names"]}
+        set_names(file, "layer_names", list(names.values()))
+        for old, new in names.items():
+            file.move(old, new)
+    for given in (path, weights.save_weights(mobilenet, tmp_path / "same_names.h5")):
+        ours = keras.applications.MobileNetV2(input_shape=(32, 32, 3), include_top=False, weights=None)
+        report = weights.load_backbone_weights(ours, given, "mobilenet_v2")
+        assert not (report.missing or report.mismatched or report.unused)
+        assert same(ours.get_weights(), mobilenet.get_weights())
+
+
+def test_a_mobilenet_file_that_is_none(mobilenet, path):
+    with pytest.raises(ValueError, match="must hold keras.applications.MobileNetV2.*toy_0001.h5.*conv1, bn_conv1"):
+        weights.load_backbone_weights(mobilenet, path, "mobilenet_v2")
 
 
 def test_an_unknown_backbone(other, path):
