@@ -8,6 +8,7 @@ wrong is a ValueError that names the file, the entry and the remedy.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -430,49 +431,69 @@ KNOWN_JSON = (
 SETS = ("train", "val", "test")
 
 
-def open_dataset(path: str | Path, class_names: Sequence[str] | None = None, **options: Any) -> Dataset:
+def open_dataset(
+    path: str | Path,
+    class_names: Sequence[str] | None = None,
+    strict: bool = False,
+    images_dir: str | Path | None = None,
+    **options: Any,
+) -> Dataset:
     """A prepared dataset from whatever lies at `path`, recognised by its content.
 
     path: the word "shapes", an annotation file, a list of Pascal VOC, or a folder.
     class_names: what its classes must be, in the order of their ids, without the background: a part of the data need
-        not show them all, and a folder of masks does not name its one class. Default: those it has.
+        not show them all or number them alike, and a folder of masks does not name its one class. Default: those it
+        has.
+    strict: refuse data with an entry that cannot be used. Default: such entries are left out, one warning counts
+        them, and `Dataset.left_out` lists them.
+    images_dir: where the images are, if they are not in one of the usual places; for annotation files only.
     options: handed to the reader: `ShapesDataset` (count, default 500), `CocoDataset`, `VIADataset`,
         `LabelmeDataset`, `VOCDataset`, `InstanceImageDataset` or `MaskFolderDataset`.
 
-    Raises: ValueError that lists what was found and what is understood, or where the classes are others.
+    Raises: ValueError that lists what was found and what is understood, or if the classes are others.
     """
-    dataset = _open(path, options)
     names = None if class_names is None else list(class_names)
-    if names is None or dataset.class_names[1:] == names:
-        return dataset
-    if isinstance(dataset, VIADataset):
-        dataset = _open(path, {"class_names": names, "class_name": names[0], **options})
-    elif isinstance(dataset, LabelmeDataset | VOCDataset):
-        dataset = _open(path, {"class_names": names, **options})
-    elif isinstance(dataset, MaskFolderDataset | InstanceImageDataset) and len(names) == 1:
-        dataset = _open(path, {"class_name": names[0], **options})
-    if dataset.class_names[1:] != names:
+    dataset = _open(path, {"strict": strict, "images_dir": images_dir, "class_names": names, **options})
+    if names is not None and dataset.class_names[1:] != names:
         raise ValueError(
             f"The classes of {path} must be {names}. Received: {dataset.class_names[1:]}. "
-            "Try data annotated with those classes, in that order."
+            "Try data annotated with those classes."
         )
     return dataset
 
 
+def _read(reader: type[Dataset], options: dict, *args: Any, **more: Any) -> Dataset:
+    """The dataset that a reader makes of its own arguments and of those options of `open_dataset` that it takes."""
+    takes = inspect.signature(reader).parameters
+    given = {**options, **more}
+    names = given["class_names"]
+    if "class_name" in takes and names and ("class_names" in takes or len(names) == 1):
+        given.setdefault("class_name", names[0])
+    if given["images_dir"] is not None and "images_dir" not in takes:
+        raise ValueError(
+            f"A folder of images can be named for annotation files that list their images. Received: "
+            f"{given['images_dir']} for data that {reader.__name__} reads. Try without it (--images)."
+        )
+    for name in ("strict", "images_dir", "class_names"):
+        if name not in takes:
+            del given[name]
+    return reader(*args, **given)
+
+
 def _open(path: str | Path, options: dict) -> Dataset:
     if str(path) == "shapes":
-        return ShapesDataset(**{"count": 500, **options})
+        return _read(ShapesDataset, {"count": 500, **options})
     path = Path(path).expanduser()
     if not path.exists():
         raise ValueError(f"DATA must exist. Received: {path}. {UNDERSTOOD}")
     if path.is_dir() and is_voc(path):
-        return VOCDataset(path, **options)
+        return _read(VOCDataset, options, path)
     if path.is_file() and voc_list(path):
-        return VOCDataset(*voc_list(path), **options)
+        return _read(VOCDataset, options, *voc_list(path))
     if image_files(path / "images") and image_files(_masks_folder(path)):
-        return InstanceImageDataset(path, **options)
+        return _read(InstanceImageDataset, options, path)
     if [folder for folder in _image_folders(path) if folder.name not in SETS]:
-        return MaskFolderDataset(path, **options)
+        return _read(MaskFolderDataset, options, path)
     return _open_json(path, options)
 
 
@@ -484,7 +505,7 @@ def _open_json(path: Path, options: dict) -> Dataset:
             continue
         data = read_json(file)
         if is_labelme(data) and not found:
-            return LabelmeDataset(path, **options)
+            return _read(LabelmeDataset, options, path)
         reader = CocoDataset if is_coco(data) else VIADataset if is_via(data) else None
         if reader is not None or is_labelme(data):
             found.append((reader, file, data))
@@ -499,7 +520,7 @@ def _open_json(path: Path, options: dict) -> Dataset:
         why = f"{unknown[0]}. {KNOWN_JSON}" if unknown else f"{listing(path)}."
         raise ValueError(f"{path} must hold a known format. Received: {why} {UNDERSTOOD}")
     reader, file, data = found[0]
-    return reader(file, data=data, **options)
+    return _read(reader, options, file, data=data)
 
 
 def _outline(data: Any) -> str:

@@ -392,6 +392,16 @@ def test_open_dataset_gives_the_classes_that_were_asked_for(tmp_path):
         open_dataset(folder, ["a", "b"])
 
 
+def test_open_dataset_hands_common_options_to_the_readers_that_take_them(tmp_path):
+    path = write_coco(tmp_path / "labels", coco())
+    photo = write_image(tmp_path / "photos" / "a.png")
+    assert open_dataset(path, images_dir=tmp_path / "photos").image_info[0]["path"] == str(photo)
+    nuclei(tmp_path / "nuclei" / "one", [(0, 0, 5, 5)])
+    assert open_dataset(tmp_path / "nuclei", strict=True).num_images == 1
+    with pytest.raises(ValueError, match=r"for annotation files.*photos for data that MaskFolderDataset reads"):
+        open_dataset(tmp_path / "nuclei", images_dir=tmp_path / "photos")
+
+
 def test_open_dataset_tells_layouts_of_images_apart(tmp_path):
     labels = np.ones((HEIGHT, WIDTH), np.uint8)
     for name in ("train", "val"):  # two sets, and no folder an image
