@@ -26,6 +26,7 @@ from .outlines import (
     polygons_to_rle,
     read_indices,
     read_json,
+    read_xml,
     rectangle,
     short,
 )
@@ -185,7 +186,7 @@ def _voc_list_file(root: Path, split: str | None) -> Path:
 def _voc_image(root: Path, name: str, classes: dict[str, int]) -> dict:
     """What `add_image` takes, from an image's XML file."""
     file = root / "Annotations" / f"{name}.xml"
-    tree = _read_xml(file)
+    tree = read_xml(file)
     found = [_voc_object(entry, classes, f"{file}, object {i}") for i, entry in enumerate(tree.findall("object"))]
     folders = {"instances": "SegmentationObject", "semantics": "SegmentationClass"}
     masks = {key: root / folder / f"{name}.png" for key, folder in folders.items()}
@@ -198,18 +199,6 @@ def _voc_image(root: Path, name: str, classes: dict[str, int]) -> dict:
         "difficult": np.array([difficult for _, _, difficult in found], bool),
         **{key: str(path) if os.path.isfile(path) else None for key, path in masks.items()},
     }
-
-
-def _read_xml(file: Path) -> ElementTree.Element:
-    try:
-        return ElementTree.fromstring(file.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{file} must be a readable file. Received: {error}. Try to put it there.") from error
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of a name of no encoding
-        raise ValueError(
-            f"{file} must be complete XML. Received: a file that breaks off or is damaged ({error}). "
-            "Try to export or download it again."
-        ) from error
 
 
 def _voc_object(entry: ElementTree.Element, classes: dict[str, int], where: str) -> tuple[int, list[float], bool]:
