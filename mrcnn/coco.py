@@ -67,14 +67,15 @@ class CocoDataset(OutlinedImages, Dataset):
             folder, `images` or `images/<subset>` there or a folder above, or `<subset>` for `instances_<subset>.json`.
         class_ids: COCO category ids to keep; default all. All images are kept in either case.
         data: the file's content if the caller has read it.
-        class_names: all classes, in the order of their ids, whatever the file's numbers; default the categories of
-            the file in the order of their ids.
+        class_names: all classes, in the order of their ids, whatever the file's numbers; annotations of others are
+            left out. Default: the categories of the file in the order of their ids.
         strict: refuse a file with an entry that cannot be used. Default: leave it out, with a warning.
         """
         super().__init__()
         self._wanted = None if class_names is None else [clean_name(name) for name in class_names]
         self._same_class: dict[int, int] = {}  # category id -> the one under which its class was added
         self._has_class: set[int] = set()  # category ids
+        self._with_mask = self._with_box = 0  # annotations with a segmentation, and those with a bbox only
         self.add_file(json_path, images_dir, class_ids, data, strict)
         self.prepare()
 
@@ -127,8 +128,7 @@ class CocoDataset(OutlinedImages, Dataset):
     @property
     def boxes_only(self) -> bool:
         """Whether there are objects, and not one has a segmentation."""
-        entries = [entry for info in self.image_info for entry in info["annotations"]]
-        return bool(entries) and not any(map(_has_mask, entries))
+        return self._with_box > 0 and self._with_mask == 0
 
     def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """One run-length code per annotation with a segmentation, in the file's order, and class ids, int32 [N].
@@ -229,7 +229,7 @@ class CocoDataset(OutlinedImages, Dataset):
         out: LeftOut,
     ) -> None:
         """Give each image its annotations of the chosen classes, checked."""
-        boxes_only, masks, strangers = 0, 0, {}
+        masks, boxes, strangers = 0, 0, []
         for i, annotation in enumerate(annotations):
             annotation_id = annotation.get("id", i) if isinstance(annotation, dict) else i
             where = f"{path}, annotation {short(annotation_id)}"
@@ -238,28 +238,34 @@ class CocoDataset(OutlinedImages, Dataset):
                 if image is None or category_id not in chosen:
                     continue
                 if category_id not in self._has_class:
-                    strangers.setdefault(categories[category_id], where)
-                    continue
+                    strangers.append(category_id)
+                    raise ValueError(
+                        f"Every class must be among {short(self._wanted, 300)}. Received: "
+                        f"{short(categories[category_id])} in {where}. Try to correct the name, or remove the "
+                        "annotation."
+                    )
                 entry = _checked(annotation, (image["height"], image["width"]), where, out)
             except ValueError as error:
                 out.add(error)
                 continue
             masks += _has_mask(entry)
-            boxes_only += not _has_mask(entry)
+            boxes += not _has_mask(entry)
             image["annotations"].append(entry)
-        if strangers:
-            name, where = next(iter(strangers.items()))
+        self._with_mask += masks
+        self._with_box += boxes
+        if strangers and not masks + boxes:
+            names = sorted({categories[category_id] for category_id in strangers})
             raise ValueError(
-                f"Every class must be among {self._wanted}. Received: {short(list(strangers), 300)}, {name!r} in "
-                f"{where}. Try data annotated with those classes, or remove the annotations of others."
+                f"The classes of {path} must be {short(self._wanted, 300)}. Received: {short(names, 300)}. "
+                "Try data annotated with those classes."
             )
-        if boxes_only:
+        if boxes:
             self.load_bbox = self._load_bbox  # else boxes are those of the masks, as everywhere
-        if boxes_only and masks:
+        if boxes and masks:
             logger.warning(
                 "%d of %d annotations in %s have a bbox and no segmentation: a network with masks does not learn them, "
                 "one without (USE_MASK=False) does.",
-                boxes_only, boxes_only + masks, path,
+                boxes, boxes + masks, path,
             )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ import cv2
 import numpy as np
 
 from .coco import CocoDataset, is_coco
-from .dataset import Dataset, overrides
+from .dataset import Dataset, boxes_alone, match_class_names, overrides, short_names
 from .label_tools import LabelmeDataset, VIADataset, is_labelme, is_via
 from .outlines import IMAGE_SUFFIXES, ImageFiles, image_files, read_indices, read_json, short
+from .untrusted import clean_name
 from .voc import VOCDataset, is_voc, voc_list
 
 __all__ = [
@@ -342,15 +344,17 @@ class JoinedDataset(Dataset):
 
     def _add(self, dataset: Dataset) -> None:
         sources = {source: self._free_name(source) for source in dataset.sources if source}
-        names = [info["name"] for info in self.class_info]
+        here = [info["name"] for info in self.class_info[1:]]
+        places = match_class_names([info["name"] for info in dataset.class_info[1:]], here)
         table = np.zeros(dataset.num_classes, np.int32)
         for class_id, info in enumerate(dataset.class_info[1:], start=1):
-            name, source = dataset.class_names[class_id], sources[info["source"]]
-            if name not in names:
-                names.append(name)
+            name, source = info["name"], sources[info["source"]]
+            if name not in places:
+                places[name] = len(self.class_info) - 1
                 self.add_class(source, info["id"], name)
-            table[class_id] = names.index(name)
+            table[class_id] = places[name] + 1
             self._known.setdefault(source, {})[info["id"]] = int(table[class_id])
+        self.left_out += dataset.left_out
         for image_id in dataset.image_ids:
             info = dataset.image_info[image_id]
             self.image_info.append({**info, "source": sources.get(info["source"], info["source"])})
@@ -400,6 +404,16 @@ class JoinedDataset(Dataset):
         dataset, own_id, table = self._places[image_id]
         return _translated(dataset.load_class_ids(own_id), table)
 
+    @property
+    def boxes_only(self) -> bool:
+        """Whether none of the datasets has masks."""
+        return all(boxes_alone(dataset) for dataset, _, _ in self._places)
+
+    def annotated_boxes(self, image_id: int) -> list[dict]:
+        """What its own dataset's annotations say of boxes and areas; empty if they say nothing."""
+        dataset, own_id, _ = self._places[image_id]
+        return dataset.annotated_boxes(own_id) if hasattr(dataset, "annotated_boxes") else []
+
     def _load_bbox(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """The boxes of its own dataset, and class ids of this one; `load_bbox` where a dataset has its own."""
         dataset, own_id, table = self._places[image_id]
@@ -418,7 +432,7 @@ def _translated(class_ids, table: np.ndarray) -> np.ndarray:
 UNDERSTOOD = """\
 Understood are:
   the word shapes                     made pictures of squares, circles and triangles
-  a COCO instances file (.json)       or a folder that holds one, or annotations/instances_*.json
+  a COCO instances file (.json)       or a folder that holds one, or annotations/*.json
   a VGG Image Annotator file (.json)  or a folder that holds one beside its images
   a labelme file (.json)              or a folder of them, one an image
   a Pascal VOC folder                 with Annotations and JPEGImages, or one of its lists ImageSets/*/*.txt
@@ -428,7 +442,8 @@ KNOWN_JSON = (
     "COCO's is an object with the lists images, annotations and categories, VIA's has a filename and regions for every "
     "image, labelme's has shapes and imagePath."
 )
-SETS = ("train", "val", "test")
+VALIDATION = ("val", "valid", "validation")
+SETS = ("train", *VALIDATION, "test")
 
 
 def open_dataset(
@@ -452,9 +467,9 @@ def open_dataset(
 
     Raises: ValueError that lists what was found and what is understood, or if the classes are others.
     """
-    names = None if class_names is None else list(class_names)
+    names = None if class_names is None else [clean_name(name) for name in class_names]
     dataset = _open(path, {"strict": strict, "images_dir": images_dir, "class_names": names, **options})
-    if names is not None and dataset.class_names[1:] != names:
+    if names is not None and dataset.class_names[1:] not in (names, short_names(names)):
         raise ValueError(
             f"The classes of {path} must be {names}. Received: {dataset.class_names[1:]}. "
             "Try data annotated with those classes."
@@ -499,28 +514,30 @@ def _open(path: str | Path, options: dict) -> Dataset:
 
 def _open_json(path: Path, options: dict) -> Dataset:
     """The dataset of the annotation file at a path, or in a folder."""
-    found, unknown = [], []  # only contents that are recognised stay in memory
-    for file in [path] if path.is_file() else _json_files(path):
-        if file.is_dir() or file.suffix.lower() != ".json":
-            continue
-        data = read_json(file)
-        if is_labelme(data) and not found:
-            return _read(LabelmeDataset, options, path)
-        reader = CocoDataset if is_coco(data) else VIADataset if is_via(data) else None
-        if reader is not None or is_labelme(data):
-            found.append((reader, file, data))
-        else:
-            unknown.append(f"{file.name} holds {_outline(data)}")
-        if len(found) > 1:
-            raise ValueError(
-                f"{path} must hold one annotation file. Received: {', '.join(f.name for _, f, _ in found)}, "
-                "perhaps more. Try the path of the file itself."
-            )
-    if not found:
-        why = f"{unknown[0]}. {KNOWN_JSON}" if unknown else f"{listing(path)}."
-        raise ValueError(f"{path} must hold a known format. Received: {why} {UNDERSTOOD}")
-    reader, file, data = found[0]
-    return _read(reader, options, file, data=data)
+    unknown = []
+    for files in [[path]] if path.is_file() else _json_files(path):
+        found = []  # only contents that are recognised stay in memory
+        for file in files:
+            if file.suffix.lower() != ".json":
+                continue
+            data = read_json(file)
+            if is_labelme(data) and not found:
+                return _read(LabelmeDataset, options, path)
+            reader = CocoDataset if is_coco(data) else VIADataset if is_via(data) else None
+            if reader is not None or is_labelme(data):
+                found.append((reader, file, data))
+            else:
+                unknown.append(f"{file.name} holds {_outline(data)}")
+            if len(found) > 1:
+                raise ValueError(
+                    f"{path} must hold one annotation file. Received: {', '.join(f.name for _, f, _ in found)}, "
+                    "perhaps more. Try the path of the file itself."
+                )
+        if found:
+            reader, file, data = found[0]
+            return _read(reader, options, file, data=data)
+    why = f"{unknown[0]}. {KNOWN_JSON}" if unknown else f"{listing(path)}."
+    raise ValueError(f"{path} must hold a known format. Received: {why} {UNDERSTOOD}")
 
 
 def _outline(data: Any) -> str:
@@ -530,11 +547,37 @@ def _outline(data: Any) -> str:
     return f"a list of {len(data)}" if isinstance(data, list) else short(data)
 
 
-def _json_files(folder: Path) -> list[Path]:
-    """The annotation files to look at in a folder: VIA's usual one, else all, else those in COCO's place."""
+def _json_files(folder: Path) -> list[list[Path]]:
+    """The annotation files to look at in a folder, in groups of which the first that holds any counts."""
     if (folder / "via_region_data.json").is_file():
-        return [folder / "via_region_data.json"]
-    return sorted(folder.glob("*.json")) or sorted((folder / "annotations").glob("instances_*.json"))
+        return [[folder / "via_region_data.json"]]
+    below = folder / "annotations"
+    places = (folder, "*"), (below, "instances_*"), (below, "*")
+    return [[file for file in sorted(place.glob(f"{name}.json")) if file.is_file()] for place, name in places]
+
+
+def split_folders(path: str | Path) -> tuple[Path, Path] | None:
+    """The training and the validation data in a folder, each a path for `open_dataset`; None if it holds no such pair.
+
+    They are the folders train and val (or valid, validation), or COCO's files of these names in the folder or in its
+    `annotations`: instances_train2017.json, val.json.
+    """
+    path = Path(path).expanduser()
+    if (path / "train").is_dir():
+        folder = next((path / name for name in VALIDATION if (path / name).is_dir()), None)
+        if folder is not None:
+            return path / "train", folder
+    for folder in (path, path / "annotations"):
+        files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+        train = [file for file in files if _is_subset(file, ("train",))]
+        val = [file for file in files if _is_subset(file, VALIDATION)]
+        if len(train) == len(val) == 1:
+            return train[0], val[0]
+    return None
+
+
+def _is_subset(file: Path, names: Sequence[str]) -> bool:
+    return re.fullmatch(rf"(instances_)?({'|'.join(names)})\d*", file.stem, re.IGNORECASE) is not None
 
 
 def listing(path: Path) -> str:
@@ -544,5 +587,5 @@ def listing(path: Path) -> str:
     names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     found = ", ".join(names[:10]) + more or "an empty folder"
-    sets = [name for name in names if name.rstrip("/") in SETS or (path / name / "JPEGImages").is_dir()]
+    sets = [name for name in names if name.rstrip("/").lower() in SETS or (path / name / "JPEGImages").is_dir()]
     return found + (f" (name one of {', '.join(sets)} to use it)" if sets else "")

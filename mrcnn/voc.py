@@ -186,7 +186,7 @@ def _voc_list_file(root: Path, split: str | None) -> Path:
 def _voc_image(root: Path, name: str, classes: dict[str, int]) -> dict:
     """What `add_image` takes, from an image's XML file."""
     file = root / "Annotations" / f"{name}.xml"
-    tree = read_xml(file)
+    tree = _read_xml(file)
     found = [_voc_object(entry, classes, f"{file}, object {i}") for i, entry in enumerate(tree.findall("object"))]
     folders = {"instances": "SegmentationObject", "semantics": "SegmentationClass"}
     masks = {key: root / folder / f"{name}.png" for key, folder in folders.items()}
@@ -199,6 +199,10 @@ def _voc_image(root: Path, name: str, classes: dict[str, int]) -> dict:
         "difficult": np.array([difficult for _, _, difficult in found], bool),
         **{key: str(path) if os.path.isfile(path) else None for key, path in masks.items()},
     }
+
+
+def _read_xml(file: Path) -> ElementTree.Element:
+    return read_xml(file)
 
 
 def _voc_object(entry: ElementTree.Element, classes: dict[str, int], where: str) -> tuple[int, list[float], bool]:

@@ -270,15 +270,19 @@ def test_categories_of_one_name_are_one_class(tmp_path, caplog):
     assert "'red', 'Red'" in caplog.text and "differ in case" in caplog.text
 
 
-def test_class_names_map_categories_by_name(tmp_path):
+def test_class_names_map_categories_by_name(tmp_path, caplog):
     write_image(tmp_path / "a.png")
     write_image(tmp_path / "b.png")
     path = write_coco(tmp_path, coco(annotations=[square(), square(2, category_id=18)]))
     dataset = CocoDataset(path, class_names=["dog", "cow", "cat"])
     assert dataset.class_names == ["BG", "dog", "cow", "cat"] and dataset.load_mask(0)[1].tolist() == [1, 3]
     assert dataset.get_source_class_id(1, "coco") == 90 and dataset.get_source_class_id(2, "coco") == 91
-    with pytest.raises(ValueError, match=r"must be among \['dog'\]. Received: \['cat'\].*annotation 2"):
-        CocoDataset(path, class_names=["dog"])
+    assert CocoDataset(path, class_names=["dog"]).load_mask(0)[1].tolist() == [1]
+    assert "1 of 2 annotations" in caplog.text and "must be among ['dog']. Received: 'cat' in" in caplog.text
+    with pytest.raises(ValueError, match=r"must be among \['dog'\]. Received: 'cat' in .*annotation 2"):
+        CocoDataset(path, class_names=["dog"], strict=True)
+    with pytest.raises(ValueError, match=r"must be \['cow'\]. Received: \['cat', 'dog'\]"):
+        CocoDataset(path, class_names=["cow"])
     one = write_coco(tmp_path, coco(annotations=[square()]), "one.json")
     assert CocoDataset(one, class_names=["dog"]).num_classes == 2  # nothing is a cat
 
