@@ -447,9 +447,15 @@ def _find_files(images: dict[str, dict | None], path: Path, images_dir: str | Pa
             "one.",
             len(renamed), len(names), path, short(names[renamed[0]]), found[renamed[0]],
         )  # fmt: skip
+    outside = [key for key in found if ".." in found[key].relative_to(folder).parts]
+    if outside:
+        logger.warning(
+            "%d of %d images that %s lists lie outside of %s and are read there: %s, for one.",
+            len(outside), len(names), path, folder, found[outside[0]],
+        )  # fmt: skip
     for key, name in names.items():
         images[key]["path"] = str(found.get(key) or folder.joinpath(*_parts(name)))
-        if key in found:
+        if key in found and not (out.strict and key in outside):
             continue
         error = ValueError(
             f"A listed image must exist. Received: {short(name)} in {path}, which is not in {folder}. Try to put it "
@@ -493,7 +499,11 @@ def _parts(name: str) -> list[str]:
 
 
 class _Files:
-    """Finds the files that an annotation file names, in one folder and below it only."""
+    """Finds the files that an annotation file names, in one folder and below it.
+
+    A relative name with `..` is followed out of the folder, as tools write it (`mrcnn detect --format coco` does);
+    absolute names are not.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -506,8 +516,8 @@ class _Files:
         """
         found = {}
         for key, name in names.items():
-            file = self.folder.joinpath(*_parts(name))
-            if os.path.isfile(file):
+            file = self._as_named(name)
+            if file is not None:
                 found[key] = file
         taken = set(found.values())
         for key, name in names.items():
@@ -516,6 +526,11 @@ class _Files:
                 found[key] = file
                 taken.add(file)
         return found
+
+    def _as_named(self, name: str) -> Path | None:
+        relative = re.match(r"\.\.[\\/]", name)
+        file = self.folder / name.replace("\\", "/") if relative else self.folder.joinpath(*_parts(name))
+        return file if os.path.isfile(file) else None
 
     def _by_end(self, parts: list[str]) -> Path | None:
         ends = [parts[i:] for i in range(len(parts))]

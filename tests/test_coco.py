@@ -364,16 +364,27 @@ def test_names_of_other_systems_and_places_are_found(tmp_path, caplog, name, fil
     assert ("1 of 2 images" in caplog.text and "end of their path" in caplog.text) == told
 
 
-def test_nothing_outside_the_images_folder_is_read(tmp_path):
+def test_absolute_names_are_not_read_outside_of_the_images_folder(tmp_path):
     secret = write_image(tmp_path / "secret.png")
     folder = tmp_path / "data"
     write_image(folder / "a.png")
-    for name in (str(secret), "../secret.png", "x/../../secret.png", "..\\secret.png"):
+    for name in (str(secret), "x/../../secret.png", f"/..{secret}", f"file://{secret}", f"C:/../{secret}"):
         dataset = CocoDataset(listing(folder, "a.png", name))
         assert paths(dataset) == [str(folder / "a.png")] and "must exist" in dataset.left_out[0]
         alone = CocoDataset(listing(folder, name))  # all are missing: kept, and not readable
         with pytest.raises(ValueError, match="must exist"):
             alone.load_image(0)
+
+
+@pytest.mark.parametrize("name", ["../images/b.png", "..\\images\\b.png"])
+def test_relative_names_are_followed_with_a_warning(tmp_path, caplog, name):
+    write_image(tmp_path / "data" / "a.png")
+    file = write_image(tmp_path / "images" / "b.png")
+    path = listing(tmp_path / "data", "a.png", name)
+    assert CocoDataset(path).load_image(1).shape == (HEIGHT, WIDTH, 3)
+    assert "1 of 2 images" in caplog.text and "outside of" in caplog.text and file.name in caplog.text
+    with pytest.raises(ValueError, match="must exist"):
+        CocoDataset(path, strict=True)
 
 
 def test_two_images_are_never_found_in_one_file(tmp_path):
