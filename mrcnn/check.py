@@ -23,6 +23,7 @@ from . import boxes
 from .config import Config
 from .dataset import Dataset, has_outlines, overrides
 from .image import extract_bboxes, match_channels, resize_image, to_uint8
+from .outlines import areas
 
 log = logging.getLogger("mrcnn")
 
@@ -475,7 +476,7 @@ def _truth_of_outlines(rles: Sequence[dict], class_ids: np.ndarray) -> _Truth:
     if rles:
         x, y, width, height = coco_mask.toBbox(rles).astype(int).T
         pixel_boxes = np.stack([y, x, y + height, x + width], axis=1)
-        pixel_boxes[coco_mask.area(rles) == 0] = 0  # the box of some codes without a pixel is none
+        pixel_boxes[areas(rles) == 0] = 0  # the box of some codes without a pixel is none
     size = tuple(int(side) for side in rles[0]["size"]) if rles else (0, 0)
     return _Truth(class_ids, pixel_boxes, size, lambda i: rles[i]["counts"])
 

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -113,6 +114,17 @@ def _add_config(parser, default: str) -> None:
     )
 
 
+def _add_data(parser, help: str = DATA) -> None:
+    parser.add_argument("data", metavar="DATA", help=help)
+    parser.add_argument(
+        "--images", metavar="DIR", help="folder of the images that annotation files list. Default: the usual places"
+    )
+    parser.add_argument(
+        "--strict", action="store_true",
+        help="refuse data with an entry that cannot be used. Default: leave such entries out, with a warning",
+    )  # fmt: skip
+
+
 def _add_demo(commands) -> None:
     parser = _add_command(
         commands,
@@ -141,7 +153,7 @@ def _add_check(commands) -> None:
         "training, 0 otherwise, warnings or not.",
         "mrcnn check photos/train --out checked",
     )
-    parser.add_argument("data", metavar="DATA", help=DATA)
+    _add_data(parser)
     _add_config(parser, "Config's own, with the classes taken from DATA; give what you will train with")
     parser.add_argument("--limit", type=_at_least_1, metavar="N", help="the first N images only")
     parser.add_argument(
@@ -165,7 +177,7 @@ def _add_train(commands) -> None:
         "interrupted.h5, for a new run to start from.",
         "mrcnn train photos/train --val photos/val --weights coco --layers heads --epochs 10",
     )
-    parser.add_argument("data", metavar="DATA", help=DATA + "; or a folder with such folders train and val")
+    _add_data(parser, DATA + "; or a folder with such folders train and val")
     parser.add_argument("--val", metavar="DATA", help="data for validation, of the same forms")
     _add_config(parser, "Config's own, with name, classes and steps per epoch taken from DATA")
     parser.add_argument(
@@ -233,7 +245,7 @@ def _add_evaluate(commands) -> None:
         "Weights trained with RPN_ONLY give their recall at 100 and 1,000 proposals, to metrics.json alone.",
         "mrcnn evaluate photos/val --weights mask_rcnn_nuclei_0040.h5 --out measured --pictures",
     )
-    parser.add_argument("data", metavar="DATA", help=DATA)
+    _add_data(parser)
     parser.add_argument("--weights", metavar="FILE", required=True, help="a weight file, such as training leaves")
     parser.add_argument("--limit", type=_at_least_1, metavar="N", help="the first N images only")
     parser.add_argument(
@@ -278,18 +290,24 @@ _share = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 # --- Data and weights -------------------------------------------------------------------------------------------
 
 
-def open_data(path: str, class_names: list[str] | None = None, shapes: dict | None = None):
+def open_data(path: str, class_names: list[str] | None = None, shapes: dict | None = None, **options):
     """The dataset at a path.
 
+
     class_names: what its classes must be, background first; default those it has. shapes: which made pictures the
-    word "shapes" stands for.
+    word "shapes" stands for. options: of `open_dataset`, see `_data_options`.
 
     Raises: ValueError where nothing is understood there, or the classes are others.
     """
     from .datasets import open_dataset
 
-    options = (shapes or {}) if path == "shapes" else {}
+    options = (shapes or {}) if path == "shapes" else options
     return open_dataset(path, class_names=None if class_names is None else class_names[1:], **options)
+
+
+def _data_options(args) -> dict:
+    """What the options of `_add_data` mean to `open_dataset`."""
+    return {"images_dir": args.images, "strict": args.strict}
 
 
 def objects_per_class(dataset) -> dict[str, int] | None:
@@ -326,6 +344,16 @@ def _log_data(role: str, dataset) -> None:
         role, type(dataset).__name__, images, "s" * (images != 1), len(names), "es" * (len(names) != 1),
         " (and their objects)" * (counts is not None), ", ".join(classes),
     )  # fmt: skip
+
+
+def _require_images(dataset, data: str) -> None:
+    """Raise a ValueError if not one image file is there: it would be said only after the network is built."""
+    paths = [info["path"] for info in dataset.image_info if info.get("path") and not info.get("embedded")]
+    if paths and not any(map(os.path.isfile, paths)):
+        raise ValueError(
+            f"The images of DATA must exist. Received: {data}, and none of its {len(paths)} images, {paths[0]} for "
+            "one. Try to name the folder of the images: --images DIR."
+        )
 
 
 def _make_folder(path: str, option: str) -> Path:
@@ -365,7 +393,7 @@ def run_check(args) -> int:
     from . import check
 
     out = None if args.out is None else _make_folder(args.out, "--out")
-    dataset = open_data(args.data, shapes=SHAPES_TO_TRAIN)
+    dataset = open_data(args.data, shapes=SHAPES_TO_TRAIN, **_data_options(args))
     config = read_config(args.config)
     if "NUM_CLASSES" not in own_names(config):
         config.NUM_CLASSES = dataset.num_classes
@@ -386,12 +414,18 @@ def _annotated_images(dataset, image_ids: list[int], pixels: bool):
     import numpy as np
 
     from . import visualize
+    from .dataset import boxes_alone
+    from .image import boxes_to_masks
 
     count, columns = min(len(image_ids), 12), 4
     chosen = [image_ids[i * len(image_ids) // count] for i in range(count)]
     pictures = []
     for image_id in chosen:
-        masks, class_ids = dataset.load_mask(image_id)
+        if boxes_alone(dataset):
+            boxes, class_ids = dataset.load_bbox(image_id)
+            masks = boxes_to_masks(np.round(boxes).astype(int), dataset.image_size(image_id))
+        else:
+            masks, class_ids = dataset.load_mask(image_id)
         size = masks.shape[:2] if len(class_ids) else (64, 64)
         image = dataset.load_image(image_id) if pixels else np.full((*size, 3), 128, np.uint8)
         picture = _draw_small(image, masks, class_ids, dataset.class_names)
@@ -417,15 +451,22 @@ def _draw_small(image, masks, class_ids, class_names: list[str], side: int = 480
 
 def run_train(args) -> int:
     """`mrcnn train`."""
+    from .dataset import boxes_alone
+
     config = read_config(args.config)
     if not callable(config.BACKBONE):
         _check_layers(args.layers)
     if args.weights not in ("coco", "imagenet", "last"):
         check_file(args.weights, "--weights")
     check_file(args.backbone_weights, "--backbone-weights")
-    train_data, val_data = _open_training_data(args.data, args.val)
+    train_data, val_data = _open_training_data(args.data, args.val, **_data_options(args))
     _fit_config(config, args, train_data, val_data)
     log_settings(validated(config))
+    if config.learns_masks() and boxes_alone(train_data):
+        raise ValueError(
+            f"A network with masks needs outlines to learn from. Received: {args.data}, whose annotations are boxes "
+            "only. Try --config USE_MASK=False, or annotate outlines."
+        )
     _make_folder(args.logs, "--logs")
 
     load_tensorflow()
@@ -450,15 +491,18 @@ def run_train(args) -> int:
     return OK
 
 
-def _open_training_data(data: str, val: str | None):
-    """The datasets to train and to validate on; the second is None where there is none."""
-    folders = Path(data, "train"), Path(data, "val")
-    if val is None and all(folder.is_dir() for folder in folders):
-        data, val = (str(folder) for folder in folders)
-        log.info("Found the folders train and val: training on %s, validating on %s", data, val)
+def _open_training_data(data: str, val: str | None, **options):
+    """The datasets to train and to validate on; the second is None if there is none. options: of `open_data`."""
+    from .datasets import split_folders
+
+    split = split_folders(data) if val is None else None
+    if split:
+        data, val = map(str, split)
+        log.info("Found data to train on in %s, and to validate on in %s", data, val)
     elif val is None and data == "shapes":
         val = "shapes"
-    train_data = open_data(data, shapes=SHAPES_TO_TRAIN)
+    train_data = open_data(data, shapes=SHAPES_TO_TRAIN, **options)
+    _require_images(train_data, data)
     _log_data("Training data", train_data)
     if sum((objects_per_class(train_data) or {"not known": 1}).values()) == 0:
         raise ValueError(
@@ -468,17 +512,20 @@ def _open_training_data(data: str, val: str | None):
     if val is None:
         log.info("No validation data. Try --val, or a DATA folder with folders train and val.")
         return train_data, None
-    val_data = open_data(val, train_data.class_names, shapes=SHAPES_HELD_OUT)
+    val_data = open_data(val, train_data.class_names, shapes=SHAPES_HELD_OUT, **options)
+    _require_images(val_data, val)
     _log_data("Validation data", val_data)
     return train_data, val_data
 
 
 def _fit_config(config, args, train_data, val_data) -> None:
     """Fill in what follows from the data, where --config does not say it, and what other options say."""
+    from .datasets import SETS
+
     chosen = own_names(config)
     path = Path(args.data).resolve()
     folder = path.parent if path.is_file() else path
-    if folder.name in ("train", "val", "annotations"):  # such a name says nothing of the data
+    if folder.name in (*SETS, "annotations"):  # such a name says nothing of the data
         folder = folder.parent
     if args.gpus is not None:
         config.GPU_COUNT = args.gpus
@@ -669,12 +716,13 @@ def run_evaluate(args) -> int:
 
     out = _make_folder(args.out, "--out")
     model, _ = load_for_use(args.weights, args.config)
-    dataset = open_data(args.data, model.class_names, shapes=SHAPES_HELD_OUT)
+    dataset = open_data(args.data, model.class_names, shapes=SHAPES_HELD_OUT, **_data_options(args))
     if dataset.num_classes != model.config.NUM_CLASSES:
         raise ValueError(
             f"{args.data} must have the classes of the weights. Received: {dataset.class_names[1:]}, and weights for "
             f"{model.config.NUM_CLASSES - 1} classes. Try data annotated with the same classes."
         )
+    _require_images(dataset, args.data)
     _log_data("Data", dataset)
     if model.config.RPN_ONLY:
         return _evaluate_proposals(model, dataset, args, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Dataset:
         """Number classes and images; call it after the last `add_*` and before use."""
         self.num_classes = len(self.class_info)
         self.class_ids = np.arange(self.num_classes)
-        self.class_names = _short_names([info["name"] for info in self.class_info])
+        self.class_names = short_names([info["name"] for info in self.class_info])
         self.num_images = len(self.image_info)
         self._image_ids = np.arange(self.num_images)
         self.class_from_source_map = {
@@ -126,16 +127,40 @@ class Dataset:
         return np.asarray(class_ids, np.int32).reshape(-1)
 
 
-def _short_names(names: list[str]) -> list[str]:
+def short_names(names: list[str]) -> list[str]:
     """Each name up to its first comma, as matterport's; the whole name if two classes would become one."""
     short = [name.split(",")[0] for name in names]
     return [name if short.count(cut) > 1 else cut for name, cut in zip(names, short, strict=True)]
+
+
+def match_class_names(names: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
+    """Positions in `wanted` of the names that are there: name -> position.
+
+    The whole name counts first; else the part before the first comma, which is what `Dataset.class_names` shows, if it
+    is one of the two names and neither list has it twice.
+    """
+    cut, wanted_cut = ([name.split(",")[0] for name in listed] for listed in (names, wanted))
+    found = {}
+    for name, short in zip(names, cut, strict=True):
+        if name in wanted:
+            found[name] = wanted.index(name)
+        elif cut.count(short) == wanted_cut.count(short) == 1:
+            place = wanted_cut.index(short)
+            if short in (name, wanted[place]):
+                found[name] = place
+    return found
 
 
 def overrides(dataset, method: str) -> bool:
     """Whether a dataset has its own `load_mask` or `load_bbox`, not the one of `Dataset`."""
     own = getattr(dataset, method, None)
     return own is not None and getattr(own, "__func__", None) is not getattr(Dataset, method)
+
+
+def boxes_alone(dataset: Dataset) -> bool:
+    """Whether a dataset has a `load_bbox` of its own and no masks: no `load_mask`, or `boxes_only` is True."""
+    has_masks = overrides(dataset, "load_mask") and not getattr(dataset, "boxes_only", False)
+    return overrides(dataset, "load_bbox") and not has_masks
 
 
 def has_outlines(dataset: Dataset) -> bool:

@@ -8,7 +8,9 @@ wrong is a ValueError that names the file, the entry and the remedy.
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ import cv2
 import numpy as np
 
 from .coco import CocoDataset, is_coco
-from .dataset import Dataset, overrides
+from .dataset import Dataset, boxes_alone, match_class_names, overrides, short_names
 from .label_tools import LabelmeDataset, VIADataset, is_labelme, is_via
 from .outlines import IMAGE_SUFFIXES, ImageFiles, image_files, read_indices, read_json, short
+from .untrusted import clean_name
 from .voc import VOCDataset, is_voc, voc_list
 
 __all__ = [
@@ -341,15 +344,17 @@ class JoinedDataset(Dataset):
 
     def _add(self, dataset: Dataset) -> None:
         sources = {source: self._free_name(source) for source in dataset.sources if source}
-        names = [info["name"] for info in self.class_info]
+        here = [info["name"] for info in self.class_info[1:]]
+        places = match_class_names([info["name"] for info in dataset.class_info[1:]], here)
         table = np.zeros(dataset.num_classes, np.int32)
         for class_id, info in enumerate(dataset.class_info[1:], start=1):
-            name, source = dataset.class_names[class_id], sources[info["source"]]
-            if name not in names:
-                names.append(name)
+            name, source = info["name"], sources[info["source"]]
+            if name not in places:
+                places[name] = len(self.class_info) - 1
                 self.add_class(source, info["id"], name)
-            table[class_id] = names.index(name)
+            table[class_id] = places[name] + 1
             self._known.setdefault(source, {})[info["id"]] = int(table[class_id])
+        self.left_out += dataset.left_out
         for image_id in dataset.image_ids:
             info = dataset.image_info[image_id]
             self.image_info.append({**info, "source": sources.get(info["source"], info["source"])})
@@ -399,6 +404,16 @@ class JoinedDataset(Dataset):
         dataset, own_id, table = self._places[image_id]
         return _translated(dataset.load_class_ids(own_id), table)
 
+    @property
+    def boxes_only(self) -> bool:
+        """Whether none of the datasets has masks."""
+        return all(boxes_alone(dataset) for dataset, _, _ in self._places)
+
+    def annotated_boxes(self, image_id: int) -> list[dict]:
+        """What its own dataset's annotations say of boxes and areas; empty if they say nothing."""
+        dataset, own_id, _ = self._places[image_id]
+        return dataset.annotated_boxes(own_id) if hasattr(dataset, "annotated_boxes") else []
+
     def _load_bbox(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """The boxes of its own dataset, and class ids of this one; `load_bbox` where a dataset has its own."""
         dataset, own_id, table = self._places[image_id]
@@ -417,7 +432,7 @@ def _translated(class_ids, table: np.ndarray) -> np.ndarray:
 UNDERSTOOD = """\
 Understood are:
   the word shapes                     made pictures of squares, circles and triangles
-  a COCO instances file (.json)       or a folder that holds one, or annotations/instances_*.json
+  a COCO instances file (.json)       or a folder that holds one, or annotations/*.json
   a VGG Image Annotator file (.json)  or a folder that holds one beside its images
   a labelme file (.json)              or a folder of them, one an image
   a Pascal VOC folder                 with Annotations and JPEGImages, or one of its lists ImageSets/*/*.txt
@@ -427,79 +442,102 @@ KNOWN_JSON = (
     "COCO's is an object with the lists images, annotations and categories, VIA's has a filename and regions for every "
     "image, labelme's has shapes and imagePath."
 )
-SETS = ("train", "val", "test")
+VALIDATION = ("val", "valid", "validation")
+SETS = ("train", *VALIDATION, "test")
 
 
-def open_dataset(path: str | Path, class_names: Sequence[str] | None = None, **options: Any) -> Dataset:
+def open_dataset(
+    path: str | Path,
+    class_names: Sequence[str] | None = None,
+    strict: bool = False,
+    images_dir: str | Path | None = None,
+    **options: Any,
+) -> Dataset:
     """A prepared dataset from whatever lies at `path`, recognised by its content.
 
     path: the word "shapes", an annotation file, a list of Pascal VOC, or a folder.
     class_names: what its classes must be, in the order of their ids, without the background: a part of the data need
-        not show them all, and a folder of masks does not name its one class. Default: those it has.
+        not show them all or number them alike, and a folder of masks does not name its one class. Default: those it
+        has.
+    strict: refuse data with an entry that cannot be used. Default: such entries are left out, one warning counts
+        them, and `Dataset.left_out` lists them.
+    images_dir: where the images are, if they are not in one of the usual places; for annotation files only.
     options: handed to the reader: `ShapesDataset` (count, default 500), `CocoDataset`, `VIADataset`,
         `LabelmeDataset`, `VOCDataset`, `InstanceImageDataset` or `MaskFolderDataset`.
 
-    Raises: ValueError that lists what was found and what is understood, or where the classes are others.
+    Raises: ValueError that lists what was found and what is understood, or if the classes are others.
     """
-    dataset = _open(path, options)
-    names = None if class_names is None else list(class_names)
-    if names is None or dataset.class_names[1:] == names:
-        return dataset
-    if isinstance(dataset, VIADataset):
-        dataset = _open(path, {"class_names": names, "class_name": names[0], **options})
-    elif isinstance(dataset, LabelmeDataset | VOCDataset):
-        dataset = _open(path, {"class_names": names, **options})
-    elif isinstance(dataset, MaskFolderDataset | InstanceImageDataset) and len(names) == 1:
-        dataset = _open(path, {"class_name": names[0], **options})
-    if dataset.class_names[1:] != names:
+    names = None if class_names is None else [clean_name(name) for name in class_names]
+    dataset = _open(path, {"strict": strict, "images_dir": images_dir, "class_names": names, **options})
+    if names is not None and dataset.class_names[1:] not in (names, short_names(names)):
         raise ValueError(
             f"The classes of {path} must be {names}. Received: {dataset.class_names[1:]}. "
-            "Try data annotated with those classes, in that order."
+            "Try data annotated with those classes."
         )
     return dataset
 
 
+def _read(reader: type[Dataset], options: dict, *args: Any, **more: Any) -> Dataset:
+    """The dataset that a reader makes of its own arguments and of those options of `open_dataset` that it takes."""
+    takes = inspect.signature(reader).parameters
+    given = {**options, **more}
+    names = given["class_names"]
+    if "class_name" in takes and names and ("class_names" in takes or len(names) == 1):
+        given.setdefault("class_name", names[0])
+    if given["images_dir"] is not None and "images_dir" not in takes:
+        raise ValueError(
+            f"A folder of images can be named for annotation files that list their images. Received: "
+            f"{given['images_dir']} for data that {reader.__name__} reads. Try without it (--images)."
+        )
+    for name in ("strict", "images_dir", "class_names"):
+        if name not in takes:
+            del given[name]
+    return reader(*args, **given)
+
+
 def _open(path: str | Path, options: dict) -> Dataset:
     if str(path) == "shapes":
-        return ShapesDataset(**{"count": 500, **options})
+        return _read(ShapesDataset, {"count": 500, **options})
     path = Path(path).expanduser()
     if not path.exists():
         raise ValueError(f"DATA must exist. Received: {path}. {UNDERSTOOD}")
     if path.is_dir() and is_voc(path):
-        return VOCDataset(path, **options)
+        return _read(VOCDataset, options, path)
     if path.is_file() and voc_list(path):
-        return VOCDataset(*voc_list(path), **options)
+        return _read(VOCDataset, options, *voc_list(path))
     if image_files(path / "images") and image_files(_masks_folder(path)):
-        return InstanceImageDataset(path, **options)
+        return _read(InstanceImageDataset, options, path)
     if [folder for folder in _image_folders(path) if folder.name not in SETS]:
-        return MaskFolderDataset(path, **options)
+        return _read(MaskFolderDataset, options, path)
     return _open_json(path, options)
 
 
 def _open_json(path: Path, options: dict) -> Dataset:
     """The dataset of the annotation file at a path, or in a folder."""
-    found, unknown = [], []  # only contents that are recognised stay in memory
-    for file in [path] if path.is_file() else _json_files(path):
-        if file.is_dir() or file.suffix.lower() != ".json":
-            continue
-        data = read_json(file)
-        if is_labelme(data) and not found:
-            return LabelmeDataset(path, **options)
-        reader = CocoDataset if is_coco(data) else VIADataset if is_via(data) else None
-        if reader is not None or is_labelme(data):
-            found.append((reader, file, data))
-        else:
-            unknown.append(f"{file.name} holds {_outline(data)}")
-        if len(found) > 1:
-            raise ValueError(
-                f"{path} must hold one annotation file. Received: {', '.join(f.name for _, f, _ in found)}, "
-                "perhaps more. Try the path of the file itself."
-            )
-    if not found:
-        why = f"{unknown[0]}. {KNOWN_JSON}" if unknown else f"{listing(path)}."
-        raise ValueError(f"{path} must hold a known format. Received: {why} {UNDERSTOOD}")
-    reader, file, data = found[0]
-    return reader(file, data=data, **options)
+    unknown = []
+    for files in [[path]] if path.is_file() else _json_files(path):
+        found = []  # only contents that are recognised stay in memory
+        for file in files:
+            if file.suffix.lower() != ".json":
+                continue
+            data = read_json(file)
+            if is_labelme(data) and not found:
+                return _read(LabelmeDataset, options, path)
+            reader = CocoDataset if is_coco(data) else VIADataset if is_via(data) else None
+            if reader is not None or is_labelme(data):
+                found.append((reader, file, data))
+            else:
+                unknown.append(f"{file.name} holds {_outline(data)}")
+            if len(found) > 1:
+                raise ValueError(
+                    f"{path} must hold one annotation file. Received: {', '.join(f.name for _, f, _ in found)}, "
+                    "perhaps more. Try the path of the file itself."
+                )
+        if found:
+            reader, file, data = found[0]
+            return _read(reader, options, file, data=data)
+    why = f"{unknown[0]}. {KNOWN_JSON}" if unknown else f"{listing(path)}."
+    raise ValueError(f"{path} must hold a known format. Received: {why} {UNDERSTOOD}")
 
 
 def _outline(data: Any) -> str:
@@ -509,11 +547,37 @@ def _outline(data: Any) -> str:
     return f"a list of {len(data)}" if isinstance(data, list) else short(data)
 
 
-def _json_files(folder: Path) -> list[Path]:
-    """The annotation files to look at in a folder: VIA's usual one, else all, else those in COCO's place."""
+def _json_files(folder: Path) -> list[list[Path]]:
+    """The annotation files to look at in a folder, in groups of which the first that holds any counts."""
     if (folder / "via_region_data.json").is_file():
-        return [folder / "via_region_data.json"]
-    return sorted(folder.glob("*.json")) or sorted((folder / "annotations").glob("instances_*.json"))
+        return [[folder / "via_region_data.json"]]
+    below = folder / "annotations"
+    places = (folder, "*"), (below, "instances_*"), (below, "*")
+    return [[file for file in sorted(place.glob(f"{name}.json")) if file.is_file()] for place, name in places]
+
+
+def split_folders(path: str | Path) -> tuple[Path, Path] | None:
+    """The training and the validation data in a folder, each a path for `open_dataset`; None if it holds no such pair.
+
+    They are the folders train and val (or valid, validation), or COCO's files of these names in the folder or in its
+    `annotations`: instances_train2017.json, val.json.
+    """
+    path = Path(path).expanduser()
+    if (path / "train").is_dir():
+        folder = next((path / name for name in VALIDATION if (path / name).is_dir()), None)
+        if folder is not None:
+            return path / "train", folder
+    for folder in (path, path / "annotations"):
+        files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+        train = [file for file in files if _is_subset(file, ("train",))]
+        val = [file for file in files if _is_subset(file, VALIDATION)]
+        if len(train) == len(val) == 1:
+            return train[0], val[0]
+    return None
+
+
+def _is_subset(file: Path, names: Sequence[str]) -> bool:
+    return re.fullmatch(rf"(instances_)?({'|'.join(names)})\d*", file.stem, re.IGNORECASE) is not None
 
 
 def listing(path: Path) -> str:
@@ -523,5 +587,5 @@ def listing(path: Path) -> str:
     names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     found = ", ".join(names[:10]) + more or "an empty folder"
-    sets = [name for name in names if name.rstrip("/") in SETS or (path / name / "JPEGImages").is_dir()]
+    sets = [name for name in names if name.rstrip("/").lower() in SETS or (path / name / "JPEGImages").is_dir()]
     return found + (f" (name one of {', '.join(sets)} to use it)" if sets else "")

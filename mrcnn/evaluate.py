@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from . import boxes
-from .dataset import Dataset, overrides
+from .dataset import Dataset, boxes_alone, overrides
 from .image import masks_iou, unmold_crops
 from .scores import (
     COCO_MAX_DETECTIONS,
@@ -303,15 +303,18 @@ def dataset_to_coco(dataset: Dataset, image_ids: Iterable[int] | None = None) ->
         ids.
     image_ids: default all images.
 
-    Returns: {"images", "annotations", "categories"}, ready for JSON. Boxes and areas are taken from the
-        masks; crowds (negative class ids) get iscrowd 1. Instances without a pixel are left out, and that is
-        logged.
+    Returns: {"images", "annotations", "categories"}, ready for JSON. Boxes and areas are those that the dataset's
+        annotation file says itself (COCO's `bbox` and `area`), else those of the masks; crowds (negative class ids)
+        get iscrowd 1. Instances without a pixel are left out, and that is logged.
     Raises: ValueError when masks and class ids of an image differ in number, or a class id is unknown.
     """
     ids = dataset.image_ids if image_ids is None else image_ids
     truth = _empty_truth(dataset)
     for image_id in ids:
-        _add_truth(truth, dataset, int(image_id))
+        if boxes_alone(dataset):
+            _add_boxes(truth, dataset, int(image_id), dataset.load_image(image_id).shape[:2])
+        else:
+            _add_truth(truth, dataset, int(image_id))
     return truth
 
 
@@ -322,7 +325,7 @@ def _empty_truth(dataset: Dataset) -> dict:
 
 def _boxes_are_truth(dataset: Dataset, has_masks: bool) -> bool:
     """Whether an image's truth is the dataset's own `load_bbox`: no masks were detected, or it has none."""
-    return overrides(dataset, "load_bbox") and not (has_masks and overrides(dataset, "load_mask"))
+    return boxes_alone(dataset) or (overrides(dataset, "load_bbox") and not has_masks)
 
 
 def _add_boxes(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]) -> None:
@@ -387,17 +390,27 @@ def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
             "Try to find out which of the two was resized or rotated."
         )
     voc = _voc_marks(dataset.image_info[image_id], len(class_ids), where)
+    annotated = _annotated_boxes(dataset, image_id, len(class_ids))
     height, width = (int(side) for side in size)
     truth["images"].append({"id": image_id, "height": height, "width": width})
     for i, class_id in enumerate(class_ids):
         _check_class(truth, class_id, where, "load_mask")
         rle = mask_to_rle(masks[:, :, i])
-        area = int(coco_mask.area(rle))
-        if area == 0:
+        shape = {"bbox": coco_mask.toBbox(rle).tolist(), "area": int(coco_mask.area(rle)), "segmentation": rle}
+        if shape["area"] == 0:
             logger.warning("Instance %d of %s has no pixels: it is left out of the truth.", i, where)
             continue
-        box = [float(side) for side in coco_mask.toBbox(rle)]
-        _annotate(truth, image_id, class_id, bbox=box, area=area, segmentation=rle, **(voc[i] if voc else {}))
+        _annotate(truth, image_id, class_id, **{**shape, **annotated[i]}, **(voc[i] if voc else {}))
+
+
+def _annotated_boxes(dataset: Dataset, image_id: int, count: int) -> list[dict]:
+    """`bbox` and `area` of each of an image's masks, as far as its annotation file says them itself.
+
+    COCO's own evaluation takes these: the box of a mask is whole pixels, which lowers the IoU of small objects.
+    """
+    shapes = dataset.annotated_boxes(image_id) if hasattr(dataset, "annotated_boxes") else []
+    # Of another number if somebody's load_mask leaves objects out.
+    return shapes if len(shapes) == count else [{}] * count
 
 
 def _voc_marks(info: dict, count: int, where: str) -> list[dict]:

@@ -12,22 +12,26 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Sequence
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from pycocotools import mask as coco_mask
 
 from .image import read_size
-from .untrusted import LONGEST_SIDE
+from .untrusted import LONGEST_SIDE, MOST_POINTS, check_masks, check_size
 
 logger = logging.getLogger("mrcnn")
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 LONGEST_WALK = 2_000_000  # pixels; pycocotools needs 100 bytes a pixel of an outline's length
 CROSSINGS_AT_ONCE = 2**21  # of edges with columns: about 150 MB
+RUN_CHARACTERS = 7  # of a number in a compressed run-length code, at most: 35 bits
+DEEPEST_XML = 100  # elements inside each other
 Polygon = list[float]  # x1, y1, x2, y2, ... in pixels
 RLE = dict[str, Any]  # COCO's run-length code: "size" [height, width] and compressed "counts"
 
@@ -46,19 +50,44 @@ class ImageFiles:
         return f"{info['path']}, id {info['id']}"
 
     def image_size(self, image_id: int) -> tuple[int, int]:
-        """(height, width) by the annotations, else by the image file's header; then remembered.
+        """(height, width) by the annotations, compared with the image file's header if there is one; then remembered.
 
-        Raises: ValueError where the annotations do not say it and the file cannot be read.
+        Raises: ValueError if the two differ, if the size is larger than this package reads, or if neither the
+            annotations nor the file tell it.
         """
         info = self.image_info[image_id]
-        if not info.get("height") or not info.get("width"):
-            if not os.path.isfile(info["path"]):
-                raise ValueError(
-                    f"An image file must exist. Received: {short(str(info['path']), 300)}. Try the full path, or "
-                    "check its spelling."
-                )
-            info["height"], info["width"] = read_size(info["path"])
+        if not info.get("size_is_checked"):
+            claimed = (int(info["height"]), int(info["width"])) if info.get("height") and info.get("width") else None
+            if claimed:
+                check_size(*claimed, self.image_reference(image_id))
+            if not info.get("embedded") and (claimed is None or os.path.isfile(info["path"])):
+                info["height"], info["width"] = _size_of_file(info["path"], claimed, info.get("file"))
+            info["size_is_checked"] = True
         return int(info["height"]), int(info["width"])
+
+
+def _size_of_file(path: str, claimed: tuple[int, int] | None, annotations: str | None) -> tuple[int, int]:
+    """(height, width) of an image file by its header; a ValueError if the annotations claim another one."""
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"An image file must exist. Received: {short(str(path), 300)}. Try the full path, or check its spelling."
+        )
+    size = read_size(path)
+    check_size(*size, path)
+    if claimed in (None, size):
+        return size
+    with Image.open(path) as photo:
+        turned = claimed == size[::-1] and photo.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    why = (
+        ": its EXIF orientation turns it, and it was annotated as it lies in the file. Try to remove that EXIF "
+        "entry (exiftool -Orientation= FILE), or to annotate the image upright."
+        if turned
+        else ". Try to export the annotations again for the image as it is now."
+    )
+    raise ValueError(
+        f"The annotated size of an image must be that of its file. Received: {claimed[0]} x {claimed[1]} (height x "
+        f"width) in {annotations or 'the annotations'}, and {size[0]} x {size[1]} px of {path}{why}"
+    )
 
 
 class OutlinedImages(ImageFiles):
@@ -71,7 +100,9 @@ class OutlinedImages(ImageFiles):
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """One mask per object, in the file's order: bool [H, W, N], and class ids, int32 [N], negative for crowds."""
         rles, class_ids = self.load_outlines(image_id)
-        return decode(rles, self.image_size(image_id)), class_ids
+        size = self.image_size(image_id)
+        check_masks(len(rles), *size, self.image_reference(image_id))
+        return decode(rles, size), class_ids
 
 
 class LeftOut:
@@ -100,6 +131,22 @@ class LeftOut:
             )  # fmt: skip
 
 
+def warn_similar_names(names: Iterable[str], where: str | Path) -> None:
+    """Warn of classes whose names differ in case or blanks only: often one class, typed in two ways.
+
+    names: all classes of a dataset. where: names the file or folder.
+    """
+    names = list(dict.fromkeys(names))
+    counts = Counter(" ".join(name.casefold().split()) for name in names)
+    similar = [name for name in names if counts[" ".join(name.casefold().split())] > 1]
+    if similar:
+        logger.warning(
+            "The classes %s in %s differ in case or blanks only, and are different classes. "
+            "If they are meant to be one, give them one name.",
+            ", ".join(map(repr, similar)), where,
+        )  # fmt: skip
+
+
 # --- Outlines to masks --------------------------------------------------------------------------------------
 
 
@@ -107,7 +154,13 @@ def decode(rles: Sequence[RLE], size: tuple[int, int]) -> np.ndarray:
     """bool [H, W, N] from N compressed run-length codes. size: (height, width), for the case of none."""
     if not rles:
         return np.zeros((*size, 0), bool)
-    return coco_mask.decode(rles).astype(bool)
+    return coco_mask.decode(rles).view(bool)  # 0 or 1 in each byte
+
+
+def areas(rles: Sequence[RLE]) -> np.ndarray:
+    """The pixels of each of N compressed run-length codes, int64 [N]."""
+    # One by one: with NumPy 2 pycocotools' `area` of 256 codes or more raises an OverflowError.
+    return np.array([coco_mask.area(rle) for rle in rles], np.int64)
 
 
 def encode(mask: np.ndarray) -> RLE:
@@ -147,7 +200,7 @@ def fill_even_odd(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     # Each edge crosses the columns whose centre lies in [left, right), each in one place: all pixels below toggle.
     first, last = (np.clip(np.ceil(side[:, 0] - 0.5), 0, width).astype(int) for side in (left, right))
     crossed = last - first
-    toggles = np.zeros((height + 1) * width, np.int64)
+    odd = np.zeros((height + 1, width), bool)
     total = np.cumsum(crossed)
     cuts = np.searchsorted(total, np.arange(CROSSINGS_AT_ONCE, total[-1], CROSSINGS_AT_ONCE))
     for edges in np.split(np.arange(len(points)), cuts):
@@ -157,8 +210,9 @@ def fill_even_odd(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         run = right[edge] - left[edge]
         y = left[edge, 1] + (column + 0.5 - left[edge, 0]) * run[:, 1] / run[:, 0]
         row = np.clip(np.ceil(y - 0.5), 0, height).astype(int)
-        toggles += np.bincount(row * width + column, minlength=len(toggles))
-    return np.cumsum(toggles.reshape(height + 1, width)[:height], axis=0) % 2 == 1
+        np.logical_xor.at(odd, (row, column), True)
+    np.logical_xor.accumulate(odd, axis=0, out=odd)
+    return odd[:height]
 
 
 def rectangle(y1: float, x1: float, y2: float, x2: float) -> Polygon:
@@ -185,24 +239,38 @@ def segmentation_to_rle(segmentation: list | dict, size: tuple[int, int], where:
     if isinstance(segmentation, list):
         return polygons_to_rle(segmentation, size)
     check_rle(segmentation, size, where)
-    if isinstance(segmentation["counts"], list):
-        return coco_mask.frPyObjects(segmentation, *size)
-    _check_runs(run_lengths(segmentation["counts"]), size, where)
-    return segmentation
+    code = {"size": list(size), "counts": segmentation["counts"]}
+    if isinstance(code["counts"], list):
+        code["counts"] = [int(run) for run in code["counts"]]
+        return coco_mask.frPyObjects(code, *size)
+    return code
 
 
-def run_lengths(counts: str) -> list[int]:
-    """The runs of a compressed code: five bits a character, from the fourth run on as differences (COCO)."""
-    runs, value, shift = [], 0, 0
-    for character in counts.encode(errors="replace"):
-        bits = character - 48
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:  # the last character of this number; its highest bit is the sign
-            value -= (bits & 16) << (shift - 4)
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value = shift = 0
-    return runs
+def run_lengths(counts: str, where: str = "") -> list[int]:
+    """The runs of a compressed code: five bits a character, from the fourth run on as differences (COCO).
+
+    where: names file and entry.
+
+    Raises: ValueError if a number has more than `RUN_CHARACTERS` characters.
+    """
+    codes = np.frombuffer(counts.encode(errors="replace"), np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(codes & 32 == 0)  # the last character of each number
+    starts = np.concatenate([[0], ends + 1])
+    lengths = np.diff(starts, append=len(codes))  # the last is that of a number that breaks off
+    if lengths.max() > RUN_CHARACTERS:
+        raise ValueError(
+            f"A number in a run-length code must have at most {RUN_CHARACTERS} characters. Received: "
+            f"{lengths.max()} in {short(counts)} in {where}. Try to export the annotation again."
+        )
+    if len(ends) == 0:
+        return []
+    codes, lengths, starts = codes[: ends[-1] + 1], lengths[:-1], starts[:-1]
+    place = np.arange(len(codes)) - np.repeat(starts, lengths)
+    runs = np.add.reduceat((codes & 31) << 5 * place, starts)
+    runs -= (codes[ends] & 16) << (5 * lengths - 4)  # its highest bit is the sign
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs.tolist()
 
 
 # --- Outlines checked ---------------------------------------------------------------------------------------
@@ -210,6 +278,8 @@ def run_lengths(counts: str) -> list[int]:
 
 def check_polygon(points: Any, where: str) -> Polygon:
     """A flat list of at least three finite points, or a ValueError that says where they stand."""
+    if isinstance(points, list):
+        _check_count(len(points) // 2, where)
     try:
         flat = np.asarray(points, dtype=float)
     except (TypeError, ValueError, OverflowError):
@@ -227,6 +297,14 @@ def check_polygon(points: Any, where: str) -> Polygon:
     return flat.tolist()
 
 
+def _check_count(points: int, where: str) -> None:
+    if points > MOST_POINTS:
+        raise ValueError(
+            f"An outline must have at most {MOST_POINTS:,} points. Received: {points:,} in {where}. "
+            "Try to simplify it, or delete the entry."
+        )
+
+
 def check_points(points: Any, where: str, least: int = 3) -> Polygon:
     """A flat list of points that a file lists as pairs [[x, y], ...], or a ValueError that says where they stand."""
     if not isinstance(points, list) or not all(isinstance(p, list) and len(p) == 2 for p in points):
@@ -234,6 +312,7 @@ def check_points(points: Any, where: str, least: int = 3) -> Polygon:
             f"Points must be a list of pairs [x, y]. Received: {short(points)} in {where}. "
             "Try to draw this shape again, or delete the entry."
         )
+    _check_count(len(points), where)
     flat = [value for point in points for value in point]
     if not all(is_finite(value) for value in flat):
         raise ValueError(
@@ -249,35 +328,42 @@ def check_points(points: Any, where: str, least: int = 3) -> Polygon:
 
 
 def check_rle(rle: dict, size: tuple[int | None, int | None], where: str) -> None:
-    """Raise a ValueError for a run-length code whose size is not its image's, or that makes no sense.
+    """Raise a ValueError for a run-length code whose size is not its image's, or whose runs do not fill it.
 
     size: (height, width) of the image, None where that is not known.
     """
     shape, counts = rle.get("size"), rle.get("counts")
-    if not isinstance(shape, list) or len(shape) != 2 or not all(is_whole(side) for side in shape):
+    if not isinstance(shape, list) or len(shape) != 2 or None in map(whole, shape):
         shape = None
-    if shape is None or not isinstance(counts, str | list) or (None not in size and tuple(shape) != size):
+    if shape is None or not isinstance(counts, str | list) or (None not in size and tuple(shape) != tuple(size)):
         raise ValueError(
             f"A run-length code must have counts, and the size {list(size)} (height, width) of its image. "
             f"Received: size {short(rle.get('size'))} in {where}. "
             "Try to export the annotation again for the image as it is now."
         )
-    if isinstance(counts, list):
-        _check_runs(counts, shape, where)
+    _check_runs(counts if isinstance(counts, list) else run_lengths(counts, where), shape, where)
 
 
 def _check_runs(runs: list, shape: Sequence[int], where: str) -> None:
     """Raise a ValueError unless the runs fill the image: pycocotools reads stray memory otherwise."""
-    if not all(is_whole(run) and run >= 0 for run in runs) or sum(runs) != math.prod(shape):
+    pixels = math.prod(map(int, shape))
+    if not all(whole(run) is not None and run >= 0 for run in runs) or sum(runs) != pixels:
         raise ValueError(
             "The counts of a run-length code must be whole numbers that add up to height x width = "
-            f"{math.prod(shape)}. Received: {short(runs)} in {where}. Try to export the annotation again."
+            f"{pixels}. Received: {short(runs)} in {where}. Try to export the annotation again."
         )
 
 
 def is_whole(value: Any) -> bool:
     """Whether a value from a file is a whole number (True and False are none)."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def whole(value: Any) -> int | None:
+    """The whole number that a value from a file is, or None. 60.0 is one; True and False are none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if is_whole(value) else None
 
 
 def is_finite(value: Any) -> bool:
@@ -287,7 +373,7 @@ def is_finite(value: Any) -> bool:
 
 def is_side(value: Any) -> bool:
     """Whether a value from a file can be a height or width; None says that the file does not tell."""
-    return value is None or is_whole(value) and 0 < value <= LONGEST_SIDE
+    return value is None or (whole(value) is not None and 0 < value <= LONGEST_SIDE)
 
 
 # --- Files --------------------------------------------------------------------------------------------------
@@ -306,6 +392,41 @@ def read_json(path: Path) -> Any:
         raise ValueError(
             f"{path} must be complete JSON. Received: a file that breaks off or is damaged ({error}). "
             "Try to export or download it again."
+        ) from error
+
+
+class _PlainTree(ElementTree.TreeBuilder):
+    """Builds a tree of elements; refuses a DOCTYPE, which may define entities, and deep nesting."""
+
+    depth = 0
+
+    def doctype(self, name, pubid, system):
+        raise ValueError("a DOCTYPE")
+
+    def start(self, tag, attrs):
+        self.depth += 1
+        if self.depth > DEEPEST_XML:
+            raise ValueError(f"elements more than {DEEPEST_XML} deep inside each other")
+        return super().start(tag, attrs)
+
+    def end(self, tag):
+        self.depth -= 1
+        return super().end(tag)
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """The root element of an XML file. Entities are not expanded, and nothing outside the file is read.
+
+    Raises: ValueError naming the file if it cannot be read or is damaged.
+    """
+    try:
+        return ElementTree.fromstring(path.read_bytes(), parser=ElementTree.XMLParser(target=_PlainTree()))
+    except OSError as error:
+        raise ValueError(f"{path} must be a readable file. Received: {error}. Try to put it there.") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of a name of no encoding
+        raise ValueError(
+            f"{path} must be complete XML without a DOCTYPE. Received: a file that breaks off, is damaged or "
+            f"holds more than annotations ({error}). Try to export or download it again."
         ) from error
 
 

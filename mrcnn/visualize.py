@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 from skimage.measure import find_contours
 
-from .dataset import overrides
+from .dataset import boxes_alone
 from .evaluate import compute_matches
 from .image import extract_bboxes, unmold_mask
 
@@ -379,11 +379,11 @@ def draw_comparison(
 
 def draw_beside_truth(dataset, image_id: int, image: np.ndarray, result: Mapping, shown_from: float = 0.0):
     """`draw_comparison` of a dataset's image, whose truth is loaded here, with one entry of `detect`'s list."""
-    boxes_alone = overrides(dataset, "load_bbox") and not overrides(dataset, "load_mask")
-    shapes, class_ids = dataset.load_bbox(image_id) if boxes_alone else dataset.load_mask(image_id)
+    boxes_only = boxes_alone(dataset)
+    shapes, class_ids = dataset.load_bbox(image_id) if boxes_only else dataset.load_mask(image_id)
     if len(class_ids) == 0:  # any empty shape is allowed
-        shapes, boxes_alone = np.zeros((0, 4), np.int32), True
-    truth = {"rois" if boxes_alone else "masks": shapes, "class_ids": class_ids}
+        shapes, boxes_only = np.zeros((0, 4), np.int32), True
+    truth = {"rois" if boxes_only else "masks": shapes, "class_ids": class_ids}
     return draw_comparison(image, truth, result, dataset.class_names, shown_from)
 
 

@@ -26,6 +26,7 @@ from .outlines import (
     polygons_to_rle,
     read_indices,
     read_json,
+    read_xml,
     rectangle,
     short,
 )
@@ -201,15 +202,7 @@ def _voc_image(root: Path, name: str, classes: dict[str, int]) -> dict:
 
 
 def _read_xml(file: Path) -> ElementTree.Element:
-    try:
-        return ElementTree.fromstring(file.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{file} must be a readable file. Received: {error}. Try to put it there.") from error
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of a name of no encoding
-        raise ValueError(
-            f"{file} must be complete XML. Received: a file that breaks off or is damaged ({error}). "
-            "Try to export or download it again."
-        ) from error
+    return read_xml(file)
 
 
 def _voc_object(entry: ElementTree.Element, classes: dict[str, int], where: str) -> tuple[int, list[float], bool]:

@@ -104,13 +104,14 @@ def coco(**changes):
     }
 
 
-def annotation(annotation_id, category_id, segmentation, image_id=7, iscrowd=0):
+def annotation(annotation_id, category_id, segmentation, image_id=7, iscrowd=0, **more):
     return {
         "id": annotation_id,
         "image_id": image_id,
         "category_id": category_id,
         "segmentation": segmentation,
         "iscrowd": iscrowd,
+        **more,
     }
 
 

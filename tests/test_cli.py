@@ -277,7 +277,7 @@ def test_validation_classes_follow_the_training_classes(tmp_path, caplog):
         train, val = cli._open_training_data(str(tmp_path), None)
     assert train.class_names == val.class_names == ["BG", "cat", "dog"]
     assert val.load_mask(0)[1].tolist() == [2]  # alone in its file, yet still class 2
-    assert "Found the folders train and val" in caplog.text
+    assert "Found data to train on in" in caplog.text
     assert "VIADataset, 2 images, 2 classes (and their objects): cat 2, dog 4" in caplog.text
 
 
@@ -311,6 +311,60 @@ def test_images_without_any_mask_are_nothing_to_train_on(tmp_path, capsys, monke
     assert run("train", tmp_path / "data", "--logs", tmp_path / "logs") == cli.FAILED
     assert "DATA must hold objects to learn from" in (told := capsys.readouterr().err)
     assert f"Received: {tmp_path / 'data'}, 2 images and not one object." in told
+
+
+def coco_file(folder, name="x.json", **changes):
+    """A COCO file of one image "a.png" with a square."""
+    outline = [[2, 3, 12, 3, 12, 13, 2, 13]]
+    data = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": outline, "bbox": [2, 3, 10, 10]}],
+        "categories": [{"id": 1, "name": "cat"}],
+        **changes,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(data))
+    return folder / name
+
+
+def test_images_may_lie_elsewhere_and_strict_refuses_bad_entries(tmp_path, capsys):
+    photo(tmp_path / "photos" / "a.png")
+    bad = [{"id": 2, "image_id": 1, "category_id": 9}]
+    good = json.loads(coco_file(tmp_path / "labels").read_text())["annotations"]
+    file = coco_file(tmp_path / "labels", annotations=good + bad)
+    assert run("check", file, "--images", tmp_path / "photos") == cli.OK
+    told = capsys.readouterr()
+    assert "1 image, 1 object" in told.out and "1 of 2 annotations" in told.err
+    assert run("check", file, "--images", tmp_path / "photos", "--strict") == cli.FAILED
+    assert "category_id must be among" in capsys.readouterr().err
+
+
+def test_data_without_its_images_is_told_before_a_network_is_built(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "load_tensorflow", lambda: pytest.fail("too late"))
+    file = coco_file(tmp_path, images=[{"id": 1, "file_name": "a.png", "height": 64, "width": 64}])
+    assert run("train", file, "--logs", tmp_path / "logs") == cli.FAILED
+    assert "none of its 1 images" in (told := capsys.readouterr().err) and "--images DIR" in told
+    assert run("check", file, "--no-pixels") == cli.OK
+
+
+def test_boxes_only_are_told_before_a_network_with_masks_is_built(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "load_tensorflow", lambda: pytest.fail("too late"))
+    photo(tmp_path / "a.png")
+    box = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [], "bbox": [2, 3, 10, 10]}
+    file = coco_file(tmp_path, annotations=[box])
+    assert run("train", file, "--logs", tmp_path / "logs") == cli.FAILED
+    assert "boxes only. Try --config USE_MASK=False" in capsys.readouterr().err
+    assert run("check", file, "--config", "USE_MASK=False", "--out", tmp_path / "out") == cli.OK
+    assert "1 image, 1 object" in capsys.readouterr().out and (tmp_path / "out" / "contact_sheet.png").is_file()
+
+
+def test_training_and_validation_files_of_coco_are_found(tmp_path, capsys):
+    photo(tmp_path / "images" / "a.png")
+    coco_file(tmp_path / "annotations", "instances_train.json")
+    coco_file(tmp_path / "annotations", "instances_valid.json", categories=[{"id": 1, "name": "cat"}])
+    train, val = cli._open_training_data(str(tmp_path), None)
+    assert train.class_names == val.class_names == ["BG", "cat"]
+    assert Path(val.image_info[0]["file"]).name == "instances_valid.json"
 
 
 def test_made_pictures_to_measure_are_not_those_to_train():

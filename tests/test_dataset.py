@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn.dataset import Dataset, has_outlines, overrides
+from mrcnn.dataset import Dataset, has_outlines, match_class_names, overrides
 
 
 def two_sources():
@@ -148,3 +148,20 @@ def test_control_characters_of_a_class_name_are_removed():
     dataset.add_class("x", 1, "\x1b[31mcat\ud800\r\n")
     dataset.prepare()
     assert dataset.class_names == ["BG", "[31mcat\ufffd"]
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "found"),
+    [
+        (["cat", "dog"], ["dog", "cow", "cat"], {"cat": 2, "dog": 0}),
+        (["cat, any", "dog"], ["cat", "dog, small"], {"cat, any": 0, "dog": 1}),
+        (["man, old", "man, young"], ["man, old", "man, young"], {"man, old": 0, "man, young": 1}),
+        (["man, old"], ["man, young"], {}),
+        (["man, old", "man, young"], ["man"], {}),
+        (["man"], ["man, old", "man, young"], {}),
+        (["man", "man, old"], ["man"], {"man": 0}),
+        ([], ["man"], {}),
+    ],
+)
+def test_class_names_match_whole_first_then_up_to_the_comma(names, wanted, found):
+    assert match_class_names(names, wanted) == found

@@ -9,6 +9,7 @@ import pytest
 from annotated import (
     HEIGHT,
     WIDTH,
+    annotation,
     box_shape,
     boxes_of,
     coco,
@@ -31,7 +32,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mrcnn import datasets
-from mrcnn.dataset import Dataset, overrides
+from mrcnn.dataset import Dataset, boxes_alone, overrides
 from mrcnn.datasets import (
     CocoDataset,
     InstanceImageDataset,
@@ -42,6 +43,7 @@ from mrcnn.datasets import (
     VIADataset,
     VOCDataset,
     open_dataset,
+    split_folders,
 )
 from mrcnn.image import extract_bboxes
 
@@ -284,6 +286,35 @@ def test_joined_datasets_of_one_format_are_told_apart(tmp_path):
     assert [info["source"] for info in dataset.image_info] == ["coco"] * 2 + ["coco_2"] * 2 + ["coco_3"] * 2
 
 
+def test_joined_datasets_match_whole_names_first(tmp_path):
+    def one(name, *class_names):
+        write_image(tmp_path / name / "a.png")
+        write_image(tmp_path / name / "b.png")
+        categories = [{"id": i, "name": class_name} for i, class_name in enumerate(class_names)]
+        entries = [annotation(i, i, [[4, 3, 14, 3, 14, 8]]) for i in range(len(class_names))]
+        return CocoDataset(write_coco(tmp_path / name, coco(categories=categories, annotations=entries)))
+
+    stands, sits = one("1", "person, standing", "dog, any"), one("2", "person, sitting", "dog")
+    assert stands.class_names == ["BG", "person", "dog"] and sits.class_names == ["BG", "person", "dog"]
+    joined = JoinedDataset([stands, sits])
+    assert joined.class_names == ["BG", "person, standing", "dog", "person, sitting"]
+    assert joined.load_mask(2)[1].tolist() == [3, 2]
+
+
+def test_joined_datasets_hand_on_what_files_say(tmp_path):
+    for name in ("1/a.png", "1/b.png", "2/a.png"):
+        write_image(tmp_path / name)
+    box = annotation(1, 90, [], bbox=[5, 6, 20, 22], area=440)
+    outline = annotation(2, 90, [[4, 3, 14, 3, 14, 8, 4, 8]], bbox=[4.5, 3, 9.5, 5], area=47.5)
+    one = CocoDataset(write_coco(tmp_path / "1", coco(annotations=[box])))
+    two = CocoDataset(write_coco(tmp_path / "2", coco(annotations=[outline])))  # b.png is missing
+    joined = JoinedDataset([one, two])
+    assert joined.left_out == two.left_out and len(joined.left_out) == 1
+    assert joined.annotated_boxes(2) == [{"bbox": [4.5, 3, 9.5, 5], "area": 47.5}]
+    assert boxes_alone(JoinedDataset([one, one])) and not boxes_alone(joined)
+    assert joined.load_bbox(0)[0].tolist() == [[6, 5, 28, 25]] and joined.load_bbox(2)[0].tolist() == [[3, 4, 8, 14]]
+
+
 def test_joined_datasets_must_be_prepared():
     with pytest.raises(ValueError, match=r"Received: none. Try dataset.prepare\(\)"):
         JoinedDataset([])
@@ -325,7 +356,7 @@ def test_open_dataset_says_what_it_found_and_what_it_understands(tmp_path):
         open_dataset("nowhere")
     nuclei(tmp_path / "train" / "one", [])
     (tmp_path / "readme.txt").write_text("")
-    with pytest.raises(ValueError, match=r"readme.txt, train/ \(name one of train/(.|\n)*instances_") as caught:
+    with pytest.raises(ValueError, match=r"readme.txt, train/ \(name one of train/(.|\n)*annotations/") as caught:
         open_dataset(tmp_path)
     assert "the word shapes" in str(caught.value)
     with pytest.raises(ValueError, match="a file readme.txt"):
@@ -390,6 +421,65 @@ def test_open_dataset_gives_the_classes_that_were_asked_for(tmp_path):
     assert open_dataset(folder, ["nucleus"]).class_names == ["BG", "nucleus"]
     with pytest.raises(ValueError, match=r"must be \['a', 'b'\]. Received: \['object'\]"):
         open_dataset(folder, ["a", "b"])
+
+
+def test_open_dataset_hands_common_options_to_the_readers_that_take_them(tmp_path):
+    path = write_coco(tmp_path / "labels", coco())
+    photo = write_image(tmp_path / "photos" / "a.png")
+    assert open_dataset(path, images_dir=tmp_path / "photos").image_info[0]["path"] == str(photo)
+    nuclei(tmp_path / "nuclei" / "one", [(0, 0, 5, 5)])
+    assert open_dataset(tmp_path / "nuclei", strict=True).num_images == 1
+    with pytest.raises(ValueError, match=r"for annotation files.*photos for data that MaskFolderDataset reads"):
+        open_dataset(tmp_path / "nuclei", images_dir=tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [
+        ("train", "val"),
+        ("train", "valid"),  # Roboflow
+        ("train", "validation"),
+        ("train.json", "val.json"),
+        ("annotations/instances_train2017.json", "annotations/instances_val2017.json"),
+        ("annotations/instances_Train.json", "annotations/instances_Validation.json"),
+    ],
+)
+def test_training_and_validation_data_are_found_in_a_folder(tmp_path, train, val):
+    assert split_folders(tmp_path) is None and split_folders(tmp_path / "nowhere") is None
+    write_coco(tmp_path / "annotations", coco(), "captions_train2017.json")
+    for name in (train, val):
+        assert split_folders(tmp_path) is None
+        if name.endswith(".json"):
+            write_coco((tmp_path / name).parent, coco(), (tmp_path / name).name)
+        else:
+            write_coco(tmp_path / name, coco(), "_annotations.coco.json")
+    assert split_folders(str(tmp_path)) == (tmp_path / train, tmp_path / val)
+    assert open_dataset(tmp_path / val).num_images == 2
+
+
+def test_open_dataset_looks_into_annotations(tmp_path):
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / "images" / name)
+    (tmp_path / "info.json").write_text('{"author": "me"}')
+    write_coco(tmp_path / "annotations", coco(), "train.json")
+    assert open_dataset(tmp_path).load_mask(0)[1].tolist() == [2, 1, -1]
+    write_coco(tmp_path / "annotations", coco(annotations=[]), "instances_default.json")
+    assert open_dataset(tmp_path).load_mask(0)[1].tolist() == []  # COCO's own name counts first
+
+
+def test_open_dataset_names_the_sets_of_roboflow(tmp_path):
+    for name in ("train", "valid"):
+        write_coco(tmp_path / name, coco(), "_annotations.coco.json")
+    with pytest.raises(ValueError, match=r"name one of train/, valid/ to use it"):
+        open_dataset(tmp_path)
+
+
+def test_open_dataset_maps_coco_categories_by_name(tmp_path):
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / name)
+    path = write_coco(tmp_path, coco())
+    dataset = open_dataset(path, class_names=["dog", "cow, brown", "cat"])
+    assert dataset.class_names == ["BG", "dog", "cow", "cat"] and dataset.load_mask(0)[1].tolist() == [1, 3, -3]
 
 
 def test_open_dataset_tells_layouts_of_images_apart(tmp_path):

@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn import evaluate
+from mrcnn.coco import CocoDataset
 from mrcnn.dataset import Dataset
 from mrcnn.image import unmold_masks
 
@@ -271,6 +272,44 @@ def test_truth_of_a_dataset_by_hand():
     assert (cat["id"], cat["bbox"], cat["area"], cat["iscrowd"]) == (1, [0, 0, 10, 10], 100, 0)
     # x 0..4, y 5..20: width 4, height 15
     assert (crowd["category_id"], crowd["bbox"], crowd["area"], crowd["iscrowd"]) == (2, [0, 5, 4, 15], 60, 1)
+
+
+class Annotated(Boxes):
+    """As COCO's reader: the file says boxes and areas that are not those of whole pixels."""
+
+    def annotated_boxes(self, image_id):
+        return self.image_info[image_id]["objects"][0][2]
+
+    def load_mask(self, image_id):
+        return masks_of([box for _, box, _ in self.image_info[image_id]["objects"]]), [1]
+
+
+def test_boxes_and_areas_are_those_of_the_annotation_file_if_it_has_them():
+    own = {"bbox": [0.4, 0.3, 9.2, 9.1], "area": 80.5}
+    dataset = Annotated([[(*CAT, [own])], [(*CAT, [{"area": 80.5}])], [(*CAT, [{}])], [(*CAT, [own, own])]])
+    truth = [(a["bbox"], a["area"]) for a in evaluate.dataset_to_coco(dataset)["annotations"]]
+    drawn = [0.0, 0.0, 10.0, 10.0]  # also if load_mask gives another number of objects
+    assert truth == [(own["bbox"], 80.5), (drawn, 80.5), (drawn, 100), (drawn, 100)]
+
+
+def test_a_coco_file_is_measured_as_coco_does(tmp_path):
+    from annotated import annotation, coco, write_coco, write_image
+
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / name)
+    outline = annotation(1, 90, [[4.3, 3, 13.6, 3, 13.6, 8, 4.3, 8]], bbox=[4.3, 3, 9.3, 5], area=46.5)
+    crowd = annotation(2, 18, {"size": [30, 40], "counts": [60, 90, 1050]}, iscrowd=1, bbox=[2, 0, 3, 30], area=90)
+    dataset = CocoDataset(write_coco(tmp_path, coco(annotations=[outline, crowd])))
+    truth = evaluate.dataset_to_coco(dataset)["annotations"]
+    assert [(a["bbox"], a["area"], a["iscrowd"]) for a in truth] == [
+        ([4.3, 3, 9.3, 5], 46.5, 0),
+        ([2, 0, 3, 30], 90, 1),
+    ]
+    box = annotation(1, 90, [], bbox=[4.3, 3, 9.3, 5])
+    dataset = CocoDataset(write_coco(tmp_path, coco(annotations=[box])))
+    truth = evaluate.dataset_to_coco(dataset)["annotations"]
+    np.testing.assert_allclose(truth[0]["bbox"], [4.3, 3, 9.3, 5])
+    assert len(truth) == 1 and "segmentation" not in truth[0]
 
 
 def test_an_instance_without_pixels_is_left_out_and_logged(caplog):

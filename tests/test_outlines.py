@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mrcnn import outlines
+from mrcnn import outlines, untrusted
+from mrcnn.dataset import Dataset
 
 SIZE = (30, 40)
 
@@ -99,6 +100,111 @@ def test_run_lengths_undo_the_compression(runs):
     assert outlines.run_lengths(code["counts"].decode()) == runs
 
 
+def test_a_number_without_end_in_a_code_is_refused_in_linear_time():
+    with pytest.raises(ValueError, match=r"at most 7 characters. Received: 10000000 in 'oooo.*in f\.json"):
+        outlines.run_lengths("o" * 10**7, "f.json")
+
+
+def test_a_broken_off_code_has_the_runs_before():
+    assert outlines.run_lengths("") == outlines.run_lengths("abc") == []
+    whole = coco_mask.frPyObjects({"size": [9, 1], "counts": [2, 3, 4]}, 9, 1)["counts"].decode()
+    assert outlines.run_lengths(whole + "oo") == [2, 3, 4]
+
+
+def test_areas_of_256_codes_and_more():
+    assert outlines.areas([]).shape == (0,)
+    code = outlines.polygons_to_rle([outlines.rectangle(3, 4, 8, 14)], SIZE)
+    found = outlines.areas([code] * 300)
+    assert found.dtype == np.int64 and found.tolist() == [50] * 300
+
+
+def test_whole_numbers():
+    for value, number in ((3, 3), (60.0, 60), (-2, -2), (0.5, None), (math.nan, None), (math.inf, None)):
+        assert outlines.whole(value) == number
+    for value in (True, "3", None, [3]):
+        assert outlines.whole(value) is None
+    assert outlines.is_side(60.0) and outlines.is_side(None) and not outlines.is_side(0) and not outlines.is_side(1e9)
+
+
+def test_similar_names_are_told_of(caplog):
+    outlines.warn_similar_names(["red", "blue", "red", "dark  blue"], "f.json")
+    assert not caplog.text
+    outlines.warn_similar_names(["red", "blue", "Red", "dark  blue", "dark blue"], "f.json")
+    assert "'red', 'Red', 'dark  blue', 'dark blue' in f.json differ in case" in caplog.text
+
+
+# --- Claimed sizes ----------------------------------------------------------------------------------------
+
+
+class OneImage(outlines.OutlinedImages, Dataset):
+    """An image of a file, with so many outlines."""
+
+    def __init__(self, path, height=None, width=None, count=1, **info):
+        super().__init__()
+        self.count = count
+        self.add_class("one", 1, "thing")
+        self.add_image("one", 0, str(path), height=height, width=width, file="notes.json", **info)
+        self.prepare()
+
+    def load_outlines(self, image_id):
+        size = self.image_size(image_id)
+        return [outlines.polygons_to_rle([outlines.rectangle(0, 0, 5, 5)], size)] * self.count, np.ones(self.count, int)
+
+
+def test_a_claimed_size_is_compared_with_the_file(tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    for claim in ({}, {"height": 30, "width": 40}, {"height": 30.0, "width": 40.0}, {"height": 30}):
+        assert OneImage(tmp_path / "a.png", **claim).load_mask(0)[0].shape == (30, 40, 1)
+    for height, width in ((31, 40), (40, 30)):
+        message = rf"Received: {height} x {width} .*in notes\.json, and 30 x 40 px of .*a\.png\. Try to export"
+        with pytest.raises(ValueError, match=message):
+            OneImage(tmp_path / "a.png", height, width).load_mask(0)
+    assert OneImage(tmp_path / "gone.png", 31, 40).load_mask(0)[0].shape == (31, 40, 1)  # nothing to compare with
+    assert OneImage(tmp_path / "a.png", 31, 40, embedded=True).load_mask(0)[0].shape == (31, 40, 1)
+    with pytest.raises(ValueError, match=r"must exist. Received: .*gone\.png"):
+        OneImage(tmp_path / "gone.png").load_mask(0)
+
+
+def test_a_size_claimed_before_the_exif_rotation_is_told_as_such(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
+    assert OneImage(tmp_path / "a.jpg", 40, 30).image_size(0) == (40, 30)
+    with pytest.raises(ValueError, match=r"Received: 30 x 40 .*40 x 30 px of .*a\.jpg: its EXIF orientation turns it"):
+        OneImage(tmp_path / "a.jpg", 30, 40).image_size(0)
+
+
+def test_masks_are_not_drawn_beyond_the_limits(tmp_path, monkeypatch):
+    for size in ((100_000, 100_000), (1, 100_001)):
+        with pytest.raises(ValueError, match=r"at most 178,956,970 pixels.*gone\.png"):
+            OneImage(tmp_path / "gone.png", *size).load_mask(0)
+    monkeypatch.setattr(untrusted, "MOST_MASK_BYTES", 5 * 1200)
+    assert OneImage(tmp_path / "gone.png", 30, 40, count=5).load_mask(0)[0].shape == (30, 40, 5)
+    with pytest.raises(ValueError, match=r"6 objects of 30 x 40 pixels in .*gone\.png"):
+        OneImage(tmp_path / "gone.png", 30, 40, count=6).load_mask(0)
+
+
+def test_more_points_than_an_outline_may_have_are_refused(monkeypatch):
+    monkeypatch.setattr(outlines, "MOST_POINTS", 4)
+    assert len(outlines.check_polygon([1.0] * 8, "x")) == 8
+    with pytest.raises(ValueError, match=r"at most 4 points. Received: 5 in f\.json"):
+        outlines.check_polygon([1.0] * 10, "f.json")
+    with pytest.raises(ValueError, match=r"at most 4 points. Received: 5 in f\.json"):
+        outlines.check_points([[1, 2]] * 5, "f.json")
+
+
+def test_entries_left_out_are_counted_in_one_warning(caplog):
+    out = outlines.LeftOut("f.json")
+    out.warn(3)
+    assert not caplog.text
+    out.add(ValueError("one"))
+    out.add(ValueError("two"))
+    out.warn(3, "images")
+    assert out.sentences == ["one", "two"] and "2 of 3 images in f.json were left out. The first: one" in caplog.text
+    with pytest.raises(ValueError, match="one"):
+        outlines.LeftOut("f.json", strict=True).add(ValueError("one"))
+
+
 def test_points_as_pairs():
     assert outlines.check_points([[1, 2], [3.5, 4]], "x", least=2) == [1.0, 2.0, 3.5, 4.0]
     for bad in (None, [1, 2], [[1, 2, 3]], [{}]):
@@ -155,6 +261,37 @@ def test_json_that_cannot_be_read_is_named(tmp_path, content):
         outlines.read_json(path)
     with pytest.raises(ValueError, match=r"gone\.json must be a readable file"):
         outlines.read_json(tmp_path / "gone.json")
+
+
+LAUGHS = "".join(f"<!ENTITY a{i} '{f'&a{i - 1};' * 10}'>" for i in range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("<a>", "no element found"),
+        ("", "no element found"),
+        ("<a>&b;</a>", "undefined entity"),
+        ("<!DOCTYPE a><a/>", "a DOCTYPE"),
+        (f"<!DOCTYPE a [<!ENTITY a0 'lol'>{LAUGHS}]><a>&a10;</a>", "a DOCTYPE"),
+        ("<!DOCTYPE a [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><a>&e;</a>", "a DOCTYPE"),
+        ("<a>" * 300_000, "100 deep"),
+        ("<?xml version='1.0' encoding='nonsense'?><a/>", "unknown encoding"),
+    ],
+)
+def test_xml_that_is_damaged_or_hostile_is_named(tmp_path, content, why):
+    path = tmp_path / "bad.xml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=rf"bad\.xml must be complete XML.*{why}.*Try "):
+        outlines.read_xml(path)
+
+
+def test_xml_is_read(tmp_path):
+    path = tmp_path / "good.xml"
+    path.write_text("<?xml version='1.0'?><a>" + "<b>1 &amp; 2</b><b>3</b>" * 200 + "</a>")
+    assert [b.text for b in outlines.read_xml(path)] == ["1 & 2", "3"] * 200
+    with pytest.raises(ValueError, match=r"gone\.xml must be a readable file"):
+        outlines.read_xml(tmp_path / "gone.xml")
 
 
 def test_long_values_are_cut():
