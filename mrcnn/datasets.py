@@ -18,6 +18,7 @@ import numpy as np
 
 from .coco import CocoDataset, is_coco
 from .dataset import Dataset, overrides
+from .image_files import read_pixels
 from .label_tools import LabelmeDataset, VIADataset, is_labelme, is_via
 from .outlines import IMAGE_SUFFIXES, ImageFiles, image_files, read_indices, read_json, short
 from .voc import VOCDataset, is_voc, voc_list
@@ -191,13 +192,7 @@ class MaskFolderDataset(ImageFiles, Dataset):
         height, width = self.image_size(image_id)
         masks = np.zeros((len(files), height, width), bool)
         for i, file in enumerate(files):
-            mask = _read_mask(file)
-            if mask.shape != (height, width):
-                raise ValueError(
-                    f"A mask must be as large as its image. Received: {file} of {mask.shape} and "
-                    f"{info['path']} of {(height, width)} (height, width). Try to export the mask again."
-                )
-            masks[i] = mask
+            masks[i] = _read_mask(file, (height, width), info["path"])
         if self._packed_bytes < PACKED_BYTES:
             self._packed[image_id] = np.packbits(masks), masks.shape
             self._packed_bytes += masks.size // 8
@@ -210,12 +205,16 @@ def _image_folders(folder: Path) -> list[Path]:
     return [entry for entry in entries if (entry / "images").is_dir()]
 
 
-def _read_mask(file: Path) -> np.ndarray:
-    """bool [H, W]: where any colour channel of a mask file is nonzero (alpha is not a colour)."""
-    mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if mask is None:
-        raise ValueError(f"A mask file must be a readable image. Received: {file}. Try to export it again.")
-    return mask > 0 if mask.ndim == 2 else np.any(mask[:, :, :3] > 0, axis=2)
+def _read_mask(file: Path, size: tuple[int, int], image: str) -> np.ndarray:
+    """bool [H, W]: where any colour channel of a mask file is nonzero (alpha is not a colour).
+
+    size: (height, width) that it must have, of the file `image`.
+    """
+    pixels = read_pixels(file, "A mask file", size=size, image=image)
+    if pixels.ndim == 3:
+        colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))  # the last one is alpha
+        pixels = pixels[:, :, :colours].max(axis=2)
+    return pixels > 0
 
 
 # --- One image of instance ids per photo --------------------------------------------------------------------
@@ -263,12 +262,7 @@ class InstanceImageDataset(ImageFiles, Dataset):
         size = self.image_size(image_id)
         if not info["instances"]:
             return np.zeros((*size, 0), bool), np.zeros(0, np.int32)
-        pixels = read_indices(info["instances"])
-        if pixels.shape != size:
-            raise ValueError(
-                f"A mask must be as large as its image. Received: {info['instances']} of {pixels.shape} and "
-                f"{info['path']} of {size} (height, width). Try to export the mask again."
-            )
+        pixels = read_indices(info["instances"], size, info["path"])
         values = np.unique(pixels[pixels > 0])
         if len(values) > MOST_INSTANCES:
             raise ValueError(

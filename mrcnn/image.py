@@ -14,12 +14,14 @@ import functools
 import logging
 import mmap
 import random
-import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+
+from .image_files import read_pixels
+from .image_files import read_size as read_size
+from .untrusted import printable
 
 log = logging.getLogger("mrcnn")
 
@@ -33,68 +35,9 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
     Phones store photos as the sensor lay; annotation tools show them upright, and so are their outlines.
     (matterport's code did not turn them: outlines of such photos lay beside the objects.)
 
-    Raises: ValueError that names the file where it is missing, truncated or no image.
+    Raises: ValueError that names the file where it is missing, truncated, too large or no image.
     """
-    import skimage.io
-
-    if not Path(path).is_file():
-        raise ValueError(f"An image file must exist. Received: {path}. Try the full path, or check its spelling.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = np.ascontiguousarray(_UPRIGHT[_orientation(path)](skimage.io.imread(str(path))))
-    except Exception as error:  # every plugin raises its own types
-        raise ValueError(
-            f"The image must be readable. Received: {path} ({_why_unreadable(path, error)}). "
-            "Try opening it in a viewer; if it is damaged or truncated, fetch it again or remove it."
-        ) from error
-    return match_channels(to_uint8(image), channels, name=str(path))
-
-
-def _why_unreadable(path: str | Path, error: Exception) -> str:
-    """What is wrong with a file that no reader took."""
-    if Path(path).stat().st_size == 0:
-        return "not an image: an empty file"
-    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-    if "Could not find a backend" in reason:  # imageio then advises to install readers of other formats
-        return "not an image of a known format"
-    return f"{type(error).__name__}: {reason}"
-
-
-# What to do with a stored image by its EXIF orientation.
-_UPRIGHT = {
-    1: lambda image: image,
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.swapaxes(0, 1),
-    6: lambda image: np.rot90(image, -1),
-    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
-    8: lambda image: np.rot90(image),
-}
-
-
-def _orientation(path: str | Path) -> int:
-    """The EXIF orientation of a photo, 1..8; 1 for other formats."""
-    try:
-        with Image.open(path) as photo:
-            orientation = photo.getexif().get(ExifTags.Base.Orientation) if photo.format != "TIFF" else 1
-    except UnidentifiedImageError:
-        return 1
-    return orientation if orientation in _UPRIGHT else 1
-
-
-def read_size(path: str | Path) -> tuple[int, int]:
-    """`(height, width)` of the image that `read_image` gives, from the file's header where that tells it.
-
-    Raises: ValueError as `read_image` does.
-    """
-    try:
-        with Image.open(path) as photo:
-            width, height = photo.size
-        return (width, height) if _orientation(path) >= 5 else (height, width)
-    except OSError:  # missing, or no format of Pillow's: the reader of all formats knows, or says why
-        return read_image(path).shape[:2]
+    return match_channels(to_uint8(read_pixels(path), name=str(path)), channels, name=str(path))
 
 
 @functools.cache  # once
@@ -105,8 +48,37 @@ def _tell_of_12_bits() -> None:
     )
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
-    """The image as uint8: 16-bit and float 0..1 images are scaled, float 0..255 images rounded, bool becomes 0, 255."""
+_MOST_CLIPPED = 0.02  # of an image's values; more are told of
+_told_of_clipping: set[str] = set()  # types of numbers
+
+
+def _tell_of_clipping(name: str, dtype: np.dtype, scaled: np.ndarray, low: float, high: float) -> None:
+    """Warn once per type of numbers if many values of an image have no place in 0..255."""
+    if str(dtype) in _told_of_clipping or np.mean((scaled < -0.5) | (scaled > 255.5)) <= _MOST_CLIPPED:
+        return
+    _told_of_clipping.add(str(dtype))
+    log.warning(
+        "%s holds %s values from %g to %g: what is below 0 or above 255 is cut off. Scale such images to 0..255 and "
+        "save them with 8 bits. (Only the first image of this type is reported.)",
+        printable(name),
+        dtype,
+        low,
+        high,
+    )
+
+
+def is_unit(image: np.ndarray) -> bool:
+    """Whether float values lie in 0..1, and not in 0..255."""
+    return image.dtype.kind == "f" and image.size > 0 and bool(image.max() <= 1.0)
+
+
+def to_uint8(image: np.ndarray, name: str = "An image", unit: bool | None = None) -> np.ndarray:
+    """The image as uint8: 16-bit and float 0..1 images are scaled, float 0..255 images rounded, bool becomes 0, 255.
+
+    Of other whole numbers, and of floats, what lies outside of 0..255 is cut off, with a warning if it is much.
+
+    name: for the warning. unit: whether floats lie in 0..1; by default `is_unit` of this array tells.
+    """
     image = np.asarray(image)
     if image.dtype == np.uint8:
         return image
@@ -121,11 +93,14 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
         if image.size and 255 < image.max() < 4096:
             _tell_of_12_bits()
         return np.round(image / 257).astype(np.uint8)
-    if image.dtype.kind == "f":
-        if image.size and not np.isfinite(image).all():
-            raise ValueError("An image must hold finite numbers. Received: nan or inf. Try cleaning the file.")
-        image = image * 255 if image.size and image.max() <= 1.0 else image
-    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise ValueError("An image must hold finite numbers. Received: nan or inf. Try cleaning the file.")
+    scaled = image
+    if image.dtype.kind == "f" and (is_unit(image) if unit is None else unit):
+        scaled = image * 255
+    if image.size and (scaled.min() < -0.5 or scaled.max() > 255.5):
+        _tell_of_clipping(name, image.dtype, scaled, image.min(), image.max())
+    return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 
 def match_channels(image: np.ndarray, channels: int, name: str = "image") -> np.ndarray:
@@ -137,7 +112,7 @@ def match_channels(image: np.ndarray, channels: int, name: str = "image") -> np.
         image = image[:, :, None]
     if image.ndim != 3:
         raise ValueError(
-            f"An image must be [height, width] or [height, width, channels]. Received: {name} of shape "
+            f"An image must be [height, width] or [height, width, channels]. Received: {printable(name)} of shape "
             f"{image.shape}. Try one frame of an animation or volume."
         )
     found = image.shape[2]
@@ -153,7 +128,7 @@ def match_channels(image: np.ndarray, channels: int, name: str = "image") -> np.
         weights = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
         return np.round(image[:, :, :3] @ weights).astype(image.dtype)[:, :, None]
     raise ValueError(
-        f"An image must have IMAGE_CHANNEL_COUNT = {channels} channels. Received: {name} with {found}. "
+        f"An image must have IMAGE_CHANNEL_COUNT = {channels} channels. Received: {printable(name)} with {found}. "
         "Try setting IMAGE_CHANNEL_COUNT and MEAN_PIXEL, or return the channels you need from Dataset.load_image."
     )
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from mrcnn import image
 from mrcnn.config import Config
 from mrcnn.datasets import MaskFolderDataset, VIADataset
+from mrcnn.image_files import read_size
 
 # --- Reading ------------------------------------------------------------------------------------------------------
 
@@ -61,6 +62,30 @@ def test_to_uint8(given, expected):
     assert converted[0].tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (np.array([[-300, 1200, 7]], np.int16), "int16 values from -300 to 1200"),
+        (np.array([[0, 70000]], np.int32), "int32 values from 0 to 70000"),
+        (np.array([[-1.0, 0.5]], np.float32), "float32 values from -1 to 0.5"),  # 0..1 by its maximum: times 255
+        (np.array([[0, 255, 3]], np.int16), None),
+        (np.r_[np.zeros(99), 256.0][None], None),  # one in a hundred
+    ],
+)
+def test_clipped_values_are_told_of_once_with_their_range(given, told, caplog, monkeypatch):
+    monkeypatch.setattr(image, "_told_of_clipping", set())
+    for _ in range(2):
+        image.to_uint8(given, name="scan\x1b[2J.tif")
+    assert len(caplog.records) == (told is not None)
+    assert told is None or f"scan [2J.tif holds {told}" in caplog.text
+
+
+def test_whether_floats_are_0_to_1_can_be_said():
+    dark = np.array([[0.0, 0.9]])
+    assert image.to_uint8(dark).tolist() == [[0, 230]]
+    assert image.to_uint8(dark, unit=False).tolist() == [[0, 1]]
+
+
 def test_an_image_of_nan_is_refused():
     with pytest.raises(ValueError, match="finite"):
         image.to_uint8(np.array([[np.nan]]))
@@ -88,13 +113,13 @@ def test_missing_truncated_and_other_files_are_named(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     Image.fromarray(noise).save(whole, "jpeg")
     (tmp_path / "cut.jpg").write_bytes(whole.getvalue()[:5000])
-    with pytest.raises(ValueError, match="must be readable. Received: .*cut.jpg"):
+    with pytest.raises(ValueError, match="must be a readable image. Received: .*cut.jpg"):
         image.read_image(tmp_path / "cut.jpg")
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ValueError, match=r"text.png \(not an image of a known format\)\. Try opening"):
         image.read_image(tmp_path / "text.png")
     (tmp_path / "empty.png").touch()
-    with pytest.raises(ValueError, match=r"empty.png \(not an image: an empty file\)\. Try opening"):
+    with pytest.raises(ValueError, match=r"empty.png \(an empty file\)\. Try fetching"):
         image.read_image(tmp_path / "empty.png")
 
 
@@ -111,14 +136,8 @@ def test_photos_are_read_upright(tmp_path, orientation, suffix):
         upright = np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
     read = image.read_image(path)
     assert np.abs(read.astype(int) - upright.astype(int)).max() <= 3  # two JPEG decoders
-    assert image.read_size(path) == read.shape[:2] == ((48, 32) if orientation >= 5 else (32, 48))
+    assert read_size(path) == read.shape[:2] == ((48, 32) if orientation >= 5 else (32, 48))
     assert read.flags.c_contiguous
-
-
-def test_read_size_of_a_file_that_is_no_image(tmp_path):
-    (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match="text.png"):
-        image.read_size(tmp_path / "text.png")
 
 
 # --- Resize modes -------------------------------------------------------------------------------------------------

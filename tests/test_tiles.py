@@ -77,7 +77,7 @@ def test_tiles_cover_the_image_and_overlap():
     class Image:
         """Gives arrays when sliced, as a memory map does."""
 
-        shape = (200, 150, 1)
+        shape, dtype = (200, 150, 1), np.dtype(np.uint8)
 
         def __getitem__(self, key):
             seen[key] += 1
