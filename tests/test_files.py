@@ -129,7 +129,7 @@ def test_a_failed_download_leaves_the_file_that_was_there(server, tmp_path):
         ("whole.h5", "x.h5", {"size": 9_999_999}, "must have 9,999,999 bytes, received 2,304,008"),
         ("whole.h5", "x.h5", {"size": 99}, "more than the 99 bytes"),
         ("unannounced.h5", "x.h5", {"size": 99}, "more than the 99 bytes"),
-        ("to/file:///etc/passwd", "x.bin", {}, "must begin with http or https, received file:///etc/passwd"),
+        ("to/file:///etc/passwd", "x.bin", {}, "url 'file:///etc/passwd' is not allowed"),
         ("to/ftp://127.0.0.1:1/x", "x.bin", {}, "must begin with http or https, received ftp:"),
     ],
 )
