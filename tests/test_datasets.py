@@ -272,9 +272,7 @@ def test_small_and_touching_objects_have_hard_edges(tmp_path, caplog):
     image = np.zeros((64, 64), np.uint8)
     image[::2, ::2] = np.arange(1, 1025).reshape(32, 32) % 255 + 1  # points
     assert InstanceImageDataset(with_mask(tmp_path / "points", image, "png")).load_mask(0)[0].shape[2] == 255
-    image = (
-        np.arange(1, 65, dtype=np.uint8).reshape(8, 8).repeat(3, 0).repeat(3, 1)
-    )  # squares that touch
+    image = np.arange(1, 65, dtype=np.uint8).reshape(8, 8).repeat(3, 0).repeat(3, 1)  # squares that touch
     assert InstanceImageDataset(with_mask(tmp_path / "squares", image, "png")).load_mask(0)[0].shape[2] == 64
     assert not caplog.text
 
