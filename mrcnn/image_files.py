@@ -29,6 +29,10 @@ SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"]
 )
 
+# `check_size` has the last word. (At the end, so that filters of the user's count first; not `catch_warnings`, which
+# several threads at once may leave switched on.)
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, append=True)
+
 Source = str | Path | bytes  # a path, or a file's content
 Size = tuple[int, int]  # height, width
 
@@ -220,9 +224,7 @@ def _header(stream: BinaryIO, what: str, name: str, suffix: str) -> Image.Image 
     if _is_raw(head, suffix):
         raise _refused(what, name, *_RAW)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow: a size below our limit, odd metadata
-            return Image.open(stream, formats=FORMATS)
+        return Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError as error:
         if head.startswith(_TIFF):
             return None

@@ -1,13 +1,18 @@
 """The opener of image files: formats, colours, sizes, pages, and what it says of other files."""
 
 import io
+import resource
 import struct
+import time
 import zlib
 
 import numpy as np
 import pytest
 import skimage.color
 import tifffile
+from annotated import cut_or_changed
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mrcnn import image_files, untrusted
@@ -241,3 +246,58 @@ def test_a_folder_and_a_missing_file_are_named(tmp_path):
 def test_names_are_printed_without_control_characters(tmp_path):
     with pytest.raises(ValueError, match=r"gone \[2J\.png"):
         read_image(tmp_path / "gone\x1b[2J.png")
+
+
+# --- Damaged files ----------------------------------------------------------------------------------------------
+
+
+def contents():
+    """A small file of every kind."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    for mode, kind in [("RGB", "png"), ("P", "png"), ("RGB", "jpeg"), ("CMYK", "jpeg"), ("RGB", "bmp"), ("RGB", "webp"),
+                       ("P", "gif"), ("RGB", "ppm"), ("RGB", "tiff"), ("LAB", "tiff"), ("YCbCr", "tiff")]:  # fmt: skip
+        content = io.BytesIO()
+        photo = Image.fromarray(pixels)
+        photo = Image.fromarray(pixels, "LAB") if mode == "LAB" else photo.convert(mode)
+        photo.save(content, kind)
+        yield content.getvalue()
+    deep = [
+        (pixels.astype(np.float64), {}),
+        (np.repeat(pixels, 2, axis=2), {"compression": "zlib"}),
+        (pixels.astype(np.int16), {"byteorder": ">"}),
+    ]
+    for array, options in deep:
+        content = io.BytesIO()
+        tifffile.imwrite(content, array, photometric="minisblack", planarconfig="contig", **options)
+        yield content.getvalue()
+
+
+CONTENTS = list(contents())
+
+
+def read_damaged(content):
+    """Read it, or refuse it with a sentence; no hang, and no gigabytes."""
+    began = time.monotonic()
+    try:
+        pixels = read_pixels(content)
+        assert pixels.shape[:2] == read_size(content)
+    except ValueError as error:
+        assert all(part in str(error) for part in ("Received: ", "an embedded image", "Try "))
+    assert time.monotonic() - began < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4 * 2**20  # KB, of this process with its libraries
+
+
+damaged = st.builds(cut_or_changed, st.sampled_from(CONTENTS), st.integers(0, 2**32))
+
+
+@settings(max_examples=150)
+@given(damaged)
+def test_damaged_images_are_read_or_refused_with_a_sentence(content):
+    read_damaged(content)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000)
+@given(damaged)
+def test_ten_thousand_damaged_images(content):
+    read_damaged(content)
