@@ -40,31 +40,15 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
     return match_channels(to_uint8(read_pixels(path), name=str(path)), channels, name=str(path))
 
 
-@functools.cache  # once
-def _tell_of_12_bits() -> None:
-    log.warning(
-        "A 16-bit image has no value above 4095, as cameras of 12 bits leave them, and comes out nearly black. "
-        "Where your images are so, multiply them by 16 and save them again."
-    )
-
-
 _MOST_CLIPPED = 0.02  # of an image's values; more are told of
-_told_of_clipping: set[str] = set()  # types of numbers
+_told: set[str] = set()  # what the log has said once
 
 
-def _tell_of_clipping(name: str, dtype: np.dtype, scaled: np.ndarray, low: float, high: float) -> None:
-    """Warn once per type of numbers if many values of an image have no place in 0..255."""
-    if str(dtype) in _told_of_clipping or np.mean((scaled < -0.5) | (scaled > 255.5)) <= _MOST_CLIPPED:
-        return
-    _told_of_clipping.add(str(dtype))
-    log.warning(
-        "%s holds %s values from %g to %g: what is below 0 or above 255 is cut off. Scale such images to 0..255 and "
-        "save them with 8 bits. (Only the first image of this type is reported.)",
-        printable(name),
-        dtype,
-        low,
-        high,
-    )
+def _tell_once(subject: str, text: str, *values) -> None:
+    """Warn of a kind of image when its first one comes."""
+    if subject not in _told:
+        _told.add(subject)
+        log.warning(f"{text} (Only the first image of this kind is reported.)", *values)
 
 
 def is_unit(image: np.ndarray) -> bool:
@@ -91,15 +75,25 @@ def to_uint8(image: np.ndarray, name: str = "An image", unit: bool | None = None
         return image.astype(np.uint8) * 255
     if image.dtype == np.uint16:
         if image.size and 255 < image.max() < 4096:
-            _tell_of_12_bits()
+            _tell_once(
+                "12 bits",
+                "%s has 16 bits and no value above 4095, as cameras of 12 bits leave them, and comes out nearly black. "
+                "If your images are so, multiply them by 16 and save them again.",
+                printable(name),
+            )
         return np.round(image / 257).astype(np.uint8)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise ValueError("An image must hold finite numbers. Received: nan or inf. Try cleaning the file.")
     scaled = image
     if image.dtype.kind == "f" and (is_unit(image) if unit is None else unit):
         scaled = image * 255
-    if image.size and (scaled.min() < -0.5 or scaled.max() > 255.5):
-        _tell_of_clipping(name, image.dtype, scaled, image.min(), image.max())
+    if image.size and np.mean((scaled < -0.5) | (scaled > 255.5)) > _MOST_CLIPPED:
+        _tell_once(
+            str(image.dtype),
+            "%s holds %s values from %g to %g: what is below 0 or above 255 is cut off. Scale such images to 0..255 "
+            "and save them with 8 bits.",
+            *(printable(name), image.dtype, image.min(), image.max()),
+        )
     return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 

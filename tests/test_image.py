@@ -38,11 +38,11 @@ def test_grey_rgba_and_16_bit_files_become_rgb(tmp_path):
     np.testing.assert_array_equal(image.read_image(tmp_path / "deep.png")[:, :, 0], [[0, 1, 255]])  # 257 = 65535 / 255
 
 
-def test_a_camera_of_12_bits_is_told_of_once(caplog):
-    image._tell_of_12_bits.cache_clear()
+def test_a_camera_of_12_bits_is_told_of_once(caplog, monkeypatch):
+    monkeypatch.setattr(image, "_told", set())
     for _ in range(2):
-        assert image.to_uint8(np.array([[0, 4080]], np.uint16)).tolist() == [[0, 16]]
-    assert caplog.text.count("no value above 4095") == 1
+        assert image.to_uint8(np.array([[0, 4080]], np.uint16), name="a.tif").tolist() == [[0, 16]]
+    assert caplog.text.count("a.tif has 16 bits and no value above 4095") == 1
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_to_uint8(given, expected):
     ],
 )
 def test_clipped_values_are_told_of_once_with_their_range(given, told, caplog, monkeypatch):
-    monkeypatch.setattr(image, "_told_of_clipping", set())
+    monkeypatch.setattr(image, "_told", set())
     for _ in range(2):
         image.to_uint8(given, name="scan\x1b[2J.tif")
     assert len(caplog.records) == (told is not None)
