@@ -95,7 +95,8 @@ class Config:
     IMAGE_MIN_SCALE = 0
     IMAGE_CHANNEL_COUNT = 3
     MEAN_PIXEL = np.array([123.7, 116.8, 103.9])  # RGB, one per channel
-    # True: scikit-image's resize as matterport used it (slow, its numbers to the last bit); False: OpenCV.
+    # True: scikit-image's resize as matterport used it (slow, its numbers to the last bit); False: OpenCV, whose pixels
+    # are cut off to whole numbers as matterport's were: equal within a photo, but for some in a thousand.
     EXACT_RESIZE = False
 
     # --- RoIs that teach the heads: how many an image, the share of positives, and the IoU that makes one.

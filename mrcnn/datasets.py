@@ -20,6 +20,7 @@ import numpy as np
 
 from .coco import CocoDataset, is_coco
 from .dataset import Dataset, boxes_alone, match_class_names, overrides, short_names
+from .image_files import read_pixels
 from .label_tools import LabelmeDataset, VIADataset, is_labelme, is_via
 from .outlines import IMAGE_SUFFIXES, ImageFiles, image_files, read_indices, read_json, short
 from .untrusted import clean_name
@@ -43,6 +44,8 @@ logger = logging.getLogger("mrcnn")
 # Masks read from files are kept, a bit a pixel, up to this many bytes.
 PACKED_BYTES = 2**28
 MOST_INSTANCES = 10_000  # in an image of instance ids; more are taken for a photo, or for soft edges
+SOFT_EDGES = 0.15  # of the pixels at the edges of instances: if more have a value of their own, the edges are soft
+NOISE = 32  # grey levels by which JPEG moves black and white at most, but for the pixels along an edge
 
 
 # --- Made data ----------------------------------------------------------------------------------------------
@@ -149,9 +152,12 @@ class ShapesDataset(Dataset):
 class MaskFolderDataset(ImageFiles, Dataset):
     """A folder an image, a mask file an object: `<id>/images/*.png` and `<id>/masks/*.png`, one class.
 
-    The layout of the 2018 Data Science Bowl (nuclei). A mask file is nonzero inside the object. An image
+    The layout of the 2018 Data Science Bowl (nuclei). A mask file is nonzero inside the object; one with several
+    values has soft edges, or went through JPEG, and is cut at half its highest value, with a warning. An image
     without a `masks` folder counts as an image without objects, and a warning says how many there are.
     """
+
+    _told_of_soft_edges = False
 
     def __init__(self, folder: str | Path, class_name: str = "object"):
         """A prepared dataset.
@@ -194,13 +200,13 @@ class MaskFolderDataset(ImageFiles, Dataset):
         height, width = self.image_size(image_id)
         masks = np.zeros((len(files), height, width), bool)
         for i, file in enumerate(files):
-            mask = _read_mask(file)
-            if mask.shape != (height, width):
-                raise ValueError(
-                    f"A mask must be as large as its image. Received: {file} of {mask.shape} and "
-                    f"{info['path']} of {(height, width)} (height, width). Try to export the mask again."
-                )
-            masks[i] = mask
+            masks[i], soft = _read_mask(file, (height, width), info["path"])
+            if soft and not self._told_of_soft_edges:
+                self._told_of_soft_edges = True
+                logger.warning(
+                    "%s has soft edges, or went through JPEG: its object is where it has at least half its highest "
+                    "value. (Only the first such file is reported.)", file,
+                )  # fmt: skip
         if self._packed_bytes < PACKED_BYTES:
             self._packed[image_id] = np.packbits(masks), masks.shape
             self._packed_bytes += masks.size // 8
@@ -213,12 +219,20 @@ def _image_folders(folder: Path) -> list[Path]:
     return [entry for entry in entries if (entry / "images").is_dir()]
 
 
-def _read_mask(file: Path) -> np.ndarray:
-    """bool [H, W]: where any colour channel of a mask file is nonzero (alpha is not a colour)."""
-    mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if mask is None:
-        raise ValueError(f"A mask file must be a readable image. Received: {file}. Try to export it again.")
-    return mask > 0 if mask.ndim == 2 else np.any(mask[:, :, :3] > 0, axis=2)
+def _read_mask(file: Path, size: tuple[int, int], image: str) -> tuple[np.ndarray, bool]:
+    """bool [H, W] where the object of a mask file is, and whether the file has soft edges, so that it was cut.
+
+    The object is where any colour channel is nonzero; alpha is not a colour.
+    size: (height, width) that it must have, of the file `image`.
+    """
+    pixels = read_pixels(file, "A mask file", size=size, image=image)
+    if pixels.ndim == 3:
+        has_alpha = pixels.shape[2] in (2, 4)
+        pixels = pixels[:, :, : pixels.shape[2] - has_alpha].max(axis=2)
+    inside, most = pixels > 0, pixels.max(initial=0)
+    if np.all(pixels[inside] == most):
+        return inside, False
+    return pixels >= most / 2, True
 
 
 # --- One image of instance ids per photo --------------------------------------------------------------------
@@ -229,11 +243,12 @@ class InstanceImageDataset(ImageFiles, Dataset):
 
     0, or black, is background; every other value, of 8 or 16 bits, or every other colour, is one object, however
     many parts it has. One class. So a mask of black and white alone is one object: `MaskFolderDataset` is the reader
-    of one such file an object. A photo without a mask counts as an image without objects, and a warning says how
-    many there are.
+    of one such file an object. One of black and white with soft edges, or that went through JPEG, is cut at half,
+    with a warning; other files of that kind are refused, for their edges would become objects. A photo without a mask
+    counts as an image without objects, and a warning says how many there are.
     """
 
-    _told_of_pieces = False
+    _told_of_pieces = _told_of_soft_edges = False
 
     def __init__(self, folder: str | Path, class_name: str = "object"):
         """A prepared dataset; `image_info[i]["id"]` is the photo's name without suffix.
@@ -266,18 +281,15 @@ class InstanceImageDataset(ImageFiles, Dataset):
         size = self.image_size(image_id)
         if not info["instances"]:
             return np.zeros((*size, 0), bool), np.zeros(0, np.int32)
-        pixels = read_indices(info["instances"])
-        if pixels.shape != size:
-            raise ValueError(
-                f"A mask must be as large as its image. Received: {info['instances']} of {pixels.shape} and "
-                f"{info['path']} of {size} (height, width). Try to export the mask again."
-            )
+        pixels = read_indices(info["instances"], size, info["path"])
         values = np.unique(pixels[pixels > 0])
         if len(values) > MOST_INSTANCES:
             raise ValueError(
                 f"An image of instance ids must have at most {MOST_INSTANCES} values. Received: {len(values)} in "
                 f"{info['instances']}. Try to save it without soft edges, as PNG."
             )
+        if len(values) > 1 and (_is_jpeg(info["instances"]) or _has_soft_edges(pixels)):
+            pixels, values = self._black_and_white(pixels, info["instances"]), np.array([255])
         if values.tolist() == [255] and not self._told_of_pieces:
             pieces = cv2.connectedComponents(np.uint8(pixels > 0))[0] - 1
             if pieces > 1:
@@ -288,6 +300,61 @@ class InstanceImageDataset(ImageFiles, Dataset):
                     info["instances"], pieces,
                 )  # fmt: skip
         return pixels[:, :, None] == values, np.ones(len(values), np.int32)
+
+    def _black_and_white(self, pixels: np.ndarray, file: str) -> np.ndarray:
+        """int [H, W], 0 and 255, of a file with soft edges or of JPEG, with a warning.
+
+        Raises: ValueError if the file holds more than black and white.
+        """
+        white = _white_on_black(pixels)
+        if white is None:
+            raise ValueError(
+                "An image of instance ids must have hard edges and be saved without loss: else its edges become "
+                f"objects. Received: {file}, with {len(np.unique(pixels))} values that blur into each other. "
+                "Try to export it again as PNG, without anti-aliasing, and to resize it with nearest neighbours only."
+            )
+        if not self._told_of_soft_edges:
+            self._told_of_soft_edges = True
+            logger.warning(
+                "%s is black and white with soft edges, or went through JPEG: it is cut at half its highest value, "
+                "and its white is one object. (Only the first such file is reported.)", file,
+            )  # fmt: skip
+        return np.where(white, 255, 0)
+
+
+def _is_jpeg(file: str) -> bool:
+    with open(file, "rb") as content:
+        return content.read(3) == b"\xff\xd8\xff"
+
+
+def _has_soft_edges(pixels: np.ndarray) -> bool:
+    """Whether many pixels at the edges of objects have a value of their own, as blurring and resizing leave them.
+
+    pixels: int [H, W], 0 outside the objects.
+    """
+    padded = np.pad(pixels, 1)
+    neighbours = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
+    equal = [pixels == neighbour for neighbour in neighbours]
+    edge = (pixels > 0) & ~np.all(equal, axis=0)
+    # A pixel that differs from all four neighbours; an object of one pixel has only background around it.
+    single = edge & ~np.any(equal, axis=0) & np.any([neighbour > 0 for neighbour in neighbours], axis=0)
+    return bool(single.sum() > SOFT_EDGES * edge.sum())
+
+
+def _white_on_black(pixels: np.ndarray) -> np.ndarray | None:
+    """bool [H, W] where an image is white, if it is black and white but for its edges; None if it is not.
+
+    pixels: int [H, W], grey, or colours as 0xRRGGBB.
+    """
+    if pixels.max() > 0xFFFF:
+        if np.any(pixels % 0x010101):
+            return None  # colours
+        pixels = pixels // 0x010101
+    most = pixels.max()
+    white, between = pixels > most - NOISE, (pixels > NOISE) & (pixels <= most - NOISE)
+    if most < 4 * NOISE or between.sum() > white.sum() / 2:
+        return None
+    return pixels >= most / 2
 
 
 def _masks_folder(folder: Path) -> Path:

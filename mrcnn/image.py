@@ -4,7 +4,8 @@ Images are `[height, width, channels]`, instance masks `[height, width, instance
 `(y1, x1, y2, x2)` in pixels with y2 and x2 one past the last pixel.
 
 `exact=True` takes scikit-image in its mode "constant" and scipy's zoom grid, as matterport did, to repeat its
-numbers; the default is OpenCV (a hundred times faster, half-pixel centres, no dark border around an image).
+numbers; the default is OpenCV (a hundred times faster, half-pixel centres, no dark border around an image), which
+gives the same pixels within an image but for some in a thousand.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import functools
 import logging
 import mmap
 import random
-import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+
+from .image_files import read_pixels
+from .image_files import read_size as read_size
+from .untrusted import printable
 
 log = logging.getLogger("mrcnn")
 
@@ -32,80 +35,34 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
     Phones store photos as the sensor lay; annotation tools show them upright, and so are their outlines.
     (matterport's code did not turn them: outlines of such photos lay beside the objects.)
 
-    Raises: ValueError that names the file where it is missing, truncated or no image.
+    Raises: ValueError that names the file where it is missing, truncated, too large or no image.
     """
-    import skimage.io
-
-    if not Path(path).is_file():
-        raise ValueError(f"An image file must exist. Received: {path}. Try the full path, or check its spelling.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = np.ascontiguousarray(_UPRIGHT[_orientation(path)](skimage.io.imread(str(path))))
-    except Exception as error:  # every plugin raises its own types
-        raise ValueError(
-            f"The image must be readable. Received: {path} ({_why_unreadable(path, error)}). "
-            "Try opening it in a viewer; if it is damaged or truncated, fetch it again or remove it."
-        ) from error
-    return match_channels(to_uint8(image), channels, name=str(path))
+    return match_channels(to_uint8(read_pixels(path), name=str(path)), channels, name=str(path))
 
 
-def _why_unreadable(path: str | Path, error: Exception) -> str:
-    """What is wrong with a file that no reader took."""
-    if Path(path).stat().st_size == 0:
-        return "not an image: an empty file"
-    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-    if "Could not find a backend" in reason:  # imageio then advises to install readers of other formats
-        return "not an image of a known format"
-    return f"{type(error).__name__}: {reason}"
+_MOST_CLIPPED = 0.02  # of an image's values; more are told of
+_told: set[str] = set()  # what the log has said once
 
 
-# What to do with a stored image by its EXIF orientation.
-_UPRIGHT = {
-    1: lambda image: image,
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.swapaxes(0, 1),
-    6: lambda image: np.rot90(image, -1),
-    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
-    8: lambda image: np.rot90(image),
-}
+def _tell_once(subject: str, text: str, *values) -> None:
+    """Warn of a kind of image when its first one comes."""
+    if subject not in _told:
+        _told.add(subject)
+        log.warning(f"{text} (Only the first image of this kind is reported.)", *values)
 
 
-def _orientation(path: str | Path) -> int:
-    """The EXIF orientation of a photo, 1..8; 1 for other formats."""
-    try:
-        with Image.open(path) as photo:
-            orientation = photo.getexif().get(ExifTags.Base.Orientation) if photo.format != "TIFF" else 1
-    except UnidentifiedImageError:
-        return 1
-    return orientation if orientation in _UPRIGHT else 1
+def is_unit(image: np.ndarray) -> bool:
+    """Whether float values lie in 0..1, and not in 0..255."""
+    return image.dtype.kind == "f" and image.size > 0 and bool(image.max() <= 1.0)
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
-    """`(height, width)` of the image that `read_image` gives, from the file's header where that tells it.
+def to_uint8(image: np.ndarray, name: str = "An image", unit: bool | None = None) -> np.ndarray:
+    """The image as uint8: 16-bit and float 0..1 images are scaled, float 0..255 images rounded, bool becomes 0, 255.
 
-    Raises: ValueError as `read_image` does.
+    Of other whole numbers, and of floats, what lies outside of 0..255 is cut off, with a warning if it is much.
+
+    name: for the warning. unit: whether floats lie in 0..1; by default `is_unit` of this array tells.
     """
-    try:
-        with Image.open(path) as photo:
-            width, height = photo.size
-        return (width, height) if _orientation(path) >= 5 else (height, width)
-    except OSError:  # missing, or no format of Pillow's: the reader of all formats knows, or says why
-        return read_image(path).shape[:2]
-
-
-@functools.cache  # once
-def _tell_of_12_bits() -> None:
-    log.warning(
-        "A 16-bit image has no value above 4095, as cameras of 12 bits leave them, and comes out nearly black. "
-        "Where your images are so, multiply them by 16 and save them again."
-    )
-
-
-def to_uint8(image: np.ndarray) -> np.ndarray:
-    """The image as uint8: 16-bit and float 0..1 images are scaled, float 0..255 images rounded, bool becomes 0, 255."""
     image = np.asarray(image)
     if image.dtype == np.uint8:
         return image
@@ -118,13 +75,26 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
         return image.astype(np.uint8) * 255
     if image.dtype == np.uint16:
         if image.size and 255 < image.max() < 4096:
-            _tell_of_12_bits()
+            _tell_once(
+                "12 bits",
+                "%s has 16 bits and no value above 4095, as cameras of 12 bits leave them, and comes out nearly black. "
+                "If your images are so, multiply them by 16 and save them again.",
+                printable(name),
+            )
         return np.round(image / 257).astype(np.uint8)
-    if image.dtype.kind == "f":
-        if image.size and not np.isfinite(image).all():
-            raise ValueError("An image must hold finite numbers. Received: nan or inf. Try cleaning the file.")
-        image = image * 255 if image.size and image.max() <= 1.0 else image
-    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise ValueError("An image must hold finite numbers. Received: nan or inf. Try cleaning the file.")
+    scaled = image
+    if image.dtype.kind == "f" and (is_unit(image) if unit is None else unit):
+        scaled = image * 255
+    if image.size and np.mean((scaled < -0.5) | (scaled > 255.5)) > _MOST_CLIPPED:
+        _tell_once(
+            str(image.dtype),
+            "%s holds %s values from %g to %g: what is below 0 or above 255 is cut off. Scale such images to 0..255 "
+            "and save them with 8 bits.",
+            *(printable(name), image.dtype, image.min(), image.max()),
+        )
+    return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 
 def match_channels(image: np.ndarray, channels: int, name: str = "image") -> np.ndarray:
@@ -136,7 +106,7 @@ def match_channels(image: np.ndarray, channels: int, name: str = "image") -> np.
         image = image[:, :, None]
     if image.ndim != 3:
         raise ValueError(
-            f"An image must be [height, width] or [height, width, channels]. Received: {name} of shape "
+            f"An image must be [height, width] or [height, width, channels]. Received: {printable(name)} of shape "
             f"{image.shape}. Try one frame of an animation or volume."
         )
     found = image.shape[2]
@@ -152,7 +122,7 @@ def match_channels(image: np.ndarray, channels: int, name: str = "image") -> np.
         weights = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
         return np.round(image[:, :, :3] @ weights).astype(image.dtype)[:, :, None]
     raise ValueError(
-        f"An image must have IMAGE_CHANNEL_COUNT = {channels} channels. Received: {name} with {found}. "
+        f"An image must have IMAGE_CHANNEL_COUNT = {channels} channels. Received: {printable(name)} with {found}. "
         "Try setting IMAGE_CHANNEL_COUNT and MEAN_PIXEL, or return the channels you need from Dataset.load_image."
     )
 
@@ -190,13 +160,23 @@ def resize(
     )
 
 
+# Weights of float32 that should add up to 1 miss it by up to 2 units in the last place: 255 comes out as 254.99997.
+_ROUNDING = np.float32(1 + 2**-22)
+
+
 def _scale_image(image: np.ndarray, height: int, width: int, exact: bool) -> np.ndarray:
+    """The image resized by bilinear interpolation; whole numbers are cut off, as matterport's `astype` did.
+
+    OpenCV's own uint8 resize rounds, which makes a third of all pixels one grey level brighter than those that
+    published weights were trained on.
+    """
     if exact:
         return resize(image, (height, width), preserve_range=True).astype(image.dtype)
-    if image.dtype.kind not in "uf" or image.dtype.itemsize > 4:
-        return _scale_image(image.astype(np.float32), height, width, exact).astype(image.dtype)
-    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return scaled.reshape(height, width, image.shape[2])  # OpenCV drops a single channel
+    scaled = cv2.resize(image.astype(np.float32, copy=False), (width, height), interpolation=cv2.INTER_LINEAR)
+    if image.dtype.kind != "f":
+        scaled *= _ROUNDING
+    # OpenCV drops a single channel.
+    return scaled.reshape(height, width, image.shape[2]).astype(image.dtype, copy=False)
 
 
 def resize_image(image, min_dim=None, max_dim=None, min_scale=None, mode="square", shape=None, rng=None, exact=False):

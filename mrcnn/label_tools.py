@@ -7,7 +7,6 @@ ValueError that names the file, the entry and the remedy.
 from __future__ import annotations
 
 import base64
-import io
 import logging
 import math
 import os
@@ -16,13 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 
 from .dataset import Dataset
 from .image import match_channels, to_uint8
+from .image_files import read_pixels
 from .outlines import (
     LONGEST_SIDE,
     RLE,
@@ -438,15 +436,13 @@ def _part_to_rle(part: Polygon | dict, size: tuple[int, int]) -> RLE:
 def _unpack_mask(part: dict) -> np.ndarray:
     """bool [h, w] from the PNG that a shape of type mask holds."""
     try:
-        pixels = cv2.imdecode(np.frombuffer(base64.b64decode(part["mask"]), np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (TypeError, ValueError, cv2.error):
-        pixels = None
-    if pixels is None:
+        pixels = read_pixels(base64.b64decode(part["mask"]), name=part["where"])
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"A mask must be a PNG in base64. Received: {short(part['mask'])} in {part['where']}. "
             "Try to draw this object again, or delete the shape."
-        )
-    return pixels > 0
+        ) from error
+    return pixels > 0 if pixels.ndim == 2 else np.any(pixels[:, :, :3] > 0, axis=2)
 
 
 def _labelme_picture(data: dict, file: Path) -> tuple[str, bool]:
@@ -467,10 +463,9 @@ def _embedded_image(file: str) -> np.ndarray:
     """uint8 [H, W, 3] from imageData of an annotation file."""
     data = read_json(Path(file))
     try:
-        photo = ImageOps.exif_transpose(Image.open(io.BytesIO(base64.b64decode(data["imageData"]))))
-        pixels = np.asarray(photo.convert("RGB") if photo.mode in ("P", "CMYK", "YCbCr") else photo)
-        return match_channels(to_uint8(pixels), 3, file)
-    except Exception as error:  # Pillow's decoders raise what they like
+        pixels = read_pixels(base64.b64decode(data["imageData"]), "imageData", name=file)
+        return match_channels(to_uint8(pixels, name=file), 3, file)
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"imageData must hold an image. Received: {type(error).__name__}: {error} in {file}. "
             "Try to put the image file beside it, or to save it with labelme again."

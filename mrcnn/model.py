@@ -1525,7 +1525,10 @@ def _photo_boxes(boxes, original_image_shape, image_shape, window) -> np.ndarray
     """
     y1, x1, y2, x2 = box_math.normalize(np.asarray(window), image_shape[:2])
     shift, scale = np.array([y1, x1, y1, x1]), np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
-    return box_math.denormalize((boxes - shift) / scale, original_image_shape[:2])
+    # A window of one row or column has no extent in these coordinates: its boxes span the photo.
+    spanning = np.tile([0.0, 0.0, 1.0, 1.0], (len(boxes), 1))
+    boxes = np.divide(boxes - shift, scale, out=spanning, where=scale > 0)
+    return box_math.denormalize(boxes, original_image_shape[:2])
 
 
 @contextlib.contextmanager

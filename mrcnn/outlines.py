@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
 from pycocotools import mask as coco_mask
 
-from .image import read_size
+from .image_files import SUFFIXES as IMAGE_SUFFIXES
+from .image_files import is_turned, read_pixels, read_size
 from .untrusted import LONGEST_SIDE, MOST_POINTS, check_masks, check_size
 
 logger = logging.getLogger("mrcnn")
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 LONGEST_WALK = 2_000_000  # pixels; pycocotools needs 100 bytes a pixel of an outline's length
 CROSSINGS_AT_ONCE = 2**21  # of edges with columns: about 150 MB
 RUN_CHARACTERS = 7  # of a number in a compressed run-length code, at most: 35 bits
@@ -76,8 +75,7 @@ def _size_of_file(path: str, claimed: tuple[int, int] | None, annotations: str |
     check_size(*size, path)
     if claimed in (None, size):
         return size
-    with Image.open(path) as photo:
-        turned = claimed == size[::-1] and photo.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    turned = claimed == size[::-1] and is_turned(path)
     why = (
         ": its EXIF orientation turns it, and it was annotated as it lies in the file. Try to remove that EXIF "
         "entry (exiftool -Orientation= FILE), or to annotate the image upright."
@@ -430,29 +428,23 @@ def read_xml(path: Path) -> ElementTree.Element:
         ) from error
 
 
-def read_indices(path: str | Path) -> np.ndarray:
+def read_indices(path: str | Path, size: tuple[int, int] | None = None, image: str = "the image") -> np.ndarray:
     """int [H, W]: the number that each pixel of a label image stores: grey value, palette index, or colour as 0xRRGGBB.
+
+    size: (height, width) that the file must have, of the image that `image` names; asked of its header.
 
     Raises: ValueError naming the file where it cannot be read or is no label image.
     """
-    try:
-        with Image.open(path) as photo:
-            pixels = np.asarray(photo.convert("RGB") if photo.mode in ("RGBA", "CMYK", "YCbCr") else photo)
-            mode = photo.mode
-    except Exception as error:  # Pillow's decoders raise what they like
-        raise ValueError(
-            f"A mask file must be a readable image. Received: {path} ({type(error).__name__}: {error}). "
-            "Try to export it again."
-        ) from error
-    if mode == "LA":
-        pixels = pixels[:, :, 0]
-    if pixels.ndim == 3:
-        return pixels.astype(np.int64) @ np.array([2**16, 2**8, 1])
-    if pixels.ndim != 2 or pixels.dtype.kind not in "bui":
+    pixels = read_pixels(path, "A mask file", indices=True, size=size, image=image)
+    if pixels.dtype.kind not in "bui":
         raise ValueError(
             f"A mask file must hold whole numbers or colours. Received: {path} of {pixels.dtype}. "
             "Try to save it as a PNG of 8 or 16 bits."
         )
+    if pixels.ndim == 3 and pixels.shape[2] == 2:  # grey and alpha
+        pixels = pixels[:, :, 0]
+    if pixels.ndim == 3:
+        return pixels[:, :, :3].astype(np.int64) @ np.array([2**16, 2**8, 1])
     return pixels.astype(np.int64)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from .image import read_size
+from .image_files import read_size
 
 log = logging.getLogger("mrcnn")
 

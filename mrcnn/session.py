@@ -352,7 +352,8 @@ def find_weights(start: str, config, logs: str | Path) -> str:
         return weights.last_checkpoint(logs, config.NAME)
     if start == "coco":
         cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "models")
-        return files.download(weights.COCO_MODEL_URL, cache / weights.COCO_MODEL_URL.rsplit("/", 1)[-1])
+        path = cache / weights.COCO_MODEL_URL.rsplit("/", 1)[-1]
+        return files.download(weights.COCO_MODEL_URL, path, md5=weights.COCO_MODEL_MD5, size=weights.COCO_MODEL_SIZE)
     return start
 
 

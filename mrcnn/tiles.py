@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .image import is_unit, to_uint8
+
 log = logging.getLogger("mrcnn")
 
 # Two tiles' finds are one object where, in the strip both tiles see, this share of the smaller is the other's too.
@@ -29,6 +31,8 @@ def detect_tiled(detect: Callable, image: np.ndarray, tile: int, overlap: int, p
     Returns: rois `[N, (y1, x1, y2, x2)]` int32, class_ids `[N]`, scores `[N]` and masks, a list of N bool arrays
         `[y2 - y1, x2 - x1]`; best first.
 
+    Values that are not uint8 are scaled for the image as one: float tiles that are dark stay dark.
+
     An object that several tiles found is there once: as the best-scored view that no tile's border cuts or comes
     close to; where every view is cut, as all of them together.
 
@@ -42,9 +46,11 @@ def detect_tiled(detect: Callable, image: np.ndarray, tile: int, overlap: int, p
     rows, columns = _starts(height, tile, overlap), _starts(width, tile, overlap)
     corners = [(y, x) for y in rows for x in columns]
     finds, tiles = [], []
+    dtype = image.dtype if hasattr(image, "dtype") else np.asarray(image[:1, :1]).dtype
+    unit = dtype.kind == "f" and all(is_unit(np.asarray(image[y : y + tile, x : x + tile])) for y, x in corners)
     for y, x in progress(corners):
         window = np.array([y, x, min(y + tile, height), min(x + tile, width)])
-        found = detect(np.asarray(image[y : window[2], x : window[3]]))
+        found = detect(to_uint8(image[y : window[2], x : window[3]], name="The tiled image", unit=unit))
         finds.append([_Find(found, i, window, (height, width), overlap) for i in range(len(found["rois"]))])
         tiles.append(window)
     groups = _groups(finds, tiles, _neighbours(rows, columns, tile))

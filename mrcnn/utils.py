@@ -27,7 +27,7 @@ from .image import (
     unmold_mask,
 )
 from .image import masks_iou as compute_overlaps_masks
-from .weights import COCO_MODEL_URL
+from .weights import COCO_MODEL_MD5, COCO_MODEL_SIZE, COCO_MODEL_URL
 
 __all__ = [
     "COCO_MODEL_URL",
@@ -118,10 +118,10 @@ def batch_slice(inputs, graph_fn, batch_size, names=None):
 
 
 def download_trained_weights(coco_model_path, verbose=1) -> None:
-    """Put the released COCO weights (`COCO_MODEL_URL`, 246 MB) at this path; a file already there is kept.
+    """Put the released COCO weights (`COCO_MODEL_URL`, 246 MB) at this path; a whole one already there is kept.
 
     Raises: DownloadError naming the URL, the path and what to do; nothing half-written stays behind.
     """
     if verbose > 0:
         log.info("Downloading the COCO weights to %s ...", coco_model_path)
-    download(COCO_MODEL_URL, coco_model_path)
+    download(COCO_MODEL_URL, coco_model_path, md5=COCO_MODEL_MD5, size=COCO_MODEL_SIZE)

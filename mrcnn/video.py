@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,7 +67,7 @@ def change_video(
     if codec is None:
         raise ValueError(f"A video must be written as .mp4 or .avi. Received: {out}. Try {out.with_suffix('.mp4')}.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f"{out.stem}.part{out.suffix}")
+    part = out.with_name(f"{out.stem[:100]}.{secrets.token_hex(4)}.part{out.suffix}")  # OpenCV goes by the suffix
     rate, total = frame_rate(source), _frame_count(source)
     if limit is not None:
         total = min(total or limit, limit)

@@ -265,10 +265,4 @@ def _voc_path(root: Path, name: str, tree: ElementTree.Element, file: Path) -> s
 
 def _voc_pixels(path: str, size: tuple[int, int]) -> np.ndarray:
     """int [H, W] of a SegmentationObject or SegmentationClass file."""
-    pixels = read_indices(path)
-    if pixels.shape != tuple(size):
-        raise ValueError(
-            f"A mask must be as large as its image. Received: {path} of {pixels.shape} for an image of "
-            f"{tuple(size)} (height, width). Try to export the mask again."
-        )
-    return pixels
+    return read_indices(path, size)

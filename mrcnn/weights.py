@@ -30,6 +30,8 @@ from .untrusted import clean_name, printable
 logger = logging.getLogger("mrcnn")
 
 COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
+# As published by NVIDIA with TensorRT's sample sampleUffMaskRCNN; nobody publishes a SHA-256.
+COCO_MODEL_MD5, COCO_MODEL_SIZE = "e98aaff6f99e307b5e2a8a3ff741a518", 257_557_808
 
 _KERAS_HOST = "https://storage.googleapis.com/tensorflow/keras-applications"
 # Backbone -> (address, MD5 as Keras publishes it; None where Keras publishes none). A second MD5 is of the file the
@@ -49,6 +51,9 @@ IMAGENET_FILES = {
         None,
     ),
 }
+
+# Bytes, as Keras shows them when it downloads the files.
+IMAGENET_SIZES = {"resnet50": 94_765_736, "resnet101": 171_446_536, "mobilenet_v2": 9_406_464}
 
 # The head layers with one row, or four, for each class. (`mrcnn_bbox`, which scripts list, has no weights.)
 CLASS_HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
@@ -904,4 +909,4 @@ def imagenet_weights(backbone: str, cache_dir: str | os.PathLike | None = None) 
     if cache_dir is None:
         home = os.environ.get("KERAS_HOME", os.path.join(os.path.expanduser("~"), ".keras"))
         cache_dir = os.path.join(home, "models")
-    return download(url, os.path.join(cache_dir, url.rsplit("/", 1)[-1]), *md5s)
+    return download(url, os.path.join(cache_dir, url.rsplit("/", 1)[-1]), *md5s, size=IMAGENET_SIZES[backbone])

@@ -113,9 +113,10 @@ def test_parallel_model_says_what_replaces_it():
 
 def test_download_trained_weights_fetches_the_released_file(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(utils, "download", lambda url, path: asked.append((url, path)))
+    monkeypatch.setattr(utils, "download", lambda url, path, **checks: asked.append((url, path, checks)))
     utils.download_trained_weights(tmp_path / "coco.h5", verbose=0)
-    assert asked == [(weights.COCO_MODEL_URL, tmp_path / "coco.h5")]
+    checks = {"md5": weights.COCO_MODEL_MD5, "size": weights.COCO_MODEL_SIZE}
+    assert asked == [(weights.COCO_MODEL_URL, tmp_path / "coco.h5", checks)]
 
 
 def test_batch_slice_calls_once_an_image_and_stacks():

@@ -30,6 +30,7 @@ from annotated import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from mrcnn import datasets
 from mrcnn.dataset import Dataset, boxes_alone, overrides
@@ -217,6 +218,75 @@ def test_bad_instance_images_are_named(tmp_path, monkeypatch):
     (tmp_path / "images" / "a.png").unlink()
     with pytest.raises(ValueError, match=r"c\.png, and no image of that name.*<id>/images"):
         InstanceImageDataset(tmp_path)
+
+
+def discs(values, side=96):
+    """Discs of radius 12 in a row, of these values, drawn with hard edges."""
+    image = np.zeros((side, 32 * len(values)), np.uint8)
+    for i, value in enumerate(values):
+        cv2.circle(image, (32 * i + 16, side // 2), 12, value, -1)
+    return image
+
+
+def soft(image):
+    """The same discs as a resize with averaging leaves them."""
+    large = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(cv2.GaussianBlur(large, (7, 7), 0), image.shape[::-1], interpolation=cv2.INTER_AREA)
+
+
+def with_mask(folder, image, suffix, photo="images", mask="masks", **options):
+    """A photo of the mask's size, and the mask."""
+    for path, pixels in ((folder / photo / "a.png", np.zeros_like(image)), (folder / mask / f"a.{suffix}", image)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, **(options if pixels is image else {}))
+    return folder
+
+
+@pytest.mark.parametrize("quality", [50, 90])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_black_and_white_jpeg_is_one_object(tmp_path, caplog, quality, colour):
+    mask = discs([255])
+    drawn = np.stack([mask] * 3, axis=-1) if colour else mask
+    dataset = InstanceImageDataset(with_mask(tmp_path, drawn, "jpg", quality=quality))
+    for _ in range(2):
+        masks, _ = dataset.load_mask(0)
+        np.testing.assert_array_equal(masks[:, :, 0], mask > 0)
+        assert masks.shape[2] == 1
+    assert caplog.text.count("masks/a.jpg is black and white with soft edges, or went through JPEG") == 1
+
+
+def test_black_and_white_with_soft_edges_is_one_object(tmp_path, caplog):
+    mask = discs([255])
+    masks, _ = InstanceImageDataset(with_mask(tmp_path, soft(mask), "png")).load_mask(0)
+    assert masks.shape[2] == 1 and masks.sum() == pytest.approx((mask > 0).sum(), rel=0.02)
+    assert "masks/a.png is black and white with soft edges" in caplog.text
+
+
+@pytest.mark.parametrize("ids", [[20, 40, 60, 255], [100, 101, 102, 103]])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_instance_ids_that_blur_into_each_other_are_refused(tmp_path, ids, suffix):
+    dataset = InstanceImageDataset(with_mask(tmp_path, soft(discs(ids)) if suffix == "png" else discs(ids), suffix))
+    with pytest.raises(ValueError, match=rf"hard edges.*Received: .*masks/a\.{suffix}, with \d+ values.*as PNG"):
+        dataset.load_mask(0)
+
+
+def test_small_and_touching_objects_have_hard_edges(tmp_path, caplog):
+    image = np.zeros((64, 64), np.uint8)
+    image[::2, ::2] = np.arange(1, 1025).reshape(32, 32) % 255 + 1  # points
+    assert InstanceImageDataset(with_mask(tmp_path / "points", image, "png")).load_mask(0)[0].shape[2] == 255
+    image = np.arange(1, 65, dtype=np.uint8).reshape(8, 8).repeat(3, 0).repeat(3, 1)  # squares that touch
+    assert InstanceImageDataset(with_mask(tmp_path / "squares", image, "png")).load_mask(0)[0].shape[2] == 64
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("suffix", "value"), [("jpg", 255), ("png", 255), ("png", 100)])
+def test_a_mask_file_with_soft_edges_is_cut_at_half(tmp_path, caplog, suffix, value):
+    mask = discs([value])
+    drawn = mask if suffix == "jpg" else soft(mask)
+    dataset = MaskFolderDataset(with_mask(tmp_path / "x", drawn, suffix).parent)
+    masks, _ = dataset.load_mask(0)
+    assert masks.shape[2] == 1 and masks.sum() == pytest.approx((mask > 0).sum(), rel=0.02)
+    assert caplog.text.count(f"masks/a.{suffix} has soft edges, or went through JPEG") == 1
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import warnings
 from types import SimpleNamespace
 
 import keras
@@ -812,6 +813,24 @@ def test_unmold_detections_by_hand(model):
     np.testing.assert_allclose(rois, [[0, 0, 50, 100]], atol=1)
     assert full.shape == (100, 200, 1)
     assert full[:49, :49, 0].all() and not full[:, 51:, 0].any() and not full[52:, :, 0].any()
+
+
+@pytest.mark.parametrize("shape", [(1, 3000, 3), (3000, 1, 3), (8, 1024, 3)])
+def test_a_photo_that_fills_one_row_of_the_network_is_detected_without_a_warning(model, shape):
+    photo = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = model.detect([photo])
+    y1, x1, y2, x2 = found["rois"].T
+    assert (
+        len(found["rois"]) and (y1 >= 0).all() and (y2 <= shape[0]).all() and (x1 >= 0).all() and (x2 <= shape[1]).all()
+    )
+
+
+def test_boxes_of_a_one_row_window_span_the_photo():
+    found = boxes.normalize(np.array([[31, 8, 32, 24]]), (64, 64))
+    rois = model_room._photo_boxes(found, (8, 512, 3), (64, 64, 3), (31, 0, 32, 64))
+    assert rois.tolist() == [[0, 65, 8, 188]]  # 8 and 23 of 63, times 511
 
 
 # --- Looking inside ---------------------------------------------------------------------------------------------

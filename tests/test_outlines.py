@@ -246,7 +246,7 @@ def test_what_is_no_label_image_is_named(tmp_path):
     (tmp_path / "no.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"readable image. Received: .*no\.png"):
         outlines.read_indices(tmp_path / "no.png")
-    with pytest.raises(ValueError, match=r"readable image. Received: .*gone\.png"):
+    with pytest.raises(ValueError, match=r"mask file must exist. Received: .*gone\.png"):
         outlines.read_indices(tmp_path / "gone.png")
     save(tmp_path / "f.tif", np.zeros((2, 2), np.float32))
     with pytest.raises(ValueError, match=r"whole numbers or colours. Received: .*f\.tif of float32"):

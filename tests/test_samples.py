@@ -241,7 +241,7 @@ def test_missing_data_is_a_sentence(words, sentence, run, capsys):
 
 
 def test_coco_download_without_a_network(run, tmp_path, monkeypatch, capsys):
-    def no_network(url, path):
+    def no_network(url, path, size):
         raise OSError("no network")
 
     monkeypatch.setattr(files, "_fetch", no_network)

@@ -58,6 +58,26 @@ def test_nothing_there():
     assert result["rois"].shape == (0, 4) and len(result["class_ids"]) == len(result["masks"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (np.float32([[0.5, 0.9, 120.0, 200.4]]), [0, 1, 120, 200]),  # the first tile alone would be scaled by 255
+        (np.float32([[0.5, 0.9, 0.1, 0.2]]), [128, 230, 26, 51]),
+        (np.uint16([[257, 0, 65535, 514]]), [1, 0, 255, 2]),
+    ],
+)
+def test_values_are_scaled_for_the_image_as_one(image, expected):
+    seen = []
+
+    def watch(tile):
+        assert tile.dtype == np.uint8
+        seen.extend(tile[0, :, 0].tolist())
+        return detect(np.zeros_like(tile))
+
+    detect_tiled(watch, image[:, :, None], 2, 0)
+    assert seen == expected
+
+
 def test_an_image_smaller_than_a_tile_is_one_tile():
     seen = []
 
@@ -77,7 +97,7 @@ def test_tiles_cover_the_image_and_overlap():
     class Image:
         """Gives arrays when sliced, as a memory map does."""
 
-        shape = (200, 150, 1)
+        shape, dtype = (200, 150, 1), np.dtype(np.uint8)
 
         def __getitem__(self, key):
             seen[key] += 1

@@ -144,7 +144,7 @@ def test_broken_folders_and_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"instance 2 in .*SegmentationObject.*and 1 objects in .*\.xml"):
         VOCDataset(tmp_path).load_mask(0)
     voc(tmp_path, voc_object(), instances=np.ones((5, 6), np.uint8))
-    with pytest.raises(ValueError, match=r"SegmentationObject.*of \(5, 6\) for an image of \(30, 40\)"):
+    with pytest.raises(ValueError, match=r"SegmentationObject.*of \(5, 6\) and the image of \(30, 40\)"):
         VOCDataset(tmp_path).load_mask(0)
     file = tmp_path / "Annotations" / "2007_000001.xml"
     file.write_text(file.read_text()[:-15])

@@ -953,7 +953,7 @@ def test_an_unknown_backbone(other, path):
 
 def test_imagenet_weights_asks_for_the_file_of_its_backbone(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(weights, "download", lambda url, path, *md5s: asked.append((url, path, *md5s)) or path)
+    monkeypatch.setattr(weights, "download", lambda url, path, *md5s, size: asked.append((url, path, *md5s)) or path)
     path = weights.imagenet_weights("resnet101", tmp_path)
     assert path == str(tmp_path / "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5")
     assert asked == [(weights.IMAGENET_FILES["resnet101"][0], path, "88cf7a10940856eca736dc7b7e228a21")]

@@ -21,6 +21,15 @@ log = logging.getLogger("mrcnn")
 
 DEFAULT_DATASET_YEAR = "2014"
 COCO_URL = "http://images.cocodataset.org"
+# MD5 of the archives; COCO publishes nothing else.
+MD5 = {
+    "annotations_trainval2014.zip": "0a379cfc70b0e71301e0f377548639bd",
+    "train2014.zip": "0da8c0bd3d6becc4dcb32757491aca88",
+    "val2014.zip": "a3d79f5ed8d289b7a7554ce06a5782b3",
+    "annotations_trainval2017.zip": "f4bbac642086de4f52a3fdda2de5fa2c",
+    "train2017.zip": "cced6f7f71b7629ddf16f17bbcfab6b2",
+    "val2017.zip": "442b8da7639aecaf257c1dceb8ba8c80",
+}
 # The 2014 validation images minus 5,000 for testing; a split of the paper, and the 5,000.
 SUBSETS_OF_2014 = {"valminusminival": "val", "minival": "val"}
 
@@ -76,7 +85,8 @@ def fetch(url, folder, content):
     """Download an archive and unpack it, unless `folder/content` is there."""
     if (folder / content).exists():
         return
-    archive = Path(files.download(url, folder / url.rsplit("/", 1)[-1]))
+    name = url.rsplit("/", 1)[-1]
+    archive = Path(files.download(url, folder / name, MD5.get(name)))
     log.info("Unpacking %s ...", archive)
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(folder)
