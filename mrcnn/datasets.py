@@ -17,13 +17,16 @@ import cv2
 import numpy as np
 
 from .coco import CocoDataset, is_coco
+from .cvat import CVATDataset, is_cvat
 from .dataset import Dataset, overrides
 from .label_tools import LabelmeDataset, VIADataset, is_labelme, is_via
 from .outlines import IMAGE_SUFFIXES, ImageFiles, image_files, read_indices, read_json, short
 from .voc import VOCDataset, is_voc, voc_list
+from .yolo import YOLODataset, is_yolo
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "CVATDataset",
     "CocoDataset",
     "InstanceImageDataset",
     "JoinedDataset",
@@ -32,6 +35,7 @@ __all__ = [
     "ShapesDataset",
     "VIADataset",
     "VOCDataset",
+    "YOLODataset",
     "open_dataset",
 ]
 
@@ -421,6 +425,8 @@ Understood are:
   a VGG Image Annotator file (.json)  or a folder that holds one beside its images
   a labelme file (.json)              or a folder of them, one an image
   a Pascal VOC folder                 with Annotations and JPEGImages, or one of its lists ImageSets/*/*.txt
+  YOLO's data.yaml                    or a folder of images/ and labels/*.txt, or of images and .txt files
+  CVAT's annotations.xml              ("CVAT for images 1.1"), or the folder that holds it, images in images/
   a folder of images/ and masks/      (or labels/): for every photo an image of instance ids with its name
   a folder of <id>/images/*.png and <id>/masks/*.png, one mask file per object"""
 KNOWN_JSON = (
@@ -471,6 +477,10 @@ def _open(path: str | Path, options: dict) -> Dataset:
         return VOCDataset(*voc_list(path), **options)
     if image_files(path / "images") and image_files(_masks_folder(path)):
         return InstanceImageDataset(path, **options)
+    if is_yolo(path):
+        return YOLODataset(path, **options)
+    if is_cvat(path):
+        return CVATDataset(path, **options)
     if [folder for folder in _image_folders(path) if folder.name not in SETS]:
         return MaskFolderDataset(path, **options)
     return _open_json(path, options)

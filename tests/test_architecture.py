@@ -100,7 +100,7 @@ for name in {names!r}:
 
 
 def test_every_library_that_is_imported_is_required():
-    distribution = {"cv2": "opencv-python", "PIL": "pillow", "skimage": "scikit-image"}
+    distribution = {"cv2": "opencv-python", "PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml"}
     used_where_installed = {"IPython", "faster_coco_eval", "supervision"}
     optional = {"mrcnn", *used_where_installed, *sys.stdlib_module_names}
     imported = set()
