@@ -83,11 +83,9 @@ class CVATDataset(OutlinedImages, Dataset):
             self.add_class("cvat", class_id, name)
         for image in found:
             self._add_image(image, ids)
-        self._left_out.warn(len(images), "images or shapes")
-        self.left_out = self._left_out.sentences
-        if not self.image_info:
-            first = self.left_out[0] if self.left_out else "no image"
-            raise ValueError(f"{path} must list images that can be used. Received: {first}. Try another export.")
+        if not images:
+            raise ValueError(f"{path} must list images. Received: no image. Try another export.")
+        self._left_out.finish(self, len(images), "images or shapes")
         self.prepare()
 
     def _read_image(self, entry: ElementTree.Element, folders: list[Path], path: Path) -> dict | None:

@@ -99,6 +99,14 @@ class LeftOut:
                 len(self.sentences), total, what, self.path, self.sentences[0],
             )  # fmt: skip
 
+    def finish(self, dataset: ImageFiles, total: int, what: str = "entries") -> None:
+        """Warn, and keep the reasons in `dataset.left_out`. Raises: ValueError if no image is left."""
+        if self.sentences and not dataset.image_info:
+            raise ValueError(f"{self.path} must hold images that can be used. Received: none. The first: "
+                             f"{self.sentences[0]}")  # fmt: skip
+        self.warn(total, what)
+        dataset.left_out = list(self.sentences)
+
 
 # --- Outlines to masks --------------------------------------------------------------------------------------
 

@@ -81,8 +81,7 @@ class YOLODataset(OutlinedImages, Dataset):
             entries.append((below.with_suffix("").as_posix(), image, file, objects))
         self._add_classes(names, class_names, entries)
         self._add_images(entries)
-        self._left_out.warn(self._lines, "lines")
-        self.left_out = self._left_out.sentences
+        self._left_out.finish(self, self._lines, "lines")
         if without:
             logger.warning("%d of %d images in %s have no label file: taken as images without objects.",
                            without, len(images), path)  # fmt: skip

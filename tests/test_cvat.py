@@ -107,7 +107,7 @@ def test_images_that_cannot_be_used_are_left_out(tmp_path):
     more = '<image id="1" name="gone.png" width="40" height="30"/><image id="2" name="a.png" width="1e9" height="1e9"/>'
     dataset = CVATDataset(cvat(tmp_path, POLYGON, '<tag label="dog"/>', more=more))
     assert dataset.num_images == 1 and "'gone.png'" in dataset.left_out[0] and "1e9" in dataset.left_out[1]
-    with pytest.raises(ValueError, match="must list images that can be used. Received: Every annotated image"):
+    with pytest.raises(ValueError, match="can be used. Received: none. The first: Every annotated"):
         CVATDataset(cvat(tmp_path, POLYGON), images_dir=tmp_path / "elsewhere")
 
 
