@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .dataset import Dataset
+from .dataset import Dataset, match_class_names
 from .outlines import (
     RLE,
     LeftOut,
@@ -75,14 +75,13 @@ class CVATDataset(OutlinedImages, Dataset):
         folders = [Path(images_dir)] if images_dir is not None else [path.parent / "images", path.parent]
         images = tree.findall("image")
         found = [image for image in (self._read_image(entry, folders, path) for entry in images) if image is not None]
-        names = class_names or _task_labels(tree) or sorted({label for image in found for label in image["labels"]})
-        ids = {}
-        for class_id, name in enumerate(map(clean_name, names), start=1):
-            ids.setdefault(name, class_id)
-        for name, class_id in ids.items():
+        labels = sorted({label for image in found for label in image["labels"]})
+        names = list(dict.fromkeys(map(clean_name, class_names or _task_labels(tree) or labels)))
+        for class_id, name in enumerate(names, start=1):
             self.add_class("cvat", class_id, name)
+        ids = {label: place + 1 for label, place in match_class_names(labels, names).items()}
         for image in found:
-            self._add_image(image, ids)
+            self._add_image(image, ids, names)
         if not images:
             raise ValueError(f"{path} must list images. Received: no image. Try another export.")
         self._left_out.finish(self, len(images), "images or shapes")
@@ -135,7 +134,7 @@ class CVATDataset(OutlinedImages, Dataset):
             self._left_out.add(ValueError(error))
         return {"id": name, "path": str(file), "size": sides, "where": where, "labels": labels, "outlines": outlines}
 
-    def _add_image(self, image: dict, ids: dict[str, int]) -> None:
+    def _add_image(self, image: dict, ids: dict[str, int], names: list[str]) -> None:
         usable = []
         for label, outline in zip(image["labels"], image["outlines"], strict=True):
             if label in ids:
@@ -143,7 +142,7 @@ class CVATDataset(OutlinedImages, Dataset):
                 continue
             self._left_out.add(
                 ValueError(
-                    f"A label must be among {short(list(ids), 300)}. Received: {label!r} in {image['where']}. "
+                    f"A label must be among {short(names, 300)}. Received: {label!r} in {image['where']}. "
                     "Try to add it to the task, or to correct the shape (in Python: class_names=)."
                 )
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -130,6 +131,24 @@ def _short_names(names: list[str]) -> list[str]:
     """Each name up to its first comma, as matterport's; the whole name if two classes would become one."""
     short = [name.split(",")[0] for name in names]
     return [name if short.count(cut) > 1 else cut for name, cut in zip(names, short, strict=True)]
+
+
+def match_class_names(names: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
+    """Positions in `wanted` of the names that are there: name -> position.
+
+    The whole name counts first; else the part before the first comma, which is what `Dataset.class_names` shows, if it
+    is one of the two names and neither list has it twice.
+    """
+    cut, wanted_cut = ([name.split(",")[0] for name in listed] for listed in (names, wanted))
+    found = {}
+    for name, short in zip(names, cut, strict=True):
+        if name in wanted:
+            found[name] = wanted.index(name)
+        elif cut.count(short) == wanted_cut.count(short) == 1:
+            place = wanted_cut.index(short)
+            if short in (name, wanted[place]):
+                found[name] = place
+    return found
 
 
 def overrides(dataset, method: str) -> bool:

@@ -91,14 +91,6 @@ class LeftOut:
             raise error
         self.sentences.append(str(error))
 
-    def warn(self, total: int, what: str = "entries") -> None:
-        """Log how many of all entries were left out, and why the first one was."""
-        if self.sentences:
-            logger.warning(
-                "%d of %d %s in %s were left out. The first: %s (--strict refuses it; `mrcnn check` lists all.)",
-                len(self.sentences), total, what, self.path, self.sentences[0],
-            )  # fmt: skip
-
     def finish(self, dataset: ImageFiles, total: int, what: str = "entries") -> None:
         """Warn, and keep the reasons in `dataset.left_out`. Raises: ValueError if no image is left."""
         if self.sentences and not dataset.image_info:
@@ -106,6 +98,14 @@ class LeftOut:
                              f"{self.sentences[0]}")  # fmt: skip
         self.warn(total, what)
         dataset.left_out = list(self.sentences)
+
+    def warn(self, total: int, what: str = "entries") -> None:
+        """Log how many of all entries were left out, and why the first one was."""
+        if self.sentences:
+            logger.warning(
+                "%d of %d %s in %s were left out. The first: %s (--strict refuses it; `mrcnn check` lists all.)",
+                len(self.sentences), total, what, self.path, self.sentences[0],
+            )  # fmt: skip
 
 
 # --- Outlines to masks --------------------------------------------------------------------------------------

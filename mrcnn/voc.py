@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset
+from .dataset import Dataset, match_class_names
 from .image import read_size
 from .outlines import (
     IMAGE_SUFFIXES,
@@ -104,9 +104,13 @@ class VOCDataset(OutlinedImages, Dataset):
         used = {label for _, info in found for label in info["names"]}
         if listed is None and used <= set(VOC_CLASSES) and annotations is not None:
             listed = {name: i for i, name in enumerate(VOC_CLASSES, 1)}
-        classes = {clean_name(name): i for i, name in enumerate(class_names or sorted(used), 1)}
-        if class_names is None and listed is not None:
-            classes = listed
+        if class_names is not None:
+            wanted = [clean_name(name) for name in class_names]
+            classes = {name: i for i, name in enumerate(wanted, 1)}
+            places = match_class_names(sorted(used | set(listed or {})), wanted)
+            classes_of = {**classes, **{name: place + 1 for name, place in places.items()}}
+        else:
+            classes = classes_of = listed or {name: i for i, name in enumerate(sorted(used), 1)}
         if annotations is None and not classes:
             raise ValueError(
                 f"{root} must say what the values of SegmentationClass mean. Received: no class_names.txt. "
@@ -114,12 +118,12 @@ class VOCDataset(OutlinedImages, Dataset):
             )
         # Values of SegmentationClass. Those of classes found in XML files only are not known: the XML decides.
         values = listed if listed is not None else classes if class_names is not None else {}
-        self._class_of_value = {value: classes[name] for name, value in values.items() if name in classes}
+        self._class_of_value = {value: classes_of.get(name) for name, value in values.items()}  # None: not wanted
         for name, class_id in sorted(classes.items(), key=lambda item: item[1]):
             self.add_class("voc", class_id, name)
         for name, info in found:
             if annotations is not None:
-                _keep_known(info, classes, left_out)
+                _keep_known(info, classes_of, left_out)
             if not self._class_of_value:
                 info["semantics"] = None
             self.add_image("voc", image_id=name, **info)
@@ -147,7 +151,7 @@ class VOCDataset(OutlinedImages, Dataset):
                 f"Every instance must be an object of the XML file. Received: instance {present[-1]} in "
                 f"{info['instances']}, and {info['object_count']} objects in {info['file']}. Try to add the object."
             )
-        drawn = self._drawn_classes(info, instances, present)
+        drawn = self._drawn_classes(info, instances, [k for k in present if k in info["numbers"]])
         class_ids = [drawn.get(k, told) for k, told in zip(info["numbers"], info["class_ids"], strict=True)]
         return [encode(instances == k) for k in info["numbers"]], self._ids(class_ids)
 
@@ -171,7 +175,8 @@ class VOCDataset(OutlinedImages, Dataset):
                     f"A class in SegmentationClass must be in the class list. Received: {value} in "
                     f"{info['semantics']}, instance {k}. Try {VOC_CLASSES_FILE} with the right ids."
                 )
-            drawn[k] = self._class_of_value[value]
+            if self._class_of_value[value] is not None:
+                drawn[k] = self._class_of_value[value]
         return drawn
 
 

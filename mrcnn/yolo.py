@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from .dataset import Dataset
+from .dataset import Dataset, match_class_names
 from .outlines import RLE, LeftOut, OutlinedImages, image_files, polygons_to_rle, rectangle, short
 from .untrusted import MOST_POINTS, clean_name
 
@@ -117,14 +117,16 @@ class YOLODataset(OutlinedImages, Dataset):
             used = {index for *_, objects in entries for index, *_ in objects}
             listed = dict(enumerate(wanted)) if wanted is not None else {}
             names = listed or {i: f"class {i}" for i in sorted(used)}
-        ids = {clean_name(name): class_id for class_id, name in enumerate(wanted or [], start=1)}
-        if not ids:
-            for class_id, index in enumerate(sorted(names), start=1):
-                ids.setdefault(clean_name(names[index]), class_id)
-        for name, class_id in ids.items():
+        names = {index: clean_name(name) for index, name in sorted(names.items())}
+        listed = list(dict.fromkeys(names.values()))
+        if wanted is None:
+            wanted = listed
+        wanted = [clean_name(name) for name in wanted]
+        for class_id, name in enumerate(wanted, start=1):
             self.add_class("yolo", class_id, name)
+        places = match_class_names(listed, wanted)
         self._names = names
-        self._class_of = {i: ids[clean_name(name)] for i, name in names.items() if clean_name(name) in ids}
+        self._class_of = {index: places[name] + 1 for index, name in names.items() if name in places}
 
     def _add_images(self, entries: list) -> None:
         for image_id, image, file, objects in entries:

@@ -208,9 +208,11 @@ def test_the_export_of_labelme_opens(tmp_path):
     assert dataset.num_images == 1 and "none of b in SegmentationObject" in dataset.left_out[0]
 
 
-def test_an_object_that_is_left_out_keeps_its_number(tmp_path):
+@pytest.mark.parametrize("with_classes", [False, True])
+def test_an_object_that_is_left_out_keeps_its_number(tmp_path, with_classes):
     instances = labels((1, 3, 4, 8, 14), (2, 20, 20, 25, 30))
-    voc(tmp_path, voc_object("unicorn"), voc_object("cat"), instances=instances)
+    classes = labels((12, 3, 4, 8, 14), (8, 20, 20, 25, 30)) if with_classes else None
+    voc(tmp_path, voc_object("dog"), voc_object("cat"), instances=instances, classes=classes)
     dataset = VOCDataset(tmp_path, class_names=["cat"])
     assert boxes_of(dataset) == [[20, 20, 25, 30]] and names_of(dataset) == ["cat"]
     assert dataset.image_info[0]["difficult"].shape == (1,)
