@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .dataset import Dataset, match_class_names
+from .dataset import Dataset, place_classes
 from .outlines import (
     RLE,
     LeftOut,
@@ -79,7 +79,7 @@ class CVATDataset(OutlinedImages, Dataset):
         names = list(dict.fromkeys(map(clean_name, class_names or _task_labels(tree) or labels)))
         for class_id, name in enumerate(names, start=1):
             self.add_class("cvat", class_id, name)
-        ids = {label: place + 1 for label, place in match_class_names(labels, names).items()}
+        ids = {label: place + 1 for label, place in place_classes(labels, names, path).items()}
         for image in found:
             self._add_image(image, ids, names)
         if not images:

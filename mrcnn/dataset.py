@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .image import extract_bboxes, read_image
-from .untrusted import clean_name
+from .untrusted import clean_name, printable
 
 log = logging.getLogger("mrcnn")
 
@@ -125,6 +125,20 @@ class Dataset:
         """`[N]` int32 class ids as `load_mask` gives them; no mask is drawn where a reader has `load_outlines`."""
         _, class_ids = (self.load_outlines if has_outlines(self) else self.load_mask)(image_id)
         return np.asarray(class_ids, np.int32).reshape(-1)
+
+
+def place_classes(names: Sequence[str], wanted: Sequence[str], where: object) -> dict[str, int]:
+    """`match_class_names`, for the classes of data and those that training names. where: names the data.
+
+    Raises: ValueError if the data has classes, and none of them is wanted.
+    """
+    places = match_class_names(names, wanted)
+    if names and not places:
+        raise ValueError(
+            f"The classes of {where} must be among {printable(list(wanted))}. Received: {printable(list(names))}. "
+            "Try data with classes of the same names."
+        )
+    return places
 
 
 def _short_names(names: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 from .coco import CocoDataset, is_coco
 from .cvat import CVATDataset, is_cvat
 from .dataset import Dataset, overrides
-from .label_tools import LabelmeDataset, VIADataset, is_labelme, is_via
+from .label_tools import LabelmeDataset, VIADataset, foreign_files, foreign_tool, is_labelme, is_via
 from .outlines import IMAGE_SUFFIXES, ImageFiles, image_files, read_indices, read_json, short
 from .voc import VOCDataset, is_voc, voc_list
 from .yolo import YOLODataset, is_yolo
@@ -499,14 +499,15 @@ def _open_json(path: Path, options: dict) -> Dataset:
         if reader is not None or is_labelme(data):
             found.append((reader, file, data))
         else:
-            unknown.append(f"{file.name} holds {_outline(data)}")
+            tool = foreign_tool(data)
+            unknown.append(f"{file.name}, {tool}" if tool else f"{file.name} holds {_outline(data)}. {KNOWN_JSON}")
         if len(found) > 1:
             raise ValueError(
                 f"{path} must hold one annotation file. Received: {', '.join(f.name for _, f, _ in found)}, "
                 "perhaps more. Try the path of the file itself."
             )
     if not found:
-        why = f"{unknown[0]}. {KNOWN_JSON}" if unknown else f"{listing(path)}."
+        why = f"{unknown[0] if unknown else foreign_files(path) or listing(path)}."
         raise ValueError(f"{path} must hold a known format. Received: {why} {UNDERSTOOD}")
     reader, file, data = found[0]
     return reader(file, data=data, **options)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, match_class_names
+from .dataset import Dataset, place_classes
 from .image import read_size
 from .outlines import (
     IMAGE_SUFFIXES,
@@ -107,7 +107,7 @@ class VOCDataset(OutlinedImages, Dataset):
         if class_names is not None:
             wanted = [clean_name(name) for name in class_names]
             classes = {name: i for i, name in enumerate(wanted, 1)}
-            places = match_class_names(sorted(used | set(listed or {})), wanted)
+            places = place_classes(sorted(used | set(listed or {})), wanted, root)
             classes_of = {**classes, **{name: place + 1 for name, place in places.items()}}
         else:
             classes = classes_of = listed or {name: i for i, name in enumerate(sorted(used), 1)}

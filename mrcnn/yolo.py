@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from .dataset import Dataset, match_class_names
+from .dataset import Dataset, place_classes
 from .outlines import RLE, LeftOut, OutlinedImages, image_files, polygons_to_rle, rectangle, short
 from .untrusted import MOST_POINTS, clean_name
 
@@ -124,7 +124,7 @@ class YOLODataset(OutlinedImages, Dataset):
         wanted = [clean_name(name) for name in wanted]
         for class_id, name in enumerate(wanted, start=1):
             self.add_class("yolo", class_id, name)
-        places = match_class_names(listed, wanted)
+        places = place_classes(listed, wanted, self._left_out.path)
         self._names = names
         self._class_of = {index: places[name] + 1 for index, name in names.items() if name in places}
 
