@@ -20,7 +20,7 @@ from .coco import CocoDataset, is_coco
 from .cvat import CVATDataset, is_cvat
 from .dataset import Dataset, overrides
 from .label_tools import LabelmeDataset, VIADataset, foreign_files, foreign_tool, is_labelme, is_via
-from .outlines import IMAGE_SUFFIXES, ImageFiles, image_files, read_indices, read_json, short
+from .outlines import IMAGE_SUFFIXES, ImageFiles, LeftOut, image_files, read_indices, read_json, short
 from .voc import VOCDataset, is_voc, voc_list
 from .yolo import YOLODataset, is_yolo
 
@@ -43,6 +43,7 @@ logger = logging.getLogger("mrcnn")
 
 # Masks read from files are kept, a bit a pixel, up to this many bytes.
 PACKED_BYTES = 2**28
+PHOTO_FOLDERS, MASK_FOLDERS = ("images", "imgs", "PNGImages"), ("masks", "labels", "PedMasks")
 MOST_INSTANCES = 10_000  # in an image of instance ids; more are taken for a photo, or for soft edges
 
 
@@ -228,6 +229,8 @@ def _read_mask(file: Path) -> np.ndarray:
 class InstanceImageDataset(ImageFiles, Dataset):
     """Photos in `images`, and in `masks` or `labels` an image of the same name whose pixels number the objects.
 
+    PNGImages and PedMasks (PennFudan) or imgs do as well, and `a_mask.png` belongs to the photo `a`.
+
     0, or black, is background; every other value, of 8 or 16 bits, or every other colour, is one object, however
     many parts it has. One class. So a mask of black and white alone is one object: `MaskFolderDataset` is the reader
     of one such file an object. A photo without a mask counts as an image without objects, and a warning says how
@@ -236,25 +239,32 @@ class InstanceImageDataset(ImageFiles, Dataset):
 
     _told_of_pieces = False
 
-    def __init__(self, folder: str | Path, class_name: str = "object"):
+    def __init__(self, folder: str | Path, class_name: str = "object", strict: bool = False):
         """A prepared dataset; `image_info[i]["id"]` is the photo's name without suffix.
 
         folder: holds `images`, and `masks` or `labels`. class_name: what every object is.
+        strict: raise a ValueError if a mask has no photo, instead of leaving it out.
         """
         super().__init__()
         folder = Path(folder)
         self.add_class("instances", 1, class_name)
+        photos = _by_stem(_photos_folder(folder))
         masks = _by_stem(_masks_folder(folder))
-        photos = _by_stem(folder / "images")
-        strangers = sorted(set(masks) - set(photos))
-        if not photos or strangers:
-            received = f"{masks[strangers[0]]}, and no image of that name" if strangers else listing(folder)
+        masks = {name if name in photos else name.removesuffix("_mask"): file for name, file in masks.items()}
+        left_out = LeftOut(folder, strict)
+        strangers = {masks.pop(name) for name in set(masks) - set(photos)}
+        if not masks:
+            received = f"{min(strangers)}, and no image of that name" if strangers else listing(folder)
             raise ValueError(
                 f"{folder} must hold photos in images, and images of the same names in masks or labels. Received: "
                 f"{received}. Try to rename it; of the layout <id>/images, <id>/masks name the folder above."
             )
+        for file in sorted(strangers):
+            error = f"A mask must have the name of a photo. Received: {file}, and no such image. Try to rename it."
+            left_out.add(ValueError(error))
         for name, photo in photos.items():
             self.add_image("instances", image_id=name, path=str(photo), instances=str(masks.get(name) or ""))
+        left_out.finish(self, len(masks) + len(strangers), "masks")
         bare = len(photos) - len(masks)
         if bare:
             logger.warning("%d of %d images in %s have no mask: taken as images without objects.",
@@ -291,9 +301,14 @@ class InstanceImageDataset(ImageFiles, Dataset):
         return pixels[:, :, None] == values, np.ones(len(values), np.int32)
 
 
+def _photos_folder(folder: Path) -> Path:
+    """The sub-folder of the photos; `images` if there are none."""
+    return next((folder / name for name in PHOTO_FOLDERS if image_files(folder / name)), folder / "images")
+
+
 def _masks_folder(folder: Path) -> Path:
-    """The sub-folder `masks` or `labels` with images in it; `masks` where neither has any."""
-    return next((folder / name for name in ("masks", "labels") if image_files(folder / name)), folder / "masks")
+    """The sub-folder of the masks with images in it; `masks` if there are none."""
+    return next((folder / name for name in MASK_FOLDERS if image_files(folder / name)), folder / "masks")
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -475,7 +490,7 @@ def _open(path: str | Path, options: dict) -> Dataset:
         return VOCDataset(path, **options)
     if path.is_file() and voc_list(path):
         return VOCDataset(*voc_list(path), **options)
-    if image_files(path / "images") and image_files(_masks_folder(path)):
+    if image_files(_photos_folder(path)) and image_files(_masks_folder(path)):
         return InstanceImageDataset(path, **options)
     if is_yolo(path):
         return YOLODataset(path, **options)
@@ -500,14 +515,14 @@ def _open_json(path: Path, options: dict) -> Dataset:
             found.append((reader, file, data))
         else:
             tool = foreign_tool(data)
-            unknown.append(f"{file.name}, {tool}" if tool else f"{file.name} holds {_outline(data)}. {KNOWN_JSON}")
+            unknown.append(f"{file.name}, {tool}." if tool else f"{file.name} holds {_outline(data)}. {KNOWN_JSON}")
         if len(found) > 1:
             raise ValueError(
                 f"{path} must hold one annotation file. Received: {', '.join(f.name for _, f, _ in found)}, "
                 "perhaps more. Try the path of the file itself."
             )
     if not found:
-        why = f"{unknown[0] if unknown else foreign_files(path) or listing(path)}."
+        why = unknown[0] if unknown else f"{foreign_files(path) or listing(path)}."
         raise ValueError(f"{path} must hold a known format. Received: {why} {UNDERSTOOD}")
     reader, file, data = found[0]
     return reader(file, data=data, **options)

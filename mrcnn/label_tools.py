@@ -222,7 +222,7 @@ def _class_attribute(regions: list, attribute: str | None, path: Path) -> str | 
                 "Try one of these."
             )
         return attribute
-    names = sorted(counts, key=lambda name: (-counts[name], name))
+    names = [name for name, _ in counts.most_common()]
     if len(names) > 1:
         logger.warning(
             "Regions in %s have several attributes: %r names the class, which %d of %d regions have. Not used: %s. If "
