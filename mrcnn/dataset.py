@@ -127,20 +127,6 @@ class Dataset:
         return np.asarray(class_ids, np.int32).reshape(-1)
 
 
-def place_classes(names: Sequence[str], wanted: Sequence[str], where: object) -> dict[str, int]:
-    """`match_class_names`, for the classes of data and those that training names. where: names the data.
-
-    Raises: ValueError if the data has classes, and none of them is wanted.
-    """
-    places = match_class_names(names, wanted)
-    if names and not places:
-        raise ValueError(
-            f"The classes of {where} must be among {printable(list(wanted))}. Received: {printable(list(names))}. "
-            "Try data with classes of the same names."
-        )
-    return places
-
-
 def _short_names(names: list[str]) -> list[str]:
     """Each name up to its first comma, as matterport's; the whole name if two classes would become one."""
     short = [name.split(",")[0] for name in names]
@@ -179,3 +165,17 @@ def has_outlines(dataset: Dataset) -> bool:
         if "load_mask" in names:
             return False
     return False
+
+
+def place_classes(names: Sequence[str], wanted: Sequence[str], where: object) -> dict[str, int]:
+    """`match_class_names`, for the classes of data and those that training names. where: names the data.
+
+    Raises: ValueError if the data has classes, and none of them is wanted.
+    """
+    places = match_class_names(names, wanted)
+    if names and not places:
+        raise ValueError(
+            f"The classes of {where} must be among {printable(list(wanted))}. Received: {printable(list(names))}. "
+            "Try data with classes of the same names."
+        )
+    return places
