@@ -242,6 +242,21 @@ def yolo_sets(path: str | Path) -> dict[str, list[Path]]:
     return _find_sets(Path(path))
 
 
+def yolo_pair(path: str | Path) -> tuple[Path, Path] | None:
+    """The folders of the training and the validation images, each a path for `YOLODataset`; None without such a pair.
+
+    path: a data.yaml or a folder. The folders must find the same class names by themselves.
+    """
+    path = Path(path)
+    sets = _find_sets(path)
+    pair = [sets.get(name, []) for name in ("train", "val")]
+    if not all(len(places) == 1 and places[0].is_dir() for places in pair):
+        return None
+    (train,), (val,) = pair
+    names = _find_names(path, path)
+    return (train, val) if _find_names(train, train) == _find_names(val, val) == names else None
+
+
 def _find_sets(path: Path) -> dict[str, list[Path]]:
     file = path if path.is_file() else _yaml_file(path)
     if file is not None:

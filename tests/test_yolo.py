@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mrcnn.datasets import YOLODataset, open_dataset
 from mrcnn.image import extract_bboxes
-from mrcnn.yolo import read_yaml, yolo_sets
+from mrcnn.yolo import read_yaml, yolo_pair, yolo_sets
 
 FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SQUARE = "0 0.1 0.1 0.35 0.1 0.35 0.5 0.1 0.5"  # x 4..14, y 3..15 of an image of 40 x 30
@@ -74,6 +74,12 @@ def test_layout_of_ultralytics(tmp_path, text):
     assert names_of(dataset) == ["dog"] and dataset.image_info[0]["id"] == "b"
     with pytest.raises(ValueError, match="label files of the set test. Received: train, val"):
         open_dataset(file, split="test")
+    pair = (tmp_path / "images" / "train", tmp_path / "images" / "val")
+    assert tuple(path.resolve() for path in yolo_pair(file)) == pair == yolo_pair(tmp_path)
+    file = file.rename(tmp_path.parent / f"{tmp_path.name}.yaml")
+    file.write_text(f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: [cat, dog]\n")
+    assert names_of(YOLODataset(file)) == ["cat"] and yolo_pair(file) is None  # the folders do not know the names
+    assert yolo_pair(tmp_path / "images") is None
 
 
 @pytest.mark.parametrize("prefix", ["../", "", "./"])
