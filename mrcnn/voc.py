@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, place_classes
+from .dataset import Dataset, match_class_names, place_classes
 from .image import read_size
 from .outlines import (
     IMAGE_SUFFIXES,
@@ -104,32 +104,42 @@ class VOCDataset(OutlinedImages, Dataset):
         used = {label for _, info in found for label in info["names"]}
         if listed is None and used <= set(VOC_CLASSES) and annotations is not None:
             listed = {name: i for i, name in enumerate(VOC_CLASSES, 1)}
-        if class_names is not None:
-            wanted = [clean_name(name) for name in class_names]
-            classes = {name: i for i, name in enumerate(wanted, 1)}
-            places = place_classes(sorted(used | set(listed or {})), wanted, root)
-            classes_of = {**classes, **{name: place + 1 for name, place in places.items()}}
-        else:
-            classes = classes_of = listed or {name: i for i, name in enumerate(sorted(used), 1)}
-        if annotations is None and not classes:
+        if annotations is None and not listed and not class_names:
             raise ValueError(
                 f"{root} must say what the values of SegmentationClass mean. Received: no class_names.txt. "
                 f"Try labelme's class_names.txt, or {VOC_CLASSES_FILE} with name: value of every class."
             )
-        # Values of SegmentationClass. Those of classes found in XML files only are not known: the XML decides.
-        values = listed if listed is not None else classes if class_names is not None else {}
-        self._class_of_value = {value: classes_of.get(name) for name, value in values.items()}  # None: not wanted
-        for name, class_id in sorted(classes.items(), key=lambda item: item[1]):
-            self.add_class("voc", class_id, name)
+        class_of_name = self._number_classes(sorted(used), listed, class_names)
         for name, info in found:
             if annotations is not None:
-                _keep_known(info, classes_of, left_out)
+                _keep_known(info, class_of_name, left_out)
             if not self._class_of_value:
                 info["semantics"] = None
             self.add_image("voc", image_id=name, **info)
         left_out.finish(self, len(names), "images or objects")
         _warn(root, self.image_info, clipped)
         self.prepare()
+
+    def _number_classes(
+        self, used: list[str], listed: dict[str, int] | None, wanted: Sequence[str] | None
+    ) -> dict[str, int]:
+        """Add the classes; return class name -> id, and keep `_class_of_value`, of values of SegmentationClass.
+
+        used: the names in the XML files. listed: name -> value of a class list. wanted: the classes of training.
+        """
+        if wanted is None:
+            classes = class_of_name = listed or {name: i for i, name in enumerate(used, 1)}
+        else:
+            classes = {clean_name(name): i for i, name in enumerate(wanted, 1)}
+            place_classes(used, list(classes), "the XML files")
+            places = match_class_names(sorted({*used, *(listed or {})}), list(classes))
+            class_of_name = {**classes, **{name: place + 1 for name, place in places.items()}}
+        for name, class_id in sorted(classes.items(), key=lambda item: item[1]):
+            self.add_class("voc", class_id, name)
+        # Without a list, the values of classes that XML files name are not known: the XML decides.
+        values = listed if listed is not None else classes if wanted is not None else {}
+        self._class_of_value = {value: class_of_name.get(name) for name, value in values.items()}  # None: not wanted
+        return class_of_name
 
     def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """Return one run-length code per object of the XML file, and class ids, int32 [N].

@@ -132,6 +132,15 @@ def test_class_lists(tmp_path):
             VOCDataset(root)
 
 
+def test_data_without_objects_fits_any_classes_and_other_classes_are_refused(tmp_path):
+    assert VOCDataset(voc(tmp_path), class_names=["kangaroo"]).class_names == ["BG", "kangaroo"]
+    with pytest.raises(ValueError, match="must be among .*'kangaroo'.*Received: .*'dog'"):
+        VOCDataset(voc(tmp_path, voc_object("dog")), class_names=["kangaroo"])
+    with pytest.raises(ValueError, match="Received: .*'dog'"):
+        VOCDataset(voc(tmp_path, voc_object("dog")), class_names=["person, man", "rider"])
+    assert names_of(VOCDataset(voc(tmp_path, voc_object("person, man")), class_names=["person"])) == ["person"]
+
+
 def test_parts_of_objects_and_fractions_are_read(tmp_path):
     part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
     voc(tmp_path, voc_object(xmin="5.4", more=part))
