@@ -46,7 +46,8 @@ AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy
 FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")  # of export.py, which loads OpenCV
 DATA = (
     "the word shapes (made pictures), a COCO instances file, a VGG Image Annotator file, labelme files, a Pascal VOC "
-    "folder or one of its lists (ImageSets/Segmentation/train.txt), a folder of images/ and masks/ with one image of "
+    "folder or one of its lists (ImageSets/Segmentation/train.txt), VOC's XML files beside their images, YOLO's "
+    "data.yaml or images/ and labels/, CVAT's annotations.xml, a folder of images/ and masks/ with one image of "
     "instance ids per photo, or a folder of <id>/images/*.png and <id>/masks/*.png; a folder that holds such a file "
     "will do"
 )

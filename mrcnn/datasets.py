@@ -440,6 +440,7 @@ Understood are:
   a VGG Image Annotator file (.json)  or a folder that holds one beside its images
   a labelme file (.json)              or a folder of them, one an image
   a Pascal VOC folder                 with Annotations and JPEGImages, or one of its lists ImageSets/*/*.txt
+  VOC's XML files                     beside their images, or in annots/ or annotations/ beside images/
   YOLO's data.yaml                    or a folder of images/ and labels/*.txt, or of images and .txt files
   CVAT's annotations.xml              ("CVAT for images 1.1"), or the folder that holds it, images in images/
   a folder of images/ and masks/      (or labels/): for every photo an image of instance ids with its name
