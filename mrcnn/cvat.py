@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from .dataset import Dataset, place_classes
+from .image import read_size
 from .outlines import (
     RLE,
     LeftOut,
@@ -25,12 +25,11 @@ from .outlines import (
     check_polygon,
     ellipse,
     encode,
-    is_side,
     polygons_to_rle,
     rectangle,
     short,
 )
-from .untrusted import MOST_POINTS, check_size, clean_name
+from .untrusted import MOST_POINTS, clean_name
 from .voc import _number, _read_xml
 
 logger = logging.getLogger("mrcnn")
@@ -84,42 +83,38 @@ class CVATDataset(OutlinedImages, Dataset):
             self._add_image(image, ids, names)
         if not images:
             raise ValueError(f"{path} must list images. Received: no image. Try another export.")
-        self._left_out.finish(self, len(images), "images or shapes")
+        self._left_out.finish(self, len(images) + sum(map(len, images)), "images or shapes")
         self.prepare()
 
     def _read_image(self, entry: ElementTree.Element, folders: list[Path], path: Path) -> dict | None:
-        """What `add_image` takes, and the label of each object; None if the image cannot be used."""
+        """What `add_image` takes, with the `labels` of the objects; None if the image cannot be used."""
         name = entry.get("name") or ""
         where = f"{path}, image {short(name)}"
-        places = [folder / part / name.replace("\\", "/") for folder in folders for part in (entry.get("subset"), "")
-                  if part is not None]  # fmt: skip
-        file = next((place for place in places if name and os.path.isfile(place)), None)
-        sides = [_number(entry.get(side)) for side in ("height", "width")]
-        sides = [int(side) if side is not None and side == int(side) else 0 for side in sides]
         try:
-            if file is None:
+            file = _image_file(name, entry.get("subset") or "", folders, where)
+            size = read_size(file)
+            if [_number(entry.get(side)) for side in ("height", "width")] != list(size):
                 raise ValueError(
-                    f"Every annotated image must exist. Received: {name!r} of {path}, which is not in "
-                    f"{' or '.join(map(str, folders))}. Try to put it there (in Python: images_dir=)."
+                    f"The size of an image must be that of its file, {size[0]} x {size[1]} (height x width). Received: "
+                    f"{entry.get('height')} x {entry.get('width')} in {where}. Try the image that was annotated."
                 )
-            if not all(sides) or not all(is_side(side) for side in sides):
-                raise ValueError(
-                    f"An image must have a width and a height in whole pixels. Received: {entry.get('width')!r} and "
-                    f"{entry.get('height')!r} in {where}. Try to export the task again."
-                )
-            check_size(*sides, where)
         except ValueError as error:
             self._left_out.add(error)
             return None
-        labels, outlines, groups, without_area = [], [], {}, Counter()
+        labels, outlines = self._read_shapes(entry, size, where)
+        return {"id": name, "path": str(file), "size": size, "where": where, "labels": labels, "outlines": outlines}
+
+    def _read_shapes(
+        self, entry: ElementTree.Element, size: tuple[int, int], where: str
+    ) -> tuple[list[str], list[list[Polygon | dict]]]:
+        """The label and the parts of each object of an image."""
+        labels, outlines, groups = [], [], {}
         for i, shape in enumerate(entry):
-            if shape.tag in WITHOUT_AREA:
-                without_area[shape.tag] += 1
-            if shape.tag not in SHAPES:
+            if shape.tag not in SHAPES + WITHOUT_AREA:
                 continue
             label, group = clean_name(shape.get("label") or ""), shape.get("group_id") or "0"
             try:
-                part = _part_of(shape, sides, f"{where}, shape {i}")
+                part = _part_of(shape, label, size, f"{where}, shape {i}")
             except ValueError as error:
                 self._left_out.add(error)
                 continue
@@ -129,10 +124,7 @@ class CVATDataset(OutlinedImages, Dataset):
                 outlines.append([part])
             else:
                 outlines[groups[label, group]].append(part)
-        for kind, count in sorted(without_area.items()):
-            error = f"A shape must have an area. Received: {count} of kind {kind} in {where}. Try a polygon."
-            self._left_out.add(ValueError(error))
-        return {"id": name, "path": str(file), "size": sides, "where": where, "labels": labels, "outlines": outlines}
+        return labels, outlines
 
     def _add_image(self, image: dict, ids: dict[str, int], names: list[str]) -> None:
         usable = []
@@ -184,8 +176,26 @@ def _task_labels(tree: ElementTree.Element) -> list[str]:
     return [label.findtext("name") or "" for label in labels if not label.findtext("parent")]
 
 
-def _part_of(shape: ElementTree.Element, size: Sequence[int], where: str) -> Polygon | dict:
+def _image_file(name: str, subset: str, folders: list[Path], where: str) -> Path:
+    """The image of that name in one of the folders, or in their sub-folder of the subset."""
+    name = name.replace("\\", "/")
+    places = [folder / part / name for folder in folders for part in (subset, "")]
+    file = next((place for place in places if name and os.path.isfile(place)), None)
+    if file is None:
+        raise ValueError(
+            f"Every annotated image must exist. Received: {where}, which is not in "
+            f"{' or '.join(map(str, folders))}. Try to put it there (in Python: images_dir=)."
+        )
+    return file
+
+
+def _part_of(shape: ElementTree.Element, label: str, size: Sequence[int], where: str) -> Polygon | dict:
     """The polygon of a shape; of a mask its place and its runs."""
+    if not label or shape.tag in WITHOUT_AREA:
+        raise ValueError(
+            f"A shape must have a label and an area. Received: {shape.tag} {label!r} in {where}. Try to draw this "
+            "object as a polygon, or delete the shape."
+        )
     if shape.tag == "polygon":
         text = shape.get("points") or ""
         if text.count(",") > MOST_POINTS:

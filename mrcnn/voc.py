@@ -116,7 +116,8 @@ class VOCDataset(OutlinedImages, Dataset):
             if not self._class_of_value:
                 info["semantics"] = None
             self.add_image("voc", image_id=name, **info)
-        left_out.finish(self, len(names), "images or objects")
+        objects = sum(info.get("object_count", 0) for _, info in found)
+        left_out.finish(self, len(names) + objects, "images or objects")
         _warn(root, self.image_info, clipped)
         self.prepare()
 

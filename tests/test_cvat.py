@@ -78,8 +78,9 @@ def test_shapes_of_one_group_are_one_object(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ('<polyline label="cat" points="1,1;2,2;3,9"/>', "1 of kind polyline"),
-        ('<points label="cat" points="1,1"/>', "1 of kind points"),
+        ('<polyline label="cat" points="1,1;2,2;3,9"/>', "must have a label and an area. Received: polyline"),
+        ('<points label="cat" points="1,1"/>', "Received: points"),
+        ('<polygon points="1,1;9,2;9,9"/>', "must have a label"),
         ('<polygon label="cat" points="1,1;2,2"/>', "at least 3 points"),
         ('<polygon label="cat" points="1,1;2,x;3,9"/>', "finite numbers"),
         ('<polygon label="cat"/>', "finite numbers"),
@@ -104,9 +105,16 @@ def test_shapes_that_cannot_be_used_are_left_out(tmp_path, caplog, entry, messag
 
 
 def test_images_that_cannot_be_used_are_left_out(tmp_path):
-    more = '<image id="1" name="gone.png" width="40" height="30"/><image id="2" name="a.png" width="1e9" height="1e9"/>'
+    more = "".join(
+        f'<image id="{i}" name="{name}" width="{width}" height="30"/>'
+        for i, (name, width) in enumerate([("gone.png", 40), ("a.png", "1e9"), ("a.png", 41), ("page.png", 40)])
+    )
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "page.png").write_text("<html>404</html>")
     dataset = CVATDataset(cvat(tmp_path, POLYGON, '<tag label="dog"/>', more=more))
-    assert dataset.num_images == 1 and "'gone.png'" in dataset.left_out[0] and "1e9" in dataset.left_out[1]
+    assert dataset.num_images == 1 and len(dataset.left_out) == 4
+    for sentence, word in zip(dataset.left_out, ("'gone.png'", "1e9", "41", "page.png"), strict=True):
+        assert word in sentence
     with pytest.raises(ValueError, match="can be used. Received: none. The first: Every annotated"):
         CVATDataset(cvat(tmp_path, POLYGON), images_dir=tmp_path / "elsewhere")
 

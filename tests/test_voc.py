@@ -166,7 +166,7 @@ def test_images_that_cannot_be_used_are_left_out(tmp_path, caplog):
     voc(tmp_path, voc_object(), name="torn")
     (tmp_path / "Annotations" / "torn.xml").write_text("<annotation><object>")
     dataset = VOCDataset(tmp_path)
-    assert [info["id"] for info in dataset.image_info] == ["good"] and "4 of 5" in caplog.text
+    assert [info["id"] for info in dataset.image_info] == ["good"] and "4 of 6" in caplog.text
     for sentence, name in zip(dataset.left_out, ("gone", "30 x 40", "page", "torn"), strict=True):
         assert name in sentence and "Try " in sentence
     with pytest.raises(ValueError, match="'gone.jpg'"):
