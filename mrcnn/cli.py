@@ -44,10 +44,11 @@ log = logging.getLogger("mrcnn")
 WARMUP_STEPS = 500  # of `mrcnn train`, at most: a tenth of a short training
 # Of augment.py, which loads OpenCV.
 AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy_paste")
-FORMATS = ("coco", "labelme", "via", "geojson", "csv")  # of export.py, which loads OpenCV
+FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")  # of export.py, which loads OpenCV
 DATA = (
     "the word shapes (made pictures), a COCO instances file, a VGG Image Annotator file, labelme files, a Pascal VOC "
-    "folder or one of its lists (ImageSets/Segmentation/train.txt), a folder of images/ and masks/ with one image of "
+    "folder or one of its lists (ImageSets/Segmentation/train.txt), VOC's XML files beside their images, YOLO's "
+    "data.yaml or images/ and labels/, CVAT's annotations.xml, a folder of images/ and masks/ with one image of "
     "instance ids per photo, or a folder of <id>/images/*.png and <id>/masks/*.png; a folder that holds such a file "
     "will do"
 )
@@ -229,7 +230,8 @@ def _add_detect(commands) -> None:
     parser.add_argument(
         "--format", dest="formats", metavar="NAME", nargs="+", choices=FORMATS, default=[],
         help="also write the objects for other tools: coco (coco.json), labelme (a file a photo in labelme/), via "
-        "(via.json), geojson (detections.geojson), csv (detections.csv). Default: none",
+        "(via.json), geojson (detections.geojson), csv (detections.csv), yolo (yolo/, a data set: data.yaml, images, "
+        "labels), png (png/: images, and in masks an image of instance ids per photo). Default: none",
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .image import extract_bboxes, read_image
-from .untrusted import clean_name
+from .untrusted import clean_name, printable
 
 log = logging.getLogger("mrcnn")
 
@@ -171,3 +171,17 @@ def has_outlines(dataset: Dataset) -> bool:
         if "load_mask" in names:
             return False
     return False
+
+
+def place_classes(names: Sequence[str], wanted: Sequence[str], where: object) -> dict[str, int]:
+    """`match_class_names`, for the classes of data and those that training names. where: names the data.
+
+    Raises: ValueError if the data has classes, and none of them is wanted.
+    """
+    places = match_class_names(names, wanted)
+    if names and not places:
+        raise ValueError(
+            f"The classes of {where} must be among {printable(list(wanted))}. Received: {printable(list(names))}. "
+            "Try data with classes of the same names."
+        )
+    return places

@@ -19,15 +19,18 @@ import cv2
 import numpy as np
 
 from .coco import CocoDataset, is_coco
+from .cvat import CVATDataset, is_cvat
 from .dataset import Dataset, boxes_alone, match_class_names, overrides, short_names
 from .image_files import read_pixels
-from .label_tools import LabelmeDataset, VIADataset, is_labelme, is_via
-from .outlines import IMAGE_SUFFIXES, ImageFiles, image_files, read_indices, read_json, short
+from .label_tools import LabelmeDataset, VIADataset, foreign_files, foreign_tool, is_labelme, is_via
+from .outlines import IMAGE_SUFFIXES, ImageFiles, LeftOut, image_files, read_indices, read_json, short
 from .untrusted import clean_name
 from .voc import VOCDataset, is_voc, voc_list
+from .yolo import YOLODataset, is_yolo
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "CVATDataset",
     "CocoDataset",
     "InstanceImageDataset",
     "JoinedDataset",
@@ -36,6 +39,7 @@ __all__ = [
     "ShapesDataset",
     "VIADataset",
     "VOCDataset",
+    "YOLODataset",
     "open_dataset",
 ]
 
@@ -43,6 +47,7 @@ logger = logging.getLogger("mrcnn")
 
 # Masks read from files are kept, a bit a pixel, up to this many bytes.
 PACKED_BYTES = 2**28
+PHOTO_FOLDERS, MASK_FOLDERS = ("images", "imgs", "PNGImages"), ("masks", "labels", "PedMasks")
 MOST_INSTANCES = 10_000  # in an image of instance ids; more are taken for a photo, or for soft edges
 SOFT_EDGES = 0.15  # of the pixels at the edges of instances: if more have a value of their own, the edges are soft
 NOISE = 32  # grey levels by which JPEG moves black and white at most, but for the pixels along an edge
@@ -241,6 +246,8 @@ def _read_mask(file: Path, size: tuple[int, int], image: str) -> tuple[np.ndarra
 class InstanceImageDataset(ImageFiles, Dataset):
     """Photos in `images`, and in `masks` or `labels` an image of the same name whose pixels number the objects.
 
+    PNGImages and PedMasks (PennFudan) or imgs do as well, and `a_mask.png` belongs to the photo `a`.
+
     0, or black, is background; every other value, of 8 or 16 bits, or every other colour, is one object, however
     many parts it has. One class. So a mask of black and white alone is one object: `MaskFolderDataset` is the reader
     of one such file an object. One of black and white with soft edges, or that went through JPEG, is cut at half,
@@ -250,25 +257,32 @@ class InstanceImageDataset(ImageFiles, Dataset):
 
     _told_of_pieces = _told_of_soft_edges = False
 
-    def __init__(self, folder: str | Path, class_name: str = "object"):
+    def __init__(self, folder: str | Path, class_name: str = "object", strict: bool = False):
         """A prepared dataset; `image_info[i]["id"]` is the photo's name without suffix.
 
         folder: holds `images`, and `masks` or `labels`. class_name: what every object is.
+        strict: raise a ValueError if a mask has no photo, instead of leaving it out.
         """
         super().__init__()
         folder = Path(folder)
         self.add_class("instances", 1, class_name)
+        photos = _by_stem(_photos_folder(folder))
         masks = _by_stem(_masks_folder(folder))
-        photos = _by_stem(folder / "images")
-        strangers = sorted(set(masks) - set(photos))
-        if not photos or strangers:
-            received = f"{masks[strangers[0]]}, and no image of that name" if strangers else listing(folder)
+        masks = {name if name in photos else name.removesuffix("_mask"): file for name, file in masks.items()}
+        left_out = LeftOut(folder, strict)
+        strangers = {masks.pop(name) for name in set(masks) - set(photos)}
+        if not masks:
+            received = f"{min(strangers)}, and no image of that name" if strangers else listing(folder)
             raise ValueError(
                 f"{folder} must hold photos in images, and images of the same names in masks or labels. Received: "
                 f"{received}. Try to rename it; of the layout <id>/images, <id>/masks name the folder above."
             )
+        for file in sorted(strangers):
+            error = f"A mask must have the name of a photo. Received: {file}, and no such image. Try to rename it."
+            left_out.add(ValueError(error))
         for name, photo in photos.items():
             self.add_image("instances", image_id=name, path=str(photo), instances=str(masks.get(name) or ""))
+        left_out.finish(self, len(masks) + len(strangers), "masks")
         bare = len(photos) - len(masks)
         if bare:
             logger.warning("%d of %d images in %s have no mask: taken as images without objects.",
@@ -357,9 +371,14 @@ def _white_on_black(pixels: np.ndarray) -> np.ndarray | None:
     return pixels >= most / 2
 
 
+def _photos_folder(folder: Path) -> Path:
+    """The sub-folder of the photos; `images` if there are none."""
+    return next((folder / name for name in PHOTO_FOLDERS if image_files(folder / name)), folder / "images")
+
+
 def _masks_folder(folder: Path) -> Path:
-    """The sub-folder `masks` or `labels` with images in it; `masks` where neither has any."""
-    return next((folder / name for name in ("masks", "labels") if image_files(folder / name)), folder / "masks")
+    """The sub-folder of the masks with images in it; `masks` if there are none."""
+    return next((folder / name for name in MASK_FOLDERS if image_files(folder / name)), folder / "masks")
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -503,6 +522,9 @@ Understood are:
   a VGG Image Annotator file (.json)  or a folder that holds one beside its images
   a labelme file (.json)              or a folder of them, one an image
   a Pascal VOC folder                 with Annotations and JPEGImages, or one of its lists ImageSets/*/*.txt
+  VOC's XML files                     beside their images, or in annots/ or annotations/ beside images/
+  YOLO's data.yaml                    or a folder of images/ and labels/*.txt, or of images and .txt files
+  CVAT's annotations.xml              ("CVAT for images 1.1"), or the folder that holds it, images in images/
   a folder of images/ and masks/      (or labels/): for every photo an image of instance ids with its name
   a folder of <id>/images/*.png and <id>/masks/*.png, one mask file per object"""
 KNOWN_JSON = (
@@ -572,8 +594,12 @@ def _open(path: str | Path, options: dict) -> Dataset:
         return _read(VOCDataset, options, path)
     if path.is_file() and voc_list(path):
         return _read(VOCDataset, options, *voc_list(path))
-    if image_files(path / "images") and image_files(_masks_folder(path)):
+    if image_files(_photos_folder(path)) and image_files(_masks_folder(path)):
         return _read(InstanceImageDataset, options, path)
+    if is_yolo(path):
+        return _read(YOLODataset, options, path)
+    if is_cvat(path):
+        return _read(CVATDataset, options, path)
     if [folder for folder in _image_folders(path) if folder.name not in SETS]:
         return _read(MaskFolderDataset, options, path)
     return _open_json(path, options)
@@ -594,7 +620,8 @@ def _open_json(path: Path, options: dict) -> Dataset:
             if reader is not None or is_labelme(data):
                 found.append((reader, file, data))
             else:
-                unknown.append(f"{file.name} holds {_outline(data)}")
+                tool = foreign_tool(data)
+                unknown.append(f"{file.name}, {tool}." if tool else f"{file.name} holds {_outline(data)}. {KNOWN_JSON}")
             if len(found) > 1:
                 raise ValueError(
                     f"{path} must hold one annotation file. Received: {', '.join(f.name for _, f, _ in found)}, "
@@ -603,7 +630,7 @@ def _open_json(path: Path, options: dict) -> Dataset:
         if found:
             reader, file, data = found[0]
             return _read(reader, options, file, data=data)
-    why = f"{unknown[0]}. {KNOWN_JSON}" if unknown else f"{listing(path)}."
+    why = unknown[0] if unknown else f"{foreign_files(path) or listing(path)}."
     raise ValueError(f"{path} must hold a known format. Received: {why} {UNDERSTOOD}")
 
 

@@ -12,22 +12,27 @@ and `evaluate.coco_results` does it for a whole result.
 from __future__ import annotations
 
 import csv
+import filecmp
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import yaml
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from .evaluate import coco_results
+from .files import whole_file
 
 log = logging.getLogger("mrcnn")
 
-FORMATS = ("coco", "labelme", "via", "geojson", "csv")
+FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")
 CSV_COLUMNS = ("image", "class", "score", "x1", "y1", "x2", "y2", "box_area", "mask_area")
 LABELME_VERSION = "5.5.0"  # the newest whose form this is; labelme reads every 5.x file
 
@@ -231,6 +236,44 @@ def table(result: Result, class_names: Sequence[str], file_name: str) -> list[di
     return rows
 
 
+def yolo(result: Result, class_names: Sequence[str], file_name: str, size: Sequence[int]) -> list[str]:
+    """Return the lines of the YOLO label file of one image, a line per detection: `class x1 y1 x2 y2 ...`.
+
+    Classes count from 0 without the background; coordinates are fractions of width and height. Parts and holes are
+    joined by bridges (`one_outline`), as Ultralytics joins the parts of COCO's objects. Lines carry no scores: they
+    are labels to train on. Detections of box-only models are `class cx cy width height`.
+
+    result, class_names, file_name, size: as for `labelme`.
+    """
+    height, width = size
+    lines = []
+    for i, _, _, parts in _found(result, class_names, file_name):
+        if "masks" in result:
+            points = one_outline([ring for part in parts for ring in part]) / (width, height)
+        else:
+            (x1, y1), (x2, y2) = parts[0][0][[0, 2]] / (width, height)
+            points = np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+        lines.append(" ".join([str(int(result["class_ids"][i]) - 1), *(f"{value:.8g}" for value in points.ravel())]))
+    return lines
+
+
+def instance_image(result: Result, size: Sequence[int]) -> np.ndarray:
+    """Return one image of all masks, uint8 or uint16 [H, W]: 0 is background, k the k-th detection.
+
+    A pixel of several masks goes to the detection with the highest score. Box-only models give filled boxes.
+
+    result, size: as for `labelme`.
+    """
+    labels = np.zeros(size, np.uint8 if len(result["scores"]) < 256 else np.uint16)
+    for i in np.argsort(result["scores"], kind="stable"):
+        if "masks" in result:
+            labels[np.asarray(result["masks"])[:, :, i].astype(bool)] = i + 1
+        else:
+            y1, x1, y2, x2 = (int(side) for side in result["rois"][i])
+            labels[y1:y2, x1:x2] = i + 1
+    return labels
+
+
 def to_supervision(result: Result, class_names: Sequence[str] | None = None):
     """The result of one image as `supervision.Detections`.
 
@@ -277,9 +320,11 @@ class Export:
             raise ValueError(f"formats must be among {', '.join(FORMATS)}. Received: {unknown}. Try 'coco'.")
         self.written: list[Path] = []
         self._content: dict[str, list] = {name: [] for name in self.formats}
+        self._yolo = _PhotosAndLabels(self.folder / "yolo", "labels", ".txt")
+        self._png = _PhotosAndLabels(self.folder / "png", "masks", ".png")
 
     def add(self, image: str | Path, size: Sequence[int], result: Result) -> None:
-        """Take in one image; labelme's file for it is written at once.
+        """Take in one image; its files of labelme, yolo and png are written at once, with a copy of the photo.
 
         image: path of the image file. size: (height, width). result: what `MaskRCNN.detect` returns for it.
         """
@@ -298,11 +343,29 @@ class Export:
             self._content["geojson"] += geojson(result, self.class_names, str(image))
         if "csv" in self.formats:
             self._content["csv"] += table(result, self.class_names, str(image))
+        if "yolo" in self.formats:
+            lines = yolo(result, self.class_names, str(image), size)
+            with self._label_file(self._yolo, image) as part:
+                Path(part).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        if "png" in self.formats:
+            labels = instance_image(result, size)
+            hidden = len(result["scores"]) - np.count_nonzero(np.unique(labels))
+            if hidden:
+                log.warning("%s: %d detections are hidden by others in the mask image.", image, hidden)
+            with self._label_file(self._png, image) as part:
+                Image.fromarray(labels).save(part, "PNG")
+
+    def _label_file(self, folder: _PhotosAndLabels, image: Path):
+        """A path to write the labels of an image to (`whole_file`)."""
+        path = folder.add(image)
+        self.written.append(path)
+        return whole_file(str(path))
 
     def write(self) -> list[Path]:
         """Write the files that hold all images; returns the paths of all files, labelme's included.
 
-        Names: coco.json, via.json, detections.geojson, detections.csv, labelme/<image>.json.
+        Names: coco.json, via.json, detections.geojson, detections.csv, labelme/<image>.json; yolo/ with data.yaml,
+        images and labels; png/ with images and masks.
         """
         for name, file in (("coco", "coco.json"), ("via", "via.json"), ("geojson", "detections.geojson")):
             if name in self.formats:
@@ -313,6 +376,12 @@ class Export:
                 writer = csv.DictWriter(file, CSV_COLUMNS)
                 writer.writeheader()
                 writer.writerows(self._content["csv"])
+            self.written.append(path)
+        if "yolo" in self.formats:
+            content = {"train": "images", "val": "images", "names": dict(enumerate(self.class_names[1:]))}
+            path = self.folder / "yolo" / "data.yaml"
+            with whole_file(str(path)) as part:
+                Path(part).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
             self.written.append(path)
         return self.written
 
@@ -345,6 +414,37 @@ class Export:
     def _write_json(self, path: Path, content: dict) -> None:
         path.write_text(json.dumps(content) + "\n", encoding="utf-8")
         self.written.append(path)
+
+
+class _PhotosAndLabels:
+    """A folder with photos in `images`, and in another folder a label file of the same name for each.
+
+    Photos are copied: tools look for the labels of a photo by its path, and some of them write to it.
+    """
+
+    def __init__(self, folder: Path, labels: str, suffix: str):
+        """labels: the folder of the label files. suffix: of their names."""
+        self.images, self.labels, self.suffix = folder / "images", folder / labels, suffix
+        self._stems: set[str] = set()
+
+    def add(self, image: Path) -> Path:
+        """Copy a photo, and return the path for its label file; no photo and no other photo's labels are replaced."""
+        stem = image.stem if len(os.fsencode(image.stem)) <= 200 else image.stem[:50]  # file systems allow 255 bytes
+        count, name = 1, stem
+        while name.casefold() in self._stems or not _is_free(self.images / f"{name}{image.suffix}", image):
+            count += 1
+            name = f"{stem}_{count}"
+        self._stems.add(name.casefold())
+        copy = self.images / f"{name}{image.suffix}"
+        if image.is_file() and not copy.exists():
+            with whole_file(str(copy)) as part:
+                shutil.copyfile(image, part)
+        return self.labels / f"{name}{self.suffix}"
+
+
+def _is_free(copy: Path, image: Path) -> bool:
+    """Whether an image can be copied to a path, or has been."""
+    return not copy.exists() or (image.is_file() and filecmp.cmp(copy, image, shallow=False))
 
 
 def _from_folder(image: Path, folder: Path) -> str:

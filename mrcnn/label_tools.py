@@ -1,7 +1,7 @@
-"""Readers of what annotation tools write: VGG Image Annotator and labelme.
+"""Readers of what annotation tools write: VGG Image Annotator and labelme; and which other tool wrote a file.
 
-Every number is checked when the files are opened; pixels are touched when asked for. Whatever is wrong is a
-ValueError that names the file, the entry and the remedy.
+Every number is checked when the files are opened; pixels are read when asked for. Entries that cannot be used are
+left out, and a warning says how many; whatever else is wrong is a ValueError that names the file and the remedy.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .dataset import Dataset
+from .dataset import Dataset, place_classes
 from .image import match_channels, to_uint8
-from .image_files import read_pixels
+from .image_files import read_pixels, read_size
 from .outlines import (
     LONGEST_SIDE,
     RLE,
+    LeftOut,
     OutlinedImages,
     Polygon,
     check_points,
     check_polygon,
     ellipse,
     encode,
+    image_files,
     is_finite,
     is_side,
     polygons_to_rle,
@@ -37,6 +39,7 @@ from .outlines import (
     rectangle,
     short,
 )
+from .untrusted import check_size, clean_name
 
 logger = logging.getLogger("mrcnn")
 
@@ -47,9 +50,10 @@ logger = logging.getLogger("mrcnn")
 class VIADataset(OutlinedImages, Dataset):
     """Annotations of the VGG Image Annotator 1.x and 2.x: polygons, rectangles, circles and ellipses.
 
-    The class of a region comes from one of its attributes. Images without regions are kept: they show what
-    is not an object. All classes that the file uses are added in alphabetical order; give `class_names`
-    where training and validation files might not use the same ones.
+    The class of a region comes from one of its attributes. Points and open polylines have no area: they are left out,
+    as are regions without a class and missing images, and a warning says how many. Images without regions are kept:
+    they show what is not an object. All classes that the file uses are added in alphabetical order; give
+    `class_names` if training and validation files might not use the same ones.
     """
 
     def __init__(
@@ -60,45 +64,59 @@ class VIADataset(OutlinedImages, Dataset):
         class_name: str = "object",
         class_names: Sequence[str] | None = None,
         data: dict | None = None,
+        strict: bool = False,
     ):
-        """A prepared dataset.
+        """Create a prepared dataset.
 
         path: the JSON file, an annotation export or a whole project, or the folder it lies in.
         images_dir: where the images are; default beside the file.
-        attribute: the region attribute that names the class; default the only one there is.
-        class_name: the class of everything when regions have no attribute.
+        attribute: the region attribute that names the class. Default: the one that most regions have; a warning names
+            the others.
+        class_name: the class of everything if regions have no attribute.
         class_names: all classes, in the order of their ids; default those in the file, sorted.
-        data: the file's content where the caller has read it.
+        data: the file's content if the caller has read it.
+        strict: raise a ValueError at the first entry that cannot be used, instead of leaving it out.
         """
         super().__init__()
         path = _via_file(Path(path))
         images_dir = Path(images_dir) if images_dir is not None else path.parent
         entries = _via_entries(read_json(path) if data is None else data, path)
-        regions = {key: _via_regions(entry, f"{path}, entry {key!r}") for key, entry in entries.items()}
-        attribute = attribute or _only_attribute(regions, path)
-        classes = {
-            key: [_via_class(r, attribute, class_name, f"{path}, entry {key!r}, region {i}")
-                  for i, r in enumerate(rs)]
-            for key, rs in regions.items()
-        }  # fmt: skip
-        names = list(class_names or sorted({c for cs in classes.values() for c in cs}) or [class_name])
-        for class_id, name in enumerate(names, start=1):
-            self.add_class("via", class_id, name)
+        left_out = LeftOut(path, strict)
+        images = {}
         for key, entry in entries.items():
             where = f"{path}, entry {key!r}"
-            for name in classes[key]:
-                if name not in names:
-                    raise ValueError(
-                        f"Every class must be among {names}. Received: {name!r} in {where}. "
-                        "Try to add it to class_names, or correct the region."
-                    )
+            try:
+                images[key] = _via_image(entry, images_dir, where), _via_regions(entry, where)
+            except ValueError as error:
+                left_out.add(error)
+        attribute = _class_attribute([region for _, regions in images.values() for region in regions], attribute, path)
+        found, total = [], len(entries)
+        for key, (image, regions) in images.items():
+            objects = []
+            for i, region in enumerate(regions):
+                where = f"{path}, entry {key!r}, region {i}"
+                try:
+                    name = _via_class(region, attribute, class_name, where)
+                    objects.append((name, _via_polygon(region, where), where))
+                except ValueError as error:
+                    left_out.add(error)
+            total += len(regions)
+            found.append((key, image, objects))
+        used = sorted({name for *_, objects in found for name, _, _ in objects})
+        names = [clean_name(name) for name in class_names or used or [class_name]]
+        for class_id, name in enumerate(names, start=1):
+            self.add_class("via", class_id, name)
+        places = place_classes(used, names, path)
+        for key, image, objects in found:
+            known = _keep_known(objects, places, names, left_out)
             self.add_image(
                 "via",
                 image_id=key,
-                path=_via_image(entry, images_dir, where),
-                polygons=[_via_polygon(r, f"{where}, region {i}") for i, r in enumerate(regions[key])],
-                class_ids=[names.index(name) + 1 for name in classes[key]],
+                path=image,
+                polygons=[polygon for _, polygon, _ in known],
+                class_ids=[places[name] + 1 for name, _, _ in known],
             )
+        left_out.finish(self, total, "images or regions")
         self.prepare()
 
     def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
@@ -114,10 +132,26 @@ def is_via(data: Any) -> bool:
     """Whether the content of a JSON file looks like an annotation export or a project of VIA."""
     if not isinstance(data, dict):
         return False
-    entries = data.get("_via_img_metadata", data)
-    if not isinstance(entries, dict) or not ("_via_img_metadata" in data or entries):
-        return False
-    return all(isinstance(entry, dict) and {"filename", "regions"} <= set(entry) for entry in entries.values())
+    if "_via_img_metadata" in data:
+        return isinstance(data["_via_img_metadata"], dict)
+    return any(isinstance(entry, dict) and {"filename", "regions"} <= set(entry) for entry in data.values())
+
+
+def _keep_known(objects: list[tuple], places: dict[str, int], names: list[str], left_out: LeftOut) -> list[tuple]:
+    """Those (class name, outline, where) whose class has a place among the names; the others are left out."""
+    known = []
+    for entry in objects:
+        name, _, where = entry
+        if name in places:
+            known.append(entry)
+            continue
+        left_out.add(
+            ValueError(
+                f"Every class must be among {short(names, 300)}. Received: {name!r} in {where}. "
+                "Try to correct it, or to train with this class as well (in Python: class_names=)."
+            )
+        )
+    return known
 
 
 def _via_file(path: Path) -> Path:
@@ -150,10 +184,10 @@ def _via_regions(entry: Any, where: str) -> list[dict]:
     regions = entry.get("regions", []) if isinstance(entry, dict) else None
     if isinstance(regions, dict):
         regions = list(regions.values())
-    if not isinstance(regions, list) or not all(_is_region(region) for region in regions):
+    if not isinstance(regions, list):
         raise ValueError(
-            "Regions must be a list or dict of entries with shape_attributes and region_attributes. "
-            f"Received: {short(regions)} in {where}. Try to export the annotations from VIA again."
+            f"Regions must be a list or dict. Received: {short(regions)} in {where}. "
+            "Try to export the annotations from VIA again."
         )
     return regions
 
@@ -167,54 +201,81 @@ def _is_region(region: Any) -> bool:
     )
 
 
-def _only_attribute(regions: dict[str, list[dict]], path: Path) -> str | None:
-    """The one region attribute that has values, or None when there is none."""
-    names = sorted(
-        {
-            name
-            for rs in regions.values()
-            for r in rs
-            for name, value in (r.get("region_attributes") or {}).items()
-            if value not in ("", None, {})
-        }
+def _class_attribute(regions: list, attribute: str | None, path: Path) -> str | None:
+    """The region attribute that names the class: the one that most regions have; None if there is none.
+
+    Raises: ValueError if the wanted attribute is in no region.
+    """
+    counts = Counter(
+        name
+        for region in regions
+        if _is_region(region)
+        for name, value in (region.get("region_attributes") or {}).items()
+        if value not in ("", None, {})
     )
+    if attribute is not None:
+        if regions and attribute not in counts:
+            raise ValueError(
+                f"attribute must be among those of the regions, {sorted(counts)}. Received: {attribute!r} for {path}. "
+                "Try one of these."
+            )
+        return attribute
+    names = [name for name, _ in counts.most_common()]
     if len(names) > 1:
-        raise ValueError(
-            f"One region attribute must name the class. Received: {names} in {path}. "
-            f"Try a copy of the file with one of them (in Python: attribute={names[0]!r})."
-        )
+        logger.warning(
+            "Regions in %s have several attributes: %r names the class, which %d of %d regions have. Not used: %s. If "
+            "another one is meant, remove the rest from a copy of the file (in Python: attribute=).",
+            path, names[0], counts[names[0]], len(regions), short(names[1:], 300),
+        )  # fmt: skip
     return names[0] if names else None
 
 
 def _via_class(region: dict, attribute: str | None, class_name: str, where: str) -> str:
     """The class of a region: its attribute's value, or of a checkbox attribute the one that is ticked."""
+    if not _is_region(region):
+        raise ValueError(
+            f"A region must have shape_attributes and region_attributes. Received: {short(region)} in {where}. "
+            "Try to export the annotations from VIA again."
+        )
     if attribute is None:
-        return class_name
+        return clean_name(class_name)
     value = (region.get("region_attributes") or {}).get(attribute)
     if isinstance(value, dict):
         ticked = [name for name, on in value.items() if on]
         value = ticked[0] if len(ticked) == 1 else None
-    if not isinstance(value, str | int) or not str(value).strip():
+    name = clean_name(value) if isinstance(value, str | int) else ""
+    if not name:
         raise ValueError(
             f"Every region must name one class in its attribute {attribute!r}. Received: "
             f"{short(region.get('region_attributes'))} in {where}. "
             "Try to fill it in with VIA, or another attribute."
         )
-    return str(value).strip()
+    return name
 
 
-def _via_image(entry: dict, images_dir: Path, where: str) -> str:
-    name = entry.get("filename")
-    if not isinstance(name, str) or not os.path.isfile(images_dir / name):
+def _via_image(entry: Any, images_dir: Path, where: str) -> str:
+    """The image's path: as named, else the file of that name in the folder."""
+    name = entry.get("filename") if isinstance(entry, dict) else None
+    found = _find_image(name, [images_dir])
+    if found is None:
         raise ValueError(
-            f"Every annotated image must exist. Received: {name!r} in {where}, which is not in {images_dir}. "
+            f"Every annotated image must exist. Received: {short(name)} in {where}, which is not in {images_dir}. "
             "Try to put the image there, or to remove the entry (in Python: images_dir=)."
         )
-    return str(images_dir / name)
+    return str(found)
+
+
+def _find_image(name: Any, folders: Sequence[Path]) -> Path | None:
+    """The image that a file names, with slashes of either kind: seen from a folder, else by its last part in it."""
+    if not isinstance(name, str) or not name:
+        return None
+    name = name.replace("\\", "/")
+    candidates = [folder / part for folder in folders for part in (name, name.rsplit("/", 1)[-1])]
+    return next((file for file in candidates if os.path.isfile(file)), None)
 
 
 def _via_polygon(region: dict, where: str) -> Polygon:
-    """The outline of a region, whatever its shape."""
+    """The outline of a region with an area, whatever its shape."""
     shape = region["shape_attributes"]
 
     def numbers(*names: str, default: float | None = None) -> list[float]:
@@ -234,9 +295,20 @@ def _via_polygon(region: dict, where: str) -> Polygon:
                 f"A polygon must have as many all_points_x as all_points_y. Received: {short(shape)} in "
                 f"{where}. Try to draw this shape again, or delete the region."
             )
-        return check_polygon([value for point in zip(xs, ys, strict=True) for value in point], where)
+        points = check_polygon([value for point in zip(xs, ys, strict=True) for value in point], where)
+        if name == "polyline" and points[:2] != points[-2:]:
+            raise ValueError(
+                f"A polyline must be closed, its last point the first. Received: an open one in {where}: it has no "
+                "area. Try to draw this object as a polygon, or delete the region."
+            )
+        return points
     if name == "rect":
         x, y, width, height = numbers("x", "y", "width", "height")
+        if width <= 0 or height <= 0:
+            raise ValueError(
+                f"A rect must have a width and a height. Received: {width:g} and {height:g} in {where}. "
+                "Try to draw it again, or delete the region."
+            )
         return rectangle(y, x, y + height, x + width)
     if name == "circle":
         cx, cy, r = numbers("cx", "cy", "r")
@@ -244,7 +316,7 @@ def _via_polygon(region: dict, where: str) -> Polygon:
     if name == "ellipse":
         return ellipse(*numbers("cx", "cy", "rx", "ry"), *numbers("theta", default=0.0))
     raise ValueError(
-        f"A region must be a polygon, polyline, rect, circle or ellipse. Received: {name!r} in {where}. "
+        f"A region must be a polygon, rect, circle, ellipse or closed polyline. Received: {name!r} in {where}. "
         "Try to draw this object with one of these, or delete the region."
     )
 
@@ -258,45 +330,50 @@ WITHOUT_AREA = ("point", "points", "line", "linestrip")
 class LabelmeDataset(OutlinedImages, Dataset):
     """Annotations of labelme, one JSON file an image: polygons, rectangles, circles and masks.
 
-    Shapes of one `group_id` and label are parts of one object. Shapes labelled `__ignore__`, and those without
-    area (points and lines), are left out, and a warning says how many. Where the image file is missing, the image
-    embedded in the JSON file is used. All labels become classes in alphabetical order; give `class_names` where
-    training and validation files might not use the same ones.
+    Shapes of one `group_id` and label are parts of one object. Shapes labelled `__ignore__` are not used, and a log
+    line counts them. Points and lines have no area: they are left out, as is whatever else cannot be used, and a
+    warning says how many. If the image file is missing, the image embedded in the JSON file is used. Images of the
+    folder without a JSON file are not used, and a warning says how many. All labels become classes in alphabetical
+    order; give `class_names` if training and validation files might not use the same ones.
     """
 
-    def __init__(self, path: str | Path | Sequence[str | Path], class_names: Sequence[str] | None = None):
-        """A prepared dataset; `image_info[i]["id"]` is the name of the JSON file without its suffix.
+    def __init__(
+        self,
+        path: str | Path | Sequence[str | Path],
+        class_names: Sequence[str] | None = None,
+        images_dir: str | Path | None = None,
+        strict: bool = False,
+    ):
+        """Create a prepared dataset; `image_info[i]["id"]` is the name of the JSON file without its suffix.
 
         path: a folder of JSON files (those of other programs are skipped), one such file, or a list of them.
         class_names: all classes, in the order of their ids; default the labels of the files, sorted.
+        images_dir: where the images are; default where each file says.
+        strict: raise a ValueError at the first entry that cannot be used, instead of leaving it out.
         """
         super().__init__()
-        images = _labelme_images(path)
-        names = list(class_names or sorted({label for image in images for label in image["labels"]}))
+        left_out = LeftOut(path if isinstance(path, str | Path) else "the files", strict)
+        images, total = _labelme_images(path, images_dir, left_out)
+        used = sorted({label for image in images for label, *_ in image["objects"]})
+        names = [clean_name(name) for name in class_names or used]
         for class_id, name in enumerate(names, start=1):
             self.add_class("labelme", class_id, name)
+        places = place_classes(used, names, path)
         for image in images:
-            labels = image.pop("labels")
-            for label in labels:
-                if label not in names:
-                    raise ValueError(
-                        f"Every label must be among {names}. Received: {label!r} in {image['file']}. "
-                        "Try to add it to class_names, or correct the shape."
-                    )
-            self.add_image("labelme", class_ids=[names.index(label) + 1 for label in labels], **image)
+            known = _keep_known(image.pop("objects"), places, names, left_out)
+            self.add_image(
+                "labelme",
+                class_ids=[places[label] + 1 for label, _, _ in known],
+                outlines=[parts for _, parts, _ in known],
+                **image,
+            )
+        left_out.finish(self, total, "files or shapes")
         self.prepare()
 
     def load_image(self, image_id: int) -> np.ndarray:
         """The image of its file, uint8 [H, W, 3], or else the one embedded in the annotation file."""
         info = self.image_info[image_id]
         return _embedded_image(info["file"]) if info["embedded"] else super().load_image(image_id)
-
-    def image_size(self, image_id: int) -> tuple[int, int]:
-        """(height, width) by the annotation file, else by the image; then remembered."""
-        info = self.image_info[image_id]
-        if info["embedded"] and not (info["height"] and info["width"]):
-            info["height"], info["width"] = _embedded_image(info["file"]).shape[:2]
-        return super().image_size(image_id)
 
     def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """One run-length code per object, in the order of their first shapes, and class ids, int32 [N]."""
@@ -314,93 +391,129 @@ def is_labelme(data: Any) -> bool:
     )
 
 
-def _labelme_images(path: str | Path | Sequence[str | Path]) -> list[dict]:
-    """One dict an image, with labels and outlines of its objects; logs what was left out."""
-    if isinstance(path, str | Path):
-        folder = Path(path)
-        files = sorted(folder.glob("*.json")) if folder.is_dir() else [folder]
+def _labelme_images(
+    path: str | Path | Sequence[str | Path], images_dir: str | Path | None, left_out: LeftOut
+) -> tuple[list[dict], int]:
+    """One dict an image, with its objects, and the number of files and shapes; logs what was not used."""
+    folder = Path(path) if isinstance(path, str | Path) and Path(path).is_dir() else None
+    if folder is not None:
+        files = sorted(folder.glob("*.json"))
     else:
-        folder, files = None, [Path(file) for file in path]
-    images, skipped, left_out = [], [], Counter()
+        files = [Path(file) for file in ([path] if isinstance(path, str | Path) else path)]
+    images, skipped, ignored, shapes = [], [], 0, 0
     for file in files:
-        data = read_json(file)
-        if is_labelme(data):
-            images.append(_labelme_image(data, file, left_out))
-        elif folder is not None and folder.is_dir():
-            skipped.append(file.name)
-        else:
+        try:
+            data = read_json(file)
+            if is_labelme(data):
+                shapes += len(data["shapes"])
+                images.append(_labelme_image(data, file, images_dir, left_out))
+                ignored += images[-1].pop("ignored")
+                continue
+        except ValueError as error:
+            left_out.add(error)
+            continue
+        if folder is None:
             raise ValueError(
                 f"{file} must be a labelme file: a list named shapes, and imagePath. Received: {short(data)}. "
                 "Try to save it with labelme again."
             )
-    if not images:
+        skipped.append(file.name)
+    if not images and not left_out.sentences:
         raise ValueError(f"{path} must hold labelme files (.json). Received: none. Try the folder where they are.")
     if skipped:
         logger.warning("Skipped %d JSON files in %s that are not labelme's: %s", len(skipped), path, short(skipped))
-    if left_out:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
-        logger.warning("Left out of %s, as shapes to ignore or without area: %s", short(str(path)), kinds)
-    return images
+    if ignored:
+        logger.info("%d shapes labelled %s are not used.", ignored, IGNORED_LABEL)
+    if folder is not None:
+        _warn_of_bare_images(folder, {image["path"] for image in images})
+    return images, len(files) - len(skipped) + shapes
 
 
-def _labelme_image(data: dict, file: Path, left_out: Counter) -> dict:
-    """What `add_image` takes, and the label of each object."""
-    sides = [data.get("imageHeight"), data.get("imageWidth")]
-    if not all(is_side(side) for side in sides):
+def _warn_of_bare_images(folder: Path, used: set[str]) -> None:
+    """Say how many images of a folder have no labelme file."""
+    bare = [image for image in image_files(folder)
+            if str(image) not in used and not image.with_suffix(".json").is_file()]  # fmt: skip
+    if bare:
+        logger.warning(
+            "%d images in %s have no labelme file and are not used, %s for one. To train on them as images without "
+            "objects, save them in labelme.",
+            len(bare), folder, bare[0].name,
+        )  # fmt: skip
+
+
+def _labelme_image(data: dict, file: Path, images_dir: str | Path | None, left_out: LeftOut) -> dict:
+    """What `add_image` takes, with `objects`, (label, parts, where) each, and the number of `ignored` shapes."""
+    path, embedded = _labelme_picture(data, file, images_dir)
+    size = _embedded_size(data, file) if embedded else read_size(path)
+    check_size(*size, str(file))
+    told = [int(side) if isinstance(side, float) and side.is_integer() else side
+            for side in (data.get("imageHeight"), data.get("imageWidth"))]  # fmt: skip
+    if not all(is_side(side) for side in told) or None not in told and tuple(told) != tuple(size):
         raise ValueError(
-            f"imageHeight and imageWidth must be whole numbers. Received: {short(sides)} in {file}. "
-            "Try to save the file with labelme again."
+            f"imageHeight and imageWidth must be whole numbers, those of the image: {size[0]} and {size[1]}. Received: "
+            f"{short(told)} in {file}. Try the image that was annotated, or to save the file with labelme again."
         )
-    path, embedded = _labelme_picture(data, file)
-    labels, outlines, places = [], [], {}
+    objects, places, ignored = [], {}, 0
     for i, shape in enumerate(data["shapes"]):
         where = f"{file}, shape {i}"
-        label, group = _labelme_label(shape, where)
-        kind = shape.get("shape_type") or "polygon"  # the first versions drew nothing else
-        if label == IGNORED_LABEL or kind in WITHOUT_AREA:
-            left_out[IGNORED_LABEL if label == IGNORED_LABEL else kind] += 1
+        try:
+            label, group = _labelme_label(shape, where)
+            if label == IGNORED_LABEL:
+                ignored += 1
+                continue
+            part = _labelme_part(shape, shape.get("shape_type") or "polygon", where)  # the first versions drew no other
+        except ValueError as error:
+            left_out.add(error)
             continue
-        part = _labelme_part(shape, kind, where)
         if group is None or (label, group) not in places:
-            places[label, group] = len(outlines)
-            labels.append(label)
-            outlines.append([part])
+            places[label, group] = len(objects)
+            objects.append((label, [part], where))
         else:
-            outlines[places[label, group]].append(part)
+            objects[places[label, group]][1].append(part)
     return {
         "image_id": file.stem,
         "path": path,
         "embedded": embedded,
-        "height": sides[0],
-        "width": sides[1],
+        "height": int(size[0]),
+        "width": int(size[1]),
         "file": str(file),
-        "labels": labels,
-        "outlines": outlines,
+        "objects": objects,
+        "ignored": ignored,
     }
 
 
 def _labelme_label(shape: Any, where: str) -> tuple[str, int | str | None]:
     """The label and the group of a shape."""
-    if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"].strip():
+    if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not clean_name(shape["label"]):
         raise ValueError(
             f"A shape must have a label. Received: {short(shape)} in {where}. Try to label it, or delete it."
         )
-    if not isinstance(shape.get("group_id"), int | str | None):
+    group = shape.get("group_id")
+    if not isinstance(group, int | str | None) and not (isinstance(group, float) and group.is_integer()):
         raise ValueError(
             f"A group_id must be a whole number or null. Received: {short(shape['group_id'])} in {where}. "
             "Try to correct it in labelme."
         )
-    return shape["label"].strip(), shape.get("group_id")
+    return clean_name(shape["label"]), group
 
 
 def _labelme_part(shape: dict, kind: Any, where: str) -> Polygon | dict:
     """The outline of a shape; of a mask its place and its still packed pixels."""
     points = shape.get("points")
-    if kind == "polygon":
+    if kind in ("polygon", "oriented_rectangle", "rotation"):  # the last is X-AnyLabeling's word: four corners
         return check_polygon(check_points(points, where), where)
+    if kind in WITHOUT_AREA:
+        raise ValueError(
+            f"A shape must have an area. Received: a {kind} in {where}. Try to draw this object as a polygon."
+        )
     if kind == "rectangle":
         corners = check_points(points, where, least=2)
         xs, ys = corners[::2], corners[1::2]
+        if min(xs) == max(xs) or min(ys) == max(ys):
+            raise ValueError(
+                f"A rectangle must have a width and a height. Received: {short(points)} in {where}. "
+                "Try to draw it again, or delete the shape."
+            )
         return rectangle(min(ys), min(xs), max(ys), max(xs))
     if kind == "circle":
         cx, cy, x, y = check_points(points, where, least=2)[:4]
@@ -412,11 +525,23 @@ def _labelme_part(shape: dict, kind: Any, where: str) -> Polygon | dict:
         return ellipse(cx, cy, radius, radius)
     if kind == "mask":
         x, y = check_points(points, where, least=2)[:2]
+        _check_mask(shape.get("mask"), where)
         return {"x": x, "y": y, "mask": shape.get("mask"), "where": where}
     raise ValueError(
-        f"A shape must be a polygon, rectangle, circle or mask. Received: {short(kind)} in {where}. "
-        "Try to draw this object with one of these, or delete the shape."
+        f"A shape must be a polygon, rectangle, oriented_rectangle, circle or mask. Received: {short(kind)} in "
+        f"{where}. Try to draw this object with one of these, or delete the shape."
     )
+
+
+def _check_mask(mask: Any, where: str) -> None:
+    """Raise a ValueError unless a mask is a PNG in base64 by its header, of a size that can be read."""
+    try:
+        read_size(base64.b64decode(mask))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"A mask must be a PNG in base64. Received: {short(mask)} in {where}. "
+            "Try to draw this object again, or delete the shape."
+        ) from error
 
 
 def _part_to_rle(part: Polygon | dict, size: tuple[int, int]) -> RLE:
@@ -445,18 +570,29 @@ def _unpack_mask(part: dict) -> np.ndarray:
     return pixels > 0 if pixels.ndim == 2 else np.any(pixels[:, :, :3] > 0, axis=2)
 
 
-def _labelme_picture(data: dict, file: Path) -> tuple[str, bool]:
-    """The image's path, which may have slashes of either kind, and whether the embedded image stands in for it."""
+def _labelme_picture(data: dict, file: Path, images_dir: str | Path | None) -> tuple[str, bool]:
+    """The image's path, and whether the embedded image stands in for it."""
     name = data.get("imagePath")
-    path = file.parent / name.replace("\\", "/") if isinstance(name, str) and name else None
-    if path is not None and os.path.isfile(path):
+    path = _find_image(name, [file.parent] if images_dir is None else [Path(images_dir)])
+    if path is not None and path.suffix.lower() != ".json":  # some files name themselves
         return str(path), False
     if not isinstance(data.get("imageData"), str) or not data["imageData"]:
         raise ValueError(
             f"Every annotated image must exist, or be embedded as imageData. Received: imagePath {short(name)} in "
-            f"{file}. Try to put the image there, or to correct imagePath."
+            f"{file}. Try to put the image there, or to correct imagePath (in Python: images_dir=)."
         )
-    return str(path or file), True
+    return str(file.parent / name if isinstance(name, str) and name else file), True
+
+
+def _embedded_size(data: dict, file: Path) -> tuple[int, int]:
+    """(height, width) of the upright image in imageData, by its header."""
+    try:
+        return read_size(base64.b64decode(data["imageData"]))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"imageData must hold an image. Received: {type(error).__name__}: {error} in {file}. "
+            "Try to put the image file beside it, or to save it with labelme again."
+        ) from error
 
 
 def _embedded_image(file: str) -> np.ndarray:
@@ -470,3 +606,62 @@ def _embedded_image(file: str) -> np.ndarray:
             f"imageData must hold an image. Received: {type(error).__name__}: {error} in {file}. "
             "Try to put the image file beside it, or to save it with labelme again."
         ) from error
+
+
+# --- Files of other tools -----------------------------------------------------------------------------------
+
+# Names in the object that a JSON file holds, or in the entries of its list; the tool that writes them; what to do.
+FOREIGN_OBJECTS = (
+    (
+        {"imgHeight", "imgWidth", "objects"},
+        "Cityscapes",
+        "the images of its json2instanceImg.py as masks/",
+    ),
+    ({"project", "config", "attribute", "file", "metadata"}, "VIA 3", "its export to COCO, or VIA 2"),
+    ({"type", "features"}, "GeoJSON (QuPath, a map)", "an export of masks or of COCO instances"),
+    ({"size", "objects", "tags"}, "Supervisely", "its export to COCO or Pascal VOC"),
+    ({"classes", "tags", "projectType"}, "Supervisely (meta.json)", "its export to COCO or Pascal VOC"),
+    ({"info", "categories", "items"}, "Datumaro", "its export to COCO instances"),
+    ({"label_classes", "images"}, "Hasty", "its export to COCO"),
+    (
+        {"class_names", "min_confidence", "images"},
+        "mrcnn detect",
+        "coco.json of `mrcnn detect --format coco`",
+    ),
+)
+FOREIGN_LISTS = (
+    ({"data", "annotations"}, "Label Studio", "its export 'COCO' or 'YOLO with images'"),
+    ({"data", "completions"}, "Label Studio", "its export 'COCO' or 'YOLO with images'"),
+    ({"data_row", "projects"}, "Labelbox", "its converter labelbox2coco"),
+    ({"image_id", "category_id", "score"}, "COCO results", "a file of annotations: these are detections"),
+    ({"image", "annotations"}, "CreateML", "an export to COCO"),
+    ({"name", "labels"}, "BDD100K (Scalabel)", "its converter to COCO"),
+)
+FOREIGN_NAMES = (
+    ("leftImg8bit", *FOREIGN_OBJECTS[0][1:]),
+    ("gtFine", *FOREIGN_OBJECTS[0][1:]),
+    ("*.geojson", *FOREIGN_OBJECTS[2][1:]),
+    ("*.tfrecord", "TensorFlow's Object Detection API", "the annotations that the records were made of"),
+    ("*.csv", "a table", "an export to COCO, Pascal VOC, YOLO, labelme or VIA's JSON"),
+)
+
+
+def foreign_tool(data: Any) -> str | None:
+    """Which other tool wrote the content of a JSON file, and what to export instead; None if that is not known."""
+    tables, names = FOREIGN_OBJECTS, data
+    if isinstance(data, list) and data and isinstance(data[0], dict):
+        tables, names = FOREIGN_LISTS, data[0]
+    if not isinstance(names, dict):
+        return None
+    found = next(((tool, remedy) for keys, tool, remedy in tables if keys <= set(names)), None)
+    return None if found is None else f"a file of {found[0]}, which is not read. Try {found[1]}"
+
+
+def foreign_files(path: Path) -> str | None:
+    """The same by the name of a file, or by the names in a folder."""
+    entries = list(path.iterdir()) if path.is_dir() else [path]
+    for pattern, tool, remedy in FOREIGN_NAMES:
+        entry = next((entry for entry in entries if entry.match(pattern)), None)
+        if entry is not None:
+            return f"{entry.name}, of {tool}, which is not read. Try {remedy}"
+    return None

@@ -120,6 +120,14 @@ class LeftOut:
             raise error
         self.sentences.append(str(error))
 
+    def finish(self, dataset: ImageFiles, total: int, what: str = "entries") -> None:
+        """Warn, and keep the reasons in `dataset.left_out`. Raises: ValueError if no image is left."""
+        if self.sentences and not dataset.image_info:
+            raise ValueError(f"{self.path} must hold images that can be used. Received: none. The first: "
+                             f"{self.sentences[0]}")  # fmt: skip
+        self.warn(total, what)
+        dataset.left_out = list(self.sentences)
+
     def warn(self, total: int, what: str = "entries") -> None:
         """Log how many of all entries were left out, and why the first one was."""
         if self.sentences:
@@ -367,6 +375,15 @@ def whole(value: Any) -> int | None:
 def is_finite(value: Any) -> bool:
     """Whether a value from a file is a number that a float can hold."""
     return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
+def to_number(text: str | None) -> float | None:
+    """The finite number that a text says, or None."""
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if is_finite(value) else None
 
 
 def is_side(value: Any) -> bool:

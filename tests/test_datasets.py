@@ -216,6 +216,11 @@ def test_bad_instance_images_are_named(tmp_path, monkeypatch):
         InstanceImageDataset(tmp_path)
     write_image(tmp_path / "masks" / "c.png")
     (tmp_path / "images" / "a.png").unlink()
+    dataset = InstanceImageDataset(tmp_path)
+    assert dataset.num_images == 1 and "masks/c.png" in dataset.left_out[0]
+    with pytest.raises(ValueError, match=r"name of a photo. Received: .*c\.png"):
+        InstanceImageDataset(tmp_path, strict=True)
+    (tmp_path / "masks" / "a.png").unlink()
     with pytest.raises(ValueError, match=r"c\.png, and no image of that name.*<id>/images"):
         InstanceImageDataset(tmp_path)
 
@@ -287,6 +292,19 @@ def test_a_mask_file_with_soft_edges_is_cut_at_half(tmp_path, caplog, suffix, va
     masks, _ = dataset.load_mask(0)
     assert masks.shape[2] == 1 and masks.sum() == pytest.approx((mask > 0).sum(), rel=0.02)
     assert caplog.text.count(f"masks/a.{suffix} has soft edges, or went through JPEG") == 1
+
+
+@pytest.mark.parametrize(("images", "masks"), [("PNGImages", "PedMasks"), ("imgs", "labels"), ("images", "masks")])
+def test_masks_of_other_layouts_and_names_open(tmp_path, images, masks):
+    for folder in (images, masks):
+        (tmp_path / folder).mkdir()
+    write_image(tmp_path / images / "a.png")
+    write_image(tmp_path / images / "b_mask.png")  # a photo's own name
+    for name in ("a_mask", "b_mask"):
+        cv2.imwrite(str(tmp_path / masks / f"{name}.png"), np.ones((HEIGHT, WIDTH), np.uint8))
+    dataset = open_dataset(tmp_path)
+    assert [info["id"] for info in dataset.image_info] == ["a", "b_mask"] and dataset.left_out == []
+    assert [dataset.load_mask(i)[0].shape[2] for i in dataset.image_ids] == [1, 1]
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,7 +17,9 @@ from pycocotools.coco import COCO
 
 from mrcnn import evaluate, export
 from mrcnn.coco import CocoDataset
+from mrcnn.datasets import InstanceImageDataset, open_dataset
 from mrcnn.label_tools import LabelmeDataset, VIADataset
+from mrcnn.yolo import YOLODataset
 
 NAMES = ["BG", "cat", "dog"]
 
@@ -246,7 +248,9 @@ def written(photos, formats=export.FORMATS):
 def test_each_format_has_its_file_and_only_those_asked_for(photos):
     names = [path.relative_to(photos[1]).as_posix() for path in written(photos)]
     assert names == [
-        "labelme/a.json", "labelme/a_2.json", "coco.json", "via.json", "detections.geojson", "detections.csv",
+        "labelme/a.json", "yolo/labels/a.txt", "png/masks/a.png",
+        "labelme/a_2.json", "yolo/labels/a_2.txt", "png/masks/a_2.png",
+        "coco.json", "via.json", "detections.geojson", "detections.csv", "yolo/data.yaml",
     ]  # fmt: skip
     assert all((photos[1] / name).is_file() for name in names)
 
@@ -254,12 +258,13 @@ def test_each_format_has_its_file_and_only_those_asked_for(photos):
 def test_only_the_formats_asked_for_are_written(photos):
     assert [path.name for path in written(photos, ["csv", "csv"])] == ["detections.csv"]
     assert [path.name for path in photos[1].iterdir()] == ["detections.csv"]
-    with pytest.raises(ValueError, match=r"among coco, labelme, via, geojson, csv. Received: \['yolo'\]"):
-        export.Export(photos[1], ["csv", "yolo"], NAMES)
+    with pytest.raises(ValueError, match=r"among coco, labelme, via, geojson, csv, yolo, png. Received: \['kml'\]"):
+        export.Export(photos[1], ["csv", "kml"], NAMES)
 
 
 @pytest.mark.parametrize(
-    ("file", "reader"), [("coco.json", CocoDataset), ("via.json", VIADataset), ("labelme", LabelmeDataset)]
+    ("file", "reader"),
+    [("coco.json", CocoDataset), ("via.json", VIADataset), ("labelme", LabelmeDataset), ("yolo", YOLODataset)],
 )
 def test_the_readers_get_the_masks_and_classes_back(photos, file, reader):
     written(photos)
@@ -303,9 +308,11 @@ def test_box_areas_stand_in_for_mask_areas(photos):
     assert annotation["area"] == 18 and "segmentation" not in annotation
 
 
-@pytest.mark.parametrize(("file", "reader"), [("via.json", VIADataset), ("labelme", LabelmeDataset)])
+@pytest.mark.parametrize(
+    ("file", "reader"), [("via.json", VIADataset), ("labelme", LabelmeDataset), ("yolo", YOLODataset)]
+)
 def test_the_readers_get_boxes_back_as_rectangles(photos, file, reader):
-    files = export.Export(photos[1], ["via", "labelme"], NAMES)
+    files = export.Export(photos[1], ["via", "labelme", "yolo"], NAMES)
     files.add(photos[0][1], (4, 6), result(RING_AND_BAR, with_masks=False))
     files.write()
     masks, ids = reader(photos[1] / file).load_mask(0)
@@ -317,3 +324,73 @@ def test_no_boxes_without_masks_give_empty_files(photos):
     assert export.labelme(none, NAMES, "a.png", (4, 6))["shapes"] == []
     assert export.via(none, NAMES, "a.png")["a.png-1"]["regions"] == []
     assert export.geojson(none, NAMES, "a.png") == export.table(none, NAMES, "a.png") == []
+
+
+# --- Photos with labels -----------------------------------------------------------------------------------------
+
+
+def test_yolo_labels_come_back_exactly_at_any_size(tmp_path):
+    rng = np.random.default_rng(0)
+    size = (333, 517)  # no fraction of these sides is exact
+    masks = np.zeros((*size, 6), bool)
+    for i in range(6):
+        y, x = rng.integers(0, 300), rng.integers(0, 400)
+        masks[y : y + 40, x : x + 90, i] = rng.random(masks[y : y + 40, x : x + 90, i].shape) < 0.7
+    (tmp_path / "out").mkdir()
+    Image.fromarray(np.zeros((*size, 3), np.uint8)).save(tmp_path / "a.png")
+    files = export.Export(tmp_path / "out", ["yolo"], NAMES)
+    found = result(*np.moveaxis(masks, -1, 0), class_ids=[1, 2, 1, 2, 1, 2], scores=[0.9] * 6)
+    files.add(tmp_path / "a.png", size, found)
+    files.write()
+    dataset = open_dataset(tmp_path / "out" / "yolo")
+    back, ids = dataset.load_mask(0)
+    assert ids.tolist() == [1, 2, 1, 2, 1, 2] and np.array_equal(back, masks)
+    np.testing.assert_allclose(dataset.load_bbox(0)[0], found["rois"], atol=1e-4)
+    del found["masks"]
+    files = export.Export(tmp_path / "out", ["yolo"], NAMES)
+    files.add(tmp_path / "a.png", size, found)
+    files.write()
+    np.testing.assert_allclose(open_dataset(tmp_path / "out" / "yolo").load_bbox(0)[0], found["rois"], atol=1e-4)
+
+
+def test_mask_images_come_back_as_instances(photos):
+    written(photos, ["png"])
+    dataset = open_dataset(photos[1] / "png")
+    assert isinstance(dataset, InstanceImageDataset) and dataset.num_images == 2
+    assert dataset.load_mask(0)[0].shape == (4, 6, 0)
+    assert np.array_equal(dataset.load_mask(1)[0], np.stack([RING_AND_BAR, ~RING_AND_BAR], axis=-1))
+
+
+def test_mask_images_hold_more_than_255_objects_and_the_best_wins(tmp_path, caplog):
+    size = (20, 20)
+    masks = [np.zeros(size, bool) for _ in range(301)]
+    for i in range(300):
+        masks[i][i // 20, i % 20] = True
+    masks[300][0, :2] = True  # over the first two
+    scores = np.linspace(0.4, 0.9, 301).tolist()
+    labels = export.instance_image(result(*masks, class_ids=[1] * 301, scores=scores), size)
+    assert labels.dtype == np.uint16 and labels[0, :3].tolist() == [301, 301, 3] and labels[14, 19] == 300
+    files = export.Export(tmp_path, ["png"], NAMES)
+    files.add("a.png", size, result(*masks, class_ids=[1] * 301, scores=scores))
+    assert "2 detections are hidden" in caplog.text
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "png" / "masks" / "a.png")), labels)
+    boxes = {"rois": np.array([[1, 2, 3, 5]]), "class_ids": np.array([1]), "scores": np.array([0.5])}
+    assert export.instance_image(boxes, (4, 6)).sum() == 6
+
+
+def test_photos_are_copied_once_and_nothing_is_replaced(photos):
+    paths, out = photos
+    Image.fromarray(np.full((4, 6, 3), 9, np.uint8)).save(paths[1])
+    (out / "yolo" / "images").mkdir(parents=True)
+    (out / "yolo" / "images" / "a.png").write_bytes(b"a photo of the user")
+    for _ in range(2):
+        written(photos, ["yolo"])
+        names = sorted(path.name for path in (out / "yolo" / "images").iterdir())
+        assert names == ["a.png", "a_2.png", "a_3.png"]
+    assert (out / "yolo" / "images" / "a.png").read_bytes() == b"a photo of the user"
+    assert sorted(path.name for path in (out / "yolo" / "labels").iterdir()) == ["a_2.txt", "a_3.txt"]
+    long = out / ("x" * 240 + ".png")
+    paths[0].rename(long)
+    files = export.Export(out, ["yolo", "png"], NAMES)
+    files.add(long, (4, 6), nothing())
+    assert len(files.write()) == 3

@@ -29,7 +29,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn.label_tools import LabelmeDataset, VIADataset
+from mrcnn.datasets import open_dataset
+from mrcnn.label_tools import LabelmeDataset, VIADataset, foreign_tool
 
 FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -73,17 +74,45 @@ def test_via_classes_come_from_the_only_attribute(tmp_path):
     assert names_of(dataset) == ["dog", "cat"]
     wider = VIADataset(path, class_names=["dog", "bird", "cat"])
     assert wider.class_names == ["BG", "dog", "bird", "cat"] and names_of(wider) == ["dog", "cat"]
+    narrower = VIADataset(path, class_names=["dog"])
+    assert names_of(narrower) == ["dog"] and "region 1" in narrower.left_out[0]
     with pytest.raises(ValueError, match=r"among \['dog'\]. Received: 'cat' in .*'a.png123'"):
-        VIADataset(path, class_names=["dog"])
+        VIADataset(path, class_names=["dog"], strict=True)
+    shortened = VIADataset(via(tmp_path, region(rect(), kind="light, red")), class_names=["light"])
+    assert names_of(shortened) == ["light"]  # what training shows of that name
 
 
-def test_via_asks_which_of_several_attributes(tmp_path):
-    path = via(tmp_path, region(rect(), kind="dog", size="big"))
-    with pytest.raises(ValueError, match=r"\['kind', 'size'\].*Try a copy .*in Python: attribute='kind'"):
-        VIADataset(path)
+def test_via_classes_come_from_the_attribute_that_most_regions_have(tmp_path, caplog):
+    regions = [region(rect(), kind="dog", size="big"), region(rect(), kind="cat"), region(rect())]
+    path = via(tmp_path, *regions)
+    dataset = VIADataset(path)
+    assert names_of(dataset) == ["dog", "cat"] and "region 2" in dataset.left_out[0]
+    assert "'kind' names the class, which 2 of 3 regions have" in caplog.text and "'size'" in caplog.text
     assert names_of(VIADataset(path, attribute="size")) == ["big"]
-    with pytest.raises(ValueError, match="one class in its attribute 'breed'.*region 0"):
+    with pytest.raises(ValueError, match=r"attribute must be among .*\['kind', 'size'\]. Received: 'breed'"):
         VIADataset(path, attribute="breed")
+
+
+def test_via_closed_polylines_are_outlines_and_open_ones_are_not(tmp_path):
+    corners = polygon((4, 3), (14, 3), (14, 8), (4, 8))
+    closed = polygon((4, 3), (14, 3), (14, 8), (4, 8), (4, 3))
+    dataset = VIADataset(via(tmp_path, region({**corners, "name": "polyline"}), region({**closed, "name": "polyline"})))
+    assert boxes_of(dataset) == [[3, 4, 8, 14]]
+    assert len(dataset.left_out) == 1 and "an open one in" in dataset.left_out[0] and "region 0" in dataset.left_out[0]
+
+
+def test_via_entries_that_cannot_be_used_are_left_out(tmp_path, caplog):
+    path = via(tmp_path, region(rect()), "no region")
+    data = json.loads(path.read_text())
+    data["gone.png1"] = {"filename": "gone.png", "size": 1, "regions": []}
+    data["a.png2"] = {"filename": "a.png", "size": 1, "regions": 3}
+    data["x"] = None
+    path.write_text(json.dumps(data))
+    dataset = VIADataset(path)
+    assert dataset.num_images == 1 and boxes_of(dataset) == [[3, 4, 8, 14]]
+    assert len(dataset.left_out) == 4 and caplog.text.count("4 of 6 images or regions") == 1
+    with pytest.raises(ValueError, match="'gone.png' in"):
+        VIADataset(path, strict=True)
 
 
 def test_via_finds_its_file_in_a_folder(tmp_path):
@@ -110,11 +139,15 @@ def test_via_finds_its_file_in_a_folder(tmp_path):
         (rect(width=math.inf), r"finite numbers. Received: \[4, 3, inf, 5\].*region 1"),
         ({"name": "circle", "cx": 3, "cy": 4}, r"finite numbers. Received: \[3, 4, None\].*region 1"),
         ({"name": "point", "cx": 3, "cy": 4}, "Received: 'point' in .*region 1"),
+        (rect(width=0), "must have a width and a height. Received: 0 and 5 in .*region 1"),
     ],
 )
-def test_via_shapes_that_cannot_be_drawn_are_named(tmp_path, shape, message):
+def test_via_shapes_that_cannot_be_drawn_are_left_out(tmp_path, shape, message):
+    path = via(tmp_path, region(rect()), region(shape))
+    dataset = VIADataset(path)
+    assert boxes_of(dataset) == [[3, 4, 8, 14]] and len(dataset.left_out) == 1
     with pytest.raises(ValueError, match=message) as caught:
-        VIADataset(via(tmp_path, region(rect()), region(shape)))
+        VIADataset(path, strict=True)
     assert "via_region_data.json" in str(caught.value) and "Try " in str(caught.value)
 
 
@@ -235,9 +268,73 @@ def test_labelme_says_what_it_leaves_out(tmp_path, caplog):
         shape("dog", [[1, 1], [2, 2], [3, 1]], "linestrip"),
     )
     labelme(tmp_path, box_shape("__ignore__"), name="b")
+    caplog.set_level("INFO", "mrcnn")
     dataset = LabelmeDataset(tmp_path)
     assert dataset.class_names == ["BG", "dog"] and len(boxes_of(dataset)) == 1
-    assert "2 __ignore__, 1 line, 1 linestrip, 1 point" in caplog.text
+    assert "2 shapes labelled __ignore__" in caplog.text and "3 of 8 files or shapes" in caplog.text
+    assert [kind in sentence for kind, sentence in zip(("point", "line", "linestrip"), dataset.left_out, strict=True)]
+    with pytest.raises(ValueError, match="must have an area. Received: a point in"):
+        LabelmeDataset(tmp_path, strict=True)
+
+
+@pytest.mark.parametrize("kind", ["oriented_rectangle", "rotation"])
+def test_labelme_rotated_rectangles_are_their_four_corners(tmp_path, kind):
+    corners = [[20, 5], [25, 10], [20, 15], [15, 10]]
+    dataset = LabelmeDataset(labelme(tmp_path, shape("dog", corners, kind)))
+    np.testing.assert_allclose(boxes_of(dataset), [[5, 15, 15, 25]], atol=1)
+    assert abs(dataset.load_mask(0)[0].sum() - 50) <= 5
+
+
+def test_labelme_files_that_cannot_be_used_are_left_out(tmp_path, caplog):
+    labelme(tmp_path, box_shape(), name="good")
+    labelme(tmp_path, box_shape(), name="larger", imageHeight=60, imageWidth=80)
+    labelme(tmp_path, box_shape(), name="text", imageHeight="30")
+    labelme(tmp_path, box_shape(), name="gone")
+    (tmp_path / "gone.png").unlink()
+    labelme(tmp_path, box_shape(), name="page")
+    (tmp_path / "page.png").write_text("<html>404</html>")
+    labelme(tmp_path, box_shape(), name="whole", imageHeight=30.0, imageWidth=40.0)
+    (tmp_path / "torn.json").write_text('{"shapes": [')
+    dataset = LabelmeDataset(tmp_path)
+    assert [info["id"] for info in dataset.image_info] == ["good", "whole"]
+    names = ("gone", "larger", "page", "text", "torn")
+    assert [name in sentence for name, sentence in zip(names, dataset.left_out, strict=True)] == [True] * 5
+    assert "30 and 40. Received: [60, 80]" in dataset.left_out[1]
+    with pytest.raises(ValueError, match="must exist, or be embedded"):
+        LabelmeDataset(tmp_path, strict=True)
+
+
+def test_labelme_images_without_a_file_are_counted(tmp_path, caplog):
+    labelme(tmp_path, box_shape())
+    for name in ("b", "c"):
+        write_image(tmp_path / f"{name}.png")
+    assert LabelmeDataset(tmp_path).num_images == 1
+    assert "2 images" in caplog.text and "no labelme file" in caplog.text and "b.png" in caplog.text
+
+
+def test_labelme_finds_moved_images(tmp_path):
+    file = labelme(tmp_path, box_shape(), imagePath="/home/alice/photos/a.png")
+    assert LabelmeDataset(file).image_info[0]["path"] == str(tmp_path / "a.png")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "photos" / "a.png")
+    assert boxes_of(LabelmeDataset(tmp_path, images_dir=tmp_path / "photos")) == [[3, 4, 8, 14]]
+
+
+def test_labelme_embedded_image_of_a_file_that_names_itself(tmp_path):
+    picture = np.full((HEIGHT, WIDTH, 3), 7, np.uint8)
+    dataset = LabelmeDataset(labelme(tmp_path, box_shape(), imagePath="a.json", imageData=png(picture)))
+    np.testing.assert_array_equal(dataset.load_image(0), picture)
+
+
+def test_labelme_claims_are_compared_before_pixels_are_read(tmp_path):
+    content = io.BytesIO()
+    Image.new("1", (14_000, 14_000)).save(content, "PNG")  # 196 million pixels in 24 KB
+    large = base64.b64encode(content.getvalue()).decode()
+    bomb = shape("dog", [[1, 1], [2, 2]], "mask", mask=large)
+    dataset = LabelmeDataset(labelme(tmp_path, box_shape(), bomb))
+    assert len(boxes_of(dataset)) == 1 and "a.json, shape 1" in dataset.left_out[0]
+    with pytest.raises(ValueError, match="can be used"):
+        LabelmeDataset(labelme(tmp_path, imagePath="gone.png", imageData=large))
 
 
 def test_labelme_folders_and_lists(tmp_path, caplog):
@@ -252,7 +349,8 @@ def test_labelme_folders_and_lists(tmp_path, caplog):
     wider = LabelmeDataset(tmp_path, class_names=["dog", "bird", "cat"])
     assert wider.class_names == ["BG", "dog", "bird", "cat"] and names_of(wider) == ["cat"]
     with pytest.raises(ValueError, match=r"among \['dog'\]. Received: 'cat' in .*a\.json"):
-        LabelmeDataset(tmp_path, class_names=["dog"])
+        LabelmeDataset(tmp_path, class_names=["dog"], strict=True)
+    assert names_of(LabelmeDataset(tmp_path, class_names=["dog"]), 1) == ["dog"]
     with pytest.raises(ValueError, match=r"package\.json must be a labelme file"):
         LabelmeDataset([*files, tmp_path / "package.json"])
     (tmp_path / "empty").mkdir()
@@ -295,25 +393,23 @@ def test_labelme_uses_the_embedded_image_where_the_file_is_missing(tmp_path):
         (shape("dog", [[1, 1]], "rectangle"), "at least 2 points. Received: 1 "),
         (shape("dog", [[1, 1]], "circle"), "at least 2 points. Received: 1 "),
         (shape("dog", [[1e308, 1], [-1e308, 1]], "circle"), "finite radius"),
-        (shape("dog", [[1, 1], [2, 2]], "blob"), "polygon, rectangle, circle or mask. Received: 'blob'"),
+        (shape("dog", [[1, 1], [2, 2]], "blob"), "oriented_rectangle, circle or mask. Received: 'blob'"),
         (shape("dog", [[1, 1], [2, 2]], "rectangle", group=[1]), r"group_id .*Received: \[1\]"),
         (shape("", [[1, 1], [2, 2]], "rectangle"), "must have a label"),
         (shape(None, [[1, 1], [2, 2]], "rectangle"), "must have a label"),
         ("text", "must have a label. Received: 'text'"),
+        (shape("dog", [[1, 1], [1, 2]], "rectangle"), "a width and a height"),
+        (shape("dog", [[1, 1], [2, 2]], "mask", mask="AAAA"), "PNG in base64. Received: 'AAAA'"),
+        (shape("dog", [[1, 1], [2, 2]], "mask"), "PNG in base64. Received: None"),
     ],
 )
-def test_labelme_shapes_that_cannot_be_drawn_are_named(tmp_path, bad, message):
+def test_labelme_shapes_that_cannot_be_drawn_are_left_out(tmp_path, bad, message):
+    file = labelme(tmp_path, box_shape(), bad)
+    dataset = LabelmeDataset(file)
+    assert boxes_of(dataset) == [[3, 4, 8, 14]] and len(dataset.left_out) == 1
     with pytest.raises(ValueError, match=message) as caught:
-        LabelmeDataset(labelme(tmp_path, box_shape(), bad))
+        LabelmeDataset(file, strict=True)
     assert "a.json, shape 1" in str(caught.value) and "Try " in str(caught.value)
-
-
-def test_labelme_sizes_and_masks_that_cannot_be_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"imageHeight and imageWidth .*'30', 40.*a\.json"):
-        LabelmeDataset(labelme(tmp_path, imageHeight="30"))
-    dataset = LabelmeDataset(labelme(tmp_path, shape("dog", [[1, 1], [2, 2]], "mask", mask="AAAA")))
-    with pytest.raises(ValueError, match=r"PNG in base64. Received: 'AAAA' in .*a\.json, shape 0"):
-        dataset.load_mask(0)
 
 
 def test_labelme_outlines_of_100_000_points(tmp_path):
@@ -345,3 +441,40 @@ def test_a_damaged_labelme_file_is_read_or_refused_with_a_sentence(tmp_path, see
     path = labelme(tmp_path, *LABELME_SHAPES)
     path.write_bytes(cut_or_changed(path.read_bytes(), seed))
     read_or_refuse(lambda: LabelmeDataset(path))
+
+
+# --- Files of other tools -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "tool"),
+    [
+        ({"imgHeight": 1, "imgWidth": 1, "objects": []}, "Cityscapes"),
+        ({"project": {}, "config": {}, "attribute": {}, "file": {}, "metadata": {}, "view": {}}, "VIA 3"),
+        ({"type": "FeatureCollection", "features": []}, "GeoJSON"),
+        ({"description": "", "tags": [], "size": {}, "objects": []}, "Supervisely"),
+        ({"info": {}, "categories": {}, "items": []}, "Datumaro"),
+        ([{"id": 1, "data": {}, "annotations": []}], "Label Studio"),
+        ([{"image_id": 1, "category_id": 1, "bbox": [], "score": 1.0}], "COCO results"),
+        ([{"image": "a.png", "annotations": []}], "CreateML"),
+        ({"weights": "", "class_names": [], "min_confidence": 0.7, "images": []}, "mrcnn detect"),
+    ],
+)
+def test_files_of_other_tools_are_refused_by_name(tmp_path, data, tool):
+    assert tool in foreign_tool(data)
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=rf"Received: a\.json, a file of {tool}.*, which is not read. Try "):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("data", [None, 3, "text", [], [1], [[]], {}, {"a": 1}])
+def test_files_of_no_known_tool_have_no_name(data):
+    assert foreign_tool(data) is None
+
+
+@pytest.mark.parametrize(("name", "tool"), [("a.geojson", "GeoJSON"), ("a.csv", "a table"), ("gtFine/x", "Cityscapes")])
+def test_folders_of_other_tools_are_refused_by_name(tmp_path, name, tool):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    with pytest.raises(ValueError, match=rf"Received: .*of {tool}.*, which is not read. Try "):
+        open_dataset(tmp_path)
