@@ -1367,11 +1367,8 @@ class MaskRCNN:
             if key not in self._compiled:
                 signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.keras_model.inputs]
                 network = self._folded or detecting_network(self.keras_model)
-
-                def run(*inputs):
-                    with winograd.where_it_pays():
-                        return network(list(inputs))
-
+                # TensorFlow warns of functions that are traced often, and takes those of one `def` for one function.
+                run = functools.partial(_run_network, network)
                 self._compiled = {key: tf.function(run, signature, autograph=False, jit_compile=False)}
             compiled = self._compiled[key]
         inputs = [tf.convert_to_tensor(x) for x in inputs]
@@ -1491,6 +1488,11 @@ class MaskRCNN:
         for name, value in found.items():
             log(name, value)
         return found
+
+
+def _run_network(network, *inputs):
+    with winograd.where_it_pays():
+        return network(list(inputs))
 
 
 def _stacked(images):

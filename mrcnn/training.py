@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import hosts, losses, weights, winograd
+from . import hosts, losses, weights
 from .callbacks import (
     AveragedWeights,
     Checkpoint,
@@ -130,8 +130,7 @@ class TrainingNetwork(Network):
     def train_step(self, data):
         inputs = self.inputs_of(data)
         with tf.GradientTape() as tape:
-            with winograd.where_it_pays():
-                outputs = self(inputs, training=True)
+            outputs = self(inputs, training=True)
             values = self.weighted_losses(inputs, outputs)
             scaled_loss = self.optimizer.scale_loss(values["loss"])
         variables = self.trainable_variables
@@ -154,8 +153,7 @@ class TrainingNetwork(Network):
 
     def test_step(self, data):
         inputs = self.inputs_of(data)
-        with winograd.where_it_pays():
-            outputs = self(inputs, training=False)
+        outputs = self(inputs, training=False)
         values = self.weighted_losses(inputs, outputs)
         return self._update({name: value * device_count() for name, value in values.items()})
 

@@ -1,8 +1,10 @@
 """The network's shape, its layers' arithmetic, and detection from photo to result."""
 
+import gc
 import json
 import logging
 import re
+import weakref
 from types import SimpleNamespace
 
 import keras
@@ -636,6 +638,19 @@ def test_an_error_of_the_generator_arrives(model):
 
     with pytest.raises(OSError, match="the camera is gone"):
         model.detect(failing())
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+def test_a_deleted_model_leaves_no_graph_with_its_weights_behind(config, compiled, optimized):
+    model = MaskRCNN("inference", config)
+    if optimized:
+        model.optimize_for_inference()
+    model.detect(photos(1))
+    (run,) = model._compiled.values()
+    gone = [weakref.ref(x) for x in (model, model.keras_model, run.get_concrete_function().graph)]
+    del model, run
+    gc.collect()
+    assert [reference() for reference in gone] == [None] * 3
 
 
 def test_masks_in_their_boxes_and_as_codes_are_the_full_ones(model):
