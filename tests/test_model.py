@@ -4,7 +4,10 @@ import gc
 import json
 import logging
 import re
+import threading
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import keras
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as KL
-from tiny import TinyConfig, photos, shake
+from tiny import Squares, TinyConfig, photos, shake
 
 from mrcnn import boxes, training
 from mrcnn import model as model_room
@@ -423,8 +426,9 @@ def test_a_layer_of_rois_gives_keras_numbers_and_gradients(ours, keras_own, op, 
     assert found[0][0].shape == ours.compute_output_shape(x.shape) == (*rois, *found[1][0].shape[1:])
     for tensor, same in zip(*found, strict=True):
         np.testing.assert_allclose(np.ravel(tensor), np.ravel(same), rtol=1e-4, atol=1e-4)
-    graph = tf.function(ours.__call__, autograph=False).get_concrete_function(x).graph
-    assert op in {operation.type for operation in graph.get_operations()}
+    graph = tf.function(ours.__call__, autograph=False).get_concrete_function(x).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    assert op in {node.op for node in nodes}
 
 
 def test_roi_align_chooses_the_level_by_size():
@@ -463,6 +467,25 @@ def test_anchors_of_any_size_are_those_of_the_generator(shape, stride):
     expected = boxes.normalize(pyramid_anchors(config, shape), shape)
     assert found.dtype == np.float32 and found.shape == (2, *expected.shape)
     np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_rpn_looks_at_as_many_levels_as_there_are_scales(count, tmp_path):
+    scales, places = (8, 16, 32, 48)[:count], (16 * 16, 8 * 8, 4 * 4, 2 * 2)[:count]
+    model = shake(build(RPN_ANCHOR_SCALES=scales))
+    model.save_weights(tmp_path / "few.h5")
+    assert model.get_anchors((64, 64)).shape == (3 * sum(places), 4)
+    (found,) = model.detect(photos(1))
+    assert len(found["rois"])
+    for mode in ("square", "pad64"):
+        trained = build("training", tmp_path, RPN_ANCHOR_SCALES=scales, IMAGE_RESIZE_MODE=mode)
+        report = trained.load_weights(tmp_path / "few.h5")
+        assert not report.mismatched and not report.missing
+        history = trained.train(Squares(), Squares(), 1e-3, 1, "all")
+        assert np.isfinite(history.history["loss"]).all()
+    five = build()
+    report = five.load_weights(tmp_path / "few.h5")  # the levels share the RPN's weights
+    assert not report.mismatched and not report.missing
 
 
 def test_the_size_of_the_input_is_open_where_photos_keep_theirs():
@@ -667,6 +690,13 @@ def test_masks_in_their_boxes_and_as_codes_are_the_full_ones(model):
         np.testing.assert_array_equal(rle[name], full[name])
 
 
+@pytest.mark.parametrize("shape", [(30, 50, 3), (30, 50), (4, 30, 50)])
+def test_one_photo_without_brackets(model, shape):
+    for look in (model.detect, model.mold_inputs):
+        with pytest.raises(ValueError, match=r"must be a list of photos.*Received: an array.*\[image\]"):
+            look(np.zeros(shape, np.uint8))
+
+
 def test_wrong_words_for_detect(model):
     with pytest.raises(ValueError, match="masks must be one of full, crop, rle. Received: 'polygon'"):
         model.detect(photos(1), masks="polygon")
@@ -829,6 +859,68 @@ def test_unmold_detections_by_hand(model):
     assert full[:49, :49, 0].all() and not full[:, 51:, 0].any() and not full[52:, :, 0].any()
 
 
+# --- Threads -----------------------------------------------------------------------------------------------------
+
+
+def test_a_writer_waits_for_readers_and_keeps_new_ones_out():
+    lock, order = model_room.ReadWriteLock(), []
+    inside, leave = threading.Barrier(3), threading.Event()
+
+    def read(name):
+        with lock.reading():
+            inside.wait()  # both of the first readers are in at once
+            leave.wait()
+            order.append(name)
+
+    def write():
+        with lock.writing(), lock.writing():
+            order.append("writer")
+
+    def read_later():
+        with lock.reading():
+            order.append("later")
+
+    threads = [threading.Thread(target=read, args=["reader"]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    inside.wait()
+    for target in (write, read_later):
+        threads.append(threading.Thread(target=target))
+        threads[-1].start()
+        time.sleep(0.05)
+    assert order == []
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert order == ["reader", "reader", "writer", "later"]
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+def test_detections_meanwhile_see_all_weights_of_one_file(optimized, tmp_path, compiled):
+    model, expected = build(), []
+    for seed in (0, 1):
+        shake(model, seed).save_weights(tmp_path / f"{seed}.h5")
+        if optimized:
+            model.optimize_for_inference()
+        model._compiled = {}
+        expected.append(model.detect(photos(1))[0])
+    loaded = threading.Event()
+    with ThreadPoolExecutor(3) as threads:
+
+        def detect_until_loaded():
+            found = []
+            while not loaded.is_set():
+                found += model.detect(photos(1))
+            return found
+
+        waiting = [threads.submit(detect_until_loaded) for _ in range(3)]
+        for i in range(10):
+            model.load_weights(tmp_path / f"{i % 2}.h5")
+        loaded.set()
+        found = [result for future in waiting for result in future.result()]
+    assert all(any(same(result, one) for one in expected) for result in found)
+
+
 # --- Looking inside ---------------------------------------------------------------------------------------------
 
 
@@ -836,9 +928,9 @@ STEPS = {
     "ROI/pre_nms_anchors:0": (1, 400, 4),
     "ROI/refined_anchors:0": (1, 400, 4),
     "ROI/refined_anchors_clipped:0": (1, 400, 4),
-    "ROI/rpn_non_max_suppression:0": (1, 20),
-    "ROI/rpn_non_max_suppression/NonMaxSuppressionV2:0": (1, 20),
-    "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0": (1, 20),
+    "ROI/rpn_non_max_suppression:0": (20,),
+    "ROI/rpn_non_max_suppression/NonMaxSuppressionV2:0": (20,),
+    "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0": (20,),
 }
 
 
@@ -850,10 +942,17 @@ def test_ancestors_are_what_run_graph_accepts(model):
     assert {name: found[name].shape for name in STEPS} == STEPS
     clipped = found["ROI/refined_anchors_clipped:0"]
     np.testing.assert_array_equal(clipped, np.clip(found["ROI/refined_anchors:0"], 0, 1))
-    kept = found["ROI/rpn_non_max_suppression:0"][0]
-    count = int((found["ROI"][0].sum(axis=1) > 0).sum())
-    assert count > 0
-    np.testing.assert_array_equal(clipped[0, kept[:count]], found["ROI"][0, :count])
+    np.testing.assert_array_equal(clipped[0, found["ROI/rpn_non_max_suppression:0"]], found["ROI"][0])
+
+
+def test_indices_after_non_max_suppression_are_those_of_one_image_without_padding(config):
+    """The cell of the original's notebooks: `ixs = rpn["post_nms_anchor_ix"][:limit]`."""
+    config.PRE_NMS_LIMIT = 10  # fewer than the 20 proposals
+    model = shake(MaskRCNN("inference", config))
+    node = model.ancestor(model.keras_model.get_layer("ROI").output, "ROI/rpn_non_max_suppression:0")
+    found = model.run_graph(photos(2), [("kept", node), ("rois", model.keras_model.get_layer("ROI").output)])
+    count = int(np.any(found["rois"][0] != 0, axis=1).sum())
+    assert found["kept"].shape == (count,) and 0 < count <= 10
 
 
 def test_an_unknown_ancestor_is_none(model):
