@@ -849,6 +849,53 @@ def mrcnn_mask_loss_graph(target_masks, target_class_ids, pred_masks):
     return losses.mean(*losses.mrcnn_mask_loss(target_masks, target_class_ids, pred_masks))
 
 
+# --- Networks as whole files ------------------------------------------------------------------------------------
+
+
+def _network_from_config(cls, config, custom_objects=None):
+    """The network of a file that Keras saved whole, from what `training.Network.get_config` put there.
+
+    Raises: ValueError if its backbone is a function of the user's own that `custom_objects` does not name.
+    """
+    settings = Config.from_dict(config["config"])
+    for setting in ("BACKBONE", "COMPUTE_BACKBONE_SHAPE"):
+        value = getattr(settings, setting)
+        if isinstance(value, str) and ":" in value:
+            name = value.rpartition(":")[2]
+            function = keras.saving.get_registered_object(name, custom_objects)
+            if function is None:
+                raise ValueError(
+                    f"A network with a {setting} function of your own cannot be rebuilt from its file alone. "
+                    f'Received: {value}. Try custom_objects={{"{name}": your function}}.'
+                )
+            setattr(settings, setting, function)
+    model = MaskRCNN(cls.mode, settings)
+    model.class_names = config["class_names"]
+    for layer in training.leaves(model.keras_model):
+        layer.trainable = layer.name not in config["frozen"]
+    return model.keras_model
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class MaskRCNNInference(training.Network):
+    """The network that detects; Keras saves and loads it whole. See `MaskRCNN.build`."""
+
+    mode = "inference"
+    from_config = classmethod(_network_from_config)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class MaskRCNNTraining(training.TrainingNetwork):
+    """The network that learns; Keras saves and loads it whole. See `MaskRCNN.build`."""
+
+    mode = "training"
+    from_config = classmethod(_network_from_config)
+
+
+# In a whole `.h5` Keras looks for the class by its name alone.
+keras.saving.get_custom_objects().update({cls.__name__: cls for cls in (MaskRCNNInference, MaskRCNNTraining)})
+
+
 # --- MaskRCNN ---------------------------------------------------------------------------------------------------
 
 
@@ -1012,14 +1059,14 @@ class MaskRCNN:
             inputs, outputs = [input_image, input_image_meta, anchors], [rpn_rois, rpn_class, rpn_bbox]
             if config.RPN_ONLY:
                 KL.Identity()(input_image_meta)  # an input that no layer reads, as below
-                return training.Network(inputs, outputs, name="mask_rcnn")
+                return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
             _, mrcnn_class, mrcnn_bbox = class_head(rpn_rois)
             detections = DetectionLayer(config, name="mrcnn_detection", **EXACT)(
                 [rpn_rois, mrcnn_class, mrcnn_bbox, input_image_meta]
             )
             mrcnn_mask = [mask_head(detections[..., :4])] if config.USE_MASK else []
             outputs = [detections, mrcnn_class, mrcnn_bbox, *mrcnn_mask, *outputs]
-            return training.Network(inputs, outputs, name="mask_rcnn")
+            return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
 
         inputs = [
             input_image,
@@ -1031,7 +1078,7 @@ class MaskRCNN:
             KL.Identity()(for_the_losses)
         outputs = {"rpn_class_logits": rpn_class_logits, "rpn_class": rpn_class, "rpn_bbox": rpn_bbox}
         if config.RPN_ONLY:
-            return training.TrainingNetwork(inputs, outputs, name="mask_rcnn", config=config)
+            return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
 
         input_gt_class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
         input_gt_boxes = keras.Input([None, 4], name="input_gt_boxes")
@@ -1062,7 +1109,7 @@ class MaskRCNN:
             # Positives come first: the mask head sees no RoI that cannot count.
             mrcnn_mask = mask_head(rois[:, : targets.positive_slots(config)])
             outputs |= {"target_mask": target_mask[0], "mrcnn_mask": mrcnn_mask}
-        return training.TrainingNetwork(inputs, outputs, name="mask_rcnn", config=config)
+        return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
 
     # --- Weights and log folders ---
 

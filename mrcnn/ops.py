@@ -8,11 +8,9 @@ import tensorflow as tf
 
 from . import winograd
 
-# A tf.custom_gradient leaves an entry in TensorFlow's global registry at each call in a graph, whose closure holds the
-# graph and the weights for ever. Here each gradient is registered once; graphs of one operation each, cached by the
-# shapes they are for, take the weights as arguments.
-
-_CONVOLUTION_GRADIENT, _CROP_GRADIENT = "mrcnn.Conv2D", "mrcnn.CropAndResize"
+# Each call of a tf.custom_gradient in a graph leaves an entry in TensorFlow's global registry, whose closure holds that
+# graph, and so the weights, for ever. Here these calls stand in small graphs of their own, one for each kind of shapes,
+# that get the weights as arguments.
 
 
 def convolution(images, kernel):
@@ -33,25 +31,21 @@ def convolution(images, kernel):
 
 @functools.cache
 def _convolution_graph(shape, dtype):
+    @tf.custom_gradient
     def convolve(images, kernel):
-        with tf.compat.v1.get_default_graph().gradient_override_map({"Conv2D": _CONVOLUTION_GRADIENT}):
-            return tf.nn.conv2d(images, kernel, 1, "SAME")
+        def gradients(outputs):
+            height, width, channels, filters = shape
+            rotated = tf.transpose(tf.reshape(kernel, [-1, channels, filters]), [0, 2, 1])
+            rotated = tf.gather(rotated, range(height * width)[::-1])  # `kernel[::-1, ::-1]` takes longer than the gain
+            rotated = tf.reshape(rotated, [height, width, filters, channels])
+            into_kernel = tf.raw_ops.Conv2DBackpropFilter(
+                input=images, filter_sizes=shape, out_backprop=outputs, strides=[1, 1, 1, 1], padding="SAME"
+            )
+            return tf.nn.conv2d(outputs, rotated, 1, "SAME"), into_kernel
 
-    signature = [tf.TensorSpec([None, None, None, shape[2]], dtype), tf.TensorSpec(shape, dtype)]
-    return _traced(convolve, signature)
+        return tf.nn.conv2d(images, kernel, 1, "SAME"), gradients
 
-
-@tf.RegisterGradient(_CONVOLUTION_GRADIENT)
-def _convolution_gradient(operation, outputs):
-    images, kernel = operation.inputs
-    height, width, channels, filters = kernel.shape
-    rotated = tf.transpose(tf.reshape(kernel, [-1, channels, filters]), [0, 2, 1])
-    rotated = tf.gather(rotated, range(height * width)[::-1])  # `kernel[::-1, ::-1]` takes longer than the gain
-    rotated = tf.reshape(rotated, [height, width, filters, channels])
-    kernel_gradient = tf.raw_ops.Conv2DBackpropFilter(
-        input=images, filter_sizes=kernel.shape, out_backprop=outputs, strides=[1, 1, 1, 1], padding="SAME"
-    )
-    return tf.nn.conv2d(outputs, rotated, 1, "SAME"), kernel_gradient
+    return _traced(convolve, tf.TensorSpec([None, None, None, shape[2]], dtype), tf.TensorSpec(shape, dtype))
 
 
 def crop_and_resize(images, boxes, box_indices, size):
@@ -69,26 +63,21 @@ def crop_and_resize(images, boxes, box_indices, size):
 
 @functools.cache
 def _crop_graph(dtype, size):
+    @tf.custom_gradient
     def crop(images, boxes, box_indices):
-        with tf.compat.v1.get_default_graph().gradient_override_map({"CropAndResize": _CROP_GRADIENT}):
-            return tf.image.crop_and_resize(images, boxes, box_indices, size)
+        def gradients(crops):
+            return _spread_crops(crops, boxes, box_indices, size, tf.shape(images)), None, None
 
-    shapes = [None, None, None, None], [None, 4], [None]
-    signature = [tf.TensorSpec(*spec) for spec in zip(shapes, (dtype, tf.float32, tf.int32), strict=True)]
-    return _traced(crop, signature)
+        return tf.image.crop_and_resize(images, boxes, box_indices, size), gradients
+
+    images = tf.TensorSpec([None, None, None, None], dtype)
+    return _traced(crop, images, tf.TensorSpec([None, 4]), tf.TensorSpec([None], tf.int32))
 
 
-def _traced(function, signature):
-    """The function as a graph that belongs to no device, strategy or outer graph, where it happens to be called."""
+def _traced(function, *signature):
+    """The function as a graph that belongs to no device, strategy or outer graph, wherever it is called first."""
     with tf.init_scope():
         return tf.function(function, signature, autograph=False).get_concrete_function()
-
-
-@tf.RegisterGradient(_CROP_GRADIENT)
-def _crop_gradient(operation, crops):
-    images, boxes, box_indices, size = operation.inputs
-    size = tuple(tf.get_static_value(size))
-    return _spread_crops(crops, boxes, box_indices, size, tf.shape(images)), None, None, None
 
 
 def _spread_crops(crops, boxes, box_indices, size, shape):

@@ -1046,6 +1046,58 @@ def test_keras_model_still_saves_keras_files(model, tmp_path):
     )
 
 
+OWN = {"backbone": TinyConfig.BACKBONE, "TinyConfig.COMPUTE_BACKBONE_SHAPE": TinyConfig.COMPUTE_BACKBONE_SHAPE}
+
+
+@pytest.mark.parametrize("name", ["x.keras", "x.h5"])
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_keras_saves_and_loads_the_whole_network(mode, name, tmp_path):
+    model = shake(build(mode, tmp_path, DETECTION_MIN_CONFIDENCE=0.25))
+    model.class_names = ["BG", "light", "dark"]
+    if mode == "training":
+        model.set_trainable("(mrcnn_.*)|(rpn_.*)")
+        model.compile(0.01, 0.9)
+    model.keras_model.save(tmp_path / name)
+    loaded = keras.models.load_model(tmp_path / name, custom_objects=OWN)
+    for ours, theirs in zip(loaded.weights, model.keras_model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [w.path for w in loaded.trainable_weights] == [w.path for w in model.keras_model.trainable_weights]
+    assert loaded.describe() == model.metadata()
+    fresh = build(mode, tmp_path)
+    if name == "x.h5":
+        assert not fresh.load_weights(tmp_path / name, by_name=True).missing
+    if mode == "inference":
+        inputs = [np.float32(x) for x in (np.ones((1, 64, 64, 3)), meta(64, 64), model.get_anchors((64, 64))[None])]
+        for ours, theirs in zip(loaded(inputs), model.keras_model(inputs), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_network_of_a_known_backbone_needs_nothing_but_its_file(tmp_path):
+    config = Config()
+    config.NAME, config.NUM_CLASSES, config.BACKBONE, config.IMAGE_MAX_DIM = "small", 2, "mobilenet_v2", 64
+    config.IMAGE_MIN_DIM = config.TOP_DOWN_PYRAMID_SIZE = config.RPN_CHANNELS = config.MASK_CHANNELS = 64
+    network = MaskRCNN("inference", config, tmp_path).keras_model
+    text = network.to_json()
+    assert json.loads(text)["config"]["config"]["BACKBONE"] == "mobilenet_v2"
+    again = keras.models.model_from_json(text)
+    assert [w.shape for w in again.weights] == [w.shape for w in network.weights]
+    assert "Lambda" not in text
+
+
+def test_an_own_backbone_must_be_given_to_load_a_whole_file(model, tmp_path):
+    model.keras_model.save(tmp_path / "x.keras")
+    with pytest.raises(ValueError, match=r'BACKBONE function of your own.*Try custom_objects=\{"backbone": '):
+        keras.models.load_model(tmp_path / "x.keras")
+
+
+def test_a_whole_network_is_exported_to_a_folder(model, tmp_path, compiled):
+    model.keras_model.save(str(tmp_path / "folder"))
+    served = tf.saved_model.load(str(tmp_path / "folder"))
+    inputs = [np.float32(x) for x in (np.ones((1, 64, 64, 3)), meta(64, 64), model.get_anchors((64, 64))[None])]
+    for ours, theirs in zip(served.serve(inputs), model.keras_model(inputs), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
 def test_from_weights_needs_a_config_for_an_own_backbone(model, tmp_path):
     model.class_names = ["BG", "light", "dark"]
     model.save_weights(tmp_path / "tiny.h5")
