@@ -165,8 +165,13 @@ def generate_anchors(scales, ratios, shape, feature_stride, anchor_stride) -> np
 
 
 def generate_pyramid_anchors(scales, ratios, feature_shapes, feature_strides, anchor_stride) -> np.ndarray:
-    """`[N, (y1, x1, y2, x2)]` anchors of all levels in pixels, level after level; one scale per level."""
-    levels = zip(scales, feature_shapes, feature_strides, strict=True)
+    """`[N, (y1, x1, y2, x2)]` anchors in pixels, level after level, of the first levels: one scale per level."""
+    if len(scales) > min(len(feature_shapes), len(feature_strides)):
+        raise ValueError(
+            f"Each scale needs a pyramid level. Received: {len(scales)} scales, {len(feature_shapes)} shapes and "
+            f"{len(feature_strides)} strides. Try fewer scales."
+        )
+    levels = zip(scales, feature_shapes, feature_strides, strict=False)
     return np.concatenate(
         [generate_anchors(scale, ratios, shape, stride, anchor_stride) for scale, shape, stride in levels]
     )

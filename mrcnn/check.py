@@ -600,7 +600,7 @@ def _fit_anchors(report: Report, looks: Sequence[_Look], config: Config) -> None
     quantiles = (0, 5, 25, 50, 75, 95, 100)
     report.sizes = dict(zip(quantiles, np.percentile(sizes, quantiles).round(1).tolist(), strict=True))
 
-    levels = list(zip(config.RPN_ANCHOR_SCALES, config.BACKBONE_STRIDES, strict=True))
+    levels = list(zip(config.RPN_ANCHOR_SCALES, config.BACKBONE_STRIDES, strict=False))  # the first ones
     overlaps = np.stack([anchor_overlaps(molded, shapes, *level, config) for level in levels])  # [levels, N]
     best, under = overlaps.argmax(axis=0), overlaps.max(axis=0) < FITTING_IOU
     report.under = float(under.mean())

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import importlib
 import logging
 import math
 import os
@@ -35,7 +36,7 @@ from rich.progress import track
 from . import boxes as box_math
 from . import folding, losses, targets, tiles, training, weights, winograd
 from .callbacks import MeanAveragePrecisionCallback
-from .config import Config
+from .config import Config, as_config
 from .data import DataGenerator, data_generator, load_image_gt
 from .evaluate import unmold_rles
 from .image import (
@@ -95,6 +96,23 @@ logger = logging.getLogger("mrcnn")
 
 # Of the layers that stay exact whatever PRECISION says: boxes, probabilities, RoI align.
 EXACT = {"dtype": "float32"}
+
+
+# What matterport's module imported, and so scripts take from it.
+_MATTERPORTS_IMPORTS = {
+    "K": "keras.backend",
+    "KE": "keras.layers",  # keras.engine, of which scripts take Layer
+    "KM": "keras.models",
+    "multiprocessing": "multiprocessing",
+    "random": "random",
+    "utils": "mrcnn.utils",
+}
+
+
+def __getattr__(name):
+    if name in _MATTERPORTS_IMPORTS:
+        return importlib.import_module(_MATTERPORTS_IMPORTS[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def log(text, array=None):
@@ -357,7 +375,10 @@ class Anchors(KL.Layer):
 
 
 class PyramidAnchors(KL.Layer):
-    """`[B, A, (y1, x1, y2, x2)]` the anchors of images of any size, normalised. Inputs: image, then P2..P6."""
+    """`[B, A, (y1, x1, y2, x2)]` the anchors of images of any size, normalised.
+
+    Inputs: image, then the pyramid levels that the RPN looks at, P2 first.
+    """
 
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
@@ -366,9 +387,8 @@ class PyramidAnchors(KL.Layer):
     def call(self, inputs):
         image, *pyramid = inputs
         step, levels = self.config.RPN_ANCHOR_STRIDE, []
-        for scale, stride, level in zip(
-            self.config.RPN_ANCHOR_SCALES, self.config.BACKBONE_STRIDES, pyramid, strict=True
-        ):
+        scales, strides = self.config.RPN_ANCHOR_SCALES, self.config.BACKBONE_STRIDES
+        for scale, stride, level in zip(scales, strides, pyramid, strict=False):  # as many levels as scales
             cell = box_math.generate_anchors(scale, self.config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1)
             y, x = (ops.cast(tf.range(0, ops.shape(level)[axis], step) * stride, "float32") for axis in (1, 2))
             y, x = ops.meshgrid(y, x, indexing="ij")
@@ -425,7 +445,7 @@ class ProposalLayer(KL.Layer):
             "pre_nms_anchors": pre_nms_anchors,
             "refined_anchors": refined,
             "refined_anchors_clipped": clipped,
-            "rpn_non_max_suppression": keep,
+            "rpn_non_max_suppression": keep[0, : valid[0]],  # `[K]`: of the first image, as the original's node
             "proposals": proposals,
             "proposal_scores": tf.gather(scores, keep, batch_dims=1) * is_valid,
         }
@@ -458,7 +478,7 @@ class ProposalSteps(KL.Layer):
 
     def compute_output_spec(self, inputs):
         if self.step == "rpn_non_max_suppression":
-            return keras.KerasTensor((None, self.proposal_layer.proposal_count), "int32")
+            return keras.KerasTensor((None,), "int32")
         return keras.KerasTensor((None, None, 4), "float32")
 
 
@@ -829,6 +849,53 @@ def mrcnn_mask_loss_graph(target_masks, target_class_ids, pred_masks):
     return losses.mean(*losses.mrcnn_mask_loss(target_masks, target_class_ids, pred_masks))
 
 
+# --- Networks as whole files ------------------------------------------------------------------------------------
+
+
+def _network_from_config(cls, config, custom_objects=None):
+    """The network of a file that Keras saved whole, from what `training.Network.get_config` put there.
+
+    Raises: ValueError if its backbone is a function of the user's own that `custom_objects` does not name.
+    """
+    settings = Config.from_dict(config["config"])
+    for setting in ("BACKBONE", "COMPUTE_BACKBONE_SHAPE"):
+        value = getattr(settings, setting)
+        if isinstance(value, str) and ":" in value:
+            name = value.rpartition(":")[2]
+            function = keras.saving.get_registered_object(name, custom_objects)
+            if function is None:
+                raise ValueError(
+                    f"A network with a {setting} function of your own cannot be rebuilt from its file alone. "
+                    f'Received: {value}. Try custom_objects={{"{name}": your function}}.'
+                )
+            setattr(settings, setting, function)
+    model = MaskRCNN(cls.mode, settings)
+    model.class_names = config["class_names"]
+    for layer in training.leaves(model.keras_model):
+        layer.trainable = layer.name not in config["frozen"]
+    return model.keras_model
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class MaskRCNNInference(training.Network):
+    """The network that detects; Keras saves and loads it whole. See `MaskRCNN.build`."""
+
+    mode = "inference"
+    from_config = classmethod(_network_from_config)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class MaskRCNNTraining(training.TrainingNetwork):
+    """The network that learns; Keras saves and loads it whole. See `MaskRCNN.build`."""
+
+    mode = "training"
+    from_config = classmethod(_network_from_config)
+
+
+# In a whole `.h5` Keras looks for the class by its name alone.
+keras.saving.get_custom_objects().update({cls.__name__: cls for cls in (MaskRCNNInference, MaskRCNNTraining)})
+
+
 # --- MaskRCNN ---------------------------------------------------------------------------------------------------
 
 
@@ -839,26 +906,36 @@ class MaskRCNN:
     `keras_model` is the Keras network; `class_names` the names that came with the weights or the dataset.
     """
 
+    class_names: list[str] | None
+
+    def __new__(cls, *args, **kwargs):
+        # Not in __init__: subclasses that repeat the body of matterport's do not call this one.
+        model = super().__new__(cls)
+        model.class_names = None
+        model._anchor_cache = {}
+        model._sent_anchors = None, None  # the array, and its copy on the device
+        model._compiled = {}
+        model._compiling = threading.Lock()  # threads may call detect() at once
+        model._weights_lock = ReadWriteLock()  # and one of them load_weights()
+        model._folded = None  # the folding.Folded that detects in place of keras_model
+        return model
+
     def __init__(self, mode, config, model_dir="logs"):
-        if mode not in ("training", "inference"):
-            raise ValueError(f"mode must be 'training' or 'inference'. Received: {mode!r}.")
-        config.validate()
-        config.check_names()
         _be_heard()
         self.mode = mode
         self.config = config
         self.model_dir = str(model_dir)
-        self.class_names: list[str] | None = None
         self.set_log_dir()
-        self._anchor_cache: dict = {}
-        self._sent_anchors: tuple = None, None  # the array, and its copy on the device
-        self._compiled: dict = {}
-        self._compiling = threading.Lock()  # threads may call detect() at once
-        self._folded: folding.Folded | None = None  # what detects in place of keras_model
-        scope = training.strategy(config).scope() if mode == "training" else contextlib.nullcontext()
-        with scope, _precision(config.PRECISION):
-            self.keras_model = self.build(mode=mode, config=config)
-        self.keras_model.describe = self.metadata
+        self.keras_model = self.build(mode=mode, config=config)
+
+    @property
+    def config(self) -> Config:
+        """The settings; an object of another class that is assigned becomes a `Config` of its values."""
+        return self._config
+
+    @config.setter
+    def config(self, config) -> None:
+        self._config, self._given_config = as_config(config), config
 
     @classmethod
     def from_weights(cls, path, config=None, model_dir="logs", mode="inference") -> MaskRCNN:
@@ -901,6 +978,19 @@ class MaskRCNN:
         USE_MASK = False leaves out the mask head and with it gt_masks; RPN_ONLY leaves out both heads: rpn_bbox is the
         last input of training, and inference gives scored proposals, rpn_class and rpn_bbox.
         """
+        if mode not in ("training", "inference"):
+            raise ValueError(f"mode must be 'training' or 'inference'. Received: {mode!r}.")
+        # Thresholds changed on self.config later take effect only if the layers hold that very object.
+        config = self.config if config is self._given_config else as_config(config)
+        config.validate()
+        config.check_names()
+        scope = training.strategy(config).scope() if mode == "training" else contextlib.nullcontext()
+        with scope, _precision(config.PRECISION):
+            network = self._build(mode, config)
+        network.describe = self.metadata
+        return network
+
+    def _build(self, mode, config):
         height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
         input_image = keras.Input([None, None, channels], name="input_image")
         input_image_meta = keras.Input([config.IMAGE_META_SIZE], name="input_image_meta")
@@ -911,14 +1001,15 @@ class MaskRCNN:
             _keep_exact(input_image, c1)
         pyramid = fpn_graph(feature_maps, config.TOP_DOWN_PYRAMID_SIZE)
 
-        # Region proposal network, the same on every level
+        # Region proposal network, the same on every level that has a scale: the first ones
+        rpn_levels = pyramid[: len(config.RPN_ANCHOR_SCALES)]
         rpn = build_rpn_model(
             config.RPN_ANCHOR_STRIDE,
             len(config.RPN_ANCHOR_RATIOS),
             config.TOP_DOWN_PYRAMID_SIZE,
             config.RPN_CHANNELS,
         )
-        per_level = zip(*(rpn(level) for level in pyramid), strict=True)
+        per_level = zip(*(rpn(level) for level in rpn_levels), strict=True)
         names = ("rpn_class_logits", "rpn_class", "rpn_bbox")
         rpn_class_logits, rpn_class, rpn_bbox = (
             KL.Concatenate(axis=1, name=name, **EXACT)(list(outputs))
@@ -928,7 +1019,7 @@ class MaskRCNN:
         any_size = config.IMAGE_RESIZE_MODE in ("pad64", "none")
         if mode == "training":
             if any_size:
-                anchors = PyramidAnchors(config, name="anchors", **EXACT)([input_image, *pyramid])
+                anchors = PyramidAnchors(config, name="anchors", **EXACT)([input_image, *rpn_levels])
             else:
                 anchors = Anchors(self.get_anchors(config.IMAGE_SHAPE), name="anchors", **EXACT)(input_image)
             proposal_count = config.POST_NMS_ROIS_TRAINING
@@ -970,14 +1061,14 @@ class MaskRCNN:
             inputs, outputs = [input_image, input_image_meta, anchors], [rpn_rois, rpn_class, rpn_bbox]
             if config.RPN_ONLY:
                 KL.Identity()(input_image_meta)  # an input that no layer reads, as below
-                return training.Network(inputs, outputs, name="mask_rcnn")
+                return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
             _, mrcnn_class, mrcnn_bbox = class_head(rpn_rois)
             detections = DetectionLayer(config, name="mrcnn_detection", **EXACT)(
                 [rpn_rois, mrcnn_class, mrcnn_bbox, input_image_meta]
             )
             mrcnn_mask = [mask_head(detections[..., :4])] if config.USE_MASK else []
             outputs = [detections, mrcnn_class, mrcnn_bbox, *mrcnn_mask, *outputs]
-            return training.Network(inputs, outputs, name="mask_rcnn")
+            return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
 
         inputs = [
             input_image,
@@ -989,7 +1080,7 @@ class MaskRCNN:
             KL.Identity()(for_the_losses)
         outputs = {"rpn_class_logits": rpn_class_logits, "rpn_class": rpn_class, "rpn_bbox": rpn_bbox}
         if config.RPN_ONLY:
-            return training.TrainingNetwork(inputs, outputs, name="mask_rcnn", config=config)
+            return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
 
         input_gt_class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
         input_gt_boxes = keras.Input([None, 4], name="input_gt_boxes")
@@ -1020,7 +1111,7 @@ class MaskRCNN:
             # Positives come first: the mask head sees no RoI that cannot count.
             mrcnn_mask = mask_head(rois[:, : targets.positive_slots(config)])
             outputs |= {"target_mask": target_mask[0], "mrcnn_mask": mrcnn_mask}
-        return training.TrainingNetwork(inputs, outputs, name="mask_rcnn", config=config)
+        return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
 
     # --- Weights and log folders ---
 
@@ -1042,17 +1133,18 @@ class MaskRCNN:
         """
         if self.mode == "training" and os.path.isfile(filepath) and weights.is_backbone_file(filepath):
             return self.load_backbone_weights(filepath)
-        report = weights.load_weights(
-            self.keras_model,
-            filepath,
-            exclude=exclude or (),
-            allow_head_mismatch=self.mode == "training",
-            remap_classes=remap_classes,
-        )
+        with self._weights_lock.writing():  # a detection sees the former weights or these, not some of each
+            report = weights.load_weights(
+                self.keras_model,
+                filepath,
+                exclude=exclude or (),
+                allow_head_mismatch=self.mode == "training",
+                remap_classes=remap_classes,
+            )
+            if self._folded is not None:
+                self.optimize_for_inference()
         if self.mode == "inference" and exclude:
             logger.warning("Layers were excluded in inference mode: %s stay random.", ", ".join(exclude))
-        if self._folded is not None:
-            self.optimize_for_inference()
         metadata = weights.read_metadata(filepath) or {}
         self.class_names = metadata.get("class_names", self.class_names)
         self.set_log_dir(filepath)
@@ -1148,6 +1240,7 @@ class MaskRCNN:
         Returns: molded_images `[B, h, w, C]` float32, image_metas `[B, IMAGE_META_SIZE]`, windows `[B, 4]` pixels;
         photos of different molded sizes come as a list.
         """
+        _check_several(images, "mold_inputs")
         photos, metas, windows = self._resized(images)
         return _stacked([molded_photo(photo, self.config) for photo in photos]), metas, windows
 
@@ -1210,6 +1303,7 @@ class MaskRCNN:
         With RPN_ONLY: rois and scores (objectness) of the proposals alone.
         """
         self._need_inference("detect")
+        _check_several(images, "detect")
         if masks not in MASK_FORMS:
             raise ValueError(f"masks must be one of {', '.join(MASK_FORMS)}. Received: {masks!r}. Try 'full'.")
         if batch_size is not None and batch_size < 1:
@@ -1233,9 +1327,10 @@ class MaskRCNN:
         weights in another way call it again. Scores stay within 1e-4.
         """
         self._need_inference("optimize_for_inference")
-        self._folded = folding.Folded(detecting_network(self.keras_model))
-        self._compiled = {}
-        return len(self._folded.convolutions)
+        with self._weights_lock.writing():
+            self._folded = folding.Folded(detecting_network(self.keras_model))
+            self._compiled = {}
+            return len(self._folded.convolutions)
 
     def detect_tiled(self, image, tile=None, overlap=None, verbose=0) -> dict:
         """Objects in an image of any size, as satellites and microscopes give them, seen tile by tile.
@@ -1356,6 +1451,15 @@ class MaskRCNN:
         Returns: detections `[B, D, 6]`, probs `[B, P, NUM_CLASSES]`, masks `[B, D, h, w, 1]` of the detections' own
         classes (not with USE_MASK = False). With RPN_ONLY: all outputs, scored proposals first.
         """
+        inputs = [tf.convert_to_tensor(x) for x in inputs]
+        if inputs[0].dtype == tf.uint8:
+            inputs[0] = training.molded_on_device(inputs[0], self.config)
+        inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)]
+        with self._weights_lock.reading():
+            return [output.numpy() for output in self._compiled_network()(*inputs)]
+
+    def _compiled_network(self):
+        """The function behind `predict`, for the thresholds of this moment."""
         config = self.config
         # Thresholds are read when the graph is traced: new values, new trace.
         key = (
@@ -1369,18 +1473,10 @@ class MaskRCNN:
             if key not in self._compiled:
                 signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.keras_model.inputs]
                 network = self._folded or detecting_network(self.keras_model)
-
-                def run(*inputs):
-                    with winograd.where_it_pays():
-                        return network(list(inputs))
-
+                # TensorFlow warns of functions that are traced often, and takes those of one `def` for one function.
+                run = functools.partial(_run_network, network)
                 self._compiled = {key: tf.function(run, signature, autograph=False, jit_compile=False)}
-            compiled = self._compiled[key]
-        inputs = [tf.convert_to_tensor(x) for x in inputs]
-        if inputs[0].dtype == tf.uint8:
-            inputs[0] = training.molded_on_device(inputs[0], config)
-        inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)]
-        return [output.numpy() for output in compiled(*inputs)]
+            return self._compiled[key]
 
     def unmold_detections(self, detections, mrcnn_mask, original_image_shape, image_shape, window, masks="full"):
         """One image's raw outputs in original pixels.
@@ -1493,6 +1589,45 @@ class MaskRCNN:
         for name, value in found.items():
             log(name, value)
         return found
+
+
+class ReadWriteLock:
+    """Lets any number of threads read at once; one that writes waits for them, and they wait for it."""
+
+    def __init__(self):
+        self._gate = threading.RLock()  # held by who writes or waits to: no one else begins to read
+        self._readers, self._left = 0, threading.Condition()
+
+    @contextlib.contextmanager
+    def reading(self):
+        with self._gate, self._left:
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._left:
+                self._readers -= 1
+                self._left.notify_all()
+
+    @contextlib.contextmanager
+    def writing(self):
+        with self._gate:
+            with self._left:
+                self._left.wait_for(lambda: not self._readers)
+            yield
+
+
+def _run_network(network, *inputs):
+    with winograd.where_it_pays():
+        return network(list(inputs))
+
+
+def _check_several(images, name) -> None:
+    if getattr(images, "ndim", 4) < 4:
+        raise ValueError(
+            f"images must be a list of photos, or an array [B, H, W, C] of them. Received: an array of shape "
+            f"{tuple(images.shape)}. Try {name}([image]); for a stack of grey photos list(images)."
+        )
 
 
 def _stacked(images):

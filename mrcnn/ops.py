@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
 from . import winograd
+
+# Each call of a tf.custom_gradient in a graph leaves an entry in TensorFlow's global registry, whose closure holds that
+# graph, and so the weights, for ever. Here these calls stand in small graphs of their own, one for each kind of shapes,
+# that get the weights as arguments.
 
 
 def convolution(images, kernel):
     """`[B, H, W, filters]` the convolution of stride 1 and padding "same".
 
-    What flows back into the images is a convolution as well, of the kernel turned round; TensorFlow's own op for it
-    takes twice as long on a CPU without AVX-512. There `winograd.where_it_pays` saves another third.
+    The gradient with respect to the images is a convolution as well, with the kernel rotated by 180 degrees;
+    TensorFlow's own op for it takes twice as long on a CPU without AVX-512. There, within `winograd.where_it_pays`,
+    the convolution itself saves another third.
     images: `[B, H, W, C]`. kernel: `[h, w, C, filters]`, h and w odd.
     """
-    fewer = winograd.pays(kernel)
+    if winograd.pays(kernel):
+        return winograd.convolution(images, kernel)
+    outputs = _convolution_graph(kernel.shape, kernel.dtype)(images, kernel)
+    if not tf.executing_eagerly():
+        outputs.set_shape([*images.shape[:3], kernel.shape[3]])
+    return outputs
 
-    def convolved(images, kernel):
-        return winograd.convolution(images, kernel) if fewer else tf.nn.conv2d(images, kernel, 1, "SAME")
 
+@functools.cache
+def _convolution_graph(shape, dtype):
     @tf.custom_gradient
     def convolve(images, kernel):
         def gradients(outputs):
-            height, width, channels, filters = kernel.shape
-            turned = tf.transpose(tf.reshape(kernel, [-1, channels, filters]), [0, 2, 1])
-            turned = tf.gather(turned, range(height * width)[::-1])  # `kernel[::-1, ::-1]` takes longer than the gain
-            turned = tf.reshape(turned, [height, width, filters, channels])
-            if fewer:
-                into_kernel = winograd.kernel_gradient(images, outputs)
-                with tf.control_dependencies([into_kernel]):  # each holds several times the images
-                    return convolved(tf.identity(outputs), turned), into_kernel
-            return convolved(outputs, turned), winograd.tensorflows_kernel_gradient(images, outputs, kernel.shape)
+            height, width, channels, filters = shape
+            rotated = tf.transpose(tf.reshape(kernel, [-1, channels, filters]), [0, 2, 1])
+            rotated = tf.gather(rotated, range(height * width)[::-1])  # `kernel[::-1, ::-1]` takes longer than the gain
+            rotated = tf.reshape(rotated, [height, width, filters, channels])
+            into_kernel = tf.raw_ops.Conv2DBackpropFilter(
+                input=images, filter_sizes=shape, out_backprop=outputs, strides=[1, 1, 1, 1], padding="SAME"
+            )
+            return tf.nn.conv2d(outputs, rotated, 1, "SAME"), into_kernel
 
-        return convolved(images, kernel), gradients
+        return tf.nn.conv2d(images, kernel, 1, "SAME"), gradients
 
-    return convolve(images, kernel)
+    return _traced(convolve, tf.TensorSpec([None, None, None, shape[2]], dtype), tf.TensorSpec(shape, dtype))
 
 
 def crop_and_resize(images, boxes, box_indices, size):
@@ -46,14 +57,27 @@ def crop_and_resize(images, boxes, box_indices, size):
     images = tf.convert_to_tensor(images)
     if images.dtype == tf.bfloat16:  # the kernel refuses it
         images = tf.cast(images, tf.float32)
-    boxes, shape = tf.cast(boxes, tf.float32), tf.shape(images)
+    crops = _crop_graph(images.dtype, tuple(size))(images, tf.cast(boxes, tf.float32), tf.cast(box_indices, tf.int32))
+    return tf.ensure_shape(crops, [None, *size, images.shape[3]])
 
+
+@functools.cache
+def _crop_graph(dtype, size):
     @tf.custom_gradient
-    def crop(images):
-        crops = tf.image.crop_and_resize(images, boxes, box_indices, size)
-        return crops, lambda gradient: _spread_crops(gradient, boxes, box_indices, size, shape)
+    def crop(images, boxes, box_indices):
+        def gradients(crops):
+            return _spread_crops(crops, boxes, box_indices, size, tf.shape(images)), None, None
 
-    return crop(images)
+        return tf.image.crop_and_resize(images, boxes, box_indices, size), gradients
+
+    images = tf.TensorSpec([None, None, None, None], dtype)
+    return _traced(crop, images, tf.TensorSpec([None, 4]), tf.TensorSpec([None], tf.int32))
+
+
+def _traced(function, *signature):
+    """The function as a graph that belongs to no device, strategy or outer graph, wherever it is called first."""
+    with tf.init_scope():
+        return tf.function(function, signature, autograph=False).get_concrete_function()
 
 
 def _spread_crops(crops, boxes, box_indices, size, shape):

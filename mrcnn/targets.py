@@ -32,7 +32,10 @@ def compute_backbone_shapes(config, image_shape) -> np.ndarray:
 
 
 def pyramid_anchors(config, image_shape) -> np.ndarray:
-    """`[A, (y1, x1, y2, x2)]` pixel anchors of the config's network for an image of this shape."""
+    """`[A, (y1, x1, y2, x2)]` pixel anchors of the config's network for an image of this shape.
+
+    With k RPN_ANCHOR_SCALES the RPN looks at the first k pyramid levels.
+    """
     return boxes.generate_pyramid_anchors(
         config.RPN_ANCHOR_SCALES,
         config.RPN_ANCHOR_RATIOS,

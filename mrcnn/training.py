@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import hosts, losses, weights, winograd
+from . import hosts, losses, weights
 from .callbacks import (
     AveragedWeights,
     Checkpoint,
@@ -54,6 +54,19 @@ class Network(keras.Model):
     """
 
     describe = None  # what a file says of its network: a function that MaskRCNN sets
+
+    def get_config(self):
+        """What builds the network again, as data: settings, class names, and the layers that do not learn."""
+        return {**self.describe(), "frozen": [layer.name for layer in leaves(self) if not layer.trainable]}
+
+    def save(self, filepath, overwrite=True, **kwargs):
+        """Save the whole network as `keras.Model.save` does; to a folder, export it as a SavedModel."""
+        if os.path.splitext(filepath)[1]:
+            return super().save(filepath, overwrite=overwrite, **kwargs)
+        return self.export(filepath)
+
+    def _make_predict_function(self):
+        """Nothing: Keras 2 needed it before threads called predict(), and scripts still call it."""
 
     def save_weights(self, filepath, overwrite=True, **kwargs):
         if not _is_matterport_name(filepath):
@@ -130,8 +143,7 @@ class TrainingNetwork(Network):
     def train_step(self, data):
         inputs = self.inputs_of(data)
         with tf.GradientTape() as tape:
-            with winograd.where_it_pays():
-                outputs = self(inputs, training=True)
+            outputs = self(inputs, training=True)
             values = self.weighted_losses(inputs, outputs)
             scaled_loss = self.optimizer.scale_loss(values["loss"])
         variables = self.trainable_variables
@@ -154,8 +166,7 @@ class TrainingNetwork(Network):
 
     def test_step(self, data):
         inputs = self.inputs_of(data)
-        with winograd.where_it_pays():
-            outputs = self(inputs, training=False)
+        outputs = self(inputs, training=False)
         values = self.weighted_losses(inputs, outputs)
         return self._update({name: value * device_count() for name, value in values.items()})
 
@@ -257,7 +268,7 @@ def set_trainable(network, regex, config, verbose=1) -> list[str]:
     Raises: ValueError where no layer matches.
     """
     names, frozen = [], 0
-    for layer in _leaves(network):
+    for layer in leaves(network):
         learns = bool(re.fullmatch(regex, layer.name))
         keeps_still = isinstance(layer, keras.layers.BatchNormalization) and not hasattr(layer, "train_bn")
         if learns and keeps_still and config.TRAIN_BN is False:
@@ -274,16 +285,17 @@ def set_trainable(network, regex, config, verbose=1) -> list[str]:
         )
     if verbose:
         still = f"; {frozen} batch-norm layers of the backbone stay frozen, for TRAIN_BN is False" if frozen else ""
-        count = sum(bool(layer.weights) for layer in _leaves(network))
+        count = sum(bool(layer.weights) for layer in leaves(network))
         log.info("Training %d of %d layers with weights%s", len(names), count, still)
     return names
 
 
-def _leaves(network):
+def leaves(network):
+    """The layers of the network and of the models in it, all of which become trainable themselves."""
     for layer in network.layers:
         if isinstance(layer, keras.Model):
             layer.trainable = True  # each of its layers says for itself
-            yield from _leaves(layer)
+            yield from leaves(layer)
         else:
             yield layer
 

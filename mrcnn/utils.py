@@ -7,6 +7,7 @@ corner cases where they differ from the room's own function.
 from __future__ import annotations
 
 import logging
+import xml.etree.ElementTree  # noqa: F401  scripts that import xml.etree take ElementTree from it
 
 import numpy as np
 

@@ -124,15 +124,16 @@ def _as_masks(masks, shape) -> np.ndarray:
 
 def _class_labels(class_ids, class_names, scores, digits: int) -> list[str]:
     """ "name score" for every instance; a negative class id marks a crowd."""
+    names = class_names if isinstance(class_names, Mapping) else dict(enumerate(class_names))
     labels = []
     for i, class_id in enumerate(class_ids):
-        if abs(int(class_id)) >= len(class_names):
+        if abs(int(class_id)) not in names:
             raise ValueError(
-                f"class_ids must be positions in class_names, 0 to {len(class_names) - 1}. Received: class "
-                f"id {int(class_id)} with class_names {list(class_names)}. Try adding 'BG' (background, id "
-                "0) as the first name if it is missing; dataset.class_names has it."
+                f"class_names must have a name for every class id. Received: class id {int(class_id)} with "
+                f"class_names {class_names}. Try adding 'BG' (background, id 0) as the first name if it is missing; "
+                "dataset.class_names has it."
             )
-        label = class_names[abs(int(class_id))] + (" (crowd)" if class_id < 0 else "")
+        label = str(names[abs(int(class_id))]) + (" (crowd)" if class_id < 0 else "")
         labels.append(label if scores is None else f"{label} {scores[i]:.{digits}f}")
     return labels
 
@@ -542,20 +543,25 @@ def display_instances(
     show_bbox=True,
     colors=None,
     captions=None,
+    **ignored,
 ) -> None:
     """Draws instances over the image into `ax`, or shows them in a figure of their own.
 
     image: [H, W] or [H, W, channels] of any number type
     boxes: [N, (y1, x1, y2, x2)] pixels
     masks: [H, W, N] bool, 0/1, 0/255 or probabilities; None draws none
-    class_ids: [N] positions in class_names (the first of which is the background); negative for crowds
+    class_ids: [N] positions in class_names (the first of which is the background), or keys of it if it is a dict;
+        negative for crowds
     scores: [N] shown after the class name
     show_mask: tints the masks; their contours are drawn either way
     show_bbox: draws the boxes
     colors: N RGB colours in 0..1; random by default
     captions: N texts in place of "class score"
+    ignored: keywords that only forks have (making_image, making_video, show_class ...); a warning names them.
     Raises: ValueError when the inputs do not describe the same instances.
     """
+    if ignored:
+        log.warning("display_instances ignores %s: not among its arguments.", ", ".join(ignored))
     picture = _rgb(image)
     boxes, masks, captions = _instances(picture.shape, boxes, masks, class_ids, class_names, scores, captions, digits=3)
     _log_if_nothing(boxes)

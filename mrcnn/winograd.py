@@ -2,9 +2,8 @@
 
 F(2x2, 3x3) of Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2016), 4.1: a tile of 2 x 2 pixels
 takes 16 products a channel, where the convolution takes 36. Their `G g G^T` turns a kernel into 16 matrices, `B^T d B`
-the 4 x 4 pixels under a tile into the 16 values these see, `A^T m A` the 16 products into the tile. What flows back
-into the kernel is the same the other way: `B^T d B` times `A y A^T`, with `G^T` and `G` at the end. The rounding stays
-that of float32.
+the 4 x 4 pixels under a tile into the 16 values these see, `A^T m A` the 16 products into the tile. The rounding
+stays that of float32.
 """
 
 from __future__ import annotations
@@ -55,14 +54,6 @@ def convolution(images, kernel):
     return tf.ensure_shape(outputs, [*images.shape[:3], kernel.shape[3]])
 
 
-def kernel_gradient(images, outputs):
-    """`[3, 3, C, filters]` what flows back into the kernel.
-
-    images: `[B, H, W, C]`. outputs: `[B, H, W, filters]` what flows back into what the convolution gave.
-    """
-    return _traced_once(_either_gradient, images.shape[3:], outputs.shape[3:])(images, outputs)
-
-
 @functools.cache
 def _traced_once(function, *shapes):
     """The function as one op, of images of any size: the same graph for all layers of as many channels.
@@ -78,21 +69,6 @@ def _either_convolution(images, kernel):
         tf.size(images) >= LEAST * images.shape[3],
         lambda: _convolution(images, kernel),
         lambda: tf.nn.conv2d(images, kernel, 1, "SAME"),
-    )
-
-
-def _either_gradient(images, outputs):
-    return tf.cond(
-        tf.size(images) >= LEAST * images.shape[3],
-        lambda: _kernel_gradient(images, outputs),
-        lambda: tensorflows_kernel_gradient(images, outputs, [3, 3, images.shape[3], outputs.shape[3]]),
-    )
-
-
-def tensorflows_kernel_gradient(images, outputs, shape):
-    """What `kernel_gradient` gives by TensorFlow's own op, for a kernel of any shape `[h, w, C, filters]`."""
-    return tf.raw_ops.Conv2DBackpropFilter(
-        input=images, filter_sizes=shape, out_backprop=outputs, strides=[1, 1, 1, 1], padding="SAME"
     )
 
 
@@ -118,27 +94,6 @@ def _convolution(images, kernel):
     return tf.reshape(bands.concat(), [batch, 2 * rows, 2 * columns, filters])[:, :height, :width]
 
 
-def _kernel_gradient(images, outputs):
-    (channels, filters), g = (images.shape[3], outputs.shape[3]), tf.constant(G)
-    batch, height, width, _ = tf.unstack(tf.shape(images))
-    rows, columns = (height + 1) // 2, (width + 1) // 2
-    before = _rows_before(images, rows, columns)
-    after = tf.pad(outputs, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)])
-    after = tf.stack(_after_turned(tf.reshape(after, [batch * rows, 2, 2 * columns * filters])))
-
-    def band(start, stop):
-        images = tf.reshape(before[:, start:stop], [-1, columns + 1, 2, channels])
-        outputs, products = tf.reshape(after[:, start:stop], [-1, 2, filters]), []
-        for column in zip(_before(images), _after_turned(outputs), strict=True):
-            tiles, values = (tf.unstack(tf.reshape(x, [4, -1, x.shape[-1]])) for x in column)
-            products += [tf.matmul(x, y, transpose_a=True) for x, y in zip(tiles, values, strict=True)]
-        return tf.reshape(tf.stack(products), [4, 4, channels, filters])
-
-    total = tf.zeros([4, 4, channels, filters])
-    total = _over_bands(lambda start, stop, total: total + band(start, stop), total, batch * rows, columns)
-    return tf.einsum("ia,jb,jicf->abcf", g, g, total)
-
-
 def _rows_before(images, rows, columns):
     """`[4, B * rows, (2 * columns + 2) * C]`: `B^T` along the rows of the images, with a rim of zeros."""
     batch, height, width, channels = tf.unstack(tf.shape(images))
@@ -156,12 +111,6 @@ def _before(x):
 def _after(first, second, third, fourth):
     """`A^T`: the two pixels of a tile."""
     return first + (second + third), second - third - fourth
-
-
-def _after_turned(x):
-    """`A`: four of `[N, ...]` from `[N, 2, ...]`."""
-    first, second = x[:, 0], x[:, 1]
-    return first, first + second, first - second, -second
 
 
 def _over_bands(step, state, rows, columns):

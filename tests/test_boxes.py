@@ -123,8 +123,10 @@ def test_pyramid_anchors_follow_the_levels():
     anchors = boxes.generate_pyramid_anchors((8, 16), [1], [(2, 2), (1, 1)], [4, 8], 1)
     assert anchors.shape == (2 * 2 + 1, 4)
     np.testing.assert_allclose(anchors[-1], [-8, -8, 8, 8])
-    with pytest.raises(ValueError):
-        boxes.generate_pyramid_anchors((8,), [1], [(2, 2), (1, 1)], [4, 8], 1)
+    first_level = boxes.generate_pyramid_anchors((8,), [1], [(2, 2), (1, 1)], [4, 8], 1)
+    np.testing.assert_array_equal(first_level, anchors[:4])
+    with pytest.raises(ValueError, match="Each scale needs a pyramid level. Received: 3 scales, 2 shapes"):
+        boxes.generate_pyramid_anchors((8, 16, 32), [1], [(2, 2), (1, 1)], [4, 8, 16], 1)
 
 
 # --- Laws -------------------------------------------------------------------------------------------------------

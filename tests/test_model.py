@@ -1,9 +1,14 @@
 """The network's shape, its layers' arithmetic, and detection from photo to result."""
 
+import gc
 import json
 import logging
 import re
+import threading
+import time
 import warnings
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import keras
@@ -11,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as KL
-from tiny import TinyConfig, photos, shake
+from tiny import Squares, TinyConfig, photos, shake
 
 from mrcnn import boxes, training
 from mrcnn import model as model_room
@@ -422,8 +427,9 @@ def test_a_layer_of_rois_gives_keras_numbers_and_gradients(ours, keras_own, op, 
     assert found[0][0].shape == ours.compute_output_shape(x.shape) == (*rois, *found[1][0].shape[1:])
     for tensor, same in zip(*found, strict=True):
         np.testing.assert_allclose(np.ravel(tensor), np.ravel(same), rtol=1e-4, atol=1e-4)
-    graph = tf.function(ours.__call__, autograph=False).get_concrete_function(x).graph
-    assert op in {operation.type for operation in graph.get_operations()}
+    graph = tf.function(ours.__call__, autograph=False).get_concrete_function(x).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    assert op in {node.op for node in nodes}
 
 
 def test_roi_align_chooses_the_level_by_size():
@@ -462,6 +468,25 @@ def test_anchors_of_any_size_are_those_of_the_generator(shape, stride):
     expected = boxes.normalize(pyramid_anchors(config, shape), shape)
     assert found.dtype == np.float32 and found.shape == (2, *expected.shape)
     np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_rpn_looks_at_as_many_levels_as_there_are_scales(count, tmp_path):
+    scales, places = (8, 16, 32, 48)[:count], (16 * 16, 8 * 8, 4 * 4, 2 * 2)[:count]
+    model = shake(build(RPN_ANCHOR_SCALES=scales))
+    model.save_weights(tmp_path / "few.h5")
+    assert model.get_anchors((64, 64)).shape == (3 * sum(places), 4)
+    (found,) = model.detect(photos(1))
+    assert len(found["rois"])
+    for mode in ("square", "pad64"):
+        trained = build("training", tmp_path, RPN_ANCHOR_SCALES=scales, IMAGE_RESIZE_MODE=mode)
+        report = trained.load_weights(tmp_path / "few.h5")
+        assert not report.mismatched and not report.missing
+        history = trained.train(Squares(), Squares(), 1e-3, 1, "all")
+        assert np.isfinite(history.history["loss"]).all()
+    five = build()
+    report = five.load_weights(tmp_path / "few.h5")  # the levels share the RPN's weights
+    assert not report.mismatched and not report.missing
 
 
 def test_the_size_of_the_input_is_open_where_photos_keep_theirs():
@@ -639,6 +664,19 @@ def test_an_error_of_the_generator_arrives(model):
         model.detect(failing())
 
 
+@pytest.mark.parametrize("optimized", [False, True])
+def test_a_deleted_model_leaves_no_graph_with_its_weights_behind(config, compiled, optimized):
+    model = MaskRCNN("inference", config)
+    if optimized:
+        model.optimize_for_inference()
+    model.detect(photos(1))
+    (run,) = model._compiled.values()
+    gone = [weakref.ref(x) for x in (model, model.keras_model, run.get_concrete_function().graph)]
+    del model, run
+    gc.collect()
+    assert [reference() for reference in gone] == [None] * 3
+
+
 def test_masks_in_their_boxes_and_as_codes_are_the_full_ones(model):
     (full,) = model.detect(photos(1, sizes=[(90, 60)]))
     (crop,) = model.detect(photos(1, sizes=[(90, 60)]), masks="crop")
@@ -651,6 +689,13 @@ def test_masks_in_their_boxes_and_as_codes_are_the_full_ones(model):
     for name in ("rois", "class_ids", "scores"):
         np.testing.assert_array_equal(crop[name], full[name])
         np.testing.assert_array_equal(rle[name], full[name])
+
+
+@pytest.mark.parametrize("shape", [(30, 50, 3), (30, 50), (4, 30, 50)])
+def test_one_photo_without_brackets(model, shape):
+    for look in (model.detect, model.mold_inputs):
+        with pytest.raises(ValueError, match=r"must be a list of photos.*Received: an array.*\[image\]"):
+            look(np.zeros(shape, np.uint8))
 
 
 def test_wrong_words_for_detect(model):
@@ -833,6 +878,68 @@ def test_boxes_of_a_one_row_window_span_the_photo():
     assert rois.tolist() == [[0, 65, 8, 188]]  # 8 and 23 of 63, times 511
 
 
+# --- Threads -----------------------------------------------------------------------------------------------------
+
+
+def test_a_writer_waits_for_readers_and_keeps_new_ones_out():
+    lock, order = model_room.ReadWriteLock(), []
+    inside, leave = threading.Barrier(3), threading.Event()
+
+    def read(name):
+        with lock.reading():
+            inside.wait()  # both of the first readers are in at once
+            leave.wait()
+            order.append(name)
+
+    def write():
+        with lock.writing(), lock.writing():
+            order.append("writer")
+
+    def read_later():
+        with lock.reading():
+            order.append("later")
+
+    threads = [threading.Thread(target=read, args=["reader"]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    inside.wait()
+    for target in (write, read_later):
+        threads.append(threading.Thread(target=target))
+        threads[-1].start()
+        time.sleep(0.05)
+    assert order == []
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert order == ["reader", "reader", "writer", "later"]
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+def test_detections_meanwhile_see_all_weights_of_one_file(optimized, tmp_path, compiled):
+    model, expected = build(), []
+    for seed in (0, 1):
+        shake(model, seed).save_weights(tmp_path / f"{seed}.h5")
+        if optimized:
+            model.optimize_for_inference()
+        model._compiled = {}
+        expected.append(model.detect(photos(1))[0])
+    loaded = threading.Event()
+    with ThreadPoolExecutor(3) as threads:
+
+        def detect_until_loaded():
+            found = []
+            while not loaded.is_set():
+                found += model.detect(photos(1))
+            return found
+
+        waiting = [threads.submit(detect_until_loaded) for _ in range(3)]
+        for i in range(10):
+            model.load_weights(tmp_path / f"{i % 2}.h5")
+        loaded.set()
+        found = [result for future in waiting for result in future.result()]
+    assert all(any(same(result, one) for one in expected) for result in found)
+
+
 # --- Looking inside ---------------------------------------------------------------------------------------------
 
 
@@ -840,9 +947,9 @@ STEPS = {
     "ROI/pre_nms_anchors:0": (1, 400, 4),
     "ROI/refined_anchors:0": (1, 400, 4),
     "ROI/refined_anchors_clipped:0": (1, 400, 4),
-    "ROI/rpn_non_max_suppression:0": (1, 20),
-    "ROI/rpn_non_max_suppression/NonMaxSuppressionV2:0": (1, 20),
-    "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0": (1, 20),
+    "ROI/rpn_non_max_suppression:0": (20,),
+    "ROI/rpn_non_max_suppression/NonMaxSuppressionV2:0": (20,),
+    "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0": (20,),
 }
 
 
@@ -854,10 +961,17 @@ def test_ancestors_are_what_run_graph_accepts(model):
     assert {name: found[name].shape for name in STEPS} == STEPS
     clipped = found["ROI/refined_anchors_clipped:0"]
     np.testing.assert_array_equal(clipped, np.clip(found["ROI/refined_anchors:0"], 0, 1))
-    kept = found["ROI/rpn_non_max_suppression:0"][0]
-    count = int((found["ROI"][0].sum(axis=1) > 0).sum())
-    assert count > 0
-    np.testing.assert_array_equal(clipped[0, kept[:count]], found["ROI"][0, :count])
+    np.testing.assert_array_equal(clipped[0, found["ROI/rpn_non_max_suppression:0"]], found["ROI"][0])
+
+
+def test_indices_after_non_max_suppression_are_those_of_one_image_without_padding(config):
+    """The cell of the original's notebooks: `ixs = rpn["post_nms_anchor_ix"][:limit]`."""
+    config.PRE_NMS_LIMIT = 10  # fewer than the 20 proposals
+    model = shake(MaskRCNN("inference", config))
+    node = model.ancestor(model.keras_model.get_layer("ROI").output, "ROI/rpn_non_max_suppression:0")
+    found = model.run_graph(photos(2), [("kept", node), ("rois", model.keras_model.get_layer("ROI").output)])
+    count = int(np.any(found["rois"][0] != 0, axis=1).sum())
+    assert found["kept"].shape == (count,) and 0 < count <= 10
 
 
 def test_an_unknown_ancestor_is_none(model):
@@ -949,6 +1063,58 @@ def test_keras_model_still_saves_keras_files(model, tmp_path):
     np.testing.assert_array_equal(
         fresh.keras_model.get_layer("fpn_p2").kernel, model.keras_model.get_layer("fpn_p2").kernel
     )
+
+
+OWN = {"backbone": TinyConfig.BACKBONE, "TinyConfig.COMPUTE_BACKBONE_SHAPE": TinyConfig.COMPUTE_BACKBONE_SHAPE}
+
+
+@pytest.mark.parametrize("name", ["x.keras", "x.h5"])
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_keras_saves_and_loads_the_whole_network(mode, name, tmp_path):
+    model = shake(build(mode, tmp_path, DETECTION_MIN_CONFIDENCE=0.25))
+    model.class_names = ["BG", "light", "dark"]
+    if mode == "training":
+        model.set_trainable("(mrcnn_.*)|(rpn_.*)")
+        model.compile(0.01, 0.9)
+    model.keras_model.save(tmp_path / name)
+    loaded = keras.models.load_model(tmp_path / name, custom_objects=OWN)
+    for ours, theirs in zip(loaded.weights, model.keras_model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [w.path for w in loaded.trainable_weights] == [w.path for w in model.keras_model.trainable_weights]
+    assert loaded.describe() == model.metadata()
+    fresh = build(mode, tmp_path)
+    if name == "x.h5":
+        assert not fresh.load_weights(tmp_path / name, by_name=True).missing
+    if mode == "inference":
+        inputs = [np.float32(x) for x in (np.ones((1, 64, 64, 3)), meta(64, 64), model.get_anchors((64, 64))[None])]
+        for ours, theirs in zip(loaded(inputs), model.keras_model(inputs), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_network_of_a_known_backbone_needs_nothing_but_its_file(tmp_path):
+    config = Config()
+    config.NAME, config.NUM_CLASSES, config.BACKBONE, config.IMAGE_MAX_DIM = "small", 2, "mobilenet_v2", 64
+    config.IMAGE_MIN_DIM = config.TOP_DOWN_PYRAMID_SIZE = config.RPN_CHANNELS = config.MASK_CHANNELS = 64
+    network = MaskRCNN("inference", config, tmp_path).keras_model
+    text = network.to_json()
+    assert json.loads(text)["config"]["config"]["BACKBONE"] == "mobilenet_v2"
+    again = keras.models.model_from_json(text)
+    assert [w.shape for w in again.weights] == [w.shape for w in network.weights]
+    assert "Lambda" not in text
+
+
+def test_an_own_backbone_must_be_given_to_load_a_whole_file(model, tmp_path):
+    model.keras_model.save(tmp_path / "x.keras")
+    with pytest.raises(ValueError, match=r'BACKBONE function of your own.*Try custom_objects=\{"backbone": '):
+        keras.models.load_model(tmp_path / "x.keras")
+
+
+def test_a_whole_network_is_exported_to_a_folder(model, tmp_path, compiled):
+    model.keras_model.save(str(tmp_path / "folder"))
+    served = tf.saved_model.load(str(tmp_path / "folder"))
+    inputs = [np.float32(x) for x in (np.ones((1, 64, 64, 3)), meta(64, 64), model.get_anchors((64, 64))[None])]
+    for ours, theirs in zip(served.serve(inputs), model.keras_model(inputs), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 def test_from_weights_needs_a_config_for_an_own_backbone(model, tmp_path):

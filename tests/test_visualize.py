@@ -261,6 +261,28 @@ def test_class_id_outside_the_names_hints_at_the_background():
             draw(np.zeros((20, 24, 3)), boxes, masks, [1], ["balloon"])
 
 
+def test_class_names_may_be_a_dict(monkeypatch):
+    texts, (boxes, masks, _) = written_texts(monkeypatch), rectangle()
+    visualize.draw_instances(np.zeros((200, 200, 3)), boxes, None, [1], {1: "x"})
+    assert texts == ["x"]
+    figures = []
+    monkeypatch.setattr(visualize, "_show", lambda: figures.append(plt.gcf()))
+    visualize.display_instances(np.zeros((20, 24, 3)), boxes, masks, [7], {7: "y"})
+    with pytest.raises(
+        ValueError, match=r"a name for every class id. Received: class id 1 with class_names \{2: 'x'\}"
+    ):
+        visualize.display_instances(np.zeros((20, 24, 3)), boxes, masks, [1], {2: "x"})
+
+
+def test_keywords_of_forks_are_ignored_with_a_warning(caplog, monkeypatch):
+    monkeypatch.setattr(visualize, "_show", lambda: None)
+    boxes, masks, ids = rectangle()
+    visualize.display_instances(
+        np.zeros((20, 24, 3)), boxes, masks, ids, NAMES, making_image=True, making_video=False, show_class=True
+    )
+    assert "display_instances ignores making_image, making_video, show_class" in caplog.text
+
+
 def test_captions_make_class_names_unnecessary():
     boxes, masks, ids = rectangle()
     image = np.zeros((20, 24, 3), np.uint8)

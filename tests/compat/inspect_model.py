@@ -99,7 +99,7 @@ visualize.draw_boxes(
     boxes=utils.denorm_boxes(rpn["pre_nms_anchors"][0, :limit], image.shape[:2]),
     refined_boxes=utils.denorm_boxes(rpn["refined_anchors"][0, :limit], image.shape[:2]),
 )
-ixs = rpn["post_nms_anchor_ix"].flatten()[:limit]
+ixs = rpn["post_nms_anchor_ix"][:limit]
 visualize.draw_boxes(image, refined_boxes=utils.denorm_boxes(rpn["refined_anchors_clipped"][0, ixs], image.shape[:2]))
 recall, positive_ids = utils.compute_recall(model.anchors, gt_bbox, 0.5)
 

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 import skimage.io
 from coco_style import CocoConfig
 from matplotlib import image as picture_file
+from tiny import Squares, TinyConfig, photos, shake
 
+import mrcnn.model as modellib
 from mrcnn import weights
 from mrcnn.model import MaskRCNN
 
@@ -250,13 +253,13 @@ def test_inspect_model(run, compiled, coco_folder, coco_file):
         "pre_nms_anchors": (1, 300, 4),
         "refined_anchors": (1, 300, 4),
         "refined_anchors_clipped": (1, 300, 4),
-        "post_nms_anchor_ix": (1, 30),
+        "post_nms_anchor_ix": (len(rpn["post_nms_anchor_ix"]),),
         "proposals": (1, 30, 4),
     }
     np.testing.assert_array_equal(np.clip(rpn["refined_anchors"], 0, 1), rpn["refined_anchors_clipped"])
     kept = np.any(rpn["proposals"][0] != 0, axis=1)
-    chosen = rpn["refined_anchors_clipped"][0][rpn["post_nms_anchor_ix"][0]]
-    np.testing.assert_array_equal(chosen[kept], rpn["proposals"][0][kept])
+    chosen = rpn["refined_anchors_clipped"][0][rpn["post_nms_anchor_ix"]]
+    np.testing.assert_array_equal(chosen, rpn["proposals"][0][kept])
     assert mrcnn["probs"].shape == (1, 30, 81) and mrcnn["deltas"].shape == (1, 30, 81, 4)
     assert mrcnn["detections"].shape == (1, 10, 6) and mrcnn["masks"].shape == (1, 10, 28, 28, 81)
     np.testing.assert_array_equal(found["det_boxes"], found["r"]["rois"])
@@ -317,6 +320,79 @@ def test_serving(run, compiled, coco_file):
     assert facade.anchors.shape == (1023, 4) and facade.anchors.max() > 1  # pixels
     assert facade.checkpoint_path.startswith(facade.log_dir)
     assert facade.checkpoint_path.endswith("mask_rcnn_coco_{epoch:04d}.h5")
+
+
+# --- Lines of published scripts --------------------------------------------------------------------------------
+
+
+def test_a_subclass_that_repeats_the_body_of_the_original_init(folder):
+    class Own(MaskRCNN):
+        def __init__(self, mode, config, model_dir):
+            assert mode in ["training", "inference"]
+            self.mode = mode
+            self.config = config
+            self.model_dir = model_dir
+            self.set_log_dir()
+            self.keras_model = self.build(mode=mode, config=config)
+
+    config = TinyConfig(PRECISION="mixed_bfloat16")
+    model = Own("inference", config, folder)
+    assert model.config is config and model.class_names is None
+    assert model.keras_model.get_layer("fpn_p2").compute_dtype == "bfloat16"
+    assert_result(shake(model).detect(photos(1))[0], 64, 64)
+    assert model.optimize_for_inference() > 0
+    history = Own("training", TinyConfig(), folder).train(Squares(), None, 0.001, 1, "heads")
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def plain_config(**values):
+    """An object of a class that is no `Config`, as projects bring one of their own."""
+
+    class Plain:
+        pass
+
+    config = Plain()
+    for name in dir(TinyConfig):
+        if name.isupper() and name not in ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE"):
+            setattr(config, name, getattr(TinyConfig, name))
+    for name, value in values.items():
+        setattr(config, name, value)
+    return config
+
+
+def test_a_config_that_is_no_subclass(folder):
+    class Own(MaskRCNN):
+        def __init__(self, config):
+            self.mode, self.config, self.model_dir = "inference", config, folder
+            self.set_log_dir()
+            self.keras_model = self.build("inference", config)
+
+    for model in (MaskRCNN("inference", plain_config(), folder), Own(plain_config())):
+        (found,) = shake(model).detect(photos(1))
+        assert_result(found, 64, 64)
+        model.config.DETECTION_MIN_CONFIDENCE = float(found["scores"][1])
+        assert len(model.detect(photos(1))[0]["scores"]) <= np.sum(found["scores"] >= found["scores"][1])
+    trained = MaskRCNN("training", plain_config(), folder)
+    assert np.isfinite(trained.train(Squares(), None, 0.001, 1, "heads").history["loss"]).all()
+
+
+def test_the_names_that_the_original_module_had():
+    for name in ("os", "random", "datetime", "re", "math", "logging", "multiprocessing", "np", "tf", "keras", "K"):
+        assert getattr(modellib, name).__name__.rpartition(".")[2] in (name, "numpy", "tensorflow", "backend"), name
+    assert modellib.utils.Dataset is Squares.__mro__[1]
+    assert modellib.KE.Layer is modellib.KL.Layer and modellib.KM.Model is keras.Model
+    with pytest.raises(AttributeError, match=r"module 'mrcnn.model' has no attribute 'nothing'"):
+        modellib.nothing  # noqa: B018
+
+
+def test_lines_for_flask_do_nothing(folder):
+    MaskRCNN("inference", TinyConfig(), folder).keras_model._make_predict_function()
+
+
+def test_element_tree_is_there_for_those_who_import_its_package():
+    code = "import xml.etree, mrcnn.utils; print(xml.etree.ElementTree.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE.parents[1])
+    assert done.stdout.split() == ["xml.etree.ElementTree"], done.stderr
 
 
 class ThreeClasses(CocoConfig):
