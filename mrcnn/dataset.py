@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import numpy as np
 
 from .image import extract_bboxes, read_image
-from .untrusted import clean_name
+from .untrusted import clean_name, printable
 
 log = logging.getLogger("mrcnn")
 
@@ -130,6 +131,28 @@ def _short_names(names: list[str]) -> list[str]:
     """Each name up to its first comma, as matterport's; the whole name if two classes would become one."""
     short = [name.split(",")[0] for name in names]
     return [name if short.count(cut) > 1 else cut for name, cut in zip(names, short, strict=True)]
+
+
+def reference(dataset, image_id: int) -> str:
+    """Return where an image comes from, for messages: its `image_reference`, path or id.
+
+    `image_reference` is the user's own and needed for nothing else: if it raises, the path or id is taken.
+    """
+    info = dataset.image_info[image_id]
+    try:
+        own = dataset.image_reference(image_id)
+    except Exception as error:  # the user's own: it raises anything
+        log.debug("image_reference(%s) raised %s: %s", image_id, type(error).__name__, error)
+        own = None
+    return printable(own or info.get("path") or info.get("id"))
+
+
+def shared_images(dataset, other) -> int:
+    """Return how many image files of a dataset are in another one, too."""
+    files, other_files = (
+        {os.path.realpath(info["path"]) for info in each.image_info if info.get("path")} for each in (dataset, other)
+    )
+    return len(files & other_files)
 
 
 def overrides(dataset, method: str) -> bool:

@@ -107,6 +107,22 @@ def test_empty_masks_among_others_are_dropped():
     assert class_ids.tolist() == [2] and bbox.tolist() == [[5, 5, 9, 9]] and mask.shape == (14, 14, 1)
 
 
+@pytest.mark.parametrize("ids", [[0, 2, 7], [0, 2, -9], [-4, 2, 0]])
+def test_empty_masks_of_an_unknown_class_are_dropped(ids):
+    """Published scripts say "nothing here" by an empty mask of class 0 (RSNA, SIIM, Airbus)."""
+    masks = np.zeros((64, 64, 3), bool)
+    masks[5:9, 5:9, 1] = True
+    _, _, class_ids, bbox, mask = load(Squares(masks=masks, class_ids=ids))
+    assert class_ids.tolist() == [2] and bbox.tolist() == [[5, 5, 9, 9]] and mask.shape == (64, 64, 1)
+    _, _, class_ids, bbox, mask = load(Squares(masks=masks[:, :, :1], class_ids=ids[:1]), use_mini_mask=True)
+    assert len(class_ids) == 0 and bbox.shape == (0, 4) and mask.shape[-1] == 0
+
+
+def test_negatives_of_class_0_are_no_errors():
+    batches = data.DataGenerator(Squares(8, masks=np.zeros((64, 64, 1)), class_ids=[0]), config(), batch_size=2)
+    assert all(not batches[i][0][4].any() for i in range(4)) and batches.errors == {}
+
+
 @pytest.mark.parametrize(
     "shape, ids, sentence",
     [
@@ -392,14 +408,14 @@ def ids_of(batches, count=None):
         if i and i % len(batches) == 0:
             batches.on_epoch_end()
         inputs, outputs = batches[i % len(batches)]
-        assert outputs == []
+        assert outputs == ()
         found += inputs[1][:, 0].astype(int).tolist()
     return found
 
 
 def test_an_item_has_the_seven_inputs_of_the_network():
     inputs, outputs = data.DataGenerator(Squares(), config(), shuffle=False, batch_size=2)[1]
-    assert outputs == []
+    assert outputs == ()
     assert [x.shape for x in inputs] == [
         (2, 64, 64, 3),
         (2, 15),
@@ -528,7 +544,7 @@ def test_repeats_lengthen_the_pass():
 def test_random_rois_and_their_targets():
     arguments = {"random_rois": 20, "batch_size": 2}
     inputs, outputs = data.DataGenerator(Squares(), config(), **arguments)[0]
-    assert len(inputs) == 8 and inputs[7].shape == (2, 20, 4) and outputs == []
+    assert len(inputs) == 8 and inputs[7].shape == (2, 20, 4) and outputs == ()
     made = config(TRAIN_ROIS_PER_IMAGE=6)
     inputs, outputs = data.DataGenerator(Squares(), made, **arguments, detection_targets=True)[0]
     assert [x.shape for x in outputs] == [(2, 6, 1), (2, 6, 3, 4), (2, 6, 28, 28, 3)]
@@ -536,6 +552,9 @@ def test_random_rois_and_their_targets():
 
 
 def test_the_python_generator_runs_on_and_on():
+    batches = data.data_generator(Squares(3), config(), shuffle=False)
+    item = next(batches)
+    assert type(item) is tuple and all(type(part) is tuple for part in item)  # Keras takes no lists
     batches = data.data_generator(Squares(3), config(), shuffle=False)
     found = [int(next(batches)[0][1][0, 0]) for _ in range(7)]
     assert found == [0, 1, 2, 0, 1, 2, 0]
@@ -616,6 +635,16 @@ def test_no_boxes_mean_no_objects(shape):
     for augmentation in (None, lambda image, masks, rng: (image, masks)):
         _, _, class_ids, bbox, mask = load(dataset, config=box_only(), augmentation=augmentation)
         assert class_ids.shape == (0,) and bbox.shape == (0, 4) and mask is None
+
+
+def test_boxes_without_area_of_an_unknown_class_are_dropped():
+    dataset = BoxedSquares()
+    dataset.boxes, dataset.ids = [[0, 0, 0, 0], [10, 20, 30, 50]], [0, 1]
+    _, _, class_ids, bbox, _ = load(dataset, config=box_only())
+    assert class_ids.tolist() == [1] and bbox.tolist() == [[10, 20, 30, 50]]
+    dataset.boxes[0] = [0, 0, 1, 1]
+    with pytest.raises(ValueError, match=r"Received: \[0\] for image 0"):
+        load(dataset, config=box_only())
 
 
 def test_boxes_are_scaled_and_mirrored_without_masks():
