@@ -10,6 +10,7 @@ import os
 import re
 import threading
 import time
+import types
 import weakref
 import zlib
 from dataclasses import dataclass
@@ -74,17 +75,56 @@ class Network(keras.Model):
             return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
         return weights.load_weights(self, filepath, exclude=exclude, allow_head_mismatch=skip_mismatch)
 
-    def fit(self, *args, workers=None, use_multiprocessing=None, max_queue_size=None, **kwargs):
+    def fit(self, x=None, *args, workers=None, use_multiprocessing=None, max_queue_size=None, **kwargs):
         """Train as `keras.Model.fit` does. The three keywords are Keras 2's; they are accepted and unused.
 
-        In Keras 3 a `DataGenerator` has its own number of workers.
+        In Keras 3 a `DataGenerator` has its own number of workers. Python generators are not read any more once this
+        returns: a thread of TensorFlow that is still in one would hang Python's exit.
         """
-        return super().fit(*args, **kwargs)
+        generators = []
+
+        def stoppable(batches):
+            if isinstance(batches, types.GeneratorType):
+                generators.append(StoppableGenerator(batches))
+                batches = generators[-1].read()
+            return batches
+
+        if "validation_data" in kwargs:
+            kwargs["validation_data"] = stoppable(kwargs["validation_data"])
+        try:
+            return super().fit(stoppable(x), *args, **kwargs)
+        finally:
+            for generator in generators:
+                generator.stop()
 
     def fit_generator(self, generator, steps_per_epoch=None, epochs=1, verbose=1, callbacks=None, **kwargs):
         """Call `fit`, which has taken generators since Keras 2.1; scripts still use the old name."""
         options = {"steps_per_epoch": steps_per_epoch, "epochs": epochs, "verbose": verbose, "callbacks": callbacks}
         return self.fit(generator, **options, **kwargs)
+
+
+class StoppableGenerator:
+    """A Python generator of batches that another thread reads until `stop`."""
+
+    def __init__(self, batches):
+        self.batches, self.stopped, self.lock = batches, False, threading.Lock()
+
+    def read(self):
+        """Yield its items."""
+        while True:
+            with self.lock:
+                if self.stopped:
+                    return
+                try:
+                    batch = next(self.batches)
+                except StopIteration:
+                    return
+            yield batch
+
+    def stop(self):
+        """Return when nobody is in the generator; nobody enters it any more."""
+        with self.lock:
+            self.stopped = True
 
 
 def _is_matterport_name(path) -> bool:

@@ -952,6 +952,23 @@ def test_scripts_with_a_training_loop_of_their_own(tmp_path, dataset, source, me
     assert all(len(losses) == 2 and np.isfinite(losses).all() for losses in history.history.values())
 
 
+def test_no_generator_is_read_after_fit(tmp_path, dataset):
+    """A thread of TensorFlow that is in one when Python exits would hang it."""
+    model, given = build(tmp_path), []
+    model.compile(0.01, 0.9)
+
+    def slow():
+        for batch in modellib.data_generator(dataset, model.config, batch_size=2):
+            given.append(time.time())
+            time.sleep(0.2)
+            yield batch
+
+    model.keras_model.fit(slow(), steps_per_epoch=1, validation_data=slow(), validation_steps=1, verbose=0)
+    end = time.time()
+    time.sleep(0.6)
+    assert max(given) < end
+
+
 def test_fit_generator_takes_its_arguments_by_position(tmp_path, dataset):
     model = build(tmp_path)
     model.compile(0.01, 0.9)
