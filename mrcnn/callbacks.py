@@ -55,7 +55,8 @@ class Checkpoint(keras.callbacks.Callback):
             self._save_state()
             self.facade.save_weights(path)
         except OSError as error:
-            Path(self._state_path()).unlink(missing_ok=True)
+            if os.path.exists(self._state_path()):
+                os.remove(self._state_path())
             self.facade.save_weights(path)
             self.facade.epoch = epoch + 1
             raise OSError(

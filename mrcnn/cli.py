@@ -452,6 +452,8 @@ def run_train(args) -> int:
 
 def _open_training_data(data: str, val: str | None):
     """The datasets to train and to validate on; the second is None where there is none."""
+    from .dataset import shared_images
+
     folders = Path(data, "train"), Path(data, "val")
     if val is None and all(folder.is_dir() for folder in folders):
         data, val = (str(folder) for folder in folders)
@@ -470,6 +472,11 @@ def _open_training_data(data: str, val: str | None):
         return train_data, None
     val_data = open_data(val, train_data.class_names, shapes=SHAPES_HELD_OUT)
     _log_data("Validation data", val_data)
+    if shared := shared_images(train_data, val_data):
+        log.warning(
+            "%d of %d validation images are among the training images: what is measured on them says little about "
+            "other images. Try --val with images of its own.", shared, len(val_data.image_ids),
+        )  # fmt: skip
     return train_data, val_data
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import math
 import os
@@ -90,8 +91,9 @@ with contextlib.suppress(ImportError):
 def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, use_mini_mask=False, rng=None):
     """One image with its truth, as the network sees it but for the mean.
 
-    augment: old flag, mirrors left-right half of the time. augmentation: an imgaug augmenter, or a callable
-    `(image, masks, rng) -> (image, masks)`; `augment.py` says what one that pastes other images' objects is given.
+    augment: old flag, mirrors left-right half of the time. augmentation: an imgaug augmenter, an albumentations
+    transform, or a callable `(image, masks, rng) -> (image, masks)`; `augment.py` says what one that pastes other
+    images' objects is given.
     use_mini_mask: cut masks to their boxes and resize them.
     rng: a numpy Generator; None draws from the global generators, in matterport's order.
 
@@ -265,6 +267,8 @@ def _augment(augmentation, image, mask, class_ids, another, rng):
     shape = image.shape
     if hasattr(augmentation, "to_deterministic"):
         image, mask = _imgaug_augment(augmentation, image, mask, rng)
+    elif _is_of_albumentations(augmentation):
+        image, mask = _albumentations_augment(augmentation, image, mask, rng)
     elif callable(augmentation):
         rng = rng if rng is not None else np.random.default_rng()
         if getattr(augmentation, "pastes", False):
@@ -273,8 +277,8 @@ def _augment(augmentation, image, mask, class_ids, another, rng):
             image, mask = augmentation(image, mask, rng)
     else:
         raise TypeError(
-            "augmentation must be an imgaug augmenter or a callable (image, masks, rng) -> (image, masks). "
-            f"Received: {augmentation!r}. Try imgaug.augmenters.Fliplr(0.5)."
+            "augmentation must be an imgaug augmenter, an albumentations transform, or a callable "
+            f"(image, masks, rng) -> (image, masks). Received: {augmentation!r}. Try imgaug.augmenters.Fliplr(0.5)."
         )
     if image.shape != shape or mask.shape != (*shape[:2], len(class_ids)):
         raise ValueError(
@@ -297,6 +301,36 @@ def _imgaug_augment(augmentation, image, mask, rng):
         return image_after, mask
     maps = SegmentationMapsOnImage(np.ascontiguousarray(mask), shape=image.shape)
     return image_after, drawn.augment_segmentation_maps(maps).get_arr()
+
+
+def _is_of_albumentations(augmentation) -> bool:
+    """Whether it is a transform of albumentations, which need not be installed."""
+    return any(kind.__module__.partition(".")[0] == "albumentations" for kind in type(augmentation).__mro__)
+
+
+def _albumentations_augment(augmentation, image, mask, rng):
+    """Image and masks through one call of an albumentations transform; a copy of it draws from `rng`.
+
+    Raises: TypeError if it asks for boxes or keypoints.
+    """
+    wanted = getattr(augmentation, "processors", None)
+    if wanted:
+        raise TypeError(
+            "An albumentations transform must need the image and its masks only; boxes follow from the masks. "
+            f"Received: one that asks for {', '.join(wanted)}. Try it without bbox_params and keypoint_params."
+        )
+    if rng is not None and hasattr(augmentation, "set_random_seed"):
+        augmentation = copy.deepcopy(augmentation)  # several threads augment at once
+        augmentation.set_random_seed(int(rng.integers(2**31)))
+    image = np.ascontiguousarray(image)
+    if mask.shape[2] == 0:
+        after = augmentation(image=image)
+        masks = mask
+    else:
+        after = augmentation(image=image, masks=list(np.ascontiguousarray(np.moveaxis(mask, -1, 0)).view(np.uint8)))
+        masks = np.stack(after["masks"], axis=-1) != 0
+    image = np.asarray(after["image"])
+    return image[:, :, None] if image.ndim == 2 else image, masks
 
 
 # --- Batches ----------------------------------------------------------------------------------------------------

@@ -275,8 +275,71 @@ def test_both_keywords_and_a_callable():
     assert any(np.array_equal(twice, expected) for expected in (dataset.masks, dataset.masks[:, ::-1]))
 
 
+class Albumentations:
+    """The protocol of albumentations 2: keywords, a list of masks, a seed; mirrors half of the time."""
+
+    __module__ = "albumentations.core.composition"
+
+    def __init__(self, change=lambda array: array[:, ::-1]):
+        self.change, self.draw, self.processors = change, None, {}
+
+    def set_random_seed(self, seed):
+        self.draw = random.Random(seed)
+
+    def __call__(self, *args, image, **targets):
+        assert not args and image.flags.c_contiguous
+        if self.draw.random() < 0.5:
+            return {"image": image, **targets}
+        return {
+            "image": self.change(image),
+            **{name: [self.change(mask) for mask in masks] for name, masks in targets.items()},
+        }
+
+
+def test_albumentations_moves_masks_with_the_image():
+    """Their number and order stay; the chance is the image's own generator, not the transform's."""
+    masks = np.zeros((64, 64, 3), bool)
+    masks[4:9, 5:20, 0] = masks[30:40, 50:64, 1] = masks[50:60, :6, 2] = True
+    dataset, transform, mirrored = Squares(masks=masks, class_ids=[2, 1, -2]), Albumentations(), []
+    dataset.load_image = lambda image_id: np.tile(np.arange(64, dtype=np.uint8)[:, None], (64, 1, 3))
+    for seed in range(8):
+        found = [
+            data.load_image_gt(dataset, config(), 0, augmentation=transform, rng=np.random.default_rng(seed))
+            for _ in range(2)
+        ]
+        np.testing.assert_array_equal(found[0][0], found[1][0])
+        image, _, class_ids, bbox, mask = found[0]
+        mirrored.append(image[0, 0, 0] == 63)
+        assert class_ids.tolist() == [2, 1, -2] and mask.dtype == bool
+        np.testing.assert_array_equal(mask, masks[:, ::-1] if mirrored[-1] else masks)
+    assert set(mirrored) == {True, False} and transform.draw is None  # a copy draws: threads share the transform
+
+
+def test_albumentations_without_objects_and_with_objects_that_leave():
+    none = Squares(masks=np.zeros((64, 64, 0)), class_ids=[])
+    image, _, class_ids, _, mask = load(none, augmentation=Albumentations())
+    assert image.shape == (64, 64, 3) and len(class_ids) == 0 and mask.shape == (64, 64, 0)
+    for seed in range(8):
+        _, _, class_ids, bbox, _ = data.load_image_gt(
+            Squares(), config(), 0, augmentation=Albumentations(np.zeros_like), rng=np.random.default_rng(seed)
+        )
+        assert len(class_ids) == len(bbox) <= 1
+
+
+def test_albumentations_that_change_the_size_or_ask_for_boxes_are_refused():
+    transform = Albumentations(lambda array: array[:32])
+    with pytest.raises(ValueError, match=r"must keep the image's shape \(64, 64, 3\).*Received: image \(32, 64, 3\)"):
+        for seed in range(8):
+            data.load_image_gt(Squares(), config(), 0, augmentation=transform, rng=np.random.default_rng(seed))
+    transform.processors = {"bboxes": None}
+    with pytest.raises(TypeError, match="asks for bboxes. Try it without bbox_params"):
+        load(Squares(), augmentation=transform)
+
+
 def test_augmentation_of_another_kind_or_shape_is_refused():
-    with pytest.raises(TypeError, match="imgaug augmenter or a callable.*Received: 'flip'"):
+    with pytest.raises(
+        TypeError, match="imgaug augmenter, an albumentations transform, or a callable.*Received: 'flip'"
+    ):
         load(Squares(), augmentation="flip")
     with pytest.raises(ValueError, match="keep the image's shape"):
         load(Squares(), augmentation=iaa.Crop(px=5, keep_size=False))
