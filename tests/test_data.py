@@ -337,9 +337,7 @@ def test_albumentations_that_change_the_size_or_ask_for_boxes_are_refused():
 
 
 def test_augmentation_of_another_kind_or_shape_is_refused():
-    with pytest.raises(
-        TypeError, match="imgaug augmenter, an albumentations transform, or a callable.*Received: 'flip'"
-    ):
+    with pytest.raises(TypeError, match="an albumentations transform, or a callable.*Received: 'flip'"):
         load(Squares(), augmentation="flip")
     with pytest.raises(ValueError, match="keep the image's shape"):
         load(Squares(), augmentation=iaa.Crop(px=5, keep_size=False))
