@@ -8,6 +8,8 @@ import logging
 import math
 import os
 import shutil
+import signal
+import socket
 import sys
 import threading
 import time
@@ -16,6 +18,7 @@ import cv2
 import keras
 import numpy as np
 import tensorflow as tf
+from rich.console import Console
 
 from .config import LOSS_NAMES
 from .evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
@@ -34,6 +37,9 @@ class Checkpoint(keras.callbacks.Callback):
     facade: the `MaskRCNN` that trains. about: what the next start must know of this training, see `state`.
 
     With KEEP_LAST_N, checkpoints before the last N of the run are deleted.
+
+    The state is written first, so that a checkpoint that is there can be resumed exactly. On a full disk the weights
+    come first: a state that leaves no room for them is deleted.
     """
 
     def __init__(self, facade, about):
@@ -43,26 +49,54 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.about["epoch"] = epoch + 1
-        self._save_state()
-        self.facade.save_weights(self.facade.checkpoint_path.format(epoch=epoch + 1))
+        path = self.facade.checkpoint_path.format(epoch=epoch + 1)
+        try:
+            self._save_state()
+            self.facade.save_weights(path)
+        except OSError as error:
+            if os.path.exists(self._state_path()):
+                os.remove(self._state_path())
+            self.facade.save_weights(path)
+            self.facade.epoch = epoch + 1
+            raise OSError(
+                f"A checkpoint and its training state must be written. Received: {error} The weights of epoch "
+                f"{epoch + 1} are in {path}; a training that resumes from them starts with a fresh optimizer."
+            ) from error
         self.facade.epoch = epoch + 1
         remove_older_states(self._state_path())
         self._remove_older_checkpoints()
 
     def on_epoch_begin(self, epoch, logs=None):
+        self._foresee_full_disk(first=self.rate is None)
         # Callbacks that come later may have changed the rate since the state was written: ReduceLROnPlateau.
-        if self.rate is not None and self.rate != self._rate():
+        if self.rate is not None and self.rate != _rate(self.model):
             self._save_state()
 
     def _save_state(self):
-        self.rate = self._rate()
+        self.rate = _rate(self.model)
         save_state(self._state_path(), self.model, self.about)
+
+    def _foresee_full_disk(self, first):
+        """Compare the free space with the size of a checkpoint and its state before the epoch, which may take hours.
+
+        first: nothing was written yet. Raises: OSError if then not even one fits; later it is a warning.
+        """
+        variables = [*self.model.weights, *self.model.optimizer.variables]
+        needed = sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables)
+        total, _, free = shutil.disk_usage(self.facade.log_dir)
+        if free >= needed or not total:  # some network drives say 0 of everything
+            return
+        sentence = (
+            f"The disk of {self.facade.log_dir} must have room for a checkpoint and its training state, "
+            f"{_megabytes(needed)}. Received: {_megabytes(free)} free. Try to free some, KEEP_LAST_N to keep fewer "
+            "checkpoints, or a folder on another disk (--logs)."
+        )
+        if first:
+            raise OSError(sentence)
+        log.warning("%s Until epoch %d ends there is time to do so.", sentence, self.about["epoch"] + 1)
 
     def _state_path(self):
         return state_path(self.facade.log_dir, self.about["epoch"])
-
-    def _rate(self) -> float:
-        return float(np.asarray(self.model.optimizer.learning_rate))
 
     def _remove_older_checkpoints(self):
         keep = self.facade.config.KEEP_LAST_N
@@ -70,6 +104,10 @@ class Checkpoint(keras.callbacks.Callback):
             return
         for path in checkpoints(self.facade.log_dir, self.facade.config.NAME)[:-keep]:
             path.unlink()
+
+
+def _megabytes(count) -> str:
+    return f"{count / 1e6:,.0f} MB"
 
 
 class CountEpochs(keras.callbacks.Callback):
@@ -178,6 +216,54 @@ class LossTable(keras.callbacks.Callback):
             writer.writerows(rows)
 
 
+def _rate(network) -> float:
+    """The learning rate that the optimizer of a network holds."""
+    return float(np.asarray(network.optimizer.learning_rate))
+
+
+class ScheduledRate(keras.callbacks.Callback):
+    """Multiplies the learning rate by the factor of a schedule while a step runs.
+
+    Between the steps the optimizer holds the rate without the factor: ReduceLROnPlateau, LearningRateScheduler and
+    other callbacks read and set that one. (Keras itself lets nobody set the rate of an optimizer with a schedule.)
+
+    schedule: step of the run -> factor. steps: of an epoch.
+    """
+
+    def __init__(self, schedule, steps):
+        super().__init__()
+        self.schedule, self.steps = schedule, steps
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.first_step = epoch * self.steps
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.unscaled = _rate(self.model)
+        self.scaled = self.unscaled * self.schedule(self.first_step + batch)
+        self.model.optimizer.learning_rate = self.scaled
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.optimizer.learning_rate = self.unscaled
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            logs["learning_rate"] = self.scaled
+
+
+class TensorBoard(keras.callbacks.TensorBoard):
+    """Keras' own, which shows the rate that the optimizer holds, in place of the one in the logs."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        held = _rate(self.model)
+        shown = (logs or {}).get("learning_rate", held)
+        if shown == held:
+            super().on_epoch_end(epoch, logs)
+            return
+        self.model.optimizer.learning_rate = shown
+        super().on_epoch_end(epoch, logs)
+        self.model.optimizer.learning_rate = held
+
+
 class Rates(keras.callbacks.Callback):
     """Adds `learning_rate` and `images_per_second` to the logs of an epoch, for the callbacks after it."""
 
@@ -196,7 +282,7 @@ class Rates(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None and self.seconds:
-            logs["learning_rate"] = float(np.asarray(self.model.optimizer.learning_rate))
+            logs.setdefault("learning_rate", _rate(self.model))
             logs["images_per_second"] = self.steps * self.batch_size / self.seconds
 
 
@@ -228,7 +314,7 @@ class StopAtNonFinite(keras.callbacks.Callback):
             path = free_name(os.path.join(self.facade.log_dir, "last_good.h5"))
             self.facade.save_weights(path)
         images = self.batches.names(self.batches.batch_image_ids(self.epoch, batch))
-        rate = float(np.asarray(self.model.optimizer.learning_rate))
+        rate = _rate(self.model)
         raise NotFinite(
             f"Every loss must be finite. Received: {', '.join(broken)} in epoch {self.epoch + 1}, step {batch + 1}, "
             f"images {images}. The weights from before it are in {path}. Try a learning rate below {rate:g}, "
@@ -291,6 +377,53 @@ class Stalls(keras.callbacks.Callback):
         return f"{len(making)} workers are making batches of " + "; ".join(making) + "."
 
 
+class Interrupts:
+    """Says at once that Ctrl-C was seen, and ends the program at the next one.
+
+    Python raises KeyboardInterrupt only when the step that runs has returned, a minute later on a slow machine. The
+    program is ended on a terminal only: in a notebook its kernel would be lost with all that it holds.
+    """
+
+    PATIENCE_S = 1.0  # between the second Ctrl-C and the end, for Python to end by itself
+
+    def __init__(self):
+        self.over = threading.Event()
+        self.reader = self.writer = self.thread = None
+
+    def start(self):
+        """Begin to watch, in the main thread; there only are signals handled."""
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            return  # whoever handles Ctrl-C otherwise says what comes of it
+        self.reader, self.writer = socket.socketpair()
+        self.writer.setblocking(False)
+        self.former = signal.set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def stop(self):
+        """End the watch."""
+        if self.thread is None:
+            return
+        self.over.set()
+        signal.set_wakeup_fd(self.former)
+        self.writer.close()
+        self.thread.join()
+        self.reader.close()
+
+    def _watch(self):
+        seen = 0
+        while received := self.reader.recv(1):  # the number of a signal; nothing once the writer is closed
+            if received[0] != signal.SIGINT:
+                continue
+            seen += 1
+            if seen == 1:
+                log.warning("Stopping after this step; then the weights are saved. Ctrl-C again: stop without saving.")
+            elif sys.stdin is not None and sys.stdin.isatty() and not self.over.wait(self.PATIENCE_S):
+                Console(stderr=True).show_cursor()
+                os._exit(128 + signal.SIGINT)
+
+
 UNKNOWN = "-:--:--"  # the time left, before a second step was timed
 
 
@@ -338,12 +471,11 @@ class Progress(keras.callbacks.Callback):
         self.last_line = time.time()
 
     def on_train_end(self, logs=None):
-        self._close_bar()
+        self.stop()
 
     def _open_bar(self):
         if not sys.stderr.isatty():
             return
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bar
 
@@ -356,7 +488,8 @@ class Progress(keras.callbacks.Callback):
         self.task = self.bar.add_task("", total=(self.epochs - self.first_epoch) * self.steps, text="", left=UNKNOWN)
         self.bar.start()
 
-    def _close_bar(self):
+    def stop(self):
+        """Give the terminal back; for a training that ended by an error too."""
         if self.bar:
             self.bar.stop()
             self.bar = None

@@ -21,7 +21,7 @@ from rich.progress import track
 
 from . import boxes
 from .config import Config
-from .dataset import Dataset, has_outlines, overrides
+from .dataset import Dataset, has_outlines, overrides, reference
 from .image import extract_bboxes, match_channels, resize_image, to_uint8
 from .outlines import areas
 
@@ -381,14 +381,15 @@ def _look(dataset: Dataset, image_id: int, config: Config, resizer: _Resizer, pi
     look.read = True
 
     class_ids, pixel_boxes = truth.class_ids, truth.boxes
-    wrong = (np.abs(class_ids) < 1) | (np.abs(class_ids) >= dataset.num_classes)
+    empty = boxes.area(pixel_boxes) == 0
+    wrong = ~empty & ((np.abs(class_ids) < 1) | (np.abs(class_ids) >= dataset.num_classes))
     if wrong.any():
         ids = sorted(set(class_ids[wrong].tolist()))
         sentence = f"Its class ids must be 1 to {dataset.num_classes - 1}, and some are {ids}."
         find("class id", sentence, wrong.nonzero()[0])
-    empty = boxes.area(pixel_boxes) == 0
-    if empty.any():
-        find("empty", f"{_objects(empty)} without a pixel.", empty.nonzero()[0])
+    odd = empty & (class_ids != 0)  # an empty mask of class 0 is how scripts say "nothing here"
+    if odd.any():
+        find("empty", f"{_objects(odd)} without a pixel.", odd.nonzero()[0])
     twins = _duplicates(truth)
     if twins:
         find("duplicate", f"{_objects(twins)} repeated.", twins)
@@ -413,9 +414,7 @@ def _look(dataset: Dataset, image_id: int, config: Config, resizer: _Resizer, pi
 
 
 def _where(dataset: Dataset, image_id: int) -> str:
-    info = dataset.image_info[image_id]
-    source = dataset.image_reference(image_id) or info.get("path") or info.get("id")
-    return f"image {image_id} ({source})"
+    return f"image {image_id} ({reference(dataset, image_id)})"
 
 
 def _by(size: Sequence[int]) -> str:

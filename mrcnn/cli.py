@@ -495,6 +495,7 @@ def run_train(args) -> int:
 
 def _open_training_data(data: str, val: str | None, **options):
     """The datasets to train and to validate on; the second is None if there is none. options: of `open_data`."""
+    from .dataset import shared_images
     from .datasets import split_folders
 
     split = split_folders(data) if val is None else None
@@ -517,6 +518,11 @@ def _open_training_data(data: str, val: str | None, **options):
     val_data = open_data(val, train_data.class_names, shapes=SHAPES_HELD_OUT, **options)
     _require_images(val_data, val)
     _log_data("Validation data", val_data)
+    if shared := shared_images(train_data, val_data):
+        log.warning(
+            "%d of %d validation images are among the training images: what is measured on them says little about "
+            "other images. Try --val with images of its own.", shared, len(val_data.image_ids),
+        )  # fmt: skip
     return train_data, val_data
 
 

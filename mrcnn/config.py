@@ -471,6 +471,8 @@ _RANGES = {
         (0, 1),
     ),
     "EMA_DECAY": (0, 0.999999),
+    "STEPS_PER_EPOCH": (1, 10**9),  # fractions are rounded up: scripts divide images by the batch size
+    "VALIDATION_STEPS": (0, 10**9),
 }  # fmt: skip
 _ARRAYS = ("MEAN_PIXEL", "RPN_BBOX_STD_DEV", "BBOX_STD_DEV", "IMAGE_SHAPE")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import math
 import os
@@ -90,8 +91,9 @@ with contextlib.suppress(ImportError):
 def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, use_mini_mask=False, rng=None):
     """One image with its truth, as the network sees it but for the mean.
 
-    augment: old flag, mirrors left-right half of the time. augmentation: an imgaug augmenter, or a callable
-    `(image, masks, rng) -> (image, masks)`; `augment.py` says what one that pastes other images' objects is given.
+    augment: old flag, mirrors left-right half of the time. augmentation: an imgaug augmenter, an albumentations
+    transform, or a callable `(image, masks, rng) -> (image, masks)`; `augment.py` says what one that pastes other
+    images' objects is given.
     use_mini_mask: cut masks to their boxes and resize them.
     rng: a numpy Generator; None draws from the global generators, in matterport's order.
 
@@ -203,8 +205,9 @@ def _load_mask(dataset, config, image_id, image_shape):
             f"Received: masks {mask.shape} and {len(class_ids)} class ids. "
             "Try the image's own height and width, and one id per mask."
         )
-    _check_class_ids(class_ids, config, name)
-    return mask.astype(bool, copy=False), class_ids
+    real = _known_or_visible(class_ids, config, lambda wrong: mask[:, :, wrong].any(axis=(0, 1)))
+    _check_class_ids(class_ids[real], config, name)
+    return (mask if real.all() else mask[:, :, real]).astype(bool, copy=False), class_ids[real]
 
 
 def _load_bbox(dataset, config, image_id, image_shape):
@@ -225,12 +228,33 @@ def _load_bbox(dataset, config, image_id, image_shape):
             f"A box must be (y1, x1, y2, x2) with y1 <= y2 and x1 <= x2. Received: {boxes[turned][0].tolist()} for "
             f"{name}. Try x, y, width, height turned into y, x, y + height, x + width."
         )
-    _check_class_ids(class_ids, config, name)
-    return boxes, class_ids
+    real = _known_or_visible(class_ids, config, lambda wrong: area(boxes[wrong]) > 0)
+    _check_class_ids(class_ids[real], config, name)
+    return boxes[real], class_ids[real]
+
+
+def _is_unknown(class_ids, config) -> np.ndarray:
+    """`[N]` bool: which class ids the network does not have."""
+    return (np.abs(class_ids) < 1) | (np.abs(class_ids) >= config.NUM_CLASSES)
+
+
+def _known_or_visible(class_ids, config, visible) -> np.ndarray:
+    """`[N]` bool: False for instances of an unknown class that have no pixel.
+
+    Scripts say "nothing here" by an empty mask of class 0: such an image is a negative, not a fault.
+
+    visible: `visible(positions)` says which of those instances have a pixel; asked only if a class is unknown, because
+    it reads whole masks.
+    """
+    real = np.ones(len(class_ids), bool)
+    unknown = np.flatnonzero(_is_unknown(class_ids, config))
+    if len(unknown):
+        real[unknown] = visible(unknown)
+    return real
 
 
 def _check_class_ids(class_ids, config, name) -> None:
-    wrong = sorted(set(class_ids[(np.abs(class_ids) < 1) | (np.abs(class_ids) >= config.NUM_CLASSES)].tolist()))
+    wrong = sorted(set(class_ids[_is_unknown(class_ids, config)].tolist()))
     if wrong:
         raise ValueError(
             f"Class ids must lie in 1..{config.NUM_CLASSES - 1} (NUM_CLASSES - 1; negative for a crowd). "
@@ -243,6 +267,8 @@ def _augment(augmentation, image, mask, class_ids, another, rng):
     shape = image.shape
     if hasattr(augmentation, "to_deterministic"):
         image, mask = _imgaug_augment(augmentation, image, mask, rng)
+    elif _is_of_albumentations(augmentation):
+        image, mask = _albumentations_augment(augmentation, image, mask, rng)
     elif callable(augmentation):
         rng = rng if rng is not None else np.random.default_rng()
         if getattr(augmentation, "pastes", False):
@@ -251,8 +277,8 @@ def _augment(augmentation, image, mask, class_ids, another, rng):
             image, mask = augmentation(image, mask, rng)
     else:
         raise TypeError(
-            "augmentation must be an imgaug augmenter or a callable (image, masks, rng) -> (image, masks). "
-            f"Received: {augmentation!r}. Try imgaug.augmenters.Fliplr(0.5)."
+            "augmentation must be an imgaug augmenter, an albumentations transform, or a callable "
+            f"(image, masks, rng) -> (image, masks). Received: {augmentation!r}. Try imgaug.augmenters.Fliplr(0.5)."
         )
     if image.shape != shape or mask.shape != (*shape[:2], len(class_ids)):
         raise ValueError(
@@ -277,15 +303,47 @@ def _imgaug_augment(augmentation, image, mask, rng):
     return image_after, drawn.augment_segmentation_maps(maps).get_arr()
 
 
+def _is_of_albumentations(augmentation) -> bool:
+    """Whether it is a transform of albumentations, which need not be installed."""
+    return any(kind.__module__.partition(".")[0] == "albumentations" for kind in type(augmentation).__mro__)
+
+
+def _albumentations_augment(augmentation, image, mask, rng):
+    """Image and masks through one call of an albumentations transform; a copy of it draws from `rng`.
+
+    Raises: TypeError if it asks for boxes or keypoints.
+    """
+    wanted = getattr(augmentation, "processors", None)
+    if wanted:
+        raise TypeError(
+            "An albumentations transform must need the image and its masks only; boxes follow from the masks. "
+            f"Received: one that asks for {', '.join(wanted)}. Try it without bbox_params and keypoint_params."
+        )
+    if rng is not None and hasattr(augmentation, "set_random_seed"):
+        augmentation = copy.deepcopy(augmentation)  # several threads augment at once
+        augmentation.set_random_seed(int(rng.integers(2**31)))
+    image = np.ascontiguousarray(image)
+    if mask.shape[2] == 0:
+        after = augmentation(image=image)
+        masks = mask
+    else:
+        after = augmentation(image=image, masks=list(np.ascontiguousarray(np.moveaxis(mask, -1, 0)).view(np.uint8)))
+        masks = np.stack(after["masks"], axis=-1) != 0
+    image = np.asarray(after["image"])
+    return image[:, :, None] if image.ndim == 2 else image, masks
+
+
 # --- Batches ----------------------------------------------------------------------------------------------------
 
 
 class DataGenerator(keras.utils.PyDataset):
-    """Batches for `keras_model.fit`: item `i` is `(inputs, [])` with the inputs of the training network.
+    """Batches for `keras_model.fit`: item `i` is `(inputs, ())` with the inputs of the training network.
+
+    Both are tuples, because Keras takes no lists here.
 
     dataset: a prepared `Dataset`. config: a `Config`. shuffle: a new order in every pass; no image comes again
     before all were seen. random_rois: give so many random RoIs too (to train without the RPN).
-    detection_targets: give the heads' targets for them, in place of `[]`; for looking at, and with masks only.
+    detection_targets: give the heads' targets for them, in place of `()`; for looking at, and with masks only.
     no_augmentation_sources: sources whose images stay as they are. steps: batches an epoch; default: one pass.
     seed: the same seed gives the same batches, whatever the number of workers. repeats: `[images]` how often a pass
     shows each image, see `sampling.repeat_factors`; default: once.
@@ -361,7 +419,7 @@ class DataGenerator(keras.utils.PyDataset):
             self.failure = error  # Keras wraps what a worker raises: training shows this one
             raise
         inputs, outputs = zip(*rows, strict=True)
-        return tuple(_stacked(inputs)), _stacked(outputs)
+        return tuple(_stacked(inputs)), tuple(_stacked(outputs))
 
     def on_epoch_end(self):
         self.epoch += 1
@@ -490,7 +548,7 @@ def data_generator(
     detection_targets=False,
     no_augmentation_sources=None,
 ):
-    """`DataGenerator` as an endless Python generator of `[inputs, outputs]`, as matterport had it."""
+    """`DataGenerator` as an endless Python generator of `(inputs, outputs)`, for `keras_model.fit` and to look at."""
     batches = DataGenerator(
         dataset,
         config,
@@ -504,6 +562,5 @@ def data_generator(
     )
     while True:
         for i in range(len(batches)):
-            inputs, outputs = batches[i]
-            yield [list(inputs), outputs]
+            yield batches[i]
         batches.on_epoch_end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -149,6 +150,28 @@ def match_class_names(names: Sequence[str], wanted: Sequence[str]) -> dict[str, 
             if short in (name, wanted[place]):
                 found[name] = place
     return found
+
+
+def reference(dataset, image_id: int) -> str:
+    """Return where an image comes from, for messages: its `image_reference`, path or id.
+
+    `image_reference` is the user's own and needed for nothing else: if it raises, the path or id is taken.
+    """
+    info = dataset.image_info[image_id]
+    try:
+        own = dataset.image_reference(image_id)
+    except Exception as error:  # the user's own: it raises anything
+        log.debug("image_reference(%s) raised %s: %s", image_id, type(error).__name__, error)
+        own = None
+    return printable(own or info.get("path") or info.get("id"))
+
+
+def shared_images(dataset, other) -> int:
+    """Return how many image files of a dataset are in another one, too."""
+    files, other_files = (
+        {os.path.realpath(info["path"]) for info in each.image_info if info.get("path")} for each in (dataset, other)
+    )
+    return len(files & other_files)
 
 
 def overrides(dataset, method: str) -> bool:

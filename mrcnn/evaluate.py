@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from . import boxes
-from .dataset import Dataset, boxes_alone, overrides
+from .dataset import Dataset, boxes_alone, overrides, reference
 from .image import masks_iou, unmold_crops
 from .scores import (
     COCO_MAX_DETECTIONS,
@@ -330,7 +330,7 @@ def _boxes_are_truth(dataset: Dataset, has_masks: bool) -> bool:
 
 def _add_boxes(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]) -> None:
     """Append an image's boxes, of `load_bbox`, to a COCO dict. size: the image's (height, width)."""
-    where = f"image {image_id} ({dataset.image_reference(image_id) or dataset.image_info[image_id].get('path')})"
+    where = f"image {image_id} ({reference(dataset, image_id)})"
     found, class_ids = dataset.load_bbox(image_id)
     found, class_ids = np.asarray(found, float).reshape(-1, 4), np.asarray(class_ids, int).reshape(-1)
     if len(found) != len(class_ids):
@@ -342,10 +342,11 @@ def _add_boxes(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
     truth["images"].append({"id": image_id, "height": height, "width": width})
     found = np.clip(found, 0, [height, width, height, width])
     for (y1, x1, y2, x2), class_id in zip(found.tolist(), class_ids.tolist(), strict=True):
-        _check_class(truth, class_id, where, "load_bbox")
         if y2 <= y1 or x2 <= x1:
-            logger.warning("A box of %s has no area in the image: it is left out of the truth.", where)
+            if class_id != 0:  # an empty box of class 0 is how scripts say "nothing here"
+                logger.warning("A box of %s has no area in the image: it is left out of the truth.", where)
             continue
+        _check_class(truth, class_id, where, "load_bbox")
         box = [x1, y1, x2 - x1, y2 - y1]
         _annotate(truth, image_id, class_id, bbox=box, area=box[2] * box[3])
 
@@ -373,8 +374,7 @@ def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
     """Append an image's truth to a COCO dict. size: the image's (height, width) where the caller knows it."""
     masks, class_ids = dataset.load_mask(image_id)
     class_ids = np.asarray(class_ids, int).reshape(-1)
-    source = dataset.image_reference(image_id) or dataset.image_info[image_id].get("path")
-    where = f"image {image_id} ({source})"
+    where = f"image {image_id} ({reference(dataset, image_id)})"
     if len(class_ids) and (np.ndim(masks) != 3 or masks.shape[2] != len(class_ids)):
         raise ValueError(
             "load_mask must return one mask [H, W] per class id, stacked along the last axis. "
@@ -394,12 +394,13 @@ def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
     height, width = (int(side) for side in size)
     truth["images"].append({"id": image_id, "height": height, "width": width})
     for i, class_id in enumerate(class_ids):
-        _check_class(truth, class_id, where, "load_mask")
         rle = mask_to_rle(masks[:, :, i])
         shape = {"bbox": coco_mask.toBbox(rle).tolist(), "area": int(coco_mask.area(rle)), "segmentation": rle}
         if shape["area"] == 0:
-            logger.warning("Instance %d of %s has no pixels: it is left out of the truth.", i, where)
+            if class_id != 0:  # an empty mask of class 0 is how scripts say "nothing here"
+                logger.warning("Instance %d of %s has no pixels: it is left out of the truth.", i, where)
             continue
+        _check_class(truth, class_id, where, "load_mask")
         _annotate(truth, image_id, class_id, **{**shape, **annotated[i]}, **(voc[i] if voc else {}))
 
 

@@ -93,6 +93,9 @@ def free_name(path: str) -> str:
 def reason(error: Exception) -> str:
     """An error in one line: HDF5's are long, and carry the system's own reason."""
     number = getattr(error, "errno", None)
+    said = str(error).partition("errno = ")[2].partition(",")[0]  # by HDF5, within a text of several hundred letters
+    if number is None and said.isdecimal():
+        number = int(said)
     return os.strerror(number) if number else str(error).split("\n")[0]
 
 

@@ -15,7 +15,6 @@ Papers: Mask R-CNN (He 2017), FPN (Lin 2017), Faster R-CNN (Ren 2015), ResNet (H
 from __future__ import annotations
 
 import contextlib
-import datetime
 import functools
 import importlib
 import logging
@@ -1170,21 +1169,23 @@ class MaskRCNN:
     def set_log_dir(self, model_path=None) -> None:
         """Name the log folder and the checkpoints of the next training; nothing is created yet.
 
-        model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to go on from: its folder and epoch.
+        model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to resume from: its folder and epoch.
         """
         self.epoch = 0
         self.goes_on = False  # whether the next training goes on with the state of a checkpoint just loaded
+        # The folder may end in _2: two runs that began in one minute.
+        pattern = r"[\w-]*\d{8}T\d{4}[^/\\]*[/\\]mask_rcnn_[\w.-]+?_(\d{4,})\.h5$"
+        match = re.search(pattern, str(model_path)) if model_path else None
+        if match is None:
+            training.name_log_dir(self)
+            return
+        self.epoch = int(match.group(1))
+        self.new_log_dir = None
+        self.log_dir = os.path.dirname(str(model_path))
         name = str(self.config.NAME).lower()
-        folder = os.path.join(self.model_dir, f"{name}{datetime.datetime.now():%Y%m%dT%H%M}")
-        if model_path:
-            match = re.search(r"[\w-]*\d{8}T\d{4}[^/\\]*[/\\]mask_rcnn_[\w.-]+?_(\d{4,})\.h5$", str(model_path))
-            if match:
-                self.epoch = int(match.group(1))
-                folder = os.path.dirname(str(model_path))
-                if self.mode == "training":
-                    logger.info("Going on after epoch %d in %s", self.epoch, folder)
-        self.log_dir = folder
-        self.checkpoint_path = os.path.join(folder, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
+        self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
+        if self.mode == "training":
+            logger.info("Going on after epoch %d in %s", self.epoch, self.log_dir)
 
     # --- Training ---
 
@@ -1212,7 +1213,8 @@ class MaskRCNN:
         train_dataset, val_dataset: prepared `Dataset`s; val_dataset may be None.
         epochs: the epoch to reach, counted from the first `train` call or the loaded checkpoint.
         layers: "heads", "3+", "4+", "5+", "all", or a regex of layer names.
-        augmentation: an imgaug augmenter, or a callable `(image, masks, rng) -> (image, masks)`.
+        augmentation: an imgaug augmenter, an albumentations transform, or a callable
+            `(image, masks, rng) -> (image, masks)`.
         no_augmentation_sources: names of sources whose images are not augmented.
         """
         if self.mode != "training":

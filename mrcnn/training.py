@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 import logging
 import math
 import os
 import re
 import threading
 import time
+import types
+import weakref
 import zlib
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -20,12 +25,15 @@ from .callbacks import (
     Checkpoint,
     CountEpochs,
     DetectionPictures,
+    Interrupts,
     KeepBest,
     LossTable,
     Progress,
     Rates,
+    ScheduledRate,
     Stalls,
     StopAtNonFinite,
+    TensorBoard,
 )
 from .check import check_before_training
 from .config import LOSS_NAMES
@@ -79,6 +87,57 @@ class Network(keras.Model):
         if not _is_matterport_name(filepath):
             return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
         return weights.load_weights(self, filepath, exclude=exclude, allow_head_mismatch=skip_mismatch)
+
+    def fit(self, x=None, *args, workers=None, use_multiprocessing=None, max_queue_size=None, **kwargs):
+        """Train as `keras.Model.fit` does. The three keywords are Keras 2's; they are accepted and unused.
+
+        In Keras 3 a `DataGenerator` has its own number of workers. Python generators are not read any more once this
+        returns: a thread of TensorFlow that is still in one would hang Python's exit.
+        """
+        generators = []
+
+        def stoppable(batches):
+            if isinstance(batches, types.GeneratorType):
+                generators.append(StoppableGenerator(batches))
+                batches = generators[-1].read()
+            return batches
+
+        if "validation_data" in kwargs:
+            kwargs["validation_data"] = stoppable(kwargs["validation_data"])
+        try:
+            return super().fit(stoppable(x), *args, **kwargs)
+        finally:
+            for generator in generators:
+                generator.stop()
+
+    def fit_generator(self, generator, steps_per_epoch=None, epochs=1, verbose=1, callbacks=None, **kwargs):
+        """Call `fit`, which has taken generators since Keras 2.1; scripts still use the old name."""
+        options = {"steps_per_epoch": steps_per_epoch, "epochs": epochs, "verbose": verbose, "callbacks": callbacks}
+        return self.fit(generator, **options, **kwargs)
+
+
+class StoppableGenerator:
+    """A Python generator of batches that another thread reads until `stop`."""
+
+    def __init__(self, batches):
+        self.batches, self.stopped, self.lock = batches, False, threading.Lock()
+
+    def read(self):
+        """Yield its items."""
+        while True:
+            with self.lock:
+                if self.stopped:
+                    return
+                try:
+                    batch = next(self.batches)
+                except StopIteration:
+                    return
+            yield batch
+
+    def stop(self):
+        """Return when nobody is in the generator; nobody enters it any more."""
+        with self.lock:
+            self.stopped = True
 
 
 def _is_matterport_name(path) -> bool:
@@ -303,33 +362,29 @@ def leaves(network):
 # --- Optimiser --------------------------------------------------------------------------------------------------
 
 
-@keras.saving.register_keras_serializable("mrcnn")
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then the rate itself, steps down, or a half cosine down to a hundredth of it.
+@dataclass(frozen=True)
+class Schedule:
+    """What the learning rate is multiplied by at a step, counted from the first of the run: `schedule(step)`.
 
-    kind: "constant"; "step": a tenth from each of `drops` on, shares of the training; "cosine".
-    start: the step the optimiser counts from (after resuming). total: the step the training ends at.
+    kind: "constant"; "step": a tenth from each of `drops` on, shares of the training; "cosine": half a cosine from 1
+    down to a hundredth. warmup: the factor grows linearly over so many steps. total: the step the training ends at.
     """
 
-    def __init__(self, rate, kind="constant", warmup=0, start=0, total=1, drops=()):
-        self.rate, self.kind, self.warmup, self.start, self.total = rate, kind, warmup, start, total
-        self.drops = tuple(drops)
+    kind: str = "constant"
+    warmup: int = 0
+    total: int = 1
+    drops: tuple = ()
 
-    def __call__(self, step):
-        step = tf.cast(step, tf.float32) + float(self.start)
-        rate = tf.constant(float(self.rate))
+    def __call__(self, step: int) -> float:
+        factor = 1.0
         if self.kind == "cosine":
-            share = tf.clip_by_value((step - self.warmup) / max(1.0, self.total - self.warmup), 0.0, 1.0)
-            rate = rate * (0.01 + 0.99 * 0.5 * (1.0 + tf.cos(math.pi * share)))
+            share = min(max((step - self.warmup) / max(1.0, self.total - self.warmup), 0.0), 1.0)
+            factor = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * share))
         if self.kind == "step":
-            for share in self.drops:
-                rate = tf.where(step >= round(share * self.total), rate / 10.0, rate)
+            factor = 0.1 ** sum(step >= round(share * self.total) for share in self.drops)
         if self.warmup:
-            rate = rate * tf.minimum(1.0, (step + 1.0) / float(self.warmup))
-        return rate
-
-    def get_config(self):
-        return {name: getattr(self, name) for name in ("rate", "kind", "warmup", "start", "total", "drops")}
+            factor *= min(1.0, (step + 1.0) / self.warmup)
+        return factor
 
 
 def scaled_learning_rate(rate, batch_size, of_batch_size=16) -> float:
@@ -343,6 +398,15 @@ def scaled_learning_rate(rate, batch_size, of_batch_size=16) -> float:
 def has_schedule(config) -> bool:
     """Whether the learning rate follows the steps."""
     return config.LEARNING_RATE_SCHEDULE != "constant" or config.WARMUP_STEPS > 0
+
+
+def can_be_set(optimizer) -> bool:
+    """Whether the learning rate of an optimizer is a number, not a Keras schedule that its OPTIMIZER function made."""
+    try:
+        optimizer.learning_rate = float(np.asarray(optimizer.learning_rate))
+    except TypeError:
+        return False
+    return True
 
 
 def compile_network(network, config, learning_rate, momentum) -> None:
@@ -488,7 +552,10 @@ def train(
     config, network = facade.config, facade.keras_model
     seed, is_chief = config.SEED, True
     if together := hosts.of(network.distribute_strategy):
-        seed, is_chief = _agree(facade, train_dataset, val_dataset), together.is_chief
+        is_chief = together.is_chief
+        if is_chief:
+            make_log_dir(facade)  # before the others are told its name
+        seed = _agree(facade, train_dataset, val_dataset)
     if epochs <= facade.epoch:
         log.warning(
             "Nothing to train: epochs=%d means until epoch %d, and %d are done. Ask for more epochs.",
@@ -497,6 +564,7 @@ def train(
         return None
     if not config.USE_RPN_ROIS and val_dataset is not None:
         log.info("USE_RPN_ROIS is False: the heads learn on random RoIs.")
+    steps, validation_steps = (whole_steps(config, name) for name in ("STEPS_PER_EPOCH", "VALIDATION_STEPS"))
     former = _former(facade, layers)
     options = {
         "batch_size": config.BATCH_SIZE,
@@ -512,25 +580,26 @@ def train(
         shuffle=True,
         augmentation=augmentation,
         no_augmentation_sources=no_augmentation_sources,
-        steps=config.STEPS_PER_EPOCH,
+        steps=steps,
         repeats=repeats,
         **options,
     )
     batches.epoch = facade.epoch
     validation = None
-    if val_dataset is not None and len(val_dataset.image_ids) and config.VALIDATION_STEPS:
-        validation = Batches(val_dataset, config, shuffle=True, steps=config.VALIDATION_STEPS, **options)
+    if val_dataset is not None and len(val_dataset.image_ids) and validation_steps:
+        validation = Batches(val_dataset, config, shuffle=True, steps=validation_steps, **options)
     check_before_training(train_dataset, config)
     if validation is not None:
         check_before_training(val_dataset, config, "validation data", learns=False)
 
     set_trainable(network, layer_regex(layers), config)
-    steps = config.STEPS_PER_EPOCH
-    rate = learning_rate
-    if has_schedule(config):
+    compile_network(network, config, learning_rate, config.LEARNING_MOMENTUM)
+    schedule = []
+    if has_schedule(config) and can_be_set(network.optimizer):
         kind, drops = config.LEARNING_RATE_SCHEDULE, config.LEARNING_RATE_DROPS
-        rate = Schedule(learning_rate, kind, config.WARMUP_STEPS, total=epochs * steps, drops=drops)
-    compile_network(network, config, rate, config.LEARNING_MOMENTUM)
+        schedule = [ScheduledRate(Schedule(kind, config.WARMUP_STEPS, epochs * steps, tuple(drops)), steps)]
+    elif has_schedule(config):
+        log.warning("LEARNING_RATE_SCHEDULE and WARMUP_STEPS are unused: the OPTIMIZER has a schedule of its own.")
     # Built here: variables made inside the first step would make TensorFlow trace it a second time.
     with network.distribute_strategy.scope():
         network.optimizer.build(network.trainable_variables)
@@ -538,49 +607,50 @@ def train(
     _seed(network, config)
     if former and not _restore(facade, former, learning_rate):
         former = None
-    first_epoch = former["first_epoch"] if former else facade.epoch  # the optimiser counts its steps from there
-    if isinstance(rate, Schedule):
-        rate.start = first_epoch * steps
     about = {
         "until": epochs,
         "layers": layers,
         "learning_rate": float(learning_rate),
-        "first_epoch": first_epoch,
         "seed": batches.seed,
         "best": _best(facade),
     }
 
+    if is_chief:
+        make_log_dir(facade)
     log.info("Training until epoch %d, learning rate %g, checkpoints in %s", epochs, learning_rate, facade.log_dir)
     stalls = Stalls(batches)
     averaging = [AveragedWeights(config.EMA_DECAY, averages, between_epochs=former is not None)] if averages else []
-    watching = [Progress(facade.epoch, epochs, config.STEPS_PER_EPOCH), stalls, *(custom_callbacks or [])]
+    progress = Progress(facade.epoch, epochs, steps)
+    watching = [progress, stalls, *(custom_callbacks or [])]
     if is_chief:
         pictures = []
         if validation is not None and config.VALIDATION_PICTURES and not config.RPN_ONLY:
             pictures = [DetectionPictures(facade, val_dataset, config.VALIDATION_PICTURES)]
-        os.makedirs(facade.log_dir, exist_ok=True)
         remove_parts(facade.log_dir)
         writing = [
             Checkpoint(facade, about),
             *pictures,
             *watching,
             # After those, which may add figures to the logs.
-            keras.callbacks.TensorBoard(log_dir=facade.log_dir, histogram_freq=0, write_graph=False),
+            TensorBoard(log_dir=facade.log_dir, histogram_freq=0, write_graph=False),
             LossTable(os.path.join(facade.log_dir, "losses.csv")),
             KeepBest(facade, about),
         ]
     else:
         log.info("This host writes no files: checkpoints, state and tables are the chief's.")
         writing = [CountEpochs(facade), *watching]
-    callbacks = [*averaging, StopAtNonFinite(facade, batches, keeps=is_chief), Rates(config.BATCH_SIZE), *writing]
+    stop_at_non_finite = StopAtNonFinite(facade, batches, keeps=is_chief)
+    callbacks = [*averaging, stop_at_non_finite, *schedule, Rates(config.BATCH_SIZE), *writing]
+    interrupts = Interrupts()
     try:
+        interrupts.start()
         history = network.fit(
             stream(batches, network),
             initial_epoch=facade.epoch,
             epochs=epochs,
-            steps_per_epoch=config.STEPS_PER_EPOCH,
+            steps_per_epoch=steps,
             validation_data=stream(validation, network, endless=False) if validation else None,
-            validation_steps=config.VALIDATION_STEPS if validation else None,
+            validation_steps=validation_steps if validation else None,
             callbacks=callbacks,
             shuffle=False,  # the generator does it; Keras would shuffle the batches by an unseeded draw
             verbose=0,
@@ -595,10 +665,8 @@ def train(
         facade.save_weights(path)
         log.warning("Interrupted: %d epochs are done, and the weights of this moment are in %s.", facade.epoch, path)
         if facade.epoch:
-            log.warning(
-                "find_last() (--weights last) goes on after epoch %d, the last whole one, without them.", facade.epoch
-            )
-        log.warning("To start a new run from them, at epoch 1: load_weights (--weights) with that file.")
+            log.warning("The last checkpoint (--weights last) resumes after epoch %d, without them.", facade.epoch)
+        log.warning("To start a new run from them, load that file (--weights FILE).")
         raise
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise OutOfMemory(_memory_advice(config, error)) from error
@@ -608,10 +676,62 @@ def train(
                 raise generator.failure from None
         raise
     finally:
+        interrupts.stop()
+        progress.stop()
         stalls.stop()
         for generator in (batches, validation):
             if generator is not None:
                 generator.stop()
+
+
+def whole_steps(config, name: str) -> int:
+    """The setting STEPS_PER_EPOCH or VALIDATION_STEPS as a whole number: scripts divide images by the batch size."""
+    given = getattr(config, name)
+    steps = math.ceil(given)
+    if steps != given:
+        log.info("%s = %g is rounded up to %d.", name, given, steps)
+    return steps
+
+
+# --- Log folders ------------------------------------------------------------------------------------------------
+
+_claimed: weakref.WeakValueDictionary = weakref.WeakValueDictionary()  # log folder -> the model that will train there
+
+
+def name_log_dir(facade) -> str:
+    """Name the log folder of a new run after the minute: `<name><date>T<time>`, or with `_2`, `_3`, ... appended.
+
+    No other run has that name: no folder on the disk, and no model of this process that trains later.
+    """
+    name = str(facade.config.NAME).lower()
+    folder = stem = os.path.join(facade.model_dir, f"{name}{datetime.datetime.now():%Y%m%dT%H%M}")
+    if facade.mode == "training":  # others write nothing there
+        for number in itertools.count(2):
+            if not os.path.exists(folder) and _claimed.get(folder, facade) is facade:
+                break
+            folder = f"{stem}_{number}"
+        _claimed[folder] = facade
+    facade.log_dir = facade.new_log_dir = folder
+    facade.checkpoint_path = os.path.join(folder, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
+    return folder
+
+
+def make_log_dir(facade) -> None:
+    """Make the log folder; a new run never shares one, so it takes another name if somebody else has made this one."""
+    if getattr(facade, "new_log_dir", None) != facade.log_dir:  # resumed, or chosen by the user
+        os.makedirs(facade.log_dir, exist_ok=True)
+        return
+    os.makedirs(facade.model_dir, exist_ok=True)
+    while True:
+        try:
+            os.mkdir(facade.log_dir)
+            break
+        except FileExistsError:
+            name_log_dir(facade)
+    facade.new_log_dir = None
+
+
+# --- Where a training starts ------------------------------------------------------------------------------------
 
 
 def _agree(facade, train_dataset, val_dataset) -> int:
@@ -657,7 +777,9 @@ def _former(facade, layers) -> dict | None:
     facade.goes_on = False
     about = read_about(state_path(facade.log_dir, facade.epoch))
     if about is None:
-        log.info("There is no state of the optimiser beside the checkpoint of epoch %d: it starts anew.", facade.epoch)
+        log.warning(
+            "There is no training state beside the checkpoint of epoch %d: the optimizer starts anew.", facade.epoch
+        )
     elif about["until"] > facade.epoch and about["layers"] == layers:
         return about
     return None
@@ -671,7 +793,7 @@ def _restore(facade, former, learning_rate) -> bool:
             "The optimiser starts anew after epoch %d: it is another one than that of the checkpoint.", facade.epoch
         )
         return False
-    if former["learning_rate"] != float(learning_rate) and not has_schedule(facade.config):
+    if former["learning_rate"] != float(learning_rate) and can_be_set(network.optimizer):
         network.optimizer.learning_rate = learning_rate
     log.info("Going on with the optimiser and the random state of epoch %d.", facade.epoch)
     return True

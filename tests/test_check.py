@@ -170,6 +170,26 @@ def test_empty_masks_are_not_called_duplicates_of_each_other():
     assert kinds(check(Hand((GREY, np.zeros((64, 64, 2)), [1, 1]), GOOD), Small())) == ["empty"]
 
 
+def test_empty_masks_of_class_0_are_negatives():
+    """Published scripts say "nothing here" so; an unknown class with pixels stays an error."""
+    report = check(Hand(GOOD, (GREY, rectangles((0, 0, 0, 0)), [0])), Small())
+    assert kinds(report) == [] and report.objects_per_image == {0: 1, 2: 1}
+    report = check(Hand(GOOD, (GREY, rectangles((0, 0, 0, 0)), [7])), Small())
+    assert kinds(report) == ["empty"]
+    report = check(Hand(GOOD, (GREY, rectangles((0, 0, 9, 9)), [0])), Small())
+    assert kinds(report) == ["class id"]
+
+
+def test_image_reference_that_raises_is_not_needed():
+    class Raises(Hand):
+        def image_reference(self, image_id):
+            return self.image_info[image_id]["no_such_key"]
+
+    report = check(Raises((GREY, rectangles((0, 0, 0, 0)), [1])), Small())
+    (finding,) = (finding for finding in report.findings if finding.kind == "empty")
+    assert finding.where == "image 0 (no0)"
+
+
 def test_no_object_at_all_is_an_error():
     assert kinds(check(Hand((GREY, np.zeros((64, 64, 0)), [])), Small())) == ["no objects"]
     crowd = Hand((GREY, ONE, [-1]))

@@ -281,6 +281,16 @@ def test_validation_classes_follow_the_training_classes(tmp_path, caplog):
     assert "VIADataset, 2 images, 2 classes (and their objects): cat 2, dog 4" in caplog.text
 
 
+def test_validation_on_the_training_images_is_warned_of(tmp_path, caplog):
+    via_file(tmp_path / "train", ["cat"], count=3)
+    cli._open_training_data(str(tmp_path / "train"), str(tmp_path / "train" / ".." / "train"))
+    assert "3 of 3 validation images are among the training images" in caplog.text
+    caplog.clear()
+    via_file(tmp_path / "val", ["cat"])
+    cli._open_training_data(str(tmp_path / "train"), str(tmp_path / "val"))
+    assert "are among the training images" not in caplog.text
+
+
 def test_other_classes_than_asked_for_are_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"classes of shapes must be \['cat'\]\. Received: \['square'"):
         cli.open_data("shapes", ["BG", "cat"])

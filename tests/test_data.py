@@ -107,6 +107,22 @@ def test_empty_masks_among_others_are_dropped():
     assert class_ids.tolist() == [2] and bbox.tolist() == [[5, 5, 9, 9]] and mask.shape == (14, 14, 1)
 
 
+@pytest.mark.parametrize("ids", [[0, 2, 7], [0, 2, -9], [-4, 2, 0]])
+def test_empty_masks_of_an_unknown_class_are_dropped(ids):
+    """Published scripts say "nothing here" by an empty mask of class 0 (RSNA, SIIM, Airbus)."""
+    masks = np.zeros((64, 64, 3), bool)
+    masks[5:9, 5:9, 1] = True
+    _, _, class_ids, bbox, mask = load(Squares(masks=masks, class_ids=ids))
+    assert class_ids.tolist() == [2] and bbox.tolist() == [[5, 5, 9, 9]] and mask.shape == (64, 64, 1)
+    _, _, class_ids, bbox, mask = load(Squares(masks=masks[:, :, :1], class_ids=ids[:1]), use_mini_mask=True)
+    assert len(class_ids) == 0 and bbox.shape == (0, 4) and mask.shape[-1] == 0
+
+
+def test_negatives_of_class_0_are_no_errors():
+    batches = data.DataGenerator(Squares(8, masks=np.zeros((64, 64, 1)), class_ids=[0]), config(), batch_size=2)
+    assert all(not batches[i][0][4].any() for i in range(4)) and batches.errors == {}
+
+
 @pytest.mark.parametrize(
     "shape, ids, sentence",
     [
@@ -259,8 +275,69 @@ def test_both_keywords_and_a_callable():
     assert any(np.array_equal(twice, expected) for expected in (dataset.masks, dataset.masks[:, ::-1]))
 
 
+class Albumentations:
+    """The protocol of albumentations 2: keywords, a list of masks, a seed; mirrors half of the time."""
+
+    __module__ = "albumentations.core.composition"
+
+    def __init__(self, change=lambda array: array[:, ::-1]):
+        self.change, self.draw, self.processors = change, None, {}
+
+    def set_random_seed(self, seed):
+        self.draw = random.Random(seed)
+
+    def __call__(self, *args, image, **targets):
+        assert not args and image.flags.c_contiguous
+        if self.draw.random() < 0.5:
+            return {"image": image, **targets}
+        return {
+            "image": self.change(image),
+            **{name: [self.change(mask) for mask in masks] for name, masks in targets.items()},
+        }
+
+
+def test_albumentations_moves_masks_with_the_image():
+    """Their number and order stay; the chance is the image's own generator, not the transform's."""
+    masks = np.zeros((64, 64, 3), bool)
+    masks[4:9, 5:20, 0] = masks[30:40, 50:64, 1] = masks[50:60, :6, 2] = True
+    dataset, transform, mirrored = Squares(masks=masks, class_ids=[2, 1, -2]), Albumentations(), []
+    dataset.load_image = lambda image_id: np.tile(np.arange(64, dtype=np.uint8)[:, None], (64, 1, 3))
+    for seed in range(8):
+        found = [
+            data.load_image_gt(dataset, config(), 0, augmentation=transform, rng=np.random.default_rng(seed))
+            for _ in range(2)
+        ]
+        np.testing.assert_array_equal(found[0][0], found[1][0])
+        image, _, class_ids, bbox, mask = found[0]
+        mirrored.append(image[0, 0, 0] == 63)
+        assert class_ids.tolist() == [2, 1, -2] and mask.dtype == bool
+        np.testing.assert_array_equal(mask, masks[:, ::-1] if mirrored[-1] else masks)
+    assert set(mirrored) == {True, False} and transform.draw is None  # a copy draws: threads share the transform
+
+
+def test_albumentations_without_objects_and_with_objects_that_leave():
+    none = Squares(masks=np.zeros((64, 64, 0)), class_ids=[])
+    image, _, class_ids, _, mask = load(none, augmentation=Albumentations())
+    assert image.shape == (64, 64, 3) and len(class_ids) == 0 and mask.shape == (64, 64, 0)
+    for seed in range(8):
+        _, _, class_ids, bbox, _ = data.load_image_gt(
+            Squares(), config(), 0, augmentation=Albumentations(np.zeros_like), rng=np.random.default_rng(seed)
+        )
+        assert len(class_ids) == len(bbox) <= 1
+
+
+def test_albumentations_that_change_the_size_or_ask_for_boxes_are_refused():
+    transform = Albumentations(lambda array: array[:32])
+    with pytest.raises(ValueError, match=r"must keep the image's shape \(64, 64, 3\).*Received: image \(32, 64, 3\)"):
+        for seed in range(8):
+            data.load_image_gt(Squares(), config(), 0, augmentation=transform, rng=np.random.default_rng(seed))
+    transform.processors = {"bboxes": None}
+    with pytest.raises(TypeError, match="asks for bboxes. Try it without bbox_params"):
+        load(Squares(), augmentation=transform)
+
+
 def test_augmentation_of_another_kind_or_shape_is_refused():
-    with pytest.raises(TypeError, match="imgaug augmenter or a callable.*Received: 'flip'"):
+    with pytest.raises(TypeError, match="an albumentations transform, or a callable.*Received: 'flip'"):
         load(Squares(), augmentation="flip")
     with pytest.raises(ValueError, match="keep the image's shape"):
         load(Squares(), augmentation=iaa.Crop(px=5, keep_size=False))
@@ -392,14 +469,14 @@ def ids_of(batches, count=None):
         if i and i % len(batches) == 0:
             batches.on_epoch_end()
         inputs, outputs = batches[i % len(batches)]
-        assert outputs == []
+        assert outputs == ()
         found += inputs[1][:, 0].astype(int).tolist()
     return found
 
 
 def test_an_item_has_the_seven_inputs_of_the_network():
     inputs, outputs = data.DataGenerator(Squares(), config(), shuffle=False, batch_size=2)[1]
-    assert outputs == []
+    assert outputs == ()
     assert [x.shape for x in inputs] == [
         (2, 64, 64, 3),
         (2, 15),
@@ -528,7 +605,7 @@ def test_repeats_lengthen_the_pass():
 def test_random_rois_and_their_targets():
     arguments = {"random_rois": 20, "batch_size": 2}
     inputs, outputs = data.DataGenerator(Squares(), config(), **arguments)[0]
-    assert len(inputs) == 8 and inputs[7].shape == (2, 20, 4) and outputs == []
+    assert len(inputs) == 8 and inputs[7].shape == (2, 20, 4) and outputs == ()
     made = config(TRAIN_ROIS_PER_IMAGE=6)
     inputs, outputs = data.DataGenerator(Squares(), made, **arguments, detection_targets=True)[0]
     assert [x.shape for x in outputs] == [(2, 6, 1), (2, 6, 3, 4), (2, 6, 28, 28, 3)]
@@ -536,6 +613,9 @@ def test_random_rois_and_their_targets():
 
 
 def test_the_python_generator_runs_on_and_on():
+    batches = data.data_generator(Squares(3), config(), shuffle=False)
+    item = next(batches)
+    assert type(item) is tuple and all(type(part) is tuple for part in item)  # Keras takes no lists
     batches = data.data_generator(Squares(3), config(), shuffle=False)
     found = [int(next(batches)[0][1][0, 0]) for _ in range(7)]
     assert found == [0, 1, 2, 0, 1, 2, 0]
@@ -616,6 +696,16 @@ def test_no_boxes_mean_no_objects(shape):
     for augmentation in (None, lambda image, masks, rng: (image, masks)):
         _, _, class_ids, bbox, mask = load(dataset, config=box_only(), augmentation=augmentation)
         assert class_ids.shape == (0,) and bbox.shape == (0, 4) and mask is None
+
+
+def test_boxes_without_area_of_an_unknown_class_are_dropped():
+    dataset = BoxedSquares()
+    dataset.boxes, dataset.ids = [[0, 0, 0, 0], [10, 20, 30, 50]], [0, 1]
+    _, _, class_ids, bbox, _ = load(dataset, config=box_only())
+    assert class_ids.tolist() == [1] and bbox.tolist() == [[10, 20, 30, 50]]
+    dataset.boxes[0] = [0, 0, 1, 1]
+    with pytest.raises(ValueError, match=r"Received: \[0\] for image 0"):
+        load(dataset, config=box_only())
 
 
 def test_boxes_are_scaled_and_mirrored_without_masks():

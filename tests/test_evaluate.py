@@ -312,6 +312,20 @@ def test_a_coco_file_is_measured_as_coco_does(tmp_path):
     assert len(truth) == 1 and "segmentation" not in truth[0]
 
 
+def test_empty_mask_of_class_0_is_a_negative(caplog):
+    """Published scripts say "nothing here" so; their image_reference may raise as well."""
+
+    class Raises(Boxes):
+        def image_reference(self, image_id):
+            raise AttributeError("'super' object has no attribute 'image_info'")
+
+    truth = evaluate.dataset_to_coco(Raises([[CAT], [(0, (0, 0, 0, 0))]]))
+    assert [a["image_id"] for a in truth["annotations"]] == [0] and len(truth["images"]) == 2
+    assert "no pixels" not in caplog.text
+    with pytest.raises(ValueError, match=r"Received: 0 for image 1 \(picture 1\)"):
+        evaluate.dataset_to_coco(Raises([[CAT], [(0, (0, 0, 2, 2))]]))
+
+
 def test_an_instance_without_pixels_is_left_out_and_logged(caplog):
     truth = evaluate.dataset_to_coco(Boxes([[(1, (0, 0, 0, 0)), DOG]]))
     assert [a["id"] for a in truth["annotations"]] == [1]

@@ -228,3 +228,15 @@ def test_what_others_named_like_parts_is_left_alone(tmp_path, dead):
     before = sorted(tmp_path.iterdir())
     files.remove_parts(tmp_path)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_failed_write_of_hdf5_is_told_in_plain_words(tmp_path):
+    """On a full disk h5py raises this when it closes the file."""
+    told = (
+        "Can't decrement id ref count (file write failed: time = Sat Nov 28 12:00:00 2026\n, filename = 'a.h5.part', "
+        "file descriptor = 5, errno = 28, error message = 'No space left on device', buf = 0x55, total write size = 2)"
+    )
+    match = "a.h5 must be writable. Received: No space left on device; what was there"
+    with pytest.raises(OSError, match=match), files.whole_file(str(tmp_path / "a.h5")):
+        raise RuntimeError(told)
+    assert files.reason(RuntimeError("Unable to open file\nmore")) == "Unable to open file"

@@ -1,12 +1,17 @@
 """The loop: what learns, what stays, what is minimised, what is on disk afterwards."""
 
 import csv
+import datetime
 import errno
 import filecmp
+import glob
+import hashlib
 import itertools
 import math
 import os
 import shutil
+import signal
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +23,7 @@ import tensorflow as tf
 from tiny import Squares, TinyConfig, photos, shake
 
 from mrcnn import callbacks, training, weights
+from mrcnn import model as modellib
 from mrcnn.callbacks import MeanAveragePrecisionCallback
 from mrcnn.config import LOSS_NAMES, PRECISIONS
 from mrcnn.data import DataGenerator
@@ -122,28 +128,80 @@ def test_batch_norm_that_stays_frozen_is_told_of(caplog):
 # --- Optimiser --------------------------------------------------------------------------------------------------
 
 
-def rates(schedule, *steps):
-    return [float(schedule(step)) for step in steps]
+def factors(schedule, *steps):
+    return [schedule(step) for step in steps]
 
 
 def test_schedule_constant_with_warm_up():
     # a quarter of the rate per step, then all of it
-    assert rates(Schedule(0.4, warmup=4), 0, 1, 3, 4, 100) == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.4])
-    assert rates(Schedule(0.4), 0, 7) == pytest.approx([0.4, 0.4])
+    assert factors(Schedule(warmup=4), 0, 1, 3, 4, 100) == pytest.approx([0.25, 0.5, 1, 1, 1])
+    assert factors(Schedule(), 0, 7) == [1, 1]
 
 
 def test_schedule_cosine():
     # 0.01 + 0.99 * (1 + cos(pi * share)) / 2: 1 at the start, 0.505 half way, 0.01 at the end and after it
-    assert rates(Schedule(2.0, "cosine", total=100), 0, 50, 100, 150) == pytest.approx([2.0, 1.01, 0.02, 0.02])
+    assert factors(Schedule("cosine", total=100), 0, 50, 100, 150) == pytest.approx([1, 0.505, 0.01, 0.01])
     # warm-up of 20: the cosine starts after it
-    assert rates(Schedule(2.0, "cosine", 20, total=120), 9, 20, 70) == pytest.approx([1.0, 2.0, 1.01])
+    assert factors(Schedule("cosine", 20, total=120), 9, 20, 70) == pytest.approx([0.5, 1, 0.505])
 
 
 def test_schedule_steps_down():
     # of 90 steps, two thirds are 60 and eight ninths 80: a tenth from there on, a hundredth from there on
-    schedule = Schedule(2.0, "step", total=90, drops=(2 / 3, 8 / 9))
-    assert rates(schedule, 0, 59, 60, 79, 80, 89) == pytest.approx([2.0, 2.0, 0.2, 0.2, 0.02, 0.02])
-    assert Schedule(**schedule.get_config()).get_config() == schedule.get_config()
+    schedule = Schedule("step", total=90, drops=(2 / 3, 8 / 9))
+    assert factors(schedule, 0, 59, 60, 79, 80, 89) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+class Held(keras.callbacks.Callback):
+    """The rate that the optimizer holds while each step runs, and between the steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.in_steps, self.between = [], []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.in_steps.append(float(self.model.optimizer.learning_rate))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.between.append(float(self.model.optimizer.learning_rate))
+
+
+def test_callbacks_set_the_rate_that_warm_up_multiplies(tmp_path, dataset):
+    """Warm-up over four steps of two epochs, and a callback that halves the rate each epoch (matterport#1228)."""
+    model, held = build(tmp_path, STEPS_PER_EPOCH=3, WARMUP_STEPS=4), Held()
+    halving = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.08 * 0.5**epoch)
+    history = model.train(dataset, None, 0.08, 2, "heads", custom_callbacks=[halving, held])
+    assert held.in_steps == pytest.approx([0.02, 0.04, 0.06, 0.04, 0.04, 0.04])
+    assert held.between == pytest.approx([0.08] * 3 + [0.04] * 3)
+    assert history.history["learning_rate"] == pytest.approx([0.08, 0.04])  # what Keras' callback puts there
+
+
+def test_a_plateau_lowers_the_rate_of_a_schedule(tmp_path, dataset):
+    model, held = build(tmp_path, STEPS_PER_EPOCH=1, LEARNING_RATE_SCHEDULE="step", LEARNING_RATE_DROPS=(0.75,)), Held()
+    plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=1, min_delta=1e9)
+    model.train(dataset, None, 0.08, 4, "heads", custom_callbacks=[plateau, held])
+    # the first loss is the best; each later one is on the plateau, and step 3 of 4 is a tenth of what is left
+    assert held.in_steps == pytest.approx([0.08, 0.08, 0.04, 0.02 / 10])
+
+
+def test_the_rate_in_logs_and_tensorboard_is_that_of_the_steps(tmp_path, dataset):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    model = build(tmp_path, STEPS_PER_EPOCH=1, LEARNING_RATE_SCHEDULE="step", LEARNING_RATE_DROPS=(0.5,))
+    history = model.train(dataset, None, 0.08, 2, "heads")
+    assert history.history["learning_rate"] == pytest.approx([0.08, 0.008])
+    events = EventAccumulator(os.path.join(model.log_dir, "train"))
+    events.Reload()
+    shown = [tf.make_ndarray(event.tensor_proto) for event in events.Tensors("epoch_learning_rate")]
+    np.testing.assert_allclose(shown, [0.08, 0.008], rtol=1e-6)
+
+
+def test_an_optimizer_with_its_own_schedule_keeps_it(tmp_path, dataset, caplog):
+    own = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.5, 0.25])
+    model, held = build(tmp_path, OPTIMIZER=lambda rate: keras.optimizers.SGD(own), WARMUP_STEPS=9), Held()
+    model.config.STEPS_PER_EPOCH = 3
+    model.train(dataset, None, 0.0, 1, "heads", custom_callbacks=[held])
+    assert held.in_steps == [0.5, 0.5, 0.25]
+    assert "WARMUP_STEPS are unused: the OPTIMIZER has a schedule of its own" in caplog.text
 
 
 def test_learning_rate_scales_with_the_batch():
@@ -202,13 +260,6 @@ def test_accumulated_gradients_move_the_weights_once(tmp_path, dataset):
     assert moved == pytest.approx(0.01, rel=1e-3)
     with pytest.raises(ValueError, match="GRADIENT_ACCUMULATION_STEPS must be 1"):
         training.compile_network(model.keras_model, TinyConfig(OPTIMIZER=keras.optimizers.Lion, **config), 0.1, 0.9)
-
-
-def test_schedule_goes_on_after_resuming():
-    whole = Schedule(0.1, "cosine", 5, total=40)
-    rest = Schedule(0.1, "cosine", 5, start=20, total=40)
-    assert rates(rest, 0, 10) == pytest.approx(rates(whole, 20, 30))
-    assert Schedule(**rest.get_config()).get_config() == rest.get_config()
 
 
 def test_gradients_are_clipped_by_their_global_norm():
@@ -686,7 +737,7 @@ def test_a_checkpoint_without_state_says_that_the_optimiser_starts_anew(tmp_path
     model.load_weights(model.find_last())
     with caplog.at_level("INFO", "mrcnn"):
         model.train(dataset, None, 0.01, epochs=2, layers="all")
-    assert "There is no state of the optimiser beside the checkpoint of epoch 1: it starts anew." in caplog.text
+    assert "There is no training state beside the checkpoint of epoch 1: the optimizer starts anew." in caplog.text
 
 
 def test_another_optimiser_starts_anew_and_says_so(tmp_path, dataset, caplog):
@@ -737,9 +788,55 @@ def test_one_character_of_find_last_is_explained(tmp_path, dataset):
         model.load_weights("/logs/tiny20240101T0000/mask_rcnn_tiny_0001.h5"[1], by_name=True)
 
 
+def test_runs_of_one_minute_have_folders_of_their_own(tmp_path, dataset, monkeypatch):
+    """Named in one process before either trains; and two processes that took one name."""
+
+    class Minute(datetime.datetime):
+        @classmethod
+        def now(cls):
+            return cls(2026, 1, 1, 12, 30)
+
+    monkeypatch.setattr(training.datetime, "datetime", Minute)
+
+    def named():
+        return shake(MaskRCNN("training", TinyConfig(STEPS_PER_EPOCH=1), tmp_path))
+
+    first, second = named(), named()
+    assert [os.path.basename(model.log_dir) for model in (first, second)] == [
+        "tiny20260101T1230",
+        "tiny20260101T1230_2",
+    ]
+    assert second.checkpoint_path == f"{second.log_dir}/mask_rcnn_tiny_{{epoch:04d}}.h5"
+    first.set_log_dir()
+    assert first.log_dir.endswith("T1230")  # a name that is its own and unused is kept
+    assert MaskRCNN("inference", TinyConfig(), tmp_path).log_dir.endswith("T1230")  # writes nothing there
+
+    os.makedirs(second.log_dir)  # by another process, after the name was taken
+    for model, folder in ((second, "tiny20260101T1230_3"), (first, "tiny20260101T1230")):
+        model.train(dataset, None, 0.001, 1, "heads")
+        assert sorted(os.listdir(tmp_path / folder))[:2] == ["losses.csv", "mask_rcnn_tiny_0001.h5"]
+    first.train(dataset, None, 0.001, 2, "heads")  # the next stage of a run stays
+    assert os.path.isfile(tmp_path / "tiny20260101T1230" / "mask_rcnn_tiny_0002.h5")
+    resumed = named()
+    resumed.load_weights(tmp_path / "tiny20260101T1230_3" / "mask_rcnn_tiny_0001.h5")
+    assert (resumed.epoch, resumed.log_dir) == (1, str(tmp_path / "tiny20260101T1230_3"))
+    resumed.train(dataset, None, 0.001, 2, "heads")
+    assert os.path.isfile(tmp_path / "tiny20260101T1230_3" / "mask_rcnn_tiny_0002.h5")
+
+
+def test_a_folder_that_the_user_chose_is_kept(tmp_path, dataset):
+    model = build(tmp_path, STEPS_PER_EPOCH=1)
+    model.log_dir = str(tmp_path / "mine")
+    os.makedirs(model.log_dir)
+    model.checkpoint_path = os.path.join(model.log_dir, "mask_rcnn_tiny_{epoch:04d}.h5")
+    model.train(dataset, None, 0.001, 1, "heads")
+    assert os.path.isfile(tmp_path / "mine" / "mask_rcnn_tiny_0001.h5")
+
+
 @pytest.mark.parametrize(
     "path, epoch",
     [
+        ("/logs/coco20171029T2315_2/mask_rcnn_coco_0003.h5", 3),
         ("/path/to/logs/coco20171029T2315/mask_rcnn_coco_0001.h5", 1),
         ("logs/balloon20180801T0917/mask_rcnn_balloon_0030.h5", 30),
         (r"C:\logs\shapes20200101T0000\mask_rcnn_shapes_0123.h5", 123),
@@ -782,6 +879,134 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, dataset, monkeypat
     assert model.find_last() == path
 
 
+def test_weights_come_before_the_state_when_only_one_fits(tmp_path, dataset, monkeypatch):
+    """A disk with room for one of two equal files: the state would take it, and the epoch would be lost."""
+    model, written = build(tmp_path, STEPS_PER_EPOCH=1), []
+    save_weights, save_state = weights.save_weights, callbacks.save_state
+
+    def one_fits(save):
+        def write(*args, **named):
+            if glob.glob(f"{model.log_dir}/*_0001.*5"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written.append(save)
+            return save(*args, **named)
+
+        return write
+
+    monkeypatch.setattr(weights, "save_weights", one_fits(save_weights))
+    monkeypatch.setattr(callbacks, "save_state", one_fits(save_state))
+    with pytest.raises(OSError, match=r"No space left on device(.|\n)*The weights of epoch 1 are in .*_0001.h5"):
+        model.train(dataset, None, 0.001, epochs=2, layers="heads")
+    assert written == [save_state, save_weights]
+    assert glob.glob(f"{model.log_dir}/training_state*") == []
+    again = build(tmp_path, seed=1, STEPS_PER_EPOCH=1)
+    again.load_weights(model.checkpoint_path.format(epoch=1))
+    assert again.epoch == 1
+
+
+def test_a_state_that_does_not_fit_costs_no_weights(tmp_path, dataset, monkeypatch):
+    def full(*args, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(callbacks, "save_state", full)
+    model = build(tmp_path, STEPS_PER_EPOCH=1)
+    with pytest.raises(OSError, match="The weights of epoch 1 are in .*_0001.h5; a training that resumes from them"):
+        model.train(dataset, None, 0.001, epochs=1, layers="heads")
+    assert os.path.isfile(model.checkpoint_path.format(epoch=1))
+
+
+def test_a_full_disk_is_foreseen(tmp_path, dataset, monkeypatch, caplog):
+    """Before the first epoch an error, before a later one a warning; a drive that says 0 of everything is believed."""
+    sizes, steps = iter([(100, 90, 10)]), []
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+    monkeypatch.setattr(callbacks.shutil, "disk_usage", lambda path: next(sizes))
+    model = build(tmp_path, STEPS_PER_EPOCH=1)
+    with pytest.raises(OSError, match=r"room for a checkpoint and its training state, \d MB. Received: 0 MB free"):
+        model.train(dataset, None, 0.001, epochs=1, layers="heads", custom_callbacks=[count])
+    assert steps == []
+    sizes = iter([(0, 0, 0), (100, 90, 10)])
+    model.train(dataset, None, 0.001, epochs=2, layers="heads", custom_callbacks=[count])
+    assert steps == [0, 0] and caplog.text.count("0 MB free") == 1
+    assert "Until epoch 2 ends there is time to do so." in caplog.text
+
+
+@pytest.mark.parametrize("source", ["DataGenerator", "data_generator"])
+@pytest.mark.parametrize("method", ["fit", "fit_generator"])
+def test_scripts_with_a_training_loop_of_their_own(tmp_path, dataset, source, method):
+    """Subclasses override `train` and call Keras themselves, in the words of Keras 2."""
+    model = build(tmp_path)
+    model.set_trainable("mrcnn_.*")
+    model.compile(0.01, 0.9)
+    made = {name: getattr(modellib, source)(dataset, model.config, batch_size=2) for name in ("train", "val")}
+    history = getattr(model.keras_model, method)(
+        made["train"],
+        epochs=2,
+        steps_per_epoch=2,
+        validation_data=made["val"],
+        validation_steps=1,
+        max_queue_size=100,
+        workers=4,
+        use_multiprocessing=True,
+        verbose=0,
+    )
+    assert {"loss", *PARTS, *(f"val_{name}" for name in PARTS)} <= history.history.keys()
+    assert all(len(losses) == 2 and np.isfinite(losses).all() for losses in history.history.values())
+
+
+def test_no_generator_is_read_after_fit(tmp_path, dataset):
+    """A thread of TensorFlow that is in one when Python exits would hang it."""
+    model, given = build(tmp_path), []
+    model.compile(0.01, 0.9)
+
+    def slow():
+        for batch in modellib.data_generator(dataset, model.config, batch_size=2):
+            given.append(time.time())
+            time.sleep(0.2)
+            yield batch
+
+    model.keras_model.fit(slow(), steps_per_epoch=1, validation_data=slow(), validation_steps=1, verbose=0)
+    end = time.time()
+    time.sleep(0.6)
+    assert max(given) < end
+
+
+def test_fit_generator_takes_its_arguments_by_position(tmp_path, dataset):
+    model = build(tmp_path)
+    model.compile(0.01, 0.9)
+    batches = modellib.data_generator(dataset, model.config, batch_size=2)
+    history = model.keras_model.fit_generator(batches, 2, 3, 0)
+    assert len(history.history["loss"]) == 3 and history.params["steps"] == 2
+
+
+def test_fractions_of_steps_are_rounded_up(tmp_path, dataset, caplog):
+    """Keras 2 ran ceil(2.4) steps; scripts write `images / batch size` and `20 / 20`."""
+    model, steps = build(tmp_path, STEPS_PER_EPOCH=2.4, VALIDATION_STEPS=20 / 20), []
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+    with caplog.at_level("INFO", "mrcnn"):
+        model.train(dataset, dataset, 0.001, 2, "heads", custom_callbacks=[count])
+    assert steps == [0, 1, 2, 0, 1, 2]
+    assert "STEPS_PER_EPOCH = 2.4 is rounded up to 3." in caplog.messages
+    assert "VALIDATION_STEPS" not in caplog.text  # 1.0 is a whole number
+    with pytest.raises(ValueError, match="STEPS_PER_EPOCH must be"):
+        build(tmp_path, STEPS_PER_EPOCH=0)
+
+
+def test_negatives_and_references_of_published_scripts_train(tmp_path, caplog):
+    class Pneumonia(Squares):
+        def load_mask(self, image_id):
+            if image_id:
+                return np.zeros((self.side, self.side, 1), bool), np.zeros(1, np.int32)
+            return super().load_mask(image_id)
+
+        def image_reference(self, image_id):
+            return super(self.__class__).image_reference(self, image_id)
+
+    data = Pneumonia(8)
+    model = build(tmp_path, STEPS_PER_EPOCH=4, MAX_IMAGE_ERRORS=0)
+    model.train(data, data, 0.001, 1, "heads")
+    assert "Skipped" not in caplog.text
+
+
 def test_an_unreadable_image_reaches_the_caller_as_its_own_sentence(tmp_path):
     class Broken(Squares):
         def load_image(self, image_id):
@@ -815,12 +1040,13 @@ def test_the_next_ctrl_c_keeps_the_former_file_and_says_what_goes_on_from_where(
         with pytest.raises(KeyboardInterrupt):
             model.train(dataset, None, 0.001, epochs=1, layers="heads", custom_callbacks=[stop])
     assert sorted(f for f in os.listdir(model.log_dir) if f.endswith(".h5")) == ["interrupted.h5", "interrupted_2.h5"]
-    assert "interrupted_2.h5" in caplog.text and "To start a new run from them" in caplog.text
-    assert "find_last()" not in caplog.text  # there is no whole epoch to go on after
+    assert "interrupted_2.h5" in caplog.text and "To start a new run from them, load that file" in caplog.text
+    assert "last checkpoint" not in caplog.text  # there is no whole epoch to resume from
     model.train(dataset, None, 0.001, epochs=1, layers="heads")
     with pytest.raises(KeyboardInterrupt):
         model.train(dataset, None, 0.001, epochs=2, layers="heads", custom_callbacks=[stop])
-    assert "find_last() (--weights last) goes on after epoch 1, the last whole one, without them." in caplog.text
+    assert "The last checkpoint (--weights last) resumes after epoch 1, without them." in caplog.text
+    assert "find_last" not in caplog.text and "load_weights" not in caplog.text  # whoever calls the command knows none
     assert model.find_last().endswith("_0001.h5")
     again = build(tmp_path)
     again.load_weights(os.path.join(model.log_dir, "interrupted_3.h5"))
@@ -829,6 +1055,38 @@ def test_the_next_ctrl_c_keeps_the_former_file_and_says_what_goes_on_from_where(
 
 def _interrupt():
     raise KeyboardInterrupt
+
+
+def slow_step(presses):
+    """Ctrl-C so often, each 0.2 s after the other, in a call that keeps Python from handling it."""
+
+    def press():
+        for _ in range(presses):
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 5_000_000)
+
+
+@pytest.mark.parametrize("presses, terminal, ended", [(1, True, []), (2, True, [130]), (2, False, [])])
+def test_ctrl_c_in_a_slow_step_is_answered_at_once(monkeypatch, caplog, presses, terminal, ended):
+    """The second one ends the program, in a step that does not return; a notebook's kernel stays."""
+    codes, interrupts = [], callbacks.Interrupts()
+    interrupts.PATIENCE_S = 0.01
+    monkeypatch.setattr(callbacks.sys, "stdin", SimpleNamespace(isatty=lambda: terminal))
+    monkeypatch.setattr(callbacks.os, "_exit", codes.append)
+    interrupts.start()
+    try:
+        slow_step(presses)
+        raised = time.time()
+    finally:
+        interrupts.stop()
+    assert codes == ended
+    (said,) = [record for record in caplog.records if "Stopping after this step" in record.message]
+    assert said.created < raised - 0.2
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_the_time_left_is_not_known_at_the_first_step(caplog):
