@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
+import glob
 import json
 import logging
+import os
 import re
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from . import __version__
@@ -26,7 +30,9 @@ from .session import (
     check_file,
     exit_code,
     failure,
+    free_picture,
     hushed,
+    is_own_picture,
     load_for_use,
     load_start,
     load_tensorflow,
@@ -37,6 +43,7 @@ from .session import (
     sentence,
     validated,
 )
+from .untrusted import printable
 
 log = logging.getLogger("mrcnn")
 
@@ -341,7 +348,10 @@ def _make_folder(path: str, option: str) -> Path:
 
 
 def _write_json(content, path: Path) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    from .files import whole_file
+
+    with whole_file(path) as part:
+        Path(part).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 # --- Commands ---------------------------------------------------------------------------------------------------
@@ -549,7 +559,7 @@ def run_detect(args) -> int:
     """`mrcnn detect`."""
     from . import export
 
-    files = _files_to_detect(args.images)
+    names, files, failed = _files_to_detect(args.images)
     out = _make_folder(args.out, "--out")
     model, class_names = load_for_use(args.weights, args.config)
     if model.config.RPN_ONLY:
@@ -561,22 +571,20 @@ def run_detect(args) -> int:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
 
     others = export.Export(out, args.formats, class_names)
-    entries, failed, stopped = [], [], None
+    entries, stopped = [], None
     try:
-        for file, picture in zip(files, _picture_names(files), strict=True):
+        for file, picture in zip(files, _pictures(files, out), strict=True):
             try:
-                entries.append(detect_file(model, class_names, file, out / picture, others))
-            except OSError:  # of the folder of the results, not of this photo
-                raise
+                entries.append(detect_file(model, class_names, file, picture, others))
             except Exception as error:
-                failed.append(file)
-                log.error("%s: %s", file, sentence(error))
-                log.debug("It was raised here:", exc_info=True)
+                if isinstance(error, OSError) and not _is_of_the_name(error):  # of the folder, not of this photo
+                    raise
+                failed[str(file)] = _log_failure(file, error)
                 continue
             count = len(entries[-1]["detections"])
-            log.info("%s: %d object%s", file, count, "s" * (count != 1))
-    except KeyboardInterrupt as interrupted:
-        stopped = interrupted
+            log.info("%s: %d object%s", printable(file), count, "s" * (count != 1))
+    except (KeyboardInterrupt, OSError) as error:
+        stopped = error
         log.warning("Interrupted: written is what was found in the first %d of %d images.", len(entries), len(files))
     report = {
         "weights": str(args.weights),
@@ -584,15 +592,35 @@ def run_detect(args) -> int:
         "min_confidence": model.config.DETECTION_MIN_CONFIDENCE,
         **({"partial": True} if stopped else {}),
         "images": entries,
+        **({"failed": [{"file_name": n, "error": failed[n]} for n in names if n in failed]} if failed else {}),
     }
     _write_json(report, out / "detections.json")
     more = "".join(f", {name}" for name in dict.fromkeys(_top_folder_or_file(out, path) for path in others.write()))
     print(f"{len(entries)} pictures, detections.json{more} are in {out.resolve()}")
     if stopped:
         raise stopped
-    if failed:
-        return failure(FAILED, "mrcnn", f"{len(failed)} of {len(files)} images failed: {', '.join(map(str, failed))}")
-    return OK
+    return _tell_of_failures(names, failed) if failed else OK
+
+
+def _tell_of_failures(names: list[str], failed: dict[str, str], most: int = 20) -> int:
+    """The exit code, after saying how many photos failed, and the first of them."""
+    first = [printable(name) for name in names if name in failed][:most]
+    more = f" and {len(failed) - most} more" if len(failed) > most else ""
+    return failure(FAILED, "mrcnn", f"{len(failed)} of {len(names)} images failed: {', '.join(first)}{more}")
+
+
+def _log_failure(file: Path | str, error: Exception) -> str:
+    """What is wrong with a photo, after it was logged."""
+    why = sentence(error)
+    log.error("%s: %s", printable(file), why)
+    log.debug("It was raised here:", exc_info=True)
+    return why
+
+
+def _is_of_the_name(error: OSError) -> bool:
+    """Whether a file could not be written because of its own name, too long for example."""
+    number = getattr(error.__cause__ or error, "errno", None)
+    return number in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 
 
 def _top_folder_or_file(folder: Path, path: Path) -> str:
@@ -601,31 +629,97 @@ def _top_folder_or_file(folder: Path, path: Path) -> str:
     return parts[0] if len(parts) == 1 else f"{parts[0]}/"
 
 
-def _files_to_detect(words: list[str]) -> list[Path]:
-    """The image files that the words name, a folder standing for those in it."""
-    files = []
+def _files_to_detect(words: list[str]) -> tuple[list[str], list[Path], dict[str, str]]:
+    """The names of all images that the words stand for, the files among them, and why the others are none.
+
+    A word is an image, a folder (for the images in it) or a pattern. Headers are read here, before minutes are
+    spent on building a network.
+
+    Raises: ValueError if a folder holds no images, or none of all images can be read.
+    """
+    from .image import read_size
+
+    names: dict[str, None] = {}
+    failed = {}
     for word in words:
-        path = Path(word)
-        found = _image_files(path) if path.is_dir() else [path]
-        if not found:
-            inside = (*sorted(path.glob("*")), *sorted(path.glob("*/*")))
-            below = next((folder for folder in inside if _image_files(folder)), None)
-            hint = f" Try the folders in it, as {below}." if below else ""
-            raise ValueError(f"A folder must itself hold images. Received: {path}, which holds none.{hint}")
-        files += found
-    return list(dict.fromkeys(files))
+        if re.match(r"[a-z][a-z0-9+.-]+://", word, re.IGNORECASE):
+            names[word] = None
+            failed[word] = _log_failure(
+                word, ValueError("An image must be a file on this machine. Received: a URL. Try to download it first.")
+            )
+            continue
+        for path in _matches(word):
+            names.update(dict.fromkeys(map(str, _images_in(path) if path.is_dir() else [path])))
+    files = []
+    for name in names:
+        try:
+            if name not in failed:
+                read_size(name)
+                files.append(Path(name))
+        except Exception as error:  # readers of images raise what they like
+            failed[name] = _log_failure(name, error)
+    if not files:
+        first = next(iter(failed.values()))
+        raise ValueError(first if len(failed) == 1 else f"None of the {len(failed)} images can be read. {first}")
+    return list(names), files, failed
 
 
-def _picture_names(files: list[Path]) -> list[str]:
-    """A file name for each picture; none comes twice, and none is that of a photo."""
-    names = []
+def _matches(word: str) -> list[Path]:
+    """The path itself, or those that match a pattern which the shell has left as it is."""
+    path = Path(word).expanduser()
+    if os.path.exists(path) or not glob.has_magic(word):
+        return [path]
+    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    if not found:
+        raise ValueError(f"A pattern must match files. Received: {word}, which matches none. Try a folder.")
+    return found
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The images of a folder; what else lies there is logged, with counts.
+
+    Raises: ValueError if there is no image.
+    """
+    from .datasets import IMAGE_SUFFIXES
+
+    images, skipped = [], Counter()
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            skipped["sub-folder"] += 1
+        elif entry.suffix.lower() not in IMAGE_SUFFIXES or entry.name.startswith("."):
+            skipped[printable(entry.suffix or entry.name, 20)] += 1
+        elif is_own_picture(entry):
+            skipped["earlier picture"] += 1
+        else:
+            images.append(entry)
+    others = ", ".join(f"{count} {what}{'s' * (count > 1 and what[0] != '.')}" for what, count in skipped.items())
+    if not images:
+        inside = (*sorted(folder.glob("*")), *sorted(folder.glob("*/*")))
+        below = next((folder for folder in inside if _image_files(folder)), None)
+        hint = f" Try the folders in it, as {printable(below)}." if below else ""
+        holds = others and f" ({others})"
+        raise ValueError(
+            f"A folder must itself hold images. Received: {printable(folder)}, which holds none{holds}.{hint}"
+        )
+    if skipped:
+        log.warning(
+            "%s: %d images; skipped are %s. Sub-folders must be named themselves, photos in other formats "
+            "converted to JPEG or PNG; samples/video reads videos.",
+            printable(folder), len(images), others,
+        )  # fmt: skip
+    return images
+
+
+def _pictures(files: list[Path], out: Path) -> list[Path]:
+    """A path for each picture; none comes twice, and none is that of a photo."""
+    folders = {file.parent: os.path.realpath(file.parent) == os.path.realpath(out) for file in files}
+    taken = {file.name.casefold() for file in files if folders[file.parent]}
+    paths = []
     for file in files:
-        name, count = f"{file.stem}_detected.png", 1
-        while name in names:
-            count += 1
-            name = f"{file.stem}_{count}_detected.png"
-        names.append(name)
-    return names
+        path = free_picture(out, file.stem, "_detected.png", taken)
+        taken.add(path.name.casefold())
+        paths.append(path)
+    return paths
 
 
 def detect_file(model, class_names: list[str], file: Path, picture: Path, others) -> dict:
@@ -641,7 +735,7 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
 
     image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
     result = model.detect([image])[0]
-    save_picture(visualize.draw_result(image, result, class_names), picture)
+    save_picture(visualize.draw_result(image, result, class_names), picture, marked=True)
     others.add(file, image.shape[:2], result)
     return {
         "file_name": str(file),
@@ -731,11 +825,13 @@ def _evaluate_proposals(model, dataset, args, out: Path) -> int:
 
 def _draw_beside_truth(dataset, image_id: int, image, result: dict, shown_from: float, out: Path) -> None:
     from . import visualize
+    from .files import short_name
 
     info = dataset.image_info[image_id]
     name = Path(info["path"]).stem if info["path"] else info["source"]
     picture = visualize.draw_beside_truth(dataset, image_id, image, result, shown_from)
-    save_picture(picture, out / f"{image_id:04d}_{name}.png")
+    path = free_picture(out, short_name(f"{image_id:04d}_{name}", ""))
+    save_picture(picture, path, marked=True)
 
 
 def run_doctor(args) -> int:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .evaluate import Evaluation, rounded_down
+from .files import whole_file
 from .scores import CURVE_IOUS, RECALLS
 
 RECORD, CURVES, CONFUSION = "record_mAP.txt", "precision_recall.png", "confusion_matrix.png"
@@ -25,12 +26,14 @@ def write(evaluation: Evaluation, folder: str | Path, heading: str = "") -> list
     heading: first line of the record, such as which weights were measured on which data.
     """
     paths = [Path(folder, name) for name in (RECORD, CURVES, CONFUSION)]
-    paths[0].write_text(record(evaluation, heading), encoding="utf-8")
+    with whole_file(paths[0]) as part:
+        Path(part).write_text(record(evaluation, heading), encoding="utf-8")
     for draw, path in zip((draw_curves, draw_confusion), paths[1:], strict=True):
         figure = draw(evaluation)
         if note := evaluation.partial_note():
             figure.suptitle(note)
-        figure.savefig(path, dpi=110)
+        with whole_file(path) as part:
+            figure.savefig(part, format="png", dpi=110)
     return paths
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 log = logging.getLogger("mrcnn")
@@ -333,12 +334,51 @@ def validated(config):
     return config
 
 
-def save_picture(picture, path: str | Path) -> None:
-    """Write a picture `[H, W, 3]` uint8; its folder is made where it is not there."""
-    from PIL import Image
+# Stands at the start of the PNG files that `save_picture` marks.
+_MARK = ("Software", "mrcnn")
 
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+
+def save_picture(picture, path: str | Path, marked: bool = False) -> None:
+    """Write a picture `[H, W, 3]` uint8, whole or not at all; its folder is made if it does not exist.
+
+    marked: let `is_own_picture` recognise the file, which must be a PNG.
+    """
+    from PIL import Image, PngImagePlugin
+
+    from .files import whole_file
+
+    file_format = Image.registered_extensions().get(Path(path).suffix.lower())
+    if file_format is None:
+        raise ValueError(f"A picture's name must end in .png or .jpg. Received: {path}. Try {path}.png.")
+    options = {}
+    if marked:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_text(*_MARK)
+    with whole_file(path) as part:
+        Image.fromarray(picture).save(part, format=file_format, **options)
+
+
+def is_own_picture(path: str | Path) -> bool:
+    """Whether a file is a picture that `save_picture` marked."""
+    try:
+        with open(path, "rb") as file:
+            return b"tEXt" + "\0".join(_MARK).encode() in file.read(100)
+    except OSError:
+        return False
+
+
+def free_picture(folder: str | Path, stem: str, ending: str = ".png", taken: Collection[str] = ()) -> Path:
+    """A path `<stem><ending>` in a folder that no other file has; `<stem>_2<ending>` and so on if one has it.
+
+    A picture that `save_picture` marked before may be overwritten, anything else is somebody's photo.
+
+    taken: names that are not to be used, in lower case.
+    """
+    path, count = Path(folder, f"{stem}{ending}"), 1
+    while path.name.casefold() in taken or os.path.exists(path) and not is_own_picture(path):
+        count += 1
+        path = path.with_name(f"{stem}_{count}{ending}")
+    return path
 
 
 def find_weights(start: str, config, logs: str | Path) -> str:

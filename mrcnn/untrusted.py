@@ -48,8 +48,13 @@ def clean_name(name: object) -> str:
 
     Lone surrogates become U+FFFD, other control characters a space; spaces at the ends are removed.
     """
+    return " ".join(_without_controls(str(name)).split())
+
+
+def _without_controls(text: str) -> str:
+    """A text in which lone surrogates are U+FFFD, and all control characters spaces."""
     characters = []
-    for character in _BIDI.sub("", str(name)):
+    for character in _BIDI.sub("", text):
         category = unicodedata.category(character)
         if category == "Cs":
             characters.append("\ufffd")
@@ -57,7 +62,13 @@ def clean_name(name: object) -> str:
             characters.append(" ")
         else:
             characters.append(character)
-    return " ".join("".join(characters).split())
+    return "".join(characters)
+
+
+def printable_lines(text: object) -> str:
+    """A text of several lines as it may be printed: spaces and line feeds are kept, control characters are not."""
+    text = str(text)
+    return text if text.isascii() and text.isprintable() else "\n".join(map(_without_controls, text.split("\n")))
 
 
 def printable(text: object, longest: int = 300) -> str:
@@ -71,5 +82,6 @@ def printable(text: object, longest: int = 300) -> str:
 
 def csv_cell(text: object) -> str:
     """A text as a CSV cell that no spreadsheet takes for a formula: a leading = + - @ gets an apostrophe."""
-    clean = clean_name(text)
-    return f"'{clean}" if clean.startswith(_FORMULA) else clean
+    text = str(text)
+    clean = _without_controls(text)  # spaces are kept: the cell of a path is the path
+    return f"'{clean}" if text.startswith(_FORMULA) or clean.startswith(_FORMULA) else clean

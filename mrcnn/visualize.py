@@ -29,6 +29,7 @@ from skimage.measure import find_contours
 
 from .dataset import overrides
 from .evaluate import compute_matches
+from .files import whole_file
 from .image import extract_bboxes, unmold_mask
 
 log = logging.getLogger("mrcnn")
@@ -833,8 +834,8 @@ def plot_history(history: Mapping[str, Sequence[float]], path_or_ax) -> None:
         ax = figure.add_subplot(rows, columns, i + 1, title="total loss" if name == "loss" else name)
         _plot_loss(ax, history, name, color="C0", labels=("training", "validation"))
         _finish_loss_axes(ax)
-    Path(path_or_ax).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path_or_ax, format="png", dpi=100)
+    with whole_file(path_or_ax) as part:
+        figure.savefig(part, format="png", dpi=100)
 
 
 def _plot_loss(ax, history, name, color, labels) -> None:

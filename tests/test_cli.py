@@ -640,3 +640,101 @@ def test_doctor_drops_requirements_of_other_pythons(monkeypatch):
     demanded = ['pillow>=13; python_version >= "3.0"', 'pillow>=12.3; python_version < "3.0"', "numpy>=2"]
     monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: demanded)
     assert doctor.requirements() == ["pillow>=13", "numpy>=2"]
+
+
+# --- Nothing is lost ----------------------------------------------------------------------------------------------
+
+
+def test_detect_into_the_folder_of_the_photos_keeps_them(model, tmp_path, capsys):
+    photo(tmp_path / "a.png")
+    photo(tmp_path / "a_detected.png", square=False)
+    before = (tmp_path / "a_detected.png").read_bytes()
+    for _ in range(2):  # the pictures of the first run are no photos of the second
+        assert run("detect", tmp_path, "--weights", "w.h5", "--out", tmp_path) == cli.OK
+        entries = json.loads((tmp_path / "detections.json").read_text())["images"]
+        names = {Path(entry["file_name"]).name: entry["picture"] for entry in entries}
+        assert names == {"a.png": "a_2_detected.png", "a_detected.png": "a_detected_detected.png"}
+        assert (tmp_path / "a_detected.png").read_bytes() == before
+    assert "skipped are 2 earlier pictures, 1 .json." in capsys.readouterr().err
+    assert len(list(tmp_path.glob("*.png"))) == 4
+
+
+def test_photos_of_one_name_from_two_folders_keep_their_pictures(model, tmp_path):
+    files = [photo(tmp_path / "x" / "a.png"), photo(tmp_path / "y" / "A.png"), photo(tmp_path / "z" / "a.jpg")]
+    assert run("detect", *files, "--weights", "w.h5", "--out", tmp_path / "out", "--format", "labelme") == cli.OK
+    entries = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    assert [entry["picture"] for entry in entries] == ["a_detected.png", "A_2_detected.png", "a_3_detected.png"]
+    labelme = sorted(path.name for path in (tmp_path / "out" / "labelme").iterdir())
+    assert labelme == ["A_2.json", "a.json", "a_3.json"]
+
+
+def test_a_name_too_long_for_its_picture_is_the_fault_of_that_photo(model, tmp_path, capsys):
+    long, good = photo(tmp_path / f"{'b' * 245}.png"), photo(tmp_path / "c.png")
+    assert run("detect", long, good, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
+    report = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [entry["file_name"] for entry in report["images"]] == [str(good)]
+    ((name, why),) = (entry.values() for entry in report["failed"])
+    assert name == str(long) and "File name too long" in why
+    assert "1 of 2 images failed" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_what_was_found(model, tmp_path, capsys, monkeypatch):
+    files, plain = [photo(tmp_path / f"{name}.png") for name in "abc"], cli.save_picture
+
+    def save(picture, path, **options):
+        if path.name.startswith("b"):
+            raise OSError("disk full")
+        plain(picture, path, **options)
+
+    monkeypatch.setattr(cli, "save_picture", save)
+    assert run("detect", *files, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
+    report = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert report["partial"] and [entry["file_name"] for entry in report["images"]] == [str(files[0])]
+    assert capsys.readouterr().err.endswith("mrcnn: disk full\n")
+
+
+def test_a_failed_write_leaves_the_old_results(model, tmp_path, monkeypatch):
+    file, out = photo(tmp_path / "a.png"), tmp_path / "out"
+    words = ["detect", file, "--weights", "w.h5", "--out", out, "--format", "csv", "via"]
+    assert run(*words) == cli.OK
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert run(*words) == cli.FAILED
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
+# --- What is no photo ---------------------------------------------------------------------------------------------
+
+
+def test_what_a_folder_holds_besides_images_is_counted(model, tmp_path, capsys):
+    photo(tmp_path / "in" / "a.png")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "in" / "b.bmp")
+    for name in ("c.HEIC", "d.HEIC", "e.mp4"):
+        (tmp_path / "in" / name).touch()
+    photo(tmp_path / "in" / "more" / "f.png")
+    assert run("detect", tmp_path / "in", "--weights", "w.h5", "--out", tmp_path / "out") == cli.OK
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'in'}: 2 images; skipped are 2 .HEIC, 1 .mp4, 1 sub-folder." in told
+    names = [
+        Path(e["file_name"]).name for e in json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    ]
+    assert names == ["a.png", "b.bmp"]
+
+
+def test_a_pattern_that_the_shell_left_is_expanded(model, tmp_path, capsys):
+    for name in ("a.png", "b.png", "c.jpg"):
+        photo(tmp_path / name)
+    assert run("detect", tmp_path / "*.png", "--weights", "w.h5", "--out", tmp_path / "out") == cli.OK
+    assert len(json.loads((tmp_path / "out" / "detections.json").read_text())["images"]) == 2
+    assert run("detect", tmp_path / "*.bmp", "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
+    assert "A pattern must match files. Received:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["https://example.com/a.png", "missing.png"])
+def test_what_is_no_photo_is_said_before_a_network_is_built(word, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "load_for_use", lambda *_: pytest.fail("too late"))
+    monkeypatch.chdir(tmp_path)
+    assert run("detect", word, "--weights", "w.h5", "--out", "out") == cli.FAILED
+    assert f"{word}: An image " in (told := capsys.readouterr().err)
+    assert not word.startswith("http") or "Try to download it first." in told
+    assert not (tmp_path / "out").exists()

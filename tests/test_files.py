@@ -118,3 +118,10 @@ def test_parts_of_dead_processes_are_removed(tmp_path):
         (tmp_path / name).touch()
     files.remove_parts(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]
+
+
+def test_a_name_too_long_for_a_file_is_cut_and_told_from_others():
+    assert files.short_name("a" * 100, ".json") == f"{'a' * 100}.json"
+    first, second = (files.short_name("鳥" * 300 + last, ".json") for last in "ab")
+    assert first != second and first.startswith("鳥" * 60) and first.endswith(".json")
+    assert len(first.encode()) <= 200
