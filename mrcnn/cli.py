@@ -40,6 +40,7 @@ from .session import (
     own_names,
     read_config,
     save_picture,
+    say,
     sentence,
     validated,
 )
@@ -366,7 +367,7 @@ def run_demo(args) -> int:
     config = validated(read_config(args.config, base=demo.DemoConfig()))
     metrics = demo.run(args.out, args.seed, short=args.short, config=config)
     for name, value in metrics.items():
-        print(f"{name:16} {value:.3f}" if isinstance(value, float) else f"{name:16} {value}")
+        say(f"{name:16} {value:.3f}" if isinstance(value, float) else f"{name:16} {value}")
     return OK
 
 
@@ -380,14 +381,14 @@ def run_check(args) -> int:
     if "NUM_CLASSES" not in own_names(config):
         config.NUM_CLASSES = dataset.num_classes
     report = check.check(dataset, validated(config), limit=args.limit, pixels=not args.no_pixels)
-    print(report)
+    say(report)
     if out is not None:
         _write_json({"data": args.data, **report.to_dict()}, out / "check.json")
         bad = {finding.image_id for finding in report.errors}
         image_ids = [int(i) for i in dataset.image_ids[: args.limit] if i not in bad]
         if image_ids:
             save_picture(_annotated_images(dataset, image_ids, not args.no_pixels), out / "contact_sheet.png")
-        print(f"\ncheck.json{' and contact_sheet.png' * bool(image_ids)} in {out.resolve()}")
+        say(f"\ncheck.json{' and contact_sheet.png' * bool(image_ids)} in {out.resolve()}")
     return FAILED if report.errors else OK
 
 
@@ -456,7 +457,7 @@ def run_train(args) -> int:
         layers=args.layers,
         augmentation=augment.compose(args.augment) if args.augment else None,
     )
-    print(f"Weights: {model.checkpoint_path.format(epoch=model.epoch)}")
+    say(f"Weights: {model.checkpoint_path.format(epoch=model.epoch)}")
     return OK
 
 
@@ -596,7 +597,7 @@ def run_detect(args) -> int:
     }
     _write_json(report, out / "detections.json")
     more = "".join(f", {name}" for name in dict.fromkeys(_top_folder_or_file(out, path) for path in others.write()))
-    print(f"{len(entries)} pictures, detections.json{more} are in {out.resolve()}")
+    say(f"{len(entries)} pictures, detections.json{more} are in {out.resolve()}")
     if stopped:
         raise stopped
     return _tell_of_failures(names, failed) if failed else OK
@@ -796,7 +797,7 @@ def run_evaluate(args) -> int:
         stopped = interrupted
         log.warning("Interrupted: the figures of the images measured until now follow.")
         evaluation = stopped.figures()
-    print(evaluation.table())
+    say(evaluation.table())
     _write_json({"data": args.data, "weights": args.weights, **evaluation.to_dict()}, out / "metrics.json")
     files = report.write(evaluation, out, heading)
     drawn = (
@@ -804,7 +805,7 @@ def run_evaluate(args) -> int:
         if args.pictures
         else ""
     )
-    print(f"metrics.json, {', '.join(file.name for file in files)}{drawn} in {out.resolve()}")
+    say(f"metrics.json, {', '.join(file.name for file in files)}{drawn} in {out.resolve()}")
     if stopped is not None:
         raise stopped
     return OK
@@ -817,9 +818,9 @@ def _evaluate_proposals(model, dataset, args, out: Path) -> int:
     if args.pictures:
         log.warning("--pictures: proposals have no classes, and there are too many to draw: no pictures.")
     recall = evaluate.proposal_recall(lambda image: model.detect([image])[0], dataset, limit=args.limit)
-    print(recall.table())
+    say(recall.table())
     _write_json({"data": args.data, "weights": args.weights, **recall.to_dict()}, out / "metrics.json")
-    print(f"metrics.json in {out.resolve()}")
+    say(f"metrics.json in {out.resolve()}")
     return OK
 
 
@@ -840,5 +841,5 @@ def run_doctor(args) -> int:
 
     with hushed():
         findings = doctor.examine()
-    print(doctor.report(findings))
+    say(doctor.report(findings))
     return FAILED if any(finding.broken for finding in findings) else OK

@@ -39,6 +39,7 @@ from .scores import (
     match,
     voc_scores,
 )
+from .untrusted import LONGEST_NAME, printable
 
 logger = logging.getLogger("mrcnn")
 
@@ -477,13 +478,14 @@ class Evaluation:
         return "" if self.partial_of is None else f"interrupted after {self.images} of {self.partial_of} images"
 
     def _class_lines(self) -> list[str]:
-        width = max([len("class"), *(len(row["name"]) for row in self.per_class)])
+        names = [printable(row["name"], LONGEST_NAME) for row in self.per_class]
+        width = max(map(len, ["class", *names]))
         lines = ["", f"{'class':<{width}}  objects  box AP  mask AP  show from     F1"]
-        for row in self.per_class:
+        for name, row in zip(names, self.per_class, strict=True):
             mask_ap = "-" if row["mask_AP"] is None else f"{row['mask_AP']:.3f}"
             figures = f"{row['objects']:7d}  {row['box_AP']:6.3f}  {mask_ap:>7}"
             confidence, f1 = row.get("confidence", math.nan), row.get("F1", math.nan)
-            lines.append(f"{row['name']:<{width}}  {figures}  {rounded_down(confidence):>9}  {f1:5.3f}")
+            lines.append(f"{name:<{width}}  {figures}  {rounded_down(confidence):>9}  {f1:5.3f}")
         return lines
 
     def _voc_lines(self) -> list[str]:

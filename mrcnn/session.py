@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+from .untrusted import clean_name, printable_lines
+
 log = logging.getLogger("mrcnn")
 
 
@@ -41,7 +43,7 @@ class _PlainFormatter(logging.Formatter):
     """The message, after the level where it is a warning or worse."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = printable_lines(super().format(record))
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
@@ -95,6 +97,9 @@ def exit_code(run, program: str, debug: bool = False, help_hint: str = "") -> in
     debug = debug or os.environ.get("MRCNN_DEBUG", "0") not in ("", "0")
     set_up_logging(debug)
     quiet_libraries()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal or file of few letters must not end a run
+            stream.reconfigure(errors="backslashreplace")
     try:
         return run() or OK
     except KeyboardInterrupt:
@@ -109,8 +114,13 @@ def exit_code(run, program: str, debug: bool = False, help_hint: str = "") -> in
 
 def failure(code: int, program: str, why: str) -> int:
     """The code, after saying on stderr why."""
-    print(f"{program}: {why}", file=sys.stderr)
+    print(printable_lines(f"{program}: {why}"), file=sys.stderr)
     return code
+
+
+def say(text: object) -> None:
+    """Print a result: names from files may be in it, so without control characters."""
+    print(printable_lines(text))
 
 
 def sentence(error: Exception) -> str:
@@ -311,7 +321,7 @@ def load_for_use(weight_file: str, items: list[str], base=None):
     model = MaskRCNN.from_weights(weight_file, config=config)
     model.optimize_for_inference()  # its first photo is already found sooner for it
     names = model.class_names or ["BG", *(f"class {i}" for i in range(1, model.config.NUM_CLASSES))]
-    return model, list(names)
+    return model, [clean_name(name) for name in names]
 
 
 def load_for_training(config, logs: str, start: str | None):

@@ -12,6 +12,7 @@ MOST_PIXELS = 178_956_970  # in an image, as Pillow's own limit; RGB takes 537 M
 LONGEST_SIDE = 100_000  # pixels; a larger height or width in a file is taken for damage
 MOST_MASK_BYTES = 2**31  # of all masks of an image, a byte per pixel and object
 MOST_POINTS = 1_000_000  # in a polygon
+LONGEST_NAME = 60  # characters of a class name in tables and figures; a longer one is cut in the middle
 
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")  # reorder or hide the text around them
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes a cell that begins so
@@ -78,6 +79,11 @@ def printable(text: object, longest: int = 300) -> str:
         return clean
     half = (longest - 3) // 2
     return f"{clean[:half]}...{clean[-half:]}"
+
+
+def figure_text(text: object, longest: int = LONGEST_NAME) -> str:
+    """A text from a file as matplotlib draws it: as `printable`; what stands between two `$` is no formula."""
+    return printable(text, longest).replace("$", r"\$")
 
 
 def csv_cell(text: object) -> str:

@@ -31,6 +31,7 @@ from .dataset import overrides
 from .evaluate import compute_matches
 from .files import whole_file
 from .image import extract_bboxes, unmold_mask
+from .untrusted import LONGEST_NAME, figure_text, printable, printable_lines
 
 log = logging.getLogger("mrcnn")
 
@@ -133,7 +134,7 @@ def _class_labels(class_ids, class_names, scores, digits: int) -> list[str]:
                 f"id {int(class_id)} with class_names {list(class_names)}. Try adding 'BG' (background, id "
                 "0) as the first name if it is missing; dataset.class_names has it."
             )
-        label = class_names[abs(int(class_id))] + (" (crowd)" if class_id < 0 else "")
+        label = printable(class_names[abs(int(class_id))], LONGEST_NAME) + (" (crowd)" if class_id < 0 else "")
         labels.append(label if scores is None else f"{label} {scores[i]:.{digits}f}")
     return labels
 
@@ -415,6 +416,7 @@ def draw_result(image: np.ndarray, result: Mapping, class_names, side: int = RES
 
 def _titled(picture, title) -> np.ndarray:
     """The picture below a white strip with the title."""
+    title = printable(title)
     font = 1.3 * _pen(picture.shape)[1]
     stroke = _stroke(font)
     (_, text_height), baseline = cv2.getTextSize(title, FONT, font, stroke)
@@ -480,7 +482,7 @@ def _add_box(ax, box, color, **style) -> None:
 def _add_text(ax, y, x, text, **style) -> None:
     """Adds white text with a dark rim, readable on white and on black."""
     rim = [patheffects.withStroke(linewidth=2, foreground="black", alpha=0.7)]
-    ax.text(x, y, text, size=11, color="w", backgroundcolor="none", path_effects=rim, **style)
+    ax.text(x, y, str(text).replace("$", r"\$"), size=11, color="w", backgroundcolor="none", path_effects=rim, **style)
 
 
 def _add_mask(ax, picture, mask, color, tint=True) -> None:
@@ -669,7 +671,7 @@ def draw_rois(image, rois, refined_rois, mask, class_ids, class_names, limit=10)
             continue
         _add_box(ax, refined, color, linewidth=2)
         _add_connection(ax, roi, refined, color)
-        _add_text(ax, refined[0] + 8, refined[1], class_names[class_id])
+        _add_text(ax, refined[0] + 8, refined[1], printable(class_names[class_id], LONGEST_NAME))
         pasted = unmold_mask(np.asarray(mask[i], np.float32), roi.astype(np.int32), picture.shape)
         apply_mask(picture, pasted, color)
     ax.imshow(picture)
@@ -750,7 +752,7 @@ def display_top_masks(image, mask, class_ids, class_names, limit=4) -> None:
         planes = mask[:, :, class_ids == class_id]
         # Instance k of the class gets the grey level k, the later ones on top.
         images.append((planes * np.arange(1, planes.shape[2] + 1)).max(axis=2))
-        titles.append(_class_labels([class_id], class_names, None, 0)[0])
+        titles.append(figure_text(_class_labels([class_id], class_names, None, 0)[0]))
     blank = np.zeros(image.shape[:2], int)
     images += [blank] * (limit - len(found))
     titles += ["-"] * (limit - len(found))
@@ -790,8 +792,10 @@ def plot_overlaps(gt_class_ids, pred_class_ids, pred_scores, overlaps, class_nam
     ax = _new_figure((12, 10)).add_subplot()
     if overlaps.size:
         ax.imshow(overlaps, interpolation="nearest", cmap="Blues", vmin=0, vmax=1)
-    ax.set_yticks(range(predictions), _class_labels(pred_class_ids, class_names, pred_scores, digits=2))
-    ax.set_xticks(range(truths), _class_labels(gt_class_ids, class_names, None, 0), rotation=90)
+    found = [figure_text(label) for label in _class_labels(pred_class_ids, class_names, pred_scores, digits=2)]
+    there = [figure_text(label) for label in _class_labels(gt_class_ids, class_names, None, 0)]
+    ax.set_yticks(range(predictions), found)
+    ax.set_xticks(range(truths), there, rotation=90)
     ax.set(xlabel="ground truth", ylabel="predictions")
     for i, j in np.ndindex(predictions, truths):
         iou, verdict = overlaps[i, j], ""
@@ -875,7 +879,7 @@ def display_table(table) -> None:
         return
     grid = Table.grid(padding=(0, 2))
     for row in table:
-        grid.add_row(*(Text(str(cell)) for cell in row))
+        grid.add_row(*(Text(printable_lines(cell)) for cell in row))
     Console().print(grid)
 
 

@@ -738,3 +738,16 @@ def test_what_is_no_photo_is_said_before_a_network_is_built(word, tmp_path, caps
     assert f"{word}: An image " in (told := capsys.readouterr().err)
     assert not word.startswith("http") or "Try to download it first." in told
     assert not (tmp_path / "out").exists()
+
+
+# --- Names from strangers -----------------------------------------------------------------------------------------
+
+
+def test_names_do_not_steer_the_terminal(model, tmp_path, capsys):
+    bad = tmp_path / "a\x1b[31m.png"
+    bad.write_bytes(b"no image")
+    good = photo(tmp_path / "b\x07.png")
+    assert run("detect", bad, good, "--weights", "w.h5", "--out", tmp_path / "out\x1b[0m") == cli.FAILED
+    told = "".join(capsys.readouterr())
+    assert "a [31m.png" in told and "b .png: 1 object" in told
+    assert not any(character in told for character in "\x1b\x07")

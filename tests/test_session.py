@@ -1,5 +1,6 @@
 """What commands and samples begin with: messages, settings from words, weights by name."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -173,3 +174,11 @@ def test_a_picture_takes_the_place_of_an_earlier_one_alone(tmp_path):
     assert session.free_picture(tmp_path, "C", taken={"c.png"}).name == "C_2.png"
     with pytest.raises(ValueError, match="must end in .png or .jpg. Received: .*a.picture"):
         session.save_picture(picture, tmp_path / "a.picture")
+
+
+def test_a_terminal_of_few_letters_ends_no_run(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stdout)
+    assert session.exit_code(lambda: session.say("Großer \ud800 \x1b[31m"), "mrcnn") == session.OK
+    stdout.flush()
+    assert stdout.buffer.getvalue() == b"Gro\\xdfer \\ufffd  [31m\n"
