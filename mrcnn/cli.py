@@ -27,7 +27,8 @@ from .session import (
     OK,
     USAGE,
     UsageError,
-    check_file,
+    check_start,
+    check_weights,
     exit_code,
     failure,
     free_picture,
@@ -44,7 +45,7 @@ from .session import (
     sentence,
     validated,
 )
-from .untrusted import printable
+from .untrusted import clean_name, printable
 
 log = logging.getLogger("mrcnn")
 
@@ -75,16 +76,79 @@ def main(argv: list[str] | None = None) -> int:
 # --- Words ------------------------------------------------------------------------------------------------------
 
 
+# What options are called elsewhere -> what says it here; only the first of them that the command has is named.
+SYNONYMS = {
+    "lr": ("--learning-rate",),
+    "batch": ("--config IMAGES_PER_GPU=N",),
+    "batch-size": ("--config IMAGES_PER_GPU=N",),
+    "epoch": ("--epochs",),
+    "img": ("--config IMAGE_MIN_DIM=N IMAGE_MAX_DIM=N",),
+    "imgsz": ("--config IMAGE_MIN_DIM=N IMAGE_MAX_DIM=N",),
+    "img-size": ("--config IMAGE_MIN_DIM=N IMAGE_MAX_DIM=N",),
+    "device": ("--gpus", "the environment variable CUDA_VISIBLE_DEVICES"),
+    "output": ("--out", "--logs"),
+    "project": ("--out", "--logs"),
+    "name": ("--config NAME=WORD",),
+    "model": ("--weights",),
+    "checkpoint": ("--weights",),
+    "resume": ("--weights last",),
+    "pretrained": ("--weights coco",),
+    "conf": ("--min-confidence",),
+    "threshold": ("--min-confidence",),
+    "save-json": ("--format coco",),
+    "data": ("its path as a word without --",),
+    "dataset": ("its path as a word without --",),
+    "source": ("its path as a word without --",),
+    "input": ("its path as a word without --",),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that refuses unknown options itself, under its own usage, and names the option that was meant."""
+
+    def __init__(self, **options):
+        self.names: list[str] = []
+        super().__init__(**options)
+
+    def add_argument(self, *names, **options):
+        action = super().add_argument(*names, **options)
+        self.names += action.option_strings
+        return action
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else list(args)
+        for word in words[: words.index("--") if "--" in words else None]:
+            name = word.partition("=")[0]
+            if self.prog.count(" ") and word.startswith("--") and not any(n.startswith(name) for n in self.names):
+                self.error(f"unrecognized option: {name}.{self._meant(name)}")
+        found, rest = super().parse_known_args(words, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}.{self._meant(rest[0])}")
+        return found, rest
+
+    def _meant(self, word: str) -> str:
+        """`" Did you mean ...?"` if one of the options is near, or has another name elsewhere; else empty."""
+        import difflib
+
+        name = word.lstrip("-").partition("=")[0].replace("_", "-").lower()
+        for meant in SYNONYMS.get(name, ()):
+            if not meant.startswith("--") or meant.split()[0] in self.names:
+                return f" Did you mean {meant}?"
+        near = difflib.get_close_matches(f"--{name}", self.names, n=1, cutoff=0.7)
+        return f" Did you mean {near[0]}?" if near else ""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `args.run(args)` runs the chosen one."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mrcnn",
         description="Mask R-CNN: find objects in photos, with a box, a class and a mask for each.",
         epilog="New here? `mrcnn doctor` checks the installation, `mrcnn demo` shows everything on made pictures. "
         "`mrcnn COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"mrcnn {__version__}")
-    parser.set_defaults(run=lambda args: _show_help(parser), debug=False)
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    parser.set_defaults(run=lambda args: _show_help(parser))
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for add in (_add_demo, _add_check, _add_train, _add_detect, _add_evaluate, _add_doctor):
         add(commands)
@@ -105,8 +169,21 @@ def _add_command(commands, name, run, summary, details="", example="") -> argpar
         epilog=f"Example: {example}" if example else None,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the whole traceback of an error"
+    )
     return parser
+
+
+def _add_data(parser, help_text: str = DATA) -> None:
+    parser.add_argument("data", metavar="DATA", type=_path, help=help_text)
+    parser.add_argument(
+        "--images", metavar="DIR", help="where the images of an annotation file are. Default: the usual places"
+    )
+    parser.add_argument(
+        "--strict", action="store_true",
+        help="refuse data with entries that cannot be used. Default: they are left out and counted",
+    )  # fmt: skip
 
 
 def _add_config(parser, default: str) -> None:
@@ -149,7 +226,7 @@ def _add_check(commands) -> None:
         "training, 0 otherwise, warnings or not.",
         "mrcnn check photos/train --out checked",
     )
-    parser.add_argument("data", metavar="DATA", help=DATA)
+    _add_data(parser, DATA + "; or a folder with such folders train and val, which are both checked")
     _add_config(parser, "Config's own, with the classes taken from DATA; give what you will train with")
     parser.add_argument("--limit", type=_at_least_1, metavar="N", help="the first N images only")
     parser.add_argument(
@@ -173,8 +250,8 @@ def _add_train(commands) -> None:
         "interrupted.h5, for a new run to start from.",
         "mrcnn train photos/train --val photos/val --weights coco --layers heads --epochs 10",
     )
-    parser.add_argument("data", metavar="DATA", help=DATA + "; or a folder with such folders train and val")
-    parser.add_argument("--val", metavar="DATA", help="data for validation, of the same forms")
+    _add_data(parser, DATA + "; or a folder with such folders train and val")
+    parser.add_argument("--val", metavar="DATA", type=_path, help="data for validation, of the same forms")
     _add_config(parser, "Config's own, with name, classes and steps per epoch taken from DATA")
     parser.add_argument(
         "--weights",
@@ -215,7 +292,7 @@ def _add_detect(commands) -> None:
         "named, and the others go on.",
         "mrcnn detect photo.jpg holiday/ --weights mask_rcnn_nuclei_0040.h5 --out found",
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=_path, help="image files, or folders of them")
     parser.add_argument("--weights", metavar="FILE", required=True, help="a weight file, such as training leaves")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the pictures and detections.json")
     _add_config(parser, "what the weight file says")
@@ -241,7 +318,7 @@ def _add_evaluate(commands) -> None:
         "Weights trained with RPN_ONLY give their recall at 100 and 1,000 proposals, to metrics.json alone.",
         "mrcnn evaluate photos/val --weights mask_rcnn_nuclei_0040.h5 --out measured --pictures",
     )
-    parser.add_argument("data", metavar="DATA", help=DATA)
+    _add_data(parser)
     parser.add_argument("--weights", metavar="FILE", required=True, help="a weight file, such as training leaves")
     parser.add_argument("--limit", type=_at_least_1, metavar="N", help="the first N images only")
     parser.add_argument(
@@ -277,6 +354,17 @@ def _number(kind, holds, rule):
     return convert
 
 
+def _path(text: str) -> str:
+    """An argparse type: a path; `data=photos`, as other tools write options, is told from it."""
+    name, equals, value = text.partition("=")
+    if equals and name.isidentifier() and not os.path.exists(text):
+        raise argparse.ArgumentTypeError(
+            f"must be a path. Received: {text!r}, and there is no such file. Try {value or 'a path'}; options have "
+            "the form --epochs 10."
+        )
+    return text
+
+
 _seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
 _at_least_1 = _number(int, lambda value: value >= 1, "a whole number of at least 1")
 _positive = _number(float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
@@ -286,17 +374,21 @@ _share = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 # --- Data and weights -------------------------------------------------------------------------------------------
 
 
-def open_data(path: str, class_names: list[str] | None = None, shapes: dict | None = None):
+def open_data(path: str, class_names: list[str] | None = None, shapes: dict | None = None, args=None):
     """The dataset at a path.
 
     class_names: what its classes must be, background first; default those it has. shapes: which made pictures the
-    word "shapes" stands for.
+    word "shapes" stands for. args: of the command, for --images and --strict.
 
     Raises: ValueError where nothing is understood there, or the classes are others.
     """
     from .datasets import open_dataset
 
-    options = (shapes or {}) if path == "shapes" else {}
+    options = dict(shapes or {}) if path == "shapes" else {}
+    if getattr(args, "strict", False):
+        options["strict"] = True
+    if getattr(args, "images", None):
+        options["images_dir"] = args.images
     return open_dataset(path, class_names=None if class_names is None else class_names[1:], **options)
 
 
@@ -373,23 +465,44 @@ def run_demo(args) -> int:
 
 def run_check(args) -> int:
     """`mrcnn check`."""
+    out = None if args.out is None else _make_folder(args.out, "--out")
+    config = read_config(args.config)
+    parts = _train_and_val(args.data)
+    if parts is None:
+        return _check(args, args.data, config, out)[1]
+    names, code = None, OK
+    for part in parts:
+        say(f"--- {part}")
+        folder = None if out is None else _make_folder(out / Path(part).name, "--out")
+        names, part_code = _check(args, part, config, folder, names)
+        code = max(code, part_code)
+        say("")
+    return code
+
+
+def _check(args, data: str, config, out: Path | None, class_names=None) -> tuple[list[str], int]:
+    """Check one dataset, print what was found and write it; returns its class names and the exit code."""
     from . import check
 
-    out = None if args.out is None else _make_folder(args.out, "--out")
-    dataset = open_data(args.data, shapes=SHAPES_TO_TRAIN)
-    config = read_config(args.config)
+    dataset = open_data(data, class_names, SHAPES_TO_TRAIN, args)
     if "NUM_CLASSES" not in own_names(config):
         config.NUM_CLASSES = dataset.num_classes
     report = check.check(dataset, validated(config), limit=args.limit, pixels=not args.no_pixels)
     say(report)
     if out is not None:
-        _write_json({"data": args.data, **report.to_dict()}, out / "check.json")
+        _write_json({"data": data, **report.to_dict()}, out / "check.json")
         bad = {finding.image_id for finding in report.errors}
         image_ids = [int(i) for i in dataset.image_ids[: args.limit] if i not in bad]
         if image_ids:
             save_picture(_annotated_images(dataset, image_ids, not args.no_pixels), out / "contact_sheet.png")
         say(f"\ncheck.json{' and contact_sheet.png' * bool(image_ids)} in {out.resolve()}")
-    return FAILED if report.errors else OK
+    return dataset.class_names, FAILED if report.errors else OK
+
+
+def _train_and_val(data: str) -> tuple[str, str] | None:
+    """The folders train and val in a folder; None if they are not both there."""
+    folders = Path(data, "train"), Path(data, "val")
+    return tuple(map(str, folders)) if all(folder.is_dir() for folder in folders) else None
 
 
 def _annotated_images(dataset, image_ids: list[int], pixels: bool):
@@ -431,12 +544,12 @@ def run_train(args) -> int:
     config = read_config(args.config)
     if not callable(config.BACKBONE):
         _check_layers(args.layers)
-    if args.weights not in ("coco", "imagenet", "last"):
-        check_file(args.weights, "--weights")
-    check_file(args.backbone_weights, "--backbone-weights")
-    train_data, val_data = _open_training_data(args.data, args.val)
+    if args.weights != "last":  # its name may follow from DATA
+        check_start(config, args.logs, args.weights, args.backbone_weights)
+    train_data, val_data = _open_training_data(args.data, args.val, args)
     _fit_config(config, args, train_data, val_data)
     log_settings(validated(config))
+    check_start(config, args.logs, args.weights, args.backbone_weights)
     _make_folder(args.logs, "--logs")
 
     load_tensorflow()
@@ -461,15 +574,14 @@ def run_train(args) -> int:
     return OK
 
 
-def _open_training_data(data: str, val: str | None):
+def _open_training_data(data: str, val: str | None, args=None):
     """The datasets to train and to validate on; the second is None where there is none."""
-    folders = Path(data, "train"), Path(data, "val")
-    if val is None and all(folder.is_dir() for folder in folders):
-        data, val = (str(folder) for folder in folders)
+    if val is None and (parts := _train_and_val(data)):
+        data, val = parts
         log.info("Found the folders train and val: training on %s, validating on %s", data, val)
     elif val is None and data == "shapes":
         val = "shapes"
-    train_data = open_data(data, shapes=SHAPES_TO_TRAIN)
+    train_data = open_data(data, shapes=SHAPES_TO_TRAIN, args=args)
     _log_data("Training data", train_data)
     if sum((objects_per_class(train_data) or {"not known": 1}).values()) == 0:
         raise ValueError(
@@ -479,7 +591,7 @@ def _open_training_data(data: str, val: str | None):
     if val is None:
         log.info("No validation data. Try --val, or a DATA folder with folders train and val.")
         return train_data, None
-    val_data = open_data(val, train_data.class_names, shapes=SHAPES_HELD_OUT)
+    val_data = open_data(val, train_data.class_names, SHAPES_HELD_OUT, args)
     _log_data("Validation data", val_data)
     return train_data, val_data
 
@@ -763,8 +875,8 @@ def run_evaluate(args) -> int:
     from . import evaluate, report
 
     out = _make_folder(args.out, "--out")
+    dataset = open_data(args.data, _class_names_of(args.weights), SHAPES_HELD_OUT, args)
     model, _ = load_for_use(args.weights, args.config)
-    dataset = open_data(args.data, model.class_names, shapes=SHAPES_HELD_OUT)
     if dataset.num_classes != model.config.NUM_CLASSES:
         raise ValueError(
             f"{args.data} must have the classes of the weights. Received: {dataset.class_names[1:]}, and weights for "
@@ -809,6 +921,15 @@ def run_evaluate(args) -> int:
     if stopped is not None:
         raise stopped
     return OK
+
+
+def _class_names_of(weight_file: str) -> list[str] | None:
+    """The class names that a weight file carries, background first, as datasets name them; else None."""
+    from . import weights
+
+    check_weights(weight_file)
+    names = (weights.read_metadata(weight_file) or {}).get("class_names")
+    return [clean_name(name) for name in names] if names else None
 
 
 def _evaluate_proposals(model, dataset, args, out: Path) -> int:

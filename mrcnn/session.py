@@ -297,6 +297,55 @@ def check_file(path: str | None, option: str) -> None:
         raise FileNotFoundError(f"{option} must be a file. Received: {path}, which is none. Try its full path.")
 
 
+def check_weights(path: str | None, option: str = "--weights") -> None:
+    """Raise before a network is built if a file is not there, or holds no weights.
+
+    path: None for no file. option: the one that named it.
+
+    Raises: FileNotFoundError, or ValueError that says what the file is.
+    """
+    check_file(path, option)
+    if path is None or Path(path).suffix == ".keras":
+        return
+    import h5py
+
+    from . import weights
+
+    weights.read_metadata(path)  # says what is wrong with a file that is no HDF5
+    with h5py.File(path) as file:
+        names = {*file.attrs, *file}
+    if names & {"layer_names", "layer_names0", "model_weights", "layers"}:
+        return
+    if "about" in names:  # of state.py
+        newest = max(Path(path).parent.glob("mask_rcnn_*.h5"), default="mask_rcnn_<name>_<epoch>.h5")
+        raise ValueError(
+            f"{option} must be a weight file. Received: {path}, the state of a training, which holds the optimizer's "
+            f"variables and no weights. Try {newest}."
+        )
+    raise ValueError(
+        f"{option} must be a weight file. Received: {path}, an HDF5 file without layers. "
+        "Try a .h5 file that a training left."
+    )
+
+
+def check_start(config, logs: str, start: str | None, backbone_weights: str | None = None) -> None:
+    """Raise before a network is built if `load_start` could not load what --weights and --backbone-weights name.
+
+    Raises: UsageError if the COCO weights, of a ResNet-101, are asked for another backbone; FileNotFoundError or
+        ValueError if there is no such file, no run in `logs`, or no weights in the file.
+    """
+    check_weights(backbone_weights, "--backbone-weights")
+    if start == "coco" and config.BACKBONE != "resnet101":  # before 246 MB are downloaded in vain
+        raise UsageError(
+            f"The COCO weights are of a resnet101. Received: BACKBONE={config.BACKBONE}. Try --weights imagenet, "
+            "or leave BACKBONE as it is."
+        )
+    if start == "last":
+        find_weights(start, config, logs)
+    elif start not in (None, "coco", "imagenet"):
+        check_weights(start)
+
+
 def load_for_use(weight_file: str, items: list[str], base=None):
     """An inference model with the weights of a file, and the class names it answers in.
 
@@ -306,7 +355,7 @@ def load_for_use(weight_file: str, items: list[str], base=None):
     from . import weights
     from .config import Config
 
-    check_file(weight_file, "--weights")
+    check_weights(weight_file)
     config = None
     if items or base is not None:
         metadata = weights.read_metadata(weight_file) or {}
@@ -327,6 +376,7 @@ def load_for_use(weight_file: str, items: list[str], base=None):
 def load_for_training(config, logs: str, start: str | None):
     """A model to be trained, with the weights that --weights names; `start` as of `load_start`."""
     validated(config)
+    check_start(config, logs, start)
     load_tensorflow()
     from .model import MaskRCNN
 
@@ -408,13 +458,9 @@ def load_start(model, start: str | None, backbone_weights: str | None = None) ->
 
     start: "coco", "imagenet", "last", a file, or None. backbone_weights: a file of the backbone alone, or None.
 
-    Raises: UsageError where the COCO weights, of a ResNet-101, are asked for another backbone.
+    Raises: as `check_start`.
     """
-    if start == "coco" and model.config.BACKBONE != "resnet101":  # before 246 MB are downloaded in vain
-        raise UsageError(
-            f"The COCO weights are of a resnet101. Received: BACKBONE={model.config.BACKBONE}. Try --weights imagenet, "
-            "or leave BACKBONE as it is."
-        )
+    check_start(model.config, model.model_dir, start, backbone_weights)
     if start == "last":
         path = find_weights(start, model.config, model.model_dir)
         model.load_weights(path)

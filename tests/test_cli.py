@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -364,6 +365,7 @@ class StubModel:
 @pytest.fixture
 def model(monkeypatch):
     stub = StubModel()
+    monkeypatch.setattr(cli, "_class_names_of", lambda _: stub.class_names)
     monkeypatch.setattr(cli, "load_for_use", lambda weights, items: (stub, stub.class_names))
     return stub
 
@@ -751,3 +753,99 @@ def test_names_do_not_steer_the_terminal(model, tmp_path, capsys):
     told = "".join(capsys.readouterr())
     assert "a [31m.png" in told and "b .png: 1 object" in told
     assert not any(character in told for character in "\x1b\x07")
+
+
+# --- Words of other tools, and slips ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "x", "--lr", "0.1"], "mrcnn train: error: unrecognized option: --lr. Did you mean --learning-rate?"),
+        (["train", "x", "--batch=4"], "--batch. Did you mean --config IMAGES_PER_GPU=N?"),
+        (["train", "x", "--imgsz", "640"], "--imgsz. Did you mean --config IMAGE_MIN_DIM=N IMAGE_MAX_DIM=N?"),
+        (["train", "x", "--output", "y"], "--output. Did you mean --logs?"),
+        (
+            ["detect", "a.jpg", "--model", "w.h5"],
+            "mrcnn detect: error: unrecognized option: --model. Did you mean --weig",
+        ),
+        (["detect", "a.jpg", "--wieghts", "w.h5"], "--wieghts. Did you mean --weights?"),
+        (["train", "x", "--frobnicate"], "unrecognized option: --frobnicate.\n"),
+        (["train", "data=coco.yaml", "epochs=3"], "must be a path. Received: 'data=coco.yaml'"),
+        (["train", "x", "epochs=3"], "mrcnn train: error: unrecognized arguments: epochs=3. Did you mean --epochs?"),
+    ],
+)
+def test_an_unknown_option_is_told_under_its_command(words, sentence, capsys):
+    assert run(*words) == cli.USAGE
+    told = capsys.readouterr().err
+    assert sentence in told and told.startswith(f"usage: mrcnn {words[0]}")
+
+
+def test_every_synonym_names_an_option_of_some_command():
+    helps = subprocess.run(
+        [sys.executable, "-c", "from mrcnn.cli import main\nimport sys\nmain(sys.argv[1:])", "train", "--help"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    ).stdout  # fmt: skip
+    for meant in ("--learning-rate", "--epochs", "--logs", "--weights", "--config", "--gpus"):
+        assert meant in helps and any(meant in option for options in cli.SYNONYMS.values() for option in options)
+
+
+def test_options_may_be_shortened_and_debug_stand_first(monkeypatch):
+    calls = []
+    monkeypatch.setattr(cli, "run_train", lambda args: calls.append((args.epochs, args.debug)))
+    assert run("--debug", "train", "x", "--epoch", 3) == run("train", "x", "--debug") == run("train", "x") == cli.OK
+    assert calls == [(3, True), (10, True), (10, False)]
+
+
+# --- Before a network is built ------------------------------------------------------------------------------------
+
+
+def hdf5(path, attributes=(), groups=()):
+    with h5py.File(path, "w") as file:
+        file.attrs.update(dict.fromkeys(attributes, b"x"))
+        for group in groups:
+            file.create_group(group)
+    return path
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "detect"])
+def test_what_holds_no_weights_is_said_before_a_network_is_built(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(session, "load_tensorflow", lambda: pytest.fail("too late"))
+    monkeypatch.setattr(cli, "load_tensorflow", lambda: pytest.fail("too late"))
+    for name in ("mask_rcnn_x_0001.h5", "mask_rcnn_x_0002.h5"):
+        (tmp_path / name).touch()
+    state = hdf5(tmp_path / "training_state_0002.hdf5", ["about"], ["optimizer"])
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(b"<html>")
+    other = hdf5(tmp_path / "other.h5", ["title"])
+    data = photo(tmp_path / "a.png") if command == "detect" else "shapes"
+    where = [] if command == "train" else ["--out", tmp_path / "out"]
+    for file, sentence in (
+        (state, f"the state of a training, which holds the optimizer's variables and no weights. "
+                f"Try {tmp_path / 'mask_rcnn_x_0002.h5'}."),
+        (broken, "must be a complete HDF5 file"),
+        (other, "an HDF5 file without layers"),
+    ):  # fmt: skip
+        assert run(command, data, "--weights", file, *where) == cli.FAILED
+        assert sentence in capsys.readouterr().err
+
+
+def test_no_run_to_resume_is_said_before_a_network_is_built(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "load_tensorflow", lambda: pytest.fail("too late"))
+    assert run("train", "shapes", "--weights", "last", "--logs", tmp_path) == cli.FAILED
+    assert "There must be a checkpoint of 'shapes'" in capsys.readouterr().err
+
+
+def test_coco_weights_for_another_backbone_are_refused_before_the_data_is_read(tmp_path, capsys):
+    words = ["--weights", "coco", "--config", "BACKBONE=resnet50"]
+    assert run("train", tmp_path / "nowhere", *words) == cli.USAGE
+    assert "COCO weights are of a resnet101" in capsys.readouterr().err
+
+
+def test_data_of_other_classes_is_refused_before_a_network_is_built(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(session, "load_tensorflow", lambda: pytest.fail("too late"))
+    weights = hdf5(tmp_path / "w.h5", ["layer_names"])
+    with h5py.File(weights, "a") as file:
+        file.attrs["mrcnn_metadata"] = json.dumps({"class_names": ["BG", "cat\x1b"]})
+    assert run("evaluate", "shapes", "--weights", weights, "--out", tmp_path / "out") == cli.FAILED
+    assert "classes of shapes must be ['cat']" in capsys.readouterr().err
