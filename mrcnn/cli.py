@@ -712,14 +712,14 @@ def run_detect(args) -> int:
     say(f"{len(entries)} pictures, detections.json{more} are in {out.resolve()}")
     if stopped:
         raise stopped
-    return _tell_of_failures(names, failed) if failed else OK
+    return _tell_of_failures(len(names), [name for name in names if name in failed]) if failed else OK
 
 
-def _tell_of_failures(names: list[str], failed: dict[str, str], most: int = 20) -> int:
-    """The exit code, after saying how many photos failed, and the first of them."""
-    first = [printable(name) for name in names if name in failed][:most]
-    more = f" and {len(failed) - most} more" if len(failed) > most else ""
-    return failure(FAILED, "mrcnn", f"{len(failed)} of {len(names)} images failed: {', '.join(first)}{more}")
+def _tell_of_failures(images: int, names: list[str], most: int = 20) -> int:
+    """The exit code, after saying how many images failed, and the first of them."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    first = ", ".join(map(printable, names[:most]))
+    return failure(FAILED, "mrcnn", f"{len(names)} of {images} images failed: {first}{more}")
 
 
 def _log_failure(file: Path | str, error: Exception) -> str:
@@ -895,16 +895,16 @@ def run_evaluate(args) -> int:
         log.info("Measured are %s.", first)
 
     def detect(image):
-        result = model.detect([image], masks="full" if args.pictures else "rle")[0]
-        if args.pictures:
-            image_id = next(to_draw)
-            _draw_beside_truth(dataset, image_id, image, result, shown_from, out)
-        return result
+        return model.detect([image], masks="full" if args.pictures else "rle")[0]
 
-    to_draw = iter(image_ids)
+    def draw(image_id, image, result):
+        _draw_beside_truth(dataset, image_id, image, result, shown_from, out)
+
     stopped = None
     try:
-        evaluation = evaluate.evaluate_dataset(detect, dataset, image_ids, min_confidence=args.min_confidence)
+        evaluation = evaluate.evaluate_dataset(
+            detect, dataset, image_ids, min_confidence=args.min_confidence, on_image=draw if args.pictures else None
+        )
     except evaluate.EvaluationInterrupted as interrupted:
         stopped = interrupted
         log.warning("Interrupted: the figures of the images measured until now follow.")
@@ -920,7 +920,14 @@ def run_evaluate(args) -> int:
     say(f"metrics.json, {', '.join(file.name for file in files)}{drawn} in {out.resolve()}")
     if stopped is not None:
         raise stopped
-    return OK
+    return _failures_of(evaluation, len(image_ids))
+
+
+def _failures_of(evaluation, images: int) -> int:
+    """The exit code, after saying how many images of an evaluation could not be read."""
+    if not evaluation.failed:
+        return OK
+    return _tell_of_failures(images, [entry["image"] for entry in evaluation.failed])
 
 
 def _class_names_of(weight_file: str) -> list[str] | None:
@@ -942,7 +949,7 @@ def _evaluate_proposals(model, dataset, args, out: Path) -> int:
     say(recall.table())
     _write_json({"data": args.data, "weights": args.weights, **recall.to_dict()}, out / "metrics.json")
     say(f"metrics.json in {out.resolve()}")
-    return OK
+    return _failures_of(recall, recall.images + len(recall.failed))
 
 
 def _draw_beside_truth(dataset, image_id: int, image, result: dict, shown_from: float, out: Path) -> None:

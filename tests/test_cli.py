@@ -849,3 +849,16 @@ def test_data_of_other_classes_is_refused_before_a_network_is_built(tmp_path, ca
         file.attrs["mrcnn_metadata"] = json.dumps({"class_names": ["BG", "cat\x1b"]})
     assert run("evaluate", "shapes", "--weights", weights, "--out", tmp_path / "out") == cli.FAILED
     assert "classes of shapes must be ['cat']" in capsys.readouterr().err
+
+
+def test_one_unreadable_image_does_not_end_an_evaluation(model, tmp_path, capsys):
+    folder, out = via_file(tmp_path / "val", ["bright"], count=3), tmp_path / "out"
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:60])
+    words = ["evaluate", folder, "--weights", "w.h5", "--out", out, "--pictures"]
+    assert run(*words) == cli.FAILED
+    shown = capsys.readouterr()
+    assert shown.err.endswith(f"mrcnn: 1 of 3 images failed: {folder / '1.png'}\n")
+    assert "2 images, 2 objects" in shown.out and "Not counted: 1 image that could not be used" in shown.out
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["images"], metrics["failed"][0]["image"]) == (2, str(folder / "1.png"))
+    assert sorted(path.name for path in out.glob("0*.png")) == ["0000_0.png", "0002_2.png"]
