@@ -591,6 +591,25 @@ def test_a_wrong_version_is_broken(module_name, version, requirement, monkeypatc
     assert finding.remedy == f"pip install '{requirement}'"
 
 
+@pytest.mark.parametrize(
+    ("headless", "findings"), [(None, []), ("4.12.0.88", [False]), ("4.10.0.84", [True])]
+)  # fmt: skip
+def test_two_distributions_of_opencv_clash(headless, findings, monkeypatch):
+    def version(name):
+        known = {"opencv-python": "4.12.0.88", "opencv-python-headless": headless}
+        if known.get(name) is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return known[name]
+
+    monkeypatch.setattr(doctor, "requirements", lambda: ["opencv-python>=4.12,<5"])
+    monkeypatch.setattr(doctor.importlib.metadata, "version", version)
+    found = doctor._opencv_clash()
+    assert [finding.broken for finding in found] == findings
+    for finding in found:
+        assert finding.state.startswith("opencv-python 4.12.0.88 and opencv-python-headless")
+        assert finding.remedy.startswith("pip uninstall -y opencv-python opencv-python-headless && pip install 'opencv")
+
+
 def test_doctor_survives_without_tensorflow(monkeypatch, capsys):
     """One broken dependency: exit code 1, every other one still looked at, no device asked for."""
     broken_import(monkeypatch, "tensorflow", ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow"))
