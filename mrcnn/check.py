@@ -24,6 +24,7 @@ from .config import Config
 from .dataset import Dataset, has_outlines, overrides, reference
 from .image import extract_bboxes, match_channels, resize_image, to_uint8
 from .outlines import areas
+from .untrusted import LONGEST_NAME, printable
 
 log = logging.getLogger("mrcnn")
 
@@ -36,6 +37,7 @@ LEAST_GAIN = 0.05  # share of objects that other scales must bring above FITTING
 BRIEF_IMAGES = 20  # looked at before a training
 EXAMPLES = 3  # findings of a kind that a printed report shows
 LINE = 96  # characters that the printed table of classes fills
+LONGEST_SENTENCE = 1000  # characters of a printed finding
 
 ERROR, WARNING = "error", "warning"
 
@@ -51,15 +53,23 @@ class Kind:
 
 KINDS = {
     "no images": Kind(ERROR, "No images", "Check the path that the dataset was read from."),
-    "no objects": Kind(ERROR, "No objects", "Override load_mask, or see that the annotations belong to these images."),
+    "no objects": Kind(
+        ERROR,
+        "No objects",
+        "Check that the annotations belong to these images (a Dataset of your own must override load_mask).",
+    ),
     "classes": Kind(ERROR, "Other classes than the config", "Set NUM_CLASSES to 1 (background) + your classes."),
     "image": Kind(
         ERROR,
         "Images that cannot be read",
-        "Fetch them again, or take them out of the dataset; pixels=False (--no-pixels) checks the annotations alone.",
+        "Fetch them again, or remove them; --no-pixels (in Python pixels=False) checks only the annotations.",
     ),
     "masks": Kind(ERROR, "Masks that cannot be read", "Correct what the sentence names, or take the image out."),
-    "mask count": Kind(ERROR, "Masks and class ids that do not pair up", "Return one class id per mask [H, W]."),
+    "mask count": Kind(
+        ERROR,
+        "Masks and class ids that do not pair up",
+        "Correct the annotations (a Dataset of your own: load_mask must return one class id per mask).",
+    ),
     "mask size": Kind(
         ERROR,
         "Masks of another size than their image",
@@ -68,7 +78,17 @@ KINDS = {
     "class id": Kind(
         ERROR,
         "Class ids out of range",
-        "Translate them by map_source_class_id(); 0 is the background.",
+        "Correct the annotations (a Dataset of your own: map_source_class_id gives the id); 0 is the background.",
+    ),
+    "left out": Kind(
+        WARNING,
+        "Entries that cannot be used",
+        "Correct them: they are left out, and training takes what they mark for background. --strict refuses them.",
+    ),
+    "alike names": Kind(
+        WARNING,
+        "Class names that are nearly the same",
+        "Give one class one name, if these are not two classes.",
     ),
     "empty": Kind(WARNING, "Objects without a pixel", "Delete them; training leaves them out."),
     "duplicate": Kind(
@@ -190,13 +210,23 @@ class Report:
         if not self.findings:
             yield ["Nothing is wrong with what was looked at."]
         else:
-            yield [f"{_count(len(self.errors), 'error')}, {_count(len(self.warnings), 'warning')}"]
+            yield [self._verdict()]
+
+    def _verdict(self) -> str:
+        """The number of errors and warnings as they are printed, one for each kind, and of findings in all."""
+        errors, warnings = ({finding.kind for finding in found} for found in (self.errors, self.warnings))
+        verdict = f"{_count(len(errors), 'error')}, {_count(len(warnings), 'warning')}"
+        if len(self.findings) == len(errors) + len(warnings):
+            return verdict
+        return f"{verdict} ({len(self.findings)} findings)"
 
     def _classes(self) -> list[str]:
         if not self.counts:
             return []
-        name_width, width = max(map(len, self.counts)), len(str(max(self.counts.values())))
-        cells = [f"{name:<{name_width}} {count:>{width}}" for name, count in self.counts.items()]
+        names = [printable(name, LONGEST_NAME) for name in self.counts]
+        name_width, width = max(map(len, names)), len(str(max(self.counts.values())))
+        numbers = self.counts.values()
+        cells = [f"{name:<{name_width}} {count:>{width}}" for name, count in zip(names, numbers, strict=True)]
         columns = max(1, LINE // (len(cells[0]) + 3))
         rows = -(-len(cells) // columns)
         return ["Objects per class:", *("  " + "   ".join(cells[i::rows]) for i in range(rows))]
@@ -249,9 +279,11 @@ class Report:
             return []
         objects = sum(len(finding.instances) for finding in found)
         number = f"{objects} in {_count(len(found), 'image')}" if objects else str(len(found))
-        title = f"{KINDS[kind].severity}: {KINDS[kind].title}" + (f": {number}" if found[0].where else "")
+        counted = found[0].where or kind == "left out"
+        title = f"{KINDS[kind].severity}: {KINDS[kind].title}" + (f": {number}" if counted else "")
+        examples = [f"  {printable(finding, LONGEST_SENTENCE)}" for finding in found[:EXAMPLES]]
         more = [f"  and {len(found) - EXAMPLES} more"] if len(found) > EXAMPLES else []
-        return [title, *(f"  {finding}" for finding in found[:EXAMPLES]), *more, f"  Remedy: {KINDS[kind].remedy}"]
+        return [title, *examples, *more, f"  Remedy: {KINDS[kind].remedy}"]
 
 
 def _count(number: int, noun: str) -> str:
@@ -283,6 +315,7 @@ def check(
         raise ValueError("The dataset must be prepared. Received: one without class ids. Try dataset.prepare().")
     ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)][:limit]
     findings = _check_classes(dataset, config)
+    findings += [Finding("left out", sentence) for sentence in getattr(dataset, "left_out", ())]
     if config is None:
         config = Config()
     else:
@@ -303,9 +336,18 @@ def check(
 
 
 def _check_classes(dataset: Dataset, config: Config | None) -> list[Finding]:
+    """Findings on the classes: other ones than the config's, and names that differ only in case or spaces."""
+    alike: dict[str, list[str]] = {}
+    for name in dataset.class_names[1:]:
+        alike.setdefault("".join(name.casefold().split()), []).append(name)
+    found = [
+        Finding("alike names", f"{len(names)} classes are called {', '.join(map(repr, names))}.")
+        for names in alike.values()
+        if len(names) > 1
+    ]
     if config is None or dataset.num_classes == config.NUM_CLASSES:
-        return []
-    return [
+        return found
+    return found + [
         Finding(
             "classes",
             f"NUM_CLASSES is {config.NUM_CLASSES}, and the dataset has {dataset.num_classes} classes, background "
@@ -583,7 +625,8 @@ def _count_objects(report: Report, dataset: Dataset, looks: Sequence[_Look]) -> 
     """Fill in how many objects there are, of which class, and in how many images."""
     class_ids = np.concatenate([np.zeros(0, int), *(look.class_ids for look in looks)])
     numbers = np.bincount(class_ids[class_ids > 0], minlength=dataset.num_classes)
-    report.counts = {name: int(numbers[i]) for i, name in enumerate(dataset.class_names) if i > 0}
+    for name, number in zip(dataset.class_names[1:], numbers[1:], strict=True):
+        report.counts[name] = report.counts.get(name, 0) + int(number)  # two classes may have one name
     report.objects, report.crowds = int(numbers.sum()), int(np.sum(class_ids < 0))
     per_image = Counter(look.objects for look in looks if look.read)
     report.objects_per_image = {number: per_image[number] for number in sorted(per_image)}

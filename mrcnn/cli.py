@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
+import glob
 import json
 import logging
 import os
 import re
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from . import __version__
@@ -24,10 +27,13 @@ from .session import (
     OK,
     USAGE,
     UsageError,
-    check_file,
+    check_start,
+    check_weights,
     exit_code,
     failure,
+    free_picture,
     hushed,
+    is_own_picture,
     load_for_use,
     load_start,
     load_tensorflow,
@@ -35,9 +41,11 @@ from .session import (
     own_names,
     read_config,
     save_picture,
+    say,
     sentence,
     validated,
 )
+from .untrusted import clean_name, printable
 
 log = logging.getLogger("mrcnn")
 
@@ -69,16 +77,79 @@ def main(argv: list[str] | None = None) -> int:
 # --- Words ------------------------------------------------------------------------------------------------------
 
 
+# What options are called elsewhere -> what says it here; only the first of them that the command has is named.
+SYNONYMS = {
+    "lr": ("--learning-rate",),
+    "batch": ("--config IMAGES_PER_GPU=N",),
+    "batch-size": ("--config IMAGES_PER_GPU=N",),
+    "epoch": ("--epochs",),
+    "img": ("--config IMAGE_MIN_DIM=N IMAGE_MAX_DIM=N",),
+    "imgsz": ("--config IMAGE_MIN_DIM=N IMAGE_MAX_DIM=N",),
+    "img-size": ("--config IMAGE_MIN_DIM=N IMAGE_MAX_DIM=N",),
+    "device": ("--gpus", "the environment variable CUDA_VISIBLE_DEVICES"),
+    "output": ("--out", "--logs"),
+    "project": ("--out", "--logs"),
+    "name": ("--config NAME=WORD",),
+    "model": ("--weights",),
+    "checkpoint": ("--weights",),
+    "resume": ("--weights last",),
+    "pretrained": ("--weights coco",),
+    "conf": ("--min-confidence",),
+    "threshold": ("--min-confidence",),
+    "save-json": ("--format coco",),
+    "data": ("its path as a word without --",),
+    "dataset": ("its path as a word without --",),
+    "source": ("its path as a word without --",),
+    "input": ("its path as a word without --",),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that refuses unknown options itself, under its own usage, and names the option that was meant."""
+
+    def __init__(self, **options):
+        self.names: list[str] = []
+        super().__init__(**options)
+
+    def add_argument(self, *names, **options):
+        action = super().add_argument(*names, **options)
+        self.names += action.option_strings
+        return action
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else list(args)
+        for word in words[: words.index("--") if "--" in words else None]:
+            name = word.partition("=")[0]
+            if self.prog.count(" ") and word.startswith("--") and not any(n.startswith(name) for n in self.names):
+                self.error(f"unrecognized option: {name}.{self._meant(name)}")
+        found, rest = super().parse_known_args(words, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}.{self._meant(rest[0])}")
+        return found, rest
+
+    def _meant(self, word: str) -> str:
+        """`" Did you mean ...?"` if one of the options is near, or has another name elsewhere; else empty."""
+        import difflib
+
+        name = word.lstrip("-").partition("=")[0].replace("_", "-").lower()
+        for meant in SYNONYMS.get(name, ()):
+            if not meant.startswith("--") or meant.split()[0] in self.names:
+                return f" Did you mean {meant}?"
+        near = difflib.get_close_matches(f"--{name}", self.names, n=1, cutoff=0.7)
+        return f" Did you mean {near[0]}?" if near else ""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `args.run(args)` runs the chosen one."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mrcnn",
         description="Mask R-CNN: find objects in photos, with a box, a class and a mask for each.",
         epilog="New here? `mrcnn doctor` checks the installation, `mrcnn demo` shows everything on made pictures. "
         "`mrcnn COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"mrcnn {__version__}")
-    parser.set_defaults(run=lambda args: _show_help(parser), debug=False)
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    parser.set_defaults(run=lambda args: _show_help(parser))
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for add in (_add_demo, _add_check, _add_train, _add_detect, _add_evaluate, _add_doctor):
         add(commands)
@@ -99,7 +170,9 @@ def _add_command(commands, name, run, summary, details="", example="") -> argpar
         epilog=f"Example: {example}" if example else None,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the whole traceback of an error"
+    )
     return parser
 
 
@@ -115,8 +188,8 @@ def _add_config(parser, default: str) -> None:
     )
 
 
-def _add_data(parser, help: str = DATA) -> None:
-    parser.add_argument("data", metavar="DATA", help=help)
+def _add_data(parser, help_text: str = DATA) -> None:
+    parser.add_argument("data", metavar="DATA", type=_path, help=help_text)
     parser.add_argument(
         "--images", metavar="DIR", help="folder of the images that annotation files list. Default: the usual places"
     )
@@ -154,7 +227,7 @@ def _add_check(commands) -> None:
         "training, 0 otherwise, warnings or not.",
         "mrcnn check photos/train --out checked",
     )
-    _add_data(parser)
+    _add_data(parser, DATA + "; or a folder with such folders train and val, which are both checked")
     _add_config(parser, "Config's own, with the classes taken from DATA; give what you will train with")
     parser.add_argument("--limit", type=_at_least_1, metavar="N", help="the first N images only")
     parser.add_argument(
@@ -179,7 +252,7 @@ def _add_train(commands) -> None:
         "mrcnn train photos/train --val photos/val --weights coco --layers heads --epochs 10",
     )
     _add_data(parser, DATA + "; or a folder with such folders train and val")
-    parser.add_argument("--val", metavar="DATA", help="data for validation, of the same forms")
+    parser.add_argument("--val", metavar="DATA", type=_path, help="data for validation, of the same forms")
     _add_config(parser, "Config's own, with name, classes and steps per epoch taken from DATA")
     parser.add_argument(
         "--weights",
@@ -220,7 +293,7 @@ def _add_detect(commands) -> None:
         "named, and the others go on.",
         "mrcnn detect photo.jpg holiday/ --weights mask_rcnn_nuclei_0040.h5 --out found",
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=_path, help="image files, or folders of them")
     parser.add_argument("--weights", metavar="FILE", required=True, help="a weight file, such as training leaves")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the pictures and detections.json")
     _add_config(parser, "what the weight file says")
@@ -281,6 +354,17 @@ def _number(kind, holds, rule):
         raise argparse.ArgumentTypeError(f"must be {rule}. Received: {text!r}")
 
     return convert
+
+
+def _path(text: str) -> str:
+    """An argparse type: a path; `data=photos`, as other tools write options, is told from it."""
+    name, equals, value = text.partition("=")
+    if equals and name.isidentifier() and not os.path.exists(text):
+        raise argparse.ArgumentTypeError(
+            f"must be a path. Received: {text!r}, and there is no such file. Try {value or 'a path'}; options have "
+            "the form --epochs 10."
+        )
+    return text
 
 
 _seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
@@ -371,7 +455,10 @@ def _make_folder(path: str, option: str) -> Path:
 
 
 def _write_json(content, path: Path) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    from .files import whole_file
+
+    with whole_file(path) as part:
+        Path(part).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 # --- Commands ---------------------------------------------------------------------------------------------------
@@ -386,29 +473,46 @@ def run_demo(args) -> int:
     config = validated(read_config(args.config, base=demo.DemoConfig()))
     metrics = demo.run(args.out, args.seed, short=args.short, config=config)
     for name, value in metrics.items():
-        print(f"{name:16} {value:.3f}" if isinstance(value, float) else f"{name:16} {value}")
+        say(f"{name:16} {value:.3f}" if isinstance(value, float) else f"{name:16} {value}")
     return OK
 
 
 def run_check(args) -> int:
     """`mrcnn check`."""
-    from . import check
+    from .datasets import split_folders
 
     out = None if args.out is None else _make_folder(args.out, "--out")
-    dataset = open_data(args.data, shapes=SHAPES_TO_TRAIN, **_data_options(args))
     config = read_config(args.config)
+    parts = split_folders(args.data)
+    if parts is None:
+        return _check(args, args.data, config, out)[1]
+    names, code = None, OK
+    for part in parts:
+        say(f"--- {part}")
+        folder = None if out is None else _make_folder(out / Path(part).name, "--out")
+        names, part_code = _check(args, str(part), config, folder, names)
+        code = max(code, part_code)
+        say("")
+    return code
+
+
+def _check(args, data: str, config, out: Path | None, class_names=None) -> tuple[list[str], int]:
+    """Check one dataset, print what was found and write it; returns its class names and the exit code."""
+    from . import check
+
+    dataset = open_data(data, class_names, SHAPES_TO_TRAIN, **_data_options(args))
     if "NUM_CLASSES" not in own_names(config):
         config.NUM_CLASSES = dataset.num_classes
     report = check.check(dataset, validated(config), limit=args.limit, pixels=not args.no_pixels)
-    print(report)
+    say(report)
     if out is not None:
-        _write_json({"data": args.data, **report.to_dict()}, out / "check.json")
+        _write_json({"data": data, **report.to_dict()}, out / "check.json")
         bad = {finding.image_id for finding in report.errors}
         image_ids = [int(i) for i in dataset.image_ids[: args.limit] if i not in bad]
         if image_ids:
             save_picture(_annotated_images(dataset, image_ids, not args.no_pixels), out / "contact_sheet.png")
-        print(f"\ncheck.json{' and contact_sheet.png' * bool(image_ids)} in {out.resolve()}")
-    return FAILED if report.errors else OK
+        say(f"\ncheck.json{' and contact_sheet.png' * bool(image_ids)} in {out.resolve()}")
+    return dataset.class_names, FAILED if report.errors else OK
 
 
 def _annotated_images(dataset, image_ids: list[int], pixels: bool):
@@ -458,9 +562,8 @@ def run_train(args) -> int:
     config = read_config(args.config)
     if not callable(config.BACKBONE):
         _check_layers(args.layers)
-    if args.weights not in ("coco", "imagenet", "last"):
-        check_file(args.weights, "--weights")
-    check_file(args.backbone_weights, "--backbone-weights")
+    if args.weights != "last":  # its name may follow from DATA
+        check_start(config, args.logs, args.weights, args.backbone_weights)
     train_data, val_data = _open_training_data(args.data, args.val, **_data_options(args))
     _fit_config(config, args, train_data, val_data)
     log_settings(validated(config))
@@ -469,6 +572,7 @@ def run_train(args) -> int:
             f"A network with masks needs outlines to learn from. Received: {args.data}, whose annotations are boxes "
             "only. Try --config USE_MASK=False, or annotate outlines."
         )
+    check_start(config, args.logs, args.weights, args.backbone_weights)
     _make_folder(args.logs, "--logs")
 
     load_tensorflow()
@@ -489,7 +593,7 @@ def run_train(args) -> int:
         layers=args.layers,
         augmentation=augment.compose(args.augment) if args.augment else None,
     )
-    print(f"Weights: {model.checkpoint_path.format(epoch=model.epoch)}")
+    say(f"Weights: {model.checkpoint_path.format(epoch=model.epoch)}")
     return OK
 
 
@@ -604,7 +708,7 @@ def run_detect(args) -> int:
     """`mrcnn detect`."""
     from . import export
 
-    files = _files_to_detect(args.images)
+    names, files, failed = _files_to_detect(args.images)
     out = _make_folder(args.out, "--out")
     model, class_names = load_for_use(args.weights, args.config)
     if model.config.RPN_ONLY:
@@ -616,22 +720,20 @@ def run_detect(args) -> int:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
 
     others = export.Export(out, args.formats, class_names)
-    entries, failed, stopped = [], [], None
+    entries, stopped = [], None
     try:
-        for file, picture in zip(files, _picture_names(files), strict=True):
+        for file, picture in zip(files, _pictures(files, out), strict=True):
             try:
-                entries.append(detect_file(model, class_names, file, out / picture, others))
-            except OSError:  # of the folder of the results, not of this photo
-                raise
+                entries.append(detect_file(model, class_names, file, picture, others))
             except Exception as error:
-                failed.append(file)
-                log.error("%s: %s", file, sentence(error))
-                log.debug("It was raised here:", exc_info=True)
+                if isinstance(error, OSError) and not _is_of_the_name(error):  # of the folder, not of this photo
+                    raise
+                failed[str(file)] = _log_failure(file, error)
                 continue
             count = len(entries[-1]["detections"])
-            log.info("%s: %d object%s", file, count, "s" * (count != 1))
-    except KeyboardInterrupt as interrupted:
-        stopped = interrupted
+            log.info("%s: %d object%s", printable(file), count, "s" * (count != 1))
+    except (KeyboardInterrupt, OSError) as error:
+        stopped = error
         log.warning("Interrupted: written is what was found in the first %d of %d images.", len(entries), len(files))
     report = {
         "weights": str(args.weights),
@@ -639,15 +741,35 @@ def run_detect(args) -> int:
         "min_confidence": model.config.DETECTION_MIN_CONFIDENCE,
         **({"partial": True} if stopped else {}),
         "images": entries,
+        **({"failed": [{"file_name": n, "error": failed[n]} for n in names if n in failed]} if failed else {}),
     }
     _write_json(report, out / "detections.json")
     more = "".join(f", {name}" for name in dict.fromkeys(_top_folder_or_file(out, path) for path in others.write()))
-    print(f"{len(entries)} pictures, detections.json{more} are in {out.resolve()}")
+    say(f"{len(entries)} pictures, detections.json{more} are in {out.resolve()}")
     if stopped:
         raise stopped
-    if failed:
-        return failure(FAILED, "mrcnn", f"{len(failed)} of {len(files)} images failed: {', '.join(map(str, failed))}")
-    return OK
+    return _tell_of_failures(len(names), [name for name in names if name in failed]) if failed else OK
+
+
+def _tell_of_failures(images: int, names: list[str], most: int = 20) -> int:
+    """The exit code, after saying how many images failed, and the first of them."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    first = ", ".join(map(printable, names[:most]))
+    return failure(FAILED, "mrcnn", f"{len(names)} of {images} images failed: {first}{more}")
+
+
+def _log_failure(file: Path | str, error: Exception) -> str:
+    """What is wrong with a photo, after it was logged."""
+    why = sentence(error)
+    log.error("%s: %s", printable(file), why)
+    log.debug("It was raised here:", exc_info=True)
+    return why
+
+
+def _is_of_the_name(error: OSError) -> bool:
+    """Whether a file could not be written because of its own name, too long for example."""
+    number = getattr(error.__cause__ or error, "errno", None)
+    return number in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 
 
 def _top_folder_or_file(folder: Path, path: Path) -> str:
@@ -656,31 +778,97 @@ def _top_folder_or_file(folder: Path, path: Path) -> str:
     return parts[0] if len(parts) == 1 else f"{parts[0]}/"
 
 
-def _files_to_detect(words: list[str]) -> list[Path]:
-    """The image files that the words name, a folder standing for those in it."""
-    files = []
+def _files_to_detect(words: list[str]) -> tuple[list[str], list[Path], dict[str, str]]:
+    """The names of all images that the words stand for, the files among them, and why the others are none.
+
+    A word is an image, a folder (for the images in it) or a pattern. Headers are read here, before minutes are
+    spent on building a network.
+
+    Raises: ValueError if a folder holds no images, or none of all images can be read.
+    """
+    from .image import read_size
+
+    names: dict[str, None] = {}
+    failed = {}
     for word in words:
-        path = Path(word)
-        found = _image_files(path) if path.is_dir() else [path]
-        if not found:
-            inside = (*sorted(path.glob("*")), *sorted(path.glob("*/*")))
-            below = next((folder for folder in inside if _image_files(folder)), None)
-            hint = f" Try the folders in it, as {below}." if below else ""
-            raise ValueError(f"A folder must itself hold images. Received: {path}, which holds none.{hint}")
-        files += found
-    return list(dict.fromkeys(files))
+        if re.match(r"[a-z][a-z0-9+.-]+://", word, re.IGNORECASE):
+            names[word] = None
+            failed[word] = _log_failure(
+                word, ValueError("An image must be a file on this machine. Received: a URL. Try to download it first.")
+            )
+            continue
+        for path in _matches(word):
+            names.update(dict.fromkeys(map(str, _images_in(path) if path.is_dir() else [path])))
+    files = []
+    for name in names:
+        try:
+            if name not in failed:
+                read_size(name)
+                files.append(Path(name))
+        except Exception as error:  # readers of images raise what they like
+            failed[name] = _log_failure(name, error)
+    if not files:
+        first = next(iter(failed.values()))
+        raise ValueError(first if len(failed) == 1 else f"None of the {len(failed)} images can be read. {first}")
+    return list(names), files, failed
 
 
-def _picture_names(files: list[Path]) -> list[str]:
-    """A file name for each picture; none comes twice, and none is that of a photo."""
-    names = []
+def _matches(word: str) -> list[Path]:
+    """The path itself, or those that match a pattern which the shell has left as it is."""
+    path = Path(word).expanduser()
+    if os.path.exists(path) or not glob.has_magic(word):
+        return [path]
+    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    if not found:
+        raise ValueError(f"A pattern must match files. Received: {word}, which matches none. Try a folder.")
+    return found
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The images of a folder; what else lies there is logged, with counts.
+
+    Raises: ValueError if there is no image.
+    """
+    from .datasets import IMAGE_SUFFIXES
+
+    images, skipped = [], Counter()
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            skipped["sub-folder"] += 1
+        elif entry.suffix.lower() not in IMAGE_SUFFIXES or entry.name.startswith("."):
+            skipped[printable(entry.suffix or entry.name, 20)] += 1
+        elif is_own_picture(entry):
+            skipped["earlier picture"] += 1
+        else:
+            images.append(entry)
+    others = ", ".join(f"{count} {what}{'s' * (count > 1 and what[0] != '.')}" for what, count in skipped.items())
+    if not images:
+        inside = (*sorted(folder.glob("*")), *sorted(folder.glob("*/*")))
+        below = next((folder for folder in inside if _image_files(folder)), None)
+        hint = f" Try the folders in it, as {printable(below)}." if below else ""
+        holds = others and f" ({others})"
+        raise ValueError(
+            f"A folder must itself hold images. Received: {printable(folder)}, which holds none{holds}.{hint}"
+        )
+    if skipped:
+        log.warning(
+            "%s: %d images; skipped are %s. Sub-folders must be named themselves, photos in other formats "
+            "converted to JPEG or PNG; samples/video reads videos.",
+            printable(folder), len(images), others,
+        )  # fmt: skip
+    return images
+
+
+def _pictures(files: list[Path], out: Path) -> list[Path]:
+    """A path for each picture; none comes twice, and none is that of a photo."""
+    folders = {file.parent: os.path.realpath(file.parent) == os.path.realpath(out) for file in files}
+    taken = {file.name.casefold() for file in files if folders[file.parent]}
+    paths = []
     for file in files:
-        name, count = f"{file.stem}_detected.png", 1
-        while name in names:
-            count += 1
-            name = f"{file.stem}_{count}_detected.png"
-        names.append(name)
-    return names
+        path = free_picture(out, file.stem, "_detected.png", taken)
+        taken.add(path.name.casefold())
+        paths.append(path)
+    return paths
 
 
 def detect_file(model, class_names: list[str], file: Path, picture: Path, others) -> dict:
@@ -696,7 +884,7 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
 
     image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
     result = model.detect([image])[0]
-    save_picture(visualize.draw_result(image, result, class_names), picture)
+    save_picture(visualize.draw_result(image, result, class_names), picture, marked=True)
     others.add(file, image.shape[:2], result)
     return {
         "file_name": str(file),
@@ -723,14 +911,14 @@ def run_evaluate(args) -> int:
     from . import evaluate, report
 
     out = _make_folder(args.out, "--out")
+    dataset = open_data(args.data, _class_names_of(args.weights), SHAPES_HELD_OUT, **_data_options(args))
+    _require_images(dataset, args.data)
     model, _ = load_for_use(args.weights, args.config)
-    dataset = open_data(args.data, model.class_names, shapes=SHAPES_HELD_OUT, **_data_options(args))
     if dataset.num_classes != model.config.NUM_CLASSES:
         raise ValueError(
             f"{args.data} must have the classes of the weights. Received: {dataset.class_names[1:]}, and weights for "
             f"{model.config.NUM_CLASSES - 1} classes. Try data annotated with the same classes."
         )
-    _require_images(dataset, args.data)
     _log_data("Data", dataset)
     if model.config.RPN_ONLY:
         return _evaluate_proposals(model, dataset, args, out)
@@ -744,21 +932,21 @@ def run_evaluate(args) -> int:
         log.info("Measured are %s.", first)
 
     def detect(image):
-        result = model.detect([image], masks="full" if args.pictures else "rle")[0]
-        if args.pictures:
-            image_id = next(to_draw)
-            _draw_beside_truth(dataset, image_id, image, result, shown_from, out)
-        return result
+        return model.detect([image], masks="full" if args.pictures else "rle")[0]
 
-    to_draw = iter(image_ids)
+    def draw(image_id, image, result):
+        _draw_beside_truth(dataset, image_id, image, result, shown_from, out)
+
     stopped = None
     try:
-        evaluation = evaluate.evaluate_dataset(detect, dataset, image_ids, min_confidence=args.min_confidence)
+        evaluation = evaluate.evaluate_dataset(
+            detect, dataset, image_ids, min_confidence=args.min_confidence, on_image=draw if args.pictures else None
+        )
     except evaluate.EvaluationInterrupted as interrupted:
         stopped = interrupted
         log.warning("Interrupted: the figures of the images measured until now follow.")
         evaluation = stopped.figures()
-    print(evaluation.table())
+    say(evaluation.table())
     _write_json({"data": args.data, "weights": args.weights, **evaluation.to_dict()}, out / "metrics.json")
     files = report.write(evaluation, out, heading)
     drawn = (
@@ -766,10 +954,26 @@ def run_evaluate(args) -> int:
         if args.pictures
         else ""
     )
-    print(f"metrics.json, {', '.join(file.name for file in files)}{drawn} in {out.resolve()}")
+    say(f"metrics.json, {', '.join(file.name for file in files)}{drawn} in {out.resolve()}")
     if stopped is not None:
         raise stopped
-    return OK
+    return _failures_of(evaluation, len(image_ids))
+
+
+def _failures_of(evaluation, images: int) -> int:
+    """The exit code, after saying how many images of an evaluation could not be read."""
+    if not evaluation.failed:
+        return OK
+    return _tell_of_failures(images, [entry["image"] for entry in evaluation.failed])
+
+
+def _class_names_of(weight_file: str) -> list[str] | None:
+    """The class names that a weight file carries, background first, as datasets name them; else None."""
+    from . import weights
+
+    check_weights(weight_file)
+    names = (weights.read_metadata(weight_file) or {}).get("class_names")
+    return [clean_name(name) for name in names] if names else None
 
 
 def _evaluate_proposals(model, dataset, args, out: Path) -> int:
@@ -779,19 +983,21 @@ def _evaluate_proposals(model, dataset, args, out: Path) -> int:
     if args.pictures:
         log.warning("--pictures: proposals have no classes, and there are too many to draw: no pictures.")
     recall = evaluate.proposal_recall(lambda image: model.detect([image])[0], dataset, limit=args.limit)
-    print(recall.table())
+    say(recall.table())
     _write_json({"data": args.data, "weights": args.weights, **recall.to_dict()}, out / "metrics.json")
-    print(f"metrics.json in {out.resolve()}")
-    return OK
+    say(f"metrics.json in {out.resolve()}")
+    return _failures_of(recall, recall.images + len(recall.failed))
 
 
 def _draw_beside_truth(dataset, image_id: int, image, result: dict, shown_from: float, out: Path) -> None:
     from . import visualize
+    from .files import short_name
 
     info = dataset.image_info[image_id]
     name = Path(info["path"]).stem if info["path"] else info["source"]
     picture = visualize.draw_beside_truth(dataset, image_id, image, result, shown_from)
-    save_picture(picture, out / f"{image_id:04d}_{name}.png")
+    path = free_picture(out, short_name(f"{image_id:04d}_{name}", ""))
+    save_picture(picture, path, marked=True)
 
 
 def run_doctor(args) -> int:
@@ -800,5 +1006,5 @@ def run_doctor(args) -> int:
 
     with hushed():
         findings = doctor.examine()
-    print(doctor.report(findings))
+    say(doctor.report(findings))
     return FAILED if any(finding.broken for finding in findings) else OK

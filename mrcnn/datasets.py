@@ -26,7 +26,7 @@ from .label_tools import LabelmeDataset, VIADataset, foreign_files, foreign_tool
 from .outlines import IMAGE_SUFFIXES, ImageFiles, LeftOut, image_files, read_indices, read_json, short
 from .untrusted import clean_name
 from .voc import VOCDataset, is_voc, voc_list
-from .yolo import YOLODataset, is_yolo
+from .yolo import YOLODataset, is_yolo, yolo_pair
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -654,7 +654,7 @@ def split_folders(path: str | Path) -> tuple[Path, Path] | None:
     """The training and the validation data in a folder, each a path for `open_dataset`; None if it holds no such pair.
 
     They are the folders train and val (or valid, validation), or COCO's files of these names in the folder or in its
-    `annotations`: instances_train2017.json, val.json.
+    `annotations`: instances_train2017.json, val.json; or the two sets of YOLO's layouts.
     """
     path = Path(path).expanduser()
     if (path / "train").is_dir():
@@ -667,7 +667,7 @@ def split_folders(path: str | Path) -> tuple[Path, Path] | None:
         val = [file for file in files if _is_subset(file, VALIDATION)]
         if len(train) == len(val) == 1:
             return train[0], val[0]
-    return None
+    return yolo_pair(path)
 
 
 def _is_subset(file: Path, names: Sequence[str]) -> bool:

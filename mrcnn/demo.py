@@ -8,15 +8,17 @@ import math
 import os
 import sys
 import time
+from pathlib import Path
 
-import cv2
 import keras
 import numpy as np
 from keras import layers as KL
+from PIL import Image
 
 from . import evaluate, visualize
 from .config import Config
 from .datasets import ShapesDataset
+from .files import whole_file
 from .model import BatchNorm, MaskRCNN
 
 log = logging.getLogger("mrcnn")
@@ -124,8 +126,8 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     model = MaskRCNN.from_weights(weights)
     model.config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
     evaluation = evaluate.evaluate_dataset(lambda image: model.detect([image], masks="rle")[0], test_shapes)
-    with open(os.path.join(out, "ap.txt"), "w") as file:
-        file.write(evaluation.table() + "\n")
+    with whole_file(os.path.join(out, "ap.txt")) as part:
+        Path(part).write_text(evaluation.table() + "\n", encoding="utf-8")
 
     log.info("3/3 Drawing detections beside the truth")
     # After the few steps of the short demo no score is high.
@@ -135,7 +137,8 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
         image = test_shapes.load_image(image_id)
         found = model.detect([image])[0]
         picture = visualize.draw_beside_truth(test_shapes, image_id, image, found, shown_from)
-        cv2.imwrite(os.path.join(out, f"detections_{image_id:02}.png"), picture[:, :, ::-1])
+        with whole_file(os.path.join(out, f"detections_{image_id:02}.png")) as part:
+            Image.fromarray(picture).save(part, format="png")
 
     kinds = {"box": evaluation.box, **({"mask": evaluation.mask} if config.USE_MASK else {})}
     metrics = {
@@ -143,8 +146,8 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
         "seconds": round(time.time() - start, 1),
         "peak_memory_mb": peak_memory_mb(),
     }
-    with open(os.path.join(out, "metrics.json"), "w") as file:
-        json.dump(metrics, file, indent=2)
+    with whole_file(os.path.join(out, "metrics.json")) as part:
+        Path(part).write_text(json.dumps(metrics, indent=2), encoding="utf-8")
     log.info("%s\nEverything is in %s: start with detections_00.png", evaluation.table(), os.path.abspath(out))
     if short:
         log.info("--short trains too little to find the shapes: the pictures show guesses. `mrcnn demo` trains enough.")

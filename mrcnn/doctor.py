@@ -21,6 +21,9 @@ from . import __version__
 DISTRIBUTION = "mask-rcnn-keras3"
 MODULES = {"opencv-python": "cv2", "scikit-image": "skimage", "pillow": "PIL", "pyyaml": "yaml"}  # if the names differ
 
+# Distributions of OpenCV; all of them write the same folder cv2, so that the last one installed wins.
+OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+
 # A library of the system that OpenCV loads -> the package of Debian and Ubuntu that has it.
 SYSTEM_PACKAGES = {"libGL": "libgl1", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0"}
 
@@ -39,7 +42,7 @@ def examine() -> list[Finding]:
     """All findings: Python, mrcnn, each dependency, the devices that TensorFlow sees."""
     findings = [_python(), _mrcnn()]
     dependencies = [check_dependency(requirement) for requirement in requirements()]
-    findings += dependencies
+    findings += [*dependencies, *_opencv_clash()]
     if any(finding.name == "tensorflow" and not finding.broken for finding in dependencies):
         findings += [_backend(), _devices()]
     return findings
@@ -123,6 +126,28 @@ def check_dependency(requirement: str) -> Finding:
     if demanded and not _within(version, demanded):
         return Finding(name, f"{version}, but mrcnn needs {demanded}", True, install)
     return Finding(name, version)
+
+
+def _opencv_clash() -> list[Finding]:
+    """A finding if several distributions of OpenCV are installed over one another; broken if their versions differ."""
+    installed = {}
+    for name in OPENCV:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if len(installed) < 2:
+        return []
+    found = " and ".join(f"{name} {version}" for name, version in installed.items())
+    wanted = next((demand for demand in requirements() if _name(demand) in OPENCV), OPENCV[0])
+    return [
+        Finding(
+            "OpenCV",
+            f"{found} overwrite each other's files",
+            len(set(installed.values())) > 1,
+            f"pip uninstall -y {' '.join(installed)} && pip install '{wanted}'",
+        )
+    ]
 
 
 def _import(module_name: str):

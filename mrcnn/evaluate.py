@@ -39,10 +39,12 @@ from .scores import (
     match,
     voc_scores,
 )
+from .untrusted import LONGEST_NAME, printable
 
 logger = logging.getLogger("mrcnn")
 
 EVALUATION_MIN_CONFIDENCE = 0.05  # detections below it are not counted in reports
+FAILED_NAMES = 10  # of images that could not be read, in a table
 
 
 # --- One image, matterport's formulas -----------------------------------------------------------------------
@@ -451,6 +453,8 @@ class Evaluation:
         min_confidence on where there is none.
     voc: {"box": [AP 2007, AP 2010], "mask": ...}, means over classes; None where the data is not VOC's.
     partial_of: how many images were to be evaluated, where Ctrl-C came before the last; else None.
+    failed: images whose pixels or annotations could not be read, which no figure counts: dicts of image_id, image (its
+        path) and error.
     """
 
     box: dict[str, float]
@@ -467,6 +471,7 @@ class Evaluation:
     confusion: np.ndarray | None = None
     voc: dict[str, list[float]] | None = None
     partial_of: int | None = None
+    failed: list[dict] = field(default_factory=list)
 
     def table(self) -> str:
         """The report as text."""
@@ -476,6 +481,7 @@ class Evaluation:
             f"{self.min_confidence:g}, {self.seconds:.1f} s",
             f"Of each image and class the {COCO_MAX_DETECTIONS} best detections count, COCO's maxDets.",
         ]
+        lines += _failed_lines(self.failed)
         if self.objects == 0:
             lines.append("These images hold no objects, so every figure is undefined (nan).")
         elif self.detections == 0:
@@ -491,13 +497,14 @@ class Evaluation:
         return "" if self.partial_of is None else f"interrupted after {self.images} of {self.partial_of} images"
 
     def _class_lines(self) -> list[str]:
-        width = max([len("class"), *(len(row["name"]) for row in self.per_class)])
+        names = [printable(row["name"], LONGEST_NAME) for row in self.per_class]
+        width = max(map(len, ["class", *names]))
         lines = ["", f"{'class':<{width}}  objects  box AP  mask AP  show from     F1"]
-        for row in self.per_class:
+        for name, row in zip(names, self.per_class, strict=True):
             mask_ap = "-" if row["mask_AP"] is None else f"{row['mask_AP']:.3f}"
             figures = f"{row['objects']:7d}  {row['box_AP']:6.3f}  {mask_ap:>7}"
             confidence, f1 = row.get("confidence", math.nan), row.get("F1", math.nan)
-            lines.append(f"{row['name']:<{width}}  {figures}  {rounded_down(confidence):>9}  {f1:5.3f}")
+            lines.append(f"{name:<{width}}  {figures}  {rounded_down(confidence):>9}  {f1:5.3f}")
         return lines
 
     def _voc_lines(self) -> list[str]:
@@ -523,6 +530,7 @@ class Evaluation:
             {
                 "images": self.images,
                 "partial_of": self.partial_of,
+                "failed": self.failed,
                 "objects": self.objects,
                 "detections": self.detections,
                 "min_confidence": self.min_confidence,
@@ -549,6 +557,16 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _failed_lines(failed: list[dict]) -> list[str]:
+    """The line of a table that counts and names the images left out; none if there is no such image."""
+    if not failed:
+        return []
+    names = ", ".join(printable(entry["image"]) for entry in failed[:FAILED_NAMES])
+    more = f" and {len(failed) - FAILED_NAMES} more" if len(failed) > FAILED_NAMES else ""
+    noun = "image" if len(failed) == 1 else "images"
+    return [f"Not counted: {len(failed)} {noun} that could not be used: {names}{more}."]
 
 
 class EvaluationInterrupted(KeyboardInterrupt):
@@ -589,6 +607,7 @@ def evaluate_dataset(
     limit: int | None = None,
     progress: bool = True,
     min_confidence: float = EVALUATION_MIN_CONFIDENCE,
+    on_image: Callable[[int, np.ndarray, dict], None] | None = None,
 ) -> Evaluation:
     """COCO's figures of a detector on a dataset, for boxes and, where the detector gives masks, for masks.
 
@@ -601,11 +620,14 @@ def evaluate_dataset(
     image_ids: default all images. limit: only the first so many of them.
     progress: show a progress bar.
     min_confidence: detections below it are not counted; the report states it.
+    on_image: called with (image id, image, what `detect` returned) after each image.
+
+    An image whose pixels or annotations cannot be read is logged and left out (`Evaluation.failed`).
 
     Returns: `Evaluation`. Without detections its figures are 0, without truth nan. More than 100 detections
         of one class in one image: the 100 best count (COCO's maxDets). VOC's AP is among them where an image's
         `image_info` has "difficult" flags, one an instance; its "boxes" then are VOC's truth for boxes.
-    Raises: ValueError when there is no image to evaluate, or a mask's size differs from its image's;
+    Raises: ValueError when there is no image to evaluate; the first image's own error if none can be read;
         EvaluationInterrupted, a KeyboardInterrupt, at Ctrl-C after the first image.
     """
     start = time.perf_counter()
@@ -616,30 +638,59 @@ def evaluate_dataset(
             f"images, limit={limit}. Try a larger limit, or check that the dataset was filled and prepared."
         )
     truth, results, has_masks, measured = _empty_truth(dataset), [], True, []
+    failed: dict[int, Exception] = {}
 
     def figures():
+        for entries, key in ((truth["images"], "id"), (truth["annotations"], "image_id"), (results, "image_id")):
+            entries[:] = [entry for entry in entries if entry[key] in set(measured)]
         found = _figures(dataset, measured, truth, results, has_masks, min_confidence)
-        found.partial_of = None if len(measured) == len(ids) else len(ids)
+        found.failed = [_failed_entry(dataset, image_id, error) for image_id, error in failed.items()]
+        found.partial_of = None if len(measured) + len(failed) == len(ids) else len(ids)
         found.seconds = time.perf_counter() - start
         return found
 
     bar = {"description": "Evaluating", "console": Console(stderr=True), "disable": not progress}
     try:
         for image_id in track(ids, **bar):
-            image = dataset.load_image(image_id)
-            result = _confident(detect(image), min_confidence, image.shape[:2])
+            try:
+                image = dataset.load_image(image_id)
+            except Exception as error:  # load_image may be the user's own, which raises anything
+                failed[image_id] = _log_failure(dataset, image_id, error)
+                continue
+            found = detect(image)
+            result = _confident(found, min_confidence, image.shape[:2])
             boxes_only = _boxes_are_truth(dataset, "masks" in result)
-            (_add_boxes if boxes_only else _add_truth)(truth, dataset, image_id, image.shape[:2])
+            try:
+                (_add_boxes if boxes_only else _add_truth)(truth, dataset, image_id, image.shape[:2])
+            except Exception as error:  # likewise load_mask
+                failed[image_id] = _log_failure(dataset, image_id, error)
+                continue
             has_masks = has_masks and "masks" in result and not boxes_only
             results += coco_results(image_id, result)
             measured.append(image_id)
+            if on_image is not None:
+                on_image(image_id, image, found)
     except KeyboardInterrupt as stop:
         if not measured:
             raise
-        for entries, key in ((truth["images"], "id"), (truth["annotations"], "image_id"), (results, "image_id")):
-            entries[:] = [entry for entry in entries if entry[key] in set(measured)]
         raise EvaluationInterrupted(figures) from stop
+    if not measured:
+        raise next(iter(failed.values()))
     return figures()
+
+
+def _log_failure(dataset: Dataset, image_id: int, error: Exception) -> Exception:
+    """The error itself, after it was logged with the image's name."""
+    entry = _failed_entry(dataset, image_id, error)
+    logger.error("Image %d (%s) is left out: %s", image_id, printable(entry["image"]), printable(entry["error"], 1000))
+    return error
+
+
+def _failed_entry(dataset: Dataset, image_id: int, error: Exception) -> dict:
+    """An entry of `Evaluation.failed`."""
+    info = dataset.image_info[image_id]
+    why = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
+    return {"image_id": image_id, "image": str(info.get("path") or info.get("id")), "error": why}
 
 
 def _figures(
@@ -722,7 +773,7 @@ class ProposalRecall:
 
     recall: count -> {"AR": mean over `RECALL_IOUS`, "R50": at IoU 0.5, "R75": at 0.75}; nan without objects.
     images, objects: how many were looked at, crowds left out. most: proposals of the image that has most.
-    seconds: detection and matching together.
+    seconds: detection and matching together. failed: as of `Evaluation`.
     """
 
     recall: dict[int, dict[str, float]]
@@ -730,12 +781,14 @@ class ProposalRecall:
     objects: int
     most: int
     seconds: float
+    failed: list[dict] = field(default_factory=list)
 
     def table(self) -> str:
         """The report as text."""
         lines = [
             f"{self.images} images, {self.objects} objects, {self.seconds:.1f} s",
             "Recall of the best proposals, whatever the class: AR is the mean over IoU 0.50:0.95.",
+            *_failed_lines(self.failed),
         ]
         if self.objects == 0:
             lines.append("These images hold no objects, so every figure is undefined (nan).")
@@ -753,6 +806,7 @@ class ProposalRecall:
         """The report as a dict that strict JSON can hold: undefined figures are None."""
         recall = {str(count): row for count, row in self.recall.items()}
         counts = {"images": self.images, "objects": self.objects, "most_proposals": self.most, "seconds": self.seconds}
+        counts["failed"] = self.failed
         return _without_nan({**counts, "proposal_recall": recall})
 
 
@@ -788,7 +842,9 @@ def proposal_recall(
     image_ids: default all images. limit: only the first so many of them. progress: show a progress bar.
     counts: how many of the best proposals of each image are looked at.
 
-    Raises: ValueError when there is no image to evaluate.
+    An image whose pixels or annotations cannot be read is logged and left out (`ProposalRecall.failed`).
+
+    Raises: ValueError when there is no image to evaluate; the first image's own error if none can be read.
     """
     start = time.perf_counter()
     ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)][:limit]
@@ -798,23 +854,32 @@ def proposal_recall(
             f"images, limit={limit}. Try a larger limit, or check that the dataset was filled and prepared."
         )
     found, most = {count: [np.zeros(0)] for count in counts}, 0
+    failed: dict[int, Exception] = {}
     bar = {"description": "Evaluating", "console": Console(stderr=True), "disable": not progress}
     for image_id in track(ids, **bar):
-        result = detect(dataset.load_image(image_id))
+        try:
+            image = dataset.load_image(image_id)
+            gt_boxes, class_ids = dataset.load_bbox(image_id)
+        except Exception as error:  # these may be the user's own, which raise anything
+            failed[image_id] = _log_failure(dataset, image_id, error)
+            continue
+        result = detect(image)
         proposals = np.asarray(result["rois"], float).reshape(-1, 4)
         proposals = proposals[np.argsort(-np.asarray(result["scores"]), kind="stable")]
         most = max(most, len(proposals))
-        gt_boxes, class_ids = dataset.load_bbox(image_id)
         gt_boxes = np.asarray(gt_boxes, float).reshape(-1, 4)
         gt_boxes = gt_boxes[(np.asarray(class_ids).reshape(-1) > 0) & (boxes.area(gt_boxes) > 0)]
         for count, ious in found.items():
             ious.append(covered(proposals[:count], gt_boxes))
+    if len(failed) == len(ids):
+        raise next(iter(failed.values()))
     return ProposalRecall(
         {count: _recalls(np.concatenate(ious)) for count, ious in found.items()},
-        images=len(ids),
+        images=len(ids) - len(failed),
         objects=sum(map(len, next(iter(found.values())))),
         most=most,
         seconds=time.perf_counter() - start,
+        failed=[_failed_entry(dataset, image_id, error) for image_id, error in failed.items()],
     )
 
 

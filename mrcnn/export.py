@@ -28,7 +28,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from .evaluate import coco_results
-from .files import whole_file
+from .files import short_name, whole_file
+from .untrusted import csv_cell
 
 log = logging.getLogger("mrcnn")
 
@@ -333,7 +334,7 @@ class Export:
             entries = coco_results(len(self._content["coco"]) + 1, result)
             self._content["coco"].append((_from_folder(image, self.folder), size, entries))
         if "labelme" in self.formats:
-            path = self._free(f"{image.stem}.json")
+            path = self._free(image.stem)
             self._write_json(path, labelme(result, self.class_names, _from_folder(image, path.parent), size))
         if "via" in self.formats:
             file_bytes = image.stat().st_size if image.is_file() else -1
@@ -372,10 +373,11 @@ class Export:
                 self._write_json(self.folder / file, getattr(self, f"_{name}")())
         if "csv" in self.formats:
             path = self.folder / "detections.csv"
-            with path.open("w", newline="", encoding="utf-8") as file:
+            with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, CSV_COLUMNS)
                 writer.writeheader()
-                writer.writerows(self._content["csv"])
+                for row in self._content["csv"]:
+                    writer.writerow({**row, "image": csv_cell(row["image"]), "class": csv_cell(row["class"])})
             self.written.append(path)
         if "yolo" in self.formats:
             content = {"train": "images", "val": "images", "names": dict(enumerate(self.class_names[1:]))}
@@ -401,18 +403,20 @@ class Export:
     def _geojson(self) -> dict:
         return {"type": "FeatureCollection", "features": self._content["geojson"]}
 
-    def _free(self, name: str) -> Path:
+    def _free(self, stem: str) -> Path:
         """A path in the folder labelme that is not written yet: photos of two folders may share a name."""
         folder = self.folder / "labelme"
         folder.mkdir(exist_ok=True)
-        path, count = folder / name, 1
-        while path in self.written:
+        written = {path.name.casefold() for path in self.written}
+        name, count = short_name(stem, ".json"), 1
+        while name.casefold() in written:
             count += 1
-            path = folder / f"{Path(name).stem}_{count}.json"
-        return path
+            name = short_name(stem, f"_{count}.json")
+        return folder / name
 
     def _write_json(self, path: Path, content: dict) -> None:
-        path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        with whole_file(path) as part:
+            Path(part).write_text(json.dumps(content) + "\n", encoding="utf-8")
         self.written.append(path)
 
 

@@ -90,6 +90,18 @@ def free_name(path: str) -> str:
     return free
 
 
+def short_name(stem: str, ending: str, longest: int = 200) -> str:
+    """`stem` + `ending` as the name of a file; a stem too long for it is cut, and a hash tells it from others.
+
+    longest: bytes; file systems allow 255, of which the part of `whole_file` needs some.
+    """
+    if len(os.fsencode(stem + ending)) <= longest:
+        return stem + ending
+    ending = f"_{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}{ending}"
+    room = longest - len(os.fsencode(ending))
+    return os.fsencode(stem)[:room].decode(errors="ignore") + ending
+
+
 def reason(error: Exception) -> str:
     """An error in one line: HDF5's are long, and carry the system's own reason."""
     number = getattr(error, "errno", None)

@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .evaluate import Evaluation, rounded_down
+from .files import whole_file
 from .scores import CURVE_IOUS, RECALLS
+from .untrusted import LONGEST_NAME, figure_text, printable
 
 RECORD, CURVES, CONFUSION = "record_mAP.txt", "precision_recall.png", "confusion_matrix.png"
 MISSED, NOTHING = "missed", "nothing there"
@@ -25,12 +27,14 @@ def write(evaluation: Evaluation, folder: str | Path, heading: str = "") -> list
     heading: first line of the record, such as which weights were measured on which data.
     """
     paths = [Path(folder, name) for name in (RECORD, CURVES, CONFUSION)]
-    paths[0].write_text(record(evaluation, heading), encoding="utf-8")
+    with whole_file(paths[0]) as part:
+        Path(part).write_text(record(evaluation, heading), encoding="utf-8")
     for draw, path in zip((draw_curves, draw_confusion), paths[1:], strict=True):
         figure = draw(evaluation)
         if note := evaluation.partial_note():
             figure.suptitle(note)
-        figure.savefig(path, dpi=110)
+        with whole_file(path) as part:
+            figure.savefig(part, format="png", dpi=110)
     return paths
 
 
@@ -39,7 +43,13 @@ def write(evaluation: Evaluation, folder: str | Path, heading: str = "") -> list
 
 def record(evaluation: Evaluation, heading: str = "") -> str:
     """All figures as text: the table, VOC's AP of each class, the mean curves, the confusions."""
-    parts = [heading, evaluation.table(), _voc_text(evaluation), _curve_text(evaluation), _confusion_text(evaluation)]
+    parts = [
+        printable(heading, 1000),
+        evaluation.table(),
+        _voc_text(evaluation),
+        _curve_text(evaluation),
+        _confusion_text(evaluation),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -50,8 +60,8 @@ def _voc_text(evaluation: Evaluation) -> str:
     width = _name_width(evaluation)
     header = f"{'class':<{width}}" + "".join(f"  {kind + ' AP 2007':>12}  {kind + ' AP 2010':>12}" for kind in kinds)
     lines = ["VOC, IoU 0.5", header]
-    for row in evaluation.per_class:
-        lines.append(f"{row['name']:<{width}}" + "".join(f"  {ap:12.3f}" for kind in kinds for ap in row["VOC"][kind]))
+    for name, row in zip(_class_names(evaluation), evaluation.per_class, strict=True):
+        lines.append(f"{name:<{width}}" + "".join(f"  {ap:12.3f}" for kind in kinds for ap in row["VOC"][kind]))
     return "\n".join(lines)
 
 
@@ -90,7 +100,7 @@ def _worst_confusions(evaluation: Evaluation, rows: list[str], columns: list[str
 
 
 def _class_names(evaluation: Evaluation) -> list[str]:
-    return [row["name"] for row in evaluation.per_class]
+    return [printable(row["name"], LONGEST_NAME) for row in evaluation.per_class]
 
 
 def _name_width(evaluation: Evaluation) -> int:
@@ -117,14 +127,14 @@ def mean_curves(evaluation: Evaluation) -> np.ndarray:
 def draw_curves(evaluation: Evaluation) -> Figure:
     """Precision over recall at IoU 0.5 and at 0.75: the mean over classes, and each class."""
     figure = Figure(figsize=(12, 5.5), layout="constrained")
-    names = _class_names(evaluation)
+    names = [figure_text(name) for name in _class_names(evaluation)]
     mean = mean_curves(evaluation)
     for i, (axes, iou) in enumerate(zip(figure.subplots(1, len(CURVE_IOUS), sharey=True), CURVE_IOUS, strict=True)):
         for k, name in enumerate(names if len(names) > 1 else []):  # a single class is the mean
             curve = evaluation.precision[i, :, k]
             thin = {"color": "0.8", "linewidth": 0.6}
             axes.plot(RECALLS, curve, **(thin if len(names) > NAMED_CURVES else {"label": _label(name, curve)}))
-        label = "mean over classes" if len(names) > 1 else names[0] if names else "no class"
+        label = "mean over classes" if len(names) > 1 else (names or ["no class"])[0]
         axes.plot(RECALLS, mean[i], color="black", linewidth=2.5, label=_label(label, mean[i]))
         axes.set(title=f"{evaluation.kind} IoU {iou}", xlabel="recall", xlim=(0, 1.01), ylim=(0, 1.03))
         axes.grid(alpha=0.3)
@@ -142,7 +152,7 @@ def draw_confusion(evaluation: Evaluation) -> Figure:
 
     The last row shows what is wrong of a class's detections.
     """
-    names = _class_names(evaluation)
+    names = [figure_text(name) for name in _class_names(evaluation)]
     counts = evaluation.confusion
     readable = len(names) <= NUMBERED_CLASSES
     cell, font, turn = (0.55, 9, 45) if readable else (0.17, 6, 90)  # inches, points, degrees

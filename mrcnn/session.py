@@ -11,7 +11,10 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
+
+from .untrusted import clean_name, printable_lines
 
 log = logging.getLogger("mrcnn")
 
@@ -40,7 +43,7 @@ class _PlainFormatter(logging.Formatter):
     """The message, after the level where it is a warning or worse."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = printable_lines(super().format(record))
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
@@ -94,6 +97,9 @@ def exit_code(run, program: str, debug: bool = False, help_hint: str = "") -> in
     debug = debug or os.environ.get("MRCNN_DEBUG", "0") not in ("", "0")
     set_up_logging(debug)
     quiet_libraries()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal or file of few letters must not end a run
+            stream.reconfigure(errors="backslashreplace")
     try:
         return run() or OK
     except KeyboardInterrupt:
@@ -108,8 +114,13 @@ def exit_code(run, program: str, debug: bool = False, help_hint: str = "") -> in
 
 def failure(code: int, program: str, why: str) -> int:
     """The code, after saying on stderr why."""
-    print(f"{program}: {why}", file=sys.stderr)
+    print(printable_lines(f"{program}: {why}"), file=sys.stderr)
     return code
+
+
+def say(text: object) -> None:
+    """Print a result: names from files may be in it, so without control characters."""
+    print(printable_lines(text))
 
 
 def sentence(error: Exception) -> str:
@@ -289,6 +300,55 @@ def check_file(path: str | None, option: str) -> None:
         raise FileNotFoundError(f"{option} must be a file. Received: {path}, which is none. Try its full path.")
 
 
+def check_weights(path: str | None, option: str = "--weights") -> None:
+    """Raise before a network is built if a file is not there, or holds no weights.
+
+    path: None for no file. option: the one that named it.
+
+    Raises: FileNotFoundError, or ValueError that says what the file is.
+    """
+    check_file(path, option)
+    if path is None or Path(path).suffix == ".keras":
+        return
+    import h5py
+
+    from . import weights
+
+    weights.read_metadata(path)  # says what is wrong with a file that is no HDF5
+    with h5py.File(path) as file:
+        names = {*file.attrs, *file}
+    if names & {"layer_names", "layer_names0", "model_weights", "layers"}:
+        return
+    if "about" in names:  # of state.py
+        newest = max(Path(path).parent.glob("mask_rcnn_*.h5"), default="mask_rcnn_<name>_<epoch>.h5")
+        raise ValueError(
+            f"{option} must be a weight file. Received: {path}, the state of a training, which holds the optimizer's "
+            f"variables and no weights. Try {newest}."
+        )
+    raise ValueError(
+        f"{option} must be a weight file. Received: {path}, an HDF5 file without layers. "
+        "Try a .h5 file that a training left."
+    )
+
+
+def check_start(config, logs: str, start: str | None, backbone_weights: str | None = None) -> None:
+    """Raise before a network is built if `load_start` could not load what --weights and --backbone-weights name.
+
+    Raises: UsageError if the COCO weights, of a ResNet-101, are asked for another backbone; FileNotFoundError or
+        ValueError if there is no such file, no run in `logs`, or no weights in the file.
+    """
+    check_weights(backbone_weights, "--backbone-weights")
+    if start == "coco" and config.BACKBONE != "resnet101":  # before 246 MB are downloaded in vain
+        raise UsageError(
+            f"The COCO weights are of a resnet101. Received: BACKBONE={config.BACKBONE}. Try --weights imagenet, "
+            "or leave BACKBONE as it is."
+        )
+    if start == "last":
+        find_weights(start, config, logs)
+    elif start not in (None, "coco", "imagenet"):
+        check_weights(start)
+
+
 def load_for_use(weight_file: str, items: list[str], base=None):
     """An inference model with the weights of a file, and the class names it answers in.
 
@@ -298,7 +358,7 @@ def load_for_use(weight_file: str, items: list[str], base=None):
     from . import weights
     from .config import Config
 
-    check_file(weight_file, "--weights")
+    check_weights(weight_file)
     config = None
     if items or base is not None:
         metadata = weights.read_metadata(weight_file) or {}
@@ -313,12 +373,13 @@ def load_for_use(weight_file: str, items: list[str], base=None):
     model = MaskRCNN.from_weights(weight_file, config=config)
     model.optimize_for_inference()  # its first photo is already found sooner for it
     names = model.class_names or ["BG", *(f"class {i}" for i in range(1, model.config.NUM_CLASSES))]
-    return model, list(names)
+    return model, [clean_name(name) for name in names]
 
 
 def load_for_training(config, logs: str, start: str | None):
     """A model to be trained, with the weights that --weights names; `start` as of `load_start`."""
     validated(config)
+    check_start(config, logs, start)
     load_tensorflow()
     from .model import MaskRCNN
 
@@ -336,12 +397,51 @@ def validated(config):
     return config
 
 
-def save_picture(picture, path: str | Path) -> None:
-    """Write a picture `[H, W, 3]` uint8; its folder is made where it is not there."""
-    from PIL import Image
+# Stands at the start of the PNG files that `save_picture` marks.
+_MARK = ("Software", "mrcnn")
 
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+
+def save_picture(picture, path: str | Path, marked: bool = False) -> None:
+    """Write a picture `[H, W, 3]` uint8, whole or not at all; its folder is made if it does not exist.
+
+    marked: let `is_own_picture` recognise the file, which must be a PNG.
+    """
+    from PIL import Image, PngImagePlugin
+
+    from .files import whole_file
+
+    file_format = Image.registered_extensions().get(Path(path).suffix.lower())
+    if file_format is None:
+        raise ValueError(f"A picture's name must end in .png or .jpg. Received: {path}. Try {path}.png.")
+    options = {}
+    if marked:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_text(*_MARK)
+    with whole_file(path) as part:
+        Image.fromarray(picture).save(part, format=file_format, **options)
+
+
+def is_own_picture(path: str | Path) -> bool:
+    """Whether a file is a picture that `save_picture` marked."""
+    try:
+        with open(path, "rb") as file:
+            return b"tEXt" + "\0".join(_MARK).encode() in file.read(100)
+    except OSError:
+        return False
+
+
+def free_picture(folder: str | Path, stem: str, ending: str = ".png", taken: Collection[str] = ()) -> Path:
+    """A path `<stem><ending>` in a folder that no other file has; `<stem>_2<ending>` and so on if one has it.
+
+    A picture that `save_picture` marked before may be overwritten, anything else is somebody's photo.
+
+    taken: names that are not to be used, in lower case.
+    """
+    path, count = Path(folder, f"{stem}{ending}"), 1
+    while path.name.casefold() in taken or os.path.exists(path) and not is_own_picture(path):
+        count += 1
+        path = path.with_name(f"{stem}_{count}{ending}")
+    return path
 
 
 def find_weights(start: str, config, logs: str | Path) -> str:
@@ -362,13 +462,9 @@ def load_start(model, start: str | None, backbone_weights: str | None = None) ->
 
     start: "coco", "imagenet", "last", a file, or None. backbone_weights: a file of the backbone alone, or None.
 
-    Raises: UsageError where the COCO weights, of a ResNet-101, are asked for another backbone.
+    Raises: as `check_start`.
     """
-    if start == "coco" and model.config.BACKBONE != "resnet101":  # before 246 MB are downloaded in vain
-        raise UsageError(
-            f"The COCO weights are of a resnet101. Received: BACKBONE={model.config.BACKBONE}. Try --weights imagenet, "
-            "or leave BACKBONE as it is."
-        )
+    check_start(model.config, model.model_dir, start, backbone_weights)
     if start == "last":
         path = find_weights(start, model.config, model.model_dir)
         model.load_weights(path)

@@ -12,6 +12,7 @@ MOST_PIXELS = 178_956_970  # in an image, as Pillow's own limit; RGB takes 537 M
 LONGEST_SIDE = 100_000  # pixels; a larger height or width in a file is taken for damage
 MOST_MASK_BYTES = 2**31  # of all masks of an image, a byte per pixel and object
 MOST_POINTS = 1_000_000  # in a polygon
+LONGEST_NAME = 60  # characters of a class name in tables and figures; a longer one is cut in the middle
 
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")  # reorder or hide the text around them
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes a cell that begins so
@@ -48,8 +49,13 @@ def clean_name(name: object) -> str:
 
     Lone surrogates become U+FFFD, other control characters a space; spaces at the ends are removed.
     """
+    return " ".join(_without_controls(str(name)).split())
+
+
+def _without_controls(text: str) -> str:
+    """A text in which lone surrogates are U+FFFD, and all control characters spaces."""
     characters = []
-    for character in _BIDI.sub("", str(name)):
+    for character in _BIDI.sub("", text):
         category = unicodedata.category(character)
         if category == "Cs":
             characters.append("\ufffd")
@@ -57,7 +63,13 @@ def clean_name(name: object) -> str:
             characters.append(" ")
         else:
             characters.append(character)
-    return " ".join("".join(characters).split())
+    return "".join(characters)
+
+
+def printable_lines(text: object) -> str:
+    """A text of several lines as it may be printed: spaces and line feeds are kept, control characters are not."""
+    text = str(text)
+    return text if text.isascii() and text.isprintable() else "\n".join(map(_without_controls, text.split("\n")))
 
 
 def printable(text: object, longest: int = 300) -> str:
@@ -69,7 +81,13 @@ def printable(text: object, longest: int = 300) -> str:
     return f"{clean[:half]}...{clean[-half:]}"
 
 
+def figure_text(text: object, longest: int = LONGEST_NAME) -> str:
+    """A text from a file as matplotlib draws it: as `printable`; what stands between two `$` is no formula."""
+    return printable(text, longest).replace("$", r"\$")
+
+
 def csv_cell(text: object) -> str:
     """A text as a CSV cell that no spreadsheet takes for a formula: a leading = + - @ gets an apostrophe."""
-    clean = clean_name(text)
-    return f"'{clean}" if clean.startswith(_FORMULA) else clean
+    text = str(text)
+    clean = _without_controls(text)  # spaces are kept: the cell of a path is the path
+    return f"'{clean}" if text.startswith(_FORMULA) or clean.startswith(_FORMULA) else clean

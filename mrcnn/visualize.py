@@ -29,7 +29,9 @@ from skimage.measure import find_contours
 
 from .dataset import boxes_alone
 from .evaluate import compute_matches
+from .files import whole_file
 from .image import extract_bboxes, unmold_mask
+from .untrusted import LONGEST_NAME, figure_text, printable, printable_lines
 
 log = logging.getLogger("mrcnn")
 
@@ -133,7 +135,7 @@ def _class_labels(class_ids, class_names, scores, digits: int) -> list[str]:
                 f"class_names {class_names}. Try adding 'BG' (background, id 0) as the first name if it is missing; "
                 "dataset.class_names has it."
             )
-        label = str(names[abs(int(class_id))]) + (" (crowd)" if class_id < 0 else "")
+        label = printable(names[abs(int(class_id))], LONGEST_NAME) + (" (crowd)" if class_id < 0 else "")
         labels.append(label if scores is None else f"{label} {scores[i]:.{digits}f}")
     return labels
 
@@ -415,6 +417,7 @@ def draw_result(image: np.ndarray, result: Mapping, class_names, side: int = RES
 
 def _titled(picture, title) -> np.ndarray:
     """The picture below a white strip with the title."""
+    title = printable(title)
     font = 1.3 * _pen(picture.shape)[1]
     stroke = _stroke(font)
     (_, text_height), baseline = cv2.getTextSize(title, FONT, font, stroke)
@@ -480,7 +483,7 @@ def _add_box(ax, box, color, **style) -> None:
 def _add_text(ax, y, x, text, **style) -> None:
     """Adds white text with a dark rim, readable on white and on black."""
     rim = [patheffects.withStroke(linewidth=2, foreground="black", alpha=0.7)]
-    ax.text(x, y, text, size=11, color="w", backgroundcolor="none", path_effects=rim, **style)
+    ax.text(x, y, str(text).replace("$", r"\$"), size=11, color="w", backgroundcolor="none", path_effects=rim, **style)
 
 
 def _add_mask(ax, picture, mask, color, tint=True) -> None:
@@ -674,7 +677,7 @@ def draw_rois(image, rois, refined_rois, mask, class_ids, class_names, limit=10)
             continue
         _add_box(ax, refined, color, linewidth=2)
         _add_connection(ax, roi, refined, color)
-        _add_text(ax, refined[0] + 8, refined[1], class_names[class_id])
+        _add_text(ax, refined[0] + 8, refined[1], printable(class_names[class_id], LONGEST_NAME))
         pasted = unmold_mask(np.asarray(mask[i], np.float32), roi.astype(np.int32), picture.shape)
         apply_mask(picture, pasted, color)
     ax.imshow(picture)
@@ -755,7 +758,7 @@ def display_top_masks(image, mask, class_ids, class_names, limit=4) -> None:
         planes = mask[:, :, class_ids == class_id]
         # Instance k of the class gets the grey level k, the later ones on top.
         images.append((planes * np.arange(1, planes.shape[2] + 1)).max(axis=2))
-        titles.append(_class_labels([class_id], class_names, None, 0)[0])
+        titles.append(figure_text(_class_labels([class_id], class_names, None, 0)[0]))
     blank = np.zeros(image.shape[:2], int)
     images += [blank] * (limit - len(found))
     titles += ["-"] * (limit - len(found))
@@ -795,8 +798,10 @@ def plot_overlaps(gt_class_ids, pred_class_ids, pred_scores, overlaps, class_nam
     ax = _new_figure((12, 10)).add_subplot()
     if overlaps.size:
         ax.imshow(overlaps, interpolation="nearest", cmap="Blues", vmin=0, vmax=1)
-    ax.set_yticks(range(predictions), _class_labels(pred_class_ids, class_names, pred_scores, digits=2))
-    ax.set_xticks(range(truths), _class_labels(gt_class_ids, class_names, None, 0), rotation=90)
+    found = [figure_text(label) for label in _class_labels(pred_class_ids, class_names, pred_scores, digits=2)]
+    there = [figure_text(label) for label in _class_labels(gt_class_ids, class_names, None, 0)]
+    ax.set_yticks(range(predictions), found)
+    ax.set_xticks(range(truths), there, rotation=90)
     ax.set(xlabel="ground truth", ylabel="predictions")
     for i, j in np.ndindex(predictions, truths):
         iou, verdict = overlaps[i, j], ""
@@ -839,8 +844,8 @@ def plot_history(history: Mapping[str, Sequence[float]], path_or_ax) -> None:
         ax = figure.add_subplot(rows, columns, i + 1, title="total loss" if name == "loss" else name)
         _plot_loss(ax, history, name, color="C0", labels=("training", "validation"))
         _finish_loss_axes(ax)
-    Path(path_or_ax).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path_or_ax, format="png", dpi=100)
+    with whole_file(path_or_ax) as part:
+        figure.savefig(part, format="png", dpi=100)
 
 
 def _plot_loss(ax, history, name, color, labels) -> None:
@@ -880,7 +885,7 @@ def display_table(table) -> None:
         return
     grid = Table.grid(padding=(0, 2))
     for row in table:
-        grid.add_row(*(Text(str(cell)) for cell in row))
+        grid.add_row(*(Text(printable_lines(cell)) for cell in row))
     Console().print(grid)
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -716,3 +717,74 @@ def test_boxes_are_looked_at_where_the_network_has_no_masks():
 def test_boxes_without_pixels():
     report = check(HandBoxes((ValueError("not read"), [[8, 8, 24, 24]], [1])), Small(USE_MASK=False), pixels=False)
     assert report.errors == [] and report.objects == 1
+
+
+# --- What readers say ---------------------------------------------------------------------------------------------
+
+
+def test_entries_that_a_reader_left_out_are_all_in_the_report():
+    dataset = Hand(GOOD)
+    dataset.left_out = [f"annotation {i} has 2 points" for i in range(5)]
+    report = check(dataset, Small(), pixels=False)
+    assert [f.sentence for f in report.findings if f.kind == "left out"] == dataset.left_out
+    assert len(report.to_dict()["findings"]) == len(report.findings)
+    text = str(report)
+    assert "warning: Entries that cannot be used: 5\n  annotation 0 has 2 points\n" in text and "and 2 more" in text
+    assert text.endswith("0 errors, 1 warning (5 findings)") and report.errors == []
+
+
+def test_headings_are_counted_as_they_are_printed():
+    twins = (GREY, rectangles((8, 8, 24, 24), (8, 8, 24, 24)), [1, 1])
+    report = check(Hand(GOOD, twins, twins, classes=("cat", "dog")), Small())
+    assert str(report).endswith("0 errors, 1 warning (2 findings)")
+    assert str(report).count("warning: ") == 1
+
+
+def test_class_names_that_differ_only_in_case_are_named():
+    report = check(Hand(GOOD, classes=("red", "Red")), Small())
+    assert kinds(report) == ["alike names"]
+    assert "2 classes are called 'red', 'Red'." in str(report)
+
+
+def test_two_classes_of_one_name_are_counted_together():
+    report = check(Hand(GOOD, classes=("red", "red")), Small())
+    assert report.counts == {"red": 2} and kinds(report) == ["alike names"]
+
+
+def test_an_image_may_hold_more_than_255_outlines():
+    mask = np.zeros((8, 8), np.uint8)
+    rle = coco_mask.encode(np.asfortranarray(mask | 1))
+    truth = module._truth_of_outlines([rle] * 300 + [coco_mask.encode(np.asfortranarray(mask))], np.ones(301, int))
+    assert truth.boxes[:300].tolist() == [[0, 0, 8, 8]] * 300 and not truth.boxes[300].any()
+
+
+def test_the_command_checks_train_and_val(folder, capsys, tmp_path_factory):
+    both, out = tmp_path_factory.mktemp("both"), tmp_path_factory.mktemp("out")
+    for part in ("train", "val"):
+        shutil.copytree(folder, both / part)
+    code = cli.main(["check", str(both), "--out", str(out)])
+    assert code == cli.main(["check", str(folder)])
+    told = capsys.readouterr().out
+    assert f"--- {both / 'train'}\n" in told and f"--- {both / 'val'}\n" in told
+    for part in ("train", "val"):
+        assert json.loads((out / part / "check.json").read_text())["data"] == str(both / part)
+
+
+def test_check_refuses_the_settings_that_train_refuses(folder, capsys, tmp_path):
+    said = []
+    for command in (["check"], ["train", "--logs", str(tmp_path / "logs")]):
+        assert cli.main([*command, str(folder), "--config", "IMAGE_MAX_DIM=100"]) == session.USAGE
+        said.append(capsys.readouterr().err.splitlines()[-1].split(" See mrcnn")[0])
+    assert said[0] == said[1]
+
+
+def test_check_hands_strict_and_images_to_the_reader(monkeypatch):
+    calls = []
+
+    def open_dataset(path, class_names=None, **options):
+        calls.append(options)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("mrcnn.datasets.open_dataset", open_dataset)
+    assert cli.main(["check", "x", "--strict", "--images", "photos"]) == cli.main(["check", "x"]) == session.FAILED
+    assert calls == [{"strict": True, "images_dir": "photos"}, {}]

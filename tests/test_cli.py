@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -428,6 +429,7 @@ class StubModel:
 @pytest.fixture
 def model(monkeypatch):
     stub = StubModel()
+    monkeypatch.setattr(cli, "_class_names_of", lambda _: stub.class_names)
     monkeypatch.setattr(cli, "load_for_use", lambda weights, items: (stub, stub.class_names))
     return stub
 
@@ -653,6 +655,25 @@ def test_a_wrong_version_is_broken(module_name, version, requirement, monkeypatc
     assert finding.remedy == f"pip install '{requirement}'"
 
 
+@pytest.mark.parametrize(
+    ("headless", "findings"), [(None, []), ("4.12.0.88", [False]), ("4.10.0.84", [True])]
+)  # fmt: skip
+def test_two_distributions_of_opencv_clash(headless, findings, monkeypatch):
+    def version(name):
+        known = {"opencv-python": "4.12.0.88", "opencv-python-headless": headless}
+        if known.get(name) is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return known[name]
+
+    monkeypatch.setattr(doctor, "requirements", lambda: ["opencv-python>=4.12,<5"])
+    monkeypatch.setattr(doctor.importlib.metadata, "version", version)
+    found = doctor._opencv_clash()
+    assert [finding.broken for finding in found] == findings
+    for finding in found:
+        assert finding.state.startswith("opencv-python 4.12.0.88 and opencv-python-headless")
+        assert finding.remedy.startswith("pip uninstall -y opencv-python opencv-python-headless && pip install 'opencv")
+
+
 def test_doctor_survives_without_tensorflow(monkeypatch, capsys):
     """One broken dependency: exit code 1, every other one still looked at, no device asked for."""
     broken_import(monkeypatch, "tensorflow", ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow"))
@@ -704,3 +725,223 @@ def test_doctor_drops_requirements_of_other_pythons(monkeypatch):
     demanded = ['pillow>=13; python_version >= "3.0"', 'pillow>=12.3; python_version < "3.0"', "numpy>=2"]
     monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: demanded)
     assert doctor.requirements() == ["pillow>=13", "numpy>=2"]
+
+
+# --- Nothing is lost ----------------------------------------------------------------------------------------------
+
+
+def test_detect_into_the_folder_of_the_photos_keeps_them(model, tmp_path, capsys):
+    photo(tmp_path / "a.png")
+    photo(tmp_path / "a_detected.png", square=False)
+    before = (tmp_path / "a_detected.png").read_bytes()
+    for _ in range(2):  # the pictures of the first run are no photos of the second
+        assert run("detect", tmp_path, "--weights", "w.h5", "--out", tmp_path) == cli.OK
+        entries = json.loads((tmp_path / "detections.json").read_text())["images"]
+        names = {Path(entry["file_name"]).name: entry["picture"] for entry in entries}
+        assert names == {"a.png": "a_2_detected.png", "a_detected.png": "a_detected_detected.png"}
+        assert (tmp_path / "a_detected.png").read_bytes() == before
+    assert "skipped are 2 earlier pictures, 1 .json." in capsys.readouterr().err
+    assert len(list(tmp_path.glob("*.png"))) == 4
+
+
+def test_photos_of_one_name_from_two_folders_keep_their_pictures(model, tmp_path):
+    files = [photo(tmp_path / "x" / "a.png"), photo(tmp_path / "y" / "A.png"), photo(tmp_path / "z" / "a.jpg")]
+    assert run("detect", *files, "--weights", "w.h5", "--out", tmp_path / "out", "--format", "labelme") == cli.OK
+    entries = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    assert [entry["picture"] for entry in entries] == ["a_detected.png", "A_2_detected.png", "a_3_detected.png"]
+    labelme = sorted(path.name for path in (tmp_path / "out" / "labelme").iterdir())
+    assert labelme == ["A_2.json", "a.json", "a_3.json"]
+
+
+def test_a_name_too_long_for_its_picture_is_the_fault_of_that_photo(model, tmp_path, capsys):
+    long, good = photo(tmp_path / f"{'b' * 245}.png"), photo(tmp_path / "c.png")
+    assert run("detect", long, good, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
+    report = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [entry["file_name"] for entry in report["images"]] == [str(good)]
+    ((name, why),) = (entry.values() for entry in report["failed"])
+    assert name == str(long) and "File name too long" in why
+    assert "1 of 2 images failed" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_what_was_found(model, tmp_path, capsys, monkeypatch):
+    files, plain = [photo(tmp_path / f"{name}.png") for name in "abc"], cli.save_picture
+
+    def save(picture, path, **options):
+        if path.name.startswith("b"):
+            raise OSError("disk full")
+        plain(picture, path, **options)
+
+    monkeypatch.setattr(cli, "save_picture", save)
+    assert run("detect", *files, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
+    report = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert report["partial"] and [entry["file_name"] for entry in report["images"]] == [str(files[0])]
+    assert capsys.readouterr().err.endswith("mrcnn: disk full\n")
+
+
+def test_a_failed_write_leaves_the_old_results(model, tmp_path, monkeypatch):
+    file, out = photo(tmp_path / "a.png"), tmp_path / "out"
+    words = ["detect", file, "--weights", "w.h5", "--out", out, "--format", "csv", "via"]
+    assert run(*words) == cli.OK
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert run(*words) == cli.FAILED
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
+# --- What is no photo ---------------------------------------------------------------------------------------------
+
+
+def test_what_a_folder_holds_besides_images_is_counted(model, tmp_path, capsys):
+    photo(tmp_path / "in" / "a.png")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "in" / "b.bmp")
+    for name in ("c.HEIC", "d.HEIC", "e.mp4"):
+        (tmp_path / "in" / name).touch()
+    photo(tmp_path / "in" / "more" / "f.png")
+    assert run("detect", tmp_path / "in", "--weights", "w.h5", "--out", tmp_path / "out") == cli.OK
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'in'}: 2 images; skipped are 2 .HEIC, 1 .mp4, 1 sub-folder." in told
+    names = [
+        Path(e["file_name"]).name for e in json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    ]
+    assert names == ["a.png", "b.bmp"]
+
+
+def test_a_pattern_that_the_shell_left_is_expanded(model, tmp_path, capsys):
+    for name in ("a.png", "b.png", "c.jpg"):
+        photo(tmp_path / name)
+    assert run("detect", tmp_path / "*.png", "--weights", "w.h5", "--out", tmp_path / "out") == cli.OK
+    assert len(json.loads((tmp_path / "out" / "detections.json").read_text())["images"]) == 2
+    assert run("detect", tmp_path / "*.bmp", "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
+    assert "A pattern must match files. Received:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["https://example.com/a.png", "missing.png"])
+def test_what_is_no_photo_is_said_before_a_network_is_built(word, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "load_for_use", lambda *_: pytest.fail("too late"))
+    monkeypatch.chdir(tmp_path)
+    assert run("detect", word, "--weights", "w.h5", "--out", "out") == cli.FAILED
+    assert f"{word}: An image " in (told := capsys.readouterr().err)
+    assert not word.startswith("http") or "Try to download it first." in told
+    assert not (tmp_path / "out").exists()
+
+
+# --- Names from strangers -----------------------------------------------------------------------------------------
+
+
+def test_names_do_not_steer_the_terminal(model, tmp_path, capsys):
+    bad = tmp_path / "a\x1b[31m.png"
+    bad.write_bytes(b"no image")
+    good = photo(tmp_path / "b\x07.png")
+    assert run("detect", bad, good, "--weights", "w.h5", "--out", tmp_path / "out\x1b[0m") == cli.FAILED
+    told = "".join(capsys.readouterr())
+    assert "a [31m.png" in told and "b .png: 1 object" in told
+    assert not any(character in told for character in "\x1b\x07")
+
+
+# --- Words of other tools, and slips ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "x", "--lr", "0.1"], "mrcnn train: error: unrecognized option: --lr. Did you mean --learning-rate?"),
+        (["train", "x", "--batch=4"], "--batch. Did you mean --config IMAGES_PER_GPU=N?"),
+        (["train", "x", "--imgsz", "640"], "--imgsz. Did you mean --config IMAGE_MIN_DIM=N IMAGE_MAX_DIM=N?"),
+        (["train", "x", "--output", "y"], "--output. Did you mean --logs?"),
+        (
+            ["detect", "a.jpg", "--model", "w.h5"],
+            "mrcnn detect: error: unrecognized option: --model. Did you mean --weig",
+        ),
+        (["detect", "a.jpg", "--wieghts", "w.h5"], "--wieghts. Did you mean --weights?"),
+        (["train", "x", "--frobnicate"], "unrecognized option: --frobnicate.\n"),
+        (["train", "data=coco.yaml", "epochs=3"], "must be a path. Received: 'data=coco.yaml'"),
+        (["train", "x", "epochs=3"], "mrcnn train: error: unrecognized arguments: epochs=3. Did you mean --epochs?"),
+    ],
+)
+def test_an_unknown_option_is_told_under_its_command(words, sentence, capsys):
+    assert run(*words) == cli.USAGE
+    told = capsys.readouterr().err
+    assert sentence in told and told.startswith(f"usage: mrcnn {words[0]}")
+
+
+def test_every_synonym_names_an_option_of_some_command():
+    helps = subprocess.run(
+        [sys.executable, "-c", "from mrcnn.cli import main\nimport sys\nmain(sys.argv[1:])", "train", "--help"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    ).stdout  # fmt: skip
+    for meant in ("--learning-rate", "--epochs", "--logs", "--weights", "--config", "--gpus"):
+        assert meant in helps and any(meant in option for options in cli.SYNONYMS.values() for option in options)
+
+
+def test_options_may_be_shortened_and_debug_stand_first(monkeypatch):
+    calls = []
+    monkeypatch.setattr(cli, "run_train", lambda args: calls.append((args.epochs, args.debug)))
+    assert run("--debug", "train", "x", "--epoch", 3) == run("train", "x", "--debug") == run("train", "x") == cli.OK
+    assert calls == [(3, True), (10, True), (10, False)]
+
+
+# --- Before a network is built ------------------------------------------------------------------------------------
+
+
+def hdf5(path, attributes=(), groups=()):
+    with h5py.File(path, "w") as file:
+        file.attrs.update(dict.fromkeys(attributes, b"x"))
+        for group in groups:
+            file.create_group(group)
+    return path
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "detect"])
+def test_what_holds_no_weights_is_said_before_a_network_is_built(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(session, "load_tensorflow", lambda: pytest.fail("too late"))
+    monkeypatch.setattr(cli, "load_tensorflow", lambda: pytest.fail("too late"))
+    for name in ("mask_rcnn_x_0001.h5", "mask_rcnn_x_0002.h5"):
+        (tmp_path / name).touch()
+    state = hdf5(tmp_path / "training_state_0002.hdf5", ["about"], ["optimizer"])
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(b"<html>")
+    other = hdf5(tmp_path / "other.h5", ["title"])
+    data = photo(tmp_path / "a.png") if command == "detect" else "shapes"
+    where = [] if command == "train" else ["--out", tmp_path / "out"]
+    for file, sentence in (
+        (state, f"the state of a training, which holds the optimizer's variables and no weights. "
+                f"Try {tmp_path / 'mask_rcnn_x_0002.h5'}."),
+        (broken, "must be a complete HDF5 file"),
+        (other, "an HDF5 file without layers"),
+    ):  # fmt: skip
+        assert run(command, data, "--weights", file, *where) == cli.FAILED
+        assert sentence in capsys.readouterr().err
+
+
+def test_no_run_to_resume_is_said_before_a_network_is_built(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "load_tensorflow", lambda: pytest.fail("too late"))
+    assert run("train", "shapes", "--weights", "last", "--logs", tmp_path) == cli.FAILED
+    assert "There must be a checkpoint of 'shapes'" in capsys.readouterr().err
+
+
+def test_coco_weights_for_another_backbone_are_refused_before_the_data_is_read(tmp_path, capsys):
+    words = ["--weights", "coco", "--config", "BACKBONE=resnet50"]
+    assert run("train", tmp_path / "nowhere", *words) == cli.USAGE
+    assert "COCO weights are of a resnet101" in capsys.readouterr().err
+
+
+def test_data_of_other_classes_is_refused_before_a_network_is_built(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(session, "load_tensorflow", lambda: pytest.fail("too late"))
+    weights = hdf5(tmp_path / "w.h5", ["layer_names"])
+    with h5py.File(weights, "a") as file:
+        file.attrs["mrcnn_metadata"] = json.dumps({"class_names": ["BG", "cat\x1b"]})
+    assert run("evaluate", "shapes", "--weights", weights, "--out", tmp_path / "out") == cli.FAILED
+    assert "classes of shapes must be ['cat']" in capsys.readouterr().err
+
+
+def test_one_unreadable_image_does_not_end_an_evaluation(model, tmp_path, capsys):
+    folder, out = via_file(tmp_path / "val", ["bright"], count=3), tmp_path / "out"
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:60])
+    words = ["evaluate", folder, "--weights", "w.h5", "--out", out, "--pictures"]
+    assert run(*words) == cli.FAILED
+    shown = capsys.readouterr()
+    assert shown.err.endswith(f"mrcnn: 1 of 3 images failed: {folder / '1.png'}\n")
+    assert "2 images, 2 objects" in shown.out and "Not counted: 1 image that could not be used" in shown.out
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["images"], metrics["failed"][0]["image"]) == (2, str(folder / "1.png"))
+    assert sorted(path.name for path in out.glob("0*.png")) == ["0000_0.png", "0002_2.png"]

@@ -464,8 +464,8 @@ def test_vocs_figures_come_with_difficult_flags_and_use_its_boxes():
     # Equal scores: wrong in image 0, right in image 1, of 2 objects: precision 1/2 up to recall 1/2
     assert moved.voc["box"] == [pytest.approx(6 * 0.5 / 11), 0.25] and moved.voc["mask"] == [1, 1]
     dataset.image_info[1]["difficult"] = []
-    with pytest.raises(ValueError, match="Received: 0 flags and 1 instances for image 1"):
-        evaluate.evaluate_dataset(without_the_dog, dataset, progress=False)
+    (entry,) = evaluate.evaluate_dataset(without_the_dog, dataset, progress=False).failed
+    assert "Received: 0 flags and 1 instances for image 1" in entry["error"]
 
 
 def test_the_progress_bar_is_drawn_on_stderr(capsys):
@@ -690,3 +690,46 @@ def test_proposals_are_no_detections():
     proposals = lambda image: {"rois": np.zeros((0, 4)), "scores": np.zeros(0)}  # noqa: E731
     with pytest.raises(ValueError, match="without class_ids. Try proposal_recall"):
         evaluate.evaluate_dataset(proposals, Boxes([[CAT]]), progress=False)
+
+
+# --- Images that cannot be read -----------------------------------------------------------------------------
+
+
+class Torn(Boxes):
+    """In the images of `torn_images` and `torn_masks` the pixels and the annotations cannot be read."""
+
+    torn_images, torn_masks = (1,), (2,)
+
+    def load_image(self, image_id):
+        if image_id in self.torn_images:
+            raise ValueError("The image must be readable.")
+        return super().load_image(image_id)
+
+    def load_mask(self, image_id):
+        if image_id in self.torn_masks:
+            raise KeyError("masks")
+        return super().load_mask(image_id)
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_named(caplog):
+    dataset, drawn = Torn([[CAT], [CAT], [CAT], [DOG]]), []
+    detect = truth_as_detector(Boxes([[CAT], [CAT], [CAT], [DOG]]))
+    result = evaluate.evaluate_dataset(detect, dataset, progress=False, on_image=lambda i, *_: drawn.append(i))
+    assert (result.images, result.objects, result.box["AP"], result.partial_of) == (2, 2, 1, None)
+    assert [(entry["image_id"], entry["error"]) for entry in result.failed] == [
+        (1, "The image must be readable."), (2, "KeyError: 'masks'"),
+    ]  # fmt: skip
+    assert drawn == [0, 3]
+    assert "Not counted: 2 images that could not be used: picture 1, picture 2." in result.table()
+    assert json.loads(json.dumps(result.to_dict()))["failed"] == result.failed
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    recall = evaluate.proposal_recall(detect, dataset, progress=False)
+    assert (recall.images, len(recall.failed)) == (2, 2) and "Not counted: 2 images" in recall.table()
+
+
+def test_no_image_that_can_be_read_is_an_error():
+    dataset = Torn([[CAT], [CAT]])
+    dataset.torn_images = (0, 1)
+    for measure in (evaluate.evaluate_dataset, evaluate.proposal_recall):
+        with pytest.raises(ValueError, match="The image must be readable"):
+            measure(nothing, dataset, progress=False)

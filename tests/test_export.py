@@ -394,3 +394,25 @@ def test_photos_are_copied_once_and_nothing_is_replaced(photos):
     files = export.Export(out, ["yolo", "png"], NAMES)
     files.add(long, (4, 6), nothing())
     assert len(files.write()) == 3
+
+
+# --- Names from strangers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "file"), [("=1+1", "=cmd().png"), ("cat\ud800", "\udcffa.png"), ("a\rb", "-a.png")])
+def test_any_name_is_written_and_no_spreadsheet_computes_it(name, file, tmp_path):
+    exported = export.Export(tmp_path, ["csv", "coco", "via", "geojson", "labelme"], ["BG", name])
+    exported.add(tmp_path / file, (4, 6), result(RING_AND_BAR))
+    exported.add(file, (4, 6), result(RING_AND_BAR))
+    exported.write()
+    rows = list(csv.DictReader((tmp_path / "detections.csv").open(encoding="utf-8", newline="")))
+    assert not any(row[column].startswith(("=", "+", "-", "@")) for row in rows for column in ("image", "class"))
+    assert json.loads((tmp_path / "coco.json").read_text())["categories"] == [{"id": 1, "name": name}]
+
+
+def test_long_names_of_photos_are_cut_for_labelme(tmp_path):
+    exported = export.Export(tmp_path, ["labelme"], NAMES)
+    for last in "ab":
+        exported.add(f"{'x' * 240}{last}.png", (4, 6), result(RING_AND_BAR))
+    first, second = exported.write()
+    assert first != second and all(len(path.name) <= 200 for path in (first, second))

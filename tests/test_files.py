@@ -240,3 +240,10 @@ def test_a_failed_write_of_hdf5_is_told_in_plain_words(tmp_path):
     with pytest.raises(OSError, match=match), files.whole_file(str(tmp_path / "a.h5")):
         raise RuntimeError(told)
     assert files.reason(RuntimeError("Unable to open file\nmore")) == "Unable to open file"
+
+
+def test_a_name_too_long_for_a_file_is_cut_and_told_from_others():
+    assert files.short_name("a" * 100, ".json") == f"{'a' * 100}.json"
+    first, second = (files.short_name("鳥" * 300 + last, ".json") for last in "ab")
+    assert first != second and first.startswith("鳥" * 60) and first.endswith(".json")
+    assert len(first.encode()) <= 200

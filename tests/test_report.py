@@ -152,3 +152,37 @@ def test_the_confusions_are_counted_and_coloured():
 def test_numbers_are_written_where_they_can_be_read(classes, numbers):
     figure = report.draw_confusion(evaluation([f"class {i}" for i in range(classes)]))
     assert len(figure.axes[0].texts) == numbers
+
+
+# --- Names from strangers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [r"$\frac{$", "$x_$", "a$b", "x" * 10_000, "\x1b[31mcat\r", "cat\ud800", "a\0b"])
+def test_any_class_name_is_written(name, tmp_path):
+    paths = report.write(evaluation((name, "dog"), voc={"mask": [0.5, 0.5]}, **voc_rows(name)), tmp_path, name)
+    text = paths[0].read_text(encoding="utf-8")
+    assert not any(character in text for character in "\x1b\r\0\ud800")
+    assert max(map(len, text.splitlines()[2:])) < 300
+    assert all(path.stat().st_size for path in paths)
+
+
+def voc_rows(name):
+    row = {"objects": 1, "box_AP": 0.25, "mask_AP": 0.25, "VOC": {"mask": [0.5, 0.5]}}
+    return {"per_class": [{"id": 1, "name": name, **row}, {"id": 2, "name": "dog", **row}]}
+
+
+def test_a_formula_in_a_name_is_drawn_as_it_stands():
+    figure = report.draw_confusion(evaluation((r"$\alpha$", "dog")))
+    label = figure.axes[0].get_xticklabels()[0]
+    assert label.get_text() == r"\$\alpha\$"  # matplotlib draws \$ as $
+    figure.canvas.draw()
+
+
+def test_a_failed_write_leaves_the_old_record(tmp_path, monkeypatch):
+    paths = report.write(evaluation(), tmp_path)
+    before = [path.read_bytes() for path in paths]
+    monkeypatch.setattr(report.Figure, "savefig", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="what was there before is untouched"):
+        report.write(evaluation(), tmp_path)
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(tmp_path.iterdir()) == sorted(paths)

@@ -1,5 +1,6 @@
 """What commands and samples begin with: messages, settings from words, weights by name."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -161,3 +162,23 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
 def test_a_picture_is_saved_in_a_new_folder(tmp_path):
     session.save_picture(np.full((4, 6, 3), 200, np.uint8), tmp_path / "new" / "picture.png")
     assert np.asarray(Image.open(tmp_path / "new" / "picture.png")).shape == (4, 6, 3)
+
+
+def test_a_picture_takes_the_place_of_an_earlier_one_alone(tmp_path):
+    picture = np.full((4, 6, 3), 200, np.uint8)
+    session.save_picture(picture, tmp_path / "a.png", marked=True)
+    session.save_picture(picture, tmp_path / "b.png")
+    assert [session.is_own_picture(tmp_path / name) for name in ("a.png", "b.png", "c.png")] == [True, False, False]
+    assert session.free_picture(tmp_path, "a").name == "a.png"
+    assert session.free_picture(tmp_path, "b").name == "b_2.png"
+    assert session.free_picture(tmp_path, "C", taken={"c.png"}).name == "C_2.png"
+    with pytest.raises(ValueError, match="must end in .png or .jpg. Received: .*a.picture"):
+        session.save_picture(picture, tmp_path / "a.picture")
+
+
+def test_a_terminal_of_few_letters_ends_no_run(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stdout)
+    assert session.exit_code(lambda: session.say("Großer \ud800 \x1b[31m"), "mrcnn") == session.OK
+    stdout.flush()
+    assert stdout.buffer.getvalue() == b"Gro\\xdfer \\ufffd  [31m\n"

@@ -29,3 +29,18 @@ def test_claimed_sizes_have_limits():
     untrusted.check_masks(100, 1024, 1024, "a.png")
     with pytest.raises(ValueError, match=r"5,000 objects"):
         untrusted.check_masks(5000, 2000, 2000, "a.png")
+
+
+def test_printable_lines_keeps_the_layout_of_a_text():
+    assert untrusted.printable_lines("a  b\n  \x1b[31mred\r\ud800") == "a  b\n   [31mred \ufffd"
+    assert untrusted.printable_lines("plain  text") == "plain  text"
+
+
+def test_figure_text_is_no_formula():
+    assert untrusted.figure_text(r"$\frac{$") == r"\$\frac{\$"
+    assert len(untrusted.figure_text("x" * 10_000)) <= untrusted.LONGEST_NAME
+
+
+def test_a_cell_keeps_the_spaces_of_a_path():
+    assert untrusted.csv_cell("my  photos/a b.png") == "my  photos/a b.png"
+    assert untrusted.csv_cell("\t=1") == "' =1"

@@ -746,3 +746,24 @@ def test_boxes_alone_are_drawn_where_there_are_no_masks(monkeypatch):
     assert texts[-1] == "detections from 0.7 on: 1"
     none = {"rois": np.zeros((0, 4)), "class_ids": [], "scores": []}
     assert not visualize.draw_result(image, none, NAMES).any()
+
+
+# --- Names from strangers -----------------------------------------------------------------------------------
+
+
+def test_any_class_name_is_drawn():
+    boxes, masks, class_ids = rectangle()
+    image = np.zeros((20, 24, 3), np.uint8)
+    for name in (r"$\frac{$", "\x1b[31mcat\r", "cat\ud800", "a\0b", "x" * 10_000):
+        names = ["BG", name]
+        visualize.draw_instances(image, boxes, masks, class_ids, names, [0.5])
+        visualize.display_instances(image, boxes, masks, class_ids, names, [0.5])
+        visualize.plot_overlaps(class_ids, class_ids, [0.5], np.ones((1, 1)), names)
+        visualize.display_top_masks(image, masks, class_ids, names)
+        plt.gcf().canvas.draw()
+    assert visualize._class_labels([1], ["BG", "\x1b[31mcat\r"], None, 0) == ["[31mcat"]
+
+
+def test_a_table_does_not_steer_the_terminal(capsys):
+    visualize.display_table([["[bold]cat\x1b[31m", 1]])
+    assert capsys.readouterr().out.startswith("[bold]cat [31m")

@@ -49,7 +49,7 @@ def detect(model, class_names, images, out):
         picture = visualize.draw_instances(
             image, found["rois"], found["masks"], found["class_ids"], class_names, found["scores"]
         )
-        session.save_picture(picture, Path(out, f"{Path(path).stem}.png"))
+        session.save_picture(picture, session.free_picture(out, Path(path).stem))  # beside photos, too
         print(f"{path}: {', '.join(class_names[i] for i in found['class_ids']) or 'nothing'}")
 
 

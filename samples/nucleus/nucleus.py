@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn import augment, datasets, session, visualize
+from mrcnn import augment, datasets, files, session, visualize
 from mrcnn.config import Config
 
 RESULTS_DIR = Path("results", "nucleus")
@@ -141,7 +141,8 @@ def detect(model, dataset):
             image, found["rois"], found["masks"], found["class_ids"], dataset.class_names, found["scores"]
         )
         session.save_picture(picture, out / f"{name}.png")
-    (out / "submit.csv").write_text("\n".join(lines) + "\n")
+    with files.whole_file(out / "submit.csv") as part:
+        Path(part).write_text("\n".join(lines) + "\n", encoding="utf-8")
     objects = sum(1 for row in csv.reader("\n".join(lines[1:]).splitlines()) if row[1])
     print(f"{objects} nuclei in {len(dataset.image_ids)} images: {out / 'submit.csv'}")
 
