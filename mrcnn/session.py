@@ -310,25 +310,9 @@ def check_weights(path: str | None, option: str = "--weights") -> None:
     check_file(path, option)
     if path is None or Path(path).suffix == ".keras":
         return
-    import h5py
-
     from . import weights
 
-    weights.read_metadata(path)  # says what is wrong with a file that is no HDF5
-    with h5py.File(path) as file:
-        names = {*file.attrs, *file}
-    if names & {"layer_names", "layer_names0", "model_weights", "layers"}:
-        return
-    if "about" in names:  # of state.py
-        newest = max(Path(path).parent.glob("mask_rcnn_*.h5"), default="mask_rcnn_<name>_<epoch>.h5")
-        raise ValueError(
-            f"{option} must be a weight file. Received: {path}, the state of a training, which holds the optimizer's "
-            f"variables and no weights. Try {newest}."
-        )
-    raise ValueError(
-        f"{option} must be a weight file. Received: {path}, an HDF5 file without layers. "
-        "Try a .h5 file that a training left."
-    )
+    weights.check_file(path)
 
 
 def check_start(config, logs: str, start: str | None, backbone_weights: str | None = None) -> None:

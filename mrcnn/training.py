@@ -421,14 +421,15 @@ def compile_network(network, config, learning_rate, momentum) -> None:
             )
         options = {"gradient_accumulation_steps": steps, "global_clipnorm": config.GRADIENT_CLIP_NORM or None}
     with network.distribute_strategy.scope():
+        kind = str(config.OPTIMIZER).lower()  # scripts write "ADAM"
         if callable(config.OPTIMIZER):
             optimizer = config.OPTIMIZER(learning_rate)
-        elif config.OPTIMIZER == "adamw":
+        elif kind == "adamw":
             optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=config.ADAMW_WEIGHT_DECAY, **options)
             optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        elif config.OPTIMIZER == "adam":
+        elif kind == "adam":
             optimizer = keras.optimizers.Adam(learning_rate, **options)
-        elif config.OPTIMIZER == "sgd":
+        elif kind == "sgd":
             optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum, **options)
         else:
             raise ValueError(

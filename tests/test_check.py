@@ -222,8 +222,8 @@ def test_other_classes_than_the_config_are_an_error():
 
 
 def test_a_config_that_builds_no_network_is_refused():
-    with pytest.raises(ValueError, match="RPN_ANCHOR_SCALES must hold one scale per pyramid level"):
-        check(Hand(GOOD), Small(RPN_ANCHOR_SCALES=(8, 16)))
+    with pytest.raises(ValueError, match="RPN_ANCHOR_SCALES must hold at most one scale per pyramid level"):
+        check(Hand(GOOD), Small(RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128, 256)))
 
 
 def test_errors_come_before_warnings():

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrcnn import config as config_module
 from mrcnn.config import Config, as_config
 
 
@@ -142,7 +143,10 @@ WRONG = {
     "BACKBONE": ({"BACKBONE": "vgg"}, "BACKBONE must be one of resnet50.*'vgg'"),
     "COMPUTE_BACKBONE_SHAPE": ({"BACKBONE": abs}, "needs COMPUTE_BACKBONE_SHAPE"),
     "IMAGE_RESIZE_MODE": ({"IMAGE_RESIZE_MODE": "fit"}, "square, pad64, crop, none.*'fit'"),
-    "RPN_ANCHOR_SCALES": ({"RPN_ANCHOR_SCALES": (32, 64)}, "one scale per pyramid level"),
+    "RPN_ANCHOR_SCALES": (
+        {"RPN_ANCHOR_SCALES": (8, 16, 32, 64, 128, 256)},
+        r"SCALES must hold at most one scale.*: 5\)",
+    ),
     "MASK_SHAPE": ({"MASK_SHAPE": [30, 30]}, "times 2, 4 or 8.*30"),
     "REPEAT_THRESHOLD": (
         {"REPEAT_THRESHOLD": 2},
@@ -152,19 +156,22 @@ WRONG = {
     "STEPS_PER_EPOCH": ({"STEPS_PER_EPOCH": 0}, "STEPS_PER_EPOCH must be at least 1, a whole number. Received: 0"),
     "TRAIN_ROIS_PER_IMAGE": (
         {"TRAIN_ROIS_PER_IMAGE": -3},
-        "TRAIN_ROIS_PER_IMAGE must be at least 1, a whole number. Received: -3",
+        "TRAIN_ROIS_PER_IMAGE must be from 1 to 1000000, a whole number. Received: -3",
     ),
     "GPU_COUNT": ({"GPU_COUNT": 0}, "GPU_COUNT must be at least 1, a whole number. Received: 0"),
     "NAME": ({"NAME": "a/b"}, "no / or.*'a/b'"),
-    "LOSS_WEIGHTS": ({"LOSS_WEIGHTS": {"mask": 1.0}}, "LOSS_WEIGHTS may name"),
-    "steps that are no number": ({"VALIDATION_STEPS": 2.5}, "VALIDATION_STEPS must be at least 0, a whole number"),
+    "LOSS_WEIGHTS": ({"LOSS_WEIGHTS": {"mask": 1.0}}, "LOSS_WEIGHTS must be a dict that may name"),
+    "steps that are no number": ({"VALIDATION_STEPS": -2.5}, "VALIDATION_STEPS must be at least 0, a whole number"),
     "percent": ({"DETECTION_MIN_CONFIDENCE": 70}, "DETECTION_MIN_CONFIDENCE must be from 0 to 1. Received: 70"),
     "LEARNING_RATE": ({"LEARNING_RATE": -1}, "LEARNING_RATE must be at least 0. Received: -1"),
     "a word": ({"FOCAL_GAMMA": "2"}, "FOCAL_GAMMA must be at least 0. Received: '2'"),
     "EMA_DECAY": ({"EMA_DECAY": 1.0}, "EMA_DECAY must be from 0 to 0.999999"),
-    "no scale": ({"RPN_ANCHOR_SCALES": (0, 8, 16, 32, 64)}, "RPN_ANCHOR_SCALES.* must be above 0"),
-    "no ratio": ({"RPN_ANCHOR_RATIOS": []}, "there must be a ratio"),
-    "MINI_MASK_SHAPE": ({"MINI_MASK_SHAPE": (0, 0)}, r"MINI_MASK_SHAPE must be \(height, width\)"),
+    "no scale": (
+        {"RPN_ANCHOR_SCALES": (0, 8, 16, 32, 64)},
+        "RPN_ANCHOR_SCALES must be a list of 1 to 100 numbers",
+    ),
+    "no ratio": ({"RPN_ANCHOR_RATIOS": []}, "RPN_ANCHOR_RATIOS must be a list of 1 to 100 numbers"),
+    "MINI_MASK_SHAPE": ({"MINI_MASK_SHAPE": (0, 0)}, "MINI_MASK_SHAPE must be a list of 2 whole numbers of at least 1"),
     "SEED": ({"SEED": "abc"}, "SEED must be None or a whole number"),
     "GRADIENT_CLIP_NORM": ({"GRADIENT_CLIP_NORM": -5}, "GRADIENT_CLIP_NORM must be at least 0, or None"),
     "negative loss": ({"LOSS_WEIGHTS": {"rpn_class_loss": -1}}, "each with a number of at least 0"),
@@ -172,6 +179,26 @@ WRONG = {
     "weights of nothing": ({"CLASS_WEIGHTS": [0, 0]}, "CLASS_WEIGHTS must hold one number"),
     "PRECISION": ({"PRECISION": "float8"}, "PRECISION must be one of float32, mixed_bfloat16, mixed_float16"),
     "OPTIMIZER": ({"OPTIMIZER": "rmsprop"}, "'sgd', 'adam', 'adamw' or a function"),
+    "one number for two": ({"MINI_MASK_SHAPE": 56}, "MINI_MASK_SHAPE must be a list of 2 .*. Received: 56. Try"),
+    "text for a number": ({"NUM_CLASSES": "3"}, "NUM_CLASSES must be .* a whole number. Received: '3'"),
+    "NaN": ({"LEARNING_RATE": float("nan")}, "LEARNING_RATE must be at least 0. Received: nan"),
+    "infinity": ({"STEPS_PER_EPOCH": float("inf")}, "STEPS_PER_EPOCH must be at least 1.* Received: inf"),
+    "True for a number": ({"IMAGES_PER_GPU": True}, "IMAGES_PER_GPU must be .* Received: True"),
+    "a number for True": ({"USE_MASK": 2}, "USE_MASK must be True or False. Received: 2"),
+    "larger than the largest": (
+        {"IMAGE_MIN_DIM": 1088},
+        r"IMAGE_MIN_DIM must be at most IMAGE_MAX_DIM. Received: \[1088, 1024\]. Try IMAGE_MIN_DIM = 1024",
+    ),
+    "no mean": ({"MEAN_PIXEL": None}, "MEAN_PIXEL must be a number, or a list of one per channel. Received: None"),
+    "two means": ({"MEAN_PIXEL": [1, 2]}, r"MEAN_PIXEL must have one value per channel .*Received: \[1, 2\]"),
+    "one scale": ({"RPN_ANCHOR_SCALES": 5}, "RPN_ANCHOR_SCALES must be a list of .* Received: 5"),
+    "two sides": (
+        {"IMAGE_SHAPE": [128, 128]},
+        r"IMAGE_SHAPE must be a list of 3 whole numbers, \[height, width, channels\]. Received: \[128, 128\]",
+    ),
+    "strides": ({"BACKBONE_STRIDES": [4, 8.5]}, "BACKBONE_STRIDES must be a list of 1 to 5 whole numbers, of P2 to P6"),
+    "meta": ({"IMAGE_META_SIZE": 15}, "IMAGE_META_SIZE must be 12 . NUM_CLASSES.* Received: 15. Try 14"),
+    "deviations": ({"BBOX_STD_DEV": [0.1, 0.1, 0.2]}, "BBOX_STD_DEV must be a list of 4 numbers above 0"),
     "LEARNING_RATE_SCHEDULE": ({"LEARNING_RATE_SCHEDULE": "poly"}, "'constant', 'step' or 'cosine'"),
 }
 
@@ -186,6 +213,110 @@ def test_what_cannot_be_built_is_named(values, sentence):
     with pytest.raises(ValueError, match=f"{sentence}.*Try|{sentence}") as error:
         config.validate()
     assert "Received:" in str(error.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400),
+    lambda values: st.lists(values, max_size=6) | st.dictionaries(st.text(max_size=5), values, max_size=3),
+    max_leaves=12,
+)
+
+
+def test_every_setting_has_a_rule_that_its_default_keeps():
+    assert set(config_module._RULES) == set(Config().to_dict())
+    Config()._check(*config_module._RULES)
+
+
+@pytest.mark.parametrize("name", sorted(config_module._RULES))
+@settings(max_examples=40)
+@given(value=JSON, how=st.booleans())
+def test_any_value_of_a_setting_is_taken_or_refused_by_name(name, value, how):
+    """As it is set in Python, or read from a file."""
+    try:
+        config = Config() if how else Config.from_dict({**Config().to_dict(), name: value, "NUM_CLASSES": 2})
+        if how:
+            config.NUM_CLASSES = 2
+            setattr(config, name, value)
+        elif name == "NUM_CLASSES":
+            config.NUM_CLASSES = value
+        config.validate()
+    except ValueError as error:
+        assert name in str(error) and "Received: " in str(error)
+        return
+    config.to_dict()
+    config.validate()
+
+
+def test_whole_numbers_of_json_become_int():
+    config = Config()
+    config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.NUM_CLASSES, config.USE_MASK = 512.0, 1024.0, np.int64(3), 1
+    config.MASK_SHAPE, config.IMAGES_PER_GPU = [28.0, 28.0], 2.0
+    config.validate()
+    values = [config.IMAGE_MAX_DIM, config.NUM_CLASSES, config.BATCH_SIZE, *config.MASK_SHAPE, config.USE_MASK]
+    assert [(value, type(value)) for value in values] == [
+        (1024, int), (3, int), (2, int), (28, int), (28, int), (True, bool)
+    ]  # fmt: skip
+    assert config.IMAGE_SHAPE.dtype.kind == "i" and "_BATCH_SIZE" not in vars(config)
+
+
+@pytest.mark.parametrize(("steps", "whole"), [(1.0, 1), (2.4, 3), (20 / 20, 1), (0.3, 1), (5, 5)])
+def test_steps_are_rounded_up_and_logged(steps, whole, caplog):
+    config = Config()
+    config.NUM_CLASSES, config.STEPS_PER_EPOCH, config.VALIDATION_STEPS = 2, steps, steps
+    with caplog.at_level(logging.INFO, "mrcnn"):
+        config.validate()
+        config.validate()
+    assert (whole, whole) == (config.STEPS_PER_EPOCH, config.VALIDATION_STEPS)
+    assert isinstance(config.STEPS_PER_EPOCH, int)
+    said = [f"Config: {name} = {steps} is rounded up to {whole}." for name in ("STEPS_PER_EPOCH", "VALIDATION_STEPS")]
+    assert [record.getMessage() for record in caplog.records] == (said if steps != whole else [])
+
+
+@pytest.mark.parametrize("scales", [(16, 32, 64, 128), (32, 64)])
+def test_fewer_scales_than_levels_are_taken_with_one_warning(scales, caplog):
+    config = Config()
+    config.NUM_CLASSES, config.RPN_ANCHOR_SCALES = 2, scales
+    config.validate()
+    config.validate()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Config: RPN_ANCHOR_SCALES has {len(scales)} scales for 5 pyramid levels: the RPN uses the first "
+        f"{len(scales)} levels only."
+    ]
+
+
+@pytest.mark.parametrize("mode", ["pad64", "crop", "none"])
+def test_smallest_side_may_be_larger_where_the_largest_does_not_limit_it(mode):
+    config = Config()
+    config.NUM_CLASSES, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_RESIZE_MODE = 2, 1088, 1024, mode
+    config.validate()
+
+
+@pytest.mark.parametrize("optimizer", ["ADAM", "SGD", "AdamW", "mine:optimizer", abs])
+def test_optimizer_in_any_case(optimizer):
+    config = Config()
+    config.NUM_CLASSES, config.OPTIMIZER = 2, optimizer
+    config.validate()
+
+
+def test_derived_values_set_before_init_are_computed_anew():
+    class Early(Config):
+        BATCH_SIZE = 64  # the original's __init__ went over it
+
+        def __init__(self):
+            self.IMAGE_SHAPE, self.IMAGE_META_SIZE, self.IMAGE_MAX_DIM = [128, 128], 5, 128
+            super().__init__()
+            self.AFTER = 1
+
+    config = Early()
+    assert config.IMAGE_SHAPE.tolist() == [128, 128, 3]
+    assert (config.IMAGE_META_SIZE, config.BATCH_SIZE) == (13, 2)
+
+    class Late(Early):
+        def __init__(self):
+            super().__init__()
+            self.IMAGE_SHAPE = [64, 192, 3]
+
+    assert Late().IMAGE_SHAPE.tolist() == [64, 192, 3]
 
 
 @pytest.mark.parametrize("side, doublings", [(28, 1), (56, 2), (112, 3), (30, None)])
