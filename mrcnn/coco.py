@@ -10,14 +10,14 @@ import logging
 import os
 import re
 import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .dataset import Dataset, match_class_names
+from .dataset import Dataset, match_class_names, overrides
 from .outlines import (
     RLE,
     LeftOut,
@@ -51,6 +51,12 @@ class CocoDataset(OutlinedImages, Dataset):
     without masks (USE_MASK = False).
     """
 
+    # A subclass may call Dataset.__init__ and `add_file` alone, as samples/coco does.
+    _wanted: list[str] | None = None  # names of the classes
+    _same_class: Mapping[int, int] = {}  # category id -> the one under which its class was added
+    _has_class: frozenset[int] = frozenset()  # category ids
+    _with_mask = _with_box = 0  # annotations with a segmentation, and those with a bbox only
+
     def __init__(
         self,
         json_path: str | Path,
@@ -72,10 +78,8 @@ class CocoDataset(OutlinedImages, Dataset):
         strict: refuse a file with an entry that cannot be used. Default: leave it out, with a warning.
         """
         super().__init__()
-        self._wanted = None if class_names is None else [clean_name(name) for name in class_names]
-        self._same_class: dict[int, int] = {}  # category id -> the one under which its class was added
-        self._has_class: set[int] = set()  # category ids
-        self._with_mask = self._with_box = 0  # annotations with a segmentation, and those with a bbox only
+        if class_names is not None:
+            self._wanted = [clean_name(name) for name in class_names]
         self.add_file(json_path, images_dir, class_ids, data, strict)
         self.prepare()
 
@@ -215,8 +219,8 @@ class CocoDataset(OutlinedImages, Dataset):
             if not ids:  # a class that this file lacks: an id that no category has
                 ids, unused = [unused], unused + 1
             self.add_class("coco", ids[0], name)
-            self._same_class.update(dict.fromkeys(ids[1:], ids[0]))
-            self._has_class.update(ids)
+            self._same_class = {**self._same_class, **dict.fromkeys(ids[1:], ids[0])}
+            self._has_class |= set(ids)
         return chosen
 
     def _add_annotations(
@@ -259,7 +263,7 @@ class CocoDataset(OutlinedImages, Dataset):
                 f"The classes of {path} must be {short(self._wanted, 300)}. Received: {short(names, 300)}. "
                 "Try data annotated with those classes."
             )
-        if boxes:
+        if boxes and not overrides(self, "load_bbox"):
             self.load_bbox = self._load_bbox  # else boxes are those of the masks, as everywhere
         if boxes and masks:
             logger.warning(

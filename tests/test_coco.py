@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from mrcnn.coco import CocoDataset
-from mrcnn.dataset import overrides
+from mrcnn.dataset import Dataset, overrides
 
 
 def test_coco_reads_every_kind_of_segmentation(tmp_path, caplog):
@@ -69,6 +69,19 @@ def test_coco_files_one_after_the_other_make_one_dataset(tmp_path):
     assert dataset.num_images == 4 and dataset.class_names == ["BG", "cat", "dog"]
     np.testing.assert_array_equal(dataset.load_mask(2)[0], dataset.load_mask(0)[0])
     assert dataset.image_info[2]["path"] == str(tmp_path / "two" / "a.png")
+
+
+def test_a_subclass_may_add_files_itself(tmp_path):
+    class Own(CocoDataset):
+        def __init__(self):
+            Dataset.__init__(self)
+
+    write_image(tmp_path / "a.png")
+    write_image(tmp_path / "b.png")
+    dataset = Own()
+    dataset.add_file(write_coco(tmp_path, coco()))
+    dataset.prepare()
+    assert dataset.load_mask(0)[1].tolist() == [2, 1, -1] and not Own().boxes_only
 
 
 def test_coco_finds_its_images_in_the_usual_places(tmp_path):
