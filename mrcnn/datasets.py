@@ -508,7 +508,14 @@ def _open_json(path: Path, options: dict) -> Dataset:
     for file in [path] if path.is_file() else _json_files(path):
         if file.is_dir() or file.suffix.lower() != ".json":
             continue
-        data = read_json(file)
+        try:
+            data = read_json(file)
+        except ValueError as error:
+            if path.is_file():
+                raise
+            logger.warning("Skipped a file: %s", error)
+            unknown.append(str(error))
+            continue
         if is_labelme(data) and not found:
             return LabelmeDataset(path, **options)
         reader = CocoDataset if is_coco(data) else VIADataset if is_via(data) else None

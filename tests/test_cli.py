@@ -416,7 +416,7 @@ def test_detect_writes_the_files_of_other_tools(model, tmp_path, capsys):
     (shape,) = json.loads((out / "labelme" / "a.json").read_text())["shapes"]
     assert sorted(shape["points"]) == [[20, 5], [20, 15], [30, 5], [30, 15]]
     assert (out / "detections.csv").read_text().splitlines()[1].endswith(",20,5,30,15,100,100")
-    assert run("detect", first, "--weights", "w.h5", "--out", out, "--format", "yolo") == cli.USAGE
+    assert run("detect", first, "--weights", "w.h5", "--out", out, "--format", "kml") == cli.USAGE
 
 
 def test_an_unreadable_image_is_named_and_the_others_go_on(model, tmp_path, capsys):
