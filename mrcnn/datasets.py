@@ -613,7 +613,14 @@ def _open_json(path: Path, options: dict) -> Dataset:
         for file in files:
             if file.suffix.lower() != ".json":
                 continue
-            data = read_json(file)
+            try:
+                data = read_json(file)
+            except ValueError as error:
+                if path.is_file():
+                    raise
+                logger.warning("Skipped a file: %s", error)
+                unknown.append(str(error))
+                continue
             if is_labelme(data) and not found:
                 return _read(LabelmeDataset, options, path)
             reader = CocoDataset if is_coco(data) else VIADataset if is_via(data) else None

@@ -787,4 +787,4 @@ def test_check_hands_strict_and_images_to_the_reader(monkeypatch):
 
     monkeypatch.setattr("mrcnn.datasets.open_dataset", open_dataset)
     assert cli.main(["check", "x", "--strict", "--images", "photos"]) == cli.main(["check", "x"]) == session.FAILED
-    assert calls == [{"strict": True, "images_dir": "photos"}, {}]
+    assert calls == [{"strict": True, "images_dir": "photos"}, {"strict": False, "images_dir": None}]

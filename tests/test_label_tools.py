@@ -304,6 +304,16 @@ def test_labelme_files_that_cannot_be_used_are_left_out(tmp_path, caplog):
         LabelmeDataset(tmp_path, strict=True)
 
 
+def test_a_torn_file_before_the_others_does_not_hide_them(tmp_path, caplog):
+    labelme(tmp_path, box_shape(), name="b")
+    (tmp_path / "a.json").write_text('{"shapes": [')
+    dataset = open_dataset(tmp_path)
+    assert dataset.num_images == 1 and "a.json must be complete JSON" in dataset.left_out[0]
+    (tmp_path / "b.json").unlink()
+    with pytest.raises(ValueError, match=r"known format. Received: .*a\.json must be complete JSON"):
+        open_dataset(tmp_path)
+
+
 def test_labelme_images_without_a_file_are_counted(tmp_path, caplog):
     labelme(tmp_path, box_shape())
     for name in ("b", "c"):
