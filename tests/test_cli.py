@@ -885,7 +885,7 @@ def test_options_may_be_shortened_and_debug_stand_first(monkeypatch):
 
 def hdf5(path, attributes=(), groups=()):
     with h5py.File(path, "w") as file:
-        file.attrs.update(dict.fromkeys(attributes, b"x"))
+        file.attrs.update(dict.fromkeys(attributes, [b"x"]))
         for group in groups:
             file.create_group(group)
     return path
@@ -924,8 +924,9 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_data_is_read(t
 
 def test_data_of_other_classes_is_refused_before_a_network_is_built(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(session, "load_tensorflow", lambda: pytest.fail("too late"))
-    weights = hdf5(tmp_path / "w.h5", ["layer_names"])
+    weights = hdf5(tmp_path / "w.h5", ["layer_names"], ["x"])
     with h5py.File(weights, "a") as file:
+        file["x"].attrs["weight_names"] = np.zeros(0)
         file.attrs["mrcnn_metadata"] = json.dumps({"class_names": ["BG", "cat\x1b"]})
     assert run("evaluate", "shapes", "--weights", weights, "--out", tmp_path / "out") == cli.FAILED
     assert "classes of shapes must be ['cat']" in capsys.readouterr().err
