@@ -1,14 +1,9 @@
 """The network's shape, its layers' arithmetic, and detection from photo to result."""
 
-import gc
 import json
 import logging
 import re
-import threading
-import time
 import warnings
-import weakref
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import keras
@@ -664,19 +659,6 @@ def test_an_error_of_the_generator_arrives(model):
         model.detect(failing())
 
 
-@pytest.mark.parametrize("optimized", [False, True])
-def test_a_deleted_model_leaves_no_graph_with_its_weights_behind(config, compiled, optimized):
-    model = MaskRCNN("inference", config)
-    if optimized:
-        model.optimize_for_inference()
-    model.detect(photos(1))
-    (run,) = model._compiled.values()
-    gone = [weakref.ref(x) for x in (model, model.keras_model, run.get_concrete_function().graph)]
-    del model, run
-    gc.collect()
-    assert [reference() for reference in gone] == [None] * 3
-
-
 def test_masks_in_their_boxes_and_as_codes_are_the_full_ones(model):
     (full,) = model.detect(photos(1, sizes=[(90, 60)]))
     (crop,) = model.detect(photos(1, sizes=[(90, 60)]), masks="crop")
@@ -876,68 +858,6 @@ def test_boxes_of_a_one_row_window_span_the_photo():
     found = boxes.normalize(np.array([[31, 8, 32, 24]]), (64, 64))
     rois = model_room._photo_boxes(found, (8, 512, 3), (64, 64, 3), (31, 0, 32, 64))
     assert rois.tolist() == [[0, 65, 8, 188]]  # 8 and 23 of 63, times 511
-
-
-# --- Threads -----------------------------------------------------------------------------------------------------
-
-
-def test_a_writer_waits_for_readers_and_keeps_new_ones_out():
-    lock, order = model_room.ReadWriteLock(), []
-    inside, leave = threading.Barrier(3), threading.Event()
-
-    def read(name):
-        with lock.reading():
-            inside.wait()  # both of the first readers are in at once
-            leave.wait()
-            order.append(name)
-
-    def write():
-        with lock.writing(), lock.writing():
-            order.append("writer")
-
-    def read_later():
-        with lock.reading():
-            order.append("later")
-
-    threads = [threading.Thread(target=read, args=["reader"]) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    inside.wait()
-    for target in (write, read_later):
-        threads.append(threading.Thread(target=target))
-        threads[-1].start()
-        time.sleep(0.05)
-    assert order == []
-    leave.set()
-    for thread in threads:
-        thread.join()
-    assert order == ["reader", "reader", "writer", "later"]
-
-
-@pytest.mark.parametrize("optimized", [False, True])
-def test_detections_meanwhile_see_all_weights_of_one_file(optimized, tmp_path, compiled):
-    model, expected = build(), []
-    for seed in (0, 1):
-        shake(model, seed).save_weights(tmp_path / f"{seed}.h5")
-        if optimized:
-            model.optimize_for_inference()
-        model._compiled = {}
-        expected.append(model.detect(photos(1))[0])
-    loaded = threading.Event()
-    with ThreadPoolExecutor(3) as threads:
-
-        def detect_until_loaded():
-            found = []
-            while not loaded.is_set():
-                found += model.detect(photos(1))
-            return found
-
-        waiting = [threads.submit(detect_until_loaded) for _ in range(3)]
-        for i in range(10):
-            model.load_weights(tmp_path / f"{i % 2}.h5")
-        loaded.set()
-        found = [result for future in waiting for result in future.result()]
-    assert all(any(same(result, one) for one in expected) for result in found)
 
 
 # --- Looking inside ---------------------------------------------------------------------------------------------
