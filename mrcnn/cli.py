@@ -49,6 +49,7 @@ from .untrusted import clean_name, printable
 
 log = logging.getLogger("mrcnn")
 
+MOST_NAMES = 20  # of photos that failed, in a message
 WARMUP_STEPS = 500  # of `mrcnn train`, at most: a tenth of a short training
 # Of augment.py, which loads OpenCV.
 AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy_paste")
@@ -387,6 +388,8 @@ def open_data(path: str, class_names: list[str] | None = None, shapes: dict | No
     """
     from .datasets import open_dataset
 
+    if _is_url(path):
+        raise ValueError(f"DATA must be on this machine. Received: the URL {path}. Try to download it first.")
     options = (shapes or {}) if path == "shapes" else options
     return open_dataset(path, class_names=None if class_names is None else class_names[1:], **options)
 
@@ -728,7 +731,9 @@ def run_detect(args) -> int:
             except Exception as error:
                 if isinstance(error, OSError) and not _is_of_the_name(error):  # of the folder, not of this photo
                     raise
-                failed[str(file)] = _log_failure(file, error)
+                failed[str(file)] = sentence(error)
+                log.error("%s: %s", printable(file), printable(sentence(error), 1000))
+                log.debug("It was raised here:", exc_info=True)
                 continue
             count = len(entries[-1]["detections"])
             log.info("%s: %d object%s", printable(file), count, "s" * (count != 1))
@@ -751,19 +756,11 @@ def run_detect(args) -> int:
     return _tell_of_failures(len(names), [name for name in names if name in failed]) if failed else OK
 
 
-def _tell_of_failures(images: int, names: list[str], most: int = 20) -> int:
+def _tell_of_failures(images: int, names: list[str]) -> int:
     """The exit code, after saying how many images failed, and the first of them."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    first = ", ".join(map(printable, names[:most]))
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    first = ", ".join(map(printable, names[:MOST_NAMES]))
     return failure(FAILED, "mrcnn", f"{len(names)} of {images} images failed: {first}{more}")
-
-
-def _log_failure(file: Path | str, error: Exception) -> str:
-    """What is wrong with a photo, after it was logged."""
-    why = sentence(error)
-    log.error("%s: %s", printable(file), why)
-    log.debug("It was raised here:", exc_info=True)
-    return why
 
 
 def _is_of_the_name(error: OSError) -> bool:
@@ -789,28 +786,34 @@ def _files_to_detect(words: list[str]) -> tuple[list[str], list[Path], dict[str,
     from .image import read_size
 
     names: dict[str, None] = {}
-    failed = {}
     for word in words:
-        if re.match(r"[a-z][a-z0-9+.-]+://", word, re.IGNORECASE):
+        if _is_url(word):
             names[word] = None
-            failed[word] = _log_failure(
-                word, ValueError("An image must be a file on this machine. Received: a URL. Try to download it first.")
-            )
-            continue
-        for path in _matches(word):
+        for path in () if _is_url(word) else _matches(word):
             names.update(dict.fromkeys(map(str, _images_in(path) if path.is_dir() else [path])))
-    files = []
+    files, failed = [], {}
     for name in names:
         try:
-            if name not in failed:
-                read_size(name)
-                files.append(Path(name))
+            if _is_url(name):
+                raise ValueError(
+                    f"An image must be a file on this machine. Received: the URL {name}. Try to download it first."
+                )
+            read_size(name)
+            files.append(Path(name))
         except Exception as error:  # readers of images raise what they like
-            failed[name] = _log_failure(name, error)
+            failed[name] = sentence(error)
     if not files:
-        first = next(iter(failed.values()))
-        raise ValueError(first if len(failed) == 1 else f"None of the {len(failed)} images can be read. {first}")
+        first = list(failed.values())[:MOST_NAMES]
+        if len(failed) == 1:
+            raise ValueError(first[0])
+        raise ValueError("\n  ".join([f"None of the {len(failed)} images can be read:", *map(printable, first)]))
+    for name, why in failed.items():
+        log.error("%s: %s", printable(name), printable(why, 1000))
     return list(names), files, failed
+
+
+def _is_url(word: str) -> bool:
+    return re.match(r"[a-z][a-z0-9+.-]+://", word, re.IGNORECASE) is not None
 
 
 def _matches(word: str) -> list[Path]:

@@ -820,9 +820,13 @@ def test_what_is_no_photo_is_said_before_a_network_is_built(word, tmp_path, caps
     monkeypatch.setattr(cli, "load_for_use", lambda *_: pytest.fail("too late"))
     monkeypatch.chdir(tmp_path)
     assert run("detect", word, "--weights", "w.h5", "--out", "out") == cli.FAILED
-    assert f"error: {word}: " in (told := capsys.readouterr().err)
+    assert (told := capsys.readouterr().err).startswith("mrcnn: ") and word in told
     assert not word.startswith("http") or "Try to download it first." in told
+    assert run("detect", word, "other.png", "--weights", "w.h5", "--out", "out") == cli.FAILED
+    assert capsys.readouterr().err.startswith("mrcnn: None of the 2 images can be read:\n  ")
     assert not (tmp_path / "out").exists()
+    assert run("check", "https://example.com/data.zip") == cli.FAILED
+    assert "the URL https://example.com/data.zip. Try to download it first." in capsys.readouterr().err
 
 
 # --- Names from strangers -----------------------------------------------------------------------------------------
