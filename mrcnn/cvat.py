@@ -41,7 +41,7 @@ _ROOT = re.compile(rb"<annotations[\s>]")
 
 
 class CVATDataset(OutlinedImages, Dataset):
-    """Annotations of CVAT, exported as "CVAT for images 1.1": `annotations.xml`, and the images beside or in `images`.
+    """Annotations of CVAT, exported as "CVAT for images 1.1": `annotations.xml`, and the images next to or in `images`.
 
     Shapes of one group and label are parts of one object, as in CVAT's COCO export. Polylines, points, cuboids and
     skeletons are left out, and a warning says how many. Images without shapes are kept as images without objects.
@@ -57,7 +57,7 @@ class CVATDataset(OutlinedImages, Dataset):
         """Create a prepared dataset; `image_info[i]["id"]` is the image's name in the file.
 
         path: the XML file, or the folder that holds annotations.xml.
-        images_dir: where the images are. Default: `images` beside the file, or its folder.
+        images_dir: where the images are. Default: `images` next to the file, or its folder.
         class_names: all classes, in the order of their ids. Default: the labels of the task in their order; if the
             file lists none, the labels of the shapes, sorted.
         strict: raise a ValueError at the first entry that cannot be used, instead of leaving it out.

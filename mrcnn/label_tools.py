@@ -591,7 +591,7 @@ def _embedded_size(data: dict, file: Path) -> tuple[int, int]:
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"imageData must hold an image. Received: {type(error).__name__}: {error} in {file}. "
-            "Try to put the image file beside it, or to save it with labelme again."
+            "Try to put the image file next to it, or to save it with labelme again."
         ) from error
 
 
@@ -604,7 +604,7 @@ def _embedded_image(file: str) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"imageData must hold an image. Received: {type(error).__name__}: {error} in {file}. "
-            "Try to put the image file beside it, or to save it with labelme again."
+            "Try to put the image file next to it, or to save it with labelme again."
         ) from error
 
 

@@ -126,6 +126,7 @@ class LeftOut:
             raise ValueError(f"{self.path} must hold images that can be used. Received: none. The first: "
                              f"{self.sentences[0]}")  # fmt: skip
         self.warn(total, what)
+        warn_similar_names([info["name"] for info in dataset.class_info[1:]], self.path)
         dataset.left_out = list(self.sentences)
 
     def warn(self, total: int, what: str = "entries") -> None:

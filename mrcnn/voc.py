@@ -53,7 +53,7 @@ VOID = 255  # pixels of SegmentationObject and SegmentationClass that belong to 
 
 
 class VOCDataset(OutlinedImages, Dataset):
-    """XML files of Pascal VOC, in the layout of VOC2007 and VOC2012 or beside their images.
+    """XML files of Pascal VOC, in the layout of VOC2007 and VOC2012 or next to their images.
 
     Objects are those of the XML file, in its order. Their masks come from `SegmentationObject`, whose pixels say
     which object of the XML file is there (1 is the first, 0 background, 255 void), and whose classes, if there is a
@@ -207,7 +207,7 @@ def _warn(root: Path, infos: list[dict], clipped: list[str]) -> None:
 
 
 def is_voc(folder: Path) -> bool:
-    """Whether a folder is laid out as VOC's of one year, or holds VOC's XML files beside its images."""
+    """Whether a folder is laid out as VOC's of one year, or holds VOC's XML files next to its images."""
     return _layout(folder) is not None
 
 
@@ -242,7 +242,7 @@ def _voc_folders(root: Path) -> tuple[Path, Path | None]:
     layout = _layout(root)
     if layout is None:
         raise ValueError(
-            f"{root} must hold the folders Annotations and JPEGImages, or VOC's XML files beside their images. "
+            f"{root} must hold the folders Annotations and JPEGImages, or VOC's XML files next to their images. "
             "Received: a folder without them, or none. Try the folder of one year, such as VOCdevkit/VOC2012."
         )
     return layout

@@ -4,7 +4,7 @@ A line is `class x1 y1 x2 y2 ...`, a polygon, or `class cx cy width height`, a b
 data set is opened; pixels are read when asked for.
 
 Layouts: `data.yaml` of Ultralytics and Roboflow; `images/` and `labels/`, with or without folders train, val and test
-in each; label files beside the images with `classes.txt` (labelImg) or `obj.names` (darknet, CVAT).
+in each; label files next to the images with `classes.txt` (labelImg) or `obj.names` (darknet, CVAT).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class YOLODataset(OutlinedImages, Dataset):
         """Create a prepared dataset.
 
         path: a data.yaml, its folder, or a folder of one set: of `images` and `labels`, of images whose labels lie in
-            a folder `labels` in place of `images`, or of images and label files.
+            a folder `labels` instead of `images`, or of images and label files.
         split: "train", "val" or "test". Default: the only set of `path`, else "train".
         images_dir: where the images are, if `path` holds label files only.
         class_names: all classes, in the order of their ids 1, 2, ...; labels map to them by name. Default: those of
@@ -228,7 +228,7 @@ def _polygon_of(numbers: list[float], where: str) -> tuple[list[float], bool]:
 
 
 def is_yolo(path: Path) -> bool:
-    """Whether a file is a data.yaml, or a folder holds label files of YOLO beside its images or in `labels`."""
+    """Whether a file is a data.yaml, or a folder holds label files of YOLO next to its images or in `labels`."""
     if path.is_file():
         return path.suffix.lower() in (".yaml", ".yml")
     return path.is_dir() and bool(_find_sets(path))
@@ -301,7 +301,7 @@ def _has_labels(folder: Path) -> bool:
 
 
 def _label_file(image: Path) -> Path:
-    """The label file of an image: in `labels` in place of the last folder `images` of its path, else beside it."""
+    """The label file of an image: in `labels` instead of the last folder `images` of its path, else next to it."""
     parts = image.absolute().parts
     places = [i for i, part in enumerate(parts[:-1]) if part == "images"]
     if places:
@@ -395,7 +395,7 @@ def _text(value: Any) -> str:
 def _locate(name: str, roots: list[Path]) -> Path | None:
     """The file or folder that a text names, seen from one of the roots.
 
-    Paths of another machine, and Roboflow's `../train/images` for a folder beside data.yaml, are found by their last
+    Paths of another machine, and Roboflow's `../train/images` for a folder next to data.yaml, are found by their last
     parts. None if there is nothing.
     """
     name = name.replace("\\", "/")

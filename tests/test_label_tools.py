@@ -453,6 +453,13 @@ def test_a_damaged_labelme_file_is_read_or_refused_with_a_sentence(tmp_path, see
     read_or_refuse(lambda: LabelmeDataset(path))
 
 
+@pytest.mark.parametrize("names", [("dog", "Dog"), ("big dog", "Big Dog")])
+def test_classes_that_differ_in_case_are_told(tmp_path, caplog, names):
+    LabelmeDataset(labelme(tmp_path / "labelme", *map(box_shape, names)))
+    VIADataset(via(tmp_path, *(region(rect(), kind=name) for name in names)))
+    assert caplog.text.count("differ in case or blanks only") == 2
+
+
 # --- Files of other tools -----------------------------------------------------------------------------------
 
 
