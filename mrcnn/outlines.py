@@ -30,6 +30,7 @@ logger = logging.getLogger("mrcnn")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 LONGEST_WALK = 2_000_000  # pixels; pycocotools needs 100 bytes a pixel of an outline's length
 CROSSINGS_AT_ONCE = 2**21  # of edges with columns: about 150 MB
+MOST_SENTENCES = 10_000  # of entries that were left out; a file of 100 MB may hold 50 million
 RUN_CHARACTERS = 7  # of a number in a compressed run-length code, at most: 35 bits
 DEEPEST_XML = 100  # elements inside each other
 Polygon = list[float]  # x1, y1, x2, y2, ... in pixels
@@ -109,17 +110,22 @@ class LeftOut:
     """Entries of an annotation file that cannot be used: left out, counted, and named in one warning.
 
     path: the file or folder. strict: raise at the first entry instead of leaving it out.
-    `sentences` holds the reason of each, for `mrcnn check`; a reader keeps it as `Dataset.left_out`.
+    `count` of them; `sentences` holds the reasons of the first `MOST_SENTENCES`, for `mrcnn check`; a reader keeps it
+    as `Dataset.left_out`.
     """
 
     def __init__(self, path: str | Path, strict: bool = False):
         self.path, self.strict = path, strict
         self.sentences: list[str] = []
+        self.count = 0
 
     def add(self, error: ValueError) -> None:
         """Count an entry. Raises: the error itself if strict."""
+        self.count += 1
         if self.strict:
             raise error
+        if self.count > MOST_SENTENCES:
+            return
         self.sentences.append(str(error))
 
     def warn(self, total: int, what: str = "entries") -> None:
@@ -127,7 +133,7 @@ class LeftOut:
         if self.sentences:
             logger.warning(
                 "%d of %d %s in %s were left out. The first: %s (--strict refuses it; `mrcnn check` lists all.)",
-                len(self.sentences), total, what, self.path, self.sentences[0],
+                self.count, total, what, self.path, self.sentences[0],
             )  # fmt: skip
 
 

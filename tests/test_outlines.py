@@ -201,6 +201,10 @@ def test_entries_left_out_are_counted_in_one_warning(caplog):
     out.add(ValueError("two"))
     out.warn(3, "images")
     assert out.sentences == ["one", "two"] and "2 of 3 images in f.json were left out. The first: one" in caplog.text
+    for _ in range(outlines.MOST_SENTENCES):
+        out.add(ValueError("three"))
+    out.warn(20_000)
+    assert len(out.sentences) == outlines.MOST_SENTENCES and "10002 of 20000 entries" in caplog.text
     with pytest.raises(ValueError, match="one"):
         outlines.LeftOut("f.json", strict=True).add(ValueError("one"))
 
