@@ -30,6 +30,7 @@ logger = logging.getLogger("mrcnn")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 LONGEST_WALK = 2_000_000  # pixels; pycocotools needs 100 bytes a pixel of an outline's length
 CROSSINGS_AT_ONCE = 2**21  # of edges with columns: about 150 MB
+MERGED_AT_ONCE = 64  # parts of an object
 MOST_SENTENCES = 10_000  # of entries that were left out; a file of 100 MB may hold 50 million
 RUN_CHARACTERS = 7  # of a number in a compressed run-length code, at most: 35 bits
 DEEPEST_XML = 100  # elements inside each other
@@ -179,6 +180,10 @@ def polygons_to_rle(polygons: Sequence[Polygon], size: tuple[int, int]) -> RLE:
 
     polygons: as `check_polygon` gives them. size: (height, width) of the image.
     """
+    # Merging takes the square of the number of codes: hundreds of thousands are merged by halves.
+    if len(polygons) > MERGED_AT_ONCE:
+        half = len(polygons) // 2
+        return coco_mask.merge([polygons_to_rle(polygons[:half], size), polygons_to_rle(polygons[half:], size)])
     height, width = size
     reach = np.array([width, height])
     codes = []

@@ -35,6 +35,14 @@ def test_parts_are_joined_and_what_lies_outside_is_cut_off():
     assert coco_mask.area(rle) == 4 + 4 - 1 + 4 * 2  # two squares share a pixel; 4 rows of 2 columns are inside
 
 
+def test_50_000_parts_are_joined_in_no_quadratic_time():
+    y, x = np.divmod(np.arange(50_000), 250)
+    parts = [outlines.rectangle(2 * i, 2 * j, 2 * i + 1, 2 * j + 1) for i, j in zip(y, x, strict=True)]
+    rle = outlines.polygons_to_rle(parts, (400, 500))
+    mask = outlines.decode([rle], (400, 500))[:, :, 0]  # every second pixel of every second row
+    assert mask.sum() == 50_000 and mask[::2, ::2].all()
+
+
 def test_an_ellipse_has_its_area_and_its_extent():
     points = np.array(outlines.ellipse(20, 15, 8, 4, math.pi / 2)).reshape(-1, 2)
     assert len(points) == 100
