@@ -476,5 +476,8 @@ def image_files(folder: Path) -> list[Path]:
 
 def short(value: Any, length: int = 80) -> str:
     """What a value looks like, cut off where it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # json reads a few levels more than repr writes
+        text = f"a {type(value).__name__} nested too deeply"
     return text if len(text) <= length else text[:length] + "..."

@@ -306,6 +306,13 @@ def test_xml_is_read(tmp_path):
         outlines.read_xml(tmp_path / "gone.xml")
 
 
+def test_values_nested_too_deeply_are_named():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    assert outlines.short(value) == "a list nested too deeply"
+
+
 def test_long_values_are_cut():
     assert outlines.short([1, 2]) == "[1, 2]"
     assert outlines.short(base64.b64encode(bytes(90)), length=10) == "b'AAAAAAAA..."
