@@ -29,6 +29,8 @@ logger = logging.getLogger("mrcnn")
 
 LONGEST_WALK = 2_000_000  # pixels; pycocotools needs 100 bytes a pixel of an outline's length
 CROSSINGS_AT_ONCE = 2**21  # of edges with columns: about 150 MB
+MERGED_AT_ONCE = 64  # parts of an object
+MOST_SENTENCES = 10_000  # of entries that were left out; a file of 100 MB may hold 50 million
 RUN_CHARACTERS = 7  # of a number in a compressed run-length code, at most: 35 bits
 DEEPEST_XML = 100  # elements inside each other
 Polygon = list[float]  # x1, y1, x2, y2, ... in pixels
@@ -107,17 +109,22 @@ class LeftOut:
     """Entries of an annotation file that cannot be used: left out, counted, and named in one warning.
 
     path: the file or folder. strict: raise at the first entry instead of leaving it out.
-    `sentences` holds the reason of each, for `mrcnn check`; a reader keeps it as `Dataset.left_out`.
+    `count` of them; `sentences` holds the reasons of the first `MOST_SENTENCES`, for `mrcnn check`; a reader keeps it
+    as `Dataset.left_out`.
     """
 
     def __init__(self, path: str | Path, strict: bool = False):
         self.path, self.strict = path, strict
         self.sentences: list[str] = []
+        self.count = 0
 
     def add(self, error: ValueError) -> None:
         """Count an entry. Raises: the error itself if strict."""
+        self.count += 1
         if self.strict:
             raise error
+        if self.count > MOST_SENTENCES:
+            return
         self.sentences.append(str(error))
 
     def finish(self, dataset: ImageFiles, total: int, what: str = "entries") -> None:
@@ -134,7 +141,7 @@ class LeftOut:
         if self.sentences:
             logger.warning(
                 "%d of %d %s in %s were left out. The first: %s (--strict refuses it; `mrcnn check` lists all.)",
-                len(self.sentences), total, what, self.path, self.sentences[0],
+                self.count, total, what, self.path, self.sentences[0],
             )  # fmt: skip
 
 
@@ -180,6 +187,10 @@ def polygons_to_rle(polygons: Sequence[Polygon], size: tuple[int, int]) -> RLE:
 
     polygons: as `check_polygon` gives them. size: (height, width) of the image.
     """
+    # Merging takes the square of the number of codes: hundreds of thousands are merged by halves.
+    if len(polygons) > MERGED_AT_ONCE:
+        half = len(polygons) // 2
+        return coco_mask.merge([polygons_to_rle(polygons[:half], size), polygons_to_rle(polygons[half:], size)])
     height, width = size
     reach = np.array([width, height])
     codes = []
@@ -475,5 +486,8 @@ def image_files(folder: Path) -> list[Path]:
 
 def short(value: Any, length: int = 80) -> str:
     """What a value looks like, cut off where it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # json reads a few levels more than repr writes
+        text = f"a {type(value).__name__} nested too deeply"
     return text if len(text) <= length else text[:length] + "..."

@@ -35,6 +35,14 @@ def test_parts_are_joined_and_what_lies_outside_is_cut_off():
     assert coco_mask.area(rle) == 4 + 4 - 1 + 4 * 2  # two squares share a pixel; 4 rows of 2 columns are inside
 
 
+def test_50_000_parts_are_joined_in_no_quadratic_time():
+    y, x = np.divmod(np.arange(50_000), 250)
+    parts = [outlines.rectangle(2 * i, 2 * j, 2 * i + 1, 2 * j + 1) for i, j in zip(y, x, strict=True)]
+    rle = outlines.polygons_to_rle(parts, (400, 500))
+    mask = outlines.decode([rle], (400, 500))[:, :, 0]  # every second pixel of every second row
+    assert mask.sum() == 50_000 and mask[::2, ::2].all()
+
+
 def test_an_ellipse_has_its_area_and_its_extent():
     points = np.array(outlines.ellipse(20, 15, 8, 4, math.pi / 2)).reshape(-1, 2)
     assert len(points) == 100
@@ -201,6 +209,10 @@ def test_entries_left_out_are_counted_in_one_warning(caplog):
     out.add(ValueError("two"))
     out.warn(3, "images")
     assert out.sentences == ["one", "two"] and "2 of 3 images in f.json were left out. The first: one" in caplog.text
+    for _ in range(outlines.MOST_SENTENCES):
+        out.add(ValueError("three"))
+    out.warn(20_000)
+    assert len(out.sentences) == outlines.MOST_SENTENCES and "10002 of 20000 entries" in caplog.text
     with pytest.raises(ValueError, match="one"):
         outlines.LeftOut("f.json", strict=True).add(ValueError("one"))
 
@@ -292,6 +304,13 @@ def test_xml_is_read(tmp_path):
     assert [b.text for b in outlines.read_xml(path)] == ["1 & 2", "3"] * 200
     with pytest.raises(ValueError, match=r"gone\.xml must be a readable file"):
         outlines.read_xml(tmp_path / "gone.xml")
+
+
+def test_values_nested_too_deeply_are_named():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    assert outlines.short(value) == "a list nested too deeply"
 
 
 def test_long_values_are_cut():
