@@ -241,6 +241,14 @@ def test_heap_that_hdf5_never_ends_reading_is_refused(tmp_path):
                     question(file, name)
 
 
+def test_heaps_without_end_are_not_searched_for_ever(tmp_path):
+    heap = b"GCOL\x01\0\0\0" + (2**24).to_bytes(8, "little")  # every 16 bytes one that covers all the others
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"], file.attrs["text"] = np.frombuffer(heap * 200_000, np.uint8), "text"
+    with hdf5.open_file(tmp_path / "x.h5") as file, pytest.raises(ValueError, match="'text' in .*, or damaged"):
+        hdf5.text(file, "text")
+
+
 def test_names_that_share_one_long_text_are_refused(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
         file.attrs["text"], file.attrs["names"] = "a" * 2**20, ["a"] * 200  # each name may point at the text
