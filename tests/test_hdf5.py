@@ -83,7 +83,7 @@ def compressed(file, outside):
 
 
 def huge_chunk(file, outside):
-    file.create_dataset("x", (4,), "f4", chunks=(2**26,), maxshape=(None,))
+    file.create_dataset("x", (4,), "f4", chunks=(2**23,), maxshape=(None,))
     file["x"][:] = 1
 
 
@@ -103,7 +103,7 @@ REFUSED = {
     claimed_only: "which claims 10,000,000,000 bytes, of which the file holds 0",
     never_written: "which claims 16 bytes, of which the file holds 0",
     compressed: "which is compressed. Try `h5repack",
-    huge_chunk: "of 16 bytes in a chunk of 268,435,456",
+    huge_chunk: "of 16 bytes in a chunk of 33,554,432",
 }
 
 
