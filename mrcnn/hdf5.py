@@ -6,6 +6,7 @@ itself holds, uncompressed; links to other places are not followed. Everything i
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
 import os
@@ -23,6 +24,7 @@ from .untrusted import printable
 MOST_NAMES = 20_000  # of layers or weights in a file; ResNet101 has 700
 _MOST_BYTES = 2**22  # of a list of names
 _MOST_TEXT = 2**23  # bytes of a description
+_HEAP = b"GCOL\x01\0\0\0"  # a global heap begins so
 _LARGEST_CHUNK = 2**24  # bytes that a chunk may take although its array is smaller
 
 
@@ -118,7 +120,7 @@ def read(file: h5py.File, entry: Stored, dtype: np.dtype | str) -> np.ndarray:
     if entry.dtype != dtype and not entry.dtype.kind == dtype.kind == "f":
         raise _refusal(file, entry.path, f"of {entry.dtype} where the network has {dtype}")
     with np.errstate(over="ignore"):  # a number too large for dtype becomes infinite
-        value = file[entry.path][()].astype(dtype)
+        value = file[entry.path][()].astype(dtype, copy=False)
     if dtype.kind == "f" and not np.isfinite(value).all():
         bad = np.count_nonzero(~np.isfinite(value))
         raise _refusal(
@@ -169,28 +171,35 @@ def _attribute(parent: h5py.Group, attribute: str, length: int):
 
 
 def _longest_in_heaps(file: h5py.File) -> int | None:
-    """The bytes of the largest object in the global heaps of a file, where HDF5 keeps text; None for a damaged heap.
+    """The bytes of the largest object in the global heaps of a file, where HDF5 keeps text; None for a damaged heap."""
+    about = os.stat(file.filename)
+    return _search_heaps(file.filename, file.id.get_create_plist().get_sizes()[1], about.st_size, about.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)  # of a weight file several texts are read
+def _search_heaps(path: str, width: int, size: int, changed: int) -> int | None:
+    """As `_longest_in_heaps`; width: bytes of a length. size, changed: of the file, so that a new one is read again.
 
     HDF5 itself (1.14.6) never ends reading a heap with an object of size 0. Layout: HDF5 File Format
     Specification 3.0, III.E.
     """
-    width = file.id.get_create_plist().get_sizes()[1]  # bytes of a length
     header = 8 + width + -width % 8
-    longest = 0
-    with open(file.filename, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        start = data.find(b"GCOL\x01\0\0\0")
+    longest = objects = 0
+    with open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data.find(_HEAP)
         while start >= 0:
             end = start + int.from_bytes(data[start + 8 : start + 8 + width], "little")
             position = start + header
-            while position + header <= min(end, len(data)):
-                size = int.from_bytes(data[position + 8 : position + 8 + width], "little")
+            while position + header <= min(end, size):
+                length = int.from_bytes(data[position + 8 : position + 8 + width], "little")
                 used = data[position : position + 2] != b"\0\0"  # else the rest of the heap, its header included
-                step = header + size + -size % 8 if used else size
-                if not 0 < step <= end - position:
+                step = header + length + -length % 8 if used else length
+                objects += 1
+                if not 0 < step <= end - position or objects > 10 * MOST_NAMES:
                     return None
-                longest = max(longest, size * used)
+                longest = max(longest, length if used else 0)
                 position += step
-            start = data.find(b"GCOL\x01\0\0\0", start + 8)
+            start = data.find(_HEAP, start + len(_HEAP))
     return longest
 
 

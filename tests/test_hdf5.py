@@ -83,7 +83,7 @@ def compressed(file, outside):
 
 
 def huge_chunk(file, outside):
-    file.create_dataset("x", (4,), "f4", chunks=(2**26,), maxshape=(None,))
+    file.create_dataset("x", (4,), "f4", chunks=(2**23,), maxshape=(None,))
     file["x"][:] = 1
 
 
@@ -103,7 +103,7 @@ REFUSED = {
     claimed_only: "which claims 10,000,000,000 bytes, of which the file holds 0",
     never_written: "which claims 16 bytes, of which the file holds 0",
     compressed: "which is compressed. Try `h5repack",
-    huge_chunk: "of 16 bytes in a chunk of 268,435,456",
+    huge_chunk: "of 16 bytes in a chunk of 33,554,432",
 }
 
 
@@ -239,6 +239,14 @@ def test_heap_that_hdf5_never_ends_reading_is_refused(tmp_path):
             for question, name in ((hdf5.text, "text"), (hdf5.names, "names")):
                 with pytest.raises(ValueError, match=f"'{name}' in .*, or damaged"):
                     question(file, name)
+
+
+def test_heaps_without_end_are_not_searched_for_ever(tmp_path):
+    heap = b"GCOL\x01\0\0\0" + (2**24).to_bytes(8, "little")  # every 16 bytes one that covers all the others
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"], file.attrs["text"] = np.frombuffer(heap * 200_000, np.uint8), "text"
+    with hdf5.open_file(tmp_path / "x.h5") as file, pytest.raises(ValueError, match="'text' in .*, or damaged"):
+        hdf5.text(file, "text")
 
 
 def test_names_that_share_one_long_text_are_refused(tmp_path):

@@ -216,6 +216,8 @@ def test_learning_rate_scales_with_the_batch():
         ("sgd", keras.optimizers.SGD),
         ("adam", keras.optimizers.Adam),
         ("adamw", keras.optimizers.AdamW),
+        ("ADAM", keras.optimizers.Adam),
+        ("SGD", keras.optimizers.SGD),
         (keras.optimizers.Lion, keras.optimizers.Lion),
         (lambda rate: keras.optimizers.RMSprop(rate, rho=0.5), keras.optimizers.RMSprop),
     ],
