@@ -24,7 +24,7 @@ from .dataset import Dataset, boxes_alone, match_class_names, overrides, short_n
 from .image_files import read_pixels
 from .label_tools import LabelmeDataset, VIADataset, foreign_files, foreign_tool, is_labelme, is_via
 from .outlines import IMAGE_SUFFIXES, ImageFiles, LeftOut, image_files, read_indices, read_json, short
-from .untrusted import clean_name
+from .untrusted import check_masks, clean_name
 from .voc import VOCDataset, is_voc, voc_list
 from .yolo import YOLODataset, is_yolo, yolo_pair
 
@@ -203,6 +203,7 @@ class MaskFolderDataset(ImageFiles, Dataset):
             return np.moveaxis(masks, 0, -1), np.ones(len(masks), np.int32)
         files = image_files(Path(info["masks"]))
         height, width = self.image_size(image_id)
+        check_masks(len(files), height, width, info["masks"])
         masks = np.zeros((len(files), height, width), bool)
         for i, file in enumerate(files):
             masks[i], soft = _read_mask(file, (height, width), info["path"])
@@ -313,6 +314,7 @@ class InstanceImageDataset(ImageFiles, Dataset):
                     "itself, number them, with skimage.measure.label for example.",
                     info["instances"], pieces,
                 )  # fmt: skip
+        check_masks(len(values), *size, info["instances"])
         return pixels[:, :, None] == values, np.ones(len(values), np.int32)
 
     def _black_and_white(self, pixels: np.ndarray, file: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import wrap_file
 
 from .untrusted import printable
@@ -190,7 +191,8 @@ def _fetch(url: str, path: str, size: int | None) -> str:
     """
     _check_address(url, ("http", "https"))
     console = Console(stderr=True)
-    bar = {"description": printable(os.path.basename(url)), "console": console, "disable": not console.is_terminal}
+    name = escape(printable(os.path.basename(url)))
+    bar = {"description": name, "console": console, "disable": not console.is_terminal}
     digest = hashlib.md5(usedforsecurity=False)
     opener = urllib.request.build_opener(_Redirects)
     with opener.open(url, timeout=_TIMEOUT) as response, open(path, "wb") as file:

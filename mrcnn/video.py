@@ -12,7 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .untrusted import printable
 
 log = logging.getLogger("mrcnn")
 
@@ -74,7 +77,7 @@ def change_video(
     writer, count, started = None, 0, time.perf_counter()
     try:
         with _progress() as bar:
-            task = bar.add_task(out.name, total=total, rate="")
+            task = bar.add_task(escape(printable(out.name)), total=total, rate="")
             for frame in read_frames(source):
                 picture = change(frame)
                 if writer is None:

@@ -32,7 +32,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn import datasets
+from mrcnn import datasets, untrusted
 from mrcnn.dataset import Dataset, boxes_alone, overrides
 from mrcnn.datasets import (
     CocoDataset,
@@ -282,6 +282,18 @@ def test_small_and_touching_objects_have_hard_edges(tmp_path, caplog):
     image = np.arange(1, 65, dtype=np.uint8).reshape(8, 8).repeat(3, 0).repeat(3, 1)  # squares that touch
     assert InstanceImageDataset(with_mask(tmp_path / "squares", image, "png")).load_mask(0)[0].shape[2] == 64
     assert not caplog.text
+
+
+def test_masks_that_take_gigabytes_are_refused_before_memory_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(untrusted, "MOST_MASK_BYTES", 2 * 96 * 96 - 1)  # two discs of 96 x 64 fit, three of 96 x 96 not
+    InstanceImageDataset(with_mask(tmp_path / "two", discs([1, 2])[:, :48], "png")).load_mask(0)
+    with pytest.raises(ValueError, match=r"3 objects of 96 x 96 pixels in .*masks/a\.png"):
+        InstanceImageDataset(with_mask(tmp_path / "three", discs([1, 2, 3]), "png")).load_mask(0)
+    folder = with_mask(tmp_path / "folders" / "x", discs([255] * 3), "png")
+    for name in ("b", "c"):
+        Image.fromarray(discs([255] * 3)).save(folder / "masks" / f"{name}.png")
+    with pytest.raises(ValueError, match=r"3 objects of 96 x 96 pixels in .*x/masks"):
+        MaskFolderDataset(folder.parent).load_mask(0)
 
 
 @pytest.mark.parametrize(("suffix", "value"), [("jpg", 255), ("png", 255), ("png", 100)])

@@ -391,6 +391,9 @@ def test_labelme_uses_the_embedded_image_where_the_file_is_missing(tmp_path):
         LabelmeDataset(broken).load_image(0)
     with pytest.raises(ValueError, match=r"must exist, or be embedded.*'gone.png' in .*a\.json"):
         LabelmeDataset(labelme(tmp_path, imagePath="gone.png"))
+    script = labelme(tmp_path, imagePath="gone.png", imageData=base64.b64encode(b"%!PS-Adobe-3.0 EPSF-3.0").decode())
+    with pytest.raises(ValueError, match=r"imageData must hold an image.*a PostScript file"):
+        LabelmeDataset(script).load_image(0)
 
 
 @pytest.mark.parametrize(
