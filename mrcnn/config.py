@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
-import operator
+import math
+import numbers
 import re
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +21,7 @@ log = logging.getLogger("mrcnn")
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
+OPTIMIZERS = ("sgd", "adam", "adamw")
 RESIZE_MODES = ("square", "pad64", "crop", "none")
 LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
 
@@ -96,7 +99,8 @@ class Config:
     IMAGE_MIN_SCALE = 0
     IMAGE_CHANNEL_COUNT = 3
     MEAN_PIXEL = np.array([123.7, 116.8, 103.9])  # RGB, one per channel
-    # True: scikit-image's resize as matterport used it (slow, its numbers to the last bit); False: OpenCV.
+    # True: scikit-image's resize as matterport used it (slow, its numbers to the last bit); False: OpenCV, whose pixels
+    # are cut off to whole numbers as matterport's were: equal within a photo, but for some in a thousand.
     EXACT_RESIZE = False
 
     # --- RoIs that teach the heads: how many an image, the share of positives, and the IoU that makes one.
@@ -170,6 +174,12 @@ class Config:
     KEEP_LAST_N = None
 
     def __init__(self):
+        """Compute the derived values anew, as the original did, whatever was set before; and check the names."""
+        for name, sources in _DERIVED.items():
+            self.__dict__.pop(f"_{name}", None)
+            if not isinstance(getattr(type(self), name), property):  # a subclass has a plain value there
+                self._check(*sources)
+                self.__dict__[name] = vars(Config)[name].fget(self)
         self.check_names()
 
     # Derived values follow from the others, and may be assigned as well.
@@ -179,7 +189,7 @@ class Config:
 
     @BATCH_SIZE.setter
     def BATCH_SIZE(self, value: int) -> None:
-        self.__dict__["_BATCH_SIZE"] = int(value)
+        self.__dict__["_BATCH_SIZE"] = value
 
     @property
     def IMAGE_SHAPE(self) -> np.ndarray:
@@ -189,7 +199,7 @@ class Config:
 
     @IMAGE_SHAPE.setter
     def IMAGE_SHAPE(self, value) -> None:
-        self.__dict__["_IMAGE_SHAPE"] = np.array(value)
+        self.__dict__["_IMAGE_SHAPE"] = np.array(value) if _RULES["IMAGE_SHAPE"].holds(value) else value
 
     @property
     def IMAGE_META_SIZE(self) -> int:
@@ -198,7 +208,7 @@ class Config:
 
     @IMAGE_META_SIZE.setter
     def IMAGE_META_SIZE(self, value: int) -> None:
-        self.__dict__["_IMAGE_META_SIZE"] = int(value)
+        self.__dict__["_IMAGE_META_SIZE"] = value
 
     def to_dict(self) -> dict[str, Any]:
         """Every value as JSON can hold it; callables by their name."""
@@ -206,19 +216,28 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """A config with these values, as `to_dict` gave them; derived values that still follow are not pinned.
+        """Return a config with these values, as `to_dict` gives them and JSON holds them.
 
-        Functions come back where they are this package's own; of others the name stays, `module:name`.
+        The values are data: a file with them cannot name code to run. Names must be in upper case; others, and values
+        that are no plain data, are left out with a warning. Text becomes a function only if the class has that very
+        function itself, or `_FUNCTIONS` lists it; otherwise it stays text, `module:name`. Derived values that still
+        follow from the others go on following.
+
+        Raises: ValueError if a value from which others are derived is of the wrong type.
         """
+        if not isinstance(values, dict):
+            raise ValueError(
+                f"The config must be NAME: value pairs. Received: {repr(values)[:60]}. Try the JSON of `to_dict`."
+            )
         config = cls()
-        values = {name: _own_function(value) for name, value in values.items()}
-        derived = [name for name in ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE") if name in values]
-        for name, value in values.items():
-            if name not in derived:
-                setattr(config, name, np.array(value) if name in _ARRAYS else value)
-        for name in derived:
-            if _plain(getattr(config, name)) != _plain(values[name]):
-                setattr(config, name, values[name])
+        unusable = [name for name in values if not (_is_setting(name) and _is_data(values[name]))]
+        if unusable:
+            listed = ", ".join(repr(name)[:60] for name in unusable[:5])
+            log.warning(
+                "Config: left out %d names that are no settings, or whose values are no plain data: %s%s",
+                len(unusable), listed, " ..." if len(unusable) > 5 else "",
+            )  # fmt: skip
+        _set_all(config, {name: _as_read(config, name, values[name]) for name in values if name not in unusable})
         return config
 
     def display(self) -> None:
@@ -226,7 +245,7 @@ class Config:
         print("\nConfigurations:")
         for name in _names(self):
             value = getattr(self, name)
-            print(f"{name:30} {value.__qualname__ if callable(value) else value}")
+            print(f"{name:30} {_plain(value) if callable(value) else value}")
         print()
 
     def check_names(self) -> None:
@@ -239,156 +258,118 @@ class Config:
                     log.warning("Config: %s is no setting of mrcnn; did you mean %s?", name, near[0])
 
     def validate(self) -> None:
-        """Check what the network is built from.
+        """Check every setting by itself, its type first, and then how they fit together.
 
-        Raises: ValueError naming the attribute, what must hold, what was received and what to try.
+        Whole numbers given as floats (2.0) become int; a fraction of a step is rounded up, with a line in the log.
+
+        Raises: ValueError naming the setting, what must hold, what was received and what to try.
         """
-        shape, defaults = [int(side) for side in self.IMAGE_SHAPE], Config()
-        checks = [
-            (
-                len(shape) == 3 and shape[0] > 0 and shape[1] > 0 and not shape[0] % 64 and not shape[1] % 64,
-                "IMAGE_SHAPE: height and width must be multiples of 64, so that the image can be halved six times",
-                shape,
-                f"IMAGE_MIN_DIM and IMAGE_MAX_DIM such as {_near_64(shape[0])} (crop mode: IMAGE_MIN_DIM)",
-            ),
-            (
-                shape[-1] == self.IMAGE_CHANNEL_COUNT,
-                f"IMAGE_SHAPE's channels must equal IMAGE_CHANNEL_COUNT = {self.IMAGE_CHANNEL_COUNT}",
-                shape,
-                "setting IMAGE_CHANNEL_COUNT, which IMAGE_SHAPE follows",
-            ),
-            (
-                np.size(self.MEAN_PIXEL) in (1, self.IMAGE_CHANNEL_COUNT),
-                f"MEAN_PIXEL must have one value per channel (IMAGE_CHANNEL_COUNT = {self.IMAGE_CHANNEL_COUNT})",
-                np.asarray(self.MEAN_PIXEL).tolist(),
-                "one mean per channel, e.g. np.array([127.5])",
-            ),
-            (
-                callable(self.BACKBONE) or self.BACKBONE in BACKBONES,
-                f"BACKBONE must be one of {', '.join(BACKBONES)} or a callable",
-                self.BACKBONE,
-                "one of these names",
-            ),
-            (
-                not callable(self.BACKBONE) or callable(self.COMPUTE_BACKBONE_SHAPE),
-                "A callable BACKBONE needs COMPUTE_BACKBONE_SHAPE(image_shape) -> shapes of P2..P6",
-                self.COMPUTE_BACKBONE_SHAPE,
-                "a function that divides the image's sides by BACKBONE_STRIDES",
-            ),
-            (
-                self.IMAGE_RESIZE_MODE in RESIZE_MODES,
-                f"IMAGE_RESIZE_MODE must be one of {', '.join(RESIZE_MODES)}",
-                self.IMAGE_RESIZE_MODE,
-                "'square'",
-            ),
-            (
-                len(self.RPN_ANCHOR_SCALES) == len(self.BACKBONE_STRIDES),
-                f"RPN_ANCHOR_SCALES must hold one scale per pyramid level ({len(self.BACKBONE_STRIDES)})",
-                self.RPN_ANCHOR_SCALES,
-                "five scales, e.g. (32, 64, 128, 256, 512)",
-            ),
-            (
-                self.mask_doublings() is not None,
-                f"MASK_SHAPE must be MASK_POOL_SIZE ({self.MASK_POOL_SIZE}) times 2, 4 or 8 on both sides",
-                list(self.MASK_SHAPE),
-                f"[{2 * self.MASK_POOL_SIZE}, {2 * self.MASK_POOL_SIZE}]",
-            ),
-            (
-                self.NUM_CLASSES >= 2,
-                "NUM_CLASSES must count the background and your classes: at least 2",
-                self.NUM_CLASSES,
-                "1 + the number of your classes",
-            ),
-            *(
-                (
-                    _is_number(getattr(self, name), *bounds),
-                    f"{name} must be {_range_text(*bounds)}",
-                    getattr(self, name),
-                    f"the default, {getattr(defaults, name)!r}",
-                )
-                for name, bounds in _RANGES.items()
-            ),
-            (
-                all(_is_number(scale, 0.001) for scale in [*self.RPN_ANCHOR_SCALES, *self.RPN_ANCHOR_RATIOS])
-                and len(self.RPN_ANCHOR_RATIOS) > 0,
-                "RPN_ANCHOR_SCALES and RPN_ANCHOR_RATIOS must be above 0, and there must be a ratio",
-                (self.RPN_ANCHOR_SCALES, self.RPN_ANCHOR_RATIOS),
-                "(32, 64, 128, 256, 512) and [0.5, 1, 2]",
-            ),
-            (
-                len(self.MINI_MASK_SHAPE) == 2
-                and all(_is_number(side, 1, None, True) for side in self.MINI_MASK_SHAPE),
-                "MINI_MASK_SHAPE must be (height, width), at least 1",
-                self.MINI_MASK_SHAPE,
-                "(56, 56)",
-            ),
-            (
-                self.SEED is None or _is_number(self.SEED, 0, 2**32 - 1, True),
-                "SEED must be None or a whole number from 0 to 4294967295",
-                self.SEED,
-                "0",
-            ),
-            (
-                self.GRADIENT_CLIP_NORM is None or _is_number(self.GRADIENT_CLIP_NORM, 0),
-                "GRADIENT_CLIP_NORM must be at least 0, or None",
-                self.GRADIENT_CLIP_NORM,
-                "5.0",
-            ),
-            (
-                self.KEEP_LAST_N is None or _is_number(self.KEEP_LAST_N, 1, None, True),
-                "KEEP_LAST_N must be at least 1, or None to keep every checkpoint",
-                self.KEEP_LAST_N,
-                "3",
-            ),
-            (
-                not re.search(r"[/\\]", str(self.NAME)),
-                "NAME names files and folders, so it must hold no / or \\",
-                self.NAME,
-                "letters, digits, - and _",
-            ),
-            (
-                set(self.LOSS_WEIGHTS) <= set(LOSS_NAMES) and all(_is_number(w, 0) for w in self.LOSS_WEIGHTS.values()),
-                f"LOSS_WEIGHTS may name {', '.join(LOSS_NAMES)}, each with a number of at least 0",
-                self.LOSS_WEIGHTS,
-                "those names",
-            ),
-            (
-                self.PRECISION in PRECISIONS,
-                f"PRECISION must be one of {', '.join(PRECISIONS)}",
-                self.PRECISION,
-                "'float32'",
-            ),
-            (
-                self.CLASS_WEIGHTS is None
-                or np.shape(self.CLASS_WEIGHTS) == (self.NUM_CLASSES,)
-                and all(_is_number(weight, 0) for weight in self.CLASS_WEIGHTS)
-                and any(self.CLASS_WEIGHTS),
-                f"CLASS_WEIGHTS must hold one number of at least 0 per class, background first ({self.NUM_CLASSES})",
-                self.CLASS_WEIGHTS,
-                "None, which weighs all the same",
-            ),
-            (
-                self.USE_RPN_ROIS or not self.RPN_ONLY,
-                "RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True",
-                self.USE_RPN_ROIS,
-                "one of the two",
-            ),
-            (
-                self.OPTIMIZER in ("sgd", "adam", "adamw") or callable(self.OPTIMIZER) or ":" in str(self.OPTIMIZER),
-                "OPTIMIZER must be 'sgd', 'adam', 'adamw' or a function (learning rate) -> Keras optimizer",
-                self.OPTIMIZER,
-                "'sgd'",
-            ),
-            (
-                self.LEARNING_RATE_SCHEDULE in ("constant", "step", "cosine"),
-                "LEARNING_RATE_SCHEDULE must be 'constant', 'step' or 'cosine'",
-                self.LEARNING_RATE_SCHEDULE,
-                "'constant'",
-            ),
-        ]
-        for holds, rule, received, remedy in checks:
+        self._check(*_RULES)
+        for holds, must, received, remedy in self._relations():
             if not holds:
-                raise ValueError(f"{rule}. Received: {received!r}. Try {remedy}.")
+                raise ValueError(f"{must}. Received: {_short(_plain(received))}. Try {remedy}.")
+        self._warn_of_levels_without_anchors()
+
+    def _check(self, *names: str) -> None:
+        """Check some settings by themselves."""
+        for name in names:
+            rule, value = _RULES[name], getattr(self, name)
+            if not rule.holds(value):
+                remedy = rule.remedy or f"the default, {getattr(Config, name)!r}"
+                raise ValueError(f"{name} must be {rule.text}. Received: {_short(_plain(value))}. Try {remedy}.")
+            converted = rule.convert(value)
+            if converted is not value:
+                setattr(self, name, converted)
+            if rule.convert is whole_steps and converted != value:
+                log.info("Config: %s = %s is rounded up to %d.", name, value, converted)
+
+    def _relations(self) -> Iterator[tuple[bool, str, Any, str]]:
+        """Yield (whether it holds, what must hold, what was received, a remedy) for settings that depend on others.
+
+        Each is computed only if those before it hold.
+        """
+        shape, channels = [int(side) for side in self.IMAGE_SHAPE], self.IMAGE_CHANNEL_COUNT
+        yield (
+            not shape[0] % 64 and not shape[1] % 64,
+            "IMAGE_SHAPE: height and width must be multiples of 64, so that the image can be halved six times",
+            shape,
+            f"IMAGE_MIN_DIM and IMAGE_MAX_DIM such as {_near_64(shape[0])} (crop mode: IMAGE_MIN_DIM)",
+        )
+        yield (
+            self.IMAGE_RESIZE_MODE != "square" or (self.IMAGE_MIN_DIM or 0) <= self.IMAGE_MAX_DIM,
+            "IMAGE_MIN_DIM must be at most IMAGE_MAX_DIM",
+            (self.IMAGE_MIN_DIM, self.IMAGE_MAX_DIM),
+            f"IMAGE_MIN_DIM = {self.IMAGE_MAX_DIM}",
+        )
+        yield (
+            shape[2] == channels,
+            f"IMAGE_SHAPE's channels must equal IMAGE_CHANNEL_COUNT = {channels}",
+            shape,
+            "setting IMAGE_CHANNEL_COUNT, which IMAGE_SHAPE follows",
+        )
+        yield (
+            np.size(self.MEAN_PIXEL) in (1, channels),
+            f"MEAN_PIXEL must have one value per channel (IMAGE_CHANNEL_COUNT = {channels})",
+            self.MEAN_PIXEL,
+            "one mean per channel, e.g. np.array([127.5])",
+        )
+        yield (
+            self.NUM_CLASSES >= 2,
+            "NUM_CLASSES must count the background and your classes: at least 2",
+            self.NUM_CLASSES,
+            "1 + the number of your classes",
+        )
+        yield (
+            self.IMAGE_META_SIZE == 12 + self.NUM_CLASSES,
+            "IMAGE_META_SIZE must be 12 + NUM_CLASSES, which it is unless it is set",
+            self.IMAGE_META_SIZE,
+            f"{12 + self.NUM_CLASSES}",
+        )
+        yield (
+            not callable(self.BACKBONE) or callable(self.COMPUTE_BACKBONE_SHAPE),
+            "A callable BACKBONE needs COMPUTE_BACKBONE_SHAPE(image_shape) -> shapes of P2..P6",
+            self.COMPUTE_BACKBONE_SHAPE,
+            "a function that divides the image's sides by BACKBONE_STRIDES",
+        )
+        yield (
+            len(self.RPN_ANCHOR_SCALES) <= len(self.BACKBONE_STRIDES),
+            f"RPN_ANCHOR_SCALES must hold at most one scale per pyramid level (BACKBONE_STRIDES: "
+            f"{len(self.BACKBONE_STRIDES)})",
+            self.RPN_ANCHOR_SCALES,
+            "five scales, e.g. (32, 64, 128, 256, 512)",
+        )
+        yield (
+            self.mask_doublings() is not None,
+            f"MASK_SHAPE must be MASK_POOL_SIZE ({self.MASK_POOL_SIZE}) times 2, 4 or 8 on both sides",
+            self.MASK_SHAPE,
+            f"[{2 * self.MASK_POOL_SIZE}, {2 * self.MASK_POOL_SIZE}]",
+        )
+        weights = self.CLASS_WEIGHTS
+        yield (
+            weights is None or (len(weights) == self.NUM_CLASSES and any(weights)),
+            "CLASS_WEIGHTS must hold one number of at least 0 per class, background first, and not only zeros "
+            f"({self.NUM_CLASSES})",
+            weights,
+            "None, which weighs all the same",
+        )
+        yield (
+            self.USE_RPN_ROIS or not self.RPN_ONLY,
+            "RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True",
+            self.USE_RPN_ROIS,
+            "one of the two",
+        )
+
+    def _warn_of_levels_without_anchors(self) -> None:
+        """Warn once of each config with fewer anchor scales than pyramid levels."""
+        scales, levels = len(self.RPN_ANCHOR_SCALES), len(self.BACKBONE_STRIDES)
+        if scales < levels and not self.__dict__.get("_levels_said"):
+            self.__dict__["_levels_said"] = True
+            log.warning(
+                "Config: RPN_ANCHOR_SCALES has %d scales for %d pyramid levels: the RPN uses the first %d levels only.",
+                scales,
+                levels,
+                scales,
+            )
 
     def learns_masks(self) -> bool:
         """Whether the network has a mask head."""
@@ -406,43 +387,264 @@ class Config:
         return None
 
 
-_COUNTS = (
-    "GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "STEPS_PER_EPOCH", "GRADIENT_ACCUMULATION_STEPS",
-    "TOP_DOWN_PYRAMID_SIZE", "RPN_CHANNELS", "FPN_CLASSIF_FC_LAYERS_SIZE", "MASK_CHANNELS", "RPN_ANCHOR_STRIDE",
-    "RPN_TRAIN_ANCHORS_PER_IMAGE", "PRE_NMS_LIMIT", "POST_NMS_ROIS_TRAINING", "POST_NMS_ROIS_INFERENCE",
-    "TRAIN_ROIS_PER_IMAGE", "POOL_SIZE", "MASK_POOL_SIZE", "MAX_GT_INSTANCES", "DETECTION_MAX_INSTANCES",
-)  # fmt: skip
-# What each number must be: at least, at most (None: anything), whether whole.
-_RANGES = {
-    **dict.fromkeys(_COUNTS, (1, None, True)),
-    **dict.fromkeys(("VALIDATION_STEPS", "WARMUP_STEPS", "VALIDATION_PICTURES", "MAX_IMAGE_ERRORS"), (0, None, True)),
-    **dict.fromkeys(("LEARNING_RATE", "WEIGHT_DECAY", "ADAMW_WEIGHT_DECAY", "FOCAL_GAMMA", "IMAGE_MIN_SCALE"), (0,)),
+def as_config(config) -> Config:
+    """Return a `Config` with the settings of any object that has them; a `Config` is returned as it is.
+
+    config: an object, or a class that takes no arguments. matterport's code reads attributes only, so scripts bring
+        classes of their own. Its upper-case names are copied.
+
+    Raises: ValueError if the object has no setting.
+    """
+    if isinstance(config, type):
+        config = config()
+    if isinstance(config, Config):
+        return config
+    names = _names(config)
+    if "NUM_CLASSES" not in names:
+        raise ValueError(
+            "config must be a mrcnn.config.Config, or have its attributes (NUM_CLASSES ...). "
+            f"Received: {config!r} of {type(config)}. Try deriving its class from Config."
+        )
+    copy = Config()
+    _set_all(copy, {name: getattr(config, name) for name in names})
+    copy.check_names()
+    return copy
+
+
+def _set_all(config: Config, values: dict[str, Any]) -> None:
+    """Set attributes; derived ones that follow from the others are not set, so that they go on following.
+
+    Raises: ValueError if a value from which others are derived is of the wrong type.
+    """
+    for name, value in values.items():
+        declared = getattr(type(config), name, None)
+        read_only = isinstance(declared, property) and declared.fset is None
+        if name not in _DERIVED and not read_only:
+            is_array = name in _ARRAYS and _RULES[name].holds(value)
+            setattr(config, name, np.array(value) if is_array else value)
+    for name in ("BATCH_SIZE", "IMAGE_SHAPE"):  # IMAGE_META_SIZE has no other value than that which follows
+        if name in values:
+            config._check(*_DERIVED[name])
+            if _plain(getattr(config, name)) != _plain(values[name]):
+                setattr(config, name, values[name])
+
+
+def whole_steps(value: float) -> int:
+    """Return a number of steps as a whole one, rounded up as Keras 2 did: scripts divide images by the batch size."""
+    return math.ceil(value)
+
+
+class _Rule(NamedTuple):
+    """What a setting must be, whatever the others are."""
+
+    text: str  # goes on after "NAME must be"
+    holds: Callable[[Any], bool]
+    convert: Callable[[Any], Any] = lambda value: value  # a value that holds, to the type that the code expects
+    remedy: str = ""  # the default unless it is given
+
+
+def _number(low: float, high: float | None = None) -> _Rule:
+    return _Rule(_range_text(low, high), lambda value: _is_number(value, low, high))
+
+
+def _whole(low: int, high: int | None = None, remedy: str = "") -> _Rule:
+    text = f"{_range_text(low, high)}, a whole number"
+    return _Rule(text, lambda value: _is_whole(value, low, high), int, remedy)
+
+
+def _steps(low: int) -> _Rule:
+    return _Rule(
+        f"at least {low}, a whole number", lambda value: _is_number(value, 0) and whole_steps(value) >= low, whole_steps
+    )
+
+
+def _list(what: str, item_holds: Callable[[Any], bool], *lengths: int, convert=None, remedy: str = "") -> _Rule:
+    """A list of one of these lengths, from the first to the last of them."""
+    counts = range(lengths[0], lengths[-1] + 1)
+    length = f"{lengths[0]}" if len(counts) == 1 else f"{lengths[0]} to {lengths[-1]}"
+    return _Rule(
+        f"a list of {length} {what}",
+        lambda value: _is_list(value) and len(value) in counts and all(map(item_holds, value)),
+        convert or (lambda value: value),
+        remedy,
+    )
+
+
+def _whole_list(what: str, low: int, high: int, *lengths: int, remedy: str = "") -> _Rule:
+    return _list(what, lambda side: _is_whole(side, low, high), *lengths, convert=_as_whole_list, remedy=remedy)
+
+
+def _choice(*names: str) -> _Rule:
+    return _Rule(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names)
+
+
+def _or_none(rule: _Rule, text: str = "") -> _Rule:
+    return rule._replace(
+        text=text or f"{rule.text}, or None",
+        holds=lambda value: value is None or rule.holds(value),
+        convert=lambda value: value if value is None else rule.convert(value),
+    )
+
+
+def _is_number(value, low: float, high: float | None = None) -> bool:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    return bool(low <= value <= (1e15 if high is None else high))  # infinity and NaN are none
+
+
+def _is_whole(value, low: int, high: int | None = None) -> bool:
+    return _is_number(value, low, high) and value % 1 == 0
+
+
+def _is_positive(value) -> bool:
+    return _is_number(value, 0.001)
+
+
+def _is_list(value) -> bool:
+    return isinstance(value, list | tuple | range) or (isinstance(value, np.ndarray) and value.ndim == 1)
+
+
+def _as_whole_list(value):
+    if isinstance(value, np.ndarray):
+        return value if value.dtype.kind in "iu" else value.astype(int)
+    return value if all(isinstance(side, int) for side in value) else [int(side) for side in value]
+
+
+def _range_text(low: float, high: float | None = None) -> str:
+    return f"at least {low}" if high is None else f"from {low} to {high}"
+
+
+def _is_optimizer(value) -> bool:
+    # A file may name a function, module:name, that stays a name: the network can be used, but not trained.
+    return callable(value) or (isinstance(value, str) and (value.lower() in OPTIMIZERS or ":" in value))
+
+
+def _is_backbone_shape(value) -> bool:
+    return value is None or callable(value) or (isinstance(value, str) and ":" in value)
+
+
+def _is_name(value) -> bool:
+    return value is None or (isinstance(value, str | int) and re.search(r"[/\\\0]", str(value)) is None)
+
+
+def _are_loss_weights(value) -> bool:
+    return isinstance(value, dict) and set(value) <= set(LOSS_NAMES) and all(_is_number(w, 0) for w in value.values())
+
+
+_MOST = 1_000_000  # of what is counted, such as boxes; a file that claims more is damaged
+_SIDE = 16_384  # pixels; channels
+_FLAG = _Rule("True or False", lambda value: isinstance(value, bool | np.bool_) or _is_whole(value, 0, 1), bool)
+_SHARE = _number(0, 1)
+_DEVIATIONS = _list("numbers above 0, of y, x, log h, log w", _is_positive, 4)
+
+# Each setting's own rule. A derived one comes after those from which it follows.
+_RULES = {
+    "NAME": _Rule(
+        "a text with no / or \\ in it: it names files and folders", _is_name, remedy="letters, digits, - and _"
+    ),
+    "NUM_CLASSES": _whole(1, 100_000, remedy="1 + the number of your classes"),
+    "BACKBONE": _Rule(
+        f"one of {', '.join(BACKBONES)} or a callable",
+        lambda value: callable(value) or (isinstance(value, str) and value in BACKBONES),
+        remedy="one of these names",
+    ),
+    "COMPUTE_BACKBONE_SHAPE": _Rule("None or a function", _is_backbone_shape),
+    "BACKBONE_STRIDES": _whole_list("whole numbers, of P2 to P6", 1, _SIDE, 1, 5),
+    **dict.fromkeys(("GPU_COUNT", "IMAGES_PER_GPU", "GRADIENT_ACCUMULATION_STEPS"), _whole(1)),
+    "BATCH_SIZE": _whole(1, remedy="setting IMAGES_PER_GPU, which it follows"),
+    "STEPS_PER_EPOCH": _steps(1),
+    "VALIDATION_STEPS": _steps(0),
+    **dict.fromkeys(("WARMUP_STEPS", "VALIDATION_PICTURES", "MAX_IMAGE_ERRORS"), _whole(0)),
+    "KEEP_LAST_N": _or_none(_whole(1, remedy="3"), "at least 1, or None to keep every checkpoint"),
+    "SEED": _Rule(
+        "None or a whole number from 0 to 4294967295",
+        lambda value: value is None or _is_whole(value, 0, 2**32 - 1),
+        lambda value: value if value is None else int(value),
+        "0",
+    ),
+    # The image
+    "IMAGE_RESIZE_MODE": _choice(*RESIZE_MODES),
+    "IMAGE_MIN_DIM": _or_none(_whole(0, _SIDE)),
+    "IMAGE_MAX_DIM": _whole(1, _SIDE),
+    "IMAGE_MIN_SCALE": _or_none(_number(0, 16)),
+    "IMAGE_CHANNEL_COUNT": _whole(1, 1000),
+    "IMAGE_SHAPE": _whole_list(
+        "whole numbers, [height, width, channels]", 1, _SIDE, 3, remedy="setting IMAGE_MAX_DIM, which it follows"
+    ),
+    "IMAGE_META_SIZE": _whole(1, remedy="leaving it out: it follows NUM_CLASSES"),
+    "MEAN_PIXEL": _Rule(
+        "a number, or a list of one per channel",
+        lambda value: all(_is_number(mean, -1e6, 1e6) for mean in (value if _is_list(value) else [value])),
+    ),
+    # The network
+    **dict.fromkeys(
+        ("TOP_DOWN_PYRAMID_SIZE", "RPN_CHANNELS", "MASK_CHANNELS", "FPN_CLASSIF_FC_LAYERS_SIZE"), _whole(1, _SIDE)
+    ),
+    **dict.fromkeys(("POOL_SIZE", "MASK_POOL_SIZE", "RPN_ANCHOR_STRIDE"), _whole(1, 1000)),
+    "MASK_SHAPE": _whole_list("whole numbers, [height, width]", 1, 8000, 2),
+    "MINI_MASK_SHAPE": _whole_list("whole numbers of at least 1, (height, width)", 1, _SIDE, 2),
+    "FPN_CANONICAL_SIZE": _Rule("a number above 0", _is_positive),
+    "RPN_ANCHOR_SCALES": _list("numbers above 0", _is_positive, 1, 100),
+    "RPN_ANCHOR_RATIOS": _list("numbers above 0", _is_positive, 1, 100),
+    "RPN_BBOX_STD_DEV": _DEVIATIONS,
+    "BBOX_STD_DEV": _DEVIATIONS,
     **dict.fromkeys(
         (
-            "LEARNING_MOMENTUM", "DETECTION_MIN_CONFIDENCE", "DETECTION_NMS_THRESHOLD", "RPN_NMS_THRESHOLD",
-            "RPN_POSITIVE_IOU", "RPN_NEGATIVE_IOU", "ROI_POSITIVE_RATIO", "ROI_POSITIVE_IOU", "REPEAT_THRESHOLD",
+            "RPN_TRAIN_ANCHORS_PER_IMAGE", "PRE_NMS_LIMIT", "POST_NMS_ROIS_TRAINING", "POST_NMS_ROIS_INFERENCE",
+            "TRAIN_ROIS_PER_IMAGE", "MAX_GT_INSTANCES", "DETECTION_MAX_INSTANCES",
         ),
-        (0, 1),
+        _whole(1, _MOST),
     ),
-    "EMA_DECAY": (0, 0.999999),
-    "STEPS_PER_EPOCH": (1, 10**9),  # fractions are rounded up: scripts divide images by the batch size
-    "VALIDATION_STEPS": (0, 10**9),
+    **dict.fromkeys(
+        (
+            "DETECTION_MIN_CONFIDENCE", "DETECTION_NMS_THRESHOLD", "RPN_NMS_THRESHOLD", "RPN_POSITIVE_IOU",
+            "RPN_NEGATIVE_IOU", "ROI_POSITIVE_RATIO", "ROI_POSITIVE_IOU", "REPEAT_THRESHOLD", "LEARNING_MOMENTUM",
+        ),
+        _SHARE,
+    ),
+    **dict.fromkeys(
+        (
+            "USE_MASK", "RPN_ONLY", "CLASS_AGNOSTIC_BOX", "CLASS_AGNOSTIC_MASK", "CLASS_AGNOSTIC_NMS", "USE_MINI_MASK",
+            "EXACT_RESIZE", "ROIS_INCLUDE_GT", "USE_RPN_ROIS",
+        ),
+        _FLAG,
+    ),
+    "TRAIN_BN": _or_none(_FLAG),
+    "PRECISION": _choice(*PRECISIONS),
+    # The training
+    "OPTIMIZER": _Rule("'sgd', 'adam', 'adamw' or a function (learning rate) -> Keras optimizer", _is_optimizer),
+    "LEARNING_RATE_SCHEDULE": _Rule(
+        "'constant', 'step' or 'cosine'",
+        lambda value: isinstance(value, str) and value in ("constant", "step", "cosine"),
+    ),
+    "LEARNING_RATE_DROPS": _list("numbers from 0 to 1", lambda value: _is_number(value, 0, 1), 0, 100),
+    **dict.fromkeys(("LEARNING_RATE", "WEIGHT_DECAY", "ADAMW_WEIGHT_DECAY", "FOCAL_GAMMA"), _number(0)),
+    "GRADIENT_CLIP_NORM": _or_none(_number(0)),
+    "EMA_DECAY": _number(0, 0.999999),
+    "LOSS_WEIGHTS": _Rule(
+        f"a dict that may name {', '.join(LOSS_NAMES)}, each with a number of at least 0",
+        _are_loss_weights,
+        remedy="those names",
+    ),
+    "CLASS_WEIGHTS": _or_none(
+        _list("numbers of at least 0, one per class", lambda value: _is_number(value, 0), 1, 100_000)
+    ),
 }  # fmt: skip
-_ARRAYS = ("MEAN_PIXEL", "RPN_BBOX_STD_DEV", "BBOX_STD_DEV", "IMAGE_SHAPE")
-
-
-def _is_number(value, low, high=None, whole=False) -> bool:
-    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
-        return False
-    return bool(low <= value and (high is None or value <= high) and (not whole or value == int(value)))
-
-
-def _range_text(low, high=None, whole=False) -> str:
-    return f"{f'at least {low}' if high is None else f'from {low} to {high}'}{', a whole number' * whole}"
+# Settings that follow from others unless they are set -> those others.
+_DERIVED = {
+    "BATCH_SIZE": ("IMAGES_PER_GPU", "GPU_COUNT"),
+    "IMAGE_SHAPE": ("IMAGE_RESIZE_MODE", "IMAGE_MIN_DIM", "IMAGE_MAX_DIM", "IMAGE_CHANNEL_COUNT"),
+    "IMAGE_META_SIZE": ("NUM_CLASSES",),
+}
+_ARRAYS = ("MEAN_PIXEL", "RPN_BBOX_STD_DEV", "BBOX_STD_DEV")
 
 
 def _names(config) -> list[str]:
     return [name for name in dir(config) if name.isupper() and not name.startswith("_")]
+
+
+def _short(value, length: int = 200) -> str:
+    return repr(value)[:length]
 
 
 def _near_64(side: int) -> int:
@@ -457,13 +659,40 @@ def _plain(value):
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if callable(value):
-        return f"{value.__module__}:{value.__qualname__}"
+        named = value if hasattr(value, "__qualname__") else type(value)  # a functools.partial has no name
+        return f"{named.__module__}:{named.__qualname__}"
     return value
 
 
-def _own_function(value):
-    """The function behind `mrcnn.module:name`; anything else as it is (a file may not name code to import)."""
-    if not (isinstance(value, str) and value.startswith("mrcnn.") and ":" in value):
+def _is_setting(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch("[A-Z][A-Z0-9_]*", name) is not None
+
+
+def _is_data(value, depth: int = 8) -> bool:
+    """Whether a value is what JSON can hold, or an array, nested at most so deep."""
+    if isinstance(value, list | tuple | dict):
+        items = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_is_data(item, depth - 1) for item in items)
+    return value is None or isinstance(value, str | int | float | np.ndarray | np.generic)
+
+
+# The only functions that text in a file can become: setting -> text -> the function, found in the module mrcnn.demo.
+_FUNCTIONS = {
+    "BACKBONE": {"mrcnn.demo:backbone": lambda demo: demo.backbone},
+    "COMPUTE_BACKBONE_SHAPE": {
+        "mrcnn.demo:DemoConfig.COMPUTE_BACKBONE_SHAPE": lambda demo: demo.DemoConfig.COMPUTE_BACKBONE_SHAPE
+    },
+    "OPTIMIZER": {},
+}
+
+
+def _as_read(config: Config, name: str, value):
+    """The function that a value read from a file stands for, if it is a known one; otherwise the value."""
+    if not isinstance(value, str):
         return value
-    module, _, path = value.partition(":")
-    return operator.attrgetter(path)(importlib.import_module(module))
+    own = getattr(config, name, None)
+    if callable(own) and _plain(own) == value:
+        return own
+    if value not in _FUNCTIONS.get(name, ()):
+        return value
+    return _FUNCTIONS[name][value](importlib.import_module("mrcnn.demo"))

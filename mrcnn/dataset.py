@@ -133,6 +133,22 @@ def _short_names(names: list[str]) -> list[str]:
     return [name if short.count(cut) > 1 else cut for name, cut in zip(names, short, strict=True)]
 
 
+def overrides(dataset, method: str) -> bool:
+    """Whether a dataset has its own `load_mask` or `load_bbox`, not the one of `Dataset`."""
+    own = getattr(dataset, method, None)
+    return own is not None and getattr(own, "__func__", None) is not getattr(Dataset, method)
+
+
+def has_outlines(dataset: Dataset) -> bool:
+    """Whether the dataset's masks are those of its `load_outlines`: nobody below has overridden `load_mask`."""
+    for names in (vars(dataset), *map(vars, type(dataset).__mro__)):
+        if "load_outlines" in names:
+            return True
+        if "load_mask" in names:
+            return False
+    return False
+
+
 def reference(dataset, image_id: int) -> str:
     """Return where an image comes from, for messages: its `image_reference`, path or id.
 
@@ -153,19 +169,3 @@ def shared_images(dataset, other) -> int:
         {os.path.realpath(info["path"]) for info in each.image_info if info.get("path")} for each in (dataset, other)
     )
     return len(files & other_files)
-
-
-def overrides(dataset, method: str) -> bool:
-    """Whether a dataset has its own `load_mask` or `load_bbox`, not the one of `Dataset`."""
-    own = getattr(dataset, method, None)
-    return own is not None and getattr(own, "__func__", None) is not getattr(Dataset, method)
-
-
-def has_outlines(dataset: Dataset) -> bool:
-    """Whether the dataset's masks are those of its `load_outlines`: nobody below has overridden `load_mask`."""
-    for names in (vars(dataset), *map(vars, type(dataset).__mro__)):
-        if "load_outlines" in names:
-            return True
-        if "load_mask" in names:
-            return False
-    return False
