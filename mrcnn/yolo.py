@@ -248,6 +248,8 @@ def yolo_pair(path: str | Path) -> tuple[Path, Path] | None:
     path: a data.yaml or a folder. The folders must find the same class names by themselves.
     """
     path = Path(path)
+    if not is_yolo(path):  # an annotation file of another tool is not parsed as YAML
+        return None
     sets = _find_sets(path)
     pair = [sets.get(name, []) for name in ("train", "val")]
     if not all(len(places) == 1 and places[0].is_dir() for places in pair):

@@ -947,3 +947,17 @@ def test_one_unreadable_image_does_not_end_an_evaluation(model, tmp_path, capsys
     metrics = json.loads((out / "metrics.json").read_text())
     assert (metrics["images"], metrics["failed"][0]["image"]) == (2, str(folder / "1.png"))
     assert sorted(path.name for path in out.glob("0*.png")) == ["0000_0.png", "0002_2.png"]
+
+
+@pytest.mark.parametrize("content", ["3", "null", "", "[1]"])
+def test_a_json_file_is_not_taken_for_yaml(content, tmp_path, capsys):
+    file = tmp_path / "a.json"
+    file.write_text(content)
+    assert run("check", file) == cli.FAILED
+    assert "YOLO. " not in (told := capsys.readouterr().err) and "data.yaml of YOLO" not in told.split("Understood")[0]
+
+
+def test_a_large_coco_file_is_checked(shared, capsys):
+    file = shared / "data" / "coco_tiny" / "annotations" / "instances_val2017.json"
+    assert run("check", file, "--no-pixels", "--limit", 2) == cli.OK
+    assert capsys.readouterr().out.startswith("2 images, ")
