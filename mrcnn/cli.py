@@ -490,9 +490,9 @@ def run_check(args) -> int:
     if parts is None:
         return _check(args, args.data, config, out)[1]
     names, code = None, OK
-    for part in parts:
+    for part, name in zip(parts, ("train", "val"), strict=True):
         say(f"--- {part}")
-        folder = None if out is None else _make_folder(out / Path(part).name, "--out")
+        folder = None if out is None else _make_folder(out / name, "--out")
         names, part_code = _check(args, str(part), config, folder, names)
         code = max(code, part_code)
         say("")

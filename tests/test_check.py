@@ -766,6 +766,11 @@ def test_the_command_checks_train_and_val(folder, capsys, tmp_path_factory):
     assert code == cli.main(["check", str(folder)])
     told = capsys.readouterr().out
     assert f"--- {both / 'train'}\n" in told and f"--- {both / 'val'}\n" in told
+    (both / "val").rename(both / "valid")
+    assert cli.main(["check", str(both), "--out", str(out)]) == code
+    (both / "valid").rename(both / "val")
+    assert json.loads((out / "val" / "check.json").read_text())["data"] == str(both / "valid")
+    assert cli.main(["check", str(both), "--out", str(out)]) == code
     for part in ("train", "val"):
         assert json.loads((out / part / "check.json").read_text())["data"] == str(both / part)
 
