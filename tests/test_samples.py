@@ -309,6 +309,8 @@ def test_weights_that_say_nothing_of_themselves_are_of_the_samples_network(tmp_p
     monkeypatch.setattr(model.MaskRCNN, "from_weights", from_weights)
     with h5py.File(tmp_path / "old.h5", "w") as file:
         file.attrs["layer_names"] = [b"conv1"]
+        file.create_group("conv1").attrs["weight_names"] = [b"kernel"]
+        file["conv1"]["kernel"] = np.ones(2, np.float32)
     base = load("balloon").BalloonConfig
     _, names = session.load_for_use(str(tmp_path / "old.h5"), [], base())
     session.load_for_use(str(tmp_path / "old.h5"), ["DETECTION_MIN_CONFIDENCE=0.2"], base())

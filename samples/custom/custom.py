@@ -50,7 +50,7 @@ def detect(model, class_names, images, out):
             image, found["rois"], found["masks"], found["class_ids"], class_names, found["scores"]
         )
         session.save_picture(picture, session.free_picture(out, Path(path).stem))  # beside photos, too
-        print(f"{path}: {', '.join(class_names[i] for i in found['class_ids']) or 'nothing'}")
+        session.say(f"{path}: {', '.join(class_names[i] for i in found['class_ids']) or 'nothing'}")
 
 
 def main():
