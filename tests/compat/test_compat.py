@@ -372,8 +372,40 @@ def test_a_config_that_is_no_subclass(folder):
         assert_result(found, 64, 64)
         model.config.DETECTION_MIN_CONFIDENCE = float(found["scores"][1])
         assert len(model.detect(photos(1))[0]["scores"]) <= np.sum(found["scores"] >= found["scores"][1])
+    assert modellib.load_image_gt(Squares(), plain_config(), 0, use_mini_mask=False)[4].shape == (64, 64, 1)
+    inputs, _ = next(modellib.data_generator(Squares(), plain_config()))
+    assert len(inputs) == 7
     trained = MaskRCNN("training", plain_config(), folder)
     assert np.isfinite(trained.train(Squares(), None, 0.001, 1, "heads").history["loss"]).all()
+
+
+class OwnLoop(MaskRCNN):
+    """As projects override `train`: callbacks and a history of their own."""
+
+    def train(self, train_dataset, val_dataset, learning_rate, epochs, layers):
+        train_generator = modellib.data_generator(train_dataset, self.config, shuffle=True, batch_size=2)
+        val_generator = modellib.data_generator(val_dataset, self.config, shuffle=True, batch_size=2)
+        self.set_trainable(layers)
+        self.compile(learning_rate, self.config.LEARNING_MOMENTUM)
+        return self.keras_model.fit_generator(
+            train_generator,
+            initial_epoch=self.epoch,
+            epochs=epochs,
+            steps_per_epoch=self.config.STEPS_PER_EPOCH,
+            callbacks=[keras.callbacks.TerminateOnNaN()],
+            validation_data=val_generator,
+            validation_steps=self.config.VALIDATION_STEPS,
+            max_queue_size=100,
+            workers=0,
+            use_multiprocessing=True,
+        )
+
+
+def test_a_subclass_with_its_own_train(folder):
+    model = OwnLoop("training", TinyConfig(), folder)
+    history = model.train(Squares(), Squares(), 0.001, 2, "mrcnn_.*").history
+    assert len(history["loss"]) == 2 and np.isfinite([*history["loss"], *history["val_mrcnn_mask_loss"]]).all()
+    model.keras_model.fit(modellib.DataGenerator(Squares(), model.config), steps_per_epoch=1, verbose=0)
 
 
 def test_the_names_that_the_original_module_had():
