@@ -285,13 +285,13 @@ def test_inspect_data(run, coco_folder):
     assert found["mrcnn_class_ids"].shape == (2, 12) and found["mrcnn_bbox"].shape == (2, 12, 81, 4)
     assert found["mrcnn_mask"].shape == (2, 12, 28, 28, 81)
     assert found["sample_image"].dtype == np.uint8
-    assert len(found["plain_inputs"]) == 7 and found["plain_outputs"] == []
+    assert len(found["plain_inputs"]) == 7 and len(found["plain_outputs"]) == 0
     np.testing.assert_array_equal(found["plain_inputs"][1][0, :1], [0])  # unshuffled: the first image first
 
 
 def test_mean_average_precision_callback(run, coco_folder, tmp_path):
     found = run("map_callback.py", coco_folder, tmp_path)
-    assert len(found["inputs"]) == 7 and found["outputs"] == []
+    assert len(found["inputs"]) == 7 and len(found["outputs"]) == 0
     assert found["inputs"][0].shape == (1, 64, 64, 3)
     seen = found["Seen"].logs
     assert len(seen) == 2
