@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from .boxes import area
+from .config import as_config
 from .dataset import overrides
 from .image import (
     boxes_to_masks,
@@ -108,6 +109,7 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
 
     Raises: ValueError naming the image where its masks, or its boxes, and class ids do not fit.
     """
+    config = as_config(config)
     image, truth, class_ids, (original_shape, window, scale) = _load_resized(dataset, config, image_id, rng)
     mirrored = augment and (random.randint(0, 1) if rng is None else rng.integers(2))
     image = np.fliplr(image) if mirrored else image
@@ -371,6 +373,7 @@ class DataGenerator(keras.utils.PyDataset):
         repeats=None,
     ):
         super().__init__(workers=workers or min(4, os.cpu_count() or 1), max_queue_size=8)
+        config = as_config(config)
         if not hasattr(dataset, "num_classes"):
             raise ValueError("The dataset must be prepared. Received: one without class ids. Try dataset.prepare().")
         if len(dataset.image_ids) == 0:

@@ -102,6 +102,7 @@ _MATTERPORTS_IMPORTS = {
     "K": "keras.backend",
     "KE": "keras.layers",  # keras.engine, of which scripts take Layer
     "KM": "keras.models",
+    "datetime": "datetime",
     "multiprocessing": "multiprocessing",
     "random": "random",
     "utils": "mrcnn.utils",

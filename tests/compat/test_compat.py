@@ -285,13 +285,13 @@ def test_inspect_data(run, coco_folder):
     assert found["mrcnn_class_ids"].shape == (2, 12) and found["mrcnn_bbox"].shape == (2, 12, 81, 4)
     assert found["mrcnn_mask"].shape == (2, 12, 28, 28, 81)
     assert found["sample_image"].dtype == np.uint8
-    assert len(found["plain_inputs"]) == 7 and found["plain_outputs"] == []
+    assert len(found["plain_inputs"]) == 7 and len(found["plain_outputs"]) == 0
     np.testing.assert_array_equal(found["plain_inputs"][1][0, :1], [0])  # unshuffled: the first image first
 
 
 def test_mean_average_precision_callback(run, coco_folder, tmp_path):
     found = run("map_callback.py", coco_folder, tmp_path)
-    assert len(found["inputs"]) == 7 and found["outputs"] == []
+    assert len(found["inputs"]) == 7 and len(found["outputs"]) == 0
     assert found["inputs"][0].shape == (1, 64, 64, 3)
     seen = found["Seen"].logs
     assert len(seen) == 2
@@ -372,8 +372,40 @@ def test_a_config_that_is_no_subclass(folder):
         assert_result(found, 64, 64)
         model.config.DETECTION_MIN_CONFIDENCE = float(found["scores"][1])
         assert len(model.detect(photos(1))[0]["scores"]) <= np.sum(found["scores"] >= found["scores"][1])
+    assert modellib.load_image_gt(Squares(), plain_config(), 0, use_mini_mask=False)[4].shape == (64, 64, 1)
+    inputs, _ = next(modellib.data_generator(Squares(), plain_config()))
+    assert len(inputs) == 7
     trained = MaskRCNN("training", plain_config(), folder)
     assert np.isfinite(trained.train(Squares(), None, 0.001, 1, "heads").history["loss"]).all()
+
+
+class OwnLoop(MaskRCNN):
+    """As projects override `train`: callbacks and a history of their own."""
+
+    def train(self, train_dataset, val_dataset, learning_rate, epochs, layers):
+        train_generator = modellib.data_generator(train_dataset, self.config, shuffle=True, batch_size=2)
+        val_generator = modellib.data_generator(val_dataset, self.config, shuffle=True, batch_size=2)
+        self.set_trainable(layers)
+        self.compile(learning_rate, self.config.LEARNING_MOMENTUM)
+        return self.keras_model.fit_generator(
+            train_generator,
+            initial_epoch=self.epoch,
+            epochs=epochs,
+            steps_per_epoch=self.config.STEPS_PER_EPOCH,
+            callbacks=[keras.callbacks.TerminateOnNaN()],
+            validation_data=val_generator,
+            validation_steps=self.config.VALIDATION_STEPS,
+            max_queue_size=100,
+            workers=0,
+            use_multiprocessing=True,
+        )
+
+
+def test_a_subclass_with_its_own_train(folder):
+    model = OwnLoop("training", TinyConfig(), folder)
+    history = model.train(Squares(), Squares(), 0.001, 2, "mrcnn_.*").history
+    assert len(history["loss"]) == 2 and np.isfinite([*history["loss"], *history["val_mrcnn_mask_loss"]]).all()
+    model.keras_model.fit(modellib.DataGenerator(Squares(), model.config), steps_per_epoch=1, verbose=0)
 
 
 def test_the_names_that_the_original_module_had():
