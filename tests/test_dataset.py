@@ -189,27 +189,3 @@ def test_control_characters_of_a_class_name_are_removed():
 )
 def test_class_names_match_whole_first_then_up_to_the_comma(names, wanted, found):
     assert match_class_names(names, wanted) == found
-
-
-def test_reference_for_messages():
-    class Own(Dataset):
-        def image_reference(self, image_id):
-            return {0: None, 1: "https://here/1"}[image_id]
-
-    dataset = Own()
-    for i in range(3):
-        dataset.add_image("own", f"no{i}", path=None if i else "a\x1b[2J.png")
-    # its path without control characters, its own reference, and the id where that raises
-    assert [reference(dataset, i) for i in range(3)] == ["a [2J.png", "https://here/1", "no2"]
-
-
-def test_images_that_two_datasets_share(tmp_path):
-    one, two = Dataset(), Dataset()
-    for name in ("a.png", "b.png", "c.png"):
-        one.add_image("own", name, path=str(tmp_path / name))
-        two.add_image("other", name, path=f"{tmp_path}/sub/../{name}")
-    two.add_image("other", "d", path=str(tmp_path / "d.png"))
-    one.add_image("own", "drawn", path=None)
-    two.add_image("own", "drawn", path=None)
-    assert shared_images(one, two) == shared_images(two, one) == 3
-    assert shared_images(one, Dataset()) == 0
