@@ -38,6 +38,7 @@ from mrcnn.model import (
     resnet_graph,
 )
 from mrcnn.targets import pyramid_anchors
+from mrcnn.weights import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -213,7 +214,9 @@ def test_other_channel_counts(channels):
 
 
 def test_rectangles():
-    model = shake(build(IMAGE_SHAPE=[64, 128, 3]))
+    config = TinyConfig()
+    config.IMAGE_SHAPE = [64, 128, 3]
+    model = shake(MaskRCNN("inference", config))
     found = model.detect(photos(2, sizes=[(40, 90), (200, 150)]))
     assert [r["masks"].shape[:2] for r in found] == [(40, 90), (200, 150)]
     assert len(found[0]["rois"]) > 0
@@ -714,7 +717,7 @@ def test_thresholds_take_effect_at_the_next_detect(model, config, compiled):
     assert len(model.detect(image)[0]["scores"]) == 2
     config.DETECTION_MAX_INSTANCES = 10
     config.DETECTION_NMS_THRESHOLD = 0.01
-    assert most_overlap(everything) > 0.1 >= most_overlap(model.detect(image)[0])
+    assert most_overlap(everything) > 0.05 >= most_overlap(model.detect(image)[0])
     config.DETECTION_NMS_THRESHOLD = 0.3
     assert same(model.detect(image)[0], everything)
 
@@ -966,7 +969,7 @@ def test_log_prints_shape_range_and_type(capsys):
 def test_keras_model_saves_and_loads_any_h5_name(model, tmp_path):
     path = tmp_path / "x.h5"
     model.keras_model.save_weights(str(path))
-    assert json.loads((tmp_path / "x.json").read_text())["config"]["NAME"] == "tiny"
+    assert read_metadata(path)["config"]["NAME"] == "tiny"
     fresh = shake(build(), seed=5)
     fresh.keras_model.load_weights(str(path), by_name=True)
     for ours, theirs in zip(fresh.keras_model.weights, model.keras_model.weights, strict=True):
