@@ -1073,6 +1073,7 @@ def slow_step(presses):
 @pytest.mark.parametrize("presses, terminal, ended", [(1, True, []), (2, True, [130]), (2, False, [])])
 def test_ctrl_c_in_a_slow_step_is_answered_at_once(monkeypatch, caplog, presses, terminal, ended):
     """The second one ends the program, in a step that does not return; a notebook's kernel stays."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of pytest-xdist ignores Ctrl-C
     codes, interrupts = [], callbacks.Interrupts()
     interrupts.PATIENCE_S = 0.01
     monkeypatch.setattr(callbacks.sys, "stdin", SimpleNamespace(isatty=lambda: terminal))
@@ -1083,6 +1084,7 @@ def test_ctrl_c_in_a_slow_step_is_answered_at_once(monkeypatch, caplog, presses,
         raised = time.time()
     finally:
         interrupts.stop()
+        signal.signal(signal.SIGINT, previous)
     assert codes == ended
     (said,) = [record for record in caplog.records if "Stopping after this step" in record.message]
     assert said.created < raised - 0.2

@@ -51,9 +51,9 @@ class TinyConfig(Config):
         return np.array([[-(-image_shape[0] // s), -(-image_shape[1] // s)] for s in (4, 8, 16, 32, 64)])
 
     def __init__(self, **values):
-        for name, value in values.items():
-            setattr(self, name, value)
         super().__init__()
+        for name, value in values.items():  # derived ones, such as BATCH_SIZE, stay only if set after it
+            setattr(self, name, value)
 
 
 class Squares(Dataset):
