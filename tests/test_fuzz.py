@@ -12,6 +12,7 @@ import resource
 import signal
 from contextlib import contextmanager
 
+import h5py
 import numpy as np
 import pytest
 from annotated import (
@@ -36,6 +37,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mrcnn import state, weights
 from mrcnn.config import Config
 from mrcnn.datasets import open_dataset
 from mrcnn.image import read_image, read_size
@@ -253,6 +255,68 @@ def test_config(name, value):
         config.validate()
 
     answered(read)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Four small layers with the optimizer that a training state keeps."""
+    import keras
+
+    layers = [keras.layers.Conv2D(4, 3, name=name) for name in ("conv1", "rpn_conv_shared", "mrcnn_mask_conv1")]
+    model = keras.Sequential([keras.Input([16, 16, 3]), *layers, keras.layers.Dropout(0.5, name="dropout")])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _damaged_hdf5(file, seed):
+    """The file with an entry of its structure changed by h5py, or with changed bytes."""
+    rng = random.Random(seed)
+    file.write_bytes(_original_bytes(file))
+    if rng.random() < 0.7:
+        file.write_bytes(damaged(_original_bytes(file), seed))
+        return
+    with h5py.File(file, "r+") as content:
+        groups = [content, *(content[name] for name in content)]
+        group = rng.choice(groups)
+        name = rng.choice([*group.attrs, *group, "new"])
+        if name in group:
+            del group[name]
+        change = rng.randrange(6)
+        if change == 0:
+            group.attrs[name] = rng.choice(["x", b"x", 1.0, np.zeros(3), ["a", "b"]])
+        elif change == 1:
+            group[name] = h5py.ExternalLink("/etc/passwd", "/x")
+        elif change == 2:
+            group[name] = h5py.SoftLink("/conv1")
+        elif change == 3:
+            group.create_dataset(name, shape=(2**31, 2**4), dtype="f8", chunks=(2**20, 1))
+        elif change == 4:
+            group.create_dataset(name, shape=(8,), dtype="f4", external=[("/etc/passwd", 0, 32)])
+        else:
+            group[name] = np.full((3, 3, 3, 4), np.nan, np.float32)
+
+
+@fuzz("weights")
+@given(seed=SEEDS)
+def test_weight_files(tmp_path_factory, network, seed):
+    folder = _folder(tmp_path_factory, "weights", lambda made: weights.save_weights(network, made / "w.h5"))
+    _damaged_hdf5(folder / "w.h5", seed)
+    answered(lambda: weights.read_metadata(folder / "w.h5"))
+    answered(lambda: weights.check_file(folder / "w.h5"))
+    answered(lambda: weights.load_weights(network, folder / "w.h5"))
+    assert all(np.isfinite(value).all() for value in network.get_weights())
+
+
+@fuzz("state")
+@given(seed=SEEDS)
+def test_training_states(tmp_path_factory, network, seed):
+    folder = _folder(
+        tmp_path_factory, "state", lambda made: state.save_state(str(made / "s.hdf5"), network, {"epoch": 1})
+    )
+    _damaged_hdf5(folder / "s.hdf5", seed)
+    answered(lambda: state.read_about(str(folder / "s.hdf5")))
+    answered(lambda: state.restore_state(str(folder / "s.hdf5"), network))
 
 
 # --- Damage ---
