@@ -33,7 +33,7 @@ setup(
     python_requires=">=3.10,<3.14",
     install_requires=requirements(),
     extras_require={
-        "albumentations": ["albumentations>=2"],
+        "albumentations": ["albumentations>=2", "opencv-python-headless<5"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",

@@ -1,7 +1,8 @@
-"""What goes on with the weights into a training that was stopped: optimiser, random state.
+"""Saves and restores what a resumed training needs besides the weights: optimizer variables and RNG state.
 
-Beside the checkpoint `mask_rcnn_<name>_<epoch>.h5` of an epoch stands `training_state_<epoch>.hdf5`. It is written
-first: a checkpoint that is there has its state. Only the newest is kept.
+The checkpoint `mask_rcnn_<name>_<epoch>.h5` of an epoch has a `training_state_<epoch>.hdf5` in the same folder. The
+state is written first, so that every checkpoint has one, unless the disk is too full for both: then the weights alone
+are written. Only the newest state is kept.
 """
 
 from __future__ import annotations
