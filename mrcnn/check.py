@@ -408,17 +408,20 @@ def _look(dataset: Dataset, image_id: int, config: Config, resizer: _Resizer, pi
 
     info = dataset.image_info[image_id]
     size = (info.get("height"), info.get("width"))
+    unreadable = None
     if pixels:
         try:
             size = _image_size(dataset, image_id, config)
         except _Fault as fault:
             find(*fault.args)
+            unreadable = fault.args[1]
     try:
         truth = _load_truth(dataset, image_id, config, size)
         if len(truth.class_ids) and None not in size and truth.size != tuple(size):
             raise _Fault("mask size", f"Its masks are {_by(truth.size)} and it is {_by(size)} px (height x width).")
     except _Fault as fault:
-        find(*fault.args)
+        if fault.args[1] != unreadable:  # some readers take the size of the masks from the image file
+            find(*fault.args)
         return look
     look.read = True
 

@@ -395,7 +395,12 @@ def open_data(path: str, class_names: list[str] | None = None, shapes: dict | No
 
 
 def _data_options(args) -> dict:
-    """What the options of `_add_data` mean to `open_dataset`."""
+    """What the options of `_add_data` mean to `open_dataset`.
+
+    Raises: ValueError if --images is not a folder.
+    """
+    if args.images is not None and not Path(args.images).is_dir():
+        raise ValueError(f"--images must be a folder. Received: {args.images}, which is none. Try its full path.")
     return {"images_dir": args.images, "strict": args.strict}
 
 

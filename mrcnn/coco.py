@@ -147,7 +147,7 @@ class CocoDataset(OutlinedImages, Dataset):
         if not entries and info["annotations"] and self.boxes_only:
             raise ValueError(
                 f"Masks need annotations with a segmentation. Received: {info['file']}, whose annotations are boxes "
-                "only. Try a network without masks (USE_MASK=False), or annotate the outlines of the objects."
+                "only. Try a network without masks (--config USE_MASK=False), or annotate the outlines of the objects."
             )
         rles = [
             segmentation_to_rle(entry["segmentation"], size, f"{info['file']}, annotation {entry.get('id')}")
@@ -268,7 +268,7 @@ class CocoDataset(OutlinedImages, Dataset):
         if boxes and masks:
             logger.warning(
                 "%d of %d annotations in %s have a bbox and no segmentation: a network with masks does not learn them, "
-                "one without (USE_MASK=False) does.",
+                "one without (--config USE_MASK=False) does.",
                 boxes, boxes + masks, path,
             )  # fmt: skip
 

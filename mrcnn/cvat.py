@@ -185,7 +185,8 @@ def _image_file(name: str, subset: str, folders: list[Path], where: str) -> Path
     if file is None:
         raise ValueError(
             f"Every annotated image must exist. Received: {where}, which is not in "
-            f"{' or '.join(map(str, folders))}. Try to put it there (in Python: images_dir=)."
+            f"{' or '.join(map(str, folders))}. Try to put it there, or to name its folder: --images DIR "
+            "(in Python images_dir=)."
         )
     return file
 

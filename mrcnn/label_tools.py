@@ -260,7 +260,7 @@ def _via_image(entry: Any, images_dir: Path, where: str) -> str:
     if found is None:
         raise ValueError(
             f"Every annotated image must exist. Received: {short(name)} in {where}, which is not in {images_dir}. "
-            "Try to put the image there, or to remove the entry (in Python: images_dir=)."
+            "Try to put the image there, or to name its folder: --images DIR (in Python images_dir=)."
         )
     return str(found)
 
@@ -579,7 +579,8 @@ def _labelme_picture(data: dict, file: Path, images_dir: str | Path | None) -> t
     if not isinstance(data.get("imageData"), str) or not data["imageData"]:
         raise ValueError(
             f"Every annotated image must exist, or be embedded as imageData. Received: imagePath {short(name)} in "
-            f"{file}. Try to put the image there, or to correct imagePath (in Python: images_dir=)."
+            f"{file}. Try to put the image there, to correct imagePath, or to name the folder of the image: "
+            "--images DIR (in Python images_dir=)."
         )
     return str(file.parent / name if isinstance(name, str) and name else file), True
 
@@ -620,7 +621,7 @@ FOREIGN_OBJECTS = (
     ({"project", "config", "attribute", "file", "metadata"}, "VIA 3", "its export to COCO, or VIA 2"),
     ({"type", "features"}, "GeoJSON (QuPath, a map)", "an export of masks or of COCO instances"),
     ({"size", "objects", "tags"}, "Supervisely", "its export to COCO or Pascal VOC"),
-    ({"classes", "tags", "projectType"}, "Supervisely (meta.json)", "its export to COCO or Pascal VOC"),
+    ({"classes", "tags"}, "Supervisely (meta.json)", "its export to COCO or Pascal VOC"),
     ({"info", "categories", "items"}, "Datumaro", "its export to COCO instances"),
     ({"label_classes", "images"}, "Hasty", "its export to COCO"),
     (

@@ -89,11 +89,15 @@ class Network(keras.Model):
         return weights.load_weights(self, filepath, exclude=exclude, allow_head_mismatch=skip_mismatch)
 
     def fit(self, x=None, *args, workers=None, use_multiprocessing=None, max_queue_size=None, **kwargs):
-        """Train as `keras.Model.fit` does. The three keywords are Keras 2's; they are accepted and unused.
+        """Train as `keras.Model.fit` does. The three keywords are Keras 2's; they are unused, and a warning says so.
 
         In Keras 3 a `DataGenerator` has its own number of workers. Python generators are not read any more once this
         returns: a thread of TensorFlow that is still in one would hang Python's exit.
         """
+        keywords = {"workers": workers, "use_multiprocessing": use_multiprocessing, "max_queue_size": max_queue_size}
+        unused = [name for name, value in keywords.items() if value is not None]
+        if unused:
+            log.warning("keras_model.fit ignores %s: Keras 3 has no such arguments.", ", ".join(unused))
         generators = []
 
         def stoppable(batches):

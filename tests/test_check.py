@@ -115,6 +115,7 @@ ONE = rectangles((8, 8, 24, 24))
     [
         ((ValueError("It is gone."), ONE, [1]), "image", "It is gone.", ()),
         ((KeyError("x"), ONE, [1]), "image", "KeyError: 'x'", ()),
+        ((ValueError("It is gone."), ValueError("It is gone."), [1]), "image", "It is gone.", ()),
         ((np.zeros((64, 64, 5), np.uint8), ONE, [1]), "image", "must have IMAGE_CHANNEL_COUNT = 3 channels", ()),
         ((None, ONE, [1]), "image", "An image must be an array of numbers", ()),
         ((GREY, ValueError("No such mask."), [1]), "masks", "No such mask.", ()),
@@ -783,13 +784,16 @@ def test_check_refuses_the_settings_that_train_refuses(folder, capsys, tmp_path)
     assert said[0] == said[1]
 
 
-def test_check_hands_strict_and_images_to_the_reader(monkeypatch):
+def test_check_hands_strict_and_images_to_the_reader(monkeypatch, tmp_path, capsys):
     calls = []
+    photos = str(tmp_path)
 
     def open_dataset(path, class_names=None, **options):
         calls.append(options)
         raise ValueError("enough")
 
     monkeypatch.setattr("mrcnn.datasets.open_dataset", open_dataset)
-    assert cli.main(["check", "x", "--strict", "--images", "photos"]) == cli.main(["check", "x"]) == session.FAILED
-    assert calls == [{"strict": True, "images_dir": "photos"}, {"strict": False, "images_dir": None}]
+    assert cli.main(["check", "x", "--strict", "--images", photos]) == cli.main(["check", "x"]) == session.FAILED
+    assert calls == [{"strict": True, "images_dir": photos}, {"strict": False, "images_dir": None}]
+    assert cli.main(["check", "x", "--images", str(tmp_path / "elsewhere")]) == session.FAILED
+    assert "--images must be a folder. Received: " in capsys.readouterr().err and len(calls) == 2

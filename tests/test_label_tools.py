@@ -154,7 +154,7 @@ def test_via_shapes_that_cannot_be_drawn_are_left_out(tmp_path, shape, message):
 def test_via_missing_images_are_named(tmp_path):
     path = via(tmp_path, region(rect()))
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ValueError, match=r"'a.png' in .*entry 'a.png123'.*Try to put the image there.*images_dir="):
+    with pytest.raises(ValueError, match=r"'a.png' in .*entry 'a.png123'.*Try to put the image there.*--images DIR"):
         VIADataset(path)
     write_image(tmp_path / "elsewhere" / "a.png")
     assert boxes_of(VIADataset(path, images_dir=tmp_path / "elsewhere")) == [[3, 4, 8, 14]]
@@ -473,6 +473,8 @@ def test_classes_that_differ_in_case_are_told(tmp_path, caplog, names):
         ({"project": {}, "config": {}, "attribute": {}, "file": {}, "metadata": {}, "view": {}}, "VIA 3"),
         ({"type": "FeatureCollection", "features": []}, "GeoJSON"),
         ({"description": "", "tags": [], "size": {}, "objects": []}, "Supervisely"),
+        ({"classes": [], "tags": []}, "Supervisely"),
+        ({"classes": [], "tags": [], "projectType": "images"}, "Supervisely"),
         ({"info": {}, "categories": {}, "items": []}, "Datumaro"),
         ([{"id": 1, "data": {}, "annotations": []}], "Label Studio"),
         ([{"image_id": 1, "category_id": 1, "bbox": [], "score": 1.0}], "COCO results"),

@@ -934,7 +934,7 @@ def test_a_full_disk_is_foreseen(tmp_path, dataset, monkeypatch, caplog):
 
 @pytest.mark.parametrize("source", ["DataGenerator", "data_generator"])
 @pytest.mark.parametrize("method", ["fit", "fit_generator"])
-def test_scripts_with_a_training_loop_of_their_own(tmp_path, dataset, source, method):
+def test_scripts_with_a_training_loop_of_their_own(tmp_path, dataset, caplog, source, method):
     """Subclasses override `train` and call Keras themselves, in the words of Keras 2."""
     model = build(tmp_path)
     model.set_trainable("mrcnn_.*")
@@ -953,6 +953,7 @@ def test_scripts_with_a_training_loop_of_their_own(tmp_path, dataset, source, me
     )
     assert {"loss", *PARTS, *(f"val_{name}" for name in PARTS)} <= history.history.keys()
     assert all(len(losses) == 2 and np.isfinite(losses).all() for losses in history.history.values())
+    assert caplog.text.count("keras_model.fit ignores workers, use_multiprocessing, max_queue_size: ") == 1
 
 
 def test_no_generator_is_read_after_fit(tmp_path, dataset):
