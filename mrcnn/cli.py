@@ -195,6 +195,9 @@ def _add_data(parser, help_text: str = DATA) -> None:
         "--images", metavar="DIR", help="folder of the images that annotation files list. Default: the usual places"
     )
     parser.add_argument(
+        "--attribute", metavar="NAME", help="region attribute of VIA that names the class. Default: the most frequent"
+    )
+    parser.add_argument(
         "--strict", action="store_true",
         help="refuse data with an entry that cannot be used. Default: leave such entries out, with a warning",
     )  # fmt: skip
@@ -401,7 +404,8 @@ def _data_options(args) -> dict:
     """
     if args.images is not None and not Path(args.images).is_dir():
         raise ValueError(f"--images must be a folder. Received: {args.images}, which is none. Try its full path.")
-    return {"images_dir": args.images, "strict": args.strict}
+    options = {"images_dir": args.images, "strict": args.strict}
+    return options if args.attribute is None else {**options, "attribute": args.attribute}
 
 
 def objects_per_class(dataset) -> dict[str, int] | None:

@@ -580,6 +580,11 @@ def _read(reader: type[Dataset], options: dict, *args: Any, **more: Any) -> Data
             f"A folder of images can be named for annotation files that list their images. Received: "
             f"{given['images_dir']} for data that {reader.__name__} reads. Try without it (--images)."
         )
+    if "attribute" in given and "attribute" not in takes:
+        raise ValueError(
+            f"A region attribute can be named for files of VIA. Received: {given['attribute']!r} for data that "
+            f"{reader.__name__} reads. Try without it (--attribute)."
+        )
     for name in ("strict", "images_dir", "class_names"):
         if name not in takes:
             del given[name]

@@ -25,7 +25,7 @@ _TIMEOUT = 30  # seconds without a byte until a download counts as dead
 _MOST_BYTES = 2**36  # of a download whose size nobody says
 # How files of a suffix begin.
 _MAGIC = {".h5": b"\x89HDF\r\n\x1a\n", ".hdf5": b"\x89HDF\r\n\x1a\n", ".zip": b"PK\x03\x04", ".keras": b"PK\x03\x04"}
-# NAME.PID.RANDOM.part; earlier releases wrote NAME.PID.part. A process id of more than nine digits is none.
+# .NAME.PID.RANDOM.part; earlier releases wrote NAME.PID.part. A process id of more than nine digits is none.
 _PART = re.compile(r".+\.([1-9]\d{0,8})(?:\.[0-9a-f]{8})?\.part", re.DOTALL)
 
 
@@ -56,11 +56,14 @@ def whole_file(path: str):
 
 
 def _new_part(path: str | os.PathLike) -> str:
-    """A new, empty file in the folder of `path`; its name cannot be foreseen, so nobody has put a link there."""
+    """A new, empty file in the folder of `path`; its name cannot be foreseen, so nobody has put a link there.
+
+    It begins with a dot: scripts look for the last checkpoint among the names that begin with `mask_rcnn`.
+    """
     folder, name = os.path.split(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     short = os.fsdecode(os.fsencode(name)[:200])  # a file name has at most 255 bytes
-    part = os.path.join(folder, f"{short}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    part = os.path.join(folder, f".{short}.{os.getpid()}.{secrets.token_hex(4)}.part")
     # Not `tempfile`, whose files nobody else may read.
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return part
@@ -70,7 +73,7 @@ def remove_parts(folder: str) -> None:
     """Delete what processes that are no longer there were writing when they were killed."""
     if os.name == "nt":  # there `os.kill` is no question
         return
-    for part in Path(folder).glob("*.part"):
+    for part in Path(folder).glob("*.part"):  # pathlib's `*` also finds names that begin with a dot
         match = _PART.fullmatch(part.name)
         if match is None or part.is_symlink() or not part.is_file():
             continue  # another's

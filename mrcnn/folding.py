@@ -77,12 +77,12 @@ def _relu(norm, readers):
 
 def _folded(convolution, norm, activation) -> KL.Layer:
     """The convolution that does both."""
-    mean, variance = (np.float64(x.numpy()) for x in (norm.moving_mean, norm.moving_variance))
-    gamma = np.float64(norm.gamma.numpy()) if norm.scale else 1.0
-    beta = np.float64(norm.beta.numpy()) if norm.center else 0.0
+    mean, variance = (x.numpy().astype(np.float64) for x in (norm.moving_mean, norm.moving_variance))
+    gamma = norm.gamma.numpy().astype(np.float64) if norm.scale else 1.0
+    beta = norm.beta.numpy().astype(np.float64) if norm.center else 0.0
     scale = gamma / np.sqrt(variance + norm.epsilon)
     kernel = convolution.kernel.numpy()
-    bias = np.float64(convolution.bias.numpy()) if convolution.use_bias else 0.0
+    bias = convolution.bias.numpy().astype(np.float64) if convolution.use_bias else 0.0
     # A depthwise kernel is [h, w, channels, multiplier], and gives channels * multiplier maps in this order.
     depthwise = isinstance(convolution, KL.DepthwiseConv2D)
     kernel = kernel * np.float32(scale.reshape(kernel.shape[-2:]) if depthwise else scale)

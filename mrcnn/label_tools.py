@@ -224,7 +224,7 @@ def _class_attribute(regions: list, attribute: str | None, path: Path) -> str | 
     if len(names) > 1:
         logger.warning(
             "Regions in %s have several attributes: %r names the class, which %d of %d regions have. Not used: %s. If "
-            "another one is meant, remove the rest from a copy of the file (in Python: attribute=).",
+            "another one is meant, name it: --attribute NAME (in Python: attribute=).",
             path, names[0], counts[names[0]], len(regions), short(names[1:], 300),
         )  # fmt: skip
     return names[0] if names else None

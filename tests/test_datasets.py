@@ -649,3 +649,10 @@ def test_joined_datasets_hand_boxes_on_where_one_has_its_own(tmp_path):
     assert found.tolist() == [[1, 2, 3, 4]]
     assert abs(class_ids[0]) == joined.class_names.index(two.class_names[2]) and class_ids[0] < 0
     np.testing.assert_array_equal(joined.load_bbox(0)[0], one.load_bbox(0)[0])
+
+
+def test_a_region_attribute_is_named_for_files_of_via_only(tmp_path):
+    via(tmp_path, region(rect(), kind="dog", mood="calm"))
+    assert open_dataset(tmp_path, attribute="mood").class_names == ["BG", "calm"]
+    with pytest.raises(ValueError, match=r"Received: 'mood' for data that ShapesDataset reads.*\(--attribute\)"):
+        open_dataset("shapes", attribute="mood")

@@ -180,6 +180,7 @@ def test_a_part_has_a_new_name_and_the_rights_of_any_new_file(tmp_path):
     plain.touch()
     with files.whole_file(path) as first, files.whole_file(path) as second:
         assert first != second and files._PART.fullmatch(os.path.basename(first))
+        assert os.path.basename(first).startswith(".a.json.")  # hidden from scripts that list a folder
         for part in (first, second):
             with open(part, "w") as file:
                 file.write("whole")
@@ -213,7 +214,7 @@ def dead():
 
 def test_parts_of_dead_processes_are_removed(tmp_path, dead):
     names = [f"b.h5.{os.getpid()}.part", f"b.h5.{os.getpid()}.0123abcd.part", "c.part", "d.h5"]
-    for name in [f"a.h5.{dead}.part", f"interrupted.h5.{dead}.0123abcd.part", *names]:
+    for name in [f"a.h5.{dead}.part", f".interrupted.h5.{dead}.0123abcd.part", *names]:
         (tmp_path / name).touch()
     files.remove_parts(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)

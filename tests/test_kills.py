@@ -58,7 +58,7 @@ def wait_for(process, moment, patience=300):
 
 def kill_somewhere(process, folder, log, draw) -> bool:
     """Kill after up to three whole epochs, a moment later or in the middle of a file; whether it was in one."""
-    epochs, part = draw.randrange(4), draw.choice(["mask_rcnn*.part", "training_state*.part", None])
+    epochs, part = draw.randrange(4), draw.choice([".mask_rcnn*.part", ".training_state*.part", None])
     wait_for(process, lambda: "Training until" in log.read_text() and log.read_text().count("\ndone ") >= epochs)
     if part is None:
         time.sleep(draw.uniform(0.0, 1.0))
