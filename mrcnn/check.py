@@ -8,6 +8,7 @@ what the network sees.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 from collections import Counter
@@ -21,7 +22,7 @@ from rich.progress import track
 
 from . import boxes
 from .config import Config
-from .dataset import Dataset, has_outlines, overrides, reference
+from .dataset import Dataset, boxes_alone, has_outlines, overrides, reference
 from .image import extract_bboxes, match_channels, resize_image, to_uint8
 from .outlines import areas
 from .untrusted import LONGEST_NAME, printable
@@ -83,7 +84,10 @@ KINDS = {
     "left out": Kind(
         WARNING,
         "Entries that cannot be used",
-        "Correct them: they are left out, and training takes what they mark for background. --strict refuses them.",
+        "Correct them. They are left out: training takes objects that they mark for background. --strict refuses them.",
+    ),
+    "boxes alone": Kind(
+        ERROR, "No outlines", "Train without masks (--config USE_MASK=False), or annotate the objects' outlines."
     ),
     "alike names": Kind(
         WARNING,
@@ -320,6 +324,12 @@ def check(
         config = Config()
     else:
         config.validate()
+    if config.learns_masks() and boxes_alone(dataset):
+        findings.append(Finding("boxes alone", "The annotations are boxes; the network learns masks."))
+        config = copy.copy(config)
+        config.USE_MASK = False  # the boxes are looked at
+    elif config.learns_masks():
+        findings += [Finding("left out", sentence) for sentence in getattr(dataset, "without_mask", ())]
     resizer = _Resizer(config)
     console = Console(stderr=True)
     shown = progress and (console.is_terminal or console.is_jupyter)

@@ -593,6 +593,7 @@ def run_train(args) -> int:
     from . import augment
     from .model import MaskRCNN
 
+    _warn_of_slow_cpu(config)
     if config.SEED is not None:
         keras.utils.set_random_seed(config.SEED)
     model = MaskRCNN("training", config, args.logs)
@@ -605,8 +606,23 @@ def run_train(args) -> int:
         layers=args.layers,
         augmentation=augment.compose(args.augment) if args.augment else None,
     )
-    say(f"Weights: {model.checkpoint_path.format(epoch=model.epoch)}")
+    path = model.checkpoint_path.format(epoch=model.epoch)
+    say(f"Weights: {path}")
+    log.info("Next: mrcnn detect PHOTO --weights %s --out found", path)
     return OK
+
+
+def _warn_of_slow_cpu(config) -> None:
+    """Log a warning if a large network is to be trained without a GPU."""
+    import tensorflow as tf
+
+    large = config.BACKBONE in ("resnet50", "resnet101") and max(config.IMAGE_SHAPE[:2]) > 512
+    if large and not tf.config.list_physical_devices("GPU"):
+        log.warning(
+            "There is no GPU: a step of %s at %d pixels takes many seconds here, and several GB. For a CPU try "
+            "--config BACKBONE=mobilenet_v2 IMAGE_MIN_DIM=256 IMAGE_MAX_DIM=256.",
+            config.BACKBONE, max(config.IMAGE_SHAPE[:2]),
+        )  # fmt: skip
 
 
 def _open_training_data(data: str, val: str | None, **options):
@@ -921,8 +937,12 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
 def run_evaluate(args) -> int:
     """`mrcnn evaluate`."""
     from . import evaluate, report
+    from .datasets import split_folders
 
     out = _make_folder(args.out, "--out")
+    if split := split_folders(args.data):
+        args.data = str(split[1])
+        log.info("Found data to train on and to validate on: measuring on %s", args.data)
     dataset = open_data(args.data, _class_names_of(args.weights), SHAPES_HELD_OUT, **_data_options(args))
     _require_images(dataset, args.data)
     model, _ = load_for_use(args.weights, args.config)

@@ -253,7 +253,13 @@ class CocoDataset(OutlinedImages, Dataset):
                 out.add(error)
                 continue
             masks += _has_mask(entry)
-            boxes += not _has_mask(entry)
+            if not _has_mask(entry):
+                boxes += 1
+                name = short(os.path.basename(str(image["path"])))
+                self.without_mask.append(
+                    f"An annotation must have a segmentation for a network with masks to learn it. Received: a bbox "
+                    f"alone in {where}, image {name}. Try to draw its outline, or --config USE_MASK=False."
+                )
             image["annotations"].append(entry)
         self._with_mask += masks
         self._with_box += boxes

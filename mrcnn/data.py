@@ -446,7 +446,7 @@ class DataGenerator(keras.utils.PyDataset):
         name = _name(self.dataset, image_id)
         with self._lock:
             if image_id not in self.errors:
-                log.error("Skipped %s: %s", name, error)
+                log.warning("Skipped %s: %s", name, error)
             self.errors[image_id] = f"{name}: {error}"
             most = min(self.config.MAX_IMAGE_ERRORS, len(self.dataset.image_ids) - 1)
             if len(self.errors) > most:

@@ -28,6 +28,7 @@ class Dataset:
         self.class_info = [{"source": "", "id": 0, "name": "BG"}]  # background is always first
         self.source_class_ids = {}
         self.left_out: list[str] = []  # why entries of the annotation file are missing here, a sentence each
+        self.without_mask: list[str] = []  # annotations that only a network without masks learns, a sentence each
 
     def add_class(self, source: str, class_id, class_name: str) -> None:
         """Add a class of a source; a second call with the same source and id does nothing.

@@ -164,31 +164,40 @@ class MaskFolderDataset(ImageFiles, Dataset):
 
     _told_of_soft_edges = False
 
-    def __init__(self, folder: str | Path, class_name: str = "object"):
+    def __init__(self, folder: str | Path, class_name: str = "object", strict: bool = False):
         """A prepared dataset.
 
-        folder: holds one sub-folder per image. class_name: what every object is.
+        folder: holds one sub-folder per image. class_name: what every object is. strict: refuse the folder if one of
+            its sub-folders cannot be used.
         """
         super().__init__()
         self._packed: dict[int, tuple] = {}  # a hundred mask files an image are slow to read in every epoch
         self._packed_bytes = 0
         folder = Path(folder)
         self.add_class("masks", 1, class_name)
-        bare = 0
+        bare, out = 0, LeftOut(folder, strict)
         for entry in _image_folders(folder):
             images = image_files(entry / "images")
             if len(images) != 1:
-                raise ValueError(
-                    f"{entry / 'images'} must hold exactly one image. Received: {[p.name for p in images]}. "
-                    "Try to remove this folder, or the files that do not belong to it."
+                names = short([path.name for path in images], 200)
+                out.add(
+                    ValueError(
+                        f"{entry / 'images'} must hold exactly one image, and {entry / 'masks'} a file per object. "
+                        f"Received: {names}. Try a folder for each image, or the name of the data set itself."
+                    )
                 )
+                continue
             bare += not (entry / "masks").is_dir()
             self.add_image("masks", image_id=entry.name, path=str(images[0]), masks=str(entry / "masks"))
         if not self.image_info:
             raise ValueError(
-                f"{folder} must hold folders of the form <id>/images/*.png and <id>/masks/*.png. "
+                out.sentences[0]
+                if out.sentences
+                else f"{folder} must hold folders of the form <id>/images/*.png and <id>/masks/*.png. "
                 f"Received: {listing(folder)}. Try the folder above or below it."
             )
+        out.warn(len(self.image_info) + len(out.sentences), "folders")
+        self.left_out = out.sentences
         if bare:
             logger.warning("%d of %d images in %s have no masks folder: taken as images without objects.",
                            bare, len(self.image_info), folder)  # fmt: skip

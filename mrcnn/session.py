@@ -231,7 +231,9 @@ def _read_config_file(path: Path):
     """The Config of a `.json` or `.py` file."""
     if not path.is_file() or path.suffix not in (".json", ".py"):
         why = "which is neither" if path.exists() else "and there is no such file"
-        raise UsageError(f"--config must be NAME=VALUE, or a .json or .py file. Received: {path}, {why}.")
+        raise UsageError(
+            f"--config must be NAME=VALUE without spaces, or a .json or .py file. Received: {path}, {why}."
+        )
     return _config_of_json(path) if path.suffix == ".json" else _config_of_script(path)
 
 

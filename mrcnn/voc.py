@@ -366,8 +366,8 @@ def _keep_known(info: dict, classes: dict[str, int], left_out: LeftOut) -> None:
             left_out.add(
                 ValueError(
                     f"An object's name must be one of {short(list(classes), 300)}. Received: {name!r} in "
-                    f"{info['file']}, object {number - 1}. Try a {VOC_CLASSES_FILE} of your classes, or to correct the "
-                    "name (in Python: class_names=)."
+                    f"{info['file']}, object {number - 1}. Try to correct the name, or to train with this class, too "
+                    f"(these are the classes of the training data, of the weights, or of {VOC_CLASSES_FILE})."
                 )
             )
     known = [i for i, name in enumerate(names) if name in classes]

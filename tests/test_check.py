@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from annotated import annotation, coco, write_coco, write_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,7 +18,7 @@ from mrcnn import check as module
 from mrcnn.check import KINDS, LADDER, Finding, Report, anchor_overlaps, check, check_before_training, suggest_scales
 from mrcnn.config import Config
 from mrcnn.dataset import Dataset
-from mrcnn.datasets import ShapesDataset
+from mrcnn.datasets import CocoDataset, ShapesDataset
 from mrcnn.image import extract_bboxes, resize_mask
 
 GREY = np.full((64, 64, 3), 128, np.uint8)
@@ -797,3 +798,24 @@ def test_check_hands_strict_and_images_to_the_reader(monkeypatch, tmp_path, caps
     assert calls == [{"strict": True, "images_dir": photos}, {"strict": False, "images_dir": None}]
     assert cli.main(["check", "x", "--images", str(tmp_path / "elsewhere")]) == session.FAILED
     assert "--images must be a folder. Received: " in capsys.readouterr().err and len(calls) == 2
+
+
+def _coco_file(tmp_path, *segmentations):
+    annotations = [{**annotation(i, 90, s), "bbox": [4, 3, 10, 5]} for i, s in enumerate(segmentations, 1)]
+    write_image(tmp_path / "a.png"), write_image(tmp_path / "b.png")
+    return CocoDataset(write_coco(tmp_path, coco(annotations=annotations)))
+
+
+def test_annotations_without_an_outline_are_findings_of_a_network_with_masks(tmp_path):
+    dataset = _coco_file(tmp_path, [[4, 3, 14, 3, 14, 8, 4, 8]], [])
+    config = Small(NUM_CLASSES=3)
+    (finding,) = [f for f in check(dataset, config, progress=False).findings if f.kind == "left out"]
+    assert "annotation 2, image 'a.png'" in str(finding)
+    config.USE_MASK = False
+    assert not [f for f in check(dataset, config, progress=False).findings if f.kind == "left out"]
+
+
+def test_boxes_alone_are_one_error_for_a_network_with_masks(tmp_path):
+    report = check(_coco_file(tmp_path, [], []), Small(NUM_CLASSES=3), progress=False)
+    assert [finding.kind for finding in report.errors] == ["boxes alone"] and report.objects == 2
+    assert "USE_MASK=False" in str(report)

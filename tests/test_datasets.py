@@ -149,7 +149,7 @@ def test_bad_mask_folders_are_named(tmp_path):
     (tmp_path / "a" / "images" / "a.png").unlink()
     with pytest.raises(ValueError, match=r"must exist. Received: .*a\.png"):
         fresh.load_mask(0)
-    with pytest.raises(ValueError, match=r"exactly one image. Received: \[\]"):
+    with pytest.raises(ValueError, match=r"exactly one image.*Received: \[\]"):
         MaskFolderDataset(tmp_path)
 
 
@@ -195,6 +195,16 @@ def test_every_colour_of_an_instance_image_is_an_object(tmp_path):
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[3:8, 4:14], image[10:12, 0:2] = (0, 0, 7), (7, 0, 0)
     assert boxes_of(InstanceImageDataset(instance_images(tmp_path, image))) == [[3, 4, 8, 14], [10, 0, 12, 2]]
+
+
+def test_one_folder_that_holds_several_images_is_left_out(tmp_path, caplog):
+    nuclei(tmp_path / "a", [(1, 2, 5, 6)])
+    for name in ("x", "y"):
+        write_image(tmp_path / "b" / "images" / f"{name}.png")
+    dataset = MaskFolderDataset(tmp_path)
+    assert dataset.num_images == 1 and "1 of 2 folders" in caplog.text and "['x.png', 'y.png']" in dataset.left_out[0]
+    with pytest.raises(ValueError, match="exactly one image"):
+        MaskFolderDataset(tmp_path, strict=True)
 
 
 def test_bad_instance_images_are_named(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_values_are_literals_or_bare_words():
         ("MASK_SHAPE=28", r"MASK_SHAPE must be a list such as '\[28, 28\]'\. Received: 28"),
         ("MEAN_PIXEL=grey", r"MEAN_PIXEL must be a list such as"),
         ("nothing.json", r"Received: nothing\.json, and there is no such file"),
-        ("docs", r"--config must be NAME=VALUE, or a .json or .py file. Received: docs,"),
+        ("docs", r"--config must be NAME=VALUE without spaces, or a .json or .py file. Received: docs,"),
     ],
 )
 def test_a_wrong_setting_is_named(item, sentence):
