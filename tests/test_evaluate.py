@@ -421,7 +421,9 @@ def test_masks_may_be_run_length_codes():
         evaluate.evaluate_dataset(function, dataset, progress=False)
         for function in (detect, lambda image: coded(detect(image)))
     )
-    assert codes.to_dict() | {"seconds": 0} == full.to_dict() | {"seconds": 0} and codes.mask["AP"] == pytest.approx(1)
+    assert codes.to_dict() | {"seconds": 0} == full.to_dict() | {"seconds": 0} and codes.mask["AP"] == pytest.approx(
+        1, abs=1e-12
+    )
     small = {**nothing(np.zeros((20, 20))), "rois": np.ones((1, 4)), "class_ids": np.ones(1), "scores": np.ones(1)}
     small["masks"] = [evaluate.mask_to_rle(np.ones((3, 5)))]
     with pytest.raises(ValueError, match=r"as large as the image. Received: \(3, 5\)"):
@@ -628,9 +630,9 @@ def test_own_boxes_measure_a_box_only_model_and_masks_one_with_masks():
 
     dataset = Both([[CAT]])
     box_only = evaluate.evaluate_dataset(boxes_as_detector(dataset), dataset, progress=False)
-    assert box_only.box["AP"] == pytest.approx(1)
+    assert box_only.box["AP"] == pytest.approx(1, abs=1e-12)
     with_masks = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
-    assert (with_masks.box["AP"], with_masks.mask["AP"]) == pytest.approx((1, 1))
+    assert (with_masks.box["AP"], with_masks.mask["AP"]) == pytest.approx((1, 1), abs=1e-12)
 
 
 def test_wrong_boxes_of_a_dataset_are_named():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as KL
-from tiny import Squares, TinyConfig, photos, shake
+from tiny import Squares, TinyConfig, empty_batch_is_wrong, passes_without_onednn, photos, shake
 
 from mrcnn import boxes, training
 from mrcnn import model as model_room
@@ -382,8 +382,7 @@ def test_a_convolution_as_large_as_the_roi_is_a_matrix_product():
     assert not any(op.type == "Conv2D" for op in tf.function(layer).get_concrete_function(x).graph.get_operations())
 
 
-# Without (2, 0): TensorFlow's oneDNN convolution of an empty batch has as many channels as its input.
-@pytest.mark.parametrize("rois", [(2, 3), (1, 1)])
+@pytest.mark.parametrize("rois", [(2, 3), (2, 0)])
 @pytest.mark.parametrize(
     ("ours", "keras_own", "op"),
     [
@@ -410,6 +409,10 @@ def test_a_convolution_as_large_as_the_roi_is_a_matrix_product():
     ],
 )
 def test_a_layer_of_rois_gives_keras_numbers_and_gradients(ours, keras_own, op, rois):
+    if 0 in rois and empty_batch_is_wrong():
+        name = "test_a_layer_of_rois_gives_keras_numbers_and_gradients"
+        assert passes_without_onednn(f"{__file__}::{name}")
+        return
     x = tf.random.stateless_normal((*rois, 4, 5, 6), seed=(1, 2))
     ours, keras_own = ours(), keras_own()
     keras_own.build((None, 4, 5, 6))
@@ -707,7 +710,7 @@ def most_overlap(result):
 
 
 def test_thresholds_take_effect_at_the_next_detect(model, config, compiled):
-    image = photos(1, sizes=[(640, 640)])  # large: a box is rounded to its pixels
+    image = photos(1, seed=2, sizes=[(640, 640)])  # large: a box is rounded to its pixels
     everything = model.detect(image)[0]
     config.DETECTION_MIN_CONFIDENCE = float(np.median(everything["scores"]))
     fewer = model.detect(image)[0]
@@ -718,7 +721,7 @@ def test_thresholds_take_effect_at_the_next_detect(model, config, compiled):
     assert len(model.detect(image)[0]["scores"]) == 2
     config.DETECTION_MAX_INSTANCES = 10
     config.DETECTION_NMS_THRESHOLD = 0.01
-    assert most_overlap(everything) > 0.05 >= most_overlap(model.detect(image)[0])
+    assert most_overlap(everything) > 0.1 >= most_overlap(model.detect(image)[0])
     config.DETECTION_NMS_THRESHOLD = 0.3
     assert same(model.detect(image)[0], everything)
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import empty_batch_is_wrong, passes_without_onednn
 
 from mrcnn import boxes, ops
 
@@ -16,11 +17,14 @@ from mrcnn import boxes, ops
 @given(
     st.integers(0, 10_000),
     st.sampled_from([(1, 1), (3, 3), (1, 3), (5, 3)]),
-    st.integers(1, 3),  # oneDNN gives an empty batch the channels of its input (TensorFlow 2.21)
+    st.integers(0, 3),
     st.integers(1, 6),
     st.integers(1, 6),
 )
 def test_convolution_and_its_gradients_are_tensorflows(seed, sides, count, height, width):
+    if count == 0 and empty_batch_is_wrong():
+        assert passes_without_onednn(f"{__file__}::test_convolution_and_its_gradients_are_tensorflows")
+        return
     rng = np.random.default_rng(seed)
     images = tf.constant(rng.normal(size=(count, height, width, 2)), tf.float32)
     kernel = tf.constant(rng.normal(size=(*sides, 2, 4)), tf.float32)

@@ -1,6 +1,12 @@
 """A Mask R-CNN small enough to build in a second: 64 x 64 pixels, a backbone of 3x3 convolutions."""
 
+import functools
+import os
+import subprocess
+import sys
+
 import numpy as np
+import tensorflow as tf
 from keras import layers as KL
 
 from mrcnn.config import Config
@@ -99,3 +105,18 @@ def photos(count, seed=0, sizes=((64, 64),)):
     """`count` noisy photos of the sizes in turn."""
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 255, (*sizes[i % len(sizes)], 3), dtype=np.uint8) for i in range(count)]
+
+
+def empty_batch_is_wrong() -> bool:
+    """Whether TensorFlow's own convolution gives an empty batch the channels of its input, as oneDNN's does."""
+    return tf.nn.conv2d(tf.zeros((0, 1, 1, 2)), tf.zeros((1, 1, 2, 3)), 1, "SAME").shape[-1] != 3
+
+
+@functools.cache
+def passes_without_onednn(tests: str) -> bool:
+    """Whether the tests of this name pass in a process where TensorFlow computes without oneDNN."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", tests]
+    env = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    done = subprocess.run(command, env=env, text=True, capture_output=True)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-5000:] + done.stderr[-2000:]
+    return True
