@@ -174,7 +174,7 @@ class Config:
     KEEP_LAST_N = None
 
     def __init__(self):
-        """Compute the derived values anew, as the original did, whatever was set before; and check the names."""
+        """Recompute the derived values, whatever was set before, as the original did, and check the names."""
         for name, sources in _DERIVED.items():
             self.__dict__.pop(f"_{name}", None)
             if not isinstance(getattr(type(self), name), property):  # a subclass has a plain value there
@@ -437,7 +437,7 @@ def whole_steps(value: float) -> int:
 class _Rule(NamedTuple):
     """What a setting must be, whatever the others are."""
 
-    text: str  # goes on after "NAME must be"
+    text: str  # follows "NAME must be"
     holds: Callable[[Any], bool]
     convert: Callable[[Any], Any] = lambda value: value  # a value that holds, to the type that the code expects
     remedy: str = ""  # the default unless it is given

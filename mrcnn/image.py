@@ -40,7 +40,7 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
     return match_channels(to_uint8(read_pixels(path), name=str(path)), channels, name=str(path))
 
 
-_MOST_CLIPPED = 0.02  # of an image's values; more are told of
+_MOST_CLIPPED = 0.02  # share of the values of an image; a larger one is logged
 _told: set[str] = set()  # what the log has said once
 
 

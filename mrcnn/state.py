@@ -26,11 +26,11 @@ def state_path(folder: str | os.PathLike, epoch: int) -> str:
 
 
 def save_state(path: str, network, about: dict) -> None:
-    """Write the optimiser's variables and the random state of the network's layers; whole or not at all.
+    """Write the optimizer's variables and the RNG state of the network's layers; whole or not at all.
 
-    about: what JSON can hold of the training itself.
+    about: description of the training, as JSON can hold it.
 
-    Raises: OSError where the file cannot be written.
+    Raises: OSError if the file cannot be written.
     """
     with whole_file(path) as part, h5py.File(part, "w") as file:
         file.attrs[_ABOUT] = json.dumps(about)
@@ -46,7 +46,7 @@ def remove_older_states(path: str) -> None:
 
 
 def read_about(path: str) -> dict | None:
-    """What `save_state` was told of the training; None where there is no such file.
+    """Return the description that `save_state` wrote; None if there is no such file.
 
     Raises: ValueError if the file is no training state, or damaged.
     """
@@ -66,12 +66,12 @@ def read_about(path: str) -> dict | None:
 def _no_state(path: str) -> ValueError:
     return ValueError(
         f"A training state must describe its training (attribute {_ABOUT}). Received: {path!r}, which does not. "
-        "Try removing it: the optimizer then starts anew."
+        "Try removing it: the optimizer then starts fresh."
     )
 
 
 def restore_state(path: str, network) -> bool:
-    """Set the variables as they were saved; False, and nothing is set, where the network's are others now.
+    """Set the variables as they were saved; False, and nothing is set, if the network has other variables.
 
     Raises: ValueError if the file may not be read, see `hdf5`.
     """

@@ -782,9 +782,7 @@ def _former(facade, layers) -> dict | None:
     facade.goes_on = False
     about = read_about(state_path(facade.log_dir, facade.epoch))
     if about is None:
-        log.warning(
-            "There is no training state beside the checkpoint of epoch %d: the optimizer starts anew.", facade.epoch
-        )
+        log.warning("The checkpoint of epoch %d has no training state: the optimizer starts fresh.", facade.epoch)
     elif about["until"] > facade.epoch and about["layers"] == layers:
         return about
     return None

@@ -739,7 +739,7 @@ def test_a_checkpoint_without_state_says_that_the_optimiser_starts_anew(tmp_path
     model.load_weights(model.find_last())
     with caplog.at_level("INFO", "mrcnn"):
         model.train(dataset, None, 0.01, epochs=2, layers="all")
-    assert "There is no training state beside the checkpoint of epoch 1: the optimizer starts anew." in caplog.text
+    assert "The checkpoint of epoch 1 has no training state: the optimizer starts fresh." in caplog.text
 
 
 def test_another_optimiser_starts_anew_and_says_so(tmp_path, dataset, caplog):
