@@ -20,8 +20,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from . import __version__
-from .session import (
+from .. import __version__
+from ..files.limits import clean_name, printable
+from .cli_support import (
     FAILED,
     INTERRUPTED,  # noqa: F401 - with the others, for who calls main()
     OK,
@@ -45,7 +46,6 @@ from .session import (
     sentence,
     validated,
 )
-from .untrusted import clean_name, printable
 
 log = logging.getLogger("mrcnn")
 
@@ -53,7 +53,15 @@ MOST_NAMES = 20  # of photos that failed, in a message
 WARMUP_STEPS = 500  # of `mrcnn train`, at most: a tenth of a short training
 # Of augment.py, which loads OpenCV.
 AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy_paste")
-FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")  # of export.py, which loads OpenCV
+FORMATS = (
+    "coco",
+    "labelme",
+    "via",
+    "geojson",
+    "csv",
+    "yolo",
+    "png",
+)  # of export.py, which loads OpenCV
 DATA = (
     "the word shapes (made pictures), a COCO instances file, a VGG Image Annotator file, labelme files, a Pascal VOC "
     "folder or one of its lists (ImageSets/Segmentation/train.txt), VOC's XML files beside their images, YOLO's "
@@ -72,7 +80,9 @@ def main(argv: list[str] | None = None) -> int:
     argv: words after `mrcnn`; default those of the command line. A wrong word leaves by SystemExit(2).
     """
     args = build_parser().parse_args(argv)
-    return exit_code(lambda: args.run(args), "mrcnn", args.debug, f" See mrcnn {args.command} --help.")
+    return exit_code(
+        lambda: args.run(args), "mrcnn", args.debug, f" See mrcnn {args.command} --help."
+    )
 
 
 # --- Words ------------------------------------------------------------------------------------------------------
@@ -121,7 +131,11 @@ class _Parser(argparse.ArgumentParser):
         words = sys.argv[1:] if args is None else list(args)
         for word in words[: words.index("--") if "--" in words else None]:
             name = word.partition("=")[0]
-            if self.prog.count(" ") and word.startswith("--") and not any(n.startswith(name) for n in self.names):
+            if (
+                self.prog.count(" ")
+                and word.startswith("--")
+                and not any(n.startswith(name) for n in self.names)
+            ):
                 self.error(f"unrecognized option: {name}.{self._meant(name)}")
         found, rest = super().parse_known_args(words, namespace)
         if rest:
@@ -172,7 +186,10 @@ def _add_command(commands, name, run, summary, details="", example="") -> argpar
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the whole traceback of an error"
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show the whole traceback of an error",
     )
     return parser
 
@@ -192,10 +209,14 @@ def _add_config(parser, default: str) -> None:
 def _add_data(parser, help_text: str = DATA) -> None:
     parser.add_argument("data", metavar="DATA", type=_path, help=help_text)
     parser.add_argument(
-        "--images", metavar="DIR", help="folder of the images that annotation files list. Default: the usual places"
+        "--images",
+        metavar="DIR",
+        help="folder of the images that annotation files list. Default: the usual places",
     )
     parser.add_argument(
-        "--attribute", metavar="NAME", help="region attribute of VIA that names the class. Default: the most frequent"
+        "--attribute",
+        metavar="NAME",
+        help="region attribute of VIA that names the class. Default: the most frequent",
     )
     parser.add_argument(
         "--strict", action="store_true",
@@ -213,10 +234,16 @@ def _add_demo(commands) -> None:
         "pictures it has not seen. Downloads nothing.",
         "mrcnn demo --out my_demo",
     )
-    parser.add_argument("--out", metavar="DIR", default="mrcnn_demo", help="folder for the results (%(default)s)")
-    parser.add_argument("--seed", type=_seed, default=0, help="another seed, another run (%(default)s)")
-    parser.add_argument("--short", action="store_true", help="a few steps only, to see that everything works")
-    _add_config(parser, "those of mrcnn.demo.DemoConfig")
+    parser.add_argument(
+        "--out", metavar="DIR", default="mrcnn_demo", help="folder for the results (%(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=_seed, default=0, help="another seed, another run (%(default)s)"
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="a few steps only, to see that everything works"
+    )
+    _add_config(parser, "those of mrcnn.app.demo.DemoConfig")
 
 
 def _add_check(commands) -> None:
@@ -231,11 +258,17 @@ def _add_check(commands) -> None:
         "training, 0 otherwise, warnings or not.",
         "mrcnn check photos/train --out checked",
     )
-    _add_data(parser, DATA + "; or a folder with such folders train and val, which are both checked")
-    _add_config(parser, "Config's own, with the classes taken from DATA; give what you will train with")
+    _add_data(
+        parser, DATA + "; or a folder with such folders train and val, which are both checked"
+    )
+    _add_config(
+        parser, "Config's own, with the classes taken from DATA; give what you will train with"
+    )
     parser.add_argument("--limit", type=_at_least_1, metavar="N", help="the first N images only")
     parser.add_argument(
-        "--no-pixels", action="store_true", help="look at the annotations alone: faster, and without the images"
+        "--no-pixels",
+        action="store_true",
+        help="look at the annotations alone: faster, and without the images",
     )
     parser.add_argument(
         "--out", metavar="DIR",
@@ -256,7 +289,9 @@ def _add_train(commands) -> None:
         "mrcnn train photos/train --val photos/val --weights coco --layers heads --epochs 10",
     )
     _add_data(parser, DATA + "; or a folder with such folders train and val")
-    parser.add_argument("--val", metavar="DATA", type=_path, help="data for validation, of the same forms")
+    parser.add_argument(
+        "--val", metavar="DATA", type=_path, help="data for validation, of the same forms"
+    )
     _add_config(parser, "Config's own, with name, classes and steps per epoch taken from DATA")
     parser.add_argument(
         "--weights",
@@ -265,21 +300,37 @@ def _add_train(commands) -> None:
         "the default); ImageNet weights for the backbone (downloaded); the newest checkpoint in --logs, to go on "
         "with; or a weight file, whose heads are left out where the classes differ. Default: random weights",
     )
-    parser.add_argument("--backbone-weights", metavar="FILE", help="ImageNet weights for the backbone, from a file")
     parser.add_argument(
-        "--layers", default="all", help="what learns: heads, 5+, 4+, 3+, all, or a regex of layer names (%(default)s)"
+        "--backbone-weights", metavar="FILE", help="ImageNet weights for the backbone, from a file"
     )
     parser.add_argument(
-        "--epochs", type=_at_least_1, default=10, help="the epoch to reach, counted from the first (%(default)s)"
+        "--layers",
+        default="all",
+        help="what learns: heads, 5+, 4+, 3+, all, or a regex of layer names (%(default)s)",
     )
-    parser.add_argument("--learning-rate", type=_positive, metavar="RATE", help="default: the config's LEARNING_RATE")
-    parser.add_argument("--seed", type=_seed, help="same seed, same initial weights and batches (the config's SEED)")
+    parser.add_argument(
+        "--epochs",
+        type=_at_least_1,
+        default=10,
+        help="the epoch to reach, counted from the first (%(default)s)",
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=_positive,
+        metavar="RATE",
+        help="default: the config's LEARNING_RATE",
+    )
+    parser.add_argument(
+        "--seed", type=_seed, help="same seed, same initial weights and batches (the config's SEED)"
+    )
     parser.add_argument(
         "--gpus", type=_at_least_1, metavar="N",
         help="spread each batch over N GPUs, IMAGES_PER_GPU on each (the config's GPU_COUNT); with several hosts in "
         "TF_CONFIG the GPUs of all of them",
     )  # fmt: skip
-    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder for the runs (%(default)s)")
+    parser.add_argument(
+        "--logs", metavar="DIR", default="logs", help="folder for the runs (%(default)s)"
+    )
     parser.add_argument(
         "--augment", metavar="NAME", nargs="+", choices=AUGMENTATIONS, default=[],
         help=f"random changes to the training pictures, in this order: {', '.join(AUGMENTATIONS)}. Default: none",
@@ -297,12 +348,21 @@ def _add_detect(commands) -> None:
         "named, and the others go on.",
         "mrcnn detect photo.jpg holiday/ --weights mask_rcnn_nuclei_0040.h5 --out found",
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="+", type=_path, help="image files, or folders of them")
-    parser.add_argument("--weights", metavar="FILE", required=True, help="a weight file, such as training leaves")
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the pictures and detections.json")
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="+", type=_path, help="image files, or folders of them"
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", required=True, help="a weight file, such as training leaves"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", required=True, help="folder for the pictures and detections.json"
+    )
     _add_config(parser, "what the weight file says")
     parser.add_argument(
-        "--min-confidence", type=_share, metavar="SCORE", help="show objects from this score on, 0 to 1 (the config's)"
+        "--min-confidence",
+        type=_share,
+        metavar="SCORE",
+        help="show objects from this score on, 0 to 1 (the config's)",
     )
     parser.add_argument(
         "--format", dest="formats", metavar="NAME", nargs="+", choices=FORMATS, default=[],
@@ -325,12 +385,19 @@ def _add_evaluate(commands) -> None:
         "mrcnn evaluate photos/val --weights mask_rcnn_nuclei_0040.h5 --out measured --pictures",
     )
     _add_data(parser)
-    parser.add_argument("--weights", metavar="FILE", required=True, help="a weight file, such as training leaves")
+    parser.add_argument(
+        "--weights", metavar="FILE", required=True, help="a weight file, such as training leaves"
+    )
     parser.add_argument("--limit", type=_at_least_1, metavar="N", help="the first N images only")
     parser.add_argument(
-        "--out", metavar="DIR", default="mrcnn_evaluation", help="folder for what is written (%(default)s)"
+        "--out",
+        metavar="DIR",
+        default="mrcnn_evaluation",
+        help="folder for what is written (%(default)s)",
     )
-    parser.add_argument("--pictures", action="store_true", help="also draw truth beside detections for every image")
+    parser.add_argument(
+        "--pictures", action="store_true", help="also draw truth beside detections for every image"
+    )
     _add_config(parser, "what the weight file says")
     parser.add_argument(
         "--min-confidence", type=_share, metavar="SCORE", default=0.05,
@@ -380,7 +447,9 @@ _share = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 # --- Data and weights -------------------------------------------------------------------------------------------
 
 
-def open_data(path: str, class_names: list[str] | None = None, shapes: dict | None = None, **options):
+def open_data(
+    path: str, class_names: list[str] | None = None, shapes: dict | None = None, **options
+):
     """The dataset at a path.
 
 
@@ -389,12 +458,16 @@ def open_data(path: str, class_names: list[str] | None = None, shapes: dict | No
 
     Raises: ValueError where nothing is understood there, or the classes are others.
     """
-    from .datasets import open_dataset
+    from ..formats.datasets import open_dataset
 
     if _is_url(path):
-        raise ValueError(f"DATA must be on this machine. Received: the URL {path}. Try to download it first.")
+        raise ValueError(
+            f"DATA must be on this machine. Received: the URL {path}. Try to download it first."
+        )
     options = (shapes or {}) if path == "shapes" else options
-    return open_dataset(path, class_names=None if class_names is None else class_names[1:], **options)
+    return open_dataset(
+        path, class_names=None if class_names is None else class_names[1:], **options
+    )
 
 
 def _data_options(args) -> dict:
@@ -403,7 +476,9 @@ def _data_options(args) -> dict:
     Raises: ValueError if --images is not a folder.
     """
     if args.images is not None and not Path(args.images).is_dir():
-        raise ValueError(f"--images must be a folder. Received: {args.images}, which is none. Try its full path.")
+        raise ValueError(
+            f"--images must be a folder. Received: {args.images}, which is none. Try its full path."
+        )
     options = {"images_dir": args.images, "strict": args.strict}
     return options if args.attribute is None else {**options, "attribute": args.attribute}
 
@@ -415,22 +490,30 @@ def objects_per_class(dataset) -> dict[str, int] | None:
         if "class_ids" in info:  # VGG Image Annotator, Pascal VOC
             found = info["class_ids"]
         elif "annotations" in info:  # COCO
-            found = [entry["category_id"] for entry in info["annotations"] if not entry.get("iscrowd")]
+            found = [
+                entry["category_id"] for entry in info["annotations"] if not entry.get("iscrowd")
+            ]
         elif "masks" in info:  # a file an object
             found = [1] * len(_image_files(Path(info["masks"])))
         else:
             return None
         for class_id in found:
-            counts[dataset.class_names[dataset.map_source_class_id(f"{info['source']}.{class_id}")]] += 1
+            counts[
+                dataset.class_names[dataset.map_source_class_id(f"{info['source']}.{class_id}")]
+            ] += 1
     return counts
 
 
 def _image_files(folder: Path) -> list[Path]:
     """The image files in a folder, by name; none where there is no such folder."""
-    from .datasets import IMAGE_SUFFIXES
+    from ..formats.datasets import IMAGE_SUFFIXES
 
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")]
+    return [
+        file
+        for file in files
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    ]
 
 
 def _log_data(role: str, dataset) -> None:
@@ -446,7 +529,9 @@ def _log_data(role: str, dataset) -> None:
 
 def _require_images(dataset, data: str) -> None:
     """Raise a ValueError if not one image file is there: it would be said only after the network is built."""
-    paths = [info["path"] for info in dataset.image_info if info.get("path") and not info.get("embedded")]
+    paths = [
+        info["path"] for info in dataset.image_info if info.get("path") and not info.get("embedded")
+    ]
     if paths and not any(map(os.path.isfile, paths)):
         raise ValueError(
             f"The images of DATA must exist. Received: {data}, and none of its {len(paths)} images, {paths[0]} for "
@@ -467,7 +552,7 @@ def _make_folder(path: str, option: str) -> Path:
 
 
 def _write_json(content, path: Path) -> None:
-    from .files import whole_file
+    from ..files.atomic import whole_file
 
     with whole_file(path) as part:
         Path(part).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -491,7 +576,7 @@ def run_demo(args) -> int:
 
 def run_check(args) -> int:
     """`mrcnn check`."""
-    from .datasets import split_folders
+    from ..formats.datasets import split_folders
 
     out = None if args.out is None else _make_folder(args.out, "--out")
     config = read_config(args.config)
@@ -510,7 +595,7 @@ def run_check(args) -> int:
 
 def _check(args, data: str, config, out: Path | None, class_names=None) -> tuple[list[str], int]:
     """Check one dataset, print what was found and write it; returns its class names and the exit code."""
-    from . import check
+    from ..data import check
 
     dataset = open_data(data, class_names, SHAPES_TO_TRAIN, **_data_options(args))
     if "NUM_CLASSES" not in own_names(config):
@@ -522,7 +607,9 @@ def _check(args, data: str, config, out: Path | None, class_names=None) -> tuple
         bad = {finding.image_id for finding in report.errors}
         image_ids = [int(i) for i in dataset.image_ids[: args.limit] if i not in bad]
         if image_ids:
-            save_picture(_annotated_images(dataset, image_ids, not args.no_pixels), out / "contact_sheet.png")
+            save_picture(
+                _annotated_images(dataset, image_ids, not args.no_pixels), out / "contact_sheet.png"
+            )
         say(f"\ncheck.json{' and contact_sheet.png' * bool(image_ids)} in {out.resolve()}")
     return dataset.class_names, FAILED if report.errors else OK
 
@@ -531,9 +618,9 @@ def _annotated_images(dataset, image_ids: list[int], pixels: bool):
     """A contact sheet of at most 12 of the images, spread evenly, with their annotations; on grey without pixels."""
     import numpy as np
 
-    from . import visualize
-    from .dataset import boxes_alone
-    from .image import boxes_to_masks
+    from ..data.dataset import boxes_alone
+    from ..data.image import boxes_to_masks
+    from ..drawing import pictures as visualize
 
     count, columns = min(len(image_ids), 12), 4
     chosen = [image_ids[i * len(image_ids) // count] for i in range(count)]
@@ -556,20 +643,24 @@ def _draw_small(image, masks, class_ids, class_names: list[str], side: int = 480
     """An image with its instances, its long side brought to `side` pixels: labels can be read on a large one too."""
     import numpy as np
 
-    from . import visualize
-    from .image import extract_bboxes, resize_image, resize_mask
+    from ..data.image import extract_bboxes, resize_image, resize_mask
+    from ..drawing import pictures as visualize
 
     if len(class_ids) == 0:
         masks = np.zeros((*image.shape[:2], 0), bool)  # any empty shape is allowed
     image, (y1, x1, y2, x2), scale, padding, _ = resize_image(image, min_dim=side, max_dim=side)
     image, masks = image[y1:y2, x1:x2], resize_mask(masks, scale, padding)[y1:y2, x1:x2]
-    captions = [""] * len(class_ids) if len(class_names) == 2 else None  # the name of the only class would hide objects
-    return visualize.draw_instances(image, extract_bboxes(masks), masks, class_ids, class_names, captions=captions)
+    captions = (
+        [""] * len(class_ids) if len(class_names) == 2 else None
+    )  # the name of the only class would hide objects
+    return visualize.draw_instances(
+        image, extract_bboxes(masks), masks, class_ids, class_names, captions=captions
+    )
 
 
 def run_train(args) -> int:
     """`mrcnn train`."""
-    from .dataset import boxes_alone
+    from ..data.dataset import boxes_alone
 
     config = read_config(args.config)
     if not callable(config.BACKBONE):
@@ -590,8 +681,8 @@ def run_train(args) -> int:
     load_tensorflow()
     import keras
 
-    from . import augment
-    from .model import MaskRCNN
+    from ..data import augment
+    from ..model import MaskRCNN
 
     _warn_of_slow_cpu(config)
     if config.SEED is not None:
@@ -627,8 +718,8 @@ def _warn_of_slow_cpu(config) -> None:
 
 def _open_training_data(data: str, val: str | None, **options):
     """The datasets to train and to validate on; the second is None if there is none. options: of `open_data`."""
-    from .dataset import shared_images
-    from .datasets import split_folders
+    from ..data.dataset import shared_images
+    from ..formats.datasets import split_folders
 
     split = split_folders(data) if val is None else None
     if split:
@@ -660,7 +751,7 @@ def _open_training_data(data: str, val: str | None, **options):
 
 def _fit_config(config, args, train_data, val_data) -> None:
     """Fill in what follows from the data, where --config does not say it, and what other options say."""
-    from .datasets import SETS
+    from ..formats.datasets import SETS
 
     chosen = own_names(config)
     path = Path(args.data).resolve()
@@ -724,17 +815,34 @@ def layer_names() -> list[str]:
         for part in ("expand", "depthwise", "project")
         for bn in ("", "_BN")
     ]
-    heads = ["rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"]
+    heads = [
+        "rpn_conv_shared",
+        "rpn_class_raw",
+        "rpn_bbox_pred",
+        "mrcnn_class_logits",
+        "mrcnn_bbox_fc",
+        "mrcnn_mask",
+    ]
     heads += [f"fpn_{name}" for i in "2345" for name in (f"c{i}p{i}", f"p{i}")]
     heads += [f"mrcnn_class_{kind}{i}" for kind in ("conv", "bn") for i in "12"]
     heads += [f"mrcnn_mask_{kind}{i}" for kind in ("conv", "bn") for i in "1234"]
     heads += [f"mrcnn_mask_deconv{i}" for i in ("", "2", "3")]
-    return ["conv1", "bn_conv1", *resnet, "Conv1", "bn_Conv1", *mobilenet, "Conv_1", "Conv_1_bn", *heads]
+    return [
+        "conv1",
+        "bn_conv1",
+        *resnet,
+        "Conv1",
+        "bn_Conv1",
+        *mobilenet,
+        "Conv_1",
+        "Conv_1_bn",
+        *heads,
+    ]
 
 
 def run_detect(args) -> int:
     """`mrcnn detect`."""
-    from . import export
+    from ..formats import export
 
     names, files, failed = _files_to_detect(args.images)
     out = _make_folder(args.out, "--out")
@@ -754,7 +862,9 @@ def run_detect(args) -> int:
             try:
                 entries.append(detect_file(model, class_names, file, picture, others))
             except Exception as error:
-                if isinstance(error, OSError) and not _is_of_the_name(error):  # of the folder, not of this photo
+                if isinstance(error, OSError) and not _is_of_the_name(
+                    error
+                ):  # of the folder, not of this photo
                     raise
                 failed[str(file)] = sentence(error)
                 log.error("%s: %s", printable(file), printable(sentence(error), 1000))
@@ -764,21 +874,34 @@ def run_detect(args) -> int:
             log.info("%s: %d object%s", printable(file), count, "s" * (count != 1))
     except (KeyboardInterrupt, OSError) as error:
         stopped = error
-        log.warning("Interrupted: written is what was found in the first %d of %d images.", len(entries), len(files))
+        log.warning(
+            "Interrupted: written is what was found in the first %d of %d images.",
+            len(entries),
+            len(files),
+        )
     report = {
         "weights": str(args.weights),
         "class_names": class_names,
         "min_confidence": model.config.DETECTION_MIN_CONFIDENCE,
         **({"partial": True} if stopped else {}),
         "images": entries,
-        **({"failed": [{"file_name": n, "error": failed[n]} for n in names if n in failed]} if failed else {}),
+        **(
+            {"failed": [{"file_name": n, "error": failed[n]} for n in names if n in failed]}
+            if failed
+            else {}
+        ),
     }
     _write_json(report, out / "detections.json")
-    more = "".join(f", {name}" for name in dict.fromkeys(_top_folder_or_file(out, path) for path in others.write()))
+    more = "".join(
+        f", {name}"
+        for name in dict.fromkeys(_top_folder_or_file(out, path) for path in others.write())
+    )
     say(f"{len(entries)} pictures, detections.json{more} are in {out.resolve()}")
     if stopped:
         raise stopped
-    return _tell_of_failures(len(names), [name for name in names if name in failed]) if failed else OK
+    return (
+        _tell_of_failures(len(names), [name for name in names if name in failed]) if failed else OK
+    )
 
 
 def _tell_of_failures(images: int, names: list[str]) -> int:
@@ -808,7 +931,7 @@ def _files_to_detect(words: list[str]) -> tuple[list[str], list[Path], dict[str,
 
     Raises: ValueError if a folder holds no images, or none of all images can be read.
     """
-    from .image import read_size
+    from ..data.image import read_size
 
     names: dict[str, None] = {}
     for word in words:
@@ -831,7 +954,9 @@ def _files_to_detect(words: list[str]) -> tuple[list[str], list[Path], dict[str,
         first = list(failed.values())[:MOST_NAMES]
         if len(failed) == 1:
             raise ValueError(first[0])
-        raise ValueError("\n  ".join([f"None of the {len(failed)} images can be read:", *map(printable, first)]))
+        raise ValueError(
+            "\n  ".join([f"None of the {len(failed)} images can be read:", *map(printable, first)])
+        )
     for name, why in failed.items():
         log.error("%s: %s", printable(name), printable(why, 1000))
     return list(names), files, failed
@@ -848,7 +973,9 @@ def _matches(word: str) -> list[Path]:
         return [path]
     found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
     if not found:
-        raise ValueError(f"A pattern must match files. Received: {word}, which matches none. Try a folder.")
+        raise ValueError(
+            f"A pattern must match files. Received: {word}, which matches none. Try a folder."
+        )
     return found
 
 
@@ -857,7 +984,7 @@ def _images_in(folder: Path) -> list[Path]:
 
     Raises: ValueError if there is no image.
     """
-    from .datasets import IMAGE_SUFFIXES
+    from ..formats.datasets import IMAGE_SUFFIXES
 
     images, skipped = [], Counter()
     for entry in sorted(folder.iterdir()):
@@ -869,7 +996,9 @@ def _images_in(folder: Path) -> list[Path]:
             skipped["earlier picture"] += 1
         else:
             images.append(entry)
-    others = ", ".join(f"{count} {what}{'s' * (count > 1 and what[0] != '.')}" for what, count in skipped.items())
+    others = ", ".join(
+        f"{count} {what}{'s' * (count > 1 and what[0] != '.')}" for what, count in skipped.items()
+    )
     if not images:
         inside = (*sorted(folder.glob("*")), *sorted(folder.glob("*/*")))
         below = next((folder for folder in inside if _image_files(folder)), None)
@@ -889,7 +1018,9 @@ def _images_in(folder: Path) -> list[Path]:
 
 def _pictures(files: list[Path], out: Path) -> list[Path]:
     """A path for each picture; none comes twice, and none is that of a photo."""
-    folders = {file.parent: os.path.realpath(file.parent) == os.path.realpath(out) for file in files}
+    folders = {
+        file.parent: os.path.realpath(file.parent) == os.path.realpath(out) for file in files
+    }
     taken = {file.name.casefold() for file in files if folders[file.parent]}
     paths = []
     for file in files:
@@ -906,9 +1037,9 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
 
     Raises: ValueError where the image cannot be read or used, OSError where nothing can be written.
     """
-    from . import visualize
-    from .evaluate import mask_to_rle
-    from .image import read_image
+    from ..data.image import read_image
+    from ..drawing import pictures as visualize
+    from ..evaluation.evaluate import mask_to_rle
 
     image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
     result = model.detect([image])[0]
@@ -936,14 +1067,16 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
 
 def run_evaluate(args) -> int:
     """`mrcnn evaluate`."""
-    from . import evaluate, report
-    from .datasets import split_folders
+    from ..evaluation import evaluate, report
+    from ..formats.datasets import split_folders
 
     out = _make_folder(args.out, "--out")
     if split := split_folders(args.data):
         args.data = str(split[1])
         log.info("Found data to train on and to validate on: measuring on %s", args.data)
-    dataset = open_data(args.data, _class_names_of(args.weights), SHAPES_HELD_OUT, **_data_options(args))
+    dataset = open_data(
+        args.data, _class_names_of(args.weights), SHAPES_HELD_OUT, **_data_options(args)
+    )
     _require_images(dataset, args.data)
     model, _ = load_for_use(args.weights, args.config)
     if dataset.num_classes != model.config.NUM_CLASSES:
@@ -972,14 +1105,20 @@ def run_evaluate(args) -> int:
     stopped = None
     try:
         evaluation = evaluate.evaluate_dataset(
-            detect, dataset, image_ids, min_confidence=args.min_confidence, on_image=draw if args.pictures else None
+            detect,
+            dataset,
+            image_ids,
+            min_confidence=args.min_confidence,
+            on_image=draw if args.pictures else None,
         )
     except evaluate.EvaluationInterrupted as interrupted:
         stopped = interrupted
         log.warning("Interrupted: the figures of the images measured until now follow.")
         evaluation = stopped.figures()
     say(evaluation.table())
-    _write_json({"data": args.data, "weights": args.weights, **evaluation.to_dict()}, out / "metrics.json")
+    _write_json(
+        {"data": args.data, "weights": args.weights, **evaluation.to_dict()}, out / "metrics.json"
+    )
     files = report.write(evaluation, out, heading)
     drawn = (
         f" and {evaluation.images} pictures (objects from score {shown_from:g} on: --config DETECTION_MIN_CONFIDENCE)"
@@ -1001,7 +1140,7 @@ def _failures_of(evaluation, images: int) -> int:
 
 def _class_names_of(weight_file: str) -> list[str] | None:
     """The class names that a weight file carries, background first, as datasets name them; else None."""
-    from . import weights
+    from ..weights import weight_files as weights
 
     check_weights(weight_file)
     names = (weights.read_metadata(weight_file) or {}).get("class_names")
@@ -1010,20 +1149,28 @@ def _class_names_of(weight_file: str) -> list[str] | None:
 
 def _evaluate_proposals(model, dataset, args, out: Path) -> int:
     """`mrcnn evaluate` for weights of the region proposal network alone: its recall."""
-    from . import evaluate
+    from ..evaluation import evaluate
 
     if args.pictures:
-        log.warning("--pictures: proposals have no classes, and there are too many to draw: no pictures.")
-    recall = evaluate.proposal_recall(lambda image: model.detect([image])[0], dataset, limit=args.limit)
+        log.warning(
+            "--pictures: proposals have no classes, and there are too many to draw: no pictures."
+        )
+    recall = evaluate.proposal_recall(
+        lambda image: model.detect([image])[0], dataset, limit=args.limit
+    )
     say(recall.table())
-    _write_json({"data": args.data, "weights": args.weights, **recall.to_dict()}, out / "metrics.json")
+    _write_json(
+        {"data": args.data, "weights": args.weights, **recall.to_dict()}, out / "metrics.json"
+    )
     say(f"metrics.json in {out.resolve()}")
     return _failures_of(recall, recall.images + len(recall.failed))
 
 
-def _draw_beside_truth(dataset, image_id: int, image, result: dict, shown_from: float, out: Path) -> None:
-    from . import visualize
-    from .files import short_name
+def _draw_beside_truth(
+    dataset, image_id: int, image, result: dict, shown_from: float, out: Path
+) -> None:
+    from ..drawing import pictures as visualize
+    from ..files.atomic import short_name
 
     info = dataset.image_info[image_id]
     name = Path(info["path"]).stem if info["path"] else info["source"]

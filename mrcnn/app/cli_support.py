@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from .untrusted import clean_name, printable_lines
+from ..files.limits import clean_name, printable_lines
 
 log = logging.getLogger("mrcnn")
 
@@ -141,10 +141,22 @@ def add_training_options(parser, epochs: tuple, stages: tuple, start: str = "--w
 
     epochs: to reach with each of `stages`, by default; their names. start: the option's name, as the original had it.
     """
-    parser.add_argument(start, metavar="FILE|WORD", required=True, help="a weight file, 'coco', 'imagenet' or 'last'")
-    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)")
     parser.add_argument(
-        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
+        start,
+        metavar="FILE|WORD",
+        required=True,
+        help="a weight file, 'coco', 'imagenet' or 'last'",
+    )
+    parser.add_argument(
+        "--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)"
+    )
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings, or a file of them",
     )
     parser.add_argument(
         "--epochs", nargs=len(epochs), type=int, default=epochs, metavar=stages,
@@ -163,7 +175,7 @@ def read_config(items: list[str], base=None):
 
     Raises: UsageError naming the item.
     """
-    from .config import Config
+    from ..config import Config
 
     config = Config() if base is None else base
     for item in items:
@@ -179,14 +191,16 @@ def read_config(items: list[str], base=None):
 
 def own_names(config) -> set[str]:
     """The settings that a config or its class has set itself, apart from Config's defaults."""
-    from .config import Config
+    from ..config import Config
 
     names = set(vars(config))
     for cls in type(config).__mro__:
         if cls is Config:
             break
         names |= set(vars(cls))
-    return {name.lstrip("_") for name in names if name.isupper()}  # derived values that are set are kept as _NAME
+    return {
+        name.lstrip("_") for name in names if name.isupper()
+    }  # derived values that are set are kept as _NAME
 
 
 def _check_setting(name: str, config, where: str = "") -> None:
@@ -197,7 +211,9 @@ def _check_setting(name: str, config, where: str = "") -> None:
     if name not in known:
         near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
         hint = f"Did you mean {near[0]}?" if near else "mrcnn/config.py lists them all."
-        raise UsageError(f"--config {where}must name a setting of mrcnn.config.Config. Received: {name}. {hint}")
+        raise UsageError(
+            f"--config {where}must name a setting of mrcnn.config.Config. Received: {name}. {hint}"
+        )
 
 
 def _assign(config, name: str, text: str) -> None:
@@ -221,7 +237,9 @@ def _assign(config, name: str, text: str) -> None:
         (dict, (dict,), f'a dict such as "{_short(old)}"'),
     ):
         if isinstance(old, kinds):
-            if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
+            if not isinstance(value, accepted) or (
+                isinstance(value, bool) and bool not in accepted
+            ):
                 raise UsageError(f"--config {name} must be {words}. Received: {text}.")
             break
     setattr(config, name, np.array(value) if isinstance(old, np.ndarray) else value)
@@ -238,7 +256,7 @@ def _read_config_file(path: Path):
 
 
 def _config_of_json(path: Path):
-    from .config import Config
+    from ..config import Config
 
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -248,7 +266,9 @@ def _config_of_json(path: Path):
     written_here = isinstance(values, dict) and "config" in values
     values = values["config"] if written_here else values
     if not isinstance(values, dict):
-        raise UsageError(f"--config: {path} must hold NAME: value pairs. Received: a {type(values).__name__}.")
+        raise UsageError(
+            f"--config: {path} must hold NAME: value pairs. Received: a {type(values).__name__}."
+        )
     for name in () if written_here else values:
         _check_setting(name, Config(), f"{path}: ")
     try:
@@ -260,22 +280,30 @@ def _config_of_json(path: Path):
 def _config_of_script(path: Path):
     import importlib.util
 
-    from .config import Config
+    from ..config import Config
 
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        own = [cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == path.stem]
+        own = [
+            cls
+            for cls in vars(module).values()
+            if isinstance(cls, type) and cls.__module__ == path.stem
+        ]
         classes = [cls for cls in own if issubclass(cls, Config)]
         if len(classes) != 1:
             names = ", ".join(cls.__name__ for cls in classes) or "none"
-            raise UsageError(f"--config: {path} must define one subclass of mrcnn.config.Config. Received: {names}.")
+            raise UsageError(
+                f"--config: {path} must define one subclass of mrcnn.config.Config. Received: {names}."
+            )
         return classes[0]()
     except (Exception, SystemExit) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"--config: {path} must run. Received: {type(error).__name__}: {error}.") from error
+        raise UsageError(
+            f"--config: {path} must run. Received: {type(error).__name__}: {error}."
+        ) from error
 
 
 def _short(value, length: int = 60) -> str:
@@ -285,11 +313,13 @@ def _short(value, length: int = 60) -> str:
 
 def log_settings(config) -> None:
     """Log the settings that differ from Config's defaults."""
-    from .config import Config
+    from ..config import Config
 
     defaults = Config().to_dict()
     values = config.to_dict()
-    changed = [f"{name}={value}" for name, value in values.items() if defaults.get(name, ...) != value]
+    changed = [
+        f"{name}={value}" for name, value in values.items() if defaults.get(name, ...) != value
+    ]
     log.info("Settings that differ from the defaults: %s", ", ".join(changed) or "none")
 
 
@@ -299,7 +329,9 @@ def log_settings(config) -> None:
 def check_file(path: str | None, option: str) -> None:
     """Raise before minutes are spent on the rest, where a file of the user's is not there."""
     if path is not None and not Path(path).is_file():
-        raise FileNotFoundError(f"{option} must be a file. Received: {path}, which is none. Try its full path.")
+        raise FileNotFoundError(
+            f"{option} must be a file. Received: {path}, which is none. Try its full path."
+        )
 
 
 def check_weights(path: str | None, option: str = "--weights") -> None:
@@ -312,7 +344,7 @@ def check_weights(path: str | None, option: str = "--weights") -> None:
     check_file(path, option)
     if path is None or Path(path).suffix == ".keras":
         return
-    from . import weights
+    from ..weights import weight_files as weights
 
     weights.check_file(path)
 
@@ -341,8 +373,8 @@ def load_for_use(weight_file: str, items: list[str], base=None):
     items: of --config, on top of what the file says of itself.
     base: the Config of a file that says nothing of itself, as those of matterport's package.
     """
-    from . import weights
-    from .config import Config
+    from ..config import Config
+    from ..weights import weight_files as weights
 
     check_weights(weight_file)
     config = None
@@ -354,7 +386,7 @@ def load_for_use(weight_file: str, items: list[str], base=None):
             config = validated(read_config(items, base))
 
     load_tensorflow()
-    from .model import MaskRCNN
+    from ..model import MaskRCNN
 
     model = MaskRCNN.from_weights(weight_file, config=config)
     model.optimize_for_inference()  # its first photo is already found sooner for it
@@ -367,7 +399,7 @@ def load_for_training(config, logs: str, start: str | None):
     validated(config)
     check_start(config, logs, start)
     load_tensorflow()
-    from .model import MaskRCNN
+    from ..model import MaskRCNN
 
     model = MaskRCNN("training", config, logs)
     load_start(model, start)
@@ -394,11 +426,13 @@ def save_picture(picture, path: str | Path, marked: bool = False) -> None:
     """
     from PIL import Image, PngImagePlugin
 
-    from .files import whole_file
+    from ..files.atomic import whole_file
 
     file_format = Image.registered_extensions().get(Path(path).suffix.lower())
     if file_format is None:
-        raise ValueError(f"A picture's name must end in .png or .jpg. Received: {path}. Try {path}.png.")
+        raise ValueError(
+            f"A picture's name must end in .png or .jpg. Received: {path}. Try {path}.png."
+        )
     options = {}
     if marked:
         options["pnginfo"] = PngImagePlugin.PngInfo()
@@ -416,7 +450,9 @@ def is_own_picture(path: str | Path) -> bool:
         return False
 
 
-def free_picture(folder: str | Path, stem: str, ending: str = ".png", taken: Collection[str] = ()) -> Path:
+def free_picture(
+    folder: str | Path, stem: str, ending: str = ".png", taken: Collection[str] = ()
+) -> Path:
     """A path `<stem><ending>` in a folder that no other file has; `<stem>_2<ending>` and so on if one has it.
 
     A picture that `save_picture` marked before may be overwritten, anything else is somebody's photo.
@@ -432,14 +468,17 @@ def free_picture(folder: str | Path, stem: str, ending: str = ".png", taken: Col
 
 def find_weights(start: str, config, logs: str | Path) -> str:
     """The path of what --weights names: "coco" (downloaded where it is not cached), "last" (of `logs`), or a file."""
-    from . import files, weights
+    from ..files import atomic as files
+    from ..weights import weight_files as weights
 
     if start == "last":
         return weights.last_checkpoint(logs, config.NAME)
     if start == "coco":
         cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "models")
         path = cache / weights.COCO_MODEL_URL.rsplit("/", 1)[-1]
-        return files.download(weights.COCO_MODEL_URL, path, md5=weights.COCO_MODEL_MD5, size=weights.COCO_MODEL_SIZE)
+        return files.download(
+            weights.COCO_MODEL_URL, path, md5=weights.COCO_MODEL_MD5, size=weights.COCO_MODEL_SIZE
+        )
     return start
 
 
@@ -459,9 +498,11 @@ def load_start(model, start: str | None, backbone_weights: str | None = None) ->
     if backbone_weights is not None:
         model.load_backbone_weights(backbone_weights)
     if start == "coco":
-        from . import weights
+        from ..weights import weight_files as weights
 
-        model.load_weights(find_weights(start, model.config, model.model_dir), exclude=weights.CLASS_HEADS)
+        model.load_weights(
+            find_weights(start, model.config, model.model_dir), exclude=weights.CLASS_HEADS
+        )
     elif start == "imagenet":
         model.load_backbone_weights(model.get_imagenet_weights())
     elif start is not None:
@@ -470,15 +511,21 @@ def load_start(model, start: str | None, backbone_weights: str | None = None) ->
         frozen = model.config.TRAIN_BN is False
         log.warning(
             "Starting from random weights. --weights imagenet would need far fewer epochs%s.",
-            ", and without it --config TRAIN_BN=None, for batch norm must learn too" if frozen else "",
+            ", and without it --config TRAIN_BN=None, for batch norm must learn too"
+            if frozen
+            else "",
         )
 
 
 def _warn_of_other_settings(checkpoint: str, config) -> None:
     """Say which settings are not those with which a checkpoint was trained."""
-    from . import weights
+    from ..weights import weight_files as weights
 
     then, now = (weights.read_metadata(checkpoint) or {}).get("config", {}), config.to_dict()
-    other = [f"{name}={now[name]} (was {then[name]})" for name in then if name in now and then[name] != now[name]]
+    other = [
+        f"{name}={now[name]} (was {then[name]})"
+        for name in then
+        if name in now and then[name] != now[name]
+    ]
     if other:
         log.warning("Going on with other settings than before: %s", ", ".join(other))

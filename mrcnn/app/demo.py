@@ -15,11 +15,12 @@ import numpy as np
 from keras import layers as KL
 from PIL import Image
 
-from . import evaluate, visualize
-from .config import Config
-from .datasets import ShapesDataset
-from .files import whole_file
-from .model import BatchNorm, MaskRCNN
+from ..config import Config
+from ..drawing import pictures as visualize
+from ..evaluation import evaluate
+from ..files.atomic import whole_file
+from ..formats.datasets import ShapesDataset
+from ..model import BatchNorm, MaskRCNN
 
 log = logging.getLogger("mrcnn")
 
@@ -28,14 +29,18 @@ def backbone(image):
     """`[C1, ..., C5]` of a small residual network: what squares and circles need, and two cores can train."""
 
     def conv(x, channels, stride, name, relu=True):
-        x = KL.Conv2D(channels, 3, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
+        x = KL.Conv2D(
+            channels, 3, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
+        )(x)
         x = BatchNorm(name=f"{name}_bn")(x)
         return KL.Activation("relu")(x) if relu else x
 
     def block(x, channels, stride, name):
         shortcut = x if stride == 1 else conv(x, channels, stride, f"{name}_shortcut", relu=False)
         x = conv(x, channels, stride, f"{name}_a")
-        return KL.Activation("relu")(KL.Add()([conv(x, channels, 1, f"{name}_b", relu=False), shortcut]))
+        return KL.Activation("relu")(
+            KL.Add()([conv(x, channels, 1, f"{name}_b", relu=False), shortcut])
+        )
 
     x = conv(KL.Rescaling(1 / 64)(image), 24, 2, "stage1")
     stages = [x]
@@ -81,7 +86,9 @@ class DemoConfig(Config):
 
     @staticmethod
     def COMPUTE_BACKBONE_SHAPE(image_shape):
-        return np.array([[image_shape[0] // stride, image_shape[1] // stride] for stride in (4, 8, 16, 32, 64)])
+        return np.array(
+            [[image_shape[0] // stride, image_shape[1] // stride] for stride in (4, 8, 16, 32, 64)]
+        )
 
 
 EPOCHS = 9
@@ -115,7 +122,11 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     test_shapes = ShapesDataset(held_out, seed=2 * seed + 1)
     os.makedirs(out, exist_ok=True)
 
-    log.info("1/3 Training on drawn shapes, %d steps of %d images", epochs * config.STEPS_PER_EPOCH, config.BATCH_SIZE)
+    log.info(
+        "1/3 Training on drawn shapes, %d steps of %d images",
+        epochs * config.STEPS_PER_EPOCH,
+        config.BATCH_SIZE,
+    )
     model = MaskRCNN("training", config, os.path.join(out, "logs"))
     history = model.train(train_shapes, test_shapes, config.LEARNING_RATE, epochs, layers="all")
     weights = os.path.join(out, "shapes.h5")
@@ -125,7 +136,9 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     log.info("2/3 Detecting in %d images it has not seen", held_out)
     model = MaskRCNN.from_weights(weights)
     model.config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
-    evaluation = evaluate.evaluate_dataset(lambda image: model.detect([image], masks="rle")[0], test_shapes)
+    evaluation = evaluate.evaluate_dataset(
+        lambda image: model.detect([image], masks="rle")[0], test_shapes
+    )
     with whole_file(os.path.join(out, "ap.txt")) as part:
         Path(part).write_text(evaluation.table() + "\n", encoding="utf-8")
 
@@ -142,15 +155,25 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
 
     kinds = {"box": evaluation.box, **({"mask": evaluation.mask} if config.USE_MASK else {})}
     metrics = {
-        **{f"{kind}_{ap.lower()}": figures[ap] for kind, figures in kinds.items() for ap in ("AP", "AP50")},
+        **{
+            f"{kind}_{ap.lower()}": figures[ap]
+            for kind, figures in kinds.items()
+            for ap in ("AP", "AP50")
+        },
         "seconds": round(time.time() - start, 1),
         "peak_memory_mb": peak_memory_mb(),
     }
     with whole_file(os.path.join(out, "metrics.json")) as part:
         Path(part).write_text(json.dumps(metrics, indent=2), encoding="utf-8")
-    log.info("%s\nEverything is in %s: start with detections_00.png", evaluation.table(), os.path.abspath(out))
+    log.info(
+        "%s\nEverything is in %s: start with detections_00.png",
+        evaluation.table(),
+        os.path.abspath(out),
+    )
     if short:
-        log.info("--short trains too little to find the shapes: the pictures show guesses. `mrcnn demo` trains enough.")
+        log.info(
+            "--short trains too little to find the shapes: the pictures show guesses. `mrcnn demo` trains enough."
+        )
     return metrics
 
 

@@ -16,13 +16,23 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import __version__
+from .. import __version__
 
 DISTRIBUTION = "mask-rcnn-keras3"
-MODULES = {"opencv-python": "cv2", "scikit-image": "skimage", "pillow": "PIL", "pyyaml": "yaml"}  # if the names differ
+MODULES = {
+    "opencv-python": "cv2",
+    "scikit-image": "skimage",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+}  # if the names differ
 
 # Distributions of OpenCV; all of them write the same folder cv2, so that the last one installed wins.
-OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+OPENCV = (
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
 
 # A library of the system that OpenCV loads -> the package of Debian and Ubuntu that has it.
 SYSTEM_PACKAGES = {"libGL": "libgl1", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0"}
@@ -56,7 +66,10 @@ def report(findings: list[Finding]) -> str:
         if finding.remedy:
             lines.append(f"{'':23} try: {finding.remedy}")
     broken = [finding.name for finding in findings if finding.broken]
-    lines += ["", f"To be mended: {', '.join(broken)}" if broken else "Everything mrcnn needs is here."]
+    lines += [
+        "",
+        f"To be mended: {', '.join(broken)}" if broken else "Everything mrcnn needs is here.",
+    ]
     return "\n".join(lines)
 
 
@@ -70,7 +83,9 @@ def requirements() -> list[str]:
         demanded = [line.split("#")[0].strip() for line in demanded]
     plain = [demand for demand in demanded if demand and "extra ==" not in demand]
     plain = [demand.split(";")[0].strip() for demand in plain if _for_this_python(demand)]
-    return sorted(plain, key=lambda demand: _name(demand) == "imgaug")  # last: it is imported through mrcnn.data
+    return sorted(
+        plain, key=lambda demand: _name(demand) == "imgaug"
+    )  # last: it is imported through mrcnn.data.generator
 
 
 def _for_this_python(requirement: str) -> bool:
@@ -104,7 +119,11 @@ def _mrcnn() -> Finding:
     try:
         importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
-        return Finding("mrcnn", f"{where}, used from this folder without being installed", remedy="pip install -e .")
+        return Finding(
+            "mrcnn",
+            f"{where}, used from this folder without being installed",
+            remedy="pip install -e .",
+        )
     return Finding("mrcnn", where)
 
 
@@ -154,7 +173,7 @@ def _import(module_name: str):
     """The module; imgaug, which NumPy 2 alone would break, the way mrcnn loads it."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if module_name == "imgaug":
-        return importlib.import_module("mrcnn.data").import_imgaug()
+        return importlib.import_module("mrcnn.data.generator").import_imgaug()
     return importlib.import_module(module_name)
 
 
@@ -208,13 +227,21 @@ def _backend() -> Finding:
     backend = keras.backend.backend()
     if backend == "tensorflow":
         return Finding("Keras backend", backend)
-    return Finding("Keras backend", f"{backend}, but mrcnn needs tensorflow", True, "export KERAS_BACKEND=tensorflow")
+    return Finding(
+        "Keras backend",
+        f"{backend}, but mrcnn needs tensorflow",
+        True,
+        "export KERAS_BACKEND=tensorflow",
+    )
 
 
 def _devices() -> Finding:
     import tensorflow as tf
 
-    gpus = [device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices("GPU")]
+    gpus = [
+        device.name.removeprefix("/physical_device:")
+        for device in tf.config.list_physical_devices("GPU")
+    ]
     cores = f"CPU ({os.cpu_count()} cores)"
     if gpus:
         return Finding("devices", ", ".join([cores, *gpus]))

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .untrusted import printable
+from ..files.limits import printable
 
 log = logging.getLogger("mrcnn")
 
@@ -68,9 +68,13 @@ def change_video(
     out = Path(out)
     codec = _CODECS.get(out.suffix.lower())
     if codec is None:
-        raise ValueError(f"A video must be written as .mp4 or .avi. Received: {out}. Try {out.with_suffix('.mp4')}.")
+        raise ValueError(
+            f"A video must be written as .mp4 or .avi. Received: {out}. Try {out.with_suffix('.mp4')}."
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f"{out.stem[:100]}.{secrets.token_hex(4)}.part{out.suffix}")  # OpenCV goes by the suffix
+    part = out.with_name(
+        f"{out.stem[:100]}.{secrets.token_hex(4)}.part{out.suffix}"
+    )  # OpenCV goes by the suffix
     rate, total = frame_rate(source), _frame_count(source)
     if limit is not None:
         total = min(total or limit, limit)
@@ -90,7 +94,11 @@ def change_video(
                     )
                 writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
                 count += 1
-                bar.update(task, completed=count, rate=f"{count / (time.perf_counter() - started):.1f} frames/s")
+                bar.update(
+                    task,
+                    completed=count,
+                    rate=f"{count / (time.perf_counter() - started):.1f} frames/s",
+                )
                 if count == limit:
                     break
     except KeyboardInterrupt:
@@ -103,7 +111,9 @@ def change_video(
             part.unlink(missing_ok=True)
         raise
     if not count:
-        raise ValueError(f"A video must hold frames that can be read. Received: {source}. Try to play it elsewhere.")
+        raise ValueError(
+            f"A video must hold frames that can be read. Received: {source}. Try to play it elsewhere."
+        )
     writer.release()
     os.replace(part, out)
     return count, count / (time.perf_counter() - started)
@@ -111,7 +121,9 @@ def change_video(
 
 def _open(source: str | Path | int) -> cv2.VideoCapture:
     if not isinstance(source, int) and not Path(source).is_file():
-        raise ValueError(f"A video file must exist. Received: {source}. Try the full path, or a camera's number.")
+        raise ValueError(
+            f"A video file must exist. Received: {source}. Try the full path, or a camera's number."
+        )
     capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
     if not capture.isOpened():
         kind = f"camera {source}" if isinstance(source, int) else f"the file {source}"
@@ -136,11 +148,23 @@ def _writer(path: Path, codec: str, rate: float, shape: tuple[int, ...]) -> cv2.
     height, width = shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, (width, height))
     if not writer.isOpened():
-        raise ValueError(f"OpenCV must be able to write {path}. Try a folder that may be written to, or .avi.")
+        raise ValueError(
+            f"OpenCV must be able to write {path}. Try a folder that may be written to, or .avi."
+        )
     return writer
 
 
 def _progress() -> Progress:
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[rate]}"), console=console, disable=not console.is_terminal)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(
+        *columns,
+        TextColumn("{task.fields[rate]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )

@@ -47,7 +47,9 @@ def scale(image, masks, rng, low=0.7, high=1.4):
     height, width = image.shape[:2]
     y, x = rng.uniform(0, 1, 2) * (height, width)
     matrix = np.array([[factor, 0, x * (1 - factor)], [0, factor, y * (1 - factor)]])
-    warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR).reshape(image.shape)
+    warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR).reshape(
+        image.shape
+    )
     moved = np.zeros((masks.shape[-1], height, width), np.uint8)
     for i in range(masks.shape[-1]):
         layer = np.ascontiguousarray(masks[:, :, i]).view(np.uint8)
@@ -80,11 +82,22 @@ def _jittered(image, masks, rng, shape, low=JITTER[0], high=JITTER[1]):
         pixel = ((pixels[rng.integers(len(pixels))] + 0.5) * factor).astype(int)
         corner = [  # anew, among the places that show this pixel
             int(rng.integers(max(first, -i), min(last, side - 1 - i) + 1))
-            for (first, last), i, side in zip(rooms, np.minimum(pixel, (height - 1, width - 1)), shape, strict=True)
+            for (first, last), i, side in zip(
+                rooms, np.minimum(pixel, (height - 1, width - 1)), shape, strict=True
+            )
         ]
     top, left = corner
-    y, x, rows, columns = crop = (max(0, -top), max(0, -left), min(shape[0], height), min(shape[1], width))
-    padding = [(max(0, top), shape[0] - rows - max(0, top)), (max(0, left), shape[1] - columns - max(0, left)), (0, 0)]
+    y, x, rows, columns = crop = (
+        max(0, -top),
+        max(0, -left),
+        min(shape[0], height),
+        min(shape[1], width),
+    )
+    padding = [
+        (max(0, top), shape[0] - rows - max(0, top)),
+        (max(0, left), shape[1] - columns - max(0, left)),
+        (0, 0),
+    ]
     framed = np.empty((*shape, image.shape[2]), np.uint8)
     framed[:] = np.round(image.mean(axis=(0, 1)))
     seen = framed[max(0, top) :, max(0, left) :][:rows, :columns]
@@ -106,23 +119,34 @@ def _resized(image, height, width):
     """`[height, width, C]`; when it shrinks, each pixel is the mean of those it covers."""
     shrinks = height < image.shape[0] or width < image.shape[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    fours = (np.ascontiguousarray(image[:, :, i : i + 4]) for i in range(0, image.shape[2], 4))  # INTER_AREA's limit
+    fours = (
+        np.ascontiguousarray(image[:, :, i : i + 4]) for i in range(0, image.shape[2], 4)
+    )  # INTER_AREA's limit
     return np.concatenate(
-        [cv2.resize(four, (width, height), interpolation=how).reshape(height, width, -1) for four in fours], axis=2
+        [
+            cv2.resize(four, (width, height), interpolation=how).reshape(height, width, -1)
+            for four in fours
+        ],
+        axis=2,
     )
 
 
 def _seen(objects, corner, shape, factor):
     """Whether a frame `(height, width)` shows a pixel of `[H, W]` objects, scaled, with this corner in the frame."""
     (y1, x1), (y2, x2) = (
-        [max(0, (side - start) / factor) for start, side in zip(corner, end, strict=True)] for end in ((0, 0), shape)
+        [max(0, (side - start) / factor) for start, side in zip(corner, end, strict=True)]
+        for end in ((0, 0), shape)
     )
     return bool(objects[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))].any())
 
 
 def color(image, masks, rng, strength=0.3):
     """Brightness, contrast and each channel's gain changed a little."""
-    gain = 1 + rng.uniform(-strength, strength) + rng.uniform(-strength / 3, strength / 3, image.shape[2])
+    gain = (
+        1
+        + rng.uniform(-strength, strength)
+        + rng.uniform(-strength / 3, strength / 3, image.shape[2])
+    )
     shift = 255 * rng.uniform(-strength, strength) / 3
     mean = image.mean(axis=(0, 1))
     return np.clip((image - mean) * gain + mean + shift, 0, 255).astype(np.uint8), masks
@@ -170,7 +194,9 @@ def _enough_left(masks, whole):
 
 def _pixels(masks):
     """`[N]` int: the pixels of each mask."""
-    return masks.view(np.uint8).sum(axis=0, dtype=np.uint32).sum(axis=0)  # a third of the time of one sum over both
+    return (
+        masks.view(np.uint8).sum(axis=0, dtype=np.uint32).sum(axis=0)
+    )  # a third of the time of one sum over both
 
 
 AUGMENTATIONS = {
@@ -191,7 +217,9 @@ def compose(names):
     """
     for name in names:
         if name not in AUGMENTATIONS:
-            raise ValueError(f"An augmentation must be one of {', '.join(AUGMENTATIONS)}. Received: {name!r}.")
+            raise ValueError(
+                f"An augmentation must be one of {', '.join(AUGMENTATIONS)}. Received: {name!r}."
+            )
 
     def augment(image, masks, rng, class_ids=None, another=None):
         for name in names:

@@ -20,12 +20,12 @@ from pycocotools import mask as coco_mask
 from rich.console import Console
 from rich.progress import track
 
-from . import boxes
-from .config import Config
+from ..config import Config
+from ..files.limits import LONGEST_NAME, printable
+from ..formats.polygons import areas
+from ..nn import boxes
 from .dataset import Dataset, boxes_alone, has_outlines, overrides, reference
 from .image import extract_bboxes, match_channels, resize_image, to_uint8
-from .outlines import areas
-from .untrusted import LONGEST_NAME, printable
 
 log = logging.getLogger("mrcnn")
 
@@ -59,13 +59,19 @@ KINDS = {
         "No objects",
         "Check that the annotations belong to these images (a Dataset of your own must override load_mask).",
     ),
-    "classes": Kind(ERROR, "Other classes than the config", "Set NUM_CLASSES to 1 (background) + your classes."),
+    "classes": Kind(
+        ERROR, "Other classes than the config", "Set NUM_CLASSES to 1 (background) + your classes."
+    ),
     "image": Kind(
         ERROR,
         "Images that cannot be read",
         "Fetch them again, or remove them; --no-pixels (in Python pixels=False) checks only the annotations.",
     ),
-    "masks": Kind(ERROR, "Masks that cannot be read", "Correct what the sentence names, or take the image out."),
+    "masks": Kind(
+        ERROR,
+        "Masks that cannot be read",
+        "Correct what the sentence names, or take the image out.",
+    ),
     "mask count": Kind(
         ERROR,
         "Masks and class ids that do not pair up",
@@ -87,7 +93,9 @@ KINDS = {
         "Correct them. They are left out: training takes objects that they mark for background. --strict refuses them.",
     ),
     "boxes alone": Kind(
-        ERROR, "No outlines", "Train without masks (--config USE_MASK=False), or annotate the objects' outlines."
+        ERROR,
+        "No outlines",
+        "Train without masks (--config USE_MASK=False), or annotate the objects' outlines.",
     ),
     "alike names": Kind(
         WARNING,
@@ -115,7 +123,9 @@ KINDS = {
         "Images of more objects than MAX_GT_INSTANCES",
         "Raise MAX_GT_INSTANCES: what is beyond it is left out, others in each epoch.",
     ),
-    "unused class": Kind(WARNING, "Classes without objects", "Annotate some, or leave the classes out."),
+    "unused class": Kind(
+        WARNING, "Classes without objects", "Annotate some, or leave the classes out."
+    ),
     "anchors": Kind(WARNING, "Anchors that do not fit", "Set RPN_ANCHOR_SCALES as suggested."),
 }
 
@@ -149,7 +159,12 @@ class Finding:
 
     def to_dict(self) -> dict:
         """The finding as JSON can hold it."""
-        return {"severity": self.severity, **asdict(self), "instances": list(self.instances), "remedy": self.remedy}
+        return {
+            "severity": self.severity,
+            **asdict(self),
+            "instances": list(self.instances),
+            "remedy": self.remedy,
+        }
 
 
 @dataclass
@@ -218,7 +233,9 @@ class Report:
 
     def _verdict(self) -> str:
         """The number of errors and warnings as they are printed, one for each kind, and of findings in all."""
-        errors, warnings = ({finding.kind for finding in found} for found in (self.errors, self.warnings))
+        errors, warnings = (
+            {finding.kind for finding in found} for found in (self.errors, self.warnings)
+        )
         verdict = f"{_count(len(errors), 'error')}, {_count(len(warnings), 'warning')}"
         if len(self.findings) == len(errors) + len(warnings):
             return verdict
@@ -230,7 +247,10 @@ class Report:
         names = [printable(name, LONGEST_NAME) for name in self.counts]
         name_width, width = max(map(len, names)), len(str(max(self.counts.values())))
         numbers = self.counts.values()
-        cells = [f"{name:<{name_width}} {count:>{width}}" for name, count in zip(names, numbers, strict=True)]
+        cells = [
+            f"{name:<{name_width}} {count:>{width}}"
+            for name, count in zip(names, numbers, strict=True)
+        ]
         columns = max(1, LINE // (len(cells[0]) + 3))
         rows = -(-len(cells) // columns)
         return ["Objects per class:", *("  " + "   ".join(cells[i::rows]) for i in range(rows))]
@@ -249,7 +269,8 @@ class Report:
         names = {0: "smallest", 50: "median", 100: "largest"}
         return [
             f"Sizes after resizing ({self.resized}), square root of the box area in px:",
-            "  " + "".join(f"{names.get(quantile, f'{quantile} %'):>10}" for quantile in self.sizes),
+            "  "
+            + "".join(f"{names.get(quantile, f'{quantile} %'):>10}" for quantile in self.sizes),
             "  " + "".join(f"{size:10.0f}" for size in self.sizes.values()),
         ]
 
@@ -262,10 +283,15 @@ class Report:
         ]
         for row in self.anchors:
             under = "-" if row["under"] is None else f"{row['under']:.1%}"
-            lines.append(f"  {row['scale']:>8g}  {row['stride']:>6g}  {row['objects']:>7d}  {under:>5}")
+            lines.append(
+                f"  {row['scale']:>8g}  {row['stride']:>6g}  {row['objects']:>7d}  {under:>5}"
+            )
         lines.append(f"  {'all':>8}  {'':>6}  {self.objects_with_anchor():>7d}  {self.under:>5.1%}")
         if self.suggested_scales is None:
-            return [*lines, f"Other scales would bring less than {LEAST_GAIN:.0%} of the objects above it."]
+            return [
+                *lines,
+                f"Other scales would bring less than {LEAST_GAIN:.0%} of the objects above it.",
+            ]
         scales = ", ".join(map(str, self.suggested_scales))
         return [
             *lines,
@@ -316,7 +342,9 @@ def check(
     Raises: ValueError where the dataset is not prepared, or the config builds no network.
     """
     if not hasattr(dataset, "num_classes"):
-        raise ValueError("The dataset must be prepared. Received: one without class ids. Try dataset.prepare().")
+        raise ValueError(
+            "The dataset must be prepared. Received: one without class ids. Try dataset.prepare()."
+        )
     ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)][:limit]
     findings = _check_classes(dataset, config)
     findings += [Finding("left out", sentence) for sentence in getattr(dataset, "left_out", ())]
@@ -325,11 +353,15 @@ def check(
     else:
         config.validate()
     if config.learns_masks() and boxes_alone(dataset):
-        findings.append(Finding("boxes alone", "The annotations are boxes; the network learns masks."))
+        findings.append(
+            Finding("boxes alone", "The annotations are boxes; the network learns masks.")
+        )
         config = copy.copy(config)
         config.USE_MASK = False  # the boxes are looked at
     elif config.learns_masks():
-        findings += [Finding("left out", sentence) for sentence in getattr(dataset, "without_mask", ())]
+        findings += [
+            Finding("left out", sentence) for sentence in getattr(dataset, "without_mask", ())
+        ]
     resizer = _Resizer(config)
     console = Console(stderr=True)
     shown = progress and (console.is_terminal or console.is_jupyter)
@@ -371,14 +403,25 @@ def _check_whole(report: Report, looks: Sequence[_Look]) -> list[Finding]:
     if not looks:
         return [Finding("no images", "There is no image to look at.")]
     if not report.objects:
-        return [Finding("no objects", f"None of the {_count(len(looks), 'image')} has an object to learn.")]
+        return [
+            Finding(
+                "no objects", f"None of the {_count(len(looks), 'image')} has an object to learn."
+            )
+        ]
     findings = []
     unused = [name for name, count in report.counts.items() if not count]
     if unused:
         more = f" and {len(unused) - 10} more" if len(unused) > 10 else ""
-        findings.append(Finding("unused class", f"There is no object of {', '.join(unused[:10])}{more}."))
+        findings.append(
+            Finding("unused class", f"There is no object of {', '.join(unused[:10])}{more}.")
+        )
     if report.suggested_scales:
-        findings.append(Finding("anchors", f"{report.under:.1%} of the objects overlap no anchor by {FITTING_IOU:g}."))
+        findings.append(
+            Finding(
+                "anchors",
+                f"{report.under:.1%} of the objects overlap no anchor by {FITTING_IOU:g}.",
+            )
+        )
     return findings
 
 
@@ -408,13 +451,17 @@ class _Fault(Exception):
     """An image that cannot be looked at any further; the arguments are those of its `Finding`."""
 
 
-def _look(dataset: Dataset, image_id: int, config: Config, resizer: _Resizer, pixels: bool) -> _Look:
+def _look(
+    dataset: Dataset, image_id: int, config: Config, resizer: _Resizer, pixels: bool
+) -> _Look:
     """What one image holds, and what is wrong with it."""
     where = _where(dataset, image_id)
     look = _Look([])
 
     def find(kind, sentence, instances=()):
-        look.findings.append(Finding(kind, sentence, image_id, where, tuple(int(i) for i in instances)))
+        look.findings.append(
+            Finding(kind, sentence, image_id, where, tuple(int(i) for i in instances))
+        )
 
     info = dataset.image_info[image_id]
     size = (info.get("height"), info.get("width"))
@@ -428,9 +475,14 @@ def _look(dataset: Dataset, image_id: int, config: Config, resizer: _Resizer, pi
     try:
         truth = _load_truth(dataset, image_id, config, size)
         if len(truth.class_ids) and None not in size and truth.size != tuple(size):
-            raise _Fault("mask size", f"Its masks are {_by(truth.size)} and it is {_by(size)} px (height x width).")
+            raise _Fault(
+                "mask size",
+                f"Its masks are {_by(truth.size)} and it is {_by(size)} px (height x width).",
+            )
     except _Fault as fault:
-        if fault.args[1] != unreadable:  # some readers take the size of the masks from the image file
+        if (
+            fault.args[1] != unreadable
+        ):  # some readers take the size of the masks from the image file
             find(*fault.args)
         return look
     look.read = True
@@ -464,7 +516,10 @@ def _look(dataset: Dataset, image_id: int, config: Config, resizer: _Resizer, pi
     if tiny.any():
         find("tiny", f"{_objects(tiny)} down to {sides[tiny].min():.1f} px.", places[tiny])
     if len(look.class_ids) > config.MAX_GT_INSTANCES:
-        find("crowded", f"It holds {len(look.class_ids)}, and MAX_GT_INSTANCES is {config.MAX_GT_INSTANCES}.")
+        find(
+            "crowded",
+            f"It holds {len(look.class_ids)}, and MAX_GT_INSTANCES is {config.MAX_GT_INSTANCES}.",
+        )
     return look
 
 
@@ -541,7 +596,10 @@ def _truth_of_masks(masks: np.ndarray, class_ids: np.ndarray) -> _Truth:
         masks = np.zeros((0, 0, 0), bool)  # any empty shape will do
     masks = masks[:, :, None] if masks.ndim == 2 else masks
     if masks.ndim != 3 or masks.shape[2] != len(class_ids):
-        raise _Fault("mask count", f"Its masks have the shape {masks.shape}, for {_count(len(class_ids), 'class id')}.")
+        raise _Fault(
+            "mask count",
+            f"Its masks have the shape {masks.shape}, for {_count(len(class_ids), 'class id')}.",
+        )
     pixel_boxes = extract_bboxes(masks.astype(bool, copy=False))
 
     def outline(i):
@@ -560,22 +618,32 @@ def _truth_of_boxes(dataset: Dataset, image_id: int, size: tuple) -> _Truth:
     except Exception as error:  # the user's own: it raises anything
         raise _Fault("masks", _sentence(error)) from error
     if len(found) != len(class_ids):
-        raise _Fault("mask count", f"It has {len(found)} boxes, for {_count(len(class_ids), 'class id')}.")
+        raise _Fault(
+            "mask count", f"It has {len(found)} boxes, for {_count(len(class_ids), 'class id')}."
+        )
     if None in size:  # not known without the pixels: as far as the boxes reach
-        size = tuple(int(side) for side in np.ceil(found[:, 2:].max(axis=0))) if len(found) else (0, 0)
+        size = (
+            tuple(int(side) for side in np.ceil(found[:, 2:].max(axis=0))) if len(found) else (0, 0)
+        )
     pixel_boxes = np.clip(np.round(found), 0, [*size, *size]).astype(int)
     pixel_boxes[boxes.area(pixel_boxes) <= 0] = 0
     return _Truth(class_ids, pixel_boxes, size, lambda i: b"")
 
 
 def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
+    return (
+        str(error)
+        if isinstance(error, ValueError | OSError)
+        else f"{type(error).__name__}: {error}"
+    )
 
 
 def _duplicates(truth: _Truth) -> list[int]:
     """The instances whose class and mask an earlier one has, too; those without a pixel aside."""
     alike: dict[tuple, list[int]] = {}
-    for i, key in enumerate(zip(truth.class_ids.tolist(), map(tuple, truth.boxes.tolist()), strict=True)):
+    for i, key in enumerate(
+        zip(truth.class_ids.tolist(), map(tuple, truth.boxes.tolist()), strict=True)
+    ):
         if any(key[1]):
             alike.setdefault(key, []).append(i)
     twins = []
@@ -624,7 +692,9 @@ class _Resizer:
             max_dim=config.IMAGE_MAX_DIM,
             mode=config.IMAGE_RESIZE_MODE,
             shape=rectangle,
-            rng=np.random.default_rng(0),  # of the crop, whose place does not count; the global state stays
+            rng=np.random.default_rng(
+                0
+            ),  # of the crop, whose place does not count; the global state stays
         )
         scaled = [round(side * scale) for side in size]
         factors = np.array([new / old for new, old in zip(scaled, size, strict=True)] * 2)
@@ -639,7 +709,9 @@ def _count_objects(report: Report, dataset: Dataset, looks: Sequence[_Look]) -> 
     class_ids = np.concatenate([np.zeros(0, int), *(look.class_ids for look in looks)])
     numbers = np.bincount(class_ids[class_ids > 0], minlength=dataset.num_classes)
     for name, number in zip(dataset.class_names[1:], numbers[1:], strict=True):
-        report.counts[name] = report.counts.get(name, 0) + int(number)  # two classes may have one name
+        report.counts[name] = report.counts.get(name, 0) + int(
+            number
+        )  # two classes may have one name
     report.objects, report.crowds = int(numbers.sum()), int(np.sum(class_ids < 0))
     per_image = Counter(look.objects for look in looks if look.read)
     report.objects_per_image = {number: per_image[number] for number in sorted(per_image)}
@@ -653,16 +725,24 @@ def _fit_anchors(report: Report, looks: Sequence[_Look], config: Config) -> None
     shapes = np.concatenate([np.tile(look.shape, (look.objects, 1)) for look in looks])
     sizes = np.sqrt(boxes.area(molded))
     quantiles = (0, 5, 25, 50, 75, 95, 100)
-    report.sizes = dict(zip(quantiles, np.percentile(sizes, quantiles).round(1).tolist(), strict=True))
+    report.sizes = dict(
+        zip(quantiles, np.percentile(sizes, quantiles).round(1).tolist(), strict=True)
+    )
 
-    levels = list(zip(config.RPN_ANCHOR_SCALES, config.BACKBONE_STRIDES, strict=False))  # the first ones
-    overlaps = np.stack([anchor_overlaps(molded, shapes, *level, config) for level in levels])  # [levels, N]
+    levels = list(
+        zip(config.RPN_ANCHOR_SCALES, config.BACKBONE_STRIDES, strict=False)
+    )  # the first ones
+    overlaps = np.stack(
+        [anchor_overlaps(molded, shapes, *level, config) for level in levels]
+    )  # [levels, N]
     best, under = overlaps.argmax(axis=0), overlaps.max(axis=0) < FITTING_IOU
     report.under = float(under.mean())
     for i, (scale, stride) in enumerate(levels):
         mine = best == i
         share = float(under[mine].mean()) if mine.any() else None
-        report.anchors.append({"scale": scale, "stride": stride, "objects": int(mine.sum()), "under": share})
+        report.anchors.append(
+            {"scale": scale, "stride": stride, "objects": int(mine.sum()), "under": share}
+        )
 
     spread = np.argsort(sizes, kind="stable")[_spread(len(sizes), OBJECTS_TO_FIT)]
     scales = suggest_scales(molded[spread], shapes[spread], config)
@@ -673,7 +753,9 @@ def _fit_anchors(report: Report, looks: Sequence[_Look], config: Config) -> None
         report.suggested_scales, report.suggested_under = scales, left
 
 
-def anchor_overlaps(molded: np.ndarray, shapes: np.ndarray, scale: float, stride: int, config: Config) -> np.ndarray:
+def anchor_overlaps(
+    molded: np.ndarray, shapes: np.ndarray, scale: float, stride: int, config: Config
+) -> np.ndarray:
     """`[N]` the best IoU of each box with an anchor of one pyramid level, at its place in the grid.
 
     molded: `[N, (y1, x1, y2, x2)]` px. shapes: `[N, (height, width)]` of their molded images. scale: side of the
@@ -682,8 +764,12 @@ def anchor_overlaps(molded: np.ndarray, shapes: np.ndarray, scale: float, stride
     step = stride * config.RPN_ANCHOR_STRIDE
     last = (-(-shapes // stride) - 1) // config.RPN_ANCHOR_STRIDE * step
     centers = (molded[:, :2] + molded[:, 2:]) / 2
-    nearest = np.clip(np.round(centers / step) * step, 0, last)  # of its shape, the nearest overlaps most
-    shapes_of_anchors = boxes.generate_anchors(scale, config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1)  # around (0, 0)
+    nearest = np.clip(
+        np.round(centers / step) * step, 0, last
+    )  # of its shape, the nearest overlaps most
+    shapes_of_anchors = boxes.generate_anchors(
+        scale, config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1
+    )  # around (0, 0)
     anchors = np.tile(nearest, 2)[:, None] + shapes_of_anchors
     return boxes.iou(molded[:, None], anchors)[:, 0].max(axis=1)
 
@@ -696,7 +782,11 @@ def suggest_scales(molded: np.ndarray, shapes: np.ndarray, config: Config) -> li
     """
     strides = config.BACKBONE_STRIDES
     table = np.array(
-        [[anchor_overlaps(molded, shapes, scale, stride, config) for scale in LADDER] for stride in strides], np.float32
+        [
+            [anchor_overlaps(molded, shapes, scale, stride, config) for scale in LADDER]
+            for stride in strides
+        ],
+        np.float32,
     )  # [levels, ladder, N]
     choices = np.array(list(itertools.combinations(range(len(LADDER)), len(strides))))
     best = np.zeros((len(choices), len(molded)), np.float32)
@@ -715,7 +805,9 @@ def _spread(count: int, limit: int) -> np.ndarray:
 # --- Before a training ------------------------------------------------------------------------------------------
 
 
-def check_before_training(dataset: Dataset, config: Config, name: str = "training data", learns: bool = True) -> None:
+def check_before_training(
+    dataset: Dataset, config: Config, name: str = "training data", learns: bool = True
+) -> None:
     """Look at a few images before a training, say what is odd, and stop what would come to nothing.
 
     name: of the dataset, in messages. learns: the network learns from it, so that it needs objects.
@@ -725,7 +817,11 @@ def check_before_training(dataset: Dataset, config: Config, name: str = "trainin
     """
     ids = [int(dataset.image_ids[i]) for i in _spread(len(dataset.image_ids), BRIEF_IMAGES)]
     report = check(dataset, config, ids, progress=False)
-    bad = {finding.image_id: finding for finding in reversed(report.errors) if finding.image_id is not None}
+    bad = {
+        finding.image_id: finding
+        for finding in reversed(report.errors)
+        if finding.image_id is not None
+    }
     most = min(config.MAX_IMAGE_ERRORS, len(dataset.image_ids) - 1)
     if len(bad) > most:
         raise ValueError(
@@ -760,11 +856,13 @@ def _any_object(dataset: Dataset, config: Config, skipped: Iterable[int]) -> boo
 def _log_briefly(report: Report, name: str) -> None:
     """One line on what a training bears."""
     numbers = Counter(finding.kind for finding in report.findings if finding.image_id is not None)
-    odd = [f"{KINDS[kind].title} ({_count(numbers[kind], 'image')})" for kind in KINDS if numbers[kind]]
+    odd = [
+        f"{KINDS[kind].title} ({_count(numbers[kind], 'image')})" for kind in KINDS if numbers[kind]
+    ]
     if report.suggested_scales:
         odd.append(f"{report.under:.0%} of the objects overlap no anchor by {FITTING_IOU:g}")
     if odd:
         log.warning(
-            "In %s of the %s: %s. `mrcnn check`, or mrcnn.check.check(dataset, config), says more.",
+            "In %s of the %s: %s. `mrcnn check`, or mrcnn.data.check.check(dataset, config), says more.",
             _count(report.images, "image"), name, "; ".join(odd),
         )  # fmt: skip

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..files.limits import clean_name, printable
 from .image import extract_bboxes, read_image
-from .untrusted import clean_name, printable
 
 log = logging.getLogger("mrcnn")
 
@@ -27,8 +27,12 @@ class Dataset:
         self.image_info = []
         self.class_info = [{"source": "", "id": 0, "name": "BG"}]  # background is always first
         self.source_class_ids = {}
-        self.left_out: list[str] = []  # why entries of the annotation file are missing here, a sentence each
-        self.without_mask: list[str] = []  # annotations that only a network without masks learns, a sentence each
+        self.left_out: list[
+            str
+        ] = []  # why entries of the annotation file are missing here, a sentence each
+        self.without_mask: list[
+            str
+        ] = []  # annotations that only a network without masks learns, a sentence each
 
     def add_class(self, source: str, class_id, class_name: str) -> None:
         """Add a class of a source; a second call with the same source and id does nothing.
@@ -38,9 +42,13 @@ class Dataset:
         Raises: ValueError where the source's name holds a dot.
         """
         if "." in source:
-            raise ValueError(f"A source's name must hold no dot. Received: {source!r}. Try an underscore.")
+            raise ValueError(
+                f"A source's name must hold no dot. Received: {source!r}. Try an underscore."
+            )
         if all((info["source"], info["id"]) != (source, class_id) for info in self.class_info):
-            self.class_info.append({"source": source, "id": class_id, "name": clean_name(class_name)})
+            self.class_info.append(
+                {"source": source, "id": class_id, "name": clean_name(class_name)}
+            )
 
     def add_image(self, source: str, image_id, path, **kwargs) -> None:
         """Add an image; keyword arguments are kept in `image_info` beside `id`, `source` and `path`."""
@@ -68,7 +76,9 @@ class Dataset:
         self.sources = list({info["source"] for info in self.class_info})
         # Background belongs to every source.
         self.source_class_ids = {
-            source: [i for i, info in enumerate(self.class_info) if i == 0 or info["source"] == source]
+            source: [
+                i for i, info in enumerate(self.class_info) if i == 0 or info["source"] == source
+            ]
             for source in self.sources
         }
 
@@ -109,7 +119,9 @@ class Dataset:
 
         None here: a subclass that does not override it trains on images without objects.
         """
-        log.warning("%s does not override load_mask: its images have no objects.", type(self).__name__)
+        log.warning(
+            "%s does not override load_mask: its images have no objects.", type(self).__name__
+        )
         return np.empty([0, 0, 0], dtype=bool), np.empty([0], dtype=np.int32)
 
     def load_bbox(self, image_id) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +133,9 @@ class Dataset:
         masks = np.asarray(masks)
         if masks.size == 0:  # any empty shape will do
             masks = np.zeros((0, 0, len(class_ids)), bool)
-        return extract_bboxes(masks if masks.ndim == 3 else masks[:, :, None]), np.asarray(class_ids)
+        return extract_bboxes(masks if masks.ndim == 3 else masks[:, :, None]), np.asarray(
+            class_ids
+        )
 
     def load_class_ids(self, image_id) -> np.ndarray:
         """`[N]` int32 class ids as `load_mask` gives them; no mask is drawn where a reader has `load_outlines`."""
@@ -170,7 +184,8 @@ def reference(dataset, image_id: int) -> str:
 def shared_images(dataset, other) -> int:
     """Return how many image files of a dataset are in another one, too."""
     files, other_files = (
-        {os.path.realpath(info["path"]) for info in each.image_info if info.get("path")} for each in (dataset, other)
+        {os.path.realpath(info["path"]) for info in each.image_info if info.get("path")}
+        for each in (dataset, other)
     )
     return len(files & other_files)
 

@@ -13,8 +13,15 @@ import threading
 import keras
 import numpy as np
 
-from .boxes import area
-from .config import as_config
+from ..config import as_config
+from ..nn.boxes import area
+from ..nn.targets import (
+    anchor_blocks,
+    build_detection_targets,
+    build_rpn_targets,
+    generate_random_rois,
+    pyramid_anchors,
+)
 from .dataset import overrides
 from .image import (
     boxes_to_masks,
@@ -28,8 +35,7 @@ from .image import (
     resize_mask,
     to_uint8,
 )
-from .sampling import ImageOrder, is_tall
-from .targets import anchor_blocks, build_detection_targets, build_rpn_targets, generate_random_rois, pyramid_anchors
+from .image_order import ImageOrder, is_tall
 
 log = logging.getLogger("mrcnn")
 
@@ -89,7 +95,9 @@ with contextlib.suppress(ImportError):
 # --- One image --------------------------------------------------------------------------------------------------
 
 
-def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, use_mini_mask=False, rng=None):
+def load_image_gt(
+    dataset, config, image_id, augment=False, augmentation=None, use_mini_mask=False, rng=None
+):
     """One image with its truth, as the network sees it but for the mean.
 
     augment: old flag, mirrors left-right half of the time. augmentation: an imgaug augmenter, an albumentations
@@ -110,7 +118,9 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
     Raises: ValueError naming the image where its masks, or its boxes, and class ids do not fit.
     """
     config = as_config(config)
-    image, truth, class_ids, (original_shape, window, scale) = _load_resized(dataset, config, image_id, rng)
+    image, truth, class_ids, (original_shape, window, scale) = _load_resized(
+        dataset, config, image_id, rng
+    )
     mirrored = augment and (random.randint(0, 1) if rng is None else rng.integers(2))
     image = np.fliplr(image) if mirrored else image
     # Cropping and augmentation can remove an instance altogether.
@@ -135,7 +145,9 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
         mask = None
     elif use_mini_mask:
         mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE, exact=config.EXACT_RESIZE)
-    image_meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, active_class_ids)
+    image_meta = compose_image_meta(
+        image_id, original_shape, image.shape, window, scale, active_class_ids
+    )
     return image, image_meta, class_ids, bbox, mask
 
 
@@ -144,7 +156,9 @@ def _load_resized(dataset, config, image_id, rng):
 
     For a network without masks, of a dataset with boxes of its own: boxes `[N, (y1, x1, y2, x2)]` in place of masks.
     """
-    image = match_channels(to_uint8(dataset.load_image(image_id)), config.IMAGE_CHANNEL_COUNT, _name(dataset, image_id))
+    image = match_channels(
+        to_uint8(dataset.load_image(image_id)), config.IMAGE_CHANNEL_COUNT, _name(dataset, image_id)
+    )
     from_boxes = not config.learns_masks() and overrides(dataset, "load_bbox")
     load = _load_bbox if from_boxes else _load_mask
     truth, class_ids = load(dataset, config, image_id, image.shape)
@@ -161,7 +175,12 @@ def _load_resized(dataset, config, image_id, rng):
         exact=config.EXACT_RESIZE,
     )
     if from_boxes:
-        return image, resize_boxes(truth, scale, padding, crop, image.shape), class_ids, (original_shape, window, scale)
+        return (
+            image,
+            resize_boxes(truth, scale, padding, crop, image.shape),
+            class_ids,
+            (original_shape, window, scale),
+        )
     mask = resize_mask(truth, scale, padding, crop, exact=config.EXACT_RESIZE)
     return image, mask, class_ids, (original_shape, window, scale)
 
@@ -170,11 +189,18 @@ def _another(dataset, config, image_id, rng):
     """Image, masks and class ids of another image of the same source, of molded size; None where none is found."""
     for _ in range(TRIES):
         other = dataset.image_ids[int(rng.integers(len(dataset.image_ids)))]
-        if other == image_id or dataset.image_info[other]["source"] != dataset.image_info[image_id]["source"]:
+        if (
+            other == image_id
+            or dataset.image_info[other]["source"] != dataset.image_info[image_id]["source"]
+        ):
             continue
         try:
             image, truth, class_ids, _ = _load_resized(dataset, config, other, rng)
-            return image, boxes_to_masks(truth, image.shape) if truth.ndim == 2 else truth, class_ids
+            return (
+                image,
+                boxes_to_masks(truth, image.shape) if truth.ndim == 2 else truth,
+                class_ids,
+            )
         except (ValueError, OSError):  # it is told of when its own turn comes
             continue
     return None
@@ -184,7 +210,11 @@ def _visible(mask, class_ids):
     """Masks, class ids and boxes of the instances that have a pixel left."""
     bbox = extract_bboxes(mask)
     visible = bbox[:, 2] > 0
-    return (mask, class_ids, bbox) if visible.all() else (mask[:, :, visible], class_ids[visible], bbox[visible])
+    return (
+        (mask, class_ids, bbox)
+        if visible.all()
+        else (mask[:, :, visible], class_ids[visible], bbox[visible])
+    )
 
 
 def _name(dataset, image_id) -> str:
@@ -215,7 +245,10 @@ def _load_mask(dataset, config, image_id, image_shape):
 def _load_bbox(dataset, config, image_id, image_shape):
     """The boxes `[N, 4]` float and class ids `[N]` int32 of an image, checked."""
     boxes, class_ids = dataset.load_bbox(image_id)
-    boxes, class_ids = np.asarray(boxes, dtype=float), np.asarray(class_ids, dtype=np.int32).reshape(-1)
+    boxes, class_ids = (
+        np.asarray(boxes, dtype=float),
+        np.asarray(class_ids, dtype=np.int32).reshape(-1),
+    )
     name = _name(dataset, image_id)
     if len(class_ids) == 0 and boxes.size == 0:
         return np.zeros((0, 4)), class_ids  # any empty shape will do
@@ -307,7 +340,9 @@ def _imgaug_augment(augmentation, image, mask, rng):
 
 def _is_of_albumentations(augmentation) -> bool:
     """Whether it is a transform of albumentations, which need not be installed."""
-    return any(kind.__module__.partition(".")[0] == "albumentations" for kind in type(augmentation).__mro__)
+    return any(
+        kind.__module__.partition(".")[0] == "albumentations" for kind in type(augmentation).__mro__
+    )
 
 
 def _albumentations_augment(augmentation, image, mask, rng):
@@ -329,7 +364,9 @@ def _albumentations_augment(augmentation, image, mask, rng):
         after = augmentation(image=image)
         masks = mask
     else:
-        after = augmentation(image=image, masks=list(np.ascontiguousarray(np.moveaxis(mask, -1, 0)).view(np.uint8)))
+        after = augmentation(
+            image=image, masks=list(np.ascontiguousarray(np.moveaxis(mask, -1, 0)).view(np.uint8))
+        )
         masks = np.stack(after["masks"], axis=-1) != 0
     image = np.asarray(after["image"])
     return image[:, :, None] if image.ndim == 2 else image, masks
@@ -375,9 +412,13 @@ class DataGenerator(keras.utils.PyDataset):
         super().__init__(workers=workers or min(4, os.cpu_count() or 1), max_queue_size=8)
         config = as_config(config)
         if not hasattr(dataset, "num_classes"):
-            raise ValueError("The dataset must be prepared. Received: one without class ids. Try dataset.prepare().")
+            raise ValueError(
+                "The dataset must be prepared. Received: one without class ids. Try dataset.prepare()."
+            )
         if len(dataset.image_ids) == 0:
-            raise ValueError("The dataset must hold images. Received: none. Try checking the path it was read from.")
+            raise ValueError(
+                "The dataset must hold images. Received: none. Try checking the path it was read from."
+            )
         if dataset.num_classes != config.NUM_CLASSES:
             raise ValueError(
                 f"NUM_CLASSES must be 1 (background) + the dataset's classes. Received: NUM_CLASSES = "
@@ -395,7 +436,11 @@ class DataGenerator(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.no_augmentation_sources = no_augmentation_sources or []
         self.seed = seed if seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
-        tall = is_tall(dataset) if config.IMAGE_RESIZE_MODE in ("pad64", "none") and batch_size > 1 else None
+        tall = (
+            is_tall(dataset)
+            if config.IMAGE_RESIZE_MODE in ("pad64", "none") and batch_size > 1
+            else None
+        )
         self.order = ImageOrder(dataset.image_ids, self.seed, shuffle, repeats, tall, batch_size)
         self.steps = steps or max(1, math.ceil(self.order.length / batch_size))
         self.epoch = 0
@@ -417,7 +462,9 @@ class DataGenerator(keras.utils.PyDataset):
         try:
             loaded = [self._example(start + i) for i in rows or range(self.batch_size)]
             height, width = np.max([image.shape[:2] for (image, *_), _ in loaded], axis=0)
-            rows = [self._inputs(*self._padded(example, height, width), rng) for example, rng in loaded]
+            rows = [
+                self._inputs(*self._padded(example, height, width), rng) for example, rng in loaded
+            ]
         except Exception as error:
             self.failure = error  # Keras wraps what a worker raises: training shows this one
             raise
@@ -495,7 +542,9 @@ class DataGenerator(keras.utils.PyDataset):
         """The network's inputs for one image, and the targets where asked for."""
         config = self.config
         anchors, blocks = self.anchors(image.shape)
-        rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors, class_ids, gt_boxes, config, rng, blocks)
+        rpn_match, rpn_bbox = build_rpn_targets(
+            image.shape, anchors, class_ids, gt_boxes, config, rng, blocks
+        )
         inputs = [self.as_input(image), meta, rpn_match[:, None], rpn_bbox.astype(np.float32)]
         if config.RPN_ONLY:
             return inputs, []
@@ -517,7 +566,9 @@ class DataGenerator(keras.utils.PyDataset):
             rois = generate_random_rois(image.shape, self.random_rois, class_ids, gt_boxes, rng)
             inputs.append(rois)
             if self.detection_targets:
-                rois, *outputs = build_detection_targets(rois, class_ids, gt_boxes, masks, config, rng)
+                rois, *outputs = build_detection_targets(
+                    rois, class_ids, gt_boxes, masks, config, rng
+                )
                 inputs.append(rois)
                 outputs[0] = outputs[0][:, None]
         return inputs, outputs
@@ -537,7 +588,10 @@ class DataGenerator(keras.utils.PyDataset):
 
 def _stacked(rows) -> list[np.ndarray]:
     """A batch `[B, ...]` of each column; of one row without a copy, which full masks (100 MB) make slow."""
-    return [np.stack(column) if len(column) > 1 else column[0][None] for column in zip(*rows, strict=True)]
+    return [
+        np.stack(column) if len(column) > 1 else column[0][None]
+        for column in zip(*rows, strict=True)
+    ]
 
 
 def data_generator(

@@ -19,9 +19,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .image_files import read_pixels
-from .image_files import read_size as read_size
-from .untrusted import printable
+from ..files.image_files import read_pixels
+from ..files.image_files import read_size as read_size
+from ..files.limits import printable
 
 log = logging.getLogger("mrcnn")
 
@@ -83,7 +83,9 @@ def to_uint8(image: np.ndarray, name: str = "An image", unit: bool | None = None
             )
         return np.round(image / 257).astype(np.uint8)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise ValueError("An image must hold finite numbers. Received: nan or inf. Try cleaning the file.")
+        raise ValueError(
+            "An image must hold finite numbers. Received: nan or inf. Try cleaning the file."
+        )
     scaled = image
     if image.dtype.kind == "f" and (is_unit(image) if unit is None else unit):
         scaled = image * 255
@@ -172,14 +174,25 @@ def _scale_image(image: np.ndarray, height: int, width: int, exact: bool) -> np.
     """
     if exact:
         return resize(image, (height, width), preserve_range=True).astype(image.dtype)
-    scaled = cv2.resize(image.astype(np.float32, copy=False), (width, height), interpolation=cv2.INTER_LINEAR)
+    scaled = cv2.resize(
+        image.astype(np.float32, copy=False), (width, height), interpolation=cv2.INTER_LINEAR
+    )
     if image.dtype.kind != "f":
         scaled *= _ROUNDING
     # OpenCV drops a single channel.
     return scaled.reshape(height, width, image.shape[2]).astype(image.dtype, copy=False)
 
 
-def resize_image(image, min_dim=None, max_dim=None, min_scale=None, mode="square", shape=None, rng=None, exact=False):
+def resize_image(
+    image,
+    min_dim=None,
+    max_dim=None,
+    min_scale=None,
+    mode="square",
+    shape=None,
+    rng=None,
+    exact=False,
+):
     """The image scaled (never down-scaled below need), padded or cropped.
 
     image: `[H, W, channels]`. min_dim, max_dim, min_scale, mode: see `Config.IMAGE_*`.
@@ -200,7 +213,9 @@ def resize_image(image, min_dim=None, max_dim=None, min_scale=None, mode="square
     if mode == "none":
         return image, (0, 0, height, width), 1, no_padding, None
     if mode not in ("square", "pad64", "crop"):
-        raise ValueError(f"mode must be square, pad64, crop or none. Received: {mode!r}. Try 'square'.")
+        raise ValueError(
+            f"mode must be square, pad64, crop or none. Received: {mode!r}. Try 'square'."
+        )
     target = tuple(int(side) for side in shape[:2]) if shape is not None else None
 
     scale = max(1, min_dim / min(height, width)) if min_dim else 1
@@ -212,12 +227,16 @@ def resize_image(image, min_dim=None, max_dim=None, min_scale=None, mode="square
             scale = min(limit[0] / height, limit[1] / width)
     if scale != 1:
         # A line of pixels keeps at least one.
-        image = _scale_image(image, max(1, round(height * scale)), max(1, round(width * scale)), exact)
+        image = _scale_image(
+            image, max(1, round(height * scale)), max(1, round(width * scale)), exact
+        )
     height, width = image.shape[:2]
 
     if mode == "crop":
         crop_height, crop_width = target or (min_dim, min_dim)
-        draw = random.randint if rng is None else (lambda low, high: int(rng.integers(low, high + 1)))
+        draw = (
+            random.randint if rng is None else (lambda low, high: int(rng.integers(low, high + 1)))
+        )
         y = draw(0, max(0, height - crop_height))
         x = draw(0, max(0, width - crop_width))
         crop = (y, x, crop_height, crop_width)
@@ -264,7 +283,9 @@ def resize_mask(mask, scale, padding, crop=None, exact=False):
         rows = _nearest(height, max(1, round(height * scale)))[rows]
         columns = _nearest(width, max(1, round(width * scale)))[columns]
         planes = np.moveaxis(mask, -1, 0)
-        if planes.strides[0] == max(planes.strides):  # a view of [N, H, W]: along its memory is far faster
+        if planes.strides[0] == max(
+            planes.strides
+        ):  # a view of [N, H, W]: along its memory is far faster
             mask = np.moveaxis(planes.take(rows, axis=1).take(columns, axis=2), 0, -1)
         else:
             mask = mask[rows][:, columns]
@@ -299,7 +320,9 @@ def boxes_to_masks(boxes, shape) -> np.ndarray:
 
 def _nearest(size: int, new_size: int) -> np.ndarray:
     """The source index of each new index, centres on centres."""
-    return np.minimum(((np.arange(new_size) + 0.5) * (size / max(new_size, 1))).astype(int), size - 1)
+    return np.minimum(
+        ((np.arange(new_size) + 0.5) * (size / max(new_size, 1))).astype(int), size - 1
+    )
 
 
 # --- Masks -----------------------------------------------------------------------------------------------------
@@ -354,7 +377,9 @@ def expand_mask(bbox, mini_mask, image_shape, exact=False) -> np.ndarray:
     masks = np.zeros((mini_mask.shape[-1], *image_shape[:2]), dtype=bool)
     for i, (y1, x1, y2, x2) in enumerate(np.asarray(bbox)[:, :4]):
         if y2 > y1 and x2 > x1:
-            masks[i, y1:y2, x1:x2] = _scale_mask(mini_mask[:, :, i], (y2 - y1, x2 - x1), exact) > 0.5
+            masks[i, y1:y2, x1:x2] = (
+                _scale_mask(mini_mask[:, :, i], (y2 - y1, x2 - x1), exact) > 0.5
+            )
     return np.moveaxis(masks, 0, -1)
 
 
@@ -410,7 +435,9 @@ def unmold_masks(masks: np.ndarray, bboxes: np.ndarray, image_shape, exact=False
     masks: `[N, h, w]` float 0..1. bboxes: `[N, (y1, x1, y2, x2)]` int pixels.
     """
     full = _blank_masks(len(masks), *image_shape[:2])
-    for canvas, (y, x, crop) in zip(full, unmold_crops(masks, bboxes, image_shape, exact), strict=True):
+    for canvas, (y, x, crop) in zip(
+        full, unmold_crops(masks, bboxes, image_shape, exact), strict=True
+    ):
         canvas[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
     return np.moveaxis(full, 0, -1)
 
@@ -466,7 +493,9 @@ def molded_photo(photo, config) -> np.ndarray:
     if photo.dtype != np.uint8:
         return mold_image(photo, config).astype(np.float32)
     molded = mold_image(np.arange(256)[:, None, None], config).astype(np.float32)  # of each value
-    table = np.repeat(molded, photo.shape[2] // molded.shape[2], axis=2)  # one mean may be that of all channels
+    table = np.repeat(
+        molded, photo.shape[2] // molded.shape[2], axis=2
+    )  # one mean may be that of all channels
     return cv2.LUT(photo, table).reshape(photo.shape)
 
 
@@ -475,7 +504,9 @@ def unmold_image(normalized_images, config) -> np.ndarray:
     return (normalized_images + config.MEAN_PIXEL).astype(np.uint8)
 
 
-def compose_image_meta(image_id, original_image_shape, image_shape, window, scale, active_class_ids) -> np.ndarray:
+def compose_image_meta(
+    image_id, original_image_shape, image_shape, window, scale, active_class_ids
+) -> np.ndarray:
     """`[IMAGE_META_SIZE]` one row of numbers that travels with an image.
 
     image_id: int. original_image_shape, image_shape: `[H, W, C]` before and after resizing. window:

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from .image_files import read_size
+from ..files.image_files import read_size
 
 log = logging.getLogger("mrcnn")
 
@@ -41,7 +41,9 @@ class ImageOrder:
     def __getitem__(self, position: int) -> int:
         with self._lock:
             while self._starts[-1] <= position:
-                self._starts.append(self._starts[-1] + int(self._times(len(self._starts) - 1).sum()))
+                self._starts.append(
+                    self._starts[-1] + int(self._times(len(self._starts) - 1).sum())
+                )
             turn = int(np.searchsorted(self._starts, position, side="right")) - 1
             if turn not in self._passes:
                 self._passes = {t: ids for t, ids in self._passes.items() if abs(t - turn) <= 1}
@@ -53,7 +55,9 @@ class ImageOrder:
         if self.repeats is None:
             return np.ones(len(self.image_ids), int)
         whole = np.floor(self.repeats)
-        drawn = np.random.default_rng((self.seed, turn, 2)).random(len(whole)) < self.repeats - whole
+        drawn = (
+            np.random.default_rng((self.seed, turn, 2)).random(len(whole)) < self.repeats - whole
+        )
         return whole.astype(int) + drawn
 
     def _pass(self, turn):
@@ -97,7 +101,9 @@ def repeat_factors(class_ids, threshold: float) -> np.ndarray:
     return np.array([factors[ids].max(initial=1) for ids in present])
 
 
-_counted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # dataset -> class ids; they take a while to read
+_counted: weakref.WeakKeyDictionary = (
+    weakref.WeakKeyDictionary()
+)  # dataset -> class ids; they take a while to read
 
 
 def class_ids_per_image(dataset) -> list[np.ndarray]:
@@ -107,8 +113,13 @@ def class_ids_per_image(dataset) -> list[np.ndarray]:
     """
     image_ids = list(dataset.image_ids)
     if len(_counted.get(dataset, ())) != len(image_ids):
-        log.info("Looking for rare classes (REPEAT_THRESHOLD): reading the annotations of %d images", len(image_ids))
-        _counted[dataset] = [_or_none(dataset.load_class_ids, i, np.zeros(0, int)) for i in _shown(image_ids)]
+        log.info(
+            "Looking for rare classes (REPEAT_THRESHOLD): reading the annotations of %d images",
+            len(image_ids),
+        )
+        _counted[dataset] = [
+            _or_none(dataset.load_class_ids, i, np.zeros(0, int)) for i in _shown(image_ids)
+        ]
     return _counted[dataset]
 
 
@@ -127,18 +138,27 @@ def is_tall(dataset) -> np.ndarray:
         if not all(size):
             try:
                 size = read_size(info["path"])
-            except (ValueError, OSError, TypeError, AttributeError):  # no file of its own: load_image makes it
+            except (
+                ValueError,
+                OSError,
+                TypeError,
+                AttributeError,
+            ):  # no file of its own: load_image makes it
                 size = np.shape(dataset.load_image(image_id))
         return size[0] > size[1]
 
-    return np.array([_or_none(tall, image_id, False) for image_id in _shown(list(dataset.image_ids))], bool)
+    return np.array(
+        [_or_none(tall, image_id, False) for image_id in _shown(list(dataset.image_ids))], bool
+    )
 
 
 def _shown(image_ids):
     """The ids one by one, with a bar on a terminal where it takes long."""
     console = Console(stderr=True)
     shown = console.is_terminal and len(image_ids) > 1000
-    return track(image_ids, description="Reading", console=console, transient=True, disable=not shown)
+    return track(
+        image_ids, description="Reading", console=console, transient=True, disable=not shown
+    )
 
 
 def _or_none(read, image_id, none):

@@ -27,11 +27,11 @@ from rich.table import Table
 from rich.text import Text
 from skimage.measure import find_contours
 
-from .dataset import boxes_alone
-from .evaluate import compute_matches
-from .files import whole_file
-from .image import extract_bboxes, unmold_mask
-from .untrusted import LONGEST_NAME, figure_text, printable, printable_lines
+from ..data.dataset import boxes_alone
+from ..data.image import extract_bboxes, unmold_mask
+from ..evaluation.evaluate import compute_matches
+from ..files.atomic import whole_file
+from ..files.limits import LONGEST_NAME, figure_text, printable, printable_lines
 
 log = logging.getLogger("mrcnn")
 
@@ -135,7 +135,9 @@ def _class_labels(class_ids, class_names, scores, digits: int) -> list[str]:
                 f"class_names {class_names}. Try adding 'BG' (background, id 0) as the first name if it is missing; "
                 "dataset.class_names has it."
             )
-        label = printable(names[abs(int(class_id))], LONGEST_NAME) + (" (crowd)" if class_id < 0 else "")
+        label = printable(names[abs(int(class_id))], LONGEST_NAME) + (
+            " (crowd)" if class_id < 0 else ""
+        )
         labels.append(label if scores is None else f"{label} {scores[i]:.{digits}f}")
     return labels
 
@@ -167,7 +169,9 @@ def _check_counts(**arrays) -> None:
 def _check_enough(name: str, values, count: int) -> None:
     """Raises ValueError if there is not one of `values` for every instance."""
     if len(values) < count:
-        raise ValueError(f"{name} must have one entry per instance. Received: {len(values)} for {count} instances.")
+        raise ValueError(
+            f"{name} must have one entry per instance. Received: {len(values)} for {count} instances."
+        )
 
 
 def _log_if_nothing(boxes: np.ndarray) -> None:
@@ -178,13 +182,17 @@ def _log_if_nothing(boxes: np.ndarray) -> None:
             "DETECTION_MIN_CONFIDENCE of the config: detect(..., verbose=1) tells the best one."
         )
     elif not boxes.any():
-        log.warning("No instances to display: all %d boxes are zero (padding, or cropped away).", len(boxes))
+        log.warning(
+            "No instances to display: all %d boxes are zero (padding, or cropped away).", len(boxes)
+        )
 
 
 # --- Arrays in, arrays out ----------------------------------------------------------------------------------
 
 
-def apply_mask(image: np.ndarray, mask: np.ndarray, color: Sequence[float], alpha: float = 0.5) -> np.ndarray:
+def apply_mask(
+    image: np.ndarray, mask: np.ndarray, color: Sequence[float], alpha: float = 0.5
+) -> np.ndarray:
     """The image itself, its first three channels tinted in place where the mask is set.
 
     image: [H, W, channels] any number type with values in 0..255
@@ -254,7 +262,9 @@ def draw_instances(
     Raises: ValueError when the inputs do not describe the same instances.
     """
     canvas = _rgb(image)
-    boxes, masks, captions = _instances(canvas.shape, boxes, masks, class_ids, class_names, scores, captions, digits=2)
+    boxes, masks, captions = _instances(
+        canvas.shape, boxes, masks, class_ids, class_names, scores, captions, digits=2
+    )
     colors = _steady_colors(len(boxes)) if colors is None else colors
     _check_enough("colors", colors, len(boxes))
     colors = [tuple(round(255 * float(channel)) for channel in color[:3]) for color in colors]
@@ -266,7 +276,9 @@ def draw_instances(
         _outline_box(canvas, boxes[i], colors[i], line)
     if scores is not None:
         drawn.sort(key=lambda i: -scores[i])
-    _write_labels(canvas, [(boxes[i], captions[i], colors[i]) for i in drawn if captions[i]], line, font)
+    _write_labels(
+        canvas, [(boxes[i], captions[i], colors[i]) for i in drawn if captions[i]], line, font
+    )
     return canvas
 
 
@@ -294,7 +306,9 @@ def _paint_masks(canvas, masks, colors, line) -> None:
         region = canvas[y1:y2, x1:x2]
         apply_mask(region, mask, np.array(colors[i]) / 255, MASK_ALPHA)
         # The contour is the mask's own rim: pixels that erosion (with nothing beyond the crop) takes away.
-        core = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        core = cv2.erode(
+            mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0
+        )
         region[mask & (core == 0)] = colors[i]
 
 
@@ -320,7 +334,9 @@ def _write_labels(canvas, labels, line, font) -> None:
         canvas[y1:y2, x1:x2] = color
         dark_ground = np.dot(color, (0.299, 0.587, 0.114)) < 140
         ink = (255, 255, 255) if dark_ground else (0, 0, 0)
-        cv2.putText(canvas, text, (x1 + pad, y1 + pad + text_height), FONT, scale, ink, stroke, cv2.LINE_AA)
+        cv2.putText(
+            canvas, text, (x1 + pad, y1 + pad + text_height), FONT, scale, ink, stroke, cv2.LINE_AA
+        )
 
 
 def _label_spots(box, size, shape, line) -> np.ndarray:
@@ -369,18 +385,29 @@ def draw_comparison(
     """
     if shown_from > 0:
         keep = np.asarray(detections["scores"]) >= shown_from
-        rows = {key: np.asarray(detections[key])[keep] for key in ("rois", "class_ids", "scores") if key in detections}
-        masks = {"masks": np.asarray(detections["masks"])[:, :, keep]} if "masks" in detections else {}
+        rows = {
+            key: np.asarray(detections[key])[keep]
+            for key in ("rois", "class_ids", "scores")
+            if key in detections
+        }
+        masks = (
+            {"masks": np.asarray(detections["masks"])[:, :, keep]} if "masks" in detections else {}
+        )
         detections = {**rows, **masks}
     found = f"detections from {shown_from:.2g} on" if shown_from > 0 else "detections"
     panes = [
-        _titled(draw_result(image, result, class_names, COMPARISON_SIDE), f"{title}: {len(result['class_ids'])}")
+        _titled(
+            draw_result(image, result, class_names, COMPARISON_SIDE),
+            f"{title}: {len(result['class_ids'])}",
+        )
         for title, result in (("truth", truth), (found, detections))
     ]
     return contact_sheet(panes, columns=2)
 
 
-def draw_beside_truth(dataset, image_id: int, image: np.ndarray, result: Mapping, shown_from: float = 0.0):
+def draw_beside_truth(
+    dataset, image_id: int, image: np.ndarray, result: Mapping, shown_from: float = 0.0
+):
     """`draw_comparison` of a dataset's image, whose truth is loaded here, with one entry of `detect`'s list."""
     boxes_only = boxes_alone(dataset)
     shapes, class_ids = dataset.load_bbox(image_id) if boxes_only else dataset.load_mask(image_id)
@@ -390,7 +417,9 @@ def draw_beside_truth(dataset, image_id: int, image: np.ndarray, result: Mapping
     return draw_comparison(image, truth, result, dataset.class_names, shown_from)
 
 
-def draw_result(image: np.ndarray, result: Mapping, class_names, side: int = RESULT_SIDE) -> np.ndarray:
+def draw_result(
+    image: np.ndarray, result: Mapping, class_names, side: int = RESULT_SIDE
+) -> np.ndarray:
     """One entry of `detect`'s list drawn on its image: uint8 [H', W', 3]. Needs no display; see `draw_instances`.
 
     image: [H, W] or [H, W, channels]; a small one is magnified by a whole number to about `side` pixels, so that
@@ -412,7 +441,9 @@ def draw_result(image: np.ndarray, result: Mapping, class_names, side: int = RES
     scores, captions = result.get("scores"), None
     if len(class_names) == 2:
         captions = [""] * len(boxes) if scores is None else [f"{score:.2f}" for score in scores]
-    return draw_instances(picture, boxes, masks, result["class_ids"], class_names, scores, captions=captions)
+    return draw_instances(
+        picture, boxes, masks, result["class_ids"], class_names, scores, captions=captions
+    )
 
 
 def _titled(picture, title) -> np.ndarray:
@@ -477,13 +508,24 @@ def _add_box(ax, box, color, **style) -> None:
     """Adds a box's outline. Pixel i spans i - 0.5 to i + 0.5 in an imshow picture."""
     y1, x1, y2, x2 = box
     corner = (x1 - 0.5, y1 - 0.5)
-    ax.add_patch(patches.Rectangle(corner, x2 - x1, y2 - y1, edgecolor=color, facecolor="none", **style))
+    ax.add_patch(
+        patches.Rectangle(corner, x2 - x1, y2 - y1, edgecolor=color, facecolor="none", **style)
+    )
 
 
 def _add_text(ax, y, x, text, **style) -> None:
     """Adds white text with a dark rim, readable on white and on black."""
     rim = [patheffects.withStroke(linewidth=2, foreground="black", alpha=0.7)]
-    ax.text(x, y, str(text).replace("$", r"\$"), size=11, color="w", backgroundcolor="none", path_effects=rim, **style)
+    ax.text(
+        x,
+        y,
+        str(text).replace("$", r"\$"),
+        size=11,
+        color="w",
+        backgroundcolor="none",
+        path_effects=rim,
+        **style,
+    )
 
 
 def _add_mask(ax, picture, mask, color, tint=True) -> None:
@@ -520,7 +562,9 @@ def display_images(images, titles=None, cols=4, cmap=None, norm=None, interpolat
     titles = [""] * len(images) if titles is None else titles
     rows = -(-len(images) // cols)
     tallest = max(np.shape(image)[0] / np.shape(image)[1] for image in images)
-    figure = _new_figure((14, max(1, 14 * rows / cols * min(1, tallest) + 0.3 * rows)))  # and room for the titles
+    figure = _new_figure(
+        (14, max(1, 14 * rows / cols * min(1, tallest) + 0.3 * rows))
+    )  # and room for the titles
     for i, (image, title) in enumerate(zip(images, titles, strict=False)):
         image = np.asarray(image)
         if image.ndim == 3:
@@ -528,7 +572,9 @@ def display_images(images, titles=None, cols=4, cmap=None, norm=None, interpolat
         ax = figure.add_subplot(rows, cols, i + 1)
         ax.set_title(title, fontsize=9)
         ax.axis("off")
-        ax.imshow(image, cmap="gray" if cmap is None else cmap, norm=norm, interpolation=interpolation)
+        ax.imshow(
+            image, cmap="gray" if cmap is None else cmap, norm=norm, interpolation=interpolation
+        )
     _show()
 
 
@@ -566,7 +612,9 @@ def display_instances(
     if ignored:
         log.warning("display_instances ignores %s: not among its arguments.", ", ".join(ignored))
     picture = _rgb(image)
-    boxes, masks, captions = _instances(picture.shape, boxes, masks, class_ids, class_names, scores, captions, digits=3)
+    boxes, masks, captions = _instances(
+        picture.shape, boxes, masks, class_ids, class_names, scores, captions, digits=3
+    )
     _log_if_nothing(boxes)
     colors = random_colors(len(boxes)) if colors is None or len(colors) == 0 else colors
     _check_enough("colors", colors, len(boxes))
@@ -710,7 +758,9 @@ def draw_boxes(
     count = len(boxes if boxes is not None else refined_boxes)
     masks = None if masks is None else np.moveaxis(masks, 2, 0)
     given = (refined_boxes, masks, captions, visibilities)
-    for name, values in zip(("refined_boxes", "masks", "captions", "visibilities"), given, strict=True):
+    for name, values in zip(
+        ("refined_boxes", "masks", "captions", "visibilities"), given, strict=True
+    ):
         if values is not None:
             _check_enough(name, values, count)
     colors = random_colors(count)
@@ -752,7 +802,9 @@ def display_top_masks(image, mask, class_ids, class_names, limit=4) -> None:
     """
     mask, class_ids = _as_masks(mask, image.shape) > 0.5, np.asarray(class_ids)
     areas = mask.sum(axis=(0, 1))
-    found = sorted(set(class_ids.tolist()), key=lambda class_id: -areas[class_ids == class_id].sum())[:limit]
+    found = sorted(
+        set(class_ids.tolist()), key=lambda class_id: -areas[class_ids == class_id].sum()
+    )[:limit]
     images, titles = [image], [f"H x W={image.shape[0]}x{image.shape[1]}"]
     for class_id in found:
         planes = mask[:, :, class_ids == class_id]
@@ -777,7 +829,9 @@ def plot_precision_recall(AP, precisions, recalls) -> None:
     ax.plot(recalls, precisions)
 
 
-def plot_overlaps(gt_class_ids, pred_class_ids, pred_scores, overlaps, class_names, threshold=0.5) -> None:
+def plot_overlaps(
+    gt_class_ids, pred_class_ids, pred_scores, overlaps, class_names, threshold=0.5
+) -> None:
     """Draws a grid of the IoU of every prediction (row) with every true object (column).
 
     gt_class_ids: [G], pred_class_ids: [P]; zeros are padding
@@ -786,7 +840,10 @@ def plot_overlaps(gt_class_ids, pred_class_ids, pred_scores, overlaps, class_nam
     threshold: an IoU above it is a match, or wrong if the classes differ
     """
     gt_class_ids, pred_class_ids = np.asarray(gt_class_ids), np.asarray(pred_class_ids)
-    gt_class_ids, pred_class_ids = gt_class_ids[gt_class_ids != 0], pred_class_ids[pred_class_ids != 0]
+    gt_class_ids, pred_class_ids = (
+        gt_class_ids[gt_class_ids != 0],
+        pred_class_ids[pred_class_ids != 0],
+    )
     predictions, truths = len(pred_class_ids), len(gt_class_ids)
     overlaps = np.asarray(overlaps)
     overlaps = overlaps[:predictions, :truths] if overlaps.ndim == 2 else overlaps
@@ -798,7 +855,10 @@ def plot_overlaps(gt_class_ids, pred_class_ids, pred_scores, overlaps, class_nam
     ax = _new_figure((12, 10)).add_subplot()
     if overlaps.size:
         ax.imshow(overlaps, interpolation="nearest", cmap="Blues", vmin=0, vmax=1)
-    found = [figure_text(label) for label in _class_labels(pred_class_ids, class_names, pred_scores, digits=2)]
+    found = [
+        figure_text(label)
+        for label in _class_labels(pred_class_ids, class_names, pred_scores, digits=2)
+    ]
     there = [figure_text(label) for label in _class_labels(gt_class_ids, class_names, None, 0)]
     ax.set_yticks(range(predictions), found)
     ax.set_xticks(range(truths), there, rotation=90)
@@ -841,7 +901,9 @@ def plot_history(history: Mapping[str, Sequence[float]], path_or_ax) -> None:
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(4.5 * columns, 3.4 * rows), layout="constrained")
     for i, name in enumerate(names):
-        ax = figure.add_subplot(rows, columns, i + 1, title="total loss" if name == "loss" else name)
+        ax = figure.add_subplot(
+            rows, columns, i + 1, title="total loss" if name == "loss" else name
+        )
         _plot_loss(ax, history, name, color="C0", labels=("training", "validation"))
         _finish_loss_axes(ax)
     with whole_file(path_or_ax) as part:
@@ -862,7 +924,9 @@ def _plot_loss(ax, history, name, color, labels) -> None:
 def _finish_loss_axes(ax) -> None:
     """Legend, grid and scales of a plot of losses over epochs."""
     ax.set_xlabel("epoch")
-    ax.update_datalim([(1, 0)])  # from 0 on, and room above the highest line, be they ever so close together
+    ax.update_datalim(
+        [(1, 0)]
+    )  # from 0 on, and room above the highest line, be they ever so close together
     ax.autoscale_view()
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -914,5 +978,7 @@ def _weight_alert(layer, weight, values) -> str:
         return " *** not finite"
     if np.abs(values).max() > 1000:
         return " *** overflow?"
-    may_be_constant = type(layer).__name__.endswith("Conv2D") and weight.name == "bias"  # zeros at the start
+    may_be_constant = (
+        type(layer).__name__.endswith("Conv2D") and weight.name == "bias"
+    )  # zeros at the start
     return " *** dead?" if values.min() == values.max() and not may_be_constant else ""

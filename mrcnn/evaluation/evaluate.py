@@ -24,9 +24,10 @@ from pycocotools import mask as coco_mask
 from rich.console import Console
 from rich.progress import track
 
-from . import boxes
-from .dataset import Dataset, boxes_alone, overrides, reference
-from .image import masks_iou, unmold_crops
+from ..data.dataset import Dataset, boxes_alone, overrides, reference
+from ..data.image import masks_iou, unmold_crops
+from ..files.limits import LONGEST_NAME, printable
+from ..nn import boxes
 from .scores import (
     COCO_MAX_DETECTIONS,
     FIGURES,
@@ -39,7 +40,6 @@ from .scores import (
     match,
     voc_scores,
 )
-from .untrusted import LONGEST_NAME, printable
 
 logger = logging.getLogger("mrcnn")
 
@@ -87,7 +87,9 @@ def compute_matches(
     Returns: gt_match [N] index of the prediction that found it, or -1; pred_match [M] index of the object it
         found, or -1; overlaps [M, N] mask IoU. Predictions are sorted by falling score in all three.
     """
-    gt_real, pred_real = (np.any(np.asarray(b).reshape(-1, 4) != 0, axis=1) for b in (gt_boxes, pred_boxes))
+    gt_real, pred_real = (
+        np.any(np.asarray(b).reshape(-1, 4) != 0, axis=1) for b in (gt_boxes, pred_boxes)
+    )
     gt_class_ids = np.asarray(gt_class_ids)[: len(gt_real)][gt_real]
     order = np.flatnonzero(pred_real)
     order = order[np.argsort(np.asarray(pred_scores)[order])[::-1]]
@@ -136,7 +138,14 @@ def compute_ap(
         recalls [M + 2], both with the curve's two ends; overlaps [M, N], predictions sorted by falling score.
     """
     gt_match, pred_match, overlaps = compute_matches(
-        gt_boxes, gt_class_ids, gt_masks, pred_boxes, pred_class_ids, pred_scores, pred_masks, iou_threshold
+        gt_boxes,
+        gt_class_ids,
+        gt_masks,
+        pred_boxes,
+        pred_class_ids,
+        pred_scores,
+        pred_masks,
+        iou_threshold,
     )
     found = np.cumsum(pred_match > -1)
     precisions = found / (np.arange(len(found)) + 1)
@@ -169,8 +178,13 @@ def compute_ap_range(
 
     Returns: mean AP in 0..1, nan when the image has no objects.
     """
-    thresholds = np.arange(0.5, 1.0, 0.05) if iou_thresholds is None else np.asarray(list(iou_thresholds))
-    truth, prediction = (gt_box, gt_class_id, gt_mask), (pred_box, pred_class_id, pred_score, pred_mask)
+    thresholds = (
+        np.arange(0.5, 1.0, 0.05) if iou_thresholds is None else np.asarray(list(iou_thresholds))
+    )
+    truth, prediction = (
+        (gt_box, gt_class_id, gt_mask),
+        (pred_box, pred_class_id, pred_score, pred_mask),
+    )
     aps = []
     for threshold in thresholds:
         aps.append(compute_ap(*truth, *prediction, iou_threshold=threshold)[0])
@@ -182,7 +196,9 @@ def compute_ap_range(
     return mean
 
 
-def compute_recall(pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float) -> tuple[float, np.ndarray]:
+def compute_recall(
+    pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float
+) -> tuple[float, np.ndarray]:
     """The share of objects that are the best match of some box with at least this IoU: for judging proposals.
 
     pred_boxes: [M, (y1, x1, y2, x2)] pixels. gt_boxes: [N, (y1, x1, y2, x2)] pixels.
@@ -214,7 +230,9 @@ def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
-def unmold_rles(masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False) -> list[dict]:
+def unmold_rles(
+    masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False
+) -> list[dict]:
     """`mask_to_rle` of each mask of `unmold_masks`, from the pixels in its box alone (equal but for rounding).
 
     masks: [N, h, w] float 0..1. bboxes: [N, (y1, x1, y2, x2)] int pixels. image_shape: (H, W, ...).
@@ -225,7 +243,9 @@ def unmold_rles(masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int
     counts = [_runs(y, x, columns, height, width) for x, y, columns in unmold_crops(*turned, exact)]
     if not counts:  # pycocotools takes no empty list
         return []
-    rles = coco_mask.frPyObjects([{"size": [height, width], "counts": runs} for runs in counts], height, width)
+    rles = coco_mask.frPyObjects(
+        [{"size": [height, width], "counts": runs} for runs in counts], height, width
+    )
     return [{"size": [height, width], "counts": rle["counts"].decode("ascii")} for rle in rles]
 
 
@@ -245,7 +265,11 @@ def _runs(y: int, x: int, columns: np.ndarray, height: int, width: int) -> list[
         changes = np.delete(changes, np.concatenate([twice, twice + 1]))
     if len(changes) == 0:
         return [height * width]
-    runs = [int(changes[0]), *(changes[1:] - changes[:-1]).tolist(), height * width - int(changes[-1])]
+    runs = [
+        int(changes[0]),
+        *(changes[1:] - changes[:-1]).tolist(),
+        height * width - int(changes[-1]),
+    ]
     return runs if runs[-1] else runs[:-1]  # pycocotools ends with the ones of the last pixel
 
 
@@ -274,7 +298,9 @@ def coco_results(
         }
         if "masks" in result:
             masks = result["masks"]
-            entry["segmentation"] = masks[i] if isinstance(masks, list) else mask_to_rle(masks[:, :, i])
+            entry["segmentation"] = (
+                masks[i] if isinstance(masks, list) else mask_to_rle(masks[:, :, i])
+            )
         entries.append(entry)
     return entries
 
@@ -334,7 +360,10 @@ def _add_boxes(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
     """Append an image's boxes, of `load_bbox`, to a COCO dict. size: the image's (height, width)."""
     where = f"image {image_id} ({reference(dataset, image_id)})"
     found, class_ids = dataset.load_bbox(image_id)
-    found, class_ids = np.asarray(found, float).reshape(-1, 4), np.asarray(class_ids, int).reshape(-1)
+    found, class_ids = (
+        np.asarray(found, float).reshape(-1, 4),
+        np.asarray(class_ids, int).reshape(-1),
+    )
     if len(found) != len(class_ids):
         raise ValueError(
             f"load_bbox must return one box (y1, x1, y2, x2) per class id. Received: {len(found)} boxes and "
@@ -346,7 +375,9 @@ def _add_boxes(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
     for (y1, x1, y2, x2), class_id in zip(found.tolist(), class_ids.tolist(), strict=True):
         if y2 <= y1 or x2 <= x1:
             if class_id != 0:  # an empty box of class 0 is how scripts say "nothing here"
-                logger.warning("A box of %s has no area in the image: it is left out of the truth.", where)
+                logger.warning(
+                    "A box of %s has no area in the image: it is left out of the truth.", where
+                )
             continue
         _check_class(truth, class_id, where, "load_bbox")
         box = [x1, y1, x2 - x1, y2 - y1]
@@ -372,7 +403,9 @@ def _annotate(truth: dict, image_id: int, class_id: int, **shape) -> None:
     truth["annotations"].append({**annotation, **shape})
 
 
-def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int] | None = None) -> None:
+def _add_truth(
+    truth: dict, dataset: Dataset, image_id: int, size: Sequence[int] | None = None
+) -> None:
     """Append an image's truth to a COCO dict. size: the image's (height, width) where the caller knows it."""
     masks, class_ids = dataset.load_mask(image_id)
     class_ids = np.asarray(class_ids, int).reshape(-1)
@@ -397,10 +430,16 @@ def _add_truth(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]
     truth["images"].append({"id": image_id, "height": height, "width": width})
     for i, class_id in enumerate(class_ids):
         rle = mask_to_rle(masks[:, :, i])
-        shape = {"bbox": coco_mask.toBbox(rle).tolist(), "area": int(coco_mask.area(rle)), "segmentation": rle}
+        shape = {
+            "bbox": coco_mask.toBbox(rle).tolist(),
+            "area": int(coco_mask.area(rle)),
+            "segmentation": rle,
+        }
         if shape["area"] == 0:
             if class_id != 0:  # an empty mask of class 0 is how scripts say "nothing here"
-                logger.warning("Instance %d of %s has no pixels: it is left out of the truth.", i, where)
+                logger.warning(
+                    "Instance %d of %s has no pixels: it is left out of the truth.", i, where
+                )
             continue
         _check_class(truth, class_id, where, "load_mask")
         _annotate(truth, image_id, class_id, **{**shape, **annotated[i]}, **(voc[i] if voc else {}))
@@ -428,7 +467,9 @@ def _voc_marks(info: dict, count: int, where: str) -> list[dict]:
         )
     marks = [{"difficult": int(bool(flag))} for flag in difficult]
     if annotated is not None:
-        for mark, (y1, x1, y2, x2) in zip(marks, np.asarray(annotated, float).tolist(), strict=True):
+        for mark, (y1, x1, y2, x2) in zip(
+            marks, np.asarray(annotated, float).tolist(), strict=True
+        ):
             mark["voc_bbox"] = [x1, y1, x2 - x1, y2 - y1]
     return marks
 
@@ -494,7 +535,11 @@ class Evaluation:
 
     def partial_note(self) -> str:
         """Of how many images these figures are, in words; empty where they are of all."""
-        return "" if self.partial_of is None else f"interrupted after {self.images} of {self.partial_of} images"
+        return (
+            ""
+            if self.partial_of is None
+            else f"interrupted after {self.images} of {self.partial_of} images"
+        )
 
     def _class_lines(self) -> list[str]:
         names = [printable(row["name"], LONGEST_NAME) for row in self.per_class]
@@ -594,7 +639,12 @@ def coco(
     model.config.DETECTION_MIN_CONFIDENCE = min_confidence
     try:
         return evaluate_dataset(
-            lambda image: model.detect([image], masks="rle")[0], dataset, image_ids, limit, progress, min_confidence
+            lambda image: model.detect([image], masks="rle")[0],
+            dataset,
+            image_ids,
+            limit,
+            progress,
+            min_confidence,
         )
     finally:
         model.config.DETECTION_MIN_CONFIDENCE = shown_from
@@ -641,10 +691,16 @@ def evaluate_dataset(
     failed: dict[int, Exception] = {}
 
     def figures():
-        for entries, key in ((truth["images"], "id"), (truth["annotations"], "image_id"), (results, "image_id")):
+        for entries, key in (
+            (truth["images"], "id"),
+            (truth["annotations"], "image_id"),
+            (results, "image_id"),
+        ):
             entries[:] = [entry for entry in entries if entry[key] in set(measured)]
         found = _figures(dataset, measured, truth, results, has_masks, min_confidence)
-        found.failed = [_failed_entry(dataset, image_id, error) for image_id, error in failed.items()]
+        found.failed = [
+            _failed_entry(dataset, image_id, error) for image_id, error in failed.items()
+        ]
         found.partial_of = None if len(measured) + len(failed) == len(ids) else len(ids)
         found.seconds = time.perf_counter() - start
         return found
@@ -661,7 +717,9 @@ def evaluate_dataset(
             result = _confident(found, min_confidence, image.shape[:2])
             boxes_only = _boxes_are_truth(dataset, "masks" in result)
             try:
-                (_add_boxes if boxes_only else _add_truth)(truth, dataset, image_id, image.shape[:2])
+                (_add_boxes if boxes_only else _add_truth)(
+                    truth, dataset, image_id, image.shape[:2]
+                )
             except Exception as error:  # likewise load_mask
                 failed[image_id] = _log_failure(dataset, image_id, error)
                 continue
@@ -682,19 +740,33 @@ def evaluate_dataset(
 def _log_failure(dataset: Dataset, image_id: int, error: Exception) -> Exception:
     """The error itself, after it was logged with the image's name."""
     entry = _failed_entry(dataset, image_id, error)
-    logger.error("Image %d (%s) is left out: %s", image_id, printable(entry["image"]), printable(entry["error"], 1000))
+    logger.error(
+        "Image %d (%s) is left out: %s",
+        image_id,
+        printable(entry["image"]),
+        printable(entry["error"], 1000),
+    )
     return error
 
 
 def _failed_entry(dataset: Dataset, image_id: int, error: Exception) -> dict:
     """An entry of `Evaluation.failed`."""
     info = dataset.image_info[image_id]
-    why = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
+    why = (
+        str(error)
+        if isinstance(error, ValueError | OSError)
+        else f"{type(error).__name__}: {error}"
+    )
     return {"image_id": image_id, "image": str(info.get("path") or info.get("id")), "error": why}
 
 
 def _figures(
-    dataset: Dataset, ids: list[int], truth: dict, results: list[dict], has_masks: bool, min_confidence: float
+    dataset: Dataset,
+    ids: list[int],
+    truth: dict,
+    results: list[dict],
+    has_masks: bool,
+    min_confidence: float,
 ) -> Evaluation:
     """The `Evaluation` of images whose truth and detections, from that confidence on, are in COCO's formats."""
     kinds = {"box": "bbox", "mask": "segm"} if has_masks else {"box": "bbox"}
@@ -707,7 +779,9 @@ def _figures(
     return Evaluation(
         box=scores["box"].figures,
         mask=scores["mask"].figures if has_masks else None,
-        per_class=[_class_row(truth, category, scores, voc, matches) for category in truth["categories"]],
+        per_class=[
+            _class_row(truth, category, scores, voc, matches) for category in truth["categories"]
+        ],
         images=len(ids),
         objects=len(matches.objects),
         detections=len(results),
@@ -715,7 +789,9 @@ def _figures(
         kind=kind,
         precision=scores[kind].precision,
         confidence=confidence,
-        confusion=confusion_matrix(matches, min_confidence if math.isnan(confidence.score) else confidence.score),
+        confusion=confusion_matrix(
+            matches, min_confidence if math.isnan(confidence.score) else confidence.score
+        ),
         voc={kind: _mean_of_classes(aps) for kind, aps in voc.items()} or None,
     )
 
@@ -727,7 +803,9 @@ def _class_row(truth: dict, category: dict, scores: dict, voc: dict, matches: Ma
     row = {
         "id": class_id,
         "name": category["name"],
-        "objects": sum(a["category_id"] == class_id and not a["iscrowd"] for a in truth["annotations"]),
+        "objects": sum(
+            a["category_id"] == class_id and not a["iscrowd"] for a in truth["annotations"]
+        ),
         "box_AP": scores["box"].per_class[class_id],
         "mask_AP": scores["mask"].per_class[class_id] if "mask" in scores else None,
         "confidence": best.score,
@@ -742,7 +820,9 @@ def _mean_of_classes(aps: dict[int, tuple[float, float]]) -> list[float]:
     return np.mean(defined, axis=0).tolist() if defined else [math.nan, math.nan]
 
 
-def _confident(result: dict[str, Any], min_confidence: float, size: Sequence[int]) -> dict[str, Any]:
+def _confident(
+    result: dict[str, Any], min_confidence: float, size: Sequence[int]
+) -> dict[str, Any]:
     """The part of a result from a confidence on; its masks must be of this (height, width)."""
     _check_result(result)
     keep = np.flatnonzero(np.asarray(result["scores"]) >= min_confidence)
@@ -805,7 +885,12 @@ class ProposalRecall:
     def to_dict(self) -> dict:
         """The report as a dict that strict JSON can hold: undefined figures are None."""
         recall = {str(count): row for count, row in self.recall.items()}
-        counts = {"images": self.images, "objects": self.objects, "most_proposals": self.most, "seconds": self.seconds}
+        counts = {
+            "images": self.images,
+            "objects": self.objects,
+            "most_proposals": self.most,
+            "seconds": self.seconds,
+        }
         counts["failed"] = self.failed
         return _without_nan({**counts, "proposal_recall": recall})
 
@@ -816,7 +901,9 @@ def covered(proposals: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
     As Detectron's evaluate_box_proposals pairs them. proposals: [M, (y1, x1, y2, x2)] pixels.
     gt_boxes: [N, (y1, x1, y2, x2)] pixels. Returns: [N] IoU, 0 for objects that no proposal is left for.
     """
-    overlaps = boxes.iou(np.asarray(proposals, float).reshape(-1, 4), np.asarray(gt_boxes, float).reshape(-1, 4))
+    overlaps = boxes.iou(
+        np.asarray(proposals, float).reshape(-1, 4), np.asarray(gt_boxes, float).reshape(-1, 4)
+    )
     found = np.zeros(overlaps.shape[1])
     for _ in range(min(overlaps.shape)):
         box, gt = np.unravel_index(np.argmax(overlaps), overlaps.shape)

@@ -9,14 +9,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..files.atomic import whole_file
+from ..files.limits import LONGEST_NAME, figure_text, printable
 from .evaluate import Evaluation, rounded_down
-from .files import whole_file
 from .scores import CURVE_IOUS, RECALLS
-from .untrusted import LONGEST_NAME, figure_text, printable
 
 RECORD, CURVES, CONFUSION = "record_mAP.txt", "precision_recall.png", "confusion_matrix.png"
 MISSED, NOTHING = "missed", "nothing there"
-NAMED_CURVES = 10  # more classes than that are thin grey lines: a legend of eighty names hides the curves
+NAMED_CURVES = (
+    10  # more classes than that are thin grey lines: a legend of eighty names hides the curves
+)
 NUMBERED_CLASSES = 25  # in larger matrices no number can be read
 LISTED_CONFUSIONS = 40
 
@@ -58,10 +60,15 @@ def _voc_text(evaluation: Evaluation) -> str:
         return ""
     kinds = list(evaluation.voc)
     width = _name_width(evaluation)
-    header = f"{'class':<{width}}" + "".join(f"  {kind + ' AP 2007':>12}  {kind + ' AP 2010':>12}" for kind in kinds)
+    header = f"{'class':<{width}}" + "".join(
+        f"  {kind + ' AP 2007':>12}  {kind + ' AP 2010':>12}" for kind in kinds
+    )
     lines = ["VOC, IoU 0.5", header]
     for name, row in zip(_class_names(evaluation), evaluation.per_class, strict=True):
-        lines.append(f"{name:<{width}}" + "".join(f"  {ap:12.3f}" for kind in kinds for ap in row["VOC"][kind]))
+        lines.append(
+            f"{name:<{width}}"
+            + "".join(f"  {ap:12.3f}" for kind in kinds for ap in row["VOC"][kind])
+        )
     return "\n".join(lines)
 
 
@@ -85,7 +92,10 @@ def _confusion_text(evaluation: Evaluation) -> str:
     lines = [_confusion_title(evaluation) + ": rows truth, columns detected"]
     lines.append(" " * width + "".join(f"  {name:>6}" for name in columns))
     for name, counts in zip(rows, evaluation.confusion, strict=True):
-        cells = (f"  {count:>{max(6, len(column))}}" for count, column in zip(counts, columns, strict=True))
+        cells = (
+            f"  {count:>{max(6, len(column))}}"
+            for count, column in zip(counts, columns, strict=True)
+        )
         lines.append(f"{name:<{width}}" + "".join(cells))
     return "\n".join(lines)
 
@@ -94,9 +104,18 @@ def _worst_confusions(evaluation: Evaluation, rows: list[str], columns: list[str
     """The most frequent confusions, a line each: as a matrix, so many classes could not be read."""
     counts = evaluation.confusion.copy()
     np.fill_diagonal(counts, 0)
-    order = [np.unravel_index(cell, counts.shape) for cell in np.argsort(-counts, axis=None, kind="stable")]
-    lines = [f"{counts[r, c]:6d}  {rows[r]} -> {columns[c]}" for r, c in order[:LISTED_CONFUSIONS] if counts[r, c]]
-    return "\n".join([_confusion_title(evaluation) + ": the most frequent, truth -> detected", *lines])
+    order = [
+        np.unravel_index(cell, counts.shape)
+        for cell in np.argsort(-counts, axis=None, kind="stable")
+    ]
+    lines = [
+        f"{counts[r, c]:6d}  {rows[r]} -> {columns[c]}"
+        for r, c in order[:LISTED_CONFUSIONS]
+        if counts[r, c]
+    ]
+    return "\n".join(
+        [_confusion_title(evaluation) + ": the most frequent, truth -> detected", *lines]
+    )
 
 
 def _class_names(evaluation: Evaluation) -> list[str]:
@@ -129,14 +148,22 @@ def draw_curves(evaluation: Evaluation) -> Figure:
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     names = [figure_text(name) for name in _class_names(evaluation)]
     mean = mean_curves(evaluation)
-    for i, (axes, iou) in enumerate(zip(figure.subplots(1, len(CURVE_IOUS), sharey=True), CURVE_IOUS, strict=True)):
+    for i, (axes, iou) in enumerate(
+        zip(figure.subplots(1, len(CURVE_IOUS), sharey=True), CURVE_IOUS, strict=True)
+    ):
         for k, name in enumerate(names if len(names) > 1 else []):  # a single class is the mean
             curve = evaluation.precision[i, :, k]
             thin = {"color": "0.8", "linewidth": 0.6}
-            axes.plot(RECALLS, curve, **(thin if len(names) > NAMED_CURVES else {"label": _label(name, curve)}))
+            axes.plot(
+                RECALLS,
+                curve,
+                **(thin if len(names) > NAMED_CURVES else {"label": _label(name, curve)}),
+            )
         label = "mean over classes" if len(names) > 1 else (names or ["no class"])[0]
         axes.plot(RECALLS, mean[i], color="black", linewidth=2.5, label=_label(label, mean[i]))
-        axes.set(title=f"{evaluation.kind} IoU {iou}", xlabel="recall", xlim=(0, 1.01), ylim=(0, 1.03))
+        axes.set(
+            title=f"{evaluation.kind} IoU {iou}", xlabel="recall", xlim=(0, 1.01), ylim=(0, 1.03)
+        )
         axes.grid(alpha=0.3)
         axes.legend(loc="best", fontsize=9)
     figure.axes[0].set_ylabel("precision")
@@ -164,16 +191,26 @@ def draw_confusion(evaluation: Evaluation) -> Figure:
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     bar = figure.colorbar(picture, ax=axes, shrink=0.8, fraction=0.04, pad=0.02)
     bar.set_label("share of the class's objects; last row: of its detections", fontsize=8)
-    slope = {"rotation": turn, "ha": "right", "va": "center" if turn == 90 else "top", "rotation_mode": "anchor"}
+    slope = {
+        "rotation": turn,
+        "ha": "right",
+        "va": "center" if turn == 90 else "top",
+        "rotation_mode": "anchor",
+    }
     axes.set_xticks(range(len(counts)), [*names, MISSED], fontsize=font, **slope)
     axes.set_yticks(range(len(counts)), [*names, NOTHING], fontsize=font)
     axes.set(title=_confusion_title(evaluation), xlabel="detected", ylabel="truth")
     _rule_off(axes, len(names))
     if readable:
         for (row, column), count in np.ndenumerate(counts):
-            if (row, column) != (len(names), len(names)):  # nothing there and not detected: no number for that
+            if (row, column) != (
+                len(names),
+                len(names),
+            ):  # nothing there and not detected: no number for that
                 color = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=font)
+                axes.text(
+                    column, row, str(count), ha="center", va="center", color=color, fontsize=font
+                )
     return figure
 
 

@@ -20,7 +20,9 @@ from pycocotools import coco as plain_coco
 from pycocotools import cocoeval as plain_cocoeval
 from pycocotools import mask as coco_mask
 
-COCO_MAX_DETECTIONS = 100  # per image and class: the cap of COCO's protocol, kept so that figures compare
+COCO_MAX_DETECTIONS = (
+    100  # per image and class: the cap of COCO's protocol, kept so that figures compare
+)
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 CURVE_IOUS = (0.5, 0.75)
 RECALLS = np.linspace(0, 1, 101)  # where COCO reads precision off the curve
@@ -60,12 +62,17 @@ def coco_scores(truth: dict, results: list[dict], kind: str) -> CocoScores:
     rows = [int(np.argmin(np.abs(evaluation.params.iouThrs - iou))) for iou in CURVE_IOUS]
     return CocoScores(
         figures={name: _defined(value) for name, value in zip(FIGURES, values, strict=True)},
-        per_class={int(c): _defined(precision[:, :, k].mean()) for k, c in enumerate(evaluation.params.catIds)},
+        per_class={
+            int(c): _defined(precision[:, :, k].mean())
+            for k, c in enumerate(evaluation.params.catIds)
+        },
         precision=np.where(precision[rows] < 0, math.nan, precision[rows]),
     )
 
 
-def coco_figures(truth: dict, results: list[dict], kind: str) -> tuple[dict[str, float], dict[int, float]]:
+def coco_figures(
+    truth: dict, results: list[dict], kind: str
+) -> tuple[dict[str, float], dict[int, float]]:
     """COCO's twelve figures, and category id -> AP; see `coco_scores`."""
     scores = coco_scores(truth, results, kind)
     return scores.figures, scores.per_class
@@ -83,13 +90,22 @@ def _tools() -> tuple[type, type]:
 def _load(truth: dict, results: list[dict], kind: str, coco_class: type) -> tuple:
     """Truth and detections as COCO objects."""
     if kind not in ("bbox", "segm"):
-        raise ValueError(f'kind must be "bbox" or "segm". Received: {kind!r}. Try "segm" for masks.')
-    left_out = {"bbox": "segmentation", "segm": "bbox"}[kind]  # loadRes would take a mask's area from its box
-    entries = [{key: value for key, value in result.items() if key != left_out} for result in results]
+        raise ValueError(
+            f'kind must be "bbox" or "segm". Received: {kind!r}. Try "segm" for masks.'
+        )
+    left_out = {"bbox": "segmentation", "segm": "bbox"}[
+        kind
+    ]  # loadRes would take a mask's area from its box
+    entries = [
+        {key: value for key, value in result.items() if key != left_out} for result in results
+    ]
 
     def indexed(annotations: list[dict]):
         coco = coco_class()
-        coco.dataset = {**truth, "annotations": [dict(a) for a in annotations]}  # they are written into
+        coco.dataset = {
+            **truth,
+            "annotations": [dict(a) for a in annotations],
+        }  # they are written into
         coco.createIndex()
         return coco
 
@@ -130,12 +146,19 @@ def match(truth: dict, results: list[dict], kind: str) -> Matches:
         coco_truth, found = _load(truth, results, kind, plain_coco.COCO)
         evaluation = plain_cocoeval.COCOeval(coco_truth, found, kind)
         evaluation.params.iouThrs = np.array([MATCH_IOU])
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = (
+            evaluation.params.areaRng[:1],
+            ["all"],
+        )
         evaluation.evaluate()
     rows, scores, objects = [], [], {}
     for cell in filter(None, evaluation.evalImgs):
         where = (int(cell["image_id"]), int(cell["category_id"]))
-        objects |= {i: where for i, ignored in zip(cell["gtIds"], cell["gtIgnore"], strict=True) if not ignored}
+        objects |= {
+            i: where
+            for i, ignored in zip(cell["gtIds"], cell["gtIgnore"], strict=True)
+            if not ignored
+        }
         counts = np.flatnonzero(~cell["dtIgnore"][0])
         rows += [(*where, int(cell["dtMatches"][0, d]), cell["dtIds"][d] - 1) for d in counts]
         scores += [cell["dtScores"][d] for d in counts]
@@ -205,7 +228,10 @@ def confusion_matrix(matches: Matches, confidence: float) -> np.ndarray:
     counts = np.zeros((nothing + 1, nothing + 1), int)
     shown = np.flatnonzero(matches.scores >= confidence)
     taken = set(matches.detections[shown, 2].tolist())
-    lost, wrong = defaultdict(list), defaultdict(list)  # by image: annotation ids, rows of detections
+    lost, wrong = (
+        defaultdict(list),
+        defaultdict(list),
+    )  # by image: annotation ids, rows of detections
     for row in shown:
         image, category, found, _ = matches.detections[row].tolist()
         if found:
@@ -223,9 +249,13 @@ def confusion_matrix(matches: Matches, confidence: float) -> np.ndarray:
     return counts
 
 
-def _other_pairs(matches: Matches, objects: list[int], rows: list[int]) -> list[tuple[int | None, int | None]]:
+def _other_pairs(
+    matches: Matches, objects: list[int], rows: list[int]
+) -> list[tuple[int | None, int | None]]:
     """(object, detection) pairs of one image at IoU 0.5 or more, best first; then those that have no partner."""
-    overlaps = _ious([matches.detected_shapes[row] for row in rows], [matches.object_shapes[i] for i in objects])
+    overlaps = _ious(
+        [matches.detected_shapes[row] for row in rows], [matches.object_shapes[i] for i in objects]
+    )
     pairs, free_rows, free_objects = [], set(range(len(rows))), set(range(len(objects)))
     for cell in np.argsort(-overlaps, axis=None, kind="stable"):
         r, o = divmod(int(cell), len(objects))
@@ -235,7 +265,11 @@ def _other_pairs(matches: Matches, objects: list[int], rows: list[int]) -> list[
             pairs.append((objects[o], rows[r]))
             free_rows.discard(r)
             free_objects.discard(o)
-    return pairs + [(objects[o], None) for o in sorted(free_objects)] + [(None, rows[r]) for r in sorted(free_rows)]
+    return (
+        pairs
+        + [(objects[o], None) for o in sorted(free_objects)]
+        + [(None, rows[r]) for r in sorted(free_rows)]
+    )
 
 
 def _shape(coco, annotation: dict, kind: str):
@@ -264,9 +298,13 @@ def voc_ap(hits: np.ndarray, objects: int) -> tuple[float, float]:
         return math.nan, math.nan
     found = np.cumsum(np.asarray(hits, bool))
     precision = found / np.arange(1, len(found) + 1)
-    best = np.maximum.accumulate(precision[::-1])[::-1]  # the best precision at that recall or beyond
+    best = np.maximum.accumulate(precision[::-1])[
+        ::-1
+    ]  # the best precision at that recall or beyond
     steps = np.diff(found, prepend=0) > 0  # where recall rises, by 1 / objects each time
-    eleven = [best[10 * found >= k * objects] for k in range(11)]  # recall >= k / 10, without rounding
+    eleven = [
+        best[10 * found >= k * objects] for k in range(11)
+    ]  # recall >= k / 10, without rounding
     return sum(float(b[0]) for b in eleven if len(b)) / 11, float(best[steps].sum()) / objects
 
 
@@ -290,7 +328,10 @@ def voc_scores(truth: dict, results: list[dict], kind: str) -> dict[int, tuple[f
             seen.sort(key=lambda entry: -entry["score"])
             free = [not (a.get("difficult") or a.get("iscrowd")) for a in there]
             objects += sum(free)
-            overlaps = _ious([_shape(found, a, kind) for a in seen], [_voc_shape(coco_truth, a, kind) for a in there])
+            overlaps = _ious(
+                [_shape(found, a, kind) for a in seen],
+                [_voc_shape(coco_truth, a, kind) for a in there],
+            )
             hits += zip((-entry["score"] for entry in seen), _voc_hits(overlaps, free), strict=True)
         hits = [hit for _, hit in sorted(hits, key=lambda pair: pair[0]) if hit is not None]
         scores[int(category)] = voc_ap(np.array(hits, bool), objects)
@@ -299,7 +340,11 @@ def voc_scores(truth: dict, results: list[dict], kind: str) -> dict[int, tuple[f
 
 def _voc_shape(coco, annotation: dict, kind: str):
     """The annotated box of an object where there is one, else as `_shape`."""
-    return annotation["voc_bbox"] if kind == "bbox" and "voc_bbox" in annotation else _shape(coco, annotation, kind)
+    return (
+        annotation["voc_bbox"]
+        if kind == "bbox" and "voc_bbox" in annotation
+        else _shape(coco, annotation, kind)
+    )
 
 
 def _voc_hits(overlaps: np.ndarray, counts: list[bool]) -> list[bool | None]:

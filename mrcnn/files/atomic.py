@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import wrap_file
 
-from .untrusted import printable
+from .limits import printable
 
 logger = logging.getLogger("mrcnn")
 
@@ -24,7 +24,12 @@ _CHUNK = 1 << 20  # bytes read at a time
 _TIMEOUT = 30  # seconds without a byte until a download counts as dead
 _MOST_BYTES = 2**36  # of a download whose size nobody says
 # How files of a suffix begin.
-_MAGIC = {".h5": b"\x89HDF\r\n\x1a\n", ".hdf5": b"\x89HDF\r\n\x1a\n", ".zip": b"PK\x03\x04", ".keras": b"PK\x03\x04"}
+_MAGIC = {
+    ".h5": b"\x89HDF\r\n\x1a\n",
+    ".hdf5": b"\x89HDF\r\n\x1a\n",
+    ".zip": b"PK\x03\x04",
+    ".keras": b"PK\x03\x04",
+}
 # .NAME.PID.RANDOM.part; earlier releases wrote NAME.PID.part. A process id of more than nine digits is none.
 _PART = re.compile(r".+\.([1-9]\d{0,8})(?:\.[0-9a-f]{8})?\.part", re.DOTALL)
 
@@ -109,13 +114,17 @@ def short_name(stem: str, ending: str, longest: int = 200) -> str:
 def reason(error: Exception) -> str:
     """An error in one line: HDF5's are long, and carry the system's own reason."""
     number = getattr(error, "errno", None)
-    said = str(error).partition("errno = ")[2].partition(",")[0]  # by HDF5, within a text of several hundred letters
+    said = (
+        str(error).partition("errno = ")[2].partition(",")[0]
+    )  # by HDF5, within a text of several hundred letters
     if number is None and said.isdecimal():
         number = int(said)
     return os.strerror(number) if number else str(error).split("\n")[0]
 
 
-def download(url: str, path: str | os.PathLike, md5: str | None = None, *older: str, size: int | None = None) -> str:
+def download(
+    url: str, path: str | os.PathLike, md5: str | None = None, *older: str, size: int | None = None
+) -> str:
     """The path, after the file of that URL was put there; one already there that passes the checks is kept.
 
     Whatever else is known, a `.h5`, `.zip` or `.keras` file must begin as such files do.
@@ -132,7 +141,11 @@ def download(url: str, path: str | os.PathLike, md5: str | None = None, *older: 
     path = os.fspath(path)
     if os.path.isfile(path):
         found = _md5(path) if md5 is not None else None
-        wrong = None if found is not None and found in older else _what_is_wrong(path, path, found, md5, size)
+        wrong = (
+            None
+            if found is not None and found in older
+            else _what_is_wrong(path, path, found, md5, size)
+        )
         if wrong is None:
             return path
         logger.warning("%s is not the released file (%s): downloading it again.", path, wrong)
@@ -147,7 +160,9 @@ def download(url: str, path: str | os.PathLike, md5: str | None = None, *older: 
     return path
 
 
-def _what_is_wrong(file: str, path: str, found: str | None, md5: str | None, size: int | None) -> str | None:
+def _what_is_wrong(
+    file: str, path: str, found: str | None, md5: str | None, size: int | None
+) -> str | None:
     """What tells a file from the expected one; None if nothing does. path: has the suffix. found: its MD5."""
     bytes_there = os.path.getsize(file)
     with open(file, "rb") as content:
@@ -175,7 +190,9 @@ def _check_address(url: str, schemes: tuple[str, ...]) -> None:
     """Raise a URLError unless the address has one of these schemes: `file:` would read this machine's files."""
     scheme = urllib.parse.urlsplit(url).scheme
     if scheme not in schemes:
-        raise urllib.error.URLError(f"the address must begin with {' or '.join(schemes)}, received {url}")
+        raise urllib.error.URLError(
+            f"the address must begin with {' or '.join(schemes)}, received {url}"
+        )
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from .files import reason
-from .untrusted import printable
+from .atomic import reason
+from .limits import printable
 
 MOST_NAMES = 20_000  # of layers or weights in a file; ResNet101 has 700
 _MOST_BYTES = 2**22  # of a list of names
@@ -52,7 +52,9 @@ def open_file(path: str | os.PathLike, kind: str = "weight file") -> Iterator[h5
         raise FileNotFoundError(f"The {kind} must exist. Received: {path!r}. {hint}")
     if not os.path.isfile(path):
         other = "the folder" if os.path.isdir(path) else "a device or pipe,"
-        raise ValueError(f"The {kind} must be a file. Received: {other} {path!r}. Try a file in a folder.")
+        raise ValueError(
+            f"The {kind} must be a file. Received: {other} {path!r}. Try a file in a folder."
+        )
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -63,7 +65,13 @@ def open_file(path: str | os.PathLike, kind: str = "weight file") -> Iterator[h5
     with file:
         try:
             yield file
-        except (KeyError, OSError, RuntimeError, TypeError, UnicodeError) as error:  # what h5py raises for damage
+        except (
+            KeyError,
+            OSError,
+            RuntimeError,
+            TypeError,
+            UnicodeError,
+        ) as error:  # what h5py raises for damage
             raise ValueError(
                 f"Every entry of the {kind} must be readable. Received: {path!r}, damaged ({reason(error)}). "
                 "Try downloading or copying it again."
@@ -96,11 +104,15 @@ def stored(parent: h5py.Group, path: str) -> Stored:
     if item.dtype.kind not in "fiu":
         raise _refusal(parent, path, f"which holds {item.dtype}, no plain numbers")
     if item.id.get_create_plist().get_nfilters():
-        raise _refusal(parent, path, "which is compressed", "`h5repack -f NONE OLD NEW`, which unpacks a file")
+        raise _refusal(
+            parent, path, "which is compressed", "`h5repack -f NONE OLD NEW`, which unpacks a file"
+        )
     size = math.prod(item.shape) * item.dtype.itemsize
     held = min(item.id.get_storage_size(), os.path.getsize(parent.file.filename))
     if size > held:
-        raise _refusal(parent, path, f"which claims {size:,} bytes, of which the file holds {held:,}")
+        raise _refusal(
+            parent, path, f"which claims {size:,} bytes, of which the file holds {held:,}"
+        )
     chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
     if chunk > max(size, _LARGEST_CHUNK):
         raise _refusal(parent, path, f"of {size:,} bytes in a chunk of {chunk:,}")
@@ -124,7 +136,10 @@ def read(file: h5py.File, entry: Stored, dtype: np.dtype | str) -> np.ndarray:
     if dtype.kind == "f" and not np.isfinite(value).all():
         bad = np.count_nonzero(~np.isfinite(value))
         raise _refusal(
-            file, entry.path, f"where {bad:,} of {value.size:,} numbers are NaN or infinite", "an earlier checkpoint"
+            file,
+            entry.path,
+            f"where {bad:,} of {value.size:,} numbers are NaN or infinite",
+            "an earlier checkpoint",
         )
     return value
 
@@ -140,10 +155,18 @@ def names(parent: h5py.Group, attribute: str) -> list[str]:
         length = math.prod(stored_as.shape) if stored_as.shape is not None else 0
         if length == 0:
             continue  # Keras 2 wrote an empty list as one of numbers
-        too_long = len(found) + length > MOST_NAMES or length * stored_as.dtype.itemsize > _MOST_BYTES
-        if too_long or h5py.check_string_dtype(stored_as.dtype) is None or len(stored_as.shape) != 1:
+        too_long = (
+            len(found) + length > MOST_NAMES or length * stored_as.dtype.itemsize > _MOST_BYTES
+        )
+        if (
+            too_long
+            or h5py.check_string_dtype(stored_as.dtype) is None
+            or len(stored_as.shape) != 1
+        ):
             raise _refusal(
-                parent, piece, f"no list of at most {MOST_NAMES:,} names, but {stored_as.dtype} {stored_as.shape}"
+                parent,
+                piece,
+                f"no list of at most {MOST_NAMES:,} names, but {stored_as.dtype} {stored_as.shape}",
             )
         found += [_decoded(name) for name in _attribute(parent, piece, length)]
     return found
@@ -165,15 +188,23 @@ def _attribute(parent: h5py.Group, attribute: str, length: int):
     """The value of an attribute of so many texts, of a fixed length that was checked, or of any length."""
     if parent.attrs.get_id(attribute).dtype.kind == "O":  # text of any length lies in a heap
         longest = _longest_in_heaps(parent.file)
-        if longest is None or longest * length > 16 * _MOST_TEXT or (length == 1 and longest > _MOST_TEXT):
-            raise _refusal(parent, attribute, f"which is longer than {_MOST_TEXT:,} bytes, or damaged")
+        if (
+            longest is None
+            or longest * length > 16 * _MOST_TEXT
+            or (length == 1 and longest > _MOST_TEXT)
+        ):
+            raise _refusal(
+                parent, attribute, f"which is longer than {_MOST_TEXT:,} bytes, or damaged"
+            )
     return parent.attrs[attribute]
 
 
 def _longest_in_heaps(file: h5py.File) -> int | None:
     """The bytes of the largest object in the global heaps of a file, where HDF5 keeps text; None for a damaged heap."""
     about = os.stat(file.filename)
-    return _search_heaps(file.filename, file.id.get_create_plist().get_sizes()[1], about.st_size, about.st_mtime_ns)
+    return _search_heaps(
+        file.filename, file.id.get_create_plist().get_sizes()[1], about.st_size, about.st_mtime_ns
+    )
 
 
 @functools.lru_cache(maxsize=16)  # of a weight file several texts are read
@@ -192,7 +223,9 @@ def _search_heaps(path: str, width: int, size: int, changed: int) -> int | None:
             position = start + header
             while position + header <= min(end, size):
                 length = int.from_bytes(data[position + 8 : position + 8 + width], "little")
-                used = data[position : position + 2] != b"\0\0"  # else the rest of the heap, its header included
+                used = (
+                    data[position : position + 2] != b"\0\0"
+                )  # else the rest of the heap, its header included
                 step = header + length + -length % 8 if used else length
                 objects += 1
                 if not 0 < step <= end - position or objects > 10 * MOST_NAMES:
@@ -217,7 +250,9 @@ def _entry(parent: h5py.Group, path: str):
 
 def _decoded(value: bytes | str) -> str:
     if isinstance(value, str):
-        value = value.encode("utf-8", "surrogateescape")  # h5py's way to keep bytes that are no UTF-8
+        value = value.encode(
+            "utf-8", "surrogateescape"
+        )  # h5py's way to keep bytes that are no UTF-8
     return value.decode("utf-8", "replace")
 
 

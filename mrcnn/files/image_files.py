@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from .untrusted import MOST_MASK_BYTES, check_size, printable
+from .limits import MOST_MASK_BYTES, check_size, printable
 
 if TYPE_CHECKING:
     import tifffile
@@ -26,7 +26,22 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 # Of the files that are taken for images in a folder.
 SUFFIXES = frozenset(
-    [".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"]
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".mpo",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".webp",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+    ]
 )
 
 # `check_size` has the last word. (At the end, so that filters of the user's count first; not `catch_warnings`, which
@@ -40,11 +55,19 @@ Size = tuple[int, int]  # height, width
 # --- What a file is -------------------------------------------------------------------------------------------
 
 _CONVERT = "converting it to PNG or JPEG"
-_VIDEO = "a video", "the sample samples/video/video.py, which detects in every frame, or one frame saved as PNG"
-_RAW = "a camera's raw file", "developing it to JPEG or TIFF with the camera's software, RawTherapee or darktable"
+_VIDEO = (
+    "a video",
+    "the sample samples/video/video.py, which detects in every frame, or one frame saved as PNG",
+)
+_RAW = (
+    "a camera's raw file",
+    "developing it to JPEG or TIFF with the camera's software, RawTherapee or darktable",
+)
 _HEIC = "a HEIC image", "converting it to JPEG, for example with: heif-convert photo.heic photo.jpg"
 _DAMAGED = "opening it in a viewer; if it is damaged or truncated, fetch it again or remove it"
-_RAW_SUFFIXES = frozenset([".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"])
+_RAW_SUFFIXES = frozenset(
+    [".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"]
+)
 # (offset, the bytes there, what the file is, the remedy); the first line that fits counts.
 _MAGIC = [
     (0, b"version https://git-lfs", "a pointer of Git LFS in place of the file", "git lfs pull"),
@@ -91,7 +114,9 @@ class ImageFileError(ValueError):
 
 
 def _refused(what: str, name: str, why: str, remedy: str) -> ImageFileError:
-    return ImageFileError(f"{what} must be a readable image. Received: {name} ({why}). Try {remedy}.")
+    return ImageFileError(
+        f"{what} must be a readable image. Received: {name} ({why}). Try {remedy}."
+    )
 
 
 def _is_raw(head: bytes, suffix: str) -> bool:
@@ -208,7 +233,9 @@ def _opened(source: Source, what: str, name: str | None) -> Iterator[_Opened]:
     if is_path and Path(source).is_dir():
         raise _refused(what, name, "a folder", "the images in it")
     if is_path and not Path(source).is_file():
-        raise ImageFileError(f"{what} must exist. Received: {name}. Try the full path, or check its spelling.")
+        raise ImageFileError(
+            f"{what} must exist. Received: {name}. Try the full path, or check its spelling."
+        )
     try:
         with open(source, "rb") if is_path else io.BytesIO(source) as stream:
             photo = _header(stream, what, name, Path(source).suffix.lower() if is_path else "")
@@ -258,7 +285,9 @@ def _decode(photo: Image.Image, indices: bool) -> np.ndarray:
     if photo.mode == "LAB":
         photo = ImageCms.applyTransform(photo, _lab_to_rgb())
     elif photo.mode in ("P", "PA") and not indices:
-        photo = photo.convert("RGBA" if photo.mode == "PA" or "transparency" in photo.info else "RGB")
+        photo = photo.convert(
+            "RGBA" if photo.mode == "PA" or "transparency" in photo.info else "RGB"
+        )
     elif photo.mode in ("CMYK", "YCbCr", "HSV", "RGBX", "RGBa", "La"):
         photo = photo.convert("RGB")
     return np.asarray(photo)
@@ -266,14 +295,20 @@ def _decode(photo: Image.Image, indices: bool) -> np.ndarray:
 
 @functools.cache
 def _lab_to_rgb() -> ImageCms.ImageCmsTransform:
-    return ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+    return ImageCms.buildTransform(
+        ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
+    )
 
 
 # --- TIFF -----------------------------------------------------------------------------------------------------
 
 _ORIENTATION, _SAMPLES, _DEPTH = 274, 277, 32997  # TIFF's numbers of these tags
 _DEFLATE = (8, 32946)  # TIFF's numbers of compressions
-_BOUNDED = (1, 32773, *_DEFLATE)  # none, PackBits, which grows 64 times at most, and Deflate, which is measured first
+_BOUNDED = (
+    1,
+    32773,
+    *_DEFLATE,
+)  # none, PackBits, which grows 64 times at most, and Deflate, which is measured first
 
 
 def _is_misread(photo: Image.Image) -> bool:
@@ -306,7 +341,9 @@ def _tiff_pixels(stream: BinaryIO) -> np.ndarray:
     with tifffile.TiffFile(stream) as file:
         page = file.pages[0]
         if page.photometric not in (0, 1, 2):
-            raise ValueError(f"a TIFF of {page.bitspersample} bits in {page.photometric.name} colours; save it as RGB")
+            raise ValueError(
+                f"a TIFF of {page.bitspersample} bits in {page.photometric.name} colours; save it as RGB"
+            )
         if page.nbytes > MOST_MASK_BYTES:
             raise ValueError(f"{page.nbytes:,} bytes of pixels are more than {MOST_MASK_BYTES:,}")
         if page.compression not in _BOUNDED:

@@ -12,9 +12,13 @@ MOST_PIXELS = 178_956_970  # in an image, as Pillow's own limit; RGB takes 537 M
 LONGEST_SIDE = 100_000  # pixels; a larger height or width in a file is taken for damage
 MOST_MASK_BYTES = 2**31  # of all masks of an image, a byte per pixel and object
 MOST_POINTS = 1_000_000  # in a polygon
-LONGEST_NAME = 60  # characters of a class name in tables and figures; a longer one is cut in the middle
+LONGEST_NAME = (
+    60  # characters of a class name in tables and figures; a longer one is cut in the middle
+)
 
-_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")  # reorder or hide the text around them
+_BIDI = re.compile(
+    "[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+)  # reorder or hide the text around them
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes a cell that begins so
 
 
@@ -69,7 +73,11 @@ def _without_controls(text: str) -> str:
 def printable_lines(text: object) -> str:
     """A text of several lines as it may be printed: spaces and line feeds are kept, control characters are not."""
     text = str(text)
-    return text if text.isascii() and text.isprintable() else "\n".join(map(_without_controls, text.split("\n")))
+    return (
+        text
+        if text.isascii() and text.isprintable()
+        else "\n".join(map(_without_controls, text.split("\n")))
+    )
 
 
 def printable(text: object, longest: int = 300) -> str:

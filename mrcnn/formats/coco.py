@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .dataset import Dataset, match_class_names, overrides
-from .outlines import (
+from ..data.dataset import Dataset, match_class_names, overrides
+from ..files.limits import check_size, clean_name
+from .polygons import (
     RLE,
     LeftOut,
     OutlinedImages,
@@ -32,7 +33,6 @@ from .outlines import (
     warn_similar_names,
     whole,
 )
-from .untrusted import check_size, clean_name
 
 logger = logging.getLogger("mrcnn")
 
@@ -127,7 +127,9 @@ class CocoDataset(OutlinedImages, Dataset):
         """Number classes and images; categories of one name share their class."""
         super().prepare(class_map)
         for category_id, other in self._same_class.items():
-            self.class_from_source_map[f"coco.{category_id}"] = self.class_from_source_map[f"coco.{other}"]
+            self.class_from_source_map[f"coco.{category_id}"] = self.class_from_source_map[
+                f"coco.{other}"
+            ]
 
     @property
     def boxes_only(self) -> bool:
@@ -150,7 +152,9 @@ class CocoDataset(OutlinedImages, Dataset):
                 "only. Try a network without masks (--config USE_MASK=False), or annotate the outlines of the objects."
             )
         rles = [
-            segmentation_to_rle(entry["segmentation"], size, f"{info['file']}, annotation {entry.get('id')}")
+            segmentation_to_rle(
+                entry["segmentation"], size, f"{info['file']}, annotation {entry.get('id')}"
+            )
             for entry in entries
         ]
         return rles, self._class_ids(entries)
@@ -160,7 +164,11 @@ class CocoDataset(OutlinedImages, Dataset):
         shapes = []
         for entry in self.image_info[image_id]["annotations"]:
             if _has_mask(entry):
-                shape = {"bbox": [float(side) for side in entry["bbox"]]} if _is_box(entry.get("bbox")) else {}
+                shape = (
+                    {"bbox": [float(side) for side in entry["bbox"]]}
+                    if _is_box(entry.get("bbox"))
+                    else {}
+                )
                 if is_finite(entry.get("area")) and entry["area"] > 0:
                     shape["area"] = entry["area"]
                 shapes.append(shape)
@@ -177,7 +185,9 @@ class CocoDataset(OutlinedImages, Dataset):
         boxes = []
         for entry in info["annotations"]:
             if _has_mask(entry):
-                rle = segmentation_to_rle(entry["segmentation"], size, f"{info['file']}, annotation {entry.get('id')}")
+                rle = segmentation_to_rle(
+                    entry["segmentation"], size, f"{info['file']}, annotation {entry.get('id')}"
+                )
                 x, y, width, height = coco_mask.toBbox(rle) if coco_mask.area(rle) else [0] * 4
             else:
                 x, y, width, height = entry["bbox"]
@@ -192,7 +202,9 @@ class CocoDataset(OutlinedImages, Dataset):
             ids.append(-class_id if entry.get("iscrowd") else class_id)
         return np.array(ids, np.int32)
 
-    def _add_categories(self, categories: dict[int, str], class_ids: Iterable[int] | None, path: Path) -> set[int]:
+    def _add_categories(
+        self, categories: dict[int, str], class_ids: Iterable[int] | None, path: Path
+    ) -> set[int]:
         """Add the classes; returns the category ids to keep."""
         chosen = set(categories) if class_ids is None else set(class_ids)
         unknown = sorted(chosen - set(categories))
@@ -206,7 +218,12 @@ class CocoDataset(OutlinedImages, Dataset):
         warn_similar_names(ids_of_name, path)
         for name, ids in ids_of_name.items():
             if len(ids) > 1:
-                logger.warning("The categories %s in %s are all called %s: they are one class.", ids, path, name)
+                logger.warning(
+                    "The categories %s in %s are all called %s: they are one class.",
+                    ids,
+                    path,
+                    name,
+                )
         if self._wanted is None:
             ids_of_class = ids_of_name
         else:
@@ -364,7 +381,9 @@ def _image(entry: Any, where: str) -> dict:
             f"An image must have an id, a file_name, and whole numbers as height and width. "
             f"Received: {short(entry)} in {where}. Try to export the annotations again."
         )
-    height, width = (whole(entry.get(side) or None) for side in ("height", "width"))  # some tools write 0 for unknown
+    height, width = (
+        whole(entry.get(side) or None) for side in ("height", "width")
+    )  # some tools write 0 for unknown
     if height and width:
         check_size(height, width, where)
     number = whole(entry["id"])
@@ -377,7 +396,9 @@ def _image(entry: Any, where: str) -> dict:
     }
 
 
-def _check_links(annotation: Any, images: dict, categories: dict, where: str) -> tuple[dict | None, int]:
+def _check_links(
+    annotation: Any, images: dict, categories: dict, where: str
+) -> tuple[dict | None, int]:
     """The image of an annotation, None for one that is left out, and its category id."""
     key = _key(annotation.get("image_id")) if isinstance(annotation, dict) else None
     if key not in images:
@@ -395,7 +416,9 @@ def _check_links(annotation: Any, images: dict, categories: dict, where: str) ->
     return images[key], category_id
 
 
-def _checked(annotation: dict, size: tuple[int | None, int | None], where: str, out: LeftOut) -> dict:
+def _checked(
+    annotation: dict, size: tuple[int | None, int | None], where: str, out: LeftOut
+) -> dict:
     """An annotation with the parts of its segmentation that can be drawn, or with none and a `bbox`.
 
     size: (height, width) of its image, None if the file does not tell.
@@ -417,7 +440,9 @@ def _checked(annotation: dict, size: tuple[int | None, int | None], where: str, 
     if good:
         for error in errors:
             out.add(error)
-        return annotation if len(good) == len(segmentation) else {**annotation, "segmentation": good}
+        return (
+            annotation if len(good) == len(segmentation) else {**annotation, "segmentation": good}
+        )
     if errors:
         raise errors[0]
     if not _is_box(annotation.get("bbox")):
@@ -435,13 +460,20 @@ def _has_mask(entry: dict) -> bool:
 
 def _is_box(value: Any) -> bool:
     """Whether a value is [x, y, width, height] of a box with an area."""
-    return isinstance(value, list) and len(value) == 4 and all(map(is_finite, value)) and min(value[2:]) > 0
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(map(is_finite, value))
+        and min(value[2:]) > 0
+    )
 
 
 # --- Files of the images ------------------------------------------------------------------------------------
 
 
-def _find_files(images: dict[str, dict | None], path: Path, images_dir: str | Path | None, out: LeftOut) -> None:
+def _find_files(
+    images: dict[str, dict | None], path: Path, images_dir: str | Path | None, out: LeftOut
+) -> None:
     """Fill in the path of each image; one whose file is missing is left out, unless all are."""
     names = {key: image["path"] for key, image in images.items() if image}
     folders = _usual_folders(path) if images_dir is None else [Path(images_dir)]
@@ -491,7 +523,9 @@ def _usual_folders(path: Path) -> list[Path]:
     """
     subset = re.sub("^instances_", "", path.stem)
     here, above = path.parent, path.parent.parent
-    if not path.stem.startswith("instances_") and not re.search("annot|label", here.name, re.IGNORECASE):
+    if not path.stem.startswith("instances_") and not re.search(
+        "annot|label", here.name, re.IGNORECASE
+    ):
         return [here, here / "images", here / subset, here / "images" / subset]
     places = [above / subset, here / subset, here, here / "images"]
     places += [above / "images" / subset, here / "images" / subset, above / "images", above]
@@ -539,7 +573,11 @@ class _Files:
 
     def _as_named(self, name: str) -> Path | None:
         relative = re.match(r"\.\.[\\/]", name)
-        file = self.folder / name.replace("\\", "/") if relative else self.folder.joinpath(*_parts(name))
+        file = (
+            self.folder / name.replace("\\", "/")
+            if relative
+            else self.folder.joinpath(*_parts(name))
+        )
         return file if os.path.isfile(file) else None
 
     def _by_end(self, parts: list[str]) -> Path | None:

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .dataset import Dataset, place_classes
-from .image_files import read_size
-from .outlines import (
+from ..data.dataset import Dataset, place_classes
+from ..files.image_files import read_size
+from ..files.limits import MOST_POINTS, clean_name
+from .polygons import (
     RLE,
     LeftOut,
     OutlinedImages,
@@ -31,12 +32,16 @@ from .outlines import (
     short,
     to_number,
 )
-from .untrusted import MOST_POINTS, clean_name
 
 logger = logging.getLogger("mrcnn")
 
 SHAPES = ("polygon", "box", "ellipse", "mask")
-WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton")  # a tag says something of the whole image: not counted
+WITHOUT_AREA = (
+    "polyline",
+    "points",
+    "cuboid",
+    "skeleton",
+)  # a tag says something of the whole image: not counted
 _ROOT = re.compile(rb"<annotations[\s>]")
 
 
@@ -66,15 +71,25 @@ class CVATDataset(OutlinedImages, Dataset):
         path = _cvat_file(Path(path))
         tree = read_xml(path)
         if tree.tag != "annotations" or tree.find("track") is not None:
-            kind = "tracks of a video" if tree.tag == "annotations" else f"an element {short(tree.tag)}"
+            kind = (
+                "tracks of a video"
+                if tree.tag == "annotations"
+                else f"an element {short(tree.tag)}"
+            )
             raise ValueError(
                 f"{path} must hold the images of CVAT. Received: {kind}. "
                 "Try to export the task as 'CVAT for images 1.1'."
             )
         self._left_out = LeftOut(path, strict)
-        folders = [Path(images_dir)] if images_dir is not None else [path.parent / "images", path.parent]
+        folders = (
+            [Path(images_dir)] if images_dir is not None else [path.parent / "images", path.parent]
+        )
         images = tree.findall("image")
-        found = [image for image in (self._read_image(entry, folders, path) for entry in images) if image is not None]
+        found = [
+            image
+            for image in (self._read_image(entry, folders, path) for entry in images)
+            if image is not None
+        ]
         labels = sorted({label for image in found for label in image["labels"]})
         names = list(dict.fromkeys(map(clean_name, class_names or _task_labels(tree) or labels)))
         for class_id, name in enumerate(names, start=1):
@@ -87,7 +102,9 @@ class CVATDataset(OutlinedImages, Dataset):
         self._left_out.finish(self, len(images) + sum(map(len, images)), "images or shapes")
         self.prepare()
 
-    def _read_image(self, entry: ElementTree.Element, folders: list[Path], path: Path) -> dict | None:
+    def _read_image(
+        self, entry: ElementTree.Element, folders: list[Path], path: Path
+    ) -> dict | None:
         """What `add_image` takes, with the `labels` of the objects; None if the image cannot be used."""
         name = entry.get("name") or ""
         where = f"{path}, image {short(name)}"
@@ -103,7 +120,14 @@ class CVATDataset(OutlinedImages, Dataset):
             self._left_out.add(error)
             return None
         labels, outlines = self._read_shapes(entry, size, where)
-        return {"id": name, "path": str(file), "size": size, "where": where, "labels": labels, "outlines": outlines}
+        return {
+            "id": name,
+            "path": str(file),
+            "size": size,
+            "where": where,
+            "labels": labels,
+            "outlines": outlines,
+        }
 
     def _read_shapes(
         self, entry: ElementTree.Element, size: tuple[int, int], where: str
@@ -153,7 +177,10 @@ class CVATDataset(OutlinedImages, Dataset):
         """Return one run-length code per object, in the order of their first shapes, and class ids, int32 [N]."""
         info = self.image_info[image_id]
         size = self.image_size(image_id)
-        rles = [coco_mask.merge([_part_to_rle(part, size) for part in parts]) for parts in info["outlines"]]
+        rles = [
+            coco_mask.merge([_part_to_rle(part, size) for part in parts])
+            for parts in info["outlines"]
+        ]
         ids = [self.map_source_class_id(f"cvat.{class_id}") for class_id in info["class_ids"]]
         return rles, np.array(ids, np.int32)
 
@@ -191,7 +218,9 @@ def _image_file(name: str, subset: str, folders: list[Path], where: str) -> Path
     return file
 
 
-def _part_of(shape: ElementTree.Element, label: str, size: Sequence[int], where: str) -> Polygon | dict:
+def _part_of(
+    shape: ElementTree.Element, label: str, size: Sequence[int], where: str
+) -> Polygon | dict:
     """The polygon of a shape; of a mask its place and its runs."""
     if not label or shape.tag in WITHOUT_AREA:
         raise ValueError(
@@ -210,8 +239,12 @@ def _part_of(shape: ElementTree.Element, label: str, size: Sequence[int], where:
         return _mask_of(shape, size, where)
     names = ("xtl", "ytl", "xbr", "ybr") if shape.tag == "box" else ("cx", "cy", "rx", "ry")
     a, b, c, d = _numbers(shape, names, where)
-    angle = np.deg2rad(to_number(shape.get("rotation") or "0") or 0.0)  # degrees, clockwise about the center
-    if (shape.tag == "box" and (c <= a or d <= b)) or (shape.tag == "ellipse" and (c <= 0 or d <= 0)):
+    angle = np.deg2rad(
+        to_number(shape.get("rotation") or "0") or 0.0
+    )  # degrees, clockwise about the center
+    if (shape.tag == "box" and (c <= a or d <= b)) or (
+        shape.tag == "ellipse" and (c <= 0 or d <= 0)
+    ):
         raise ValueError(
             f"A shape must have a width and a height. Received: {dict(zip(names, (a, b, c, d), strict=True))} in "
             f"{where}. Try to draw it again, or delete it."
@@ -243,7 +276,12 @@ def _mask_of(shape: ElementTree.Element, size: Sequence[int], where: str) -> dic
         runs = [int(run) for run in (shape.get("rle") or "").split(",")]
     except ValueError:  # no number, or one of thousands of digits
         runs = [-1]
-    inside = min(top, left) >= 0 and min(height, width) > 0 and top + height <= size[0] and left + width <= size[1]
+    inside = (
+        min(top, left) >= 0
+        and min(height, width) > 0
+        and top + height <= size[0]
+        and left + width <= size[1]
+    )
     if not inside or min(runs) < 0 or sum(runs) != height * width:
         raise ValueError(
             "A mask must lie in its image, and its runs must add up to its height x width. Received: "

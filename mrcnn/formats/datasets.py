@@ -18,13 +18,21 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..data.dataset import Dataset, boxes_alone, match_class_names, overrides, short_names
+from ..files.image_files import read_pixels
+from ..files.limits import check_masks, clean_name
 from .coco import CocoDataset, is_coco
 from .cvat import CVATDataset, is_cvat
-from .dataset import Dataset, boxes_alone, match_class_names, overrides, short_names
-from .image_files import read_pixels
 from .label_tools import LabelmeDataset, VIADataset, foreign_files, foreign_tool, is_labelme, is_via
-from .outlines import IMAGE_SUFFIXES, ImageFiles, LeftOut, image_files, read_indices, read_json, short
-from .untrusted import check_masks, clean_name
+from .polygons import (
+    IMAGE_SUFFIXES,
+    ImageFiles,
+    LeftOut,
+    image_files,
+    read_indices,
+    read_json,
+    short,
+)
 from .voc import VOCDataset, is_voc, voc_list
 from .yolo import YOLODataset, is_yolo, yolo_pair
 
@@ -48,9 +56,13 @@ logger = logging.getLogger("mrcnn")
 # Masks read from files are kept, a bit a pixel, up to this many bytes.
 PACKED_BYTES = 2**28
 PHOTO_FOLDERS, MASK_FOLDERS = ("images", "imgs", "PNGImages"), ("masks", "labels", "PedMasks")
-MOST_INSTANCES = 10_000  # in an image of instance ids; more are taken for a photo, or for soft edges
+MOST_INSTANCES = (
+    10_000  # in an image of instance ids; more are taken for a photo, or for soft edges
+)
 SOFT_EDGES = 0.15  # of the pixels at the edges of instances: if more have a value of their own, the edges are soft
-NOISE = 32  # grey levels by which JPEG moves black and white at most, but for the pixels along an edge
+NOISE = (
+    32  # grey levels by which JPEG moves black and white at most, but for the pixels along an edge
+)
 
 
 # --- Made data ----------------------------------------------------------------------------------------------
@@ -171,7 +183,9 @@ class MaskFolderDataset(ImageFiles, Dataset):
             its sub-folders cannot be used.
         """
         super().__init__()
-        self._packed: dict[int, tuple] = {}  # a hundred mask files an image are slow to read in every epoch
+        self._packed: dict[
+            int, tuple
+        ] = {}  # a hundred mask files an image are slow to read in every epoch
         self._packed_bytes = 0
         folder = Path(folder)
         self.add_class("masks", 1, class_name)
@@ -188,7 +202,9 @@ class MaskFolderDataset(ImageFiles, Dataset):
                 )
                 continue
             bare += not (entry / "masks").is_dir()
-            self.add_image("masks", image_id=entry.name, path=str(images[0]), masks=str(entry / "masks"))
+            self.add_image(
+                "masks", image_id=entry.name, path=str(images[0]), masks=str(entry / "masks")
+            )
         if not self.image_info:
             raise ValueError(
                 out.sentences[0]
@@ -278,11 +294,16 @@ class InstanceImageDataset(ImageFiles, Dataset):
         self.add_class("instances", 1, class_name)
         photos = _by_stem(_photos_folder(folder))
         masks = _by_stem(_masks_folder(folder))
-        masks = {name if name in photos else name.removesuffix("_mask"): file for name, file in masks.items()}
+        masks = {
+            name if name in photos else name.removesuffix("_mask"): file
+            for name, file in masks.items()
+        }
         left_out = LeftOut(folder, strict)
         strangers = {masks.pop(name) for name in set(masks) - set(photos)}
         if not masks:
-            received = f"{min(strangers)}, and no image of that name" if strangers else listing(folder)
+            received = (
+                f"{min(strangers)}, and no image of that name" if strangers else listing(folder)
+            )
             raise ValueError(
                 f"{folder} must hold photos in images, and images of the same names in masks or labels. Received: "
                 f"{received}. Try to rename it; of the layout <id>/images, <id>/masks name the folder above."
@@ -291,7 +312,9 @@ class InstanceImageDataset(ImageFiles, Dataset):
             error = f"A mask must have the name of a photo. Received: {file}, and no such image. Try to rename it."
             left_out.add(ValueError(error))
         for name, photo in photos.items():
-            self.add_image("instances", image_id=name, path=str(photo), instances=str(masks.get(name) or ""))
+            self.add_image(
+                "instances", image_id=name, path=str(photo), instances=str(masks.get(name) or "")
+            )
         left_out.finish(self, len(masks) + len(strangers), "masks")
         bare = len(photos) - len(masks)
         if bare:
@@ -362,7 +385,9 @@ def _has_soft_edges(pixels: np.ndarray) -> bool:
     equal = [pixels == neighbour for neighbour in neighbours]
     edge = (pixels > 0) & ~np.all(equal, axis=0)
     # A pixel that differs from all four neighbours; an object of one pixel has only background around it.
-    single = edge & ~np.any(equal, axis=0) & np.any([neighbour > 0 for neighbour in neighbours], axis=0)
+    single = (
+        edge & ~np.any(equal, axis=0) & np.any([neighbour > 0 for neighbour in neighbours], axis=0)
+    )
     return bool(single.sum() > SOFT_EDGES * edge.sum())
 
 
@@ -384,12 +409,16 @@ def _white_on_black(pixels: np.ndarray) -> np.ndarray | None:
 
 def _photos_folder(folder: Path) -> Path:
     """The sub-folder of the photos; `images` if there are none."""
-    return next((folder / name for name in PHOTO_FOLDERS if image_files(folder / name)), folder / "images")
+    return next(
+        (folder / name for name in PHOTO_FOLDERS if image_files(folder / name)), folder / "images"
+    )
 
 
 def _masks_folder(folder: Path) -> Path:
     """The sub-folder of the masks with images in it; `masks` if there are none."""
-    return next((folder / name for name in MASK_FOLDERS if image_files(folder / name)), folder / "masks")
+    return next(
+        (folder / name for name in MASK_FOLDERS if image_files(folder / name)), folder / "masks"
+    )
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -425,13 +454,17 @@ class JoinedDataset(Dataset):
         """
         super().__init__()
         datasets = list(datasets)
-        unprepared = [type(dataset).__name__ for dataset in datasets if not hasattr(dataset, "num_classes")]
+        unprepared = [
+            type(dataset).__name__ for dataset in datasets if not hasattr(dataset, "num_classes")
+        ]
         if not datasets or unprepared:
             raise ValueError(
                 f"Datasets must be prepared, at least one of them. Received: {unprepared or 'none'}. "
                 "Try dataset.prepare()."
             )
-        self._places: list[tuple[Dataset, int, np.ndarray]] = []  # of each image: dataset, its id there, class table
+        self._places: list[
+            tuple[Dataset, int, np.ndarray]
+        ] = []  # of each image: dataset, its id there, class table
         self._known: dict[str, dict] = {}  # source -> its class id -> class here
         for dataset in datasets:
             self._add(dataset)
@@ -470,7 +503,9 @@ class JoinedDataset(Dataset):
         self.sources = ["", *self._known]
         for source, known in self._known.items():
             self.source_class_ids[source] = sorted({0, *known.values()})
-            self.class_from_source_map.update({f"{source}.{i}": class_id for i, class_id in known.items()})
+            self.class_from_source_map.update(
+                {f"{source}.{i}": class_id for i, class_id in known.items()}
+            )
 
     def get_source_class_id(self, class_id: int, source: str):
         """The id that a source gave to a class.
@@ -568,7 +603,9 @@ def open_dataset(
     Raises: ValueError that lists what was found and what is understood, or if the classes are others.
     """
     names = None if class_names is None else [clean_name(name) for name in class_names]
-    dataset = _open(path, {"strict": strict, "images_dir": images_dir, "class_names": names, **options})
+    dataset = _open(
+        path, {"strict": strict, "images_dir": images_dir, "class_names": names, **options}
+    )
     if names is not None and dataset.class_names[1:] not in (names, short_names(names)):
         raise ValueError(
             f"The classes of {path} must be {names}. Received: {dataset.class_names[1:]}. "
@@ -644,7 +681,11 @@ def _open_json(path: Path, options: dict) -> Dataset:
                 found.append((reader, file, data))
             else:
                 tool = foreign_tool(data)
-                unknown.append(f"{file.name}, {tool}." if tool else f"{file.name} holds {_outline(data)}. {KNOWN_JSON}")
+                unknown.append(
+                    f"{file.name}, {tool}."
+                    if tool
+                    else f"{file.name} holds {_outline(data)}. {KNOWN_JSON}"
+                )
             if len(found) > 1:
                 raise ValueError(
                     f"{path} must hold one annotation file. Received: {', '.join(f.name for _, f, _ in found)}, "
@@ -670,7 +711,10 @@ def _json_files(folder: Path) -> list[list[Path]]:
         return [[folder / "via_region_data.json"]]
     below = folder / "annotations"
     places = (folder, "*"), (below, "instances_*"), (below, "*")
-    return [[file for file in sorted(place.glob(f"{name}.json")) if file.is_file()] for place, name in places]
+    return [
+        [file for file in sorted(place.glob(f"{name}.json")) if file.is_file()]
+        for place, name in places
+    ]
 
 
 def split_folders(path: str | Path) -> tuple[Path, Path] | None:
@@ -694,7 +738,9 @@ def split_folders(path: str | Path) -> tuple[Path, Path] | None:
 
 
 def _is_subset(file: Path, names: Sequence[str]) -> bool:
-    return re.fullmatch(rf"(instances_)?({'|'.join(names)})\d*", file.stem, re.IGNORECASE) is not None
+    return (
+        re.fullmatch(rf"(instances_)?({'|'.join(names)})\d*", file.stem, re.IGNORECASE) is not None
+    )
 
 
 def listing(path: Path) -> str:
@@ -704,5 +750,9 @@ def listing(path: Path) -> str:
     names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     found = ", ".join(names[:10]) + more or "an empty folder"
-    sets = [name for name in names if name.rstrip("/").lower() in SETS or (path / name / "JPEGImages").is_dir()]
+    sets = [
+        name
+        for name in names
+        if name.rstrip("/").lower() in SETS or (path / name / "JPEGImages").is_dir()
+    ]
     return found + (f" (name one of {', '.join(sets)} to use it)" if sets else "")

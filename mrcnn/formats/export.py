@@ -27,9 +27,9 @@ import yaml
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from .evaluate import coco_results
-from .files import short_name, whole_file
-from .untrusted import csv_cell
+from ..evaluation.evaluate import coco_results
+from ..files.atomic import short_name, whole_file
+from ..files.limits import csv_cell
 
 log = logging.getLogger("mrcnn")
 
@@ -107,11 +107,16 @@ def _outlines(result: Result) -> list[list[list[Ring]]]:
     if "masks" in result:
         masks = np.moveaxis(np.asarray(result["masks"]), 2, 0) if len(result["scores"]) else []
         return [mask_outlines(mask) for mask in masks]
-    corners = [(x1, y1, x2, y1, x2, y2, x1, y2) for y1, x1, y2, x2 in np.asarray(result["rois"]).reshape(-1, 4)]
+    corners = [
+        (x1, y1, x2, y1, x2, y2, x1, y2)
+        for y1, x1, y2, x2 in np.asarray(result["rois"]).reshape(-1, 4)
+    ]
     return [[[np.array(corner).reshape(4, 2)]] for corner in corners]
 
 
-def _found(result: Result, class_names: Sequence[str], where: str) -> list[tuple[int, str, float, list[list[Ring]]]]:
+def _found(
+    result: Result, class_names: Sequence[str], where: str
+) -> list[tuple[int, str, float, list[list[Ring]]]]:
     """(index, class name, score, parts) of the detections that have an outline; says how many have none."""
     names = _names(result, class_names)
     parts = _outlines(result)
@@ -134,7 +139,9 @@ def _names(result: Result, class_names: Sequence[str]) -> list[str]:
 # --- One image ----------------------------------------------------------------------------------------------
 
 
-def labelme(result: Result, class_names: Sequence[str], file_name: str, size: Sequence[int]) -> dict:
+def labelme(
+    result: Result, class_names: Sequence[str], file_name: str, size: Sequence[int]
+) -> dict:
     """The content of the labelme file of one image.
 
     result: what `MaskRCNN.detect` returns for the image. class_names: by class id, background first.
@@ -169,7 +176,9 @@ def labelme(result: Result, class_names: Sequence[str], file_name: str, size: Se
     }
 
 
-def via(result: Result, class_names: Sequence[str], file_name: str, file_bytes: int = -1) -> dict[str, dict]:
+def via(
+    result: Result, class_names: Sequence[str], file_name: str, file_bytes: int = -1
+) -> dict[str, dict]:
     """The entry of one image in a VGG Image Annotator 2.x file: {key: entry}.
 
     result, class_names: as for `labelme`. file_name: of the image, seen from VIA's folder.
@@ -184,9 +193,22 @@ def via(result: Result, class_names: Sequence[str], file_name: str, file_bytes: 
         xs, ys = one_outline([ring for part in parts for ring in part]).T.tolist()
         shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
         if "masks" not in result:
-            shape = {"name": "rect", "x": xs[0], "y": ys[0], "width": xs[2] - xs[0], "height": ys[2] - ys[0]}
-        regions.append({"shape_attributes": shape, "region_attributes": {"class": name}, "score": score})
-    entry = {"filename": str(file_name), "size": file_bytes, "regions": regions, "file_attributes": {}}
+            shape = {
+                "name": "rect",
+                "x": xs[0],
+                "y": ys[0],
+                "width": xs[2] - xs[0],
+                "height": ys[2] - ys[0],
+            }
+        regions.append(
+            {"shape_attributes": shape, "region_attributes": {"class": name}, "score": score}
+        )
+    entry = {
+        "filename": str(file_name),
+        "size": file_bytes,
+        "regions": regions,
+        "file_attributes": {},
+    }
     return {f"{file_name}{file_bytes}": entry}
 
 
@@ -202,14 +224,21 @@ def geojson(result: Result, class_names: Sequence[str], file_name: str) -> list[
     """
     features = []
     for i, name, score, parts in _found(result, class_names, file_name):
-        polygons = [[_closed(outer, 1), *(_closed(hole, -1) for hole in holes)] for outer, *holes in parts]
+        polygons = [
+            [_closed(outer, 1), *(_closed(hole, -1) for hole in holes)] for outer, *holes in parts
+        ]
         geometry = (
             {"type": "Polygon", "coordinates": polygons[0]}
             if len(polygons) == 1
             else {"type": "MultiPolygon", "coordinates": polygons}
         )
         y1, x1, y2, x2 = (int(side) for side in result["rois"][i])
-        properties = {"image": str(file_name), "class": name, "score": score, "box": [x1, y1, x2, y2]}
+        properties = {
+            "image": str(file_name),
+            "class": name,
+            "score": score,
+            "box": [x1, y1, x2, y2],
+        }
         features.append({"type": "Feature", "geometry": geometry, "properties": properties})
     return features
 
@@ -227,17 +256,33 @@ def table(result: Result, class_names: Sequence[str], file_name: str) -> list[di
 
     result, class_names: as for `labelme`. mask_area is empty for box-only models.
     """
-    areas = np.asarray(result["masks"]).sum(axis=(0, 1)) if "masks" in result and len(result["scores"]) else None
+    areas = (
+        np.asarray(result["masks"]).sum(axis=(0, 1))
+        if "masks" in result and len(result["scores"])
+        else None
+    )
     rows = []
     for i, name in enumerate(_names(result, class_names)):
         y1, x1, y2, x2 = (int(side) for side in result["rois"][i])
         area = "" if areas is None else int(areas[i])
-        values = (str(file_name), name, float(result["scores"][i]), x1, y1, x2, y2, (y2 - y1) * (x2 - x1), area)
+        values = (
+            str(file_name),
+            name,
+            float(result["scores"][i]),
+            x1,
+            y1,
+            x2,
+            y2,
+            (y2 - y1) * (x2 - x1),
+            area,
+        )
         rows.append(dict(zip(CSV_COLUMNS, values, strict=True)))
     return rows
 
 
-def yolo(result: Result, class_names: Sequence[str], file_name: str, size: Sequence[int]) -> list[str]:
+def yolo(
+    result: Result, class_names: Sequence[str], file_name: str, size: Sequence[int]
+) -> list[str]:
     """Return the lines of the YOLO label file of one image, a line per detection: `class x1 y1 x2 y2 ...`.
 
     Classes count from 0 without the background; coordinates are fractions of width and height. Parts and holes are
@@ -254,7 +299,14 @@ def yolo(result: Result, class_names: Sequence[str], file_name: str, size: Seque
         else:
             (x1, y1), (x2, y2) = parts[0][0][[0, 2]] / (width, height)
             points = np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
-        lines.append(" ".join([str(int(result["class_ids"][i]) - 1), *(f"{value:.8g}" for value in points.ravel())]))
+        lines.append(
+            " ".join(
+                [
+                    str(int(result["class_ids"][i]) - 1),
+                    *(f"{value:.8g}" for value in points.ravel()),
+                ]
+            )
+        )
     return lines
 
 
@@ -290,7 +342,11 @@ def to_supervision(result: Result, class_names: Sequence[str] | None = None):
         raise ImportError(
             f"to_supervision needs the package supervision ({error}). Try pip install supervision."
         ) from error
-    names = {} if class_names is None else {"class_name": np.array(_names(result, class_names), dtype=str)}
+    names = (
+        {}
+        if class_names is None
+        else {"class_name": np.array(_names(result, class_names), dtype=str)}
+    )
     boxes = np.asarray(result["rois"], np.float32).reshape(-1, 4)
     return supervision.Detections(
         xyxy=boxes[:, [1, 0, 3, 2]],
@@ -315,10 +371,16 @@ class Export:
 
         folder: for the files; it must exist. formats: some of `FORMATS`. class_names: by class id, background first.
         """
-        self.folder, self.formats, self.class_names = Path(folder), list(dict.fromkeys(formats)), list(class_names)
+        self.folder, self.formats, self.class_names = (
+            Path(folder),
+            list(dict.fromkeys(formats)),
+            list(class_names),
+        )
         unknown = [name for name in self.formats if name not in FORMATS]
         if unknown:
-            raise ValueError(f"formats must be among {', '.join(FORMATS)}. Received: {unknown}. Try 'coco'.")
+            raise ValueError(
+                f"formats must be among {', '.join(FORMATS)}. Received: {unknown}. Try 'coco'."
+            )
         self.written: list[Path] = []
         self._content: dict[str, list] = {name: [] for name in self.formats}
         self._yolo = _PhotosAndLabels(self.folder / "yolo", "labels", ".txt")
@@ -335,7 +397,9 @@ class Export:
             self._content["coco"].append((_from_folder(image, self.folder), size, entries))
         if "labelme" in self.formats:
             path = self._free(image.stem)
-            self._write_json(path, labelme(result, self.class_names, _from_folder(image, path.parent), size))
+            self._write_json(
+                path, labelme(result, self.class_names, _from_folder(image, path.parent), size)
+            )
         if "via" in self.formats:
             file_bytes = image.stat().st_size if image.is_file() else -1
             name = _from_folder(image, self.folder)
@@ -352,7 +416,9 @@ class Export:
             labels = instance_image(result, size)
             hidden = len(result["scores"]) - np.count_nonzero(np.unique(labels))
             if hidden:
-                log.warning("%s: %d detections are hidden by others in the mask image.", image, hidden)
+                log.warning(
+                    "%s: %d detections are hidden by others in the mask image.", image, hidden
+                )
             with self._label_file(self._png, image) as part:
                 Image.fromarray(labels).save(part, "PNG")
 
@@ -368,7 +434,11 @@ class Export:
         Names: coco.json, via.json, detections.geojson, detections.csv, labelme/<image>.json; yolo/ with data.yaml,
         images and labels; png/ with images and masks.
         """
-        for name, file in (("coco", "coco.json"), ("via", "via.json"), ("geojson", "detections.geojson")):
+        for name, file in (
+            ("coco", "coco.json"),
+            ("via", "via.json"),
+            ("geojson", "detections.geojson"),
+        ):
             if name in self.formats:
                 self._write_json(self.folder / file, getattr(self, f"_{name}")())
         if "csv" in self.formats:
@@ -377,13 +447,21 @@ class Export:
                 writer = csv.DictWriter(file, CSV_COLUMNS)
                 writer.writeheader()
                 for row in self._content["csv"]:
-                    writer.writerow({**row, "image": csv_cell(row["image"]), "class": csv_cell(row["class"])})
+                    writer.writerow(
+                        {**row, "image": csv_cell(row["image"]), "class": csv_cell(row["class"])}
+                    )
             self.written.append(path)
         if "yolo" in self.formats:
-            content = {"train": "images", "val": "images", "names": dict(enumerate(self.class_names[1:]))}
+            content = {
+                "train": "images",
+                "val": "images",
+                "names": dict(enumerate(self.class_names[1:])),
+            }
             path = self.folder / "yolo" / "data.yaml"
             with whole_file(str(path)) as part:
-                Path(part).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+                Path(part).write_text(
+                    yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8"
+                )
             self.written.append(path)
         return self.written
 
@@ -391,9 +469,13 @@ class Export:
         """COCO's instances format; its annotations are also COCO result entries (`coco_results`)."""
         images, annotations = [], []
         for image_id, (name, (height, width), entries) in enumerate(self._content["coco"], start=1):
-            images.append({"id": image_id, "file_name": name, "height": int(height), "width": int(width)})
+            images.append(
+                {"id": image_id, "file_name": name, "height": int(height), "width": int(width)}
+            )
             for entry in entries:
-                annotations.append({"id": len(annotations) + 1, **entry, "area": _area(entry), "iscrowd": 0})
+                annotations.append(
+                    {"id": len(annotations) + 1, **entry, "area": _area(entry), "iscrowd": 0}
+                )
         categories = [{"id": i, "name": name} for i, name in enumerate(self.class_names) if i > 0]
         return {"images": images, "annotations": annotations, "categories": categories}
 
@@ -433,9 +515,13 @@ class _PhotosAndLabels:
 
     def add(self, image: Path) -> Path:
         """Copy a photo, and return the path for its label file; no photo and no other photo's labels are replaced."""
-        stem = image.stem if len(os.fsencode(image.stem)) <= 200 else image.stem[:50]  # file systems allow 255 bytes
+        stem = (
+            image.stem if len(os.fsencode(image.stem)) <= 200 else image.stem[:50]
+        )  # file systems allow 255 bytes
         count, name = 1, stem
-        while name.casefold() in self._stems or not _is_free(self.images / f"{name}{image.suffix}", image):
+        while name.casefold() in self._stems or not _is_free(
+            self.images / f"{name}{image.suffix}", image
+        ):
             count += 1
             name = f"{stem}_{count}"
         self._stems.add(name.casefold())

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .dataset import Dataset, place_classes
-from .image import match_channels, to_uint8
-from .image_files import read_pixels, read_size
-from .outlines import (
+from ..data.dataset import Dataset, place_classes
+from ..data.image import match_channels, to_uint8
+from ..files.image_files import read_pixels, read_size
+from ..files.limits import check_size, clean_name
+from .polygons import (
     LONGEST_SIDE,
     RLE,
     LeftOut,
@@ -39,7 +40,6 @@ from .outlines import (
     rectangle,
     short,
 )
-from .untrusted import check_size, clean_name
 
 logger = logging.getLogger("mrcnn")
 
@@ -89,7 +89,9 @@ class VIADataset(OutlinedImages, Dataset):
                 images[key] = _via_image(entry, images_dir, where), _via_regions(entry, where)
             except ValueError as error:
                 left_out.add(error)
-        attribute = _class_attribute([region for _, regions in images.values() for region in regions], attribute, path)
+        attribute = _class_attribute(
+            [region for _, regions in images.values() for region in regions], attribute, path
+        )
         found, total = [], len(entries)
         for key, (image, regions) in images.items():
             objects = []
@@ -134,10 +136,14 @@ def is_via(data: Any) -> bool:
         return False
     if "_via_img_metadata" in data:
         return isinstance(data["_via_img_metadata"], dict)
-    return any(isinstance(entry, dict) and {"filename", "regions"} <= set(entry) for entry in data.values())
+    return any(
+        isinstance(entry, dict) and {"filename", "regions"} <= set(entry) for entry in data.values()
+    )
 
 
-def _keep_known(objects: list[tuple], places: dict[str, int], names: list[str], left_out: LeftOut) -> list[tuple]:
+def _keep_known(
+    objects: list[tuple], places: dict[str, int], names: list[str], left_out: LeftOut
+) -> list[tuple]:
     """Those (class name, outline, where) whose class has a place among the names; the others are left out."""
     known = []
     for entry in objects:
@@ -295,7 +301,9 @@ def _via_polygon(region: dict, where: str) -> Polygon:
                 f"A polygon must have as many all_points_x as all_points_y. Received: {short(shape)} in "
                 f"{where}. Try to draw this shape again, or delete the region."
             )
-        points = check_polygon([value for point in zip(xs, ys, strict=True) for value in point], where)
+        points = check_polygon(
+            [value for point in zip(xs, ys, strict=True) for value in point], where
+        )
         if name == "polyline" and points[:2] != points[-2:]:
             raise ValueError(
                 f"A polyline must be closed, its last point the first. Received: an open one in {where}: it has no "
@@ -379,7 +387,10 @@ class LabelmeDataset(OutlinedImages, Dataset):
         """One run-length code per object, in the order of their first shapes, and class ids, int32 [N]."""
         info = self.image_info[image_id]
         size = self.image_size(image_id)
-        rles = [coco_mask.merge([_part_to_rle(part, size) for part in parts]) for parts in info["outlines"]]
+        rles = [
+            coco_mask.merge([_part_to_rle(part, size) for part in parts])
+            for parts in info["outlines"]
+        ]
         ids = [self.map_source_class_id(f"labelme.{class_id}") for class_id in info["class_ids"]]
         return rles, np.array(ids, np.int32)
 
@@ -387,7 +398,9 @@ class LabelmeDataset(OutlinedImages, Dataset):
 def is_labelme(data: Any) -> bool:
     """Whether the content of a JSON file looks like labelme's."""
     return (
-        isinstance(data, dict) and isinstance(data.get("shapes"), list) and bool({"imagePath", "imageData"} & set(data))
+        isinstance(data, dict)
+        and isinstance(data.get("shapes"), list)
+        and bool({"imagePath", "imageData"} & set(data))
     )
 
 
@@ -419,9 +432,16 @@ def _labelme_images(
             )
         skipped.append(file.name)
     if not images and not left_out.sentences:
-        raise ValueError(f"{path} must hold labelme files (.json). Received: none. Try the folder where they are.")
+        raise ValueError(
+            f"{path} must hold labelme files (.json). Received: none. Try the folder where they are."
+        )
     if skipped:
-        logger.warning("Skipped %d JSON files in %s that are not labelme's: %s", len(skipped), path, short(skipped))
+        logger.warning(
+            "Skipped %d JSON files in %s that are not labelme's: %s",
+            len(skipped),
+            path,
+            short(skipped),
+        )
     if ignored:
         logger.info("%d shapes labelled %s are not used.", ignored, IGNORED_LABEL)
     if folder is not None:
@@ -441,7 +461,9 @@ def _warn_of_bare_images(folder: Path, used: set[str]) -> None:
         )  # fmt: skip
 
 
-def _labelme_image(data: dict, file: Path, images_dir: str | Path | None, left_out: LeftOut) -> dict:
+def _labelme_image(
+    data: dict, file: Path, images_dir: str | Path | None, left_out: LeftOut
+) -> dict:
     """What `add_image` takes, with `objects`, (label, parts, where) each, and the number of `ignored` shapes."""
     path, embedded = _labelme_picture(data, file, images_dir)
     size = _embedded_size(data, file) if embedded else read_size(path)
@@ -461,7 +483,9 @@ def _labelme_image(data: dict, file: Path, images_dir: str | Path | None, left_o
             if label == IGNORED_LABEL:
                 ignored += 1
                 continue
-            part = _labelme_part(shape, shape.get("shape_type") or "polygon", where)  # the first versions drew no other
+            part = _labelme_part(
+                shape, shape.get("shape_type") or "polygon", where
+            )  # the first versions drew no other
         except ValueError as error:
             left_out.add(error)
             continue
@@ -484,12 +508,18 @@ def _labelme_image(data: dict, file: Path, images_dir: str | Path | None, left_o
 
 def _labelme_label(shape: Any, where: str) -> tuple[str, int | str | None]:
     """The label and the group of a shape."""
-    if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not clean_name(shape["label"]):
+    if (
+        not isinstance(shape, dict)
+        or not isinstance(shape.get("label"), str)
+        or not clean_name(shape["label"])
+    ):
         raise ValueError(
             f"A shape must have a label. Received: {short(shape)} in {where}. Try to label it, or delete it."
         )
     group = shape.get("group_id")
-    if not isinstance(group, int | str | None) and not (isinstance(group, float) and group.is_integer()):
+    if not isinstance(group, int | str | None) and not (
+        isinstance(group, float) and group.is_integer()
+    ):
         raise ValueError(
             f"A group_id must be a whole number or null. Received: {short(shape['group_id'])} in {where}. "
             "Try to correct it in labelme."
@@ -500,7 +530,11 @@ def _labelme_label(shape: Any, where: str) -> tuple[str, int | str | None]:
 def _labelme_part(shape: dict, kind: Any, where: str) -> Polygon | dict:
     """The outline of a shape; of a mask its place and its still packed pixels."""
     points = shape.get("points")
-    if kind in ("polygon", "oriented_rectangle", "rotation"):  # the last is X-AnyLabeling's word: four corners
+    if kind in (
+        "polygon",
+        "oriented_rectangle",
+        "rotation",
+    ):  # the last is X-AnyLabeling's word: four corners
         return check_polygon(check_points(points, where), where)
     if kind in WITHOUT_AREA:
         raise ValueError(
@@ -552,7 +586,9 @@ def _part_to_rle(part: Polygon | dict, size: tuple[int, int]) -> RLE:
     height, width = size
     # What lies outside of the image is cut off on all four sides.
     y, x = (round(min(max(part[key], -LONGEST_SIDE), LONGEST_SIDE)) for key in ("y", "x"))
-    patch = patch[max(0, -y) :, max(0, -x) :][: max(0, height - max(0, y)), : max(0, width - max(0, x))]
+    patch = patch[max(0, -y) :, max(0, -x) :][
+        : max(0, height - max(0, y)), : max(0, width - max(0, x))
+    ]
     mask = np.zeros(size, bool)
     mask[max(0, y) :, max(0, x) :][: patch.shape[0], : patch.shape[1]] = patch
     return encode(mask)
@@ -618,7 +654,11 @@ FOREIGN_OBJECTS = (
         "Cityscapes",
         "the images of its json2instanceImg.py as masks/",
     ),
-    ({"project", "config", "attribute", "file", "metadata"}, "VIA 3", "its export to COCO, or VIA 2"),
+    (
+        {"project", "config", "attribute", "file", "metadata"},
+        "VIA 3",
+        "its export to COCO, or VIA 2",
+    ),
     ({"type", "features"}, "GeoJSON (QuPath, a map)", "an export of masks or of COCO instances"),
     ({"size", "objects", "tags"}, "Supervisely", "its export to COCO or Pascal VOC"),
     ({"classes", "tags"}, "Supervisely (meta.json)", "its export to COCO or Pascal VOC"),
@@ -634,7 +674,11 @@ FOREIGN_LISTS = (
     ({"data", "annotations"}, "Label Studio", "its export 'COCO' or 'YOLO with images'"),
     ({"data", "completions"}, "Label Studio", "its export 'COCO' or 'YOLO with images'"),
     ({"data_row", "projects"}, "Labelbox", "its converter labelbox2coco"),
-    ({"image_id", "category_id", "score"}, "COCO results", "a file of annotations: these are detections"),
+    (
+        {"image_id", "category_id", "score"},
+        "COCO results",
+        "a file of annotations: these are detections",
+    ),
     ({"image", "annotations"}, "CreateML", "an export to COCO"),
     ({"name", "labels"}, "BDD100K (Scalabel)", "its converter to COCO"),
 )
@@ -642,7 +686,11 @@ FOREIGN_NAMES = (
     ("leftImg8bit", *FOREIGN_OBJECTS[0][1:]),
     ("gtFine", *FOREIGN_OBJECTS[0][1:]),
     ("*.geojson", *FOREIGN_OBJECTS[2][1:]),
-    ("*.tfrecord", "TensorFlow's Object Detection API", "the annotations that the records were made of"),
+    (
+        "*.tfrecord",
+        "TensorFlow's Object Detection API",
+        "the annotations that the records were made of",
+    ),
     ("*.csv", "a table", "an export to COCO, Pascal VOC, YOLO, labelme or VIA's JSON"),
 )
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .image_files import SUFFIXES as IMAGE_SUFFIXES
-from .image_files import is_turned, read_pixels, read_size
-from .untrusted import LONGEST_SIDE, MOST_POINTS, check_masks, check_size
+from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
+from ..files.image_files import is_turned, read_pixels, read_size
+from ..files.limits import LONGEST_SIDE, MOST_POINTS, check_masks, check_size
 
 logger = logging.getLogger("mrcnn")
 
@@ -58,16 +58,24 @@ class ImageFiles:
         """
         info = self.image_info[image_id]
         if not info.get("size_is_checked"):
-            claimed = (int(info["height"]), int(info["width"])) if info.get("height") and info.get("width") else None
+            claimed = (
+                (int(info["height"]), int(info["width"]))
+                if info.get("height") and info.get("width")
+                else None
+            )
             if claimed:
                 check_size(*claimed, self.image_reference(image_id))
             if not info.get("embedded") and (claimed is None or os.path.isfile(info["path"])):
-                info["height"], info["width"] = _size_of_file(info["path"], claimed, info.get("file"))
+                info["height"], info["width"] = _size_of_file(
+                    info["path"], claimed, info.get("file")
+                )
             info["size_is_checked"] = True
         return int(info["height"]), int(info["width"])
 
 
-def _size_of_file(path: str, claimed: tuple[int, int] | None, annotations: str | None) -> tuple[int, int]:
+def _size_of_file(
+    path: str, claimed: tuple[int, int] | None, annotations: str | None
+) -> tuple[int, int]:
     """(height, width) of an image file by its header; a ValueError if the annotations claim another one."""
     if not os.path.isfile(path):
         raise ValueError(
@@ -190,7 +198,9 @@ def polygons_to_rle(polygons: Sequence[Polygon], size: tuple[int, int]) -> RLE:
     # Merging takes the square of the number of codes: hundreds of thousands are merged by halves.
     if len(polygons) > MERGED_AT_ONCE:
         half = len(polygons) // 2
-        return coco_mask.merge([polygons_to_rle(polygons[:half], size), polygons_to_rle(polygons[half:], size)])
+        return coco_mask.merge(
+            [polygons_to_rle(polygons[:half], size), polygons_to_rle(polygons[half:], size)]
+        )
     height, width = size
     reach = np.array([width, height])
     codes = []
@@ -216,7 +226,9 @@ def fill_even_odd(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     left = np.where(start[:, :1] <= end[:, :1], start, end)
     right = np.where(start[:, :1] <= end[:, :1], end, start)
     # Each edge crosses the columns whose centre lies in [left, right), each in one place: all pixels below toggle.
-    first, last = (np.clip(np.ceil(side[:, 0] - 0.5), 0, width).astype(int) for side in (left, right))
+    first, last = (
+        np.clip(np.ceil(side[:, 0] - 0.5), 0, width).astype(int) for side in (left, right)
+    )
     crossed = last - first
     odd = np.zeros((height + 1, width), bool)
     total = np.cumsum(crossed)
@@ -353,7 +365,11 @@ def check_rle(rle: dict, size: tuple[int | None, int | None], where: str) -> Non
     shape, counts = rle.get("size"), rle.get("counts")
     if not isinstance(shape, list) or len(shape) != 2 or None in map(whole, shape):
         shape = None
-    if shape is None or not isinstance(counts, str | list) or (None not in size and tuple(shape) != tuple(size)):
+    if (
+        shape is None
+        or not isinstance(counts, str | list)
+        or (None not in size and tuple(shape) != tuple(size))
+    ):
         raise ValueError(
             f"A run-length code must have counts, and the size {list(size)} (height, width) of its image. "
             f"Received: size {short(rle.get('size'))} in {where}. "
@@ -414,7 +430,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise ValueError(f"{path} must be a readable file. Received: {error}. Try another path.") from error
+        raise ValueError(
+            f"{path} must be a readable file. Received: {error}. Try another path."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} must be complete JSON. Received: a file that breaks off or is damaged ({error}). "
@@ -447,9 +465,13 @@ def read_xml(path: Path) -> ElementTree.Element:
     Raises: ValueError naming the file if it cannot be read or is damaged.
     """
     try:
-        return ElementTree.fromstring(path.read_bytes(), parser=ElementTree.XMLParser(target=_PlainTree()))
+        return ElementTree.fromstring(
+            path.read_bytes(), parser=ElementTree.XMLParser(target=_PlainTree())
+        )
     except OSError as error:
-        raise ValueError(f"{path} must be a readable file. Received: {error}. Try to put it there.") from error
+        raise ValueError(
+            f"{path} must be a readable file. Received: {error}. Try to put it there."
+        ) from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # of a name of no encoding
         raise ValueError(
             f"{path} must be complete XML without a DOCTYPE. Received: a file that breaks off, is damaged or "
@@ -457,7 +479,9 @@ def read_xml(path: Path) -> ElementTree.Element:
         ) from error
 
 
-def read_indices(path: str | Path, size: tuple[int, int] | None = None, image: str = "the image") -> np.ndarray:
+def read_indices(
+    path: str | Path, size: tuple[int, int] | None = None, image: str = "the image"
+) -> np.ndarray:
     """int [H, W]: the number that each pixel of a label image stores: grey value, palette index, or colour as 0xRRGGBB.
 
     size: (height, width) that the file must have, of the image that `image` names; asked of its header.
@@ -481,7 +505,9 @@ def image_files(folder: Path) -> list[Path]:
     """The image files of a folder by name; none where the folder does not exist."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+    return sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."
+    )
 
 
 def short(value: Any, length: int = 80) -> str:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, match_class_names, place_classes
-from .image_files import read_size
-from .outlines import (
+from ..data.dataset import Dataset, match_class_names, place_classes
+from ..files.image_files import read_size
+from ..files.limits import clean_name
+from .polygons import (
     IMAGE_SUFFIXES,
     RLE,
     LeftOut,
@@ -34,7 +35,6 @@ from .outlines import (
     short,
     to_number,
 )
-from .untrusted import clean_name
 
 logger = logging.getLogger("mrcnn")
 
@@ -140,7 +140,9 @@ class VOCDataset(OutlinedImages, Dataset):
             self.add_class("voc", class_id, name)
         # Without a list, the values of classes that XML files name are not known: the XML decides.
         values = listed if listed is not None else classes if wanted is not None else {}
-        self._class_of_value = {value: class_of_name.get(name) for name, value in values.items()}  # None: not wanted
+        self._class_of_value = {
+            value: class_of_name.get(name) for name, value in values.items()
+        }  # None: not wanted
         return class_of_name
 
     def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
@@ -164,13 +166,19 @@ class VOCDataset(OutlinedImages, Dataset):
                 f"{info['instances']}, and {info['object_count']} objects in {info['file']}. Try to add the object."
             )
         drawn = self._drawn_classes(info, instances, [k for k in present if k in info["numbers"]])
-        class_ids = [drawn.get(k, told) for k, told in zip(info["numbers"], info["class_ids"], strict=True)]
+        class_ids = [
+            drawn.get(k, told) for k, told in zip(info["numbers"], info["class_ids"], strict=True)
+        ]
         return [encode(instances == k) for k in info["numbers"]], self._ids(class_ids)
 
     def _ids(self, class_ids: Iterable[int]) -> np.ndarray:
-        return np.array([self.map_source_class_id(f"voc.{class_id}") for class_id in class_ids], np.int32)
+        return np.array(
+            [self.map_source_class_id(f"voc.{class_id}") for class_id in class_ids], np.int32
+        )
 
-    def _drawn_classes(self, info: dict, instances: np.ndarray, present: list[int]) -> dict[int, int]:
+    def _drawn_classes(
+        self, info: dict, instances: np.ndarray, present: list[int]
+    ) -> dict[int, int]:
         """Instance -> class by SegmentationClass, of the instances that it shows."""
         drawn: dict[int, int] = {}
         if info["semantics"] is None:
@@ -219,7 +227,10 @@ def _layout(folder: Path) -> tuple[Path, Path | None] | None:
         files = islice((folder / xml_files).glob("*.xml"), 20)
         if (folder / images).is_dir() and any(_is_voc_xml(file) for file in files):
             return folder / images, folder / xml_files
-    if all((folder / name).is_dir() for name in ("JPEGImages", "SegmentationObject", "SegmentationClass")):
+    if all(
+        (folder / name).is_dir()
+        for name in ("JPEGImages", "SegmentationObject", "SegmentationClass")
+    ):
         return folder / "JPEGImages", None
     return None
 
@@ -251,7 +262,11 @@ def _voc_folders(root: Path) -> tuple[Path, Path | None]:
 def _voc_names(root: Path, annotations: Path | None, images: Path, split: str | None) -> list[str]:
     """The image ids of a list, or of all."""
     lists = root / "ImageSets"
-    files = [_voc_list_file(root, split)] if split is not None else sorted((lists / "Segmentation").glob("*.txt"))
+    files = (
+        [_voc_list_file(root, split)]
+        if split is not None
+        else sorted((lists / "Segmentation").glob("*.txt"))
+    )
     if not files and len(main := sorted((lists / "Main").glob("*.txt"))) == 1:
         files = main
     if split is None and (len(files) > 1 or not files and lists.is_dir()):
@@ -266,15 +281,23 @@ def _voc_names(root: Path, annotations: Path | None, images: Path, split: str | 
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file} must be a list of image ids. Received: {error}. Try another split.") from error
-        names += [line.split()[0] for line in lines if line.strip()]  # a list of one class has a second column
+            raise ValueError(
+                f"{file} must be a list of image ids. Received: {error}. Try another split."
+            ) from error
+        names += [
+            line.split()[0] for line in lines if line.strip()
+        ]  # a list of one class has a second column
     return list(dict.fromkeys(names))
 
 
 def _voc_list_file(root: Path, split: str) -> Path:
     """The list that a split names."""
     lists = root / "ImageSets"
-    usual = [lists / f"{split}.txt"] if "/" in split else [lists / d / f"{split}.txt" for d in ("Segmentation", "Main")]
+    usual = (
+        [lists / f"{split}.txt"]
+        if "/" in split
+        else [lists / d / f"{split}.txt" for d in ("Segmentation", "Main")]
+    )
     found = [file for file in usual if os.path.isfile(file)]
     if found:
         return found[0]
@@ -287,11 +310,17 @@ def _voc_list_file(root: Path, split: str) -> Path:
 
 def _listed_classes(root: Path) -> dict[str, int] | None:
     """Class name -> value in SegmentationClass, by the class file of the folder; None if there is none."""
-    file = next((f for f in (root / VOC_CLASSES_FILE, root.parent / VOC_CLASSES_FILE) if f.is_file()), None)
+    file = next(
+        (f for f in (root / VOC_CLASSES_FILE, root.parent / VOC_CLASSES_FILE) if f.is_file()), None
+    )
     if file is not None:
         classes = read_json(file)
         ids = list(classes.values()) if isinstance(classes, dict) else []
-        if not ids or not all(is_whole(i) and 0 < i != VOID for i in ids) or len(set(ids)) < len(ids):
+        if (
+            not ids
+            or not all(is_whole(i) and 0 < i != VOID for i in ids)
+            or len(set(ids)) < len(ids)
+        ):
             raise ValueError(
                 f'{file} must give every class an id of its own, from 1 on and not {VOID}: {{"aeroplane": 1, ...}}. '
                 f"Received: {short(classes)}. Try to number the classes."
@@ -376,11 +405,15 @@ def _keep_known(info: dict, classes: dict[str, int], left_out: LeftOut) -> None:
     info["boxes"], info["difficult"] = info["boxes"][known], info["difficult"][known]
 
 
-def _voc_object(entry: ElementTree.Element, size: tuple[int, int], where: str) -> tuple[str, list[float], bool]:
+def _voc_object(
+    entry: ElementTree.Element, size: tuple[int, int], where: str
+) -> tuple[str, list[float], bool]:
     """Class name, box (y1, x1, y2, x2) inside the image, and whether it had to be clipped, of an object."""
     name = clean_name(entry.findtext("name") or "")
     if not name:
-        raise ValueError(f"An object must have a name. Received: none in {where}. Try to name it, or delete it.")
+        raise ValueError(
+            f"An object must have a name. Received: none in {where}. Try to name it, or delete it."
+        )
     texts = [entry.findtext(f"bndbox/{side}") for side in ("ymin", "xmin", "ymax", "xmax")]
     sides = [to_number(text) for text in texts]
     if None in sides or sides[0] >= sides[2] or sides[1] >= sides[3]:
@@ -396,7 +429,12 @@ def _voc_object(entry: ElementTree.Element, size: tuple[int, int], where: str) -
             "Try to draw the box again, or delete the object."
         )
     outside = ymin < 0 or xmin < 0 or ymax > height or xmax > width  # some tools count from 0
-    box = [max(ymin - 1, 0.0), max(xmin - 1, 0.0), min(ymax, float(height)), min(xmax, float(width))]
+    box = [
+        max(ymin - 1, 0.0),
+        max(xmin - 1, 0.0),
+        min(ymax, float(height)),
+        min(xmax, float(width)),
+    ]
     return name, box, outside
 
 

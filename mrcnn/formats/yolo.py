@@ -18,14 +18,22 @@ from typing import Any
 import numpy as np
 import yaml
 
-from .dataset import Dataset, place_classes
-from .outlines import RLE, LeftOut, OutlinedImages, image_files, polygons_to_rle, rectangle, short
-from .untrusted import MOST_POINTS, clean_name
+from ..data.dataset import Dataset, place_classes
+from ..files.limits import MOST_POINTS, clean_name
+from .polygons import RLE, LeftOut, OutlinedImages, image_files, polygons_to_rle, rectangle, short
 
 logger = logging.getLogger("mrcnn")
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # a key or folder -> set
-MOST_YAML_BYTES = 2**18  # a data.yaml of 10,000 classes has 200 KB; the parser takes seconds for more
+SPLITS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}  # a key or folder -> set
+MOST_YAML_BYTES = (
+    2**18
+)  # a data.yaml of 10,000 classes has 200 KB; the parser takes seconds for more
 _NAMES_KEY = re.compile(rb"""^["']?names["']?\s*:""", re.MULTILINE)
 FARTHEST = 1.0  # how far outside of the image a coordinate may lie, as a fraction of it; beyond, it is in pixels
 
@@ -62,7 +70,9 @@ class YOLODataset(OutlinedImages, Dataset):
         if images_dir is not None:
             found = {"": [Path(images_dir)]}
         sources = _choose_set(found, split, path)
-        names, only_boxes = _find_names(path if images_dir is not None or path.is_file() else sources[0], path)
+        names, only_boxes = _find_names(
+            path if images_dir is not None or path.is_file() else sources[0], path
+        )
         labels_dir = _labels_dir(path) if images_dir is not None else None
         images = [(image, folder) for folder in sources for image in _images_of(folder)]
         if not images:
@@ -75,7 +85,11 @@ class YOLODataset(OutlinedImages, Dataset):
         entries, without = [], 0
         for image, folder in images:
             below = image.relative_to(folder) if folder.is_dir() else Path(image.name)
-            file = _label_file(image) if labels_dir is None else (labels_dir / below).with_suffix(".txt")
+            file = (
+                _label_file(image)
+                if labels_dir is None
+                else (labels_dir / below).with_suffix(".txt")
+            )
             objects = self._read_labels(file, only_boxes) if file.is_file() else []
             without += not file.is_file()
             entries.append((below.with_suffix("").as_posix(), image, file, objects))
@@ -87,16 +101,24 @@ class YOLODataset(OutlinedImages, Dataset):
                            without, len(images), path)  # fmt: skip
         boxes = sum(sum(info["is_box"]) for info in self.image_info)
         if boxes:
-            logger.warning("%d objects in %s are boxes without an outline: masks are the filled boxes.", boxes, path)
+            logger.warning(
+                "%d objects in %s are boxes without an outline: masks are the filled boxes.",
+                boxes,
+                path,
+            )
         self.prepare()
 
-    def _read_labels(self, file: Path, only_boxes: bool) -> list[tuple[int, list[float], bool, str]]:
+    def _read_labels(
+        self, file: Path, only_boxes: bool
+    ) -> list[tuple[int, list[float], bool, str]]:
         """(class index, polygon or box as fractions, whether it is a box, where it stands) of each usable line.
 
         only_boxes: what follows a box are keypoints (a data.yaml with `kpt_shape`).
         """
         objects = []
-        for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+        for number, line in enumerate(
+            file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1
+        ):
             values = line.split()
             if not values:
                 continue
@@ -111,7 +133,9 @@ class YOLODataset(OutlinedImages, Dataset):
                 objects.append((index, polygon, is_box, where))
         return objects
 
-    def _add_classes(self, names: dict[int, str] | None, wanted: Sequence[str] | None, entries: list) -> None:
+    def _add_classes(
+        self, names: dict[int, str] | None, wanted: Sequence[str] | None, entries: list
+    ) -> None:
         """Add the classes, and set `_class_of`: class index of the label files -> class id."""
         if names is None:
             used = {index for *_, objects in entries for index, *_ in objects}
@@ -126,7 +150,9 @@ class YOLODataset(OutlinedImages, Dataset):
             self.add_class("yolo", class_id, name)
         places = place_classes(listed, wanted, self._left_out.path)
         self._names = names
-        self._class_of = {index: places[name] + 1 for index, name in names.items() if name in places}
+        self._class_of = {
+            index: places[name] + 1 for index, name in names.items() if name in places
+        }
 
     def _add_images(self, entries: list) -> None:
         for image_id, image, file, objects in entries:
@@ -169,7 +195,10 @@ class YOLODataset(OutlinedImages, Dataset):
         boxes = np.zeros((len(info["polygons"]), 4))
         for box, polygon in zip(boxes, info["polygons"], strict=True):
             points = np.reshape(polygon, (-1, 2))
-            (x1, y1), (x2, y2) = np.clip([points.min(axis=0), points.max(axis=0)], 0, 1) * (width, height)
+            (x1, y1), (x2, y2) = np.clip([points.min(axis=0), points.max(axis=0)], 0, 1) * (
+                width,
+                height,
+            )
             box[:] = y1, x1, y2, x2
         return boxes, self._class_ids(info)
 
@@ -269,21 +298,31 @@ def _find_sets(path: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         return {}
     if (folder / "images").is_dir():
-        sets = {SPLITS[d.name.lower()]: [d] for d in _folders(folder / "images") if d.name.lower() in SPLITS}
+        sets = {
+            SPLITS[d.name.lower()]: [d]
+            for d in _folders(folder / "images")
+            if d.name.lower() in SPLITS
+        }
         sets = {name: dirs for name, dirs in sets.items() if _has_labels(dirs[0])}
         return sets or ({"": [folder / "images"]} if _has_labels(folder / "images") else {})
     darknet = {d.name[4:-5].lower(): [d] for d in _folders(folder) if d.match("obj_*_data")}
     if darknet:
         return {SPLITS.get(name, name): dirs for name, dirs in darknet.items()}
     # Roboflow's layout without its data.yaml
-    sets = {SPLITS[d.name.lower()]: [d / "images"] for d in _folders(folder) if d.name.lower() in SPLITS}
+    sets = {
+        SPLITS[d.name.lower()]: [d / "images"] for d in _folders(folder) if d.name.lower() in SPLITS
+    }
     sets = {name: dirs for name, dirs in sets.items() if _has_labels(dirs[0])}
     return sets or ({"": [folder]} if _has_labels(folder) else {})
 
 
 def _choose_set(found: dict[str, list[Path]], split: str | None, path: Path) -> list[Path]:
     """The folders or lists of one set."""
-    name = SPLITS.get(split, split) if split is not None else next((s for s in ("", "train") if s in found), None)
+    name = (
+        SPLITS.get(split, split)
+        if split is not None
+        else next((s for s in ("", "train") if s in found), None)
+    )
     if name is None and len(found) == 1:
         name = next(iter(found))
     if name not in found:
@@ -291,7 +330,9 @@ def _choose_set(found: dict[str, list[Path]], split: str | None, path: Path) -> 
             f"{path} must have images and label files of the set {split or 'train'}. Received: "
             f"{', '.join(found) or 'no images with label files (.txt)'}. Try the folder of the images themselves."
         )
-    others = [f"{other} in {', '.join(map(str, dirs))}" for other, dirs in found.items() if other != name]
+    others = [
+        f"{other} in {', '.join(map(str, dirs))}" for other, dirs in found.items() if other != name
+    ]
     if others and split is None:
         logger.info("Reading the set %s of %s. There are also: %s", name, path, "; ".join(others))
     return found[name]
@@ -330,7 +371,9 @@ def _images_of(source: Path) -> list[Path]:
         return [image for folder in folders for image in image_files(folder)]
     lines = source.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     named = [line.strip() for line in lines if line.strip()]
-    return [found for found in (_locate(name, [source.parent]) for name in named) if found is not None]
+    return [
+        found for found in (_locate(name, [source.parent]) for name in named) if found is not None
+    ]
 
 
 # --- data.yaml and lists of names ---------------------------------------------------------------------------
@@ -361,7 +404,9 @@ def read_yaml(file: Path) -> dict:
             f"{short(reason, 200)}. Try to export it again."
         ) from error
     if not isinstance(data, dict):
-        raise ValueError(f"{file} must hold names: and train:. Received: {short(data)}. Try the data.yaml of YOLO.")
+        raise ValueError(
+            f"{file} must hold names: and train:. Received: {short(data)}. Try the data.yaml of YOLO."
+        )
     return data
 
 
@@ -370,7 +415,11 @@ def _yaml_file(folder: Path) -> Path | None:
     files = sorted(folder.glob("*.yaml")) + sorted(folder.glob("*.yml"))
     files.sort(key=lambda file: file.stem != "data")
     for file in files[:20]:
-        if file.is_file() and file.stat().st_size <= MOST_YAML_BYTES and _NAMES_KEY.search(file.read_bytes()):
+        if (
+            file.is_file()
+            and file.stat().st_size <= MOST_YAML_BYTES
+            and _NAMES_KEY.search(file.read_bytes())
+        ):
             return file
     return None
 
@@ -404,7 +453,9 @@ def _locate(name: str, roots: list[Path]) -> Path | None:
     parts = [part for part in Path(name).parts if part not in ("..", ".", "/")]
     shortest = min(2, len(parts))
     candidates = [root / name for root in roots]
-    candidates += [root / Path(*parts[i:]) for i in range(len(parts) - shortest + 1) for root in roots if parts]
+    candidates += [
+        root / Path(*parts[i:]) for i in range(len(parts) - shortest + 1) for root in roots if parts
+    ]
     return next((place for place in candidates if _exists(place)), None)
 
 
@@ -444,7 +495,11 @@ def _names_of_yaml(file: Path) -> tuple[dict[int, str] | None, bool]:
     if names is None and _text(data.get("nc")).isdecimal() and int(data["nc"]) <= 10_000:
         names = {i: f"class {i}" for i in range(int(data["nc"]))}
     keys_fit = isinstance(names, dict) and all(str(key).isdecimal() for key in names)
-    if not names or not keys_fit or not all(isinstance(name, str) and name.strip() for name in names.values()):
+    if (
+        not names
+        or not keys_fit
+        or not all(isinstance(name, str) and name.strip() for name in names.values())
+    ):
         raise ValueError(
             f"names in {file} must be a list of class names, or number: name for each. Received: {short(names)}. "
             "Try names: [cat, dog]."

@@ -26,7 +26,9 @@ class Folded:
         readers = _readers(network)
         for norm, convolution in _pairs(network, readers).items():
             relu = _relu(norm, readers)
-            self.convolutions[convolution.name] = _folded(convolution, norm, "relu" if relu else "linear")
+            self.convolutions[convolution.name] = _folded(
+                convolution, norm, "relu" if relu else "linear"
+            )
             self.passed += [norm, relu] if relu else [norm]
 
     def __call__(self, inputs):
@@ -61,7 +63,10 @@ def _pairs(network, readers) -> dict:
             continue
         (tensor,) = layer._inbound_nodes[0].input_tensors
         convolution = tensor._keras_history.operation
-        linear = isinstance(convolution, CONVOLUTIONS) and convolution.activation is keras.activations.linear
+        linear = (
+            isinstance(convolution, CONVOLUTIONS)
+            and convolution.activation is keras.activations.linear
+        )
         once = linear and len(convolution._inbound_nodes) == 1
         if once and readers[id(tensor)] == [layer]:
             found[layer] = convolution
@@ -77,7 +82,9 @@ def _relu(norm, readers):
 
 def _folded(convolution, norm, activation) -> KL.Layer:
     """The convolution that does both."""
-    mean, variance = (x.numpy().astype(np.float64) for x in (norm.moving_mean, norm.moving_variance))
+    mean, variance = (
+        x.numpy().astype(np.float64) for x in (norm.moving_mean, norm.moving_variance)
+    )
     gamma = norm.gamma.numpy().astype(np.float64) if norm.scale else 1.0
     beta = norm.beta.numpy().astype(np.float64) if norm.center else 0.0
     scale = gamma / np.sqrt(variance + norm.epsilon)
@@ -86,7 +93,9 @@ def _folded(convolution, norm, activation) -> KL.Layer:
     # A depthwise kernel is [h, w, channels, multiplier], and gives channels * multiplier maps in this order.
     depthwise = isinstance(convolution, KL.DepthwiseConv2D)
     kernel = kernel * np.float32(scale.reshape(kernel.shape[-2:]) if depthwise else scale)
-    name = "depthwise_initializer" if depthwise else "kernel_initializer"  # no numbers are drawn to be thrown away
+    name = (
+        "depthwise_initializer" if depthwise else "kernel_initializer"
+    )  # no numbers are drawn to be thrown away
     changes = {"use_bias": True, "activation": activation, name: "zeros"}
     folded = type(convolution).from_config({**convolution.get_config(), **changes})
     folded.build(convolution.input.shape)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .image import is_unit, to_uint8
+from ..data.image import is_unit, to_uint8
 
 log = logging.getLogger("mrcnn")
 
@@ -20,7 +20,9 @@ CUT_OFF = 2
 NEAR_BORDER = 0.25
 
 
-def detect_tiled(detect: Callable, image: np.ndarray, tile: int, overlap: int, progress: Callable = iter) -> dict:
+def detect_tiled(
+    detect: Callable, image: np.ndarray, tile: int, overlap: int, progress: Callable = iter
+) -> dict:
     """One entry of `detect`'s list for an image of any size, in memory that does not grow with the image.
 
     detect: `[H, W, C]` -> a dict of rois, class_ids, scores and masks, a bool array of its box each; masks may be
@@ -47,11 +49,17 @@ def detect_tiled(detect: Callable, image: np.ndarray, tile: int, overlap: int, p
     corners = [(y, x) for y in rows for x in columns]
     finds, tiles = [], []
     dtype = image.dtype if hasattr(image, "dtype") else np.asarray(image[:1, :1]).dtype
-    unit = dtype.kind == "f" and all(is_unit(np.asarray(image[y : y + tile, x : x + tile])) for y, x in corners)
+    unit = dtype.kind == "f" and all(
+        is_unit(np.asarray(image[y : y + tile, x : x + tile])) for y, x in corners
+    )
     for y, x in progress(corners):
         window = np.array([y, x, min(y + tile, height), min(x + tile, width)])
-        found = detect(to_uint8(image[y : window[2], x : window[3]], name="The tiled image", unit=unit))
-        finds.append([_Find(found, i, window, (height, width), overlap) for i in range(len(found["rois"]))])
+        found = detect(
+            to_uint8(image[y : window[2], x : window[3]], name="The tiled image", unit=unit)
+        )
+        finds.append(
+            [_Find(found, i, window, (height, width), overlap) for i in range(len(found["rois"]))]
+        )
         tiles.append(window)
     groups = _groups(finds, tiles, _neighbours(rows, columns, tile))
     objects = sorted((_together(group) for group in groups), key=lambda find: -find.score)
@@ -100,7 +108,9 @@ class _Find:
         top, left, bottom, right = _common(self.box, region)
         part = True
         if self.mask is not None:
-            part = self.mask[top - self.box[0] : bottom - self.box[0], left - self.box[1] : right - self.box[1]]
+            part = self.mask[
+                top - self.box[0] : bottom - self.box[0], left - self.box[1] : right - self.box[1]
+            ]
         canvas[top - y1 : bottom - y1, left - x1 : right - x1] = part
         return canvas
 
@@ -130,13 +140,19 @@ def _groups(finds, tiles, neighbours) -> list[list[_Find]]:
                     agreeing[id(here)].append(other)
                     agreeing[id(other)].append(here)
     taken, groups = set(), []
-    for best in sorted((find for row in finds for find in row), key=lambda find: (find.cut, find.near, -find.score)):
+    for best in sorted(
+        (find for row in finds for find in row), key=lambda find: (find.cut, find.near, -find.score)
+    ):
         if id(best) in taken:
             continue
         taken.add(id(best))
         group = [best]
         for find in group:  # it grows meanwhile
-            new = [other for other in agreeing[id(find)] if id(other) not in taken and (find is best or best.cut)]
+            new = [
+                other
+                for other in agreeing[id(find)]
+                if id(other) not in taken and (find is best or best.cut)
+            ]
             taken.update(map(id, new))
             group += new
         groups.append(group)

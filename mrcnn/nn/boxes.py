@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-_MAX_LOG = 80.0  # exp of more is no float32: an untrained network's boxes stay finite, and can be clipped
+_MAX_LOG = (
+    80.0  # exp of more is no float32: an untrained network's boxes stay finite, and can be clipped
+)
 
 
 def _xp(array):
@@ -159,12 +161,16 @@ def generate_anchors(scales, ratios, shape, feature_stride, anchor_stride) -> np
     center_y = np.arange(0, shape[0], anchor_stride) * feature_stride
     center_x = np.arange(0, shape[1], anchor_stride) * feature_stride
     center_x, center_y = np.meshgrid(center_x, center_y)
-    centers = np.stack([center_y.reshape(-1, 1), center_x.reshape(-1, 1)], axis=-1)  # [cells, 1, (y, x)]
+    centers = np.stack(
+        [center_y.reshape(-1, 1), center_x.reshape(-1, 1)], axis=-1
+    )  # [cells, 1, (y, x)]
     sizes = np.stack([heights, widths], axis=-1)[None]  # [1, shapes, (h, w)]
     return np.concatenate([centers - 0.5 * sizes, centers + 0.5 * sizes], axis=-1).reshape(-1, 4)
 
 
-def generate_pyramid_anchors(scales, ratios, feature_shapes, feature_strides, anchor_stride) -> np.ndarray:
+def generate_pyramid_anchors(
+    scales, ratios, feature_shapes, feature_strides, anchor_stride
+) -> np.ndarray:
     """`[N, (y1, x1, y2, x2)]` anchors in pixels, level after level, of the first levels: one scale per level."""
     if len(scales) > min(len(feature_shapes), len(feature_strides)):
         raise ValueError(
@@ -173,5 +179,8 @@ def generate_pyramid_anchors(scales, ratios, feature_shapes, feature_strides, an
         )
     levels = zip(scales, feature_shapes, feature_strides, strict=False)
     return np.concatenate(
-        [generate_anchors(scale, ratios, shape, stride, anchor_stride) for scale, shape, stride in levels]
+        [
+            generate_anchors(scale, ratios, shape, stride, anchor_stride)
+            for scale, shape, stride in levels
+        ]
     )

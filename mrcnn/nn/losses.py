@@ -52,7 +52,9 @@ def rpn_bbox_loss(target_bbox, rpn_match, rpn_bbox):
     return ops.sum(loss), ops.sum(is_positive) * 4.0
 
 
-def mrcnn_class_loss(target_class_ids, pred_class_logits, active_class_ids, class_weights=None, focal_gamma=0.0):
+def mrcnn_class_loss(
+    target_class_ids, pred_class_logits, active_class_ids, class_weights=None, focal_gamma=0.0
+):
     """Cross-entropy over the RoIs; a RoI whose best class its image's source does not know does not count.
 
     target_class_ids: `[B, T]`. pred_class_logits: `[B, T, NUM_CLASSES]`. active_class_ids: `[B, NUM_CLASSES]`.
@@ -63,7 +65,9 @@ def mrcnn_class_loss(target_class_ids, pred_class_logits, active_class_ids, clas
     counts = ops.take_along_axis(ops.cast(active_class_ids, "float32"), best, axis=1)
     if class_weights is not None:
         counts *= ops.take(ops.convert_to_tensor(class_weights, "float32"), target_class_ids)
-    return ops.sum(_cross_entropy(target_class_ids, pred_class_logits, focal_gamma) * counts), ops.sum(counts)
+    return ops.sum(
+        _cross_entropy(target_class_ids, pred_class_logits, focal_gamma) * counts
+    ), ops.sum(counts)
 
 
 def mrcnn_bbox_loss(target_bbox, target_class_ids, pred_bbox):
@@ -106,7 +110,9 @@ def _cross_entropy(class_ids, logits, focal_gamma):
     log_p = ops.sum(own * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
     if not focal_gamma:
         return -log_p
-    return -log_p * ops.maximum(-ops.expm1(log_p), EPSILON) ** focal_gamma  # a root has no slope at 0
+    return (
+        -log_p * ops.maximum(-ops.expm1(log_p), EPSILON) ** focal_gamma
+    )  # a root has no slope at 0
 
 
 def _binary_cross_entropy(y_true, probs):

@@ -36,16 +36,24 @@ def _convolution_graph(shape, dtype):
         def gradients(outputs):
             height, width, channels, filters = shape
             rotated = tf.transpose(tf.reshape(kernel, [-1, channels, filters]), [0, 2, 1])
-            rotated = tf.gather(rotated, range(height * width)[::-1])  # `kernel[::-1, ::-1]` takes longer than the gain
+            rotated = tf.gather(
+                rotated, range(height * width)[::-1]
+            )  # `kernel[::-1, ::-1]` takes longer than the gain
             rotated = tf.reshape(rotated, [height, width, filters, channels])
             into_kernel = tf.raw_ops.Conv2DBackpropFilter(
-                input=images, filter_sizes=shape, out_backprop=outputs, strides=[1, 1, 1, 1], padding="SAME"
+                input=images,
+                filter_sizes=shape,
+                out_backprop=outputs,
+                strides=[1, 1, 1, 1],
+                padding="SAME",
             )
             return tf.nn.conv2d(outputs, rotated, 1, "SAME"), into_kernel
 
         return tf.nn.conv2d(images, kernel, 1, "SAME"), gradients
 
-    return _traced(convolve, tf.TensorSpec([None, None, None, shape[2]], dtype), tf.TensorSpec(shape, dtype))
+    return _traced(
+        convolve, tf.TensorSpec([None, None, None, shape[2]], dtype), tf.TensorSpec(shape, dtype)
+    )
 
 
 def crop_and_resize(images, boxes, box_indices, size):
@@ -57,7 +65,9 @@ def crop_and_resize(images, boxes, box_indices, size):
     images = tf.convert_to_tensor(images)
     if images.dtype == tf.bfloat16:  # the kernel refuses it
         images = tf.cast(images, tf.float32)
-    crops = _crop_graph(images.dtype, tuple(size))(images, tf.cast(boxes, tf.float32), tf.cast(box_indices, tf.int32))
+    crops = _crop_graph(images.dtype, tuple(size))(
+        images, tf.cast(boxes, tf.float32), tf.cast(box_indices, tf.int32)
+    )
     return tf.ensure_shape(crops, [None, *size, images.shape[3]])
 
 
@@ -97,7 +107,9 @@ def _spread_crops(crops, boxes, box_indices, size, shape):
             position = (0.5 * (low + high) * last)[:, None]
         below = tf.floor(position)
         shares = tf.stack([1 - position + below, position - below], axis=-1)
-        shares = tf.where(((position >= 0) & (position <= last))[..., None], shares, 0.0)  # outside the image is 0
+        shares = tf.where(
+            ((position >= 0) & (position <= last))[..., None], shares, 0.0
+        )  # outside the image is 0
         pixels = tf.cast(tf.stack([below, tf.math.ceil(position)], axis=-1), tf.int64)
         return tf.clip_by_value(pixels, 0, tf.cast(length, tf.int64) - 1), shares
 
@@ -105,7 +117,9 @@ def _spread_crops(crops, boxes, box_indices, size, shape):
     columns, column_shares = samples(boxes[:, 1], boxes[:, 3], shape[2], size[1])
     batch, height, width, channels = (tf.cast(length, tf.int64) for length in tf.unstack(shape))
     rows += (tf.cast(box_indices, tf.int64) * height)[:, None, None]
-    pixels = rows[:, :, None, :, None] * width + columns[:, None, :, None, :]  # [N, height, width, 2, 2]
+    pixels = (
+        rows[:, :, None, :, None] * width + columns[:, None, :, None, :]
+    )  # [N, height, width, 2, 2]
     shares = row_shares[:, :, None, :, None] * column_shares[:, None, :, None, :]
     pixels, crops = tf.reshape(pixels, [-1]), tf.reshape(tf.cast(crops, tf.float32), [-1, channels])
     count = tf.shape(crops, tf.int64)[0]
@@ -149,9 +163,17 @@ def class_non_max_suppression(boxes, class_ids, scores, num_classes, max_output,
     boxes: `[B, N, (y1, x1, y2, x2)]`, clipped. class_ids: `[B, N]` the one class of each box.
     scores: `[B, N]`; a box with score 0 does not take part. Rows after the last are zeros.
     """
-    per_class = scores[..., None] * tf.one_hot(class_ids, num_classes, dtype=scores.dtype)  # [B, N, classes]
+    per_class = scores[..., None] * tf.one_hot(
+        class_ids, num_classes, dtype=scores.dtype
+    )  # [B, N, classes]
     kept = tf.image.combined_non_max_suppression(
-        boxes[:, :, None, :], per_class, max_output, max_output, iou_threshold, 0.0, clip_boxes=False
+        boxes[:, :, None, :],
+        per_class,
+        max_output,
+        max_output,
+        iou_threshold,
+        0.0,
+        clip_boxes=False,
     )
     return kept.nmsed_boxes, kept.nmsed_classes, kept.nmsed_scores
 
@@ -159,7 +181,9 @@ def class_non_max_suppression(boxes, class_ids, scores, num_classes, max_output,
 def agnostic_non_max_suppression(boxes, class_ids, scores, max_output, iou_threshold):
     """`class_non_max_suppression` across the classes: a box is suppressed by a better one of any class."""
     kept, valid = non_max_suppression(boxes, scores, max_output, iou_threshold)
-    boxes, class_ids, scores = (tf.gather(rows, kept, batch_dims=1) for rows in (boxes, class_ids, scores))
+    boxes, class_ids, scores = (
+        tf.gather(rows, kept, batch_dims=1) for rows in (boxes, class_ids, scores)
+    )
     real = tf.cast((tf.range(max_output)[None] < valid[:, None]) & (scores > 0), scores.dtype)
     return boxes * real[..., None], tf.cast(class_ids, scores.dtype) * real, scores * real
 
@@ -175,5 +199,7 @@ def gather_rois_by_level(levels, count, pool):
 
     levels: `[N]` int32 in 0..count-1. pool: called once per level with the `[K]` int32 indices of its RoIs.
     """
-    indices = [tf.cast(tf.reshape(tf.where(levels == level), [-1]), tf.int32) for level in range(count)]
+    indices = [
+        tf.cast(tf.reshape(tf.where(levels == level), [-1]), tf.int32) for level in range(count)
+    ]
     return tf.dynamic_stitch(indices, [pool(level, chosen) for level, chosen in enumerate(indices)])

@@ -10,14 +10,16 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from ..data.image import expand_mask, resize
 from . import boxes
-from .image import expand_mask, resize
 from .ops import crop_and_resize, image_of_rois
 
 # An anchor or proposal that overlaps a crowd by more than this is not taken as background.
 CROWD_IOU = 0.001
 
-_BLOCK = 64  # anchors that follow one another, and so lie side by side, are first looked at together
+_BLOCK = (
+    64  # anchors that follow one another, and so lie side by side, are first looked at together
+)
 
 
 # --- Anchors of a network ---------------------------------------------------------------------------------------
@@ -28,7 +30,9 @@ def compute_backbone_shapes(config, image_shape) -> np.ndarray:
     if callable(config.BACKBONE):
         return config.COMPUTE_BACKBONE_SHAPE(image_shape)
     height, width = image_shape[:2]
-    return np.array([[-(-height // stride), -(-width // stride)] for stride in config.BACKBONE_STRIDES])
+    return np.array(
+        [[-(-height // stride), -(-width // stride)] for stride in config.BACKBONE_STRIDES]
+    )
 
 
 def pyramid_anchors(config, image_shape) -> np.ndarray:
@@ -126,10 +130,18 @@ def _overlaps(gt_boxes, anchors, blocks, least):
     gt_boxes = gt_boxes.astype(float)
     *bounds, smallest, largest = blocks
     share, area = 0.999 * least, boxes.area(gt_boxes)[:, None]  # rounding leaves out none
-    near = _meets(bounds, gt_boxes.T[:, :, None]) & (largest >= share * area) & (area >= share * smallest)  # [N, K]
+    near = (
+        _meets(bounds, gt_boxes.T[:, :, None])
+        & (largest >= share * area)
+        & (area >= share * smallest)
+    )  # [N, K]
     which, block = np.nonzero(near)
-    ids = np.minimum(block[:, None] * _BLOCK + np.arange(_BLOCK), len(anchors) - 1)  # the last block may be shorter
-    overlaps = boxes.iou(anchors[ids], gt_boxes[which, None])[..., 0]  # [pairs of box and block, _BLOCK]
+    ids = np.minimum(
+        block[:, None] * _BLOCK + np.arange(_BLOCK), len(anchors) - 1
+    )  # the last block may be shorter
+    overlaps = boxes.iou(anchors[ids], gt_boxes[which, None])[
+        ..., 0
+    ]  # [pairs of box and block, _BLOCK]
     pair, place = np.nonzero(overlaps)
     return which[pair], ids[pair, place], overlaps[pair, place]
 
@@ -145,7 +157,9 @@ def _drop(rpn_match, label, keep, rng) -> None:
     ids = np.flatnonzero(labelled)
     if len(ids) <= keep:
         return
-    if isinstance(rng, np.random.Generator):  # the few that stay are drawn faster than the many that go
+    if isinstance(
+        rng, np.random.Generator
+    ):  # the few that stay are drawn faster than the many that go
         kept = rng.choice(ids, keep, replace=False)
         rpn_match[labelled] = 0
         rpn_match[kept] = label
@@ -214,7 +228,9 @@ def build_detection_targets(rpn_rois, gt_class_ids, gt_boxes, gt_masks, config, 
         return rng.choice(ids, count, replace=False) if len(ids) > count else ids
 
     total = config.TRAIN_ROIS_PER_IMAGE
-    positive = sample(np.flatnonzero(best_iou > config.ROI_POSITIVE_IOU), int(total * config.ROI_POSITIVE_RATIO))
+    positive = sample(
+        np.flatnonzero(best_iou > config.ROI_POSITIVE_IOU), int(total * config.ROI_POSITIVE_RATIO)
+    )
     negative = sample(np.flatnonzero(best_iou < config.ROI_POSITIVE_IOU), total - len(positive))
     keep = np.concatenate([positive, negative])
     if len(keep) < total:  # too few: some come again
@@ -231,7 +247,9 @@ def build_detection_targets(rpn_rois, gt_class_ids, gt_boxes, gt_masks, config, 
         bboxes[i, class_ids[i]] = boxes.encode(roi, gt_box)
         mask = gt_masks[:, :, gt]
         if config.USE_MINI_MASK:
-            mask = expand_mask(gt_boxes[gt][None], mask[:, :, None], config.IMAGE_SHAPE, exact=True)[:, :, 0]
+            mask = expand_mask(
+                gt_boxes[gt][None], mask[:, :, None], config.IMAGE_SHAPE, exact=True
+            )[:, :, 0]
         y1, x1, y2, x2 = rois[i].astype(int)
         masks[i, :, :, class_ids[i]] = resize(mask[y1:y2, x1:x2], config.MASK_SHAPE)
     return rois, class_ids, bboxes / config.BBOX_STD_DEV.astype(np.float32), masks
@@ -254,7 +272,9 @@ def detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, c
         target_deltas `[B, T, 4]`, target_masks `[B, T, *MASK_SHAPE]` of zeros and ones, or None.
     """
     total = config.TRAIN_ROIS_PER_IMAGE
-    missing = max(0, total - proposals.shape[1])  # a network may propose less than it could train on
+    missing = max(
+        0, total - proposals.shape[1]
+    )  # a network may propose less than it could train on
     proposals = ops.pad(proposals, [[0, 0], [0, missing], [0, 0]])
     priorities = ops.pad(priorities, [[0, 0], [0, missing]])
     gt_class_ids = ops.cast(gt_class_ids, "int32")
@@ -265,14 +285,21 @@ def detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, c
     best_gt = ops.argmax(gt_overlaps, axis=-1)  # [B, N]
     best_iou = ops.max(gt_overlaps, axis=-1)
     is_positive = (best_iou >= config.ROI_POSITIVE_IOU) & is_proposal
-    is_negative = (best_iou < config.ROI_POSITIVE_IOU) & is_proposal & (ops.max(crowd_overlaps, axis=-1) < CROWD_IOU)
+    is_negative = (
+        (best_iou < config.ROI_POSITIVE_IOU)
+        & is_proposal
+        & (ops.max(crowd_overlaps, axis=-1) < CROWD_IOU)
+    )
 
     # The best candidates of each kind; negatives as many as keep the ratio.
     slots = positive_slots(config)
     positive_rank, positive = _take(is_positive, priorities, slots)
     negative_rank, negative = _take(is_negative, priorities, total)
     positives = ops.sum(ops.cast(positive_rank, "int32"), axis=1, keepdims=True)  # [B, 1]
-    wanted = ops.cast(ops.cast(positives, "float32") * (1.0 / config.ROI_POSITIVE_RATIO), "int32") - positives
+    wanted = (
+        ops.cast(ops.cast(positives, "float32") * (1.0 / config.ROI_POSITIVE_RATIO), "int32")
+        - positives
+    )
     # Without any object all RoIs are background, so that images without objects teach too.
     wanted = ops.where(positives > 0, wanted, total)
     negative_rank = negative_rank & (ops.arange(ops.shape(negative)[1])[None] < wanted)
@@ -289,14 +316,23 @@ def detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, c
     class_ids = ops.where(is_positive, ops.take_along_axis(gt_class_ids, gt, axis=1), 0)
     roi_gt_boxes = _gather(gt_boxes, gt)
     unit = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
-    safe_rois = ops.where(is_positive[..., None], rois, unit)  # no logarithm of zero where nothing is learned
+    safe_rois = ops.where(
+        is_positive[..., None], rois, unit
+    )  # no logarithm of zero where nothing is learned
     safe_gt = ops.where(is_positive[..., None], roi_gt_boxes, unit)
-    deltas = boxes.encode(safe_rois, safe_gt) / ops.convert_to_tensor(np.float32(config.BBOX_STD_DEV))
+    deltas = boxes.encode(safe_rois, safe_gt) / ops.convert_to_tensor(
+        np.float32(config.BBOX_STD_DEV)
+    )
 
     if gt_masks is None:
         return rois, class_ids, deltas, None
     masks = _mask_targets(
-        safe_rois[:, :slots], gt[:, :slots], safe_gt[:, :slots], gt_masks, config.USE_MINI_MASK, config.MASK_SHAPE
+        safe_rois[:, :slots],
+        gt[:, :slots],
+        safe_gt[:, :slots],
+        gt_masks,
+        config.USE_MINI_MASK,
+        config.MASK_SHAPE,
     )
     masks = masks * ops.cast(is_positive[:, :slots], "float32")[..., None, None]
     return rois, class_ids, deltas, ops.pad(masks, [[0, 0], [0, total - slots], [0, 0], [0, 0]])
@@ -317,7 +353,11 @@ def _take(candidates, priorities, count):
 def _descending(like):
     """`[B, N]` float32 priorities that keep the order, the first one highest."""
     count = like.shape[1]
-    return ops.zeros_like(like, dtype="float32") + 1.0 - ops.arange(count, dtype="float32")[None] / count
+    return (
+        ops.zeros_like(like, dtype="float32")
+        + 1.0
+        - ops.arange(count, dtype="float32")[None] / count
+    )
 
 
 def _gather(rows, index):
@@ -333,10 +373,14 @@ def _mask_targets(rois, gt, gt_boxes, gt_masks, mini, mask_shape):
     if mini:  # a mini-mask covers its box, not the image: boxes relative to it
         size = gt_boxes[..., 2:] - gt_boxes[..., :2]
         corner = gt_boxes[..., :2]
-        rois = ops.concatenate([(rois[..., :2] - corner) / size, (rois[..., 2:] - corner) / size], axis=-1)
+        rois = ops.concatenate(
+            [(rois[..., :2] - corner) / size, (rois[..., 2:] - corner) / size], axis=-1
+        )
     # The RoI's window of all M masks, then its own: a copy of [H, W, M] with M first would cost far more.
     slots, masks = rois.shape[1], ops.cast(gt_masks, "uint8")
-    crops = crop_and_resize(masks, ops.reshape(rois, [-1, 4]), image_of_rois(rois), mask_shape)  # [B * P, h, w, M]
+    crops = crop_and_resize(
+        masks, ops.reshape(rois, [-1, 4]), image_of_rois(rois), mask_shape
+    )  # [B * P, h, w, M]
     own = ops.one_hot(ops.reshape(gt, [-1]), ops.shape(gt_masks)[3], dtype="float32")  # [B * P, M]
     crops = ops.sum(crops * own[:, None, None, :], axis=-1)
     return ops.round(ops.reshape(crops, [-1, slots, *mask_shape]))

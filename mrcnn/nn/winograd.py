@@ -35,7 +35,11 @@ def where_it_pays():
 
 def pays(kernel) -> bool:
     """Whether a convolution of this kernel, `[h, w, C, filters]`, takes less time here, of images large enough."""
-    wide = kernel.shape[:2] == (3, 3) and min(kernel.shape[2:]) >= NARROWEST and kernel.dtype == tf.float32
+    wide = (
+        kernel.shape[:2] == (3, 3)
+        and min(kernel.shape[2:]) >= NARROWEST
+        and kernel.dtype == tf.float32
+    )
     return wide and _allowed.get() and _without_onednn()
 
 
@@ -60,8 +64,12 @@ def _traced_once(function, *shapes):
 
     It is not put into the graphs that call it: TensorFlow would optimise it there again, for a second or two in all.
     """
-    signature = [tf.TensorSpec(shape if len(shape) == 4 else [None, None, None, *shape]) for shape in shapes]
-    return tf.function(function, signature, autograph=False, experimental_attributes={"_noinline": True})
+    signature = [
+        tf.TensorSpec(shape if len(shape) == 4 else [None, None, None, *shape]) for shape in shapes
+    ]
+    return tf.function(
+        function, signature, autograph=False, experimental_attributes={"_noinline": True}
+    )
 
 
 def _either_convolution(images, kernel):
@@ -74,7 +82,9 @@ def _either_convolution(images, kernel):
 
 def _convolution(images, kernel):
     (channels, filters), g = kernel.shape[2:], tf.constant(G)
-    matrices = tf.unstack(tf.einsum("ia,jb,abcf->jicf", g, g, kernel))  # for each of four columns [4 rows, C, filters]
+    matrices = tf.unstack(
+        tf.einsum("ia,jb,abcf->jicf", g, g, kernel)
+    )  # for each of four columns [4 rows, C, filters]
     batch, height, width, _ = tf.unstack(tf.shape(images))
     rows, columns = (height + 1) // 2, (width + 1) // 2  # of tiles
     before = _rows_before(images, rows, columns)
@@ -89,7 +99,10 @@ def _convolution(images, kernel):
 
     bands = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False)
     bands = _over_bands(
-        lambda start, stop, bands: bands.write(bands.size(), band(start, stop)), bands, batch * rows, columns
+        lambda start, stop, bands: bands.write(bands.size(), band(start, stop)),
+        bands,
+        batch * rows,
+        columns,
     )
     return tf.reshape(bands.concat(), [batch, 2 * rows, 2 * columns, filters])[:, :height, :width]
 
@@ -97,7 +110,9 @@ def _convolution(images, kernel):
 def _rows_before(images, rows, columns):
     """`[4, B * rows, (2 * columns + 2) * C]`: `B^T` along the rows of the images, with a rim of zeros."""
     batch, height, width, channels = tf.unstack(tf.shape(images))
-    images = tf.pad(images, [(0, 0), (1, 2 * rows - height + 1), (1, 2 * columns - width + 1), (0, 0)])
+    images = tf.pad(
+        images, [(0, 0), (1, 2 * rows - height + 1), (1, 2 * columns - width + 1), (0, 0)]
+    )
     pixels = tf.reshape(images, [batch, rows + 1, 2, (2 * columns + 2) * channels])
     return tf.reshape(tf.stack(_before(pixels)), [4, batch * rows, (2 * columns + 2) * channels])
 

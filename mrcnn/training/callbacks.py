@@ -20,13 +20,13 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
-from .config import LOSS_NAMES
-from .evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
-from .files import free_name, whole_file
-from .image import extract_bboxes
-from .state import remove_older_states, save_state, state_path
-from .visualize import draw_beside_truth
-from .weights import checkpoints
+from ..config import LOSS_NAMES
+from ..data.image import extract_bboxes
+from ..drawing.pictures import draw_beside_truth
+from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
+from ..files.atomic import free_name, whole_file
+from ..weights.weight_files import checkpoints
+from .training_state import remove_older_states, save_state, state_path
 
 log = logging.getLogger("mrcnn")
 
@@ -82,7 +82,9 @@ class Checkpoint(keras.callbacks.Callback):
         first: nothing was written yet. Raises: OSError if then not even one fits; later it is a warning.
         """
         variables = [*self.model.weights, *self.model.optimizer.variables]
-        needed = sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables)
+        needed = sum(
+            math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables
+        )
         total, _, free = shutil.disk_usage(self.facade.log_dir)
         if free >= needed or not total:  # some network drives say 0 of everything
             return
@@ -93,7 +95,9 @@ class Checkpoint(keras.callbacks.Callback):
         )
         if first:
             raise OSError(sentence)
-        log.warning("%s Until epoch %d ends there is time to do so.", sentence, self.about["epoch"] + 1)
+        log.warning(
+            "%s Until epoch %d ends there is time to do so.", sentence, self.about["epoch"] + 1
+        )
 
     def _state_path(self):
         return state_path(self.facade.log_dir, self.about["epoch"])
@@ -138,7 +142,9 @@ class AveragedWeights(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.pairs = [
-            (weight, self.averages[weight.path]) for weight in self.model.weights if weight.path in self.averages
+            (weight, self.averages[weight.path])
+            for weight in self.model.weights
+            if weight.path in self.averages
         ]
 
         @tf.function
@@ -413,13 +419,19 @@ class Interrupts:
 
     def _watch(self):
         seen = 0
-        while received := self.reader.recv(1):  # the number of a signal; nothing once the writer is closed
+        while received := self.reader.recv(
+            1
+        ):  # the number of a signal; nothing once the writer is closed
             if received[0] != signal.SIGINT:
                 continue
             seen += 1
             if seen == 1:
-                log.warning("Stopping after this step; then the weights are saved. Ctrl-C again: stop without saving.")
-            elif sys.stdin is not None and sys.stdin.isatty() and not self.over.wait(self.PATIENCE_S):
+                log.warning(
+                    "Stopping after this step; then the weights are saved. Ctrl-C again: stop without saving."
+                )
+            elif (
+                sys.stdin is not None and sys.stdin.isatty() and not self.over.wait(self.PATIENCE_S)
+            ):
                 Console(stderr=True).show_cursor()
                 os._exit(128 + signal.SIGINT)
 
@@ -485,7 +497,9 @@ class Progress(keras.callbacks.Callback):
             TextColumn("{task.fields[left]} left  {task.fields[text]}"),
             console=Console(stderr=True),
         )
-        self.task = self.bar.add_task("", total=(self.epochs - self.first_epoch) * self.steps, text="", left=UNKNOWN)
+        self.task = self.bar.add_task(
+            "", total=(self.epochs - self.first_epoch) * self.steps, text="", left=UNKNOWN
+        )
         self.bar.start()
 
     def stop(self):
@@ -512,7 +526,13 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, train_model, inference_model, dataset, calculate_map_at_every_X_epoch=5, dataset_limit=None, verbose=1
+        self,
+        train_model,
+        inference_model,
+        dataset,
+        calculate_map_at_every_X_epoch=5,
+        dataset_limit=None,
+        verbose=1,
     ):
         super().__init__()
         if inference_model.mode != "inference":
@@ -525,7 +545,11 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
                 f"calculate_map_at_every_X_epoch must be at least 1. Received: {calculate_map_at_every_X_epoch}."
             )
         self.train_model, self.inference_model, self.dataset = train_model, inference_model, dataset
-        self.every, self.limit, self.verbose = calculate_map_at_every_X_epoch, dataset_limit, verbose
+        self.every, self.limit, self.verbose = (
+            calculate_map_at_every_X_epoch,
+            dataset_limit,
+            verbose,
+        )
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every:
@@ -579,7 +603,11 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
         masks = np.asarray(masks)[:, :, objects]
         detections = (found[name][shown] for name in ("rois", "class_ids", "scores"))
         return compute_ap(
-            extract_bboxes(masks), np.asarray(class_ids)[objects], masks, *detections, found["masks"][:, :, shown]
+            extract_bboxes(masks),
+            np.asarray(class_ids)[objects],
+            masks,
+            *detections,
+            found["masks"][:, :, shown],
         )[0]
 
 
@@ -602,13 +630,18 @@ class DetectionPictures(keras.callbacks.Callback):
             config = copy.copy(self.facade.config)
             config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
             self.detector = type(self.facade)("inference", config, self.facade.model_dir)
-            self.writer = tf.summary.create_file_writer(os.path.join(self.facade.log_dir, "validation"))
+            self.writer = tf.summary.create_file_writer(
+                os.path.join(self.facade.log_dir, "validation")
+            )
         _copy_weights(self.model, self.detector.keras_model)
         with self.writer.as_default(step=epoch):
             for place, image_id in enumerate(self.image_ids):
                 try:
                     tf.summary.image(f"detections/{place}", self._picture(image_id)[None])
-                except (ValueError, OSError) as error:  # an unreadable image does not end a training
+                except (
+                    ValueError,
+                    OSError,
+                ) as error:  # an unreadable image does not end a training
                     log.warning("No picture of detections in image %d: %s", image_id, error)
         self.writer.flush()
 
@@ -622,7 +655,11 @@ class DetectionPictures(keras.callbacks.Callback):
         shown_from = self.detector.config.DETECTION_MIN_CONFIDENCE
         picture = draw_beside_truth(self.dataset, image_id, image, found, shown_from)
         shrink = self.LARGEST_SIDE / max(picture.shape)
-        return picture if shrink >= 1 else cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        return (
+            picture
+            if shrink >= 1
+            else cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        )
 
 
 def _copy_weights(source, target) -> None:
@@ -641,7 +678,9 @@ def _copy_weights(source, target) -> None:
 def _losses_text(logs) -> str:
     short = {"weight_decay": "decay"}
     names = [name for name in ("loss", *LOSS_NAMES, "weight_decay") if name in (logs or {})]
-    return "  ".join(f"{short.get(name, name.removesuffix('_loss'))} {float(logs[name]):.4f}" for name in names)
+    return "  ".join(
+        f"{short.get(name, name.removesuffix('_loss'))} {float(logs[name]):.4f}" for name in names
+    )
 
 
 def _duration(seconds) -> str:

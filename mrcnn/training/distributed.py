@@ -51,11 +51,17 @@ def read_hosts() -> Hosts | None:
         return None
 
     def wrong(rule):
-        return ValueError(f"TF_CONFIG must {rule}. Received: {text}. Try {_EXAMPLE}; or unset it to train on one host.")
+        return ValueError(
+            f"TF_CONFIG must {rule}. Received: {text}. Try {_EXAMPLE}; or unset it to train on one host."
+        )
 
     try:
         said = json.loads(text)
-        cluster = [(job, *place) for job in ("chief", "worker") for place in enumerate(said["cluster"].get(job, []))]
+        cluster = [
+            (job, *place)
+            for job in ("chief", "worker")
+            for place in enumerate(said["cluster"].get(job, []))
+        ]
     except ValueError as error:
         raise wrong("be JSON") from error
     except (KeyError, TypeError, AttributeError) as error:
@@ -105,7 +111,9 @@ def _join(hosts):
             "MaskRCNN('training', ...) after something else did. Try to make it first in the program."
         ) from error
     with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, on_sigterm)  # TensorFlow catches it and goes on: `kill` would end nothing
+        signal.signal(
+            signal.SIGTERM, on_sigterm
+        )  # TensorFlow catches it and goes on: `kill` would end nothing
     strategy.hosts = hosts
     return strategy
 

@@ -19,7 +19,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import hosts, losses, weights
+from ..config import LOSS_NAMES
+from ..data.check import check_before_training
+from ..data.generator import DataGenerator
+from ..data.image import molded_photo, split_image_meta, to_uint8
+from ..data.image_order import class_ids_per_image, repeat_factors
+from ..files.atomic import free_name, remove_parts
+from ..nn import losses
+from ..weights import weight_files as weights
+from . import distributed as hosts
 from .callbacks import (
     AveragedWeights,
     Checkpoint,
@@ -35,13 +43,7 @@ from .callbacks import (
     StopAtNonFinite,
     TensorBoard,
 )
-from .check import check_before_training
-from .config import LOSS_NAMES
-from .data import DataGenerator
-from .files import free_name, remove_parts
-from .image import molded_photo, split_image_meta, to_uint8
-from .sampling import class_ids_per_image, repeat_factors
-from .state import read_about, restore_state, state_path
+from .training_state import read_about, restore_state, state_path
 
 log = logging.getLogger("mrcnn")
 
@@ -65,7 +67,10 @@ class Network(keras.Model):
 
     def get_config(self):
         """What builds the network again, as data: settings, class names, and the layers that do not learn."""
-        return {**self.describe(), "frozen": [layer.name for layer in leaves(self) if not layer.trainable]}
+        return {
+            **self.describe(),
+            "frozen": [layer.name for layer in leaves(self) if not layer.trainable],
+        }
 
     def save(self, filepath, overwrite=True, **kwargs):
         """Save the whole network as `keras.Model.save` does; to a folder, export it as a SavedModel."""
@@ -80,24 +85,38 @@ class Network(keras.Model):
         if not _is_matterport_name(filepath):
             return super().save_weights(filepath, overwrite=overwrite, **kwargs)
         if not overwrite and os.path.exists(filepath):
-            raise ValueError(f"With overwrite=False the file must not exist. Received: {filepath}. Try another name.")
-        return weights.save_weights(self, filepath, metadata=self.describe() if self.describe else None)
+            raise ValueError(
+                f"With overwrite=False the file must not exist. Received: {filepath}. Try another name."
+            )
+        return weights.save_weights(
+            self, filepath, metadata=self.describe() if self.describe else None
+        )
 
     def load_weights(self, filepath, skip_mismatch=False, by_name=True, exclude=None, **kwargs):
         if not _is_matterport_name(filepath):
             return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
-        return weights.load_weights(self, filepath, exclude=exclude, allow_head_mismatch=skip_mismatch)
+        return weights.load_weights(
+            self, filepath, exclude=exclude, allow_head_mismatch=skip_mismatch
+        )
 
-    def fit(self, x=None, *args, workers=None, use_multiprocessing=None, max_queue_size=None, **kwargs):
+    def fit(
+        self, x=None, *args, workers=None, use_multiprocessing=None, max_queue_size=None, **kwargs
+    ):
         """Train as `keras.Model.fit` does. The three keywords are Keras 2's; they are unused, and a warning says so.
 
         In Keras 3 a `DataGenerator` has its own number of workers. Python generators are not read any more once this
         returns: a thread of TensorFlow that is still in one would hang Python's exit.
         """
-        keywords = {"workers": workers, "use_multiprocessing": use_multiprocessing, "max_queue_size": max_queue_size}
+        keywords = {
+            "workers": workers,
+            "use_multiprocessing": use_multiprocessing,
+            "max_queue_size": max_queue_size,
+        }
         unused = [name for name, value in keywords.items() if value is not None]
         if unused:
-            log.warning("keras_model.fit ignores %s: Keras 3 has no such arguments.", ", ".join(unused))
+            log.warning(
+                "keras_model.fit ignores %s: Keras 3 has no such arguments.", ", ".join(unused)
+            )
         generators = []
 
         def stoppable(batches):
@@ -114,9 +133,16 @@ class Network(keras.Model):
             for generator in generators:
                 generator.stop()
 
-    def fit_generator(self, generator, steps_per_epoch=None, epochs=1, verbose=1, callbacks=None, **kwargs):
+    def fit_generator(
+        self, generator, steps_per_epoch=None, epochs=1, verbose=1, callbacks=None, **kwargs
+    ):
         """Call `fit`, which has taken generators since Keras 2.1; scripts still use the old name."""
-        options = {"steps_per_epoch": steps_per_epoch, "epochs": epochs, "verbose": verbose, "callbacks": callbacks}
+        options = {
+            "steps_per_epoch": steps_per_epoch,
+            "epochs": epochs,
+            "verbose": verbose,
+            "callbacks": callbacks,
+        }
         return self.fit(generator, **options, **kwargs)
 
 
@@ -171,7 +197,9 @@ class TrainingNetwork(Network):
         _, meta, rpn_match, rpn_bbox, *_ = inputs
         focal_gamma = self.settings.FOCAL_GAMMA
         halves = {
-            "rpn_class_loss": losses.rpn_class_loss(rpn_match, outputs["rpn_class_logits"], focal_gamma),
+            "rpn_class_loss": losses.rpn_class_loss(
+                rpn_match, outputs["rpn_class_logits"], focal_gamma
+            ),
             "rpn_bbox_loss": losses.rpn_bbox_loss(rpn_bbox, rpn_match, outputs["rpn_bbox"]),
         }
         if "mrcnn_bbox" in outputs:
@@ -214,16 +242,26 @@ class TrainingNetwork(Network):
         gradients = over_devices(tape.gradient(scaled_loss, variables))
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(1.0)
         # With several micro-batches a step, the optimiser clips their mean: here is only one of them.
-        largest = self.settings.GRADIENT_CLIP_NORM if self.settings.GRADIENT_ACCUMULATION_STEPS == 1 else None
-        scale = gradient_scale(norm, largest) / device_count()  # the optimiser adds up what the devices give it
+        largest = (
+            self.settings.GRADIENT_CLIP_NORM
+            if self.settings.GRADIENT_ACCUMULATION_STEPS == 1
+            else None
+        )
+        scale = (
+            gradient_scale(norm, largest) / device_count()
+        )  # the optimiser adds up what the devices give it
         held = True  # whether float16 could hold the gradients; an optimiser for it skips the step and scales less
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             held = tf.math.is_finite(norm)
             norm, scale = tf.where(held, norm, 0.0), tf.where(held, scale, 1.0)
-        self.optimizer.apply([tf.math.multiply_no_nan(gradient, scale) for gradient in gradients], variables)
+        self.optimizer.apply(
+            [tf.math.multiply_no_nan(gradient, scale) for gradient in gradients], variables
+        )
         watched = {"gradient_norm": norm}
         if "target_class_ids" in outputs:
-            watched["positive_rois"] = tf.reduce_mean(tf.cast(outputs["target_class_ids"] > 0, tf.float32))
+            watched["positive_rois"] = tf.reduce_mean(
+                tf.cast(outputs["target_class_ids"] > 0, tf.float32)
+            )
         values = {name: value * device_count() for name, value in values.items()}
         return self._update({**values, **watched}, {"gradient_norm": held})
 
@@ -236,14 +274,19 @@ class TrainingNetwork(Network):
     def inputs_of(self, data) -> list:
         """The network's inputs from a batch: images of uint8 are photos still, those of floats are molded."""
         images, *others = (tf.convert_to_tensor(x) for x in data[0])
-        return [molded_on_device(images, self.settings) if images.dtype == tf.uint8 else images, *others]
+        return [
+            molded_on_device(images, self.settings) if images.dtype == tf.uint8 else images,
+            *others,
+        ]
 
     def _update(self, values, counts=None):
         """The running means; over several devices, of what each of them gives. counts: by name, whether it counts."""
         for name, value in values.items():
             self.means[name].update_state(value, (counts or {}).get(name, True))
         results = {name: self.means[name].result() for name in values}
-        if hosts.of(tf.distribute.get_strategy()):  # then Keras averages along a first axis too, and fails without one
+        if hosts.of(
+            tf.distribute.get_strategy()
+        ):  # then Keras averages along a first axis too, and fails without one
             return {name: result[None] for name, result in results.items()}
         return results
 
@@ -270,7 +313,9 @@ def over_devices(tensors) -> list:
     if device_count() == 1:
         return list(tensors)
     context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.stop_gradient(tensor) for tensor in tensors])
+    return context.all_reduce(
+        tf.distribute.ReduceOp.SUM, [tf.stop_gradient(tensor) for tensor in tensors]
+    )
 
 
 def gradient_scale(norm, largest):
@@ -292,7 +337,9 @@ def strategy(config):
         return hosts.joined(together, config)
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if 1 < config.GPU_COUNT <= len(devices):
-        return tf.distribute.MirroredStrategy([device.name for device in devices[: config.GPU_COUNT]])
+        return tf.distribute.MirroredStrategy(
+            [device.name for device in devices[: config.GPU_COUNT]]
+        )
     if config.GPU_COUNT > 1:
         log.warning(
             "GPU_COUNT is %d, and TensorFlow sees %d %s: one of them takes the whole batch of %d images.",
@@ -333,7 +380,9 @@ def set_trainable(network, regex, config, verbose=1) -> list[str]:
     names, frozen = [], 0
     for layer in leaves(network):
         learns = bool(re.fullmatch(regex, layer.name))
-        keeps_still = isinstance(layer, keras.layers.BatchNormalization) and not hasattr(layer, "train_bn")
+        keeps_still = isinstance(layer, keras.layers.BatchNormalization) and not hasattr(
+            layer, "train_bn"
+        )
         if learns and keeps_still and config.TRAIN_BN is False:
             learns, frozen = False, frozen + 1
         layer.trainable = learns
@@ -347,7 +396,11 @@ def set_trainable(network, regex, config, verbose=1) -> list[str]:
             f"Received: {regex!r}, which matches none. Try 'heads'."
         )
     if verbose:
-        still = f"; {frozen} batch-norm layers of the backbone stay frozen, for TRAIN_BN is False" if frozen else ""
+        still = (
+            f"; {frozen} batch-norm layers of the backbone stay frozen, for TRAIN_BN is False"
+            if frozen
+            else ""
+        )
         count = sum(bool(layer.weights) for layer in leaves(network))
         log.info("Training %d of %d layers with weights%s", len(names), count, still)
     return names
@@ -423,13 +476,18 @@ def compile_network(network, config, learning_rate, momentum) -> None:
                 "GRADIENT_ACCUMULATION_STEPS must be 1 on several devices, where Keras cannot do both, and with an "
                 f"OPTIMIZER of your own, which sets its own. Received: {steps}. Try 1."
             )
-        options = {"gradient_accumulation_steps": steps, "global_clipnorm": config.GRADIENT_CLIP_NORM or None}
+        options = {
+            "gradient_accumulation_steps": steps,
+            "global_clipnorm": config.GRADIENT_CLIP_NORM or None,
+        }
     with network.distribute_strategy.scope():
         kind = str(config.OPTIMIZER).lower()  # scripts write "ADAM"
         if callable(config.OPTIMIZER):
             optimizer = config.OPTIMIZER(learning_rate)
         elif kind == "adamw":
-            optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=config.ADAMW_WEIGHT_DECAY, **options)
+            optimizer = keras.optimizers.AdamW(
+                learning_rate, weight_decay=config.ADAMW_WEIGHT_DECAY, **options
+            )
             optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
         elif kind == "adam":
             optimizer = keras.optimizers.Adam(learning_rate, **options)
@@ -465,13 +523,18 @@ class Batches(DataGenerator):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.being_made: dict[int, tuple] = {}  # by worker thread: the batch's image ids, and since when
+        self.being_made: dict[
+            int, tuple
+        ] = {}  # by worker thread: the batch's image ids, and since when
         self.stopped = False
 
     def batch(self, number, rows=None):
         worker = threading.get_ident()
         image_ids = self.batch_image_ids(0, number)
-        self.being_made[worker] = ([image_ids[row] for row in rows or range(self.batch_size)], time.time())
+        self.being_made[worker] = (
+            [image_ids[row] for row in rows or range(self.batch_size)],
+            time.time(),
+        )
         try:
             return super().batch(number, rows)
         finally:
@@ -513,7 +576,9 @@ def stream(batches, network, endless=True):
     dtypes = ["uint8", *(i.dtype for i in inputs[1:])]  # the images as `Batches` give them
 
     def pipeline(context):
-        pieces = context.num_replicas_in_sync // context.num_input_pipelines  # of a batch, on this host
+        pieces = (
+            context.num_replicas_in_sync // context.num_input_pipelines
+        )  # of a batch, on this host
         rows = batches.batch_size // context.num_replicas_in_sync
 
         def load(place):
@@ -526,12 +591,20 @@ def stream(batches, network, endless=True):
 
         def tensors(place):
             values = tf.numpy_function(load, [place], dtypes)
-            return (tuple(tf.ensure_shape(value, i.shape) for value, i in zip(values, inputs, strict=True)),)
+            return (
+                tuple(
+                    tf.ensure_shape(value, i.shape) for value, i in zip(values, inputs, strict=True)
+                ),
+            )
 
         first = batches.epoch * batches.steps * pieces
         end = np.iinfo(np.int64).max if endless else first + batches.steps * pieces
         numbers = tf.data.Dataset.range(first, end)
-        return numbers.map(tensors, num_parallel_calls=batches.workers).prefetch(2).with_options(options)
+        return (
+            numbers.map(tensors, num_parallel_calls=batches.workers)
+            .prefetch(2)
+            .with_options(options)
+        )
 
     # Nothing is left to tune, and the thread that would do it holds up the end of a pipeline, by as long as it ran.
     options = tf.data.Options()
@@ -539,7 +612,9 @@ def stream(batches, network, endless=True):
 
     if hosts.of(strategy):
         return strategy.distribute_datasets_from_function(pipeline)
-    return pipeline(tf.distribute.InputContext())  # whole batches: Keras hands each device its piece
+    return pipeline(
+        tf.distribute.InputContext()
+    )  # whole batches: Keras hands each device its piece
 
 
 def train(
@@ -569,7 +644,9 @@ def train(
         return None
     if not config.USE_RPN_ROIS and val_dataset is not None:
         log.info("USE_RPN_ROIS is False: the heads learn on random RoIs.")
-    steps, validation_steps = (whole_steps(config, name) for name in ("STEPS_PER_EPOCH", "VALIDATION_STEPS"))
+    steps, validation_steps = (
+        whole_steps(config, name) for name in ("STEPS_PER_EPOCH", "VALIDATION_STEPS")
+    )
     former = _former(facade, layers)
     options = {
         "batch_size": config.BATCH_SIZE,
@@ -602,9 +679,13 @@ def train(
     schedule = []
     if has_schedule(config) and can_be_set(network.optimizer):
         kind, drops = config.LEARNING_RATE_SCHEDULE, config.LEARNING_RATE_DROPS
-        schedule = [ScheduledRate(Schedule(kind, config.WARMUP_STEPS, epochs * steps, tuple(drops)), steps)]
+        schedule = [
+            ScheduledRate(Schedule(kind, config.WARMUP_STEPS, epochs * steps, tuple(drops)), steps)
+        ]
     elif has_schedule(config):
-        log.warning("LEARNING_RATE_SCHEDULE and WARMUP_STEPS are unused: the OPTIMIZER has a schedule of its own.")
+        log.warning(
+            "LEARNING_RATE_SCHEDULE and WARMUP_STEPS are unused: the OPTIMIZER has a schedule of its own."
+        )
     # Built here: variables made inside the first step would make TensorFlow trace it a second time.
     with network.distribute_strategy.scope():
         network.optimizer.build(network.trainable_variables)
@@ -622,9 +703,18 @@ def train(
 
     if is_chief:
         make_log_dir(facade)
-    log.info("Training until epoch %d, learning rate %g, checkpoints in %s", epochs, learning_rate, facade.log_dir)
+    log.info(
+        "Training until epoch %d, learning rate %g, checkpoints in %s",
+        epochs,
+        learning_rate,
+        facade.log_dir,
+    )
     stalls = Stalls(batches)
-    averaging = [AveragedWeights(config.EMA_DECAY, averages, between_epochs=former is not None)] if averages else []
+    averaging = (
+        [AveragedWeights(config.EMA_DECAY, averages, between_epochs=former is not None)]
+        if averages
+        else []
+    )
     progress = Progress(facade.epoch, epochs, steps)
     watching = [progress, stalls, *(custom_callbacks or [])]
     if is_chief:
@@ -668,9 +758,16 @@ def train(
             raise
         path = free_name(os.path.join(facade.log_dir, "interrupted.h5"))
         facade.save_weights(path)
-        log.warning("Interrupted: %d epochs are done, and the weights of this moment are in %s.", facade.epoch, path)
+        log.warning(
+            "Interrupted: %d epochs are done, and the weights of this moment are in %s.",
+            facade.epoch,
+            path,
+        )
         if facade.epoch:
-            log.warning("The last checkpoint (--weights last) resumes after epoch %d, without them.", facade.epoch)
+            log.warning(
+                "The last checkpoint (--weights last) resumes after epoch %d, without them.",
+                facade.epoch,
+            )
         log.warning("To start a new run from them, load that file (--weights FILE).")
         raise
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
@@ -700,7 +797,9 @@ def whole_steps(config, name: str) -> int:
 
 # --- Log folders ------------------------------------------------------------------------------------------------
 
-_claimed: weakref.WeakValueDictionary = weakref.WeakValueDictionary()  # log folder -> the model that will train there
+_claimed: weakref.WeakValueDictionary = (
+    weakref.WeakValueDictionary()
+)  # log folder -> the model that will train there
 
 
 def name_log_dir(facade) -> str:
@@ -751,7 +850,8 @@ def _agree(facade, train_dataset, val_dataset) -> int:
     same = {
         "epoch": facade.epoch,
         "checksum of the weights": checksum,
-        "state of the optimiser (0: none)": goes_on and os.path.isfile(state_path(facade.log_dir, facade.epoch)),
+        "state of the optimiser (0: none)": goes_on
+        and os.path.isfile(state_path(facade.log_dir, facade.epoch)),
         "images to train on": len(train_dataset.image_ids),
         "images to validate on": len(val_dataset.image_ids) if val_dataset is not None else 0,
     }
@@ -765,7 +865,9 @@ def _agree(facade, train_dataset, val_dataset) -> int:
                 f"All hosts must start from the same. Received: {what} = {', '.join(map(str, values))}, the chief's "
                 "first. Try a model_dir (mrcnn train --logs) and data that all hosts can read, or a copy on each."
             )
-    folder = bytes(table[0, -len(name) :].astype(np.uint8)).rstrip(b"\0").decode()  # hosts start in different minutes
+    folder = (
+        bytes(table[0, -len(name) :].astype(np.uint8)).rstrip(b"\0").decode()
+    )  # hosts start in different minutes
     facade.log_dir = os.path.join(parent, folder)
     facade.checkpoint_path = os.path.join(facade.log_dir, os.path.basename(facade.checkpoint_path))
     return facade.config.SEED if facade.config.SEED is not None else int(table[0, len(same)])
@@ -782,7 +884,10 @@ def _former(facade, layers) -> dict | None:
     facade.goes_on = False
     about = read_about(state_path(facade.log_dir, facade.epoch))
     if about is None:
-        log.warning("The checkpoint of epoch %d has no training state: the optimizer starts fresh.", facade.epoch)
+        log.warning(
+            "The checkpoint of epoch %d has no training state: the optimizer starts fresh.",
+            facade.epoch,
+        )
     elif about["until"] > facade.epoch and about["layers"] == layers:
         return about
     return None
@@ -793,7 +898,8 @@ def _restore(facade, former, learning_rate) -> bool:
     network = facade.keras_model
     if not restore_state(state_path(facade.log_dir, facade.epoch), network):
         log.warning(
-            "The optimiser starts anew after epoch %d: it is another one than that of the checkpoint.", facade.epoch
+            "The optimiser starts anew after epoch %d: it is another one than that of the checkpoint.",
+            facade.epoch,
         )
         return False
     if former["learning_rate"] != float(learning_rate) and can_be_set(network.optimizer):
@@ -815,7 +921,11 @@ def _memory_advice(config, error) -> str:
     rows = [
         ("IMAGES_PER_GPU", config.IMAGES_PER_GPU, max(1, config.IMAGES_PER_GPU // 2)),
         ("IMAGE_MAX_DIM", config.IMAGE_MAX_DIM, max(64, config.IMAGE_MAX_DIM * 3 // 4 // 64 * 64)),
-        ("TRAIN_ROIS_PER_IMAGE", config.TRAIN_ROIS_PER_IMAGE, max(8, config.TRAIN_ROIS_PER_IMAGE // 2)),
+        (
+            "TRAIN_ROIS_PER_IMAGE",
+            config.TRAIN_ROIS_PER_IMAGE,
+            max(8, config.TRAIN_ROIS_PER_IMAGE // 2),
+        ),
         ("USE_MINI_MASK", config.USE_MINI_MASK, True),
     ]
     tries = [f"{name} = {value} (now {now})" for name, now, value in rows if value != now]

@@ -14,8 +14,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from . import hdf5
-from .files import whole_file
+from ..files import hdf5
+from ..files.atomic import whole_file
 
 _ABOUT = "about"
 
@@ -84,7 +84,10 @@ def restore_state(path: str, network) -> bool:
         stored = {name: hdf5.stored(file, name) for name in variables}
         if any(stored[name].shape != tuple(variable.shape) for name, variable in variables.items()):
             return False
-        values = {name: hdf5.read(file, stored[name], variable.dtype) for name, variable in variables.items()}
+        values = {
+            name: hdf5.read(file, stored[name], variable.dtype)
+            for name, variable in variables.items()
+        }
     for name, variable in variables.items():
         variable.assign(values[name])
     return True
@@ -94,7 +97,9 @@ def _variables(network) -> dict:
     """Every variable that a training changes besides the weights, by a name of its own."""
     found = {}
     for i, variable in enumerate(network.optimizer.variables):
-        name = variable.path.partition("/")[2].replace("/", ".")  # without the name of this very optimiser
+        name = variable.path.partition("/")[2].replace(
+            "/", "."
+        )  # without the name of this very optimiser
         found[f"optimizer/{i:04d} {name}"] = variable
     for layer in network.layers:
         if hasattr(layer, "seed_generator"):

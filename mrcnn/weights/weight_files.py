@@ -23,9 +23,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from . import hdf5
-from .files import download, whole_file
-from .untrusted import clean_name, printable
+from ..files import hdf5
+from ..files.atomic import download, whole_file
+from ..files.limits import clean_name, printable
 
 logger = logging.getLogger("mrcnn")
 
@@ -111,7 +111,9 @@ class LoadReport:
         ]
         named = {
             "excluded": self.excluded,
-            "of another shape (kept as initialised)": [_describe_mismatch(m) for m in self.mismatched],
+            "of another shape (kept as initialised)": [
+                _describe_mismatch(m) for m in self.mismatched
+            ],
             "missing in the file (kept as initialised)": self.missing,
             "unused in the file": self.unused,
             "fitted to the image channels": [_describe_mismatch(m) for m in self.adapted],
@@ -214,7 +216,11 @@ def _write_layers(file: h5py.File, model) -> None:
     _write_names(file, "layer_names", [layer.name for layer in model.layers])
     for layer in model.layers:
         group = file.create_group(layer.name)
-        named = {_weight_name(leaf, variable): variable for leaf in _leaves(layer) for variable in leaf.weights}
+        named = {
+            _weight_name(leaf, variable): variable
+            for leaf in _leaves(layer)
+            for variable in leaf.weights
+        }
         _write_names(group, "weight_names", list(named))
         for name, variable in named.items():
             group[name] = variable.numpy()
@@ -357,7 +363,11 @@ def is_backbone_file(path: str | os.PathLike) -> bool:
         FileNotFoundError, ValueError: no such file, or not an HDF5 file.
     """
     with _open(path) as file:
-        names = list(_keras3_groups(file)) if _is_keras3(file) else hdf5.names(_root(file), "layer_names")
+        names = (
+            list(_keras3_groups(file))
+            if _is_keras3(file)
+            else hdf5.names(_root(file), "layer_names")
+        )
     return bool(names) and not any(map(_is_own, names))
 
 
@@ -377,7 +387,9 @@ def _read_keras3(path: str | os.PathLike) -> dict:
             return {}
         found = {}
         for name, group in _keras3_groups(file).items():
-            keys = sorted(group, key=lambda key: (len(key), key))  # as text alone "10" comes before "2"
+            keys = sorted(
+                group, key=lambda key: (len(key), key)
+            )  # as text alone "10" comes before "2"
             found[name] = [(key, hdf5.stored(group, key)) for key in keys]
     return {name: weights for name, weights in found.items() if weights}
 
@@ -542,7 +554,11 @@ def _plan(
         stored = _in_model_order(layer, found[name])
         in_file = [entry.shape for entry in stored]
         in_model = [tuple(variable.shape) for variable in layer.weights]
-        if name == stem and _only_channels_differ(in_file[0], in_model[0]) and in_file[1:] == in_model[1:]:
+        if (
+            name == stem
+            and _only_channels_differ(in_file[0], in_model[0])
+            and in_file[1:] == in_model[1:]
+        ):
             report.adapted.append((name, in_file[0], in_model[0]))
             changes.setdefault(name, []).append(_fit_channels(in_model[0][2]))
         elif in_file != in_model and name not in resized:
@@ -649,7 +665,9 @@ def _refuse_shapes(report: LoadReport, allow_head_mismatch: bool) -> None:
         )
     if heads and not allow_head_mismatch:
         name, in_file, in_model = heads[0]
-        in_file, in_model = (shapes[-1][-1] // _rows_per_class(name) for shapes in (in_file, in_model))
+        in_file, in_model = (
+            shapes[-1][-1] // _rows_per_class(name) for shapes in (in_file, in_model)
+        )
         if 1 in (in_file, in_model):  # NUM_CLASSES is at least 2
             setting = "CLASS_AGNOSTIC_MASK" if name == "mrcnn_mask" else "CLASS_AGNOSTIC_BOX"
             raise ValueError(
@@ -671,20 +689,25 @@ def _other_classes(path: str | os.PathLike, in_file: int, in_model: int) -> Valu
 
 def _classes_differ(name: str, in_file: list[tuple], in_model: list[tuple]) -> bool:
     """Whether a layer is a class head that differs in its last axis, the classes, and in nothing else."""
-    return name in CLASS_HEADS and [shape[:-1] for shape in in_file] == [shape[:-1] for shape in in_model]
+    return name in CLASS_HEADS and [shape[:-1] for shape in in_file] == [
+        shape[:-1] for shape in in_model
+    ]
 
 
 def _rows_per_class(head: str) -> int:
     return 4 if head == "mrcnn_bbox_fc" else 1
 
 
-def _carry_out(plan: list[tuple], report: LoadReport, changes: dict[str, list[Callable]]) -> LoadReport:
+def _carry_out(
+    plan: list[tuple], report: LoadReport, changes: dict[str, list[Callable]]
+) -> LoadReport:
     """Read what is planned, change it where the model needs it otherwise, and only then assign it."""
     ready = []
     with hdf5.open_file(report.path) as file:
         for name, layer, stored in plan:
             values = [
-                hdf5.read(file, entry, variable.dtype) for entry, variable in zip(stored, layer.weights, strict=True)
+                hdf5.read(file, entry, variable.dtype)
+                for entry, variable in zip(stored, layer.weights, strict=True)
             ]
             ready.append((name, layer, values))
     for name, layer, values in ready:
@@ -712,7 +735,9 @@ def _file_classes(path: str, class_names: Sequence[str] | None) -> list[str]:
     return list(class_names)
 
 
-def _remapped_heads(layers: dict, found: dict, remap: Mapping[str, int], class_names: list[str]) -> dict:
+def _remapped_heads(
+    layers: dict, found: dict, remap: Mapping[str, int], class_names: list[str]
+) -> dict:
     """`changes` of the class heads: the model's own values with the rows of some of the file's classes put in.
 
     layers: the model's layers.
@@ -721,7 +746,9 @@ def _remapped_heads(layers: dict, found: dict, remap: Mapping[str, int], class_n
     """
     absent = [head for head in CLASS_HEADS if head in layers and head not in found]
     if absent:
-        raise ValueError(f"remap_classes needs the class heads in the file. Received: a file without {_first(absent)}.")
+        raise ValueError(
+            f"remap_classes needs the class heads in the file. Received: a file without {_first(absent)}."
+        )
     sources, targets = _class_pairs(layers, found, remap, class_names)
     changes = {}
     for head in CLASS_HEADS:
@@ -762,13 +789,17 @@ def _class_pairs(
     for name, new_id in remap.items():
         if name not in class_names:
             near = _near(name, class_names)
-            raise ValueError(f"remap_classes must name classes of the file. Received: {name!r}.{near}")
+            raise ValueError(
+                f"remap_classes must name classes of the file. Received: {name!r}.{near}"
+            )
         if not 1 <= new_id < in_model:
             raise ValueError(
                 f"A new class id must be in 1..{in_model - 1}, NUM_CLASSES - 1. Received: {name!r}: {new_id}."
             )
     if len(set(remap.values())) < len(remap):
-        raise ValueError(f"remap_classes must give each class an id of its own. Received: {dict(remap)}.")
+        raise ValueError(
+            f"remap_classes must give each class an id of its own. Received: {dict(remap)}."
+        )
     return [0, *map(class_names.index, remap)], [0, *remap.values()]
 
 
@@ -807,7 +838,10 @@ def _as_matterport(groups: dict) -> tuple[dict, dict]:
             found[name] = weights
             continue
         kinds = [weight.rsplit("/", 1)[-1].split(":")[0] for weight, _ in weights]
-        found[old_name] = [(f"{old_name}/{kind}:0", stored) for kind, (_, stored) in zip(kinds, weights, strict=True)]
+        found[old_name] = [
+            (f"{old_name}/{kind}:0", stored)
+            for kind, (_, stored) in zip(kinds, weights, strict=True)
+        ]
         if old_name == "conv1":
             changes[old_name] = [_bgr_to_rgb]
         elif "gamma" in kinds:
@@ -909,4 +943,6 @@ def imagenet_weights(backbone: str, cache_dir: str | os.PathLike | None = None) 
     if cache_dir is None:
         home = os.environ.get("KERAS_HOME", os.path.join(os.path.expanduser("~"), ".keras"))
         cache_dir = os.path.join(home, "models")
-    return download(url, os.path.join(cache_dir, url.rsplit("/", 1)[-1]), *md5s, size=IMAGENET_SIZES[backbone])
+    return download(
+        url, os.path.join(cache_dir, url.rsplit("/", 1)[-1]), *md5s, size=IMAGENET_SIZES[backbone]
+    )

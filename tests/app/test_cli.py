@@ -16,13 +16,16 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-import mrcnn
-from mrcnn import __version__, augment, cli, doctor, export, session
+from mrcnn import __version__
+from mrcnn.app import cli, doctor
+from mrcnn.app import cli_support as session
 from mrcnn.config import Config
-from mrcnn.datasets import ShapesDataset
-from mrcnn.evaluate import mask_to_rle
+from mrcnn.data import augment
+from mrcnn.evaluation.evaluate import mask_to_rle
+from mrcnn.formats import export
+from mrcnn.formats.datasets import ShapesDataset
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +52,7 @@ def run(*words):
 def test_help_version_and_typing_errors_import_nothing_slow():
     script = """
 import contextlib, io, sys
-from mrcnn import cli
+from mrcnn.app import cli
 codes = []
 for words in (["--help"], ["--version"], ["train", "--help"], ["detect"], ["train", "x", "--epochs", "0"]):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -59,13 +62,19 @@ for words in (["--help"], ["--version"], ["train", "--help"], ["detect"], ["trai
             codes.append(stop.code)
 print(codes, [name for name in ("tensorflow", "keras", "cv2", "numpy", "matplotlib") if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip() == "[0, 0, 0, 2, 2] []"
 
 
 def test_python_m_mrcnn_tells_the_version():
     done = subprocess.run(
-        [sys.executable, "-m", "mrcnn", "--version"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "mrcnn", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stdout) == (0, f"mrcnn {__version__}\n")
 
@@ -83,9 +92,15 @@ def test_every_command_has_a_help(command, capsys):
         (["detect", "a.jpg", "--out", "x"], "required: --weights"),
         (["detect", "a.jpg", "--weights", "w.h5"], "required: --out"),
         (["train", "x", "--epochs", "0"], "must be a whole number of at least 1. Received: '0'"),
-        (["train", "x", "--learning-rate", "nan"], "must be a number of at least 0. Received: 'nan'"),
+        (
+            ["train", "x", "--learning-rate", "nan"],
+            "must be a number of at least 0. Received: 'nan'",
+        ),
         (["train", "x", "--augment", "flop"], "invalid choice: 'flop'"),
-        (["evaluate", "x", "--weights", "w.h5", "--min-confidence", "5"], "must be a number from 0 to 1"),
+        (
+            ["evaluate", "x", "--weights", "w.h5", "--min-confidence", "5"],
+            "must be a number from 0 to 1",
+        ),
         (["demo", "--seed", "-1"], "must be a whole number from 0"),
     ],
 )
@@ -99,13 +114,21 @@ def test_a_wrong_call_is_2(words, sentence, capsys):
     [
         (ValueError("DATA must exist."), cli.FAILED, "mrcnn: DATA must exist.\n"),
         (OSError("disk full"), cli.FAILED, "mrcnn: disk full\n"),
-        (ImportError("No module named 'x'."), cli.FAILED, "mrcnn: No module named 'x'. Try `mrcnn doctor`"),
+        (
+            ImportError("No module named 'x'."),
+            cli.FAILED,
+            "mrcnn: No module named 'x'. Try `mrcnn doctor`",
+        ),
         (
             TypeError("odd\nvery odd"),
             cli.FAILED,
             "mrcnn: TypeError: odd (with MRCNN_DEBUG=1 in the environment it shows where)\n",
         ),
-        (session.UsageError("No such NAME."), cli.USAGE, "mrcnn: No such NAME. See mrcnn doctor --help.\n"),
+        (
+            session.UsageError("No such NAME."),
+            cli.USAGE,
+            "mrcnn: No such NAME. See mrcnn doctor --help.\n",
+        ),
         (KeyboardInterrupt(), cli.INTERRUPTED, "mrcnn: interrupted\n"),
     ],
 )
@@ -122,7 +145,9 @@ def test_errors_become_a_sentence_and_an_exit_code(error, code, sentence, monkey
 
 def test_alone_it_shows_its_commands(capsys):
     assert run() == cli.USAGE
-    assert "mrcnn" in (shown := capsys.readouterr().err) and all(name in shown for name in ("demo", "train", "detect"))
+    assert "mrcnn" in (shown := capsys.readouterr().err) and all(
+        name in shown for name in ("demo", "train", "detect")
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +168,9 @@ def test_a_folder_that_takes_no_files_is_a_wrong_call(words, tmp_path, capsys, m
     monkeypatch.chdir(tmp_path)
     for path, why in ((taken, "File exists"), (taken / "x", "Not a directory")):
         assert run(*words, path) == cli.USAGE
-        told = f"mrcnn: {words[-1]} must be a folder that can be written to. Received: {path} ({why})."
+        told = (
+            f"mrcnn: {words[-1]} must be a folder that can be written to. Received: {path} ({why})."
+        )
         assert told in capsys.readouterr().err
 
 
@@ -151,7 +178,9 @@ def test_a_folder_without_leave_to_write_is_refused(tmp_path, monkeypatch):
     def refuse(dir):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(cli.tempfile, "TemporaryFile", refuse)  # tests may run as root, whom nothing is refused
+    monkeypatch.setattr(
+        cli.tempfile, "TemporaryFile", refuse
+    )  # tests may run as root, whom nothing is refused
     with pytest.raises(session.UsageError, match="--out must be a folder.*Permission denied"):
         cli._make_folder(tmp_path / "new", "--out")
 
@@ -180,9 +209,12 @@ def test_demo_hands_its_options_on_and_prints_the_metrics(monkeypatch, tmp_path,
 
     monkeypatch.setattr(cli, "load_tensorflow", lambda: None)
     room = SimpleNamespace(run=stub, DemoConfig=lambda: session.read_config(["NUM_CLASSES=4"]))
-    monkeypatch.setitem(sys.modules, "mrcnn.demo", room)
-    monkeypatch.setattr(mrcnn, "demo", room, raising=False)
-    assert run("demo", "--out", tmp_path, "--seed", 7, "--short", "--config", "USE_MASK=False") == cli.OK
+    monkeypatch.setitem(sys.modules, "mrcnn.app.demo", room)
+    monkeypatch.setattr("mrcnn.app.demo", room, raising=False)
+    assert (
+        run("demo", "--out", tmp_path, "--seed", 7, "--short", "--config", "USE_MASK=False")
+        == cli.OK
+    )
     assert calls == [(str(tmp_path), 7, True, False)]
     printed = capsys.readouterr().out.split()
     assert printed[:4] == ["box_ap", "0.812", "images", "100"]
@@ -192,7 +224,9 @@ def test_demo_hands_its_options_on_and_prints_the_metrics(monkeypatch, tmp_path,
 
 
 def test_settings_follow_from_the_data_unless_chosen(tmp_path):
-    args = SimpleNamespace(data=str(tmp_path / "my photos-2" / "train"), seed=9, learning_rate=0.5, gpus=2, epochs=20)
+    args = SimpleNamespace(
+        data=str(tmp_path / "my photos-2" / "train"), seed=9, learning_rate=0.5, gpus=2, epochs=20
+    )
     train, val = ShapesDataset(9), ShapesDataset(5)
 
     config = session.read_config(["IMAGES_PER_GPU=2"])
@@ -220,13 +254,24 @@ def test_a_setting_that_builds_no_network_is_a_usage_error(capsys):
         (["--layers", "nonsense"], "Received: nonsense, which matches none. Try heads."),
         (["--layers", "res5"], "a regex that matches a layer's whole name. Received: res5"),
         (["--layers", "(res5"], "Received: (res5, which is no regex ("),
-        (["--config", "NUM_CLASSES=5"], "1 (background) + the classes of DATA, 4. Received: 5. Try to leave it out"),
+        (
+            ["--config", "NUM_CLASSES=5"],
+            "1 (background) + the classes of DATA, 4. Received: 5. Try to leave it out",
+        ),
         (["--config", "NUM_CLASSES=1"], "NUM_CLASSES must count the background"),
-        (["--config", "STEPS_PER_EPOCH=0"], "STEPS_PER_EPOCH must be at least 1, a whole number. Received: 0"),
-        (["--config", "IMAGES_PER_GPU=0"], "IMAGES_PER_GPU must be at least 1, a whole number. Received: 0"),
+        (
+            ["--config", "STEPS_PER_EPOCH=0"],
+            "STEPS_PER_EPOCH must be at least 1, a whole number. Received: 0",
+        ),
+        (
+            ["--config", "IMAGES_PER_GPU=0"],
+            "IMAGES_PER_GPU must be at least 1, a whole number. Received: 0",
+        ),
     ],
 )
-def test_what_fits_no_network_or_data_is_told_before_one_is_built(words, sentence, capsys, monkeypatch, tmp_path):
+def test_what_fits_no_network_or_data_is_told_before_one_is_built(
+    words, sentence, capsys, monkeypatch, tmp_path
+):
     monkeypatch.setattr(cli, "load_tensorflow", lambda: pytest.fail("too late"))
     assert run("train", "shapes", "--logs", tmp_path, *words) == cli.USAGE
     assert sentence in capsys.readouterr().err
@@ -293,7 +338,9 @@ def test_validation_on_the_training_images_is_warned_of(tmp_path, caplog):
 
 
 def test_other_classes_than_asked_for_are_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"classes of shapes must be \['cat'\]\. Received: \['square'"):
+    with pytest.raises(
+        ValueError, match=r"classes of shapes must be \['cat'\]\. Received: \['square'"
+    ):
         cli.open_data("shapes", ["BG", "cat"])
     folder = via_file(tmp_path / "val", ["eel"])
     with pytest.raises(ValueError, match=r"must be among \['cat', 'dog'\]\. Received: \['eel'\]"):
@@ -329,7 +376,15 @@ def coco_file(folder, name="x.json", **changes):
     outline = [[2, 3, 12, 3, 12, 13, 2, 13]]
     data = {
         "images": [{"id": 1, "file_name": "a.png"}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": outline, "bbox": [2, 3, 10, 10]}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 1,
+                "segmentation": outline,
+                "bbox": [2, 3, 10, 10],
+            }
+        ],
         "categories": [{"id": 1, "name": "cat"}],
         **changes,
     }
@@ -366,13 +421,18 @@ def test_boxes_only_are_told_before_a_network_with_masks_is_built(tmp_path, caps
     assert run("train", file, "--logs", tmp_path / "logs") == cli.FAILED
     assert "boxes only. Try --config USE_MASK=False" in capsys.readouterr().err
     assert run("check", file, "--config", "USE_MASK=False", "--out", tmp_path / "out") == cli.OK
-    assert "1 image, 1 object" in capsys.readouterr().out and (tmp_path / "out" / "contact_sheet.png").is_file()
+    assert (
+        "1 image, 1 object" in capsys.readouterr().out
+        and (tmp_path / "out" / "contact_sheet.png").is_file()
+    )
 
 
 def test_training_and_validation_files_of_coco_are_found(tmp_path, capsys):
     photo(tmp_path / "images" / "a.png")
     coco_file(tmp_path / "annotations", "instances_train.json")
-    coco_file(tmp_path / "annotations", "instances_valid.json", categories=[{"id": 1, "name": "cat"}])
+    coco_file(
+        tmp_path / "annotations", "instances_valid.json", categories=[{"id": 1, "name": "cat"}]
+    )
     train, val = cli._open_training_data(str(tmp_path), None)
     assert train.class_names == val.class_names == ["BG", "cat"]
     assert Path(val.image_info[0]["file"]).name == "instances_valid.json"
@@ -449,7 +509,17 @@ def test_detect_writes_a_picture_an_image_and_one_json(model, tmp_path, capsys):
     photo(tmp_path / "in" / "a.png", square=False)
     other = photo(tmp_path / "b.png")
     out = tmp_path / "out"
-    words = ["detect", tmp_path / "in", other, "--weights", "w.h5", "--out", out, "--min-confidence", 0.25]
+    words = [
+        "detect",
+        tmp_path / "in",
+        other,
+        "--weights",
+        "w.h5",
+        "--out",
+        out,
+        "--min-confidence",
+        0.25,
+    ]
     assert run(*words) == cli.OK
     report = json.loads((out / "detections.json").read_text())
     assert set(report) == {"weights", "class_names", "min_confidence", "images"}
@@ -457,7 +527,11 @@ def test_detect_writes_a_picture_an_image_and_one_json(model, tmp_path, capsys):
     assert model.floors == [0.25] * 3
     empty, full, same_name = report["images"]
     assert (empty["file_name"], empty["detections"]) == (str(tmp_path / "in" / "a.png"), [])
-    assert (full["file_name"], full["width"], full["height"]) == (str(tmp_path / "in" / "b.png"), 40, 30)
+    assert (full["file_name"], full["width"], full["height"]) == (
+        str(tmp_path / "in" / "b.png"),
+        40,
+        30,
+    )
     (found,) = full["detections"]
     assert set(found) == {"class_id", "class_name", "score", "box", "mask"}
     assert (found["class_id"], found["class_name"], found["box"]) == (2, "bright", [5, 20, 15, 30])
@@ -476,9 +550,24 @@ def test_detect_writes_the_files_of_other_tools(model, tmp_path, capsys):
     assert tuple(cli.FORMATS) == tuple(export.FORMATS)
     first, second = photo(tmp_path / "a.png"), photo(tmp_path / "b.png", square=False)
     out = tmp_path / "out"
-    words = ["detect", first, second, "--weights", "w.h5", "--out", out, "--format", "labelme", "csv", "geojson"]
+    words = [
+        "detect",
+        first,
+        second,
+        "--weights",
+        "w.h5",
+        "--out",
+        out,
+        "--format",
+        "labelme",
+        "csv",
+        "geojson",
+    ]
     assert run(*words) == cli.OK
-    assert "2 pictures, detections.json, labelme/, detections.geojson, detections.csv are in" in capsys.readouterr().out
+    assert (
+        "2 pictures, detections.json, labelme/, detections.geojson, detections.csv are in"
+        in capsys.readouterr().out
+    )
     (shape,) = json.loads((out / "labelme" / "a.json").read_text())["shapes"]
     assert sorted(shape["points"]) == [[20, 5], [20, 15], [30, 5], [30, 15]]
     assert (out / "detections.csv").read_text().splitlines()[1].endswith(",20,5,30,15,100,100")
@@ -489,8 +578,13 @@ def test_an_unreadable_image_is_named_and_the_others_go_on(model, tmp_path, caps
     good, bad = photo(tmp_path / "good.png"), tmp_path / "bad.png"
     bad.write_bytes(good.read_bytes()[:60])
     missing = tmp_path / "missing.png"
-    assert run("detect", bad, missing, good, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
-    assert capsys.readouterr().err.rstrip().endswith(f"mrcnn: 2 of 3 images failed: {bad}, {missing}")
+    assert (
+        run("detect", bad, missing, good, "--weights", "w.h5", "--out", tmp_path / "out")
+        == cli.FAILED
+    )
+    assert (
+        capsys.readouterr().err.rstrip().endswith(f"mrcnn: 2 of 3 images failed: {bad}, {missing}")
+    )
     report = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [entry["file_name"] for entry in report["images"]] == [str(good)]
 
@@ -536,10 +630,15 @@ def test_detect_interrupted_leaves_what_was_found(model, tmp_path, capsys, monke
 
     monkeypatch.setattr(model, "detect", detect_two)
     out = tmp_path / "out"
-    assert run("detect", *files, "--weights", "w.h5", "--out", out, "--format", "csv") == cli.INTERRUPTED
+    assert (
+        run("detect", *files, "--weights", "w.h5", "--out", out, "--format", "csv")
+        == cli.INTERRUPTED
+    )
     assert "in the first 2 of 3 images" in capsys.readouterr().err
     report = json.loads((out / "detections.json").read_text())
-    assert report["partial"] and [entry["file_name"] for entry in report["images"]] == [str(file) for file in files[:2]]
+    assert report["partial"] and [entry["file_name"] for entry in report["images"]] == [
+        str(file) for file in files[:2]
+    ]
     assert len((out / "detections.csv").read_text().splitlines()) == 1 + 2
 
 
@@ -561,9 +660,18 @@ def test_evaluate_prints_the_table_and_writes_the_figures(model, tmp_path, capsy
         "0000_0.png", "0001_1.png", "confusion_matrix.png", "metrics.json", "precision_recall.png", "record_mAP.txt",
     ]  # fmt: skip
     # detect() answers with scores of 0.9 in float32, a trifle below 0.9
-    assert metrics["confidence"] == {"score": float(np.float32(0.9)), "f1": 1, "precision": 1, "recall": 1}
+    assert metrics["confidence"] == {
+        "score": float(np.float32(0.9)),
+        "f1": 1,
+        "precision": 1,
+        "recall": 1,
+    }
     assert metrics["confusion"] == [[0, 0, 0], [0, 2, 0], [0, 0, 0]] and metrics["voc"] is None
-    assert (out / "record_mAP.txt").read_text().startswith(f"w.h5 on {folder}, the first 2 of 3 images\n")
+    assert (
+        (out / "record_mAP.txt")
+        .read_text()
+        .startswith(f"w.h5 on {folder}, the first 2 of 3 images\n")
+    )
 
 
 def test_evaluate_interrupted_leaves_the_figures_so_far(model, tmp_path, capsys, monkeypatch):
@@ -580,12 +688,16 @@ def test_evaluate_interrupted_leaves_the_figures_so_far(model, tmp_path, capsys,
     words = ["evaluate", folder, "--weights", "w.h5", "--limit", 3, "--out", out]
     assert run(*words) == cli.INTERRUPTED
     shown = capsys.readouterr()
-    assert "Measured are the first 3 of 4 images." in shown.err and shown.err.endswith("mrcnn: interrupted\n")
+    assert "Measured are the first 3 of 4 images." in shown.err and shown.err.endswith(
+        "mrcnn: interrupted\n"
+    )
     assert shown.out.startswith("PARTIAL: interrupted after 2 of 3 images.\n")
     metrics = json.loads((out / "metrics.json").read_text())
     assert (metrics["images"], metrics["partial_of"], metrics["objects"]) == (2, 3, 2)
     record = (out / "record_mAP.txt").read_text()
-    assert record.startswith(f"w.h5 on {folder}, the first 3 of 4 images\n\nPARTIAL: interrupted after 2 of 3 ")
+    assert record.startswith(
+        f"w.h5 on {folder}, the first 3 of 4 images\n\nPARTIAL: interrupted after 2 of 3 "
+    )
 
 
 def test_evaluate_refuses_data_of_other_classes(model, tmp_path, capsys):
@@ -610,7 +722,16 @@ def broken_import(monkeypatch, module_name, error):
 
 def test_every_dependency_is_demanded():
     names = {doctor._name(requirement) for requirement in doctor.requirements()}
-    assert {"tensorflow", "keras", "numpy", "opencv-python", "imgaug", "pycocotools", "rich", "pillow"} <= names
+    assert {
+        "tensorflow",
+        "keras",
+        "numpy",
+        "opencv-python",
+        "imgaug",
+        "pycocotools",
+        "rich",
+        "pillow",
+    } <= names
     assert "pytest" not in names  # of the tests only
 
 
@@ -638,7 +759,11 @@ def test_opencv_without_libgl_names_the_package_of_the_system(monkeypatch):
 
 
 def test_imgaug_is_not_blamed_for_the_libraries_below_it(monkeypatch):
-    broken_import(monkeypatch, "mrcnn.data", ImportError("libGL.so.1: cannot open shared object file"))
+    broken_import(
+        monkeypatch,
+        "mrcnn.data.generator",
+        ImportError("libGL.so.1: cannot open shared object file"),
+    )
     finding = doctor.check_dependency("imgaug>=0.4")
     assert finding.broken
     assert finding.remedy == "what is broken above first, then pip install 'imgaug>=0.4'"
@@ -671,12 +796,18 @@ def test_two_distributions_of_opencv_clash(headless, findings, monkeypatch):
     assert [finding.broken for finding in found] == findings
     for finding in found:
         assert finding.state.startswith("opencv-python 4.12.0.88 and opencv-python-headless")
-        assert finding.remedy.startswith("pip uninstall -y opencv-python opencv-python-headless && pip install 'opencv")
+        assert finding.remedy.startswith(
+            "pip uninstall -y opencv-python opencv-python-headless && pip install 'opencv"
+        )
 
 
 def test_doctor_survives_without_tensorflow(monkeypatch, capsys):
     """One broken dependency: exit code 1, every other one still looked at, no device asked for."""
-    broken_import(monkeypatch, "tensorflow", ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow"))
+    broken_import(
+        monkeypatch,
+        "tensorflow",
+        ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow"),
+    )
     monkeypatch.setattr(doctor, "requirements", lambda: ["tensorflow>=2.18", "numpy>=2"])
     assert run("doctor") == cli.FAILED
     printed = capsys.readouterr().out
@@ -691,12 +822,22 @@ def test_doctor_survives_without_tensorflow(monkeypatch, capsys):
 
 def test_a_box_only_model_detects_and_is_measured(model, tmp_path, capsys, monkeypatch):
     detect = model.detect
-    without = lambda images, **_: [{k: v for k, v in r.items() if k != "masks"} for r in detect(images)]  # noqa: E731
+
+    def without(images, **_):
+        return [{k: v for k, v in r.items() if k != "masks"} for r in detect(images)]
+
     monkeypatch.setattr(model, "detect", without)
     words = ["--weights", "w.h5", "--out", tmp_path / "out"]
     assert run("detect", photo(tmp_path / "a.png"), *words, "--format", *cli.FORMATS) == cli.OK
-    (found,) = json.loads((tmp_path / "out" / "detections.json").read_text())["images"][0]["detections"]
-    assert set(found) == {"class_id", "class_name", "score", "box"} and found["box"] == [5, 20, 15, 30]
+    (found,) = json.loads((tmp_path / "out" / "detections.json").read_text())["images"][0][
+        "detections"
+    ]
+    assert set(found) == {"class_id", "class_name", "score", "box"} and found["box"] == [
+        5,
+        20,
+        15,
+        30,
+    ]
     folder = via_file(tmp_path / "val", ["bright"], count=1)
     model.class_names = ["BG", "bright"]
     model.config.NUM_CLASSES = 2
@@ -709,10 +850,16 @@ def test_a_box_only_model_detects_and_is_measured(model, tmp_path, capsys, monke
 def test_an_rpn_alone_is_measured_by_its_recall(model, tmp_path, capsys, monkeypatch):
     model.config.RPN_ONLY, model.config.NUM_CLASSES = True, 2
     model.class_names = ["BG", "bright"]
-    proposals = {"rois": np.array([[3, 2, 6, 6]]), "scores": np.array([0.9])}  # the rectangle of the truth
+    proposals = {
+        "rois": np.array([[3, 2, 6, 6]]),
+        "scores": np.array([0.9]),
+    }  # the rectangle of the truth
     monkeypatch.setattr(model, "detect", lambda images: [proposals])
     folder, out = via_file(tmp_path / "val", ["bright"], count=2), tmp_path / "out"
-    assert run("evaluate", folder, "--weights", "w.h5", "--out", out, "--pictures", "--limit", 1) == cli.OK
+    assert (
+        run("evaluate", folder, "--weights", "w.h5", "--out", out, "--pictures", "--limit", 1)
+        == cli.OK
+    )
     told = capsys.readouterr()
     assert "1 images, 1 objects" in told.out and "    1,000  1.000   1.000    1.000" in told.out
     assert "no pictures" in told.err
@@ -722,7 +869,11 @@ def test_an_rpn_alone_is_measured_by_its_recall(model, tmp_path, capsys, monkeyp
 
 
 def test_doctor_drops_requirements_of_other_pythons(monkeypatch):
-    demanded = ['pillow>=13; python_version >= "3.0"', 'pillow>=12.3; python_version < "3.0"', "numpy>=2"]
+    demanded = [
+        'pillow>=13; python_version >= "3.0"',
+        'pillow>=12.3; python_version < "3.0"',
+        "numpy>=2",
+    ]
     monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: demanded)
     assert doctor.requirements() == ["pillow>=13", "numpy>=2"]
 
@@ -745,10 +896,21 @@ def test_detect_into_the_folder_of_the_photos_keeps_them(model, tmp_path, capsys
 
 
 def test_photos_of_one_name_from_two_folders_keep_their_pictures(model, tmp_path):
-    files = [photo(tmp_path / "x" / "a.png"), photo(tmp_path / "y" / "A.png"), photo(tmp_path / "z" / "a.jpg")]
-    assert run("detect", *files, "--weights", "w.h5", "--out", tmp_path / "out", "--format", "labelme") == cli.OK
+    files = [
+        photo(tmp_path / "x" / "a.png"),
+        photo(tmp_path / "y" / "A.png"),
+        photo(tmp_path / "z" / "a.jpg"),
+    ]
+    assert (
+        run("detect", *files, "--weights", "w.h5", "--out", tmp_path / "out", "--format", "labelme")
+        == cli.OK
+    )
     entries = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
-    assert [entry["picture"] for entry in entries] == ["a_detected.png", "A_2_detected.png", "a_3_detected.png"]
+    assert [entry["picture"] for entry in entries] == [
+        "a_detected.png",
+        "A_2_detected.png",
+        "a_3_detected.png",
+    ]
     labelme = sorted(path.name for path in (tmp_path / "out" / "labelme").iterdir())
     assert labelme == ["A_2.json", "a.json", "a_3.json"]
 
@@ -774,7 +936,9 @@ def test_a_full_disk_leaves_what_was_found(model, tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(cli, "save_picture", save)
     assert run("detect", *files, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
     report = json.loads((tmp_path / "out" / "detections.json").read_text())
-    assert report["partial"] and [entry["file_name"] for entry in report["images"]] == [str(files[0])]
+    assert report["partial"] and [entry["file_name"] for entry in report["images"]] == [
+        str(files[0])
+    ]
     assert capsys.readouterr().err.endswith("mrcnn: disk full\n")
 
 
@@ -783,7 +947,9 @@ def test_a_failed_write_leaves_the_old_results(model, tmp_path, monkeypatch):
     words = ["detect", file, "--weights", "w.h5", "--out", out, "--format", "csv", "via"]
     assert run(*words) == cli.OK
     before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     assert run(*words) == cli.FAILED
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
 
@@ -801,7 +967,8 @@ def test_what_a_folder_holds_besides_images_is_counted(model, tmp_path, capsys):
     told = capsys.readouterr().err
     assert f"{tmp_path / 'in'}: 2 images; skipped are 2 .HEIC, 1 .mp4, 1 sub-folder." in told
     names = [
-        Path(e["file_name"]).name for e in json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+        Path(e["file_name"]).name
+        for e in json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
     ]
     assert names == ["a.png", "b.bmp"]
 
@@ -809,9 +976,14 @@ def test_what_a_folder_holds_besides_images_is_counted(model, tmp_path, capsys):
 def test_a_pattern_that_the_shell_left_is_expanded(model, tmp_path, capsys):
     for name in ("a.png", "b.png", "c.jpg"):
         photo(tmp_path / name)
-    assert run("detect", tmp_path / "*.png", "--weights", "w.h5", "--out", tmp_path / "out") == cli.OK
+    assert (
+        run("detect", tmp_path / "*.png", "--weights", "w.h5", "--out", tmp_path / "out") == cli.OK
+    )
     assert len(json.loads((tmp_path / "out" / "detections.json").read_text())["images"]) == 2
-    assert run("detect", tmp_path / "*.bmp", "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
+    assert (
+        run("detect", tmp_path / "*.bmp", "--weights", "w.h5", "--out", tmp_path / "out")
+        == cli.FAILED
+    )
     assert "A pattern must match files. Received:" in capsys.readouterr().err
 
 
@@ -826,7 +998,9 @@ def test_what_is_no_photo_is_said_before_a_network_is_built(word, tmp_path, caps
     assert capsys.readouterr().err.startswith("mrcnn: None of the 2 images can be read:\n  ")
     assert not (tmp_path / "out").exists()
     assert run("check", "https://example.com/data.zip") == cli.FAILED
-    assert "the URL https://example.com/data.zip. Try to download it first." in capsys.readouterr().err
+    assert (
+        "the URL https://example.com/data.zip. Try to download it first." in capsys.readouterr().err
+    )
 
 
 # --- Names from strangers -----------------------------------------------------------------------------------------
@@ -836,7 +1010,10 @@ def test_names_do_not_steer_the_terminal(model, tmp_path, capsys):
     bad = tmp_path / "a\x1b[31m.png"
     bad.write_bytes(b"no image")
     good = photo(tmp_path / "b\x07.png")
-    assert run("detect", bad, good, "--weights", "w.h5", "--out", tmp_path / "out\x1b[0m") == cli.FAILED
+    assert (
+        run("detect", bad, good, "--weights", "w.h5", "--out", tmp_path / "out\x1b[0m")
+        == cli.FAILED
+    )
     told = "".join(capsys.readouterr())
     assert "a [31m.png" in told and "b .png: 1 object" in told
     assert not any(character in told for character in "\x1b\x07")
@@ -848,9 +1025,15 @@ def test_names_do_not_steer_the_terminal(model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["train", "x", "--lr", "0.1"], "mrcnn train: error: unrecognized option: --lr. Did you mean --learning-rate?"),
+        (
+            ["train", "x", "--lr", "0.1"],
+            "mrcnn train: error: unrecognized option: --lr. Did you mean --learning-rate?",
+        ),
         (["train", "x", "--batch=4"], "--batch. Did you mean --config IMAGES_PER_GPU=N?"),
-        (["train", "x", "--imgsz", "640"], "--imgsz. Did you mean --config IMAGE_MIN_DIM=N IMAGE_MAX_DIM=N?"),
+        (
+            ["train", "x", "--imgsz", "640"],
+            "--imgsz. Did you mean --config IMAGE_MIN_DIM=N IMAGE_MAX_DIM=N?",
+        ),
         (["train", "x", "--output", "y"], "--output. Did you mean --logs?"),
         (
             ["detect", "a.jpg", "--model", "w.h5"],
@@ -859,7 +1042,10 @@ def test_names_do_not_steer_the_terminal(model, tmp_path, capsys):
         (["detect", "a.jpg", "--wieghts", "w.h5"], "--wieghts. Did you mean --weights?"),
         (["train", "x", "--frobnicate"], "unrecognized option: --frobnicate.\n"),
         (["train", "data=coco.yaml", "epochs=3"], "must be a path. Received: 'data=coco.yaml'"),
-        (["train", "x", "epochs=3"], "mrcnn train: error: unrecognized arguments: epochs=3. Did you mean --epochs?"),
+        (
+            ["train", "x", "epochs=3"],
+            "mrcnn train: error: unrecognized arguments: epochs=3. Did you mean --epochs?",
+        ),
     ],
 )
 def test_an_unknown_option_is_told_under_its_command(words, sentence, capsys):
@@ -870,17 +1056,24 @@ def test_an_unknown_option_is_told_under_its_command(words, sentence, capsys):
 
 def test_every_synonym_names_an_option_of_some_command():
     helps = subprocess.run(
-        [sys.executable, "-c", "from mrcnn.cli import main\nimport sys\nmain(sys.argv[1:])", "train", "--help"],
+        [sys.executable, "-c", "from mrcnn.app.cli import main\nimport sys\nmain(sys.argv[1:])", "train", "--help"],
         cwd=ROOT, capture_output=True, text=True, timeout=60,
     ).stdout  # fmt: skip
     for meant in ("--learning-rate", "--epochs", "--logs", "--weights", "--config", "--gpus"):
-        assert meant in helps and any(meant in option for options in cli.SYNONYMS.values() for option in options)
+        assert meant in helps and any(
+            meant in option for options in cli.SYNONYMS.values() for option in options
+        )
 
 
 def test_options_may_be_shortened_and_debug_stand_first(monkeypatch):
     calls = []
     monkeypatch.setattr(cli, "run_train", lambda args: calls.append((args.epochs, args.debug)))
-    assert run("--debug", "train", "x", "--epoch", 3) == run("train", "x", "--debug") == run("train", "x") == cli.OK
+    assert (
+        run("--debug", "train", "x", "--epoch", 3)
+        == run("train", "x", "--debug")
+        == run("train", "x")
+        == cli.OK
+    )
     assert calls == [(3, True), (10, True), (10, False)]
 
 
@@ -896,7 +1089,9 @@ def hdf5(path, attributes=(), groups=()):
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "detect"])
-def test_what_holds_no_weights_is_said_before_a_network_is_built(command, tmp_path, capsys, monkeypatch):
+def test_what_holds_no_weights_is_said_before_a_network_is_built(
+    command, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr(session, "load_tensorflow", lambda: pytest.fail("too late"))
     monkeypatch.setattr(cli, "load_tensorflow", lambda: pytest.fail("too late"))
     state = hdf5(tmp_path / "training_state_0002.hdf5", ["about"], ["optimizer"])
@@ -943,7 +1138,10 @@ def test_one_unreadable_image_does_not_end_an_evaluation(model, tmp_path, capsys
     assert run(*words) == cli.FAILED
     shown = capsys.readouterr()
     assert shown.err.endswith(f"mrcnn: 1 of 3 images failed: {folder / '1.png'}\n")
-    assert "2 images, 2 objects" in shown.out and "Not counted: 1 image that could not be used" in shown.out
+    assert (
+        "2 images, 2 objects" in shown.out
+        and "Not counted: 1 image that could not be used" in shown.out
+    )
     metrics = json.loads((out / "metrics.json").read_text())
     assert (metrics["images"], metrics["failed"][0]["image"]) == (2, str(folder / "1.png"))
     assert sorted(path.name for path in out.glob("0*.png")) == ["0000_0.png", "0002_2.png"]
@@ -954,7 +1152,10 @@ def test_a_json_file_is_not_taken_for_yaml(content, tmp_path, capsys):
     file = tmp_path / "a.json"
     file.write_text(content)
     assert run("check", file) == cli.FAILED
-    assert "YOLO. " not in (told := capsys.readouterr().err) and "data.yaml of YOLO" not in told.split("Understood")[0]
+    assert (
+        "YOLO. " not in (told := capsys.readouterr().err)
+        and "data.yaml of YOLO" not in told.split("Understood")[0]
+    )
 
 
 def test_a_large_coco_file_is_checked(shared, capsys):

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn import files, session, weights
+from mrcnn.app import cli_support as session
 from mrcnn.config import Config
+from mrcnn.files import atomic as files
+from mrcnn.weights import weight_files as weights
 
 # --- Messages -----------------------------------------------------------------------------------------------------
 
@@ -62,7 +64,10 @@ def test_values_are_literals_or_bare_words():
         ("MASK_SHAPE=28", r"MASK_SHAPE must be a list such as '\[28, 28\]'\. Received: 28"),
         ("MEAN_PIXEL=grey", r"MEAN_PIXEL must be a list such as"),
         ("nothing.json", r"Received: nothing\.json, and there is no such file"),
-        ("docs", r"--config must be NAME=VALUE without spaces, or a .json or .py file. Received: docs,"),
+        (
+            "docs",
+            r"--config must be NAME=VALUE without spaces, or a .json or .py file. Received: docs,",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named(item, sentence):
@@ -77,17 +82,28 @@ def test_later_items_win_whatever_their_kind(tmp_path):
         "class Base(object):\n    IMAGES_PER_GPU = 3\n\n"
         "class Mine(Base, Config):\n    NAME = 'mine'\n    STEPS_PER_EPOCH = 11\n    OWN_THING = 1\n"
     )
-    Path(values).write_text(json.dumps({"STEPS_PER_EPOCH": 22, "IMAGES_PER_GPU": 4, "BATCH_SIZE": 4}))
+    Path(values).write_text(
+        json.dumps({"STEPS_PER_EPOCH": 22, "IMAGES_PER_GPU": 4, "BATCH_SIZE": 4})
+    )
 
-    config = session.read_config(["STEPS_PER_EPOCH=1", "VALIDATION_STEPS=1", script])  # later wins: 11
-    assert (config.NAME, config.STEPS_PER_EPOCH, config.VALIDATION_STEPS, config.BATCH_SIZE) == ("mine", 11, 1, 3)
+    config = session.read_config(
+        ["STEPS_PER_EPOCH=1", "VALIDATION_STEPS=1", script]
+    )  # later wins: 11
+    assert (config.NAME, config.STEPS_PER_EPOCH, config.VALIDATION_STEPS, config.BATCH_SIZE) == (
+        "mine",
+        11,
+        1,
+        3,
+    )
     assert type(config).__name__ == "Mine"
 
     config = session.read_config([script, values, "OWN_THING=2"])
     assert (config.NAME, config.STEPS_PER_EPOCH, config.OWN_THING) == ("mine", 22, 2)
     assert config.BATCH_SIZE == 4
 
-    config = session.read_config([values, "IMAGES_PER_GPU=8"])  # BATCH_SIZE 4 = 4 * 1 was no choice: it still follows
+    config = session.read_config(
+        [values, "IMAGES_PER_GPU=8"]
+    )  # BATCH_SIZE 4 = 4 * 1 was no choice: it still follows
     assert config.BATCH_SIZE == 8
 
 
@@ -154,7 +170,9 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
     class Small(Config):
         BACKBONE = "mobilenet_v2"
 
-    monkeypatch.setattr(files, "download", lambda *_, **__: pytest.fail("nothing may be downloaded"))
+    monkeypatch.setattr(
+        files, "download", lambda *_, **__: pytest.fail("nothing may be downloaded")
+    )
     with pytest.raises(session.UsageError, match="of a resnet101. Received: BACKBONE=mobilenet_v2"):
         session.load_start(SimpleNamespace(config=Small(), model_dir="logs"), "coco")
 
@@ -168,7 +186,11 @@ def test_a_picture_takes_the_place_of_an_earlier_one_alone(tmp_path):
     picture = np.full((4, 6, 3), 200, np.uint8)
     session.save_picture(picture, tmp_path / "a.png", marked=True)
     session.save_picture(picture, tmp_path / "b.png")
-    assert [session.is_own_picture(tmp_path / name) for name in ("a.png", "b.png", "c.png")] == [True, False, False]
+    assert [session.is_own_picture(tmp_path / name) for name in ("a.png", "b.png", "c.png")] == [
+        True,
+        False,
+        False,
+    ]
     assert session.free_picture(tmp_path, "a").name == "a.png"
     assert session.free_picture(tmp_path, "b").name == "b_2.png"
     assert session.free_picture(tmp_path, "C", taken={"c.png"}).name == "C_2.png"

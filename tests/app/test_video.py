@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mrcnn import video
+from mrcnn.app import video
 
 
 @pytest.fixture(params=[".avi", ".mp4"])
@@ -27,7 +27,9 @@ def clip(request, tmp_path):
 def test_frames_are_rgb_and_in_order(clip):
     frames = list(video.read_frames(clip))
     assert len(frames) == 8 and {frame.shape for frame in frames} == {(48, 64, 3)}
-    assert frames[0].dtype == np.uint8 and frames[0][2, 60, 0] > 150 > 60 > frames[0][2, 60, 2]  # red, not blue
+    assert (
+        frames[0].dtype == np.uint8 and frames[0][2, 60, 0] > 150 > 60 > frames[0][2, 60, 2]
+    )  # red, not blue
     for i, frame in enumerate(frames):  # the square's centre: 4 i + 8
         assert np.flatnonzero(frame[24, :, 2] > 128).mean() == pytest.approx(4 * i + 7.5, abs=1)
     assert video.frame_rate(clip) == 10
@@ -64,7 +66,9 @@ def test_a_limit_and_ctrl_c_leave_a_video_that_plays(clip, tmp_path, caplog):
 def test_a_failure_leaves_no_half_video(clip, tmp_path):
     sizes = iter([(48, 64, 3), (48, 60, 3)])
     with pytest.raises(ValueError, match=r"one size. Received: \(48, 60, 3\) after \(48, 64, 3\)"):
-        video.change_video(clip, tmp_path / "new" / "out.mp4", lambda frame: np.zeros(next(sizes), np.uint8))
+        video.change_video(
+            clip, tmp_path / "new" / "out.mp4", lambda frame: np.zeros(next(sizes), np.uint8)
+        )
     assert not list((tmp_path / "new").iterdir())
 
 

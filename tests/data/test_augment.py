@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcnn import augment
-from mrcnn.augment import AUGMENTATIONS, color, compose, copy_paste, flip, fliplr, jitter, rotate90, scale
+from mrcnn.data import augment
+from mrcnn.data.augment import (
+    AUGMENTATIONS,
+    color,
+    compose,
+    copy_paste,
+    flip,
+    fliplr,
+    jitter,
+    rotate90,
+    scale,
+)
 
 GEOMETRIC = ["flip", "fliplr", "rotate90", "scale"]
 PLAIN = [name for name, function in AUGMENTATIONS.items() if not hasattr(function, "pastes")]
@@ -67,7 +77,9 @@ def test_mirrors_and_turns_come_half_of_the_time():
     assert 70 < sum(np.array_equal(out, np.rot90(image)) for out in found) < 130
     found, image = outcomes(flip)
     for wanted in (image, image[::-1], image[:, ::-1], image[::-1, ::-1]):
-        assert 25 < sum(np.array_equal(out, wanted) for out in found) < 80  # 50 expected, deviation 6
+        assert (
+            25 < sum(np.array_equal(out, wanted) for out in found) < 80
+        )  # 50 expected, deviation 6
 
 
 def test_rotate90_leaves_a_rectangle():
@@ -93,7 +105,10 @@ def test_scale_keeps_any_number_of_channels():
 
 
 def test_color_changes_colours_only():
-    image, masks = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8), np.ones((16, 16, 1), bool)
+    image, masks = (
+        np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8),
+        np.ones((16, 16, 1), bool),
+    )
     out, moved = color(image, masks, np.random.default_rng(0))
     assert out.dtype == np.uint8 and not np.array_equal(out, image)
     assert moved is masks
@@ -111,7 +126,9 @@ def test_compose_applies_in_order_and_refuses_unknown_names():
     assert out.flags.c_contiguous
     unchanged, _ = compose([])(image, masks, rng)
     np.testing.assert_array_equal(unchanged, image)
-    with pytest.raises(ValueError, match="rotate90, scale, jitter, color, copy_paste. Received: 'blur'"):
+    with pytest.raises(
+        ValueError, match="rotate90, scale, jitter, color, copy_paste. Received: 'blur'"
+    ):
         compose(["blur"])
 
 
@@ -120,7 +137,10 @@ def test_compose_applies_in_order_and_refuses_unknown_names():
 
 def photo(height=64, width=64, channels=3, value=200):
     """A photo of one light value, and a dark object of 16 x 20 pixels at (24, 20)."""
-    image, mask = np.full((height, width, channels), value, np.uint8), np.zeros((height, width, 1), bool)
+    image, mask = (
+        np.full((height, width, channels), value, np.uint8),
+        np.zeros((height, width, 1), bool),
+    )
     mask[24:40, 20:40] = True
     image[mask[:, :, 0]] = 40
     return image, mask
@@ -134,7 +154,9 @@ def test_jitter_by_a_half_and_by_two(seed):
     assert (y2 - y1 + 1, x2 - x1 + 1) == (8, 10) and moved.sum() == 80
     np.testing.assert_array_equal(out[moved[:, :, 0]], 40)
     # 200 outside the object and 40 in its 320 of 4096 pixels: 187.5 on average, which fills three quarters
-    assert (out[:, :, 0] == 188).sum() == 64 * 64 - 32 * 32 and (out[:, :, 0] == 200).sum() == 32 * 32 - 80
+    assert (out[:, :, 0] == 188).sum() == 64 * 64 - 32 * 32 and (
+        out[:, :, 0] == 200
+    ).sum() == 32 * 32 - 80
     out, moved = jitter(image, mask, np.random.default_rng(seed), low=2, high=2)
     assert 0 < moved.sum() <= 32 * 40 and set(np.unique(out[moved[:, :, 0]])) <= set(range(40, 161))
     assert not moved.all(axis=2).all() and out.shape == image.shape
@@ -201,7 +223,9 @@ class Always(np.random.Generator):
 @pytest.fixture
 def unmoved(monkeypatch):
     """What is pasted stays where it is in its own image."""
-    monkeypatch.setattr(augment, "_jittered", lambda image, masks, *_: (image, masks, masks.sum(axis=(0, 1))))
+    monkeypatch.setattr(
+        augment, "_jittered", lambda image, masks, *_: (image, masks, masks.sum(axis=(0, 1)))
+    )
 
 
 def layers(*boxes, side=20):
@@ -219,7 +243,9 @@ def test_pasted_objects_cover_what_is_below(unmoved):
     image = np.full((20, 20, 3), 100, np.uint8)
     below = layers((0, 0, 10, 10), (10, 10, 20, 20), (12, 0, 16, 4))
     pasted = layers((0, 0, 9, 10), (10, 10, 15, 20))  # nine tenths and the half of the first two
-    out, masks, ids = copy_paste(image, below, Always(), np.array([1, 2, 3]), other(200, pasted, [4, 5]))
+    out, masks, ids = copy_paste(
+        image, below, Always(), np.array([1, 2, 3]), other(200, pasted, [4, 5])
+    )
     assert ids.tolist() == [1, 2, 3, 4, 5]
     assert masks.sum(axis=(0, 1)).tolist() == [10, 50, 16, 90, 50]
     assert masks.sum(axis=2).max() == 1
@@ -234,18 +260,28 @@ def test_instances_with_less_than_a_tenth_left_are_dropped(unmoved):
     below = layers((0, 0, 10, 10), (0, 10, 10, 20), (12, 12, 14, 14))
     pasted = layers((0, 0, 10, 9), (0, 11, 10, 20), (12, 12, 14, 14))
     pasted[9, 9, 0] = True  # 91 of 100 pixels
-    _, masks, ids = copy_paste(image, below, Always(), np.array([1, 2, -3]), other(9, pasted, [4, 5, 6]))
+    _, masks, ids = copy_paste(
+        image, below, Always(), np.array([1, 2, -3]), other(9, pasted, [4, 5, 6])
+    )
     assert ids.tolist() == [2, 4, 5, 6] and masks.shape == (20, 20, 4)
 
 
 def test_nothing_to_paste(unmoved):
     image, masks, ids = np.full((20, 20, 3), 100, np.uint8), layers((0, 0, 5, 5)), np.array([1])
     none = layers()
-    for another in (lambda rng: None, other(9, none, []), other(9, masks, [-1])):  # crowds are not pasted
+    for another in (
+        lambda rng: None,
+        other(9, none, []),
+        other(9, masks, [-1]),
+    ):  # crowds are not pasted
         result = copy_paste(image, masks, Always(), ids, another)
-        assert all(after is before for after, before in zip(result, (image, masks, ids), strict=True))
+        assert all(
+            after is before for after, before in zip(result, (image, masks, ids), strict=True)
+        )
     # onto an image without objects
-    out, masks, ids = copy_paste(image, none, Always(), np.zeros(0, int), other(9, layers((0, 0, 5, 5)), [3]))
+    out, masks, ids = copy_paste(
+        image, none, Always(), np.zeros(0, int), other(9, layers((0, 0, 5, 5)), [3])
+    )
     assert masks.sum() == 25 and ids.tolist() == [3] and (out[1, 1] == 9).all()
 
 
@@ -263,18 +299,30 @@ def test_nothing_is_pasted_on_the_black_rim():
     image[:10] = image[30:] = 0
     for seed in range(30):
         out, masks, _ = copy_paste(
-            image, layers(side=40), np.random.default_rng(seed), ids, other(200, layers((0, 0, 40, 40), side=40), [1])
+            image,
+            layers(side=40),
+            np.random.default_rng(seed),
+            ids,
+            other(200, layers((0, 0, 40, 40), side=40), [1]),
         )
-        assert not masks[:10].any() and not masks[30:].any() and out[:10].max() == out[30:].max() == 0
+        assert (
+            not masks[:10].any() and not masks[30:].any() and out[:10].max() == out[30:].max() == 0
+        )
 
 
 def test_pasted_objects_of_another_shape_and_the_same_seed():
     image, masks = photo()
     big = other(9, layers((10, 10, 90, 90), (0, 0, 30, 30), side=100), [1, 2])
-    results = [copy_paste(image, masks, np.random.default_rng(5), np.array([1]), big) for _ in range(2)]
+    results = [
+        copy_paste(image, masks, np.random.default_rng(5), np.array([1]), big) for _ in range(2)
+    ]
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
-    assert results[0][0].shape == image.shape and results[0][1].shape == (64, 64, len(results[0][2]))
+    assert results[0][0].shape == image.shape and results[0][1].shape == (
+        64,
+        64,
+        len(results[0][2]),
+    )
 
 
 def test_compose_with_copy_paste_hands_on_class_ids(unmoved):
@@ -282,6 +330,10 @@ def test_compose_with_copy_paste_hands_on_class_ids(unmoved):
     changes = compose(["fliplr", "copy_paste", "color"])
     assert changes.pastes and not compose(["flip"]).pastes
     out, masks, ids = changes(
-        image, layers((0, 0, 5, 5)), np.random.default_rng(1), np.array([1]), other(9, layers((8, 8, 12, 12)), [2])
+        image,
+        layers((0, 0, 5, 5)),
+        np.random.default_rng(1),
+        np.array([1]),
+        other(9, layers((8, 8, 12, 12)), [2]),
     )
     assert masks.shape == (20, 20, len(ids)) and ids[0] == 1 and out.flags.c_contiguous

@@ -13,13 +13,24 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mrcnn import boxes, cli, session
-from mrcnn import check as module
-from mrcnn.check import KINDS, LADDER, Finding, Report, anchor_overlaps, check, check_before_training, suggest_scales
+from mrcnn.app import cli
+from mrcnn.app import cli_support as session
 from mrcnn.config import Config
-from mrcnn.dataset import Dataset
-from mrcnn.datasets import CocoDataset, ShapesDataset
-from mrcnn.image import extract_bboxes, resize_mask
+from mrcnn.data import check as module
+from mrcnn.data.check import (
+    KINDS,
+    LADDER,
+    Finding,
+    Report,
+    anchor_overlaps,
+    check,
+    check_before_training,
+    suggest_scales,
+)
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.image import extract_bboxes, resize_mask
+from mrcnn.formats.datasets import CocoDataset, ShapesDataset
+from mrcnn.nn import boxes
 
 GREY = np.full((64, 64, 3), 128, np.uint8)
 
@@ -95,7 +106,9 @@ def test_an_empty_dataset_has_one_error():
 
 
 def test_a_dataset_must_be_prepared():
-    with pytest.raises(ValueError, match=r"must be prepared\. Received: .* Try dataset.prepare\(\)"):
+    with pytest.raises(
+        ValueError, match=r"must be prepared\. Received: .* Try dataset.prepare\(\)"
+    ):
         check(Dataset())
 
 
@@ -148,7 +161,9 @@ def test_each_fault_is_found_in_its_image_alone(entry, kind, sentence, instances
     assert json.loads(json.dumps(report.to_dict()))["findings"][0]["remedy"] == KINDS[kind].remedy
 
 
-@pytest.mark.parametrize("masks", [np.zeros((0, 0, 0)), np.zeros((64, 64, 0)), np.zeros((64, 64, 1)), np.zeros(0)])
+@pytest.mark.parametrize(
+    "masks", [np.zeros((0, 0, 0)), np.zeros((64, 64, 0)), np.zeros((64, 64, 1)), np.zeros(0)]
+)
 def test_an_image_without_objects_may_have_masks_of_any_empty_shape(masks):
     report = check(Hand(GOOD, (GREY, masks, [])), Small())
     assert kinds(report) == []
@@ -213,18 +228,26 @@ def test_a_class_without_objects_is_named():
     report = check(Hand((GREY, ONE, [1])), Small())
     assert kinds(report) == ["unused class"]
     assert report.findings[0].sentence == "There is no object of dog."
-    many = check(Hand((GREY, ONE, [1]), classes=["cat", *(f"c{i}" for i in range(12))]), Small(NUM_CLASSES=14))
+    many = check(
+        Hand((GREY, ONE, [1]), classes=["cat", *(f"c{i}" for i in range(12))]),
+        Small(NUM_CLASSES=14),
+    )
     assert many.findings[0].sentence.endswith("c8, c9 and 2 more.")
 
 
 def test_other_classes_than_the_config_are_an_error():
     report = check(Hand(GOOD), Small(NUM_CLASSES=81))
     assert kinds(report) == ["classes"]
-    assert "NUM_CLASSES is 81, and the dataset has 3 classes, background included: BG, cat, dog." in str(report)
+    assert (
+        "NUM_CLASSES is 81, and the dataset has 3 classes, background included: BG, cat, dog."
+        in str(report)
+    )
 
 
 def test_a_config_that_builds_no_network_is_refused():
-    with pytest.raises(ValueError, match="RPN_ANCHOR_SCALES must hold at most one scale per pyramid level"):
+    with pytest.raises(
+        ValueError, match="RPN_ANCHOR_SCALES must hold at most one scale per pyramid level"
+    ):
         check(Hand(GOOD), Small(RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128, 256)))
 
 
@@ -263,7 +286,10 @@ def test_only_the_chosen_images_are_looked_at():
 def test_a_printed_report_shows_some_of_many_and_counts_the_rest():
     findings = [Finding("tiny", "small", i, f"image {i}", (0, 1)) for i in range(7)]
     text = str(Report(findings, images=7))
-    assert "warning: Objects under 4 px after resizing: 14 in 7 images\n  image 0: small\n  image 1: small\n" in text
+    assert (
+        "warning: Objects under 4 px after resizing: 14 in 7 images\n  image 0: small\n  image 1: small\n"
+        in text
+    )
     assert "image 3" not in text and "\n  and 4 more\n" in text
 
 
@@ -317,7 +343,9 @@ class Redrawn(Outlined):
 
 def codes(*runs):
     """Compressed codes of 64 x 64 masks; runs go down the columns, outside and inside in turn."""
-    return [coco_mask.frPyObjects({"size": [64, 64], "counts": list(counts)}, 64, 64) for counts in runs]
+    return [
+        coco_mask.frPyObjects({"size": [64, 64], "counts": list(counts)}, 64, 64) for counts in runs
+    ]
 
 
 def test_outlines_say_the_same_as_masks_and_none_is_drawn():
@@ -344,7 +372,10 @@ def test_masks_that_a_subclass_draws_otherwise_count():
 
 def test_outlines_of_another_size_or_that_cannot_be_read():
     entry = (GREY[:32], codes((512, 1024, 2560)), [1])
-    assert "Its masks are 64 x 64 and it is 32 x 64 px" in check(Outlined(entry), Small()).findings[0].sentence
+    assert (
+        "Its masks are 64 x 64 and it is 32 x 64 px"
+        in check(Outlined(entry), Small()).findings[0].sentence
+    )
     broken = Outlined((GREY, None, [1]))
     broken.load_outlines = lambda image_id: _or_raise(ValueError("Annotation 3 is damaged."))
     assert check(broken, Small()).findings[0].sentence == "Annotation 3 is damaged."
@@ -399,7 +430,10 @@ def test_the_rounded_box_is_that_of_the_resized_mask(size, corners, mode):
     """Law: boxes are worked out without resizing a mask, and are those of the resized mask."""
     height, width = size
     y1, x1 = int(corners[0] * (height - 1)), int(corners[1] * (width - 1))
-    y2, x2 = y1 + 1 + int(corners[2] * (height - y1 - 1)), x1 + 1 + int(corners[3] * (width - x1 - 1))
+    y2, x2 = (
+        y1 + 1 + int(corners[2] * (height - y1 - 1)),
+        x1 + 1 + int(corners[3] * (width - x1 - 1)),
+    )
     mask = rectangles((y1, x1, y2, x2), size=size)
     config = Small(IMAGE_RESIZE_MODE=mode)
     _, _, rounded = module._Resizer(config).resize(np.array([[y1, x1, y2, x2]]), size)
@@ -448,13 +482,16 @@ def test_the_overlap_is_the_best_of_all_anchors(seed, scales, shape, anchor_stri
     molded = np.concatenate([corners, np.minimum(corners + sides, shape)], axis=1)
     shapes = np.tile(shape, (5, 1))
     found = [
-        anchor_overlaps(molded, shapes, *level, config) for level in zip(scales, config.BACKBONE_STRIDES, strict=True)
+        anchor_overlaps(molded, shapes, *level, config)
+        for level in zip(scales, config.BACKBONE_STRIDES, strict=True)
     ]
     maps = [[-(-shape[0] // s), -(-shape[1] // s)] for s in config.BACKBONE_STRIDES]
     every = boxes.generate_pyramid_anchors(
         scales, config.RPN_ANCHOR_RATIOS, maps, config.BACKBONE_STRIDES, anchor_stride
     )
-    np.testing.assert_allclose(np.max(found, axis=0), boxes.iou(molded, every).max(axis=1), atol=1e-12)
+    np.testing.assert_allclose(
+        np.max(found, axis=0), boxes.iou(molded, every).max(axis=1), atol=1e-12
+    )
 
 
 def test_the_table_of_anchors_counts_every_object_once():
@@ -462,7 +499,13 @@ def test_the_table_of_anchors_counts_every_object_once():
     # 4 * 67.9 > 4 * 64 of 48 * 48 for scale 48
     masks = rectangles((8, 8, 24, 24), (32, 32, 48, 48), (0, 0, 4, 64))
     report = check(Hand((GREY, masks, [1, 2, 1])), Small())
-    assert [(row["scale"], row["stride"]) for row in report.anchors] == [(16, 4), (24, 8), (32, 16), (48, 32), (64, 64)]
+    assert [(row["scale"], row["stride"]) for row in report.anchors] == [
+        (16, 4),
+        (24, 8),
+        (32, 16),
+        (48, 32),
+        (64, 64),
+    ]
     assert sum(row["objects"] for row in report.anchors) == report.objects_with_anchor() == 3
     assert report.anchors[0]["objects"] >= 2
     assert report.under == pytest.approx(1 / 3)
@@ -483,7 +526,12 @@ def small_squares(side, count=30):
 
 
 def test_scales_are_suggested_for_small_objects_and_fit():
-    config = Small(NUM_CLASSES=2, IMAGE_MIN_DIM=512, IMAGE_MAX_DIM=512, RPN_ANCHOR_SCALES=(32, 64, 128, 256, 512))
+    config = Small(
+        NUM_CLASSES=2,
+        IMAGE_MIN_DIM=512,
+        IMAGE_MAX_DIM=512,
+        RPN_ANCHOR_SCALES=(32, 64, 128, 256, 512),
+    )
     dataset = small_squares(12)
     report = check(dataset, config)
     # 12 x 12 in 32 x 32 is 144 / 1024 = 0.14 at best
@@ -498,7 +546,12 @@ def test_scales_are_suggested_for_small_objects_and_fit():
 
 
 def test_nothing_is_suggested_where_the_scales_fit():
-    config = Small(NUM_CLASSES=2, IMAGE_MIN_DIM=512, IMAGE_MAX_DIM=512, RPN_ANCHOR_SCALES=(32, 64, 128, 256, 512))
+    config = Small(
+        NUM_CLASSES=2,
+        IMAGE_MIN_DIM=512,
+        IMAGE_MAX_DIM=512,
+        RPN_ANCHOR_SCALES=(32, 64, 128, 256, 512),
+    )
     report = check(small_squares(40), config)
     assert (report.findings, report.suggested_scales) == ([], None)
     assert "Other scales would bring less than 5% of the objects above it." in str(report)
@@ -510,11 +563,17 @@ def test_no_choice_of_the_ladder_fits_more_objects_than_the_suggested_one(seed):
     rng = np.random.default_rng(seed)
     config = Small()
     centers, sides = rng.uniform(60, 450, (8, 2)), rng.uniform(4, 120, (8, 2))
-    molded, shapes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=1), np.full((8, 2), 512)
+    molded, shapes = (
+        np.concatenate([centers - sides / 2, centers + sides / 2], axis=1),
+        np.full((8, 2), 512),
+    )
 
     def fitting(scales):
         levels = zip(scales, config.BACKBONE_STRIDES, strict=True)
-        return np.mean(np.max([anchor_overlaps(molded, shapes, *level, config) for level in levels], axis=0) >= 0.5)
+        return np.mean(
+            np.max([anchor_overlaps(molded, shapes, *level, config) for level in levels], axis=0)
+            >= 0.5
+        )
 
     scales = suggest_scales(molded, shapes, config)
     assert scales == sorted(set(scales)) and set(scales) <= set(LADDER)
@@ -533,7 +592,9 @@ def test_a_sound_dataset_trains_without_a_word(caplog):
 
 
 def test_a_training_without_objects_is_stopped():
-    with pytest.raises(ValueError, match=r"training data must hold objects\. Received: 2 images, and not one"):
+    with pytest.raises(
+        ValueError, match=r"training data must hold objects\. Received: 2 images, and not one"
+    ):
         check_before_training(Hand(NOTHING, NOTHING), Small())
     with pytest.raises(ValueError, match="must hold objects"):
         check_before_training(Hand((GREY, ONE, [0]), (GREY, ONE, [3]), *[NOTHING] * 30), Small())
@@ -550,7 +611,10 @@ def test_an_object_in_an_image_that_was_not_looked_at_is_enough(monkeypatch):
 
 def test_more_unusable_images_than_a_training_bears_stop_it():
     entries = [(GREY, ONE, [7])] * 3 + [GOOD] * 3
-    with pytest.raises(ValueError, match=r"(?s)At most 2 images .*Received: 3 of 6 .*image 2 \(no2\): Its class ids"):
+    with pytest.raises(
+        ValueError,
+        match=r"(?s)At most 2 images .*Received: 3 of 6 .*image 2 \(no2\): Its class ids",
+    ):
         check_before_training(Hand(*entries), Small(MAX_IMAGE_ERRORS=2))
     check_before_training(Hand(*entries), Small(MAX_IMAGE_ERRORS=3))
 
@@ -563,7 +627,7 @@ def test_what_a_training_bears_is_told_in_one_line(caplog):
     (record,) = caplog.records
     assert record.getMessage() == (
         "In 3 images of the training data: Class ids out of range (1 image); Images of more objects than "
-        "MAX_GT_INSTANCES (1 image). `mrcnn check`, or mrcnn.check.check(dataset, config), says more."
+        "MAX_GT_INSTANCES (1 image). `mrcnn check`, or mrcnn.data.check.check(dataset, config), says more."
     )
 
 
@@ -576,7 +640,10 @@ def test_train_looks_before_it_trains(tmp_path, caplog):
     with pytest.raises(ValueError, match="training data must hold objects"):
         model.train(Hand(NOTHING, NOTHING), None, 0.001, epochs=1, layers="heads")
     bad = Hand((GREY, ONE, [7]), (GREY, ONE, [8]))
-    with pytest.raises(ValueError, match=r"At most 1 images may be unusable .* 2 of 2 images of the validation data"):
+    with pytest.raises(
+        ValueError,
+        match=r"At most 1 images may be unusable .* 2 of 2 images of the validation data",
+    ):
         model.train(Hand(GOOD), bad, 0.001, epochs=1, layers="heads")
     assert not list(tmp_path.iterdir())  # stopped before a folder was made
 
@@ -585,9 +652,13 @@ def test_a_few_images_spread_evenly_are_looked_at(monkeypatch):
     looked = []
     plain = module.check
     monkeypatch.setattr(
-        module, "check", lambda data, config, ids, **rest: looked.extend(ids) or plain(data, config, ids)
+        module,
+        "check",
+        lambda data, config, ids, **rest: looked.extend(ids) or plain(data, config, ids),
     )
-    check_before_training(ShapesDataset(100), Small(NUM_CLASSES=4, IMAGE_MIN_DIM=128, IMAGE_MAX_DIM=128))
+    check_before_training(
+        ShapesDataset(100), Small(NUM_CLASSES=4, IMAGE_MIN_DIM=128, IMAGE_MAX_DIM=128)
+    )
     assert len(looked) == 20 and looked[0] == 0 and looked[-1] == 99
     assert max(np.diff(looked)) <= 6  # 99 / 19 = 5.2
 
@@ -602,7 +673,14 @@ def folder(tmp_path, monkeypatch):
     before = log.handlers, log.level, log.propagate
     content = {
         "images": [{"id": i, "file_name": f"{i}.png", "height": 64, "width": 64} for i in (5, 6)],
-        "annotations": [{"id": 1, "image_id": 5, "category_id": 3, "segmentation": [[8, 8, 24, 8, 24, 24, 8, 24]]}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 5,
+                "category_id": 3,
+                "segmentation": [[8, 8, 24, 8, 24, 24, 8, 24]],
+            }
+        ],
         "categories": [{"id": 3, "name": "cat"}],
     }
     (tmp_path / "instances.json").write_text(json.dumps(content))
@@ -635,7 +713,12 @@ def test_the_command_prints_and_leaves_a_json_and_a_contact_sheet(folder, capsys
 def test_errors_are_exit_code_1_and_warnings_0(folder, capsys):
     content = json.loads((folder / "instances.json").read_text())
     content["annotations"].append(
-        {"id": 2, "image_id": 5, "category_id": 3, "segmentation": [[32, 32, 56, 32, 56, 56, 32, 56]]}
+        {
+            "id": 2,
+            "image_id": 5,
+            "category_id": 3,
+            "segmentation": [[32, 32, 56, 32, 56, 56, 32, 56]],
+        }
     )
     (folder / "instances.json").write_text(json.dumps(content))
     assert run(folder, *SMALL, "MAX_GT_INSTANCES=1") == cli.OK
@@ -668,12 +751,17 @@ def test_a_wrong_setting_is_a_wrong_call(folder, capsys):
 
 def test_real_annotations(shared):
     """The counts of the sets' own README: 50 balloons; 1,520 annotations of COCO, 17 of them crowds."""
-    from mrcnn.datasets import open_dataset
+    from mrcnn.formats.datasets import open_dataset
 
     balloon = check(open_dataset(shared / "data" / "balloon" / "val"), pixels=False)
     assert (balloon.images, balloon.objects, balloon.errors) == (13, 50, [])
     sets = [
-        check(open_dataset(shared / "data" / "coco_tiny" / "annotations" / f"instances_{part}2017.json"), pixels=False)
+        check(
+            open_dataset(
+                shared / "data" / "coco_tiny" / "annotations" / f"instances_{part}2017.json"
+            ),
+            pixels=False,
+        )
         for part in ("train", "val")
     ]
     assert sum(report.objects + report.crowds for report in sets) == 1520
@@ -683,9 +771,11 @@ def test_real_annotations(shared):
 
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_outlines_of_real_annotations_say_the_same_as_their_masks(shared, part):
-    from mrcnn.datasets import open_dataset
+    from mrcnn.formats.datasets import open_dataset
 
-    dataset = open_dataset(shared / "data" / "coco_tiny" / "annotations" / f"instances_{part}2017.json")
+    dataset = open_dataset(
+        shared / "data" / "coco_tiny" / "annotations" / f"instances_{part}2017.json"
+    )
     quick = check(dataset, pixels=False)
     load_mask = dataset.load_mask
     dataset.load_mask = lambda image_id: load_mask(image_id)
@@ -707,17 +797,27 @@ class HandBoxes(Hand):
 
 def test_boxes_are_looked_at_where_the_network_has_no_masks():
     config = Small(USE_MASK=False)
-    report = check(HandBoxes((GREY, [[8, 8, 24, 24], [32, 32, 48, 48]], [1, 2]), (GREY, [], [])), config)
+    report = check(
+        HandBoxes((GREY, [[8, 8, 24, 24], [32, 32, 48, 48]], [1, 2]), (GREY, [], [])), config
+    )
     assert "mask size" not in kinds(report) and report.errors == []
     assert (report.objects, report.counts) == (2, {"cat": 1, "dog": 1})
-    report = check(HandBoxes((GREY, [[8, 8, 24, 24], [8, 8, 24, 24], [70, 0, 90, 9]], [1, 1, 1])), config)
+    report = check(
+        HandBoxes((GREY, [[8, 8, 24, 24], [8, 8, 24, 24], [70, 0, 90, 9]], [1, 1, 1])), config
+    )
     assert {"duplicate", "empty"} <= set(kinds(report)) and report.objects == 2
-    report = check(HandBoxes((GREY, [[8, 8, 24, 24]], [1, 2]), (GREY, ValueError("torn"), [1])), config)
+    report = check(
+        HandBoxes((GREY, [[8, 8, 24, 24]], [1, 2]), (GREY, ValueError("torn"), [1])), config
+    )
     assert kinds(report)[:2] == ["mask count", "masks"]
 
 
 def test_boxes_without_pixels():
-    report = check(HandBoxes((ValueError("not read"), [[8, 8, 24, 24]], [1])), Small(USE_MASK=False), pixels=False)
+    report = check(
+        HandBoxes((ValueError("not read"), [[8, 8, 24, 24]], [1])),
+        Small(USE_MASK=False),
+        pixels=False,
+    )
     assert report.errors == [] and report.objects == 1
 
 
@@ -731,7 +831,10 @@ def test_entries_that_a_reader_left_out_are_all_in_the_report():
     assert [f.sentence for f in report.findings if f.kind == "left out"] == dataset.left_out
     assert len(report.to_dict()["findings"]) == len(report.findings)
     text = str(report)
-    assert "warning: Entries that cannot be used: 5\n  annotation 0 has 2 points\n" in text and "and 2 more" in text
+    assert (
+        "warning: Entries that cannot be used: 5\n  annotation 0 has 2 points\n" in text
+        and "and 2 more" in text
+    )
     assert text.endswith("0 errors, 1 warning (5 findings)") and report.errors == []
 
 
@@ -756,7 +859,9 @@ def test_two_classes_of_one_name_are_counted_together():
 def test_an_image_may_hold_more_than_255_outlines():
     mask = np.zeros((8, 8), np.uint8)
     rle = coco_mask.encode(np.asfortranarray(mask | 1))
-    truth = module._truth_of_outlines([rle] * 300 + [coco_mask.encode(np.asfortranarray(mask))], np.ones(301, int))
+    truth = module._truth_of_outlines(
+        [rle] * 300 + [coco_mask.encode(np.asfortranarray(mask))], np.ones(301, int)
+    )
     assert truth.boxes[:300].tolist() == [[0, 0, 8, 8]] * 300 and not truth.boxes[300].any()
 
 
@@ -793,15 +898,21 @@ def test_check_hands_strict_and_images_to_the_reader(monkeypatch, tmp_path, caps
         calls.append(options)
         raise ValueError("enough")
 
-    monkeypatch.setattr("mrcnn.datasets.open_dataset", open_dataset)
-    assert cli.main(["check", "x", "--strict", "--images", photos]) == cli.main(["check", "x"]) == session.FAILED
+    monkeypatch.setattr("mrcnn.formats.datasets.open_dataset", open_dataset)
+    assert (
+        cli.main(["check", "x", "--strict", "--images", photos])
+        == cli.main(["check", "x"])
+        == session.FAILED
+    )
     assert calls == [{"strict": True, "images_dir": photos}, {"strict": False, "images_dir": None}]
     assert cli.main(["check", "x", "--images", str(tmp_path / "elsewhere")]) == session.FAILED
     assert "--images must be a folder. Received: " in capsys.readouterr().err and len(calls) == 2
 
 
 def _coco_file(tmp_path, *segmentations):
-    annotations = [{**annotation(i, 90, s), "bbox": [4, 3, 10, 5]} for i, s in enumerate(segmentations, 1)]
+    annotations = [
+        {**annotation(i, 90, s), "bbox": [4, 3, 10, 5]} for i, s in enumerate(segmentations, 1)
+    ]
     write_image(tmp_path / "a.png"), write_image(tmp_path / "b.png")
     return CocoDataset(write_coco(tmp_path, coco(annotations=annotations)))
 
@@ -809,7 +920,9 @@ def _coco_file(tmp_path, *segmentations):
 def test_annotations_without_an_outline_are_findings_of_a_network_with_masks(tmp_path):
     dataset = _coco_file(tmp_path, [[4, 3, 14, 3, 14, 8, 4, 8]], [])
     config = Small(NUM_CLASSES=3)
-    (finding,) = [f for f in check(dataset, config, progress=False).findings if f.kind == "left out"]
+    (finding,) = [
+        f for f in check(dataset, config, progress=False).findings if f.kind == "left out"
+    ]
     assert "annotation 2, image 'a.png'" in str(finding)
     config.USE_MASK = False
     assert not [f for f in check(dataset, config, progress=False).findings if f.kind == "left out"]

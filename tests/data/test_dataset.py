@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn.dataset import Dataset, has_outlines, match_class_names, overrides, reference, shared_images
+from mrcnn.data.dataset import (
+    Dataset,
+    has_outlines,
+    match_class_names,
+    overrides,
+    reference,
+    shared_images,
+)
 
 
 def two_sources():
@@ -83,7 +90,12 @@ def test_defaults_of_what_a_subclass_overrides(caplog):
     dataset = Own()
     with caplog.at_level(logging.WARNING, "mrcnn"):
         masks, class_ids = dataset.load_mask(0)
-    assert masks.size == 0 and masks.dtype == bool and class_ids.shape == (0,) and class_ids.dtype == np.int32
+    assert (
+        masks.size == 0
+        and masks.dtype == bool
+        and class_ids.shape == (0,)
+        and class_ids.dtype == np.int32
+    )
     assert "Own" in caplog.text
     assert dataset.image_reference(0) == ""
 
@@ -156,7 +168,9 @@ def test_class_ids_without_masks():
     assert Outlined().load_class_ids(0).tolist() == [1, -2] and has_outlines(Outlined())
     # the masks of a subclass that draws its own are not those of the outlines
     assert Drawn().load_class_ids(0).tolist() == [3] and not has_outlines(Drawn())
-    assert Dataset().load_class_ids(0).shape == (0,) and Dataset().load_class_ids(0).dtype == np.int32
+    assert (
+        Dataset().load_class_ids(0).shape == (0,) and Dataset().load_class_ids(0).dtype == np.int32
+    )
 
 
 def test_class_names_with_commas_stay_two_classes():

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn import augment, data
 from mrcnn.config import Config
-from mrcnn.dataset import Dataset
-from mrcnn.training import Batches, stream
+from mrcnn.data import augment
+from mrcnn.data import generator as data
+from mrcnn.data.dataset import Dataset
+from mrcnn.training.loop import Batches, stream
 
 iaa = data.import_imgaug().augmenters
 
@@ -70,7 +71,9 @@ def load(dataset, **options):
 @pytest.mark.parametrize("shape", [(0,), (0, 0, 0), (64, 64, 0), (64, 64), (10, 10, 0)])
 @pytest.mark.parametrize("use_mini_mask", [False, True])
 def test_any_empty_mask_means_no_objects(shape, use_mini_mask):
-    image, meta, class_ids, bbox, mask = load(Squares(masks=np.zeros(shape), class_ids=[]), use_mini_mask=use_mini_mask)
+    image, meta, class_ids, bbox, mask = load(
+        Squares(masks=np.zeros(shape), class_ids=[]), use_mini_mask=use_mini_mask
+    )
     assert class_ids.shape == (0,) and bbox.shape == (0, 4)
     assert mask.shape == ((14, 14, 0) if use_mini_mask else (64, 64, 0))
     assert image.shape == (64, 64, 3) and meta.shape == (15,)
@@ -85,7 +88,9 @@ def test_an_image_with_its_truth():
     np.testing.assert_array_equal(meta, [0, 64, 64, 3, 64, 64, 3, 0, 0, 64, 64, 1, 1, 1, 1])
 
 
-@pytest.mark.parametrize("dtype, inside", [(bool, True), (np.uint8, 255), (np.float32, 1.0), (np.float64, 0.3)])
+@pytest.mark.parametrize(
+    "dtype, inside", [(bool, True), (np.uint8, 255), (np.float32, 1.0), (np.float64, 0.3)]
+)
 @pytest.mark.parametrize("ids", [[2, -1], np.array([2, -1], np.int64), (2.0, -1.0)])
 def test_masks_and_ids_of_any_type(dtype, inside, ids):
     masks = np.zeros((64, 64, 2), dtype)
@@ -103,8 +108,12 @@ def test_one_mask_without_its_last_axis():
 def test_empty_masks_among_others_are_dropped():
     masks = np.zeros((64, 64, 3), bool)
     masks[5:9, 5:9, 1] = True
-    _, _, class_ids, bbox, mask = load(Squares(masks=masks, class_ids=[1, 2, 1]), use_mini_mask=True)
-    assert class_ids.tolist() == [2] and bbox.tolist() == [[5, 5, 9, 9]] and mask.shape == (14, 14, 1)
+    _, _, class_ids, bbox, mask = load(
+        Squares(masks=masks, class_ids=[1, 2, 1]), use_mini_mask=True
+    )
+    assert (
+        class_ids.tolist() == [2] and bbox.tolist() == [[5, 5, 9, 9]] and mask.shape == (14, 14, 1)
+    )
 
 
 @pytest.mark.parametrize("ids", [[0, 2, 7], [0, 2, -9], [-4, 2, 0]])
@@ -113,24 +122,38 @@ def test_empty_masks_of_an_unknown_class_are_dropped(ids):
     masks = np.zeros((64, 64, 3), bool)
     masks[5:9, 5:9, 1] = True
     _, _, class_ids, bbox, mask = load(Squares(masks=masks, class_ids=ids))
-    assert class_ids.tolist() == [2] and bbox.tolist() == [[5, 5, 9, 9]] and mask.shape == (64, 64, 1)
-    _, _, class_ids, bbox, mask = load(Squares(masks=masks[:, :, :1], class_ids=ids[:1]), use_mini_mask=True)
+    assert (
+        class_ids.tolist() == [2] and bbox.tolist() == [[5, 5, 9, 9]] and mask.shape == (64, 64, 1)
+    )
+    _, _, class_ids, bbox, mask = load(
+        Squares(masks=masks[:, :, :1], class_ids=ids[:1]), use_mini_mask=True
+    )
     assert len(class_ids) == 0 and bbox.shape == (0, 4) and mask.shape[-1] == 0
 
 
 def test_negatives_of_class_0_are_no_errors():
-    batches = data.DataGenerator(Squares(8, masks=np.zeros((64, 64, 1)), class_ids=[0]), config(), batch_size=2)
+    batches = data.DataGenerator(
+        Squares(8, masks=np.zeros((64, 64, 1)), class_ids=[0]), config(), batch_size=2
+    )
     assert all(not batches[i][0][4].any() for i in range(4)) and batches.errors == {}
 
 
 @pytest.mark.parametrize(
     "shape, ids, sentence",
     [
-        ((32, 64, 1), [1], r"masks \[64, 64, N\].*image 0 \(0.png\).*Received: masks \(32, 64, 1\) and 1"),
+        (
+            (32, 64, 1),
+            [1],
+            r"masks \[64, 64, N\].*image 0 \(0.png\).*Received: masks \(32, 64, 1\) and 1",
+        ),
         ((64, 64, 2), [1], r"masks \(64, 64, 2\) and 1 class ids"),
         ((64, 64, 1), [], r"masks \(64, 64, 1\) and 0 class ids"),
         ((0,), [1], r"masks \(0,\) and 1 class ids"),
-        ((64, 64, 2), [1, 3], r"1..2 \(NUM_CLASSES - 1; negative for a crowd\). Received: \[3\] for image 0"),
+        (
+            (64, 64, 2),
+            [1, 3],
+            r"1..2 \(NUM_CLASSES - 1; negative for a crowd\). Received: \[3\] for image 0",
+        ),
         ((64, 64, 2), [0, -3], r"Received: \[-3, 0\]"),
     ],
 )
@@ -165,12 +188,16 @@ def test_no_image_is_a_sentence(monkeypatch):
 
 def test_one_and_five_channels(monkeypatch):
     for channels in (1, 5):
-        monkeypatch.setattr(Squares, "load_image", lambda self, _, n=channels: np.full((64, 64, n), 7, np.uint8))
+        monkeypatch.setattr(
+            Squares, "load_image", lambda self, _, n=channels: np.full((64, 64, n), 7, np.uint8)
+        )
         made = config(IMAGE_CHANNEL_COUNT=channels, MEAN_PIXEL=np.full(channels, 100.0))
         assert load(Squares(), config=made)[0].shape == (64, 64, channels)
 
 
-@pytest.mark.parametrize("mode, shape", [("square", (64, 128, 3)), ("crop", (64, 128, 3)), ("pad64", (64, 64, 3))])
+@pytest.mark.parametrize(
+    "mode, shape", [("square", (64, 128, 3)), ("crop", (64, 128, 3)), ("pad64", (64, 64, 3))]
+)
 def test_rectangles(mode, shape):
     made = config(IMAGE_RESIZE_MODE=mode)
     if mode != "pad64":
@@ -254,7 +281,9 @@ def test_imgaug_colours_leave_the_masks(augmentation):
 
 def test_imgaug_takes_its_chance_from_the_generator():
     results = [
-        data.load_image_gt(Shown(), config(), 0, augmentation=MOVING["Affine"], rng=np.random.default_rng(seed))[0]
+        data.load_image_gt(
+            Shown(), config(), 0, augmentation=MOVING["Affine"], rng=np.random.default_rng(seed)
+        )[0]
         for seed in (1, 1, 2)
     ]
     np.testing.assert_array_equal(results[0], results[1])
@@ -272,7 +301,9 @@ def test_both_keywords_and_a_callable():
     mask = load(dataset, augment=False, augmentation=mirror)[4]
     np.testing.assert_array_equal(mask, dataset.masks[:, ::-1])
     twice = load(dataset, augment=True, augmentation=iaa.Fliplr(1.0))[4]
-    assert any(np.array_equal(twice, expected) for expected in (dataset.masks, dataset.masks[:, ::-1]))
+    assert any(
+        np.array_equal(twice, expected) for expected in (dataset.masks, dataset.masks[:, ::-1])
+    )
 
 
 class Albumentations:
@@ -301,10 +332,14 @@ def test_albumentations_moves_masks_with_the_image():
     masks = np.zeros((64, 64, 3), bool)
     masks[4:9, 5:20, 0] = masks[30:40, 50:64, 1] = masks[50:60, :6, 2] = True
     dataset, transform, mirrored = Squares(masks=masks, class_ids=[2, 1, -2]), Albumentations(), []
-    dataset.load_image = lambda image_id: np.tile(np.arange(64, dtype=np.uint8)[:, None], (64, 1, 3))
+    dataset.load_image = lambda image_id: np.tile(
+        np.arange(64, dtype=np.uint8)[:, None], (64, 1, 3)
+    )
     for seed in range(8):
         found = [
-            data.load_image_gt(dataset, config(), 0, augmentation=transform, rng=np.random.default_rng(seed))
+            data.load_image_gt(
+                dataset, config(), 0, augmentation=transform, rng=np.random.default_rng(seed)
+            )
             for _ in range(2)
         ]
         np.testing.assert_array_equal(found[0][0], found[1][0])
@@ -312,7 +347,9 @@ def test_albumentations_moves_masks_with_the_image():
         mirrored.append(image[0, 0, 0] == 63)
         assert class_ids.tolist() == [2, 1, -2] and mask.dtype == bool
         np.testing.assert_array_equal(mask, masks[:, ::-1] if mirrored[-1] else masks)
-    assert set(mirrored) == {True, False} and transform.draw is None  # a copy draws: threads share the transform
+    assert (
+        set(mirrored) == {True, False} and transform.draw is None
+    )  # a copy draws: threads share the transform
 
 
 def test_albumentations_without_objects_and_with_objects_that_leave():
@@ -321,23 +358,34 @@ def test_albumentations_without_objects_and_with_objects_that_leave():
     assert image.shape == (64, 64, 3) and len(class_ids) == 0 and mask.shape == (64, 64, 0)
     for seed in range(8):
         _, _, class_ids, bbox, _ = data.load_image_gt(
-            Squares(), config(), 0, augmentation=Albumentations(np.zeros_like), rng=np.random.default_rng(seed)
+            Squares(),
+            config(),
+            0,
+            augmentation=Albumentations(np.zeros_like),
+            rng=np.random.default_rng(seed),
         )
         assert len(class_ids) == len(bbox) <= 1
 
 
 def test_albumentations_that_change_the_size_or_ask_for_boxes_are_refused():
     transform = Albumentations(lambda array: array[:32])
-    with pytest.raises(ValueError, match=r"must keep the image's shape \(64, 64, 3\).*Received: image \(32, 64, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"must keep the image's shape \(64, 64, 3\).*Received: image \(32, 64, 3\)",
+    ):
         for seed in range(8):
-            data.load_image_gt(Squares(), config(), 0, augmentation=transform, rng=np.random.default_rng(seed))
+            data.load_image_gt(
+                Squares(), config(), 0, augmentation=transform, rng=np.random.default_rng(seed)
+            )
     transform.processors = {"bboxes": None}
     with pytest.raises(TypeError, match="asks for bboxes. Try it without bbox_params"):
         load(Squares(), augmentation=transform)
 
 
 def test_augmentation_of_another_kind_or_shape_is_refused():
-    with pytest.raises(TypeError, match="an albumentations transform, or a callable.*Received: 'flip'"):
+    with pytest.raises(
+        TypeError, match="an albumentations transform, or a callable.*Received: 'flip'"
+    ):
         load(Squares(), augmentation="flip")
     with pytest.raises(ValueError, match="keep the image's shape"):
         load(Squares(), augmentation=iaa.Crop(px=5, keep_size=False))
@@ -345,12 +393,18 @@ def test_augmentation_of_another_kind_or_shape_is_refused():
 
 def out_of_view(image, masks, rng):
     """Moved to the right until only the right half is left, shown on the left."""
-    return np.roll(image, 32, axis=1), np.concatenate([np.zeros_like(masks[:, :32]), masks[:, :32]], axis=1)
+    return np.roll(image, 32, axis=1), np.concatenate(
+        [np.zeros_like(masks[:, :32]), masks[:, :32]], axis=1
+    )
 
 
 @pytest.mark.parametrize(
     "augmentation",
-    [iaa.Affine(translate_px={"x": 32}), out_of_view, lambda i, m, rng: augment.jitter(i, m, rng, 2, 2)],
+    [
+        iaa.Affine(translate_px={"x": 32}),
+        out_of_view,
+        lambda i, m, rng: augment.jitter(i, m, rng, 2, 2),
+    ],
     ids=["imgaug", "callable", "built in"],
 )
 @pytest.mark.parametrize("use_mini_mask", [False, True])
@@ -363,13 +417,21 @@ def test_instances_that_vanish_are_dropped(augmentation, use_mini_mask):
         options = {"augmentation": augmentation, "use_mini_mask": use_mini_mask, "rng": rng}
         _, _, class_ids, bbox, mask = data.load_image_gt(dataset, config(), 0, **options)
         assert len(class_ids) == len(bbox) == mask.shape[-1] and mask.any(axis=(0, 1)).all()
-        assert (bbox[:, 2:] > bbox[:, :2]).all() and class_ids.tolist() in ([1, 2], [1], [2], [2, -1], [-1])
+        assert (bbox[:, 2:] > bbox[:, :2]).all() and class_ids.tolist() in (
+            [1, 2],
+            [1],
+            [2],
+            [2, -1],
+            [-1],
+        )
         counts.append(len(class_ids))
     assert min(counts) >= 1
 
 
 def test_another_number_of_masks_is_refused():
-    with pytest.raises(ValueError, match="a mask for each of 1 instances. Received: .* masks .64, 64, 0."):
+    with pytest.raises(
+        ValueError, match="a mask for each of 1 instances. Received: .* masks .64, 64, 0."
+    ):
         load(Squares(), augmentation=lambda image, masks, rng: (image, masks[:, :, :0]))
 
 
@@ -412,11 +474,16 @@ def test_an_unreadable_other_image_is_not_held_against_this_one():
 
 @pytest.mark.parametrize("mode", ["square", "crop", "pad64"])
 def test_copy_paste_on_photos_of_several_sizes(mode):
-    dataset, made = sizes((64, 128), (128, 64), (64, 64), (200, 100)), config(IMAGE_RESIZE_MODE=mode)
+    dataset, made = (
+        sizes((64, 128), (128, 64), (64, 64), (200, 100)),
+        config(IMAGE_RESIZE_MODE=mode),
+    )
     made.MAX_GT_INSTANCES = 2
     most = 0
     for seed in range(20):
-        batches = data.DataGenerator(dataset, made, augmentation=augment.compose(["flip", "copy_paste"]), seed=seed)
+        batches = data.DataGenerator(
+            dataset, made, augmentation=augment.compose(["flip", "copy_paste"]), seed=seed
+        )
         inputs, _ = batches[0]
         most = max(most, int((inputs[4] != 0).sum()))
     assert most == 2
@@ -428,7 +495,14 @@ def test_copy_paste_on_photos_of_several_sizes(mode):
 def trained_on(workers, augmentation, network, **options):
     """The inputs of ten batches as a training reads them."""
     batches = Batches(
-        Shown(), config(), batch_size=2, augmentation=augmentation, seed=4, workers=workers, steps=5, **options
+        Shown(),
+        config(),
+        batch_size=2,
+        augmentation=augmentation,
+        seed=4,
+        workers=workers,
+        steps=5,
+        **options,
     )
     return [[x.numpy() for x in inputs] for (inputs,) in stream(batches, network).take(10)]
 
@@ -526,7 +600,9 @@ def test_same_seed_same_batches_in_any_order_of_asking():
 
 
 def test_images_without_objects_are_kept():
-    inputs, _ = data.DataGenerator(Squares(2, masks=np.zeros((0,)), class_ids=[]), config(), batch_size=2)[0]
+    inputs, _ = data.DataGenerator(
+        Squares(2, masks=np.zeros((0,)), class_ids=[]), config(), batch_size=2
+    )[0]
     assert inputs[0].shape == (2, 64, 64, 3) and not inputs[4].any() and not inputs[6].any()
     assert not (inputs[2] == 1).any() and (inputs[2] == -1).sum() == 2 * 16
 
@@ -574,9 +650,14 @@ def test_a_batch_is_padded_to_its_largest_image(mode, mini):
     assert image.shape == (2, 64, 128, 3)
     shown = np.round(image[1] + made.MEAN_PIXEL)
     assert (shown[:, :64] == 101).all() and (shown[:, 64:] == 0).all()
-    np.testing.assert_array_equal(meta[1, 1:12], [64, 64, 3, 64, 128, 3, 0, 0, 64, 64, 1])  # the window stays
+    np.testing.assert_array_equal(
+        meta[1, 1:12], [64, 64, 3, 64, 128, 3, 0, 0, 64, 64, 1]
+    )  # the window stays
     np.testing.assert_array_equal(boxes[:, 0], [[10, 20, 30, 50]] * 2)
-    assert masks.shape == ((2, 14, 14, 4) if mini else (2, 64, 128, 4)) and ids[:, 0].tolist() == [1, 1]
+    assert masks.shape == ((2, 14, 14, 4) if mini else (2, 64, 128, 4)) and ids[:, 0].tolist() == [
+        1,
+        1,
+    ]
     anchors = 3 * (16 * 32 + 8 * 16 + 4 * 8 + 2 * 4 + 1 * 2)
     assert rpn_match.shape == (2, anchors, 1) and (rpn_match == 1).any(axis=(1, 2)).all()
     one_by_one = data.DataGenerator(dataset, made, shuffle=False)
@@ -592,12 +673,16 @@ def test_tall_and_wide_images_are_kept_apart():
 
 
 def test_in_mode_none_sides_must_be_multiples_of_64():
-    with pytest.raises(ValueError, match=r"(?s)must be multiples of 64. Received: 64 x 100. Try IMAGE_RESIZE_MODE"):
+    with pytest.raises(
+        ValueError, match=r"(?s)must be multiples of 64. Received: 64 x 100. Try IMAGE_RESIZE_MODE"
+    ):
         data.DataGenerator(sizes((64, 100)), config(IMAGE_RESIZE_MODE="none"))[0]
 
 
 def test_repeats_lengthen_the_pass():
-    batches = data.DataGenerator(Squares(4), config(), batch_size=2, seed=0, repeats=np.array([1, 1, 3.0, 1]))
+    batches = data.DataGenerator(
+        Squares(4), config(), batch_size=2, seed=0, repeats=np.array([1, 1, 3.0, 1])
+    )
     assert len(batches) == 3
     assert sorted(ids_of(batches, 3)) == [0, 1, 2, 2, 2, 3]
 
@@ -624,14 +709,18 @@ def test_the_python_generator_runs_on_and_on():
 def test_an_unreadable_image_is_logged_once_and_replaced(caplog):
     batches = data.DataGenerator(Squares(4, broken=[1]), config(), shuffle=False)
     with caplog.at_level(logging.WARNING, "mrcnn"):
-        assert ids_of(batches, 12) == [0, 2, 2, 3] * 3  # three passes: one image broken, not three errors
+        assert (
+            ids_of(batches, 12) == [0, 2, 2, 3] * 3
+        )  # three passes: one image broken, not three errors
     assert caplog.text.count("Skipped image 1 (1.png): no such file 1") == 1
 
 
 def test_too_many_unreadable_images_stop_and_are_listed():
     batches = data.DataGenerator(Squares(6, broken=[1, 2, 4]), config(), shuffle=False)
     assert ids_of(batches, 4) == [0, 3, 3, 3]
-    with pytest.raises(ValueError, match=r"At most 2 images.*(?s:.*)1.png(?s:.*)2.png(?s:.*)4.png") as error:
+    with pytest.raises(
+        ValueError, match=r"At most 2 images.*(?s:.*)1.png(?s:.*)2.png(?s:.*)4.png"
+    ) as error:
         batches[4]
     assert batches.failure is error.value
 
@@ -661,7 +750,9 @@ def test_datasets_that_cannot_be_trained_on():
         data.DataGenerator(Dataset(), config())
     with pytest.raises(ValueError, match="must hold images. Received: none"):
         data.DataGenerator(Squares(0), config())
-    with pytest.raises(ValueError, match=r"NUM_CLASSES = 2, and 3 classes.*'big'\]. Try NUM_CLASSES = 3"):
+    with pytest.raises(
+        ValueError, match=r"NUM_CLASSES = 2, and 3 classes.*'big'\]. Try NUM_CLASSES = 3"
+    ):
         data.DataGenerator(Squares(), config(NUM_CLASSES=2))
     batches = data.DataGenerator(Squares(3, masks=np.ones((64, 64, 1)), class_ids=[7]), config())
     with pytest.raises(ValueError, match=r"(?s)Received: \[7\] for image"):
@@ -732,7 +823,10 @@ def test_masks_are_asked_for_where_the_network_has_them():
 
 
 def test_augmentations_move_boxes_as_filled_masks():
-    for augmentation in (lambda image, masks, rng: (image[:, ::-1], masks[:, ::-1]), iaa.Fliplr(1.0)):
+    for augmentation in (
+        lambda image, masks, rng: (image[:, ::-1], masks[:, ::-1]),
+        iaa.Fliplr(1.0),
+    ):
         _, _, _, bbox, mask = load(BoxedSquares(), config=box_only(), augmentation=augmentation)
         assert bbox.tolist() == [[10, 64 - 50, 30, 64 - 20]] and mask is None
     gone = lambda image, masks, rng: (image, np.zeros_like(masks))  # noqa: E731
@@ -750,7 +844,11 @@ def test_boxes_outside_are_dropped_and_cut():
 @pytest.mark.parametrize(
     ("boxes", "ids", "sentence"),
     [
-        ([[1, 2, 3, 4]], [1, 2], r"boxes \[N, \(y1, x1, y2, x2\)\] and N class ids for image 0 \(0.png\)"),
+        (
+            [[1, 2, 3, 4]],
+            [1, 2],
+            r"boxes \[N, \(y1, x1, y2, x2\)\] and N class ids for image 0 \(0.png\)",
+        ),
         ([1, 2, 3, 4], [1], r"Received: boxes \(4,\) and 1 class ids"),
         ([[1, 2, float("nan"), 4]], [1], "without nan"),
         ([[9, 2, 3, 4]], [1], r"y1 <= y2 and x1 <= x2. Received: \[9.0, 2.0, 3.0, 4.0\]"),

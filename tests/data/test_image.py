@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from keras import ops
 from PIL import Image, ImageOps
 
-from mrcnn import image
 from mrcnn.config import Config
-from mrcnn.datasets import MaskFolderDataset, VIADataset
-from mrcnn.image_files import read_size
+from mrcnn.data import image
+from mrcnn.files.image_files import read_size
+from mrcnn.formats.datasets import MaskFolderDataset, VIADataset
 
 # --- Reading ------------------------------------------------------------------------------------------------------
 
@@ -31,11 +31,15 @@ def test_grey_rgba_and_16_bit_files_become_rgb(tmp_path):
     np.testing.assert_array_equal(read, np.repeat(grey[:, :, None], 3, axis=2))
 
     rgba = np.random.default_rng(0).integers(0, 256, (3, 4, 4), dtype=np.uint8)
-    np.testing.assert_array_equal(image.read_image(write(tmp_path / "rgba.png", rgba)), rgba[:, :, :3])
+    np.testing.assert_array_equal(
+        image.read_image(write(tmp_path / "rgba.png", rgba)), rgba[:, :, :3]
+    )
 
     deep = np.array([[0, 257, 65535]], np.uint16)
     skimage.io.imsave(tmp_path / "deep.png", deep, check_contrast=False)
-    np.testing.assert_array_equal(image.read_image(tmp_path / "deep.png")[:, :, 0], [[0, 1, 255]])  # 257 = 65535 / 255
+    np.testing.assert_array_equal(
+        image.read_image(tmp_path / "deep.png")[:, :, 0], [[0, 1, 255]]
+    )  # 257 = 65535 / 255
 
 
 def test_a_camera_of_12_bits_is_told_of_once(caplog, monkeypatch):
@@ -67,7 +71,10 @@ def test_to_uint8(given, expected):
     [
         (np.array([[-300, 1200, 7]], np.int16), "int16 values from -300 to 1200"),
         (np.array([[0, 70000]], np.int32), "int32 values from 0 to 70000"),
-        (np.array([[-1.0, 0.5]], np.float32), "float32 values from -1 to 0.5"),  # 0..1 by its maximum: times 255
+        (
+            np.array([[-1.0, 0.5]], np.float32),
+            "float32 values from -1 to 0.5",
+        ),  # 0..1 by its maximum: times 255
         (np.array([[0, 255, 3]], np.int16), None),
         (np.r_[np.zeros(99), 256.0][None], None),  # one in a hundred
     ],
@@ -92,7 +99,10 @@ def test_an_image_of_nan_is_refused():
 
 
 def test_match_channels():
-    grey, grey_alpha = np.full((2, 3), 9, np.uint8), np.stack([np.full((2, 3), 9), np.zeros((2, 3))], 2)
+    grey, grey_alpha = (
+        np.full((2, 3), 9, np.uint8),
+        np.stack([np.full((2, 3), 9), np.zeros((2, 3))], 2),
+    )
     assert image.match_channels(grey, 1).shape == (2, 3, 1)
     np.testing.assert_array_equal(image.match_channels(grey_alpha, 3), np.full((2, 3, 3), 9))
     np.testing.assert_array_equal(image.match_channels(grey_alpha, 1), np.full((2, 3, 1), 9))
@@ -100,7 +110,9 @@ def test_match_channels():
     color = np.tile(np.array([100, 200, 50], np.uint8), (2, 3, 1))
     np.testing.assert_array_equal(image.match_channels(color, 1), np.full((2, 3, 1), 153))
     assert image.match_channels(np.zeros((2, 3, 7)), 7).shape == (2, 3, 7)
-    with pytest.raises(ValueError, match="IMAGE_CHANNEL_COUNT = 4 channels. Received: photo.png with 3"):
+    with pytest.raises(
+        ValueError, match="IMAGE_CHANNEL_COUNT = 4 channels. Received: photo.png with 3"
+    ):
         image.match_channels(color, 4, name="photo.png")
     with pytest.raises(ValueError, match=r"shape \(2, 3, 4, 5\)"):
         image.match_channels(np.zeros((2, 3, 4, 5)), 3)
@@ -116,7 +128,9 @@ def test_missing_truncated_and_other_files_are_named(tmp_path):
     with pytest.raises(ValueError, match="must be a readable image. Received: .*cut.jpg"):
         image.read_image(tmp_path / "cut.jpg")
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"text.png \(not an image of a known format\)\. Try opening"):
+    with pytest.raises(
+        ValueError, match=r"text.png \(not an image of a known format\)\. Try opening"
+    ):
         image.read_image(tmp_path / "text.png")
     (tmp_path / "empty.png").touch()
     with pytest.raises(ValueError, match=r"empty.png \(an empty file\)\. Try fetching"):
@@ -148,17 +162,29 @@ PHOTO = np.random.default_rng(3).integers(1, 256, (90, 140, 3), dtype=np.uint8)
 @pytest.mark.parametrize("exact", [False, True])
 def test_square_scales_to_the_short_side_within_the_long_one(exact):
     # 90 -> 128 is a factor 1.42, and 140 * 1.42 = 199 <= 256
-    out, window, scale, padding, crop = image.resize_image(PHOTO, min_dim=128, max_dim=256, exact=exact)
+    out, window, scale, padding, crop = image.resize_image(
+        PHOTO, min_dim=128, max_dim=256, exact=exact
+    )
     assert out.shape == (256, 256, 3) and out.dtype == np.uint8
     assert scale == 128 / 90 and crop is None
     # 128 x 199: (256 - 128) / 2 = 64 above, (256 - 199) // 2 = 28 left, 29 right
     assert padding == [(64, 64), (28, 29), (0, 0)]
     assert window == (64, 28, 192, 227)
-    assert not out[:64].any() and not out[192:].any() and not out[:, :28].any() and not out[:, 227:].any()
+    assert (
+        not out[:64].any()
+        and not out[192:].any()
+        and not out[:, :28].any()
+        and not out[:, 227:].any()
+    )
 
     # limited by the long side: 140 * 256/90 = 398 > 200, so 200 / 140
     out, window, scale, _, _ = image.resize_image(PHOTO, min_dim=256, max_dim=200, exact=exact)
-    assert scale == 200 / 140 and window == (35, 0, 164, 200)  # 90 * 1.43 = 128.6 -> 129, (200 - 129) // 2 = 35
+    assert scale == 200 / 140 and window == (
+        35,
+        0,
+        164,
+        200,
+    )  # 90 * 1.43 = 128.6 -> 129, (200 - 129) // 2 = 35
 
 
 def test_square_never_scales_down_below_need():
@@ -173,7 +199,9 @@ def test_min_scale():
 
 
 def test_square_to_a_rectangle():
-    out, window, scale, padding, _ = image.resize_image(PHOTO, min_dim=512, max_dim=512, shape=(128, 256, 3))
+    out, window, scale, padding, _ = image.resize_image(
+        PHOTO, min_dim=512, max_dim=512, shape=(128, 256, 3)
+    )
     # min(128 / 90, 256 / 140) = 1.42: 128 x 199
     assert out.shape == (128, 256, 3) and scale == 128 / 90
     assert window == (0, 28, 128, 227) and padding == [(0, 0), (28, 29), (0, 0)]
@@ -189,11 +217,20 @@ def test_pad64():
 
 
 def test_crop_is_drawn_from_the_generator_or_from_random():
-    out, window, scale, padding, crop = image.resize_image(PHOTO, min_dim=64, mode="crop", rng=np.random.default_rng(5))
+    out, window, scale, padding, crop = image.resize_image(
+        PHOTO, min_dim=64, mode="crop", rng=np.random.default_rng(5)
+    )
     y, x, height, width = crop
-    assert (height, width) == (64, 64) and scale == 1 and padding == [(0, 0)] * 3 and window == (0, 0, 64, 64)
+    assert (
+        (height, width) == (64, 64)
+        and scale == 1
+        and padding == [(0, 0)] * 3
+        and window == (0, 0, 64, 64)
+    )
     np.testing.assert_array_equal(out, PHOTO[y : y + 64, x : x + 64])
-    assert image.resize_image(PHOTO, min_dim=64, mode="crop", rng=np.random.default_rng(5))[4] == crop
+    assert (
+        image.resize_image(PHOTO, min_dim=64, mode="crop", rng=np.random.default_rng(5))[4] == crop
+    )
     random.seed(3)
     first = image.resize_image(PHOTO, min_dim=64, mode="crop")[4]
     random.seed(3)
@@ -202,7 +239,11 @@ def test_crop_is_drawn_from_the_generator_or_from_random():
 
 def test_crop_of_a_photo_smaller_than_the_rectangle_is_padded():
     out, window, _, padding, _ = image.resize_image(PHOTO, min_dim=64, mode="crop", shape=(64, 256))
-    assert out.shape == (64, 256, 3) and window == (0, 0, 64, 140) and padding == [(0, 0), (0, 116), (0, 0)]
+    assert (
+        out.shape == (64, 256, 3)
+        and window == (0, 0, 64, 140)
+        and padding == [(0, 0), (0, 116), (0, 0)]
+    )
 
 
 def test_none_leaves_the_photo_and_another_mode_is_refused():
@@ -223,11 +264,18 @@ def test_any_number_of_channels_and_type(channels, dtype):
     assert np.all(out[y1:y2, x1:x2] == 9)
 
 
-@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([0, 16, 32, 64]), st.sampled_from(["square", "pad64"]))
+@given(
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.sampled_from([0, 16, 32, 64]),
+    st.sampled_from(["square", "pad64"]),
+)
 def test_the_mask_of_the_photo_is_its_window(height, width, min_dim, mode):
     photo = np.full((height, width, 3), 255, np.uint8)
     min_dim = 64 if mode == "pad64" else min_dim
-    out, window, scale, padding, crop = image.resize_image(photo, min_dim=min_dim, max_dim=64, mode=mode)
+    out, window, scale, padding, crop = image.resize_image(
+        photo, min_dim=min_dim, max_dim=64, mode=mode
+    )
     mask = image.resize_mask(np.ones((height, width, 2), bool), scale, padding, crop)
     assert mask.shape == (*out.shape[:2], 2)
     y1, x1, y2, x2 = window
@@ -238,7 +286,11 @@ def test_the_mask_of_the_photo_is_its_window(height, width, min_dim, mode):
 
 
 def test_no_masks_are_resized_to_no_masks():
-    assert image.resize_mask(np.zeros((90, 140, 0), bool), 2, [(1, 2), (3, 4), (0, 0)]).shape == (183, 287, 0)
+    assert image.resize_mask(np.zeros((90, 140, 0), bool), 2, [(1, 2), (3, 4), (0, 0)]).shape == (
+        183,
+        287,
+        0,
+    )
 
 
 def test_a_view_of_planes_is_resized_like_a_copy():
@@ -249,7 +301,9 @@ def test_a_view_of_planes_is_resized_like_a_copy():
         np.testing.assert_array_equal(image.resize_mask(view, *arguments), expected)
 
 
-@pytest.mark.parametrize("name", ["inference_0/photo", "inference_1/photo", "inference_batch2/photo_1"])
+@pytest.mark.parametrize(
+    "name", ["inference_0/photo", "inference_1/photo", "inference_batch2/photo_1"]
+)
 def test_default_resize_truncates_as_the_originals_did(shared, name):
     """Against scikit-image's float resize, cast to uint8, on the recorded photos; the border is its own matter.
 
@@ -322,7 +376,9 @@ def disc(side, y, x, radius):
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_mini_masks_come_back(exact):
-    mask = np.stack([disc(128, 60, 50, 30), disc(128, 30, 100, 12), np.ones((128, 128), bool)], axis=-1)
+    mask = np.stack(
+        [disc(128, 60, 50, 30), disc(128, 30, 100, 12), np.ones((128, 128), bool)], axis=-1
+    )
     boxes = image.extract_bboxes(mask)
     mini = image.minimize_mask(boxes, mask, (56, 56), exact=exact)
     assert mini.shape == (56, 56, 3) and mini.dtype == bool
@@ -356,7 +412,9 @@ def test_unmold_masks_is_unmold_mask_cut_to_the_image():
     boxes = np.array([[2, 3, 40, 50], [0, 0, 1, 1], [20, 10, 60, 64]])
     many = image.unmold_masks(soft, boxes, (60, 64, 3))
     for i in range(3):
-        np.testing.assert_array_equal(many[:, :, i], image.unmold_mask(soft[i], boxes[i], (60, 64, 3)))
+        np.testing.assert_array_equal(
+            many[:, :, i], image.unmold_mask(soft[i], boxes[i], (60, 64, 3))
+        )
     across = image.unmold_masks(soft[:1], np.array([[-10, -5, 30, 40]]), (20, 64))
     wide = image.unmold_masks(soft[:1], np.array([[0, 0, 40, 45]]), (50, 80))
     np.testing.assert_array_equal(across[:, :40, 0], wide[10:30, 5:45, 0])
@@ -366,8 +424,15 @@ def test_unmold_masks_is_unmold_mask_cut_to_the_image():
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_line_of_pixels_keeps_one(exact):
     line = np.full((2, 3000, 3), 9, np.uint8)
-    resized, window, scale, padding, _ = image.resize_image(line, 64, 128, mode="square", exact=exact)
-    assert resized.shape == (128, 128, 3) and window == (63, 0, 64, 128)  # 2 * 128 / 3000 = 0.09 px: one
+    resized, window, scale, padding, _ = image.resize_image(
+        line, 64, 128, mode="square", exact=exact
+    )
+    assert resized.shape == (128, 128, 3) and window == (
+        63,
+        0,
+        64,
+        128,
+    )  # 2 * 128 / 3000 = 0.09 px: one
     masks = image.resize_mask(np.ones((2, 3000, 1), bool), scale, padding)
     assert masks.shape == (128, 128, 1) and masks.sum() == 128
 
@@ -397,27 +462,41 @@ def compare_paths(dataset, image_ids):
         photo, (masks, _) = dataset.load_image(image_id), dataset.load_mask(image_id)
         masks = masks[:, :, :20]
         _, _, scale, padding, crop = image.resize_image(photo, min_dim=256, max_dim=256)
-        fast, slow = (image.resize_mask(masks, scale, padding, crop, exact=exact) for exact in (False, True))
+        fast, slow = (
+            image.resize_mask(masks, scale, padding, crop, exact=exact) for exact in (False, True)
+        )
         agree["resized"] = min(agree["resized"], np.mean(fast == slow))
         boxes = image.extract_bboxes(slow)
         real = boxes[:, 2] > 0
         boxes, slow = boxes[real], slow[:, :, real]
         mini = [image.minimize_mask(boxes, slow, (56, 56), exact=exact) for exact in (False, True)]
         agree["mini"] = min(agree["mini"], np.mean(mini[0] == mini[1]))
-        back = [image.expand_mask(boxes, mini[1], slow.shape, exact=exact) for exact in (False, True)]
+        back = [
+            image.expand_mask(boxes, mini[1], slow.shape, exact=exact) for exact in (False, True)
+        ]
         in_boxes = image.expand_mask(boxes, np.ones_like(mini[1]), slow.shape)
         agree["expanded"] = min(agree["expanded"], np.mean((back[0] == back[1])[in_boxes]))
-        soft = cv2.resize(mini[1].astype(np.float32), (28, 28)).reshape(28, 28, -1).transpose(2, 0, 1)
-        pasted = [image.unmold_masks(soft, boxes, slow.shape, exact=exact) for exact in (False, True)]
+        soft = (
+            cv2.resize(mini[1].astype(np.float32), (28, 28)).reshape(28, 28, -1).transpose(2, 0, 1)
+        )
+        pasted = [
+            image.unmold_masks(soft, boxes, slow.shape, exact=exact) for exact in (False, True)
+        ]
         agree["pasted"] = min(agree["pasted"], np.mean((pasted[0] == pasted[1])[in_boxes]))
     assert {name: round(float(share), 4) for name, share in agree.items() if share < 0.995} == {}
 
 
 def test_a_box_beside_the_image_pastes_nothing():
-    boxes = np.array([[-9, 1, -2, 5], [2, 8, 6, 12], [2, 3, 6, 7]])  # above, on the right of, and in 8 x 8 pixels
+    boxes = np.array(
+        [[-9, 1, -2, 5], [2, 8, 6, 12], [2, 3, 6, 7]]
+    )  # above, on the right of, and in 8 x 8 pixels
     soft = np.ones((3, 28, 28), np.float32)
     crops = list(image.unmold_crops(soft, boxes, (8, 8)))
-    assert [(y, x, crop.shape) for y, x, crop in crops] == [(0, 1, (0, 4)), (2, 8, (4, 0)), (2, 3, (4, 4))]
+    assert [(y, x, crop.shape) for y, x, crop in crops] == [
+        (0, 1, (0, 4)),
+        (2, 8, (4, 0)),
+        (2, 3, (4, 4)),
+    ]
     full = image.unmold_masks(soft, boxes, (8, 8))
     assert full.sum(axis=(0, 1)).tolist() == [0, 0, 16] and full[2:6, 3:7, 2].all()
 
@@ -431,7 +510,9 @@ def test_the_rim_is_what_the_old_pixels_make_up_of_the_new(size, new_size):
     some[:, 1] = 0  # the least is 0: the first column shows the rim
     rim = image._scale_mask(some, (new_size, 2), False)[:, 0]
     centers = (np.arange(new_size) + 0.5) * size / new_size - 0.5
-    np.testing.assert_allclose(rim, np.clip(np.minimum(centers + 1, size - centers), 0, 1), atol=1e-6)
+    np.testing.assert_allclose(
+        rim, np.clip(np.minimum(centers + 1, size - centers), 0, 1), atol=1e-6
+    )
 
 
 # --- The mean and image_meta ----------------------------------------------------------------------------------------
@@ -442,12 +523,18 @@ def test_mold_and_unmold():
     photo = np.array([[[124, 117, 104], [0, 0, 255]]], np.uint8)
     molded = image.mold_image(photo, config)
     np.testing.assert_allclose(molded[0, 0], [0.3, 0.2, 0.1], atol=1e-5)
-    assert np.abs(image.unmold_image(molded, config).astype(int) - photo).max() <= 1  # it cuts, as the original did
+    assert (
+        np.abs(image.unmold_image(molded, config).astype(int) - photo).max() <= 1
+    )  # it cuts, as the original did
 
 
 def test_a_photo_is_molded_to_the_same_numbers_looked_up_or_not():
     config, rng = Config(), np.random.default_rng(0)
-    for dtype, mean in ((np.uint8, config.MEAN_PIXEL), (np.uint8, np.array([127.3])), (np.float64, config.MEAN_PIXEL)):
+    for dtype, mean in (
+        (np.uint8, config.MEAN_PIXEL),
+        (np.uint8, np.array([127.3])),
+        (np.float64, config.MEAN_PIXEL),
+    ):
         config.MEAN_PIXEL = mean
         photo = rng.integers(0, 256, (20, 30, 3)).astype(dtype)[:, ::-1]
         found = image.molded_photo(photo, config)
@@ -459,7 +546,9 @@ def test_a_photo_is_molded_to_the_same_numbers_looked_up_or_not():
 
 
 def test_image_meta_comes_back_from_arrays_and_tensors():
-    meta = image.compose_image_meta(7, (480, 640, 3), (256, 256, 3), (32, 0, 224, 256), 0.4, [1, 0, 1])
+    meta = image.compose_image_meta(
+        7, (480, 640, 3), (256, 256, 3), (32, 0, 224, 256), 0.4, [1, 0, 1]
+    )
     np.testing.assert_allclose(meta, [7, 480, 640, 3, 256, 256, 3, 32, 0, 224, 256, 0.4, 1, 0, 1])
     parsed = image.parse_image_meta(meta[None])
     assert parsed["image_id"].tolist() == [7] and parsed["image_id"].dtype == np.int32
@@ -483,7 +572,9 @@ def test_boxes_follow_scale_padding_and_crop():
     found = image.resize_boxes(boxes, 2, padding, None, (16, 20, 3))
     assert found.tolist() == [[6, 6, 10, 10], [10, 8, 12, 18]] and found.dtype == np.int32
     # cut from row 4 and column 2 of the scaled photo: the second lies below the crop and has no area left
-    found = image.resize_boxes([[1, 2, 3, 4], [9, 2, 11, 4]], 2, [(0, 0)] * 3, (4, 2, 8, 8), (8, 8, 3))
+    found = image.resize_boxes(
+        [[1, 2, 3, 4], [9, 2, 11, 4]], 2, [(0, 0)] * 3, (4, 2, 8, 8), (8, 8, 3)
+    )
     assert found.tolist() == [[0, 2, 2, 6], [8, 2, 8, 6]]
 
 
@@ -491,7 +582,11 @@ def test_boxes_follow_scale_padding_and_crop():
 def test_boxes_are_resized_as_their_masks_are(mode):
     boxes = np.array([[4, 6, 30, 40], [10, 0, 50, 70]])
     photo, _, scale, padding, crop = image.resize_image(
-        np.zeros((50, 70, 3), np.uint8), min_dim=64, max_dim=128, mode=mode, rng=np.random.default_rng(3)
+        np.zeros((50, 70, 3), np.uint8),
+        min_dim=64,
+        max_dim=128,
+        mode=mode,
+        rng=np.random.default_rng(3),
     )
     masks = image.resize_mask(image.boxes_to_masks(boxes, (50, 70)), scale, padding, crop)
     found = image.resize_boxes(boxes, scale, padding, crop, photo.shape)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn import sampling
-from mrcnn.dataset import Dataset
-from mrcnn.sampling import ImageOrder, class_ids_per_image, is_tall, repeat_factors
+from mrcnn.data import image_order as sampling
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.image_order import ImageOrder, class_ids_per_image, is_tall, repeat_factors
 
 
 def first(order, count):
@@ -49,7 +49,10 @@ class Listed(Dataset):
 def test_every_pass_shows_every_image_once_in_an_order_of_its_own():
     order = ImageOrder([5, 6, 7, 8], seed=1)
     passes = [first(order, 40)[4 * i : 4 * i + 4] for i in range(10)]
-    assert all(sorted(ids) == [5, 6, 7, 8] for ids in passes) and len({tuple(ids) for ids in passes}) > 3
+    assert (
+        all(sorted(ids) == [5, 6, 7, 8] for ids in passes)
+        and len({tuple(ids) for ids in passes}) > 3
+    )
     # as it was before there were repeats and groups
     assert passes[2] == np.random.default_rng((1, 2)).permutation([5, 6, 7, 8]).tolist()
     assert first(ImageOrder([5, 6, 7], seed=1, shuffle=False), 7) == [5, 6, 7, 5, 6, 7, 5]
@@ -109,7 +112,9 @@ def test_class_ids_are_read_once_and_said_so(caplog):
         assert found == [[1, 2], [], [-3], []]
         class_ids_per_image(dataset)
     assert dataset.loaded == [0, 1, 2, 3]
-    assert [line for line in caplog.messages if "annotations of 4 images" in line] == caplog.messages
+    assert [
+        line for line in caplog.messages if "annotations of 4 images" in line
+    ] == caplog.messages
     dataset.add_image("listed", 4, path=None)
     dataset.ids.append([2])
     dataset.prepare()
@@ -134,7 +139,9 @@ def test_groups_lose_and_repeat_nothing_and_mix_at_most_at_a_pass_end(tall, batc
 
 
 def test_groups_by_hand():
-    order = ImageOrder(range(6), 0, shuffle=False, tall=np.array([0, 1, 0, 1, 1, 0], bool), batch_size=2)
+    order = ImageOrder(
+        range(6), 0, shuffle=False, tall=np.array([0, 1, 0, 1, 1, 0], bool), batch_size=2
+    )
     assert first(order, 6) == [0, 2, 1, 3, 5, 4]
     three = ImageOrder(range(3), 0, shuffle=False, tall=np.array([0, 1, 0], bool), batch_size=2)
     # the second pass begins inside a batch: its first image stays in front

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from matplotlib import patches
 from matplotlib import pyplot as plt
 
-from mrcnn import visualize
+from mrcnn.drawing import pictures as visualize
 
 NAMES = ["BG", "square", "circle"]
 
@@ -67,7 +67,7 @@ def test_works_without_a_display_or_any_setting():
         env=environment,
         capture_output=True,
         text=True,
-        cwd=os.path.dirname(os.path.dirname(__file__)),
+        cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
     )
     assert done.returncode == 0, done.stderr
     assert sys.platform != "linux" or done.stdout.strip().lower() == "agg"
@@ -101,7 +101,9 @@ def test_draw_instances_leaves_the_global_generators_alone():
 # --- apply_mask, draw_box -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scale, dtype", [(1, bool), (1, np.uint8), (255, np.uint8), (0.9, np.float32)])
+@pytest.mark.parametrize(
+    "scale, dtype", [(1, bool), (1, np.uint8), (255, np.uint8), (0.9, np.float32)]
+)
 def test_apply_mask_tints_in_place_where_the_mask_is_set(scale, dtype):
     image = np.full((2, 2, 3), 100, np.uint8)
     mask = (np.array([[1, 0], [0, 0]]) * scale).astype(dtype)
@@ -113,7 +115,9 @@ def test_apply_mask_tints_in_place_where_the_mask_is_set(scale, dtype):
 
 def test_apply_mask_defaults_to_half_and_spares_a_fourth_channel():
     image = np.zeros((1, 1, 4), np.uint32)
-    assert visualize.apply_mask(image, np.ones((1, 1)), (1, 1, 0, 0.8)).tolist() == [[[127, 127, 0, 0]]]
+    assert visualize.apply_mask(image, np.ones((1, 1)), (1, 1, 0, 0.8)).tolist() == [
+        [[127, 127, 0, 0]]
+    ]
 
 
 def test_apply_mask_needs_a_mask_of_the_image_size():
@@ -144,7 +148,9 @@ def test_draw_box_ignores_padding_and_boxes_outside(box):
 # --- draw_instances -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("masks", [[], np.zeros((20, 24, 0)), np.zeros((0, 0, 0)), np.zeros((9, 9, 1)), None])
+@pytest.mark.parametrize(
+    "masks", [[], np.zeros((20, 24, 0)), np.zeros((0, 0, 0)), np.zeros((9, 9, 1)), None]
+)
 def test_draw_instances_of_nothing_is_the_image(masks):
     image = np.arange(20 * 24 * 3, dtype=np.uint8).reshape(20, 24, 3)
     picture = visualize.draw_instances(image, [], masks, [], NAMES, scores=[])
@@ -189,12 +195,21 @@ def test_contour_of_a_mask_in_parts_stays_on_the_mask():
     masks = np.zeros((20, 24, 1), bool)
     masks[5, 6] = masks[9:11, 12:14] = True
     picture = visualize.draw_instances(
-        np.zeros((20, 24)), [[5, 6, 11, 14]], masks, [1], NAMES, colors=[(0, 1, 0)], captions=[""], show_bbox=False
+        np.zeros((20, 24)),
+        [[5, 6, 11, 14]],
+        masks,
+        [1],
+        NAMES,
+        colors=[(0, 1, 0)],
+        captions=[""],
+        show_bbox=False,
     )
     np.testing.assert_array_equal(painted(picture, (0, 255, 0)), masks[:, :, 0])
 
 
-@pytest.mark.parametrize("scale, dtype", [(1, np.uint8), (255, np.uint8), (0.9, np.float32), (1, np.int64)])
+@pytest.mark.parametrize(
+    "scale, dtype", [(1, np.uint8), (255, np.uint8), (0.9, np.float32), (1, np.int64)]
+)
 def test_masks_of_any_number_type_draw_the_same(scale, dtype):
     image = np.full((20, 24, 3), 90, np.uint8)
     boxes, masks, ids = rectangle()
@@ -216,7 +231,10 @@ GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # 0..220
         (np.dstack([GREY, GREY, GREY, 255 - GREY]), GREY),  # RGBA: alpha is dropped
         (np.dstack([GREY] * 7), GREY),
         (GREY.astype(np.uint16), GREY),  # 8 bit values in 16 bit numbers
-        (GREY.astype(np.uint16) * 256, np.round(GREY * (255 / 220))),  # 16 bit: the maximum becomes 255
+        (
+            GREY.astype(np.uint16) * 256,
+            np.round(GREY * (255 / 220)),
+        ),  # 16 bit: the maximum becomes 255
         (GREY.astype(np.float64), GREY),
         (GREY / 255, GREY),
         (GREY > 100, (GREY > 100) * 255),
@@ -244,11 +262,15 @@ def test_counts_must_agree():
             draw(image, boxes, masks, [1, 2], NAMES)
         with pytest.raises(ValueError, match="3 boxes, 1 masks, 3 class_ids, 2 scores"):
             draw(image, np.repeat(boxes, 3, axis=0), masks, [1, 1, 1], NAMES, [0.5, 0.6])
-        with pytest.raises(ValueError, match="colors must have one entry per instance.*0.*|1 for 2"):
+        with pytest.raises(
+            ValueError, match="colors must have one entry per instance.*0.*|1 for 2"
+        ):
             draw(image, np.repeat(boxes, 2, axis=0), None, [1, 1], NAMES, colors=[(1, 0, 0)])
         with pytest.raises(ValueError, match="captions must have .* 1 for 2 instances"):
             draw(image, np.repeat(boxes, 2, axis=0), None, [1, 1], NAMES, captions=["a"])
-        with pytest.raises(ValueError, match=r"masks \(28, 28, 1\), image \(20, 24, 3\).*expand_mask"):
+        with pytest.raises(
+            ValueError, match=r"masks \(28, 28, 1\), image \(20, 24, 3\).*expand_mask"
+        ):
             draw(image, boxes, np.ones((28, 28, 1)), ids, NAMES)
         with pytest.raises(ValueError, match=r"boxes must be \[N, .*shape \(4,\)"):
             draw(image, boxes[0], masks, ids, NAMES)
@@ -269,7 +291,8 @@ def test_class_names_may_be_a_dict(monkeypatch):
     monkeypatch.setattr(visualize, "_show", lambda: figures.append(plt.gcf()))
     visualize.display_instances(np.zeros((20, 24, 3)), boxes, masks, [7], {7: "y"})
     with pytest.raises(
-        ValueError, match=r"a name for every class id. Received: class id 1 with class_names \{2: 'x'\}"
+        ValueError,
+        match=r"a name for every class id. Received: class id 1 with class_names \{2: 'x'\}",
     ):
         visualize.display_instances(np.zeros((20, 24, 3)), boxes, masks, [1], {2: "x"})
 
@@ -278,7 +301,14 @@ def test_keywords_of_forks_are_ignored_with_a_warning(caplog, monkeypatch):
     monkeypatch.setattr(visualize, "_show", lambda: None)
     boxes, masks, ids = rectangle()
     visualize.display_instances(
-        np.zeros((20, 24, 3)), boxes, masks, ids, NAMES, making_image=True, making_video=False, show_class=True
+        np.zeros((20, 24, 3)),
+        boxes,
+        masks,
+        ids,
+        NAMES,
+        making_image=True,
+        making_video=False,
+        show_class=True,
     )
     assert "display_instances ignores making_image, making_video, show_class" in caplog.text
 
@@ -312,7 +342,9 @@ def written_texts(monkeypatch):
 def test_padding_and_lost_instances_are_not_drawn(monkeypatch):
     texts = written_texts(monkeypatch)
     nothing = np.zeros((99, 99, 2))
-    picture = visualize.draw_instances(np.zeros((99, 99, 3)), np.zeros((2, 4)), nothing, [1, 1], NAMES)
+    picture = visualize.draw_instances(
+        np.zeros((99, 99, 3)), np.zeros((2, 4)), nothing, [1, 1], NAMES
+    )
     assert not picture.any() and texts == []
 
 
@@ -326,7 +358,9 @@ def test_two_labels_at_the_same_box_do_not_hide_each_other(monkeypatch):
 def test_where_there_is_no_room_the_lowest_scores_go_unlabelled(monkeypatch):
     texts = written_texts(monkeypatch)
     scores = np.linspace(0.99, 0.2, 80)
-    visualize.draw_instances(np.zeros((128, 128, 3)), [[60, 60, 64, 64]] * 80, None, [1] * 80, NAMES, scores)
+    visualize.draw_instances(
+        np.zeros((128, 128, 3)), [[60, 60, 64, 64]] * 80, None, [1] * 80, NAMES, scores
+    )
     assert 2 <= len(texts) < 10
     assert texts[0] == "square 0.99"
 
@@ -334,7 +368,9 @@ def test_where_there_is_no_room_the_lowest_scores_go_unlabelled(monkeypatch):
 @pytest.mark.parametrize("side", [1, 8, 20, 64])
 def test_tiny_images(side):
     boxes, masks, ids = rectangle((0, 0, side, side), (side, side))
-    picture = visualize.draw_instances(np.zeros((side, side, 3), np.uint8), boxes, masks, ids, NAMES, [0.5])
+    picture = visualize.draw_instances(
+        np.zeros((side, side, 3), np.uint8), boxes, masks, ids, NAMES, [0.5]
+    )
     assert picture.shape == (side, side, 3) and picture.any()
 
 
@@ -368,8 +404,13 @@ def test_result_magnifies_a_small_image_and_needs_no_name_for_the_only_class(mon
     picture = visualize.draw_result(np.zeros((128, 128, 3), np.uint8), result, ["BG", "square"])
     assert picture.shape == (768, 768, 3)
     across = np.flatnonzero(picture[400].any(axis=1))  # magnified six times: 40 to 240, 90 to 540
-    assert (across[0], across[-1]) == (238, 541)  # the outline, 768 / 500 = 2 wide, lies just outside
-    visualize.draw_result(np.zeros((1000, 1000)), {"masks": np.zeros((1000, 1000, 0)), "class_ids": []}, NAMES)
+    assert (across[0], across[-1]) == (
+        238,
+        541,
+    )  # the outline, 768 / 500 = 2 wide, lies just outside
+    visualize.draw_result(
+        np.zeros((1000, 1000)), {"masks": np.zeros((1000, 1000, 0)), "class_ids": []}, NAMES
+    )
     visualize.draw_result(np.zeros((128, 128)), result, ["BG", "square", "circle"])
     assert texts == ["0.88", "square 0.88"]
 
@@ -378,7 +419,12 @@ def test_comparison_magnifies_a_small_image_and_titles_both_sides(monkeypatch):
     texts = written_texts(monkeypatch)
     boxes, masks, ids = rectangle((40, 40, 80, 90), (128, 128))
     truth = {"masks": masks, "class_ids": ids}
-    none = {"rois": np.zeros((0, 4)), "masks": np.zeros((128, 128, 0)), "class_ids": [], "scores": []}
+    none = {
+        "rois": np.zeros((0, 4)),
+        "masks": np.zeros((128, 128, 0)),
+        "class_ids": [],
+        "scores": [],
+    }
     picture = visualize.draw_comparison(np.zeros((128, 128, 3), np.uint8), truth, none, NAMES)
     assert texts == ["square", "truth: 1", "detections: 0"]
     assert picture.shape[1] == 2 * 512 + 8  # 4 x 128 each, and a gap
@@ -394,15 +440,23 @@ def test_comparison_magnifies_a_small_image_and_titles_both_sides(monkeypatch):
 def test_comparison_leaves_out_what_is_below_a_score_and_says_so(monkeypatch):
     texts = written_texts(monkeypatch)
     boxes, masks, ids = rectangle((40, 40, 80, 90), (128, 128))
-    twice = {"rois": np.repeat(boxes, 2, 0), "masks": np.repeat(masks, 2, 2), "class_ids": np.repeat(ids, 2)}
+    twice = {
+        "rois": np.repeat(boxes, 2, 0),
+        "masks": np.repeat(masks, 2, 2),
+        "class_ids": np.repeat(ids, 2),
+    }
     found = {**twice, "scores": np.array([0.9, 0.6])}
-    visualize.draw_comparison(np.zeros((128, 128, 3), np.uint8), {"masks": masks, "class_ids": ids}, found, NAMES, 0.7)
+    visualize.draw_comparison(
+        np.zeros((128, 128, 3), np.uint8), {"masks": masks, "class_ids": ids}, found, NAMES, 0.7
+    )
     assert texts == ["square", "truth: 1", "square 0.90", "detections from 0.7 on: 1"]
 
 
 def test_comparison_leaves_a_large_image_its_size():
     picture = visualize.draw_comparison(
-        np.zeros((400, 600), np.uint8), *[{"masks": np.zeros((400, 600, 0)), "class_ids": []}] * 2, NAMES
+        np.zeros((400, 600), np.uint8),
+        *[{"masks": np.zeros((400, 600, 0)), "class_ids": []}] * 2,
+        NAMES,
     )
     assert picture.shape[1] == 2 * 600 + 8
 
@@ -430,7 +484,9 @@ def test_display_instances_shows_and_leaves_the_figure_for_savefig(monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "show", lambda *args, **kwargs: shown.append(plt.gcf()))
     boxes, masks, ids = rectangle()
-    visualize.display_instances(np.zeros((20, 24, 3)), boxes, masks, ids, NAMES, [0.98765], title="T")
+    visualize.display_instances(
+        np.zeros((20, 24, 3)), boxes, masks, ids, NAMES, [0.98765], title="T"
+    )
     assert shown == [plt.gcf()]
     ax = plt.gca()
     assert texts_of(ax) == ["square 0.988"] and ax.get_title() == "T"
@@ -442,7 +498,9 @@ def test_display_instances_in_a_loop_neither_warns_nor_piles_up_figures():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(25):
-            visualize.display_instances(np.zeros((20, 24, 3)), boxes, masks, ids, NAMES, figsize=(1, 1))
+            visualize.display_instances(
+                np.zeros((20, 24, 3)), boxes, masks, ids, NAMES, figsize=(1, 1)
+            )
     assert len(plt.get_fignums()) == 1
 
 
@@ -451,7 +509,14 @@ def test_display_instances_draws_into_given_axes_without_showing(monkeypatch):
     boxes, masks, ids = rectangle((5, 6, 10, 14))
     _, (left, right) = plt.subplots(1, 2)
     visualize.display_instances(
-        np.zeros((20, 24, 3)), boxes, masks, ids, NAMES, ax=right, colors=[(1, 0, 0)], captions=["hello"]
+        np.zeros((20, 24, 3)),
+        boxes,
+        masks,
+        ids,
+        NAMES,
+        ax=right,
+        colors=[(1, 0, 0)],
+        captions=["hello"],
     )
     assert not left.images and texts_of(right) == ["hello"]
     (box,) = [p for p in right.patches if isinstance(p, patches.Rectangle)]
@@ -466,7 +531,9 @@ def test_display_instances_draws_into_given_axes_without_showing(monkeypatch):
 
 def test_display_instances_without_tint_or_boxes_keeps_the_contour():
     boxes, masks, ids = rectangle()
-    visualize.display_instances(np.zeros((20, 24, 3)), boxes, masks, ids, NAMES, show_mask=False, show_bbox=False)
+    visualize.display_instances(
+        np.zeros((20, 24, 3)), boxes, masks, ids, NAMES, show_mask=False, show_bbox=False
+    )
     ax = plt.gca()
     assert [type(p) for p in ax.patches] == [patches.Polygon]
     assert not ax.images[0].get_array().any()
@@ -479,7 +546,9 @@ def test_display_instances_without_tint_or_boxes_keeps_the_contour():
         (np.zeros((2, 4)), np.zeros((20, 24, 2)), [1, 1], "all 2 boxes are zero"),
     ],
 )
-def test_display_instances_of_nothing_says_so_and_shows_the_image(boxes, masks, ids, message, caplog):
+def test_display_instances_of_nothing_says_so_and_shows_the_image(
+    boxes, masks, ids, message, caplog
+):
     with caplog.at_level(logging.WARNING, "mrcnn"):
         visualize.display_instances(np.full((20, 24, 3), 7, np.uint8), boxes, masks, ids, NAMES)
     (record,) = caplog.records
@@ -498,10 +567,16 @@ def test_display_images(caplog):
     ]
     visualize.display_images(images, titles=list("abcde"), cols=2)
     assert [ax.get_title() for ax in plt.gcf().axes] == list("abcde")
-    assert [ax.images[0].get_array().shape for ax in plt.gcf().axes] == [(4, 5), (4, 5), *[(4, 5, 3)] * 3]
+    assert [ax.images[0].get_array().shape for ax in plt.gcf().axes] == [
+        (4, 5),
+        (4, 5),
+        *[(4, 5, 3)] * 3,
+    ]
     assert plt.gcf().axes[0].get_subplotspec().get_gridspec().get_geometry() == (3, 2)
     wide = plt.gcf().get_size_inches()
-    visualize.display_images([np.zeros((4, 16))] * 2, cols=1)  # as high as a quarter of its width, and the titles
+    visualize.display_images(
+        [np.zeros((4, 16))] * 2, cols=1
+    )  # as high as a quarter of its width, and the titles
     assert plt.gcf().get_size_inches() == pytest.approx((14, 2 * (14 / 4 + 0.3)))
     assert wide == pytest.approx((14, 3 * (7 * 4 / 5 + 0.3)))
     visualize.display_images([])
@@ -594,7 +669,13 @@ def test_draw_boxes_styles_by_visibility():
     masks = np.zeros((20, 24, 4), bool)
     masks[1:5, 2:6, 0] = True
     visualize.draw_boxes(
-        np.zeros((20, 24, 3)), boxes, boxes + 1, masks, list("abcd"), visibilities=[0, 1, 2, 0], title="T"
+        np.zeros((20, 24, 3)),
+        boxes,
+        boxes + 1,
+        masks,
+        list("abcd"),
+        visibilities=[0, 1, 2, 0],
+        title="T",
     )
     ax = plt.gca()
     outlines = [p for p in ax.patches if isinstance(p, patches.Rectangle)]
@@ -628,7 +709,9 @@ def test_plot_precision_recall():
 
 def test_plot_overlaps_tells_match_from_wrong():
     overlaps = np.array([[0.8, 0.1, 0], [0.3, 0.6, 0], [0, 0, 0]])
-    visualize.plot_overlaps(np.array([1, 1, 0]), np.array([1, 2, 0]), [0.9, 0.7, 0], overlaps, NAMES)
+    visualize.plot_overlaps(
+        np.array([1, 1, 0]), np.array([1, 2, 0]), [0.9, 0.7, 0], overlaps, NAMES
+    )
     ax = plt.gca()
     assert texts_of(ax) == ["0.800\nmatch", "0.100\n", "0.300\n", "0.600\nwrong"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["square 0.90", "circle 0.70"]
@@ -639,7 +722,9 @@ def test_plot_overlaps_of_nothing_and_of_a_wrong_shape():
     none = np.zeros(0, int)
     visualize.plot_overlaps(np.array([1]), none, [], np.zeros((0, 1)), NAMES)
     assert texts_of(plt.gca()) == []
-    with pytest.raises(ValueError, match=r"Received: \(1, 1\) for 1 predictions and 2 true objects"):
+    with pytest.raises(
+        ValueError, match=r"Received: \(1, 1\) for 1 predictions and 2 true objects"
+    ):
         visualize.plot_overlaps(np.array([1, 1]), np.array([1]), [0.5], np.zeros((1, 1)), NAMES)
 
 
@@ -648,7 +733,11 @@ def test_plot_history_writes_a_png_and_leaves_no_figure(tmp_path):
     history["val_loss"] = [3.5, 2.5, float("nan")]
     path = tmp_path / "new" / "losses.png"
     visualize.plot_history(history, path)
-    assert cv2.imread(str(path)).shape == (680, 1350, 3)  # 2 x 3 panels of 4.5 x 3.4 inches, 100 dots an inch
+    assert cv2.imread(str(path)).shape == (
+        680,
+        1350,
+        3,
+    )  # 2 x 3 panels of 4.5 x 3.4 inches, 100 dots an inch
     assert plt.get_fignums() == []
     visualize.plot_history({"loss": [1.0]}, str(tmp_path / "one.png"))
     assert cv2.imread(str(tmp_path / "one.png")).shape == (340, 450, 3)
@@ -667,7 +756,9 @@ def test_plot_history_into_axes():
 
 def test_plot_history_leaves_room_above_losses_close_together():
     _, ax = plt.subplots()
-    visualize.plot_history({"mrcnn_mask_loss": [0.69, 0.685], "val_mrcnn_mask_loss": [0.6931, 0.6931]}, ax)
+    visualize.plot_history(
+        {"mrcnn_mask_loss": [0.69, 0.685], "val_mrcnn_mask_loss": [0.6931, 0.6931]}, ax
+    )
     low, high = ax.get_ylim()
     assert low == 0 and high == pytest.approx(0.6931 * 1.05)
 
@@ -703,7 +794,9 @@ def test_display_weight_stats_marks_what_looks_wrong(capsys, monkeypatch):
         def get_trainable_layers(self):
             return [
                 Conv2D(Weight("kernel", [[-1, 3]]), Weight("bias", [0, 0])),
-                Layer(Weight("gamma", [2, 2]), Weight("beta", [0, 4000]), Weight("sick", [0, np.nan])),
+                Layer(
+                    Weight("gamma", [2, 2]), Weight("beta", [0, 4000]), Weight("sick", [0, np.nan])
+                ),
             ]
 
     monkeypatch.setenv("COLUMNS", "200")
@@ -723,7 +816,9 @@ def test_nuclei_with_a_hundred_instances(shared, monkeypatch):
     folders = sorted((shared / "data/nuclei/val").iterdir())
     folder = next(path for path in folders if len(list(path.glob("masks/*"))) == 100)
     image = cv2.imread(str(next(folder.glob("images/*.png"))), cv2.IMREAD_UNCHANGED)
-    masks = np.stack([cv2.imread(str(path), 0) for path in sorted(folder.glob("masks/*.png"))], axis=-1)
+    masks = np.stack(
+        [cv2.imread(str(path), 0) for path in sorted(folder.glob("masks/*.png"))], axis=-1
+    )
     texts = written_texts(monkeypatch)
     result = {"masks": masks, "class_ids": np.ones(100, int), "scores": np.ones(100)}
     picture = visualize.draw_comparison(image, result, result, ["BG", "nucleus"])
@@ -742,7 +837,9 @@ def test_boxes_alone_are_drawn_where_there_are_no_masks(monkeypatch):
     # rims at rows 40 and 80 and columns 40 and 90, and within them, below the label, no tint
     assert picture[:, 85 * times].any() and picture[75 * times].any()
     assert not picture[70 * times : 78 * times, 45 * times : 85 * times].any()
-    picture = visualize.draw_comparison(image, {"masks": masks, "class_ids": ids}, found, NAMES, 0.7)
+    picture = visualize.draw_comparison(
+        image, {"masks": masks, "class_ids": ids}, found, NAMES, 0.7
+    )
     assert texts[-1] == "detections from 0.7 on: 1"
     none = {"rois": np.zeros((0, 4)), "class_ids": [], "scores": []}
     assert not visualize.draw_result(image, none, NAMES).any()

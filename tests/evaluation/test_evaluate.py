@@ -14,10 +14,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mrcnn import evaluate
-from mrcnn.coco import CocoDataset
-from mrcnn.dataset import Dataset
-from mrcnn.image import unmold_masks
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.image import unmold_masks
+from mrcnn.evaluation import evaluate
+from mrcnn.formats.coco import CocoDataset
 
 RECORDED = ("trim_zeros", "compute_matches", "compute_ap", "compute_ap_range", "compute_recall")
 
@@ -64,7 +64,11 @@ def truth_as_detector(dataset, masks=True):
         if len(ids) == 0:
             found = np.zeros((20, 20, 0), bool)
         keep = np.flatnonzero(np.array(ids, int) > 0)
-        boxes = [box for class_id, box in dataset.image_info[int(image[0, 0, 0])]["objects"] if class_id > 0]
+        boxes = [
+            box
+            for class_id, box in dataset.image_info[int(image[0, 0, 0])]["objects"]
+            if class_id > 0
+        ]
         result = {
             "rois": np.array(boxes, np.int32).reshape(-1, 4),
             "class_ids": np.array(ids, np.int32)[keep],
@@ -77,7 +81,10 @@ def truth_as_detector(dataset, masks=True):
 
 def coded(result):
     """A result with its masks as run-length codes."""
-    return {**result, "masks": [evaluate.mask_to_rle(mask) for mask in np.moveaxis(result["masks"], -1, 0)]}
+    return {
+        **result,
+        "masks": [evaluate.mask_to_rle(mask) for mask in np.moveaxis(result["masks"], -1, 0)],
+    }
 
 
 def nothing(image):
@@ -97,11 +104,15 @@ CAT, DOG = (1, (0, 0, 10, 10)), (2, (10, 10, 20, 20))
 
 def test_the_helpers_reproduce_every_recorded_case(shared):
     archive = np.load(shared / "reference" / "helpers.npz")
-    cases = sorted({tuple(key.split("/")[:2]) for key in archive.files if key.split("/")[0] in RECORDED})
+    cases = sorted(
+        {tuple(key.split("/")[:2]) for key in archive.files if key.split("/")[0] in RECORDED}
+    )
     assert len(cases) == 1 + 9 + 6 + 3 + 3
     for function, case in cases:
         prefix = f"{function}/{case}/"
-        inputs = {k[len(prefix) + 3 :]: archive[k] for k in archive.files if k.startswith(prefix + "in_")}
+        inputs = {
+            k[len(prefix) + 3 :]: archive[k] for k in archive.files if k.startswith(prefix + "in_")
+        }
         inputs = {k: v.item() if v.ndim == 0 else v for k, v in inputs.items()}
         if function == "compute_ap_range":  # its own names are singular, the recorded keys plural
             result = evaluate.compute_ap_range(*inputs.values(), verbose=0)
@@ -112,7 +123,9 @@ def test_the_helpers_reproduce_every_recorded_case(shared):
         assert len(results) == len(outputs), (function, case)
         for got, expected in zip(results, outputs, strict=True):
             # Recalls were recorded in float32, of which one step is 6e-8.
-            np.testing.assert_allclose(got, expected, rtol=0, atol=2e-7, err_msg=f"{function}/{case}")
+            np.testing.assert_allclose(
+                got, expected, rtol=0, atol=2e-7, err_msg=f"{function}/{case}"
+            )
             assert np.shape(got) == expected.shape
 
 
@@ -126,13 +139,17 @@ def test_matches_of_nothing_with_nothing():
 
 def test_empty_masks_of_any_shape_are_accepted():
     truth, (boxes, ids, scores, _) = scene([[0, 0, 10, 10]], [1]), scene([], [], [])
-    gt_match, pred_match, _ = evaluate.compute_matches(*truth, boxes, ids, scores, np.empty((0, 0, 0)))
+    gt_match, pred_match, _ = evaluate.compute_matches(
+        *truth, boxes, ids, scores, np.empty((0, 0, 0))
+    )
     assert gt_match.tolist() == [-1] and len(pred_match) == 0
 
 
 def test_the_better_score_chooses_first_and_an_object_is_found_once():
     truth = scene([[0, 0, 10, 10]], [1])
-    predictions = scene([[0, 0, 10, 9], [0, 0, 10, 10]], [1, 1], [0.9, 0.8])  # IoU 90 / 100 = 0.9, and 1
+    predictions = scene(
+        [[0, 0, 10, 9], [0, 0, 10, 10]], [1, 1], [0.9, 0.8]
+    )  # IoU 90 / 100 = 0.9, and 1
     gt_match, pred_match, overlaps = evaluate.compute_matches(*truth, *predictions)
     assert gt_match.tolist() == [0] and pred_match.tolist() == [0, -1]
     np.testing.assert_allclose(overlaps, [[0.9], [1.0]])
@@ -172,7 +189,9 @@ def test_ap_without_objects_is_undefined_and_without_predictions_zero():
 
 def test_ap_by_hand():
     truth = scene([[0, 0, 10, 10], [10, 10, 20, 20]], [1, 1])
-    predictions = scene([[0, 0, 10, 10], [0, 10, 10, 20], [10, 10, 20, 20]], [1, 1, 1], [0.9, 0.8, 0.7])
+    predictions = scene(
+        [[0, 0, 10, 10], [0, 10, 10, 20], [10, 10, 20, 20]], [1, 1, 1], [0.9, 0.8, 0.7]
+    )
     ap, precisions, recalls, _ = evaluate.compute_ap(*truth, *predictions)
     # right, wrong, right: precisions 1, 1/2, 2/3; the middle one is lifted to 2/3. Recalls 1/2, 1/2, 1.
     np.testing.assert_allclose(precisions, [1, 1, 2 / 3, 2 / 3, 0])
@@ -193,7 +212,9 @@ def test_ap_range_is_the_mean_over_its_thresholds(caplog):
 def test_recall_by_hand():
     gt = np.array([[0, 0, 10, 10], [10, 10, 20, 20], [0, 10, 10, 20]])
     proposals = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [10, 10, 20, 16], [15, 0, 20, 5]])
-    recall, positives = evaluate.compute_recall(proposals, gt, 0.5)  # IoU 1, .9, .6, 0: two of three found
+    recall, positives = evaluate.compute_recall(
+        proposals, gt, 0.5
+    )  # IoU 1, .9, .6, 0: two of three found
     assert recall == pytest.approx(2 / 3) and positives.tolist() == [0, 1, 2]
     assert evaluate.compute_recall(np.zeros((0, 4)), gt, 0.5)[0] == 0
     assert math.isnan(evaluate.compute_recall(proposals, np.zeros((0, 4)), 0.5)[0])
@@ -201,7 +222,10 @@ def test_recall_by_hand():
 
 def test_trim_zeros_keeps_rows_with_any_number():
     assert evaluate.trim_zeros(np.zeros((0, 4))).shape == (0, 4)
-    assert evaluate.trim_zeros(np.array([[0, 0], [0, 1], [0, 0], [2, 0]])).tolist() == [[0, 1], [2, 0]]
+    assert evaluate.trim_zeros(np.array([[0, 0], [0, 1], [0, 0], [2, 0]])).tolist() == [
+        [0, 1],
+        [2, 0],
+    ]
 
 
 cells = st.tuples(*[st.integers(0, 9)] * 2, *[st.integers(10, 20)] * 2)
@@ -211,9 +235,13 @@ cells = st.tuples(*[st.integers(0, 9)] * 2, *[st.integers(10, 20)] * 2)
 @given(boxes=st.lists(st.tuples(cells, st.integers(1, 3)), min_size=1, max_size=6, unique=True))
 def test_truth_as_prediction_has_ap_one_and_ap_never_exceeds_it(boxes):
     where, ids = [b for b, _ in boxes], [c for _, c in boxes]
-    ap = evaluate.compute_ap(*scene(where, ids), *scene(where, ids, np.linspace(1, 0.5, len(ids))))[0]
+    ap = evaluate.compute_ap(*scene(where, ids), *scene(where, ids, np.linspace(1, 0.5, len(ids))))[
+        0
+    ]
     assert ap == pytest.approx(1)
-    fewer = evaluate.compute_ap(*scene(where, ids), *scene(where[1:], ids[1:], np.ones(len(ids) - 1)))[0]
+    fewer = evaluate.compute_ap(
+        *scene(where, ids), *scene(where[1:], ids[1:], np.ones(len(ids) - 1))
+    )[0]
     assert fewer == pytest.approx((len(ids) - 1) / len(ids))
 
 
@@ -267,11 +295,19 @@ def test_truth_of_a_dataset_by_hand():
     truth = evaluate.dataset_to_coco(Boxes([[CAT, (-2, (5, 0, 20, 4))], []]))
     assert json.loads(json.dumps(truth)) == truth
     assert truth["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
-    assert [(i["id"], i["height"], i["width"]) for i in truth["images"]] == [(0, 20, 20), (1, 20, 20)]
+    assert [(i["id"], i["height"], i["width"]) for i in truth["images"]] == [
+        (0, 20, 20),
+        (1, 20, 20),
+    ]
     cat, crowd = truth["annotations"]
     assert (cat["id"], cat["bbox"], cat["area"], cat["iscrowd"]) == (1, [0, 0, 10, 10], 100, 0)
     # x 0..4, y 5..20: width 4, height 15
-    assert (crowd["category_id"], crowd["bbox"], crowd["area"], crowd["iscrowd"]) == (2, [0, 5, 4, 15], 60, 1)
+    assert (crowd["category_id"], crowd["bbox"], crowd["area"], crowd["iscrowd"]) == (
+        2,
+        [0, 5, 4, 15],
+        60,
+        1,
+    )
 
 
 class Annotated(Boxes):
@@ -286,7 +322,9 @@ class Annotated(Boxes):
 
 def test_boxes_and_areas_are_those_of_the_annotation_file_if_it_has_them():
     own = {"bbox": [0.4, 0.3, 9.2, 9.1], "area": 80.5}
-    dataset = Annotated([[(*CAT, [own])], [(*CAT, [{"area": 80.5}])], [(*CAT, [{}])], [(*CAT, [own, own])]])
+    dataset = Annotated(
+        [[(*CAT, [own])], [(*CAT, [{"area": 80.5}])], [(*CAT, [{}])], [(*CAT, [own, own])]]
+    )
     truth = [(a["bbox"], a["area"]) for a in evaluate.dataset_to_coco(dataset)["annotations"]]
     drawn = [0.0, 0.0, 10.0, 10.0]  # also if load_mask gives another number of objects
     assert truth == [(own["bbox"], 80.5), (drawn, 80.5), (drawn, 100), (drawn, 100)]
@@ -297,8 +335,12 @@ def test_a_coco_file_is_measured_as_coco_does(tmp_path):
 
     for name in ("a.png", "b.png"):
         write_image(tmp_path / name)
-    outline = annotation(1, 90, [[4.3, 3, 13.6, 3, 13.6, 8, 4.3, 8]], bbox=[4.3, 3, 9.3, 5], area=46.5)
-    crowd = annotation(2, 18, {"size": [30, 40], "counts": [60, 90, 1050]}, iscrowd=1, bbox=[2, 0, 3, 30], area=90)
+    outline = annotation(
+        1, 90, [[4.3, 3, 13.6, 3, 13.6, 8, 4.3, 8]], bbox=[4.3, 3, 9.3, 5], area=46.5
+    )
+    crowd = annotation(
+        2, 18, {"size": [30, 40], "counts": [60, 90, 1050]}, iscrowd=1, bbox=[2, 0, 3, 30], area=90
+    )
     dataset = CocoDataset(write_coco(tmp_path, coco(annotations=[outline, crowd])))
     truth = evaluate.dataset_to_coco(dataset)["annotations"]
     assert [(a["bbox"], a["area"], a["iscrowd"]) for a in truth] == [
@@ -352,7 +394,13 @@ def test_truth_as_detections_is_perfect_crowds_and_empty_images_included():
     result = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
     for figures in (result.box, result.mask):
         assert tuple(figures) == evaluate.FIGURES
-        assert figures["AP"] == figures["AP50"] == figures["AR100"] == figures["APs"] == pytest.approx(1)
+        assert (
+            figures["AP"]
+            == figures["AP50"]
+            == figures["AR100"]
+            == figures["APs"]
+            == pytest.approx(1)
+        )
         assert math.isnan(figures["APl"])  # no object is large
     assert (result.images, result.objects, result.detections) == (3, 3, 3)
     assert [(r["name"], r["objects"], r["mask_AP"]) for r in result.per_class] == [
@@ -377,7 +425,9 @@ def test_no_detections_give_zero_and_no_truth_nan_and_the_report_says_so():
 
 def test_a_box_only_detector_has_no_mask_figures():
     dataset = Boxes([[CAT, DOG]])
-    result = evaluate.evaluate_dataset(truth_as_detector(dataset, masks=False), dataset, progress=False)
+    result = evaluate.evaluate_dataset(
+        truth_as_detector(dataset, masks=False), dataset, progress=False
+    )
     assert result.box["AP"] == pytest.approx(1) and result.mask is None
     assert result.to_dict()["mask"] is None and "\nmask" not in result.table()
 
@@ -390,7 +440,10 @@ def test_the_confidence_floor_is_applied_and_stated():
 
     assert evaluate.EVALUATION_MIN_CONFIDENCE == 0.05
     result = evaluate.evaluate_dataset(unsure, dataset, progress=False)
-    assert [row["box_AP"] for row in result.per_class] == [pytest.approx(1), 0]  # the dog at 0.04 is cut
+    assert [row["box_AP"] for row in result.per_class] == [
+        pytest.approx(1),
+        0,
+    ]  # the dog at 0.04 is cut
     assert "1 detections at confidence >= 0.05" in result.table()
     low = evaluate.evaluate_dataset(unsure, dataset, progress=False, min_confidence=0.01)
     assert low.box["AP"] == pytest.approx(1) and low.to_dict()["min_confidence"] == 0.01
@@ -421,10 +474,15 @@ def test_masks_may_be_run_length_codes():
         evaluate.evaluate_dataset(function, dataset, progress=False)
         for function in (detect, lambda image: coded(detect(image)))
     )
-    assert codes.to_dict() | {"seconds": 0} == full.to_dict() | {"seconds": 0} and codes.mask["AP"] == pytest.approx(
-        1, abs=1e-12
-    )
-    small = {**nothing(np.zeros((20, 20))), "rois": np.ones((1, 4)), "class_ids": np.ones(1), "scores": np.ones(1)}
+    assert codes.to_dict() | {"seconds": 0} == full.to_dict() | {"seconds": 0} and codes.mask[
+        "AP"
+    ] == pytest.approx(1, abs=1e-12)
+    small = {
+        **nothing(np.zeros((20, 20))),
+        "rois": np.ones((1, 4)),
+        "class_ids": np.ones(1),
+        "scores": np.ones(1),
+    }
     small["masks"] = [evaluate.mask_to_rle(np.ones((3, 5)))]
     with pytest.raises(ValueError, match=r"as large as the image. Received: \(3, 5\)"):
         evaluate.evaluate_dataset(lambda image: small, dataset, progress=False)
@@ -441,8 +499,14 @@ def test_curves_confidence_and_confusions_come_with_the_figures():
     assert "Confidence to use: 1.000, where F1 at mask IoU 0.5 is highest: 1.000" in result.table()
     assert [(row["confidence"], row["F1"]) for row in result.per_class] == [(1, 1), (1, 1)]
     figures = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert figures["confidence"]["f1"] == 1 and figures["confusion"][0] == [1, 0, 0] and figures["voc"] is None
-    boxes = evaluate.evaluate_dataset(truth_as_detector(dataset, masks=False), dataset, progress=False)
+    assert (
+        figures["confidence"]["f1"] == 1
+        and figures["confusion"][0] == [1, 0, 0]
+        and figures["voc"] is None
+    )
+    boxes = evaluate.evaluate_dataset(
+        truth_as_detector(dataset, masks=False), dataset, progress=False
+    )
     assert boxes.kind == "box" and "F1 at box IoU" in boxes.table()
 
 
@@ -453,15 +517,23 @@ def test_vocs_figures_come_with_difficult_flags_and_use_its_boxes():
     detect = truth_as_detector(dataset)
 
     def without_the_dog(image):
-        return {key: values[..., :1] if key == "masks" else values[:1] for key, values in detect(image).items()}
+        return {
+            key: values[..., :1] if key == "masks" else values[:1]
+            for key, values in detect(image).items()
+        }
 
     result = evaluate.evaluate_dataset(without_the_dog, dataset, progress=False)
-    assert result.voc == {"box": [1, 1], "mask": [1, 1]}  # the dog is difficult, and no other is there
+    assert result.voc == {
+        "box": [1, 1],
+        "mask": [1, 1],
+    }  # the dog is difficult, and no other is there
     assert result.per_class[0]["VOC"] == {"box": [1, 1], "mask": [1, 1]}
     assert np.isnan(result.per_class[1]["VOC"]["mask"]).all()
     assert result.box["AP"] == pytest.approx(0.5)  # COCO knows no difficult objects
     assert json.dumps(result.to_dict(), allow_nan=False)
-    dataset.image_info[0]["boxes"] = np.array([[10, 10, 20, 20], [0, 0, 5, 5]])  # far from the cat's mask
+    dataset.image_info[0]["boxes"] = np.array(
+        [[10, 10, 20, 20], [0, 0, 5, 5]]
+    )  # far from the cat's mask
     moved = evaluate.evaluate_dataset(without_the_dog, dataset, progress=False)
     # Equal scores: wrong in image 0, right in image 1, of 2 objects: precision 1/2 up to recall 1/2
     assert moved.voc["box"] == [pytest.approx(6 * 0.5 / 11), 0.25] and moved.voc["mask"] == [1, 1]
@@ -511,7 +583,9 @@ def test_ctrl_c_leaves_the_figures_of_the_images_measured():
     partial = caught.value.figures()
     assert (partial.images, partial.objects, partial.detections, partial.partial_of) == (2, 2, 2, 3)
     assert partial.box["AP"] == pytest.approx(1)  # the cat of the third image was not looked for
-    assert partial.table().startswith("PARTIAL: interrupted after 2 of 3 images.\n2 images, 2 objects, 2 detections")
+    assert partial.table().startswith(
+        "PARTIAL: interrupted after 2 of 3 images.\n2 images, 2 objects, 2 detections"
+    )
     assert partial.to_dict()["partial_of"] == 3
     with pytest.raises(KeyboardInterrupt) as caught:  # of nothing there are no figures
         evaluate.evaluate_dataset(until(-1), dataset, progress=False)
@@ -613,7 +687,9 @@ def test_a_dataset_of_boxes_is_measured_by_them():
 
 
 def test_crowds_sizes_and_empty_boxes_of_a_dataset_of_boxes(caplog):
-    dataset = OwnBoxes([[(1, (0, 0, 9, 9)), (-1, (9, 9, 19, 19)), (2, (4, 4, 4, 9)), (2, (10, 10, 30, 30))]])
+    dataset = OwnBoxes(
+        [[(1, (0, 0, 9, 9)), (-1, (9, 9, 19, 19)), (2, (4, 4, 4, 9)), (2, (10, 10, 30, 30))]]
+    )
     truth = evaluate._empty_truth(dataset)
     evaluate._add_boxes(truth, dataset, 0, (20, 20))
     assert [(a["bbox"], a["area"], a["iscrowd"]) for a in truth["annotations"]] == [
@@ -673,15 +749,22 @@ def test_proposal_recall_by_hand():
     text = found.table()
     assert "3 images, 2 objects" in text and "        3  0.650   1.000    0.500" in text
     assert "No image had more than 3 proposals" not in text
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["proposal_recall"]["1"]["R50"] == 0.5
+    assert (
+        json.loads(json.dumps(found.to_dict(), allow_nan=False))["proposal_recall"]["1"]["R50"]
+        == 0.5
+    )
 
 
 def test_proposal_recall_of_nothing():
     none = lambda image: {"rois": np.zeros((0, 4)), "scores": np.zeros(0)}  # noqa: E731
     found = evaluate.proposal_recall(none, Boxes([[]]), progress=False)
-    assert found.objects == 0 and all(math.isnan(value) for row in found.recall.values() for value in row.values())
+    assert found.objects == 0 and all(
+        math.isnan(value) for row in found.recall.values() for value in row.values()
+    )
     assert found.to_dict()["proposal_recall"]["100"]["AR"] is None
-    assert "hold no objects" in found.table() and "No image had more than 0 proposals" in found.table()
+    assert (
+        "hold no objects" in found.table() and "No image had more than 0 proposals" in found.table()
+    )
     found = evaluate.proposal_recall(none, Boxes([[CAT]]), progress=False)
     assert found.recall[1000] == {"AR": 0.0, "R50": 0.0, "R75": 0.0}
     with pytest.raises(ValueError, match="at least one image"):
@@ -716,7 +799,9 @@ class Torn(Boxes):
 def test_an_image_that_cannot_be_read_is_left_out_and_named(caplog):
     dataset, drawn = Torn([[CAT], [CAT], [CAT], [DOG]]), []
     detect = truth_as_detector(Boxes([[CAT], [CAT], [CAT], [DOG]]))
-    result = evaluate.evaluate_dataset(detect, dataset, progress=False, on_image=lambda i, *_: drawn.append(i))
+    result = evaluate.evaluate_dataset(
+        detect, dataset, progress=False, on_image=lambda i, *_: drawn.append(i)
+    )
     assert (result.images, result.objects, result.box["AP"], result.partial_of) == (2, 2, 1, None)
     assert [(entry["image_id"], entry["error"]) for entry in result.failed] == [
         (1, "The image must be readable."), (2, "KeyError: 'masks'"),
@@ -726,7 +811,10 @@ def test_an_image_that_cannot_be_read_is_left_out_and_named(caplog):
     assert json.loads(json.dumps(result.to_dict()))["failed"] == result.failed
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
     recall = evaluate.proposal_recall(detect, dataset, progress=False)
-    assert (recall.images, len(recall.failed)) == (2, 2) and "Not counted: 2 images" in recall.table()
+    assert (recall.images, len(recall.failed)) == (
+        2,
+        2,
+    ) and "Not counted: 2 images" in recall.table()
 
 
 def test_no_image_that_can_be_read_is_an_error():

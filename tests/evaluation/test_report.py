@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn import evaluate, report
+from mrcnn.evaluation import evaluate, report
 
 LINE = np.linspace(0, 1, 101)
 
@@ -41,7 +41,10 @@ def test_what_is_partial_says_so(tmp_path, monkeypatch):
     titles = []
     monkeypatch.setattr(report.Figure, "suptitle", lambda self, text: titles.append(text))
     report.write(evaluation(partial_of=7), tmp_path)
-    assert "PARTIAL: interrupted after 2 of 7 images.\n2 images, 15 objects" in (tmp_path / report.RECORD).read_text()
+    assert (
+        "PARTIAL: interrupted after 2 of 7 images.\n2 images, 15 objects"
+        in (tmp_path / report.RECORD).read_text()
+    )
     assert titles == ["interrupted after 2 of 7 images"] * 2
 
 
@@ -74,7 +77,10 @@ def test_the_record_of_voc_data():
     for row, aps in zip(measured.per_class, ([0.5, 0.625], [math.nan, math.nan]), strict=True):
         row["VOC"] = {"box": aps}
     text = report.record(measured)
-    assert "VOC's AP at box IoU 0.5, objects marked difficult left out: 0.500 by the rules of 2007, 0.625 by" in text
+    assert (
+        "VOC's AP at box IoU 0.5, objects marked difficult left out: 0.500 by the rules of 2007, 0.625 by"
+        in text
+    )
     assert (
         "class   box AP 2007   box AP 2010\ncat           0.500         0.625\ndog             nan           nan"
         in text
@@ -86,7 +92,9 @@ def test_of_many_classes_the_most_frequent_confusions_are_listed():
     confusion = np.zeros((31, 31), int)
     confusion[0, 0], confusion[2, 5], confusion[3, 30], confusion[30, 4] = 99, 7, 9, 1
     text = report.record(evaluation(names, confusion=confusion))
-    listed = "     9  class 3 -> missed\n     7  class 2 -> class 5\n     1  nothing there -> class 4\n"
+    listed = (
+        "     9  class 3 -> missed\n     7  class 2 -> class 5\n     1  nothing there -> class 4\n"
+    )
     assert text.endswith(f"the most frequent, truth -> detected\n{listed}")
 
 
@@ -99,11 +107,16 @@ def test_mean_curves_leave_out_classes_without_objects():
 def test_an_evaluation_without_objects_is_written_too(tmp_path):
     unknown = evaluate.Confidence(*[math.nan] * 4)
     empty = evaluation(
-        precision=np.full((2, 101, 2), math.nan), confidence=unknown, confusion=np.zeros((3, 3), int), score=math.nan
+        precision=np.full((2, 101, 2), math.nan),
+        confidence=unknown,
+        confusion=np.zeros((3, 3), int),
+        score=math.nan,
     )
     text = report.write(empty, tmp_path)[0].read_text()
     assert "Confidence to use" not in text and "confidence >= 0.050" in text
-    labels = [text.get_text() for text in report.draw_curves(empty).axes[0].get_legend().get_texts()]
+    labels = [
+        text.get_text() for text in report.draw_curves(empty).axes[0].get_legend().get_texts()
+    ]
     assert labels == ["cat: no objects", "dog: no objects", "mean over classes: no objects"]
 
 
@@ -112,7 +125,11 @@ def test_an_evaluation_without_objects_is_written_too(tmp_path):
 
 def test_the_files(tmp_path):
     paths = report.write(evaluation(), tmp_path, "heading")
-    assert [path.name for path in paths] == ["record_mAP.txt", "precision_recall.png", "confusion_matrix.png"]
+    assert [path.name for path in paths] == [
+        "record_mAP.txt",
+        "precision_recall.png",
+        "confusion_matrix.png",
+    ]
     assert paths[0].read_text() == report.record(evaluation(), "heading")
     for path in paths[1:]:
         picture = np.asarray(Image.open(path).convert("RGB"))
@@ -141,9 +158,20 @@ def test_one_class_has_one_line_and_many_have_no_names():
 def test_the_confusions_are_counted_and_coloured():
     confusion = np.array([[6, 1, 1], [0, 0, 0], [2, 0, 0]])
     axes = report.draw_confusion(evaluation(confusion=confusion)).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["6", "1", "1", "0", "0", "0", "2", "0"]  # no last corner
+    assert [text.get_text() for text in axes.texts] == [
+        "6",
+        "1",
+        "1",
+        "0",
+        "0",
+        "0",
+        "2",
+        "0",
+    ]  # no last corner
     # rows by their objects: 6/8, 1/8, 1/8; the last by the detections of its columns: 2/8, 0/1
-    np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.125, 0.125], [0, 0, 0], [0.25, 0, 0]])
+    np.testing.assert_allclose(
+        axes.images[0].get_array(), [[0.75, 0.125, 0.125], [0, 0, 0], [0.25, 0, 0]]
+    )
     assert [label.get_text() for label in axes.get_xticklabels()] == ["cat", "dog", "missed"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", "nothing there"]
 
@@ -157,9 +185,13 @@ def test_numbers_are_written_where_they_can_be_read(classes, numbers):
 # --- Names from strangers ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [r"$\frac{$", "$x_$", "a$b", "x" * 10_000, "\x1b[31mcat\r", "cat\ud800", "a\0b"])
+@pytest.mark.parametrize(
+    "name", [r"$\frac{$", "$x_$", "a$b", "x" * 10_000, "\x1b[31mcat\r", "cat\ud800", "a\0b"]
+)
 def test_any_class_name_is_written(name, tmp_path):
-    paths = report.write(evaluation((name, "dog"), voc={"mask": [0.5, 0.5]}, **voc_rows(name)), tmp_path, name)
+    paths = report.write(
+        evaluation((name, "dog"), voc={"mask": [0.5, 0.5]}, **voc_rows(name)), tmp_path, name
+    )
     text = paths[0].read_text(encoding="utf-8")
     assert not any(character in text for character in "\x1b\r\0\ud800")
     assert max(map(len, text.splitlines()[2:])) < 300
@@ -181,7 +213,9 @@ def test_a_formula_in_a_name_is_drawn_as_it_stands():
 def test_a_failed_write_leaves_the_old_record(tmp_path, monkeypatch):
     paths = report.write(evaluation(), tmp_path)
     before = [path.read_bytes() for path in paths]
-    monkeypatch.setattr(report.Figure, "savefig", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(
+        report.Figure, "savefig", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full"))
+    )
     with pytest.raises(OSError, match="what was there before is untouched"):
         report.write(evaluation(), tmp_path)
     assert [path.read_bytes() for path in paths] == before

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mrcnn import scores
+from mrcnn.evaluation import scores
 
 SIDE = 40  # of every image, pixels
 
@@ -53,7 +53,13 @@ def truth_of(*images, classes=2, difficult=()):
 def results_of(*found):
     """COCO results of (image id, class id, box, score)."""
     return [
-        {"image_id": i, "category_id": c, "bbox": list(map(float, b)), "score": s, "segmentation": rle(b)}
+        {
+            "image_id": i,
+            "category_id": c,
+            "bbox": list(map(float, b)),
+            "score": s,
+            "segmentation": rle(b),
+        }
         for i, c, b, s in found
     ]
 
@@ -95,8 +101,17 @@ def random_set(seed, images=12, classes=3):
         for class_id, (x, y, width, height) in objects[-1]:
             dx, dy = rng.integers(0, 2, 2)
             seen = abs(class_id) if rng.random() < 0.8 else int(rng.integers(1, classes + 1))
-            found.append((image, seen, (int(x + dx), int(y + dy), width, height), round(float(rng.random()), 1)))
-        found += [(image, int(rng.integers(1, classes + 1)), box(), float(rng.random())) for _ in range(2)]
+            found.append(
+                (
+                    image,
+                    seen,
+                    (int(x + dx), int(y + dy), width, height),
+                    round(float(rng.random()), 1),
+                )
+            )
+        found += [
+            (image, int(rng.integers(1, classes + 1)), box(), float(rng.random())) for _ in range(2)
+        ]
     return truth_of(*objects, classes=classes), results_of(*found)
 
 
@@ -108,7 +123,9 @@ def by_hand(truth, results, kind):
         coco.dataset = json.loads(json.dumps(truth))
         coco.createIndex()
         evaluation = COCOeval(
-            coco, coco.loadRes([{k: v for k, v in r.items() if k != left_out} for r in results]), kind
+            coco,
+            coco.loadRes([{k: v for k, v in r.items() if k != left_out} for r in results]),
+            kind,
         )
         evaluation.evaluate()
         evaluation.accumulate()
@@ -128,7 +145,9 @@ def test_figures_and_curves_are_those_of_pycocotools(tools, seed, kind):
     stats = [math.nan if s == -1 else s for s in expected.stats]
     np.testing.assert_allclose(list(found.figures.values()), stats, **same)
     precision = expected.eval["precision"][:, :, :, 0, 2]
-    np.testing.assert_allclose(found.precision, np.where(precision < 0, np.nan, precision)[[0, 5]], **same)
+    np.testing.assert_allclose(
+        found.precision, np.where(precision < 0, np.nan, precision)[[0, 5]], **same
+    )
     means = [precision[:, :, k].mean() for k in range(3)]
     np.testing.assert_allclose(list(found.per_class.values()), means, **same)
     assert 0 < found.figures["AP"] < 1
@@ -138,7 +157,9 @@ def test_figures_and_curves_are_those_of_pycocotools(tools, seed, kind):
 @kinds
 def test_no_detections_and_no_truth(tools, kind):
     silent = scores.coco_scores(truth_of([(1, A)]), [], kind)
-    assert silent.figures["AP"] == 0 and silent.per_class[1] == 0 and math.isnan(silent.per_class[2])
+    assert (
+        silent.figures["AP"] == 0 and silent.per_class[1] == 0 and math.isnan(silent.per_class[2])
+    )
     assert silent.precision.shape == (2, 101, 2) and not silent.precision[:, :, 0].any()
     assert np.isnan(silent.precision[:, :, 1]).all()
     undefined = scores.coco_scores(truth_of([]), results_of((0, 1, A, 0.5)), kind)
@@ -175,7 +196,9 @@ def test_matches_of_nothing():
 @kinds
 def test_a_half_overlap_matches_and_crowds_count_neither_way(kind):
     truth = truth_of([(1, A), (-1, B)])
-    matches = scores.match(truth, results_of((0, 1, HALF, 0.9), (0, 1, B, 0.8), (0, 1, C, 0.7)), kind)
+    matches = scores.match(
+        truth, results_of((0, 1, HALF, 0.9), (0, 1, B, 0.8), (0, 1, C, 0.7)), kind
+    )
     assert matches.detections.tolist() == [[0, 1, 1, 0], [0, 1, 0, 2]]  # found object 1, found none
     assert matches.objects == {1: (0, 1)}
     below = scores.match(truth, results_of((0, 1, LESS, 0.9)), kind)
@@ -184,13 +207,22 @@ def test_a_half_overlap_matches_and_crowds_count_neither_way(kind):
 
 def test_the_best_confidence_by_hand():
     truth = truth_of([(1, A), (1, B), (2, C)])
-    found = results_of((0, 1, A, 0.9), (0, 1, C, 0.8), (0, 1, B, 0.7), (0, 2, C, 0.4), (0, 2, A, 0.3))
+    found = results_of(
+        (0, 1, A, 0.9), (0, 1, C, 0.8), (0, 1, B, 0.7), (0, 2, C, 0.4), (0, 2, A, 0.3)
+    )
     matches = scores.match(truth, found, "bbox")
     # all classes: right, wrong, right, right, wrong of 3 objects: F1 2/4, 2/5, 4/6, 6/7, 6/8
     best = scores.best_confidence(matches)
-    assert (best.score, best.f1, best.precision, best.recall) == (0.4, pytest.approx(6 / 7), 3 / 4, 1)
+    assert (best.score, best.f1, best.precision, best.recall) == (
+        0.4,
+        pytest.approx(6 / 7),
+        3 / 4,
+        1,
+    )
     # class 1: right, wrong, right of 2: 2/3, 2/4, 4/5
-    assert scores.best_confidence(matches, 1) == scores.Confidence(0.7, pytest.approx(0.8), pytest.approx(2 / 3), 1)
+    assert scores.best_confidence(matches, 1) == scores.Confidence(
+        0.7, pytest.approx(0.8), pytest.approx(2 / 3), 1
+    )
     assert scores.best_confidence(matches, 2) == scores.Confidence(0.4, 1, 1, 1)
 
 
@@ -204,10 +236,16 @@ def test_equal_scores_are_shown_together_and_of_equal_f1_the_higher_confidence_i
 
 
 @settings(max_examples=25)
-@given(st.lists(st.tuples(st.sampled_from([A, B, C, HALF, LESS]), st.integers(0, 5)), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([A, B, C, HALF, LESS]), st.integers(0, 5)), min_size=1, max_size=8
+    )
+)
 def test_no_confidence_has_a_higher_f1(found):
     truth = truth_of([(1, A), (1, B)], classes=1)
-    matches = scores.match(truth, results_of(*((0, 1, box, score / 5) for box, score in found)), "bbox")
+    matches = scores.match(
+        truth, results_of(*((0, 1, box, score / 5) for box, score in found)), "bbox"
+    )
     best = scores.best_confidence(matches)
     for confidence in {score / 5 for _, score in found}:
         counts = scores.confusion_matrix(matches, confidence)
@@ -255,7 +293,9 @@ def test_rows_add_up_to_objects_and_columns_to_detections(seed, confidence):
     matches = scores.match(truth, results, "bbox")
     counts = scores.confusion_matrix(matches, confidence)
     for k, class_id in enumerate(matches.class_ids):
-        assert counts[k].sum() == sum(category == class_id for _, category in matches.objects.values())
+        assert counts[k].sum() == sum(
+            category == class_id for _, category in matches.objects.values()
+        )
         shown = (matches.scores >= confidence) & (matches.detections[:, 1] == class_id)
         assert counts[:, k].sum() == shown.sum()
 

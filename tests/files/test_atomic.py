@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mrcnn import files
+from mrcnn.files import atomic as files
 
 CONTENT = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 9000  # 2.3 MB: more than one read
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -81,7 +81,9 @@ def test_a_cached_file_of_an_earlier_release_is_kept(server, tmp_path):
     earlier = hashlib.md5(b"of 2017").hexdigest()
     assert files.download(f"{server.url}/whole.h5", path, MD5, earlier) == str(path)
     assert path.read_bytes() == b"of 2017" and server.requests == 0
-    with pytest.raises(files.DownloadError, match="its MD5 must be"):  # what is fetched must be today's
+    with pytest.raises(
+        files.DownloadError, match="its MD5 must be"
+    ):  # what is fetched must be today's
         files.download(f"{server.url}/whole.h5", tmp_path / "new.h5", earlier, MD5)
 
 
@@ -100,7 +102,9 @@ def nothing_listening():
         (None, None, "refused"),
     ],
 )
-def test_a_failed_download_names_url_path_and_remedy_and_leaves_nothing(server, tmp_path, name, md5, match):
+def test_a_failed_download_names_url_path_and_remedy_and_leaves_nothing(
+    server, tmp_path, name, md5, match
+):
     url = f"{server.url}/{name}" if name else f"{nothing_listening()}/x.h5"
     path = tmp_path / "models" / "x.h5"
     with pytest.raises(files.DownloadError, match=match) as error:
@@ -151,7 +155,9 @@ def test_a_body_without_a_size_is_bounded(server, tmp_path, monkeypatch):
 
 
 def test_a_redirect_is_followed(server, tmp_path):
-    files.download(f"{server.url}/to/{server.url}/whole.h5", tmp_path / "x.h5", MD5, size=len(CONTENT))
+    files.download(
+        f"{server.url}/to/{server.url}/whole.h5", tmp_path / "x.h5", MD5, size=len(CONTENT)
+    )
     assert (tmp_path / "x.h5").read_bytes() == CONTENT
 
 
@@ -167,7 +173,8 @@ def test_threads_that_fetch_one_file_do_not_disturb_each_other(server, tmp_path)
     path = tmp_path / "whole.h5"
     with ThreadPoolExecutor(4) as pool:
         assert (
-            list(pool.map(lambda _: files.download(f"{server.url}/whole.h5", path, MD5), range(4))) == [str(path)] * 4
+            list(pool.map(lambda _: files.download(f"{server.url}/whole.h5", path, MD5), range(4)))
+            == [str(path)] * 4
         )
     assert path.read_bytes() == CONTENT and list(tmp_path.iterdir()) == [path]
 
@@ -180,7 +187,9 @@ def test_a_part_has_a_new_name_and_the_rights_of_any_new_file(tmp_path):
     plain.touch()
     with files.whole_file(path) as first, files.whole_file(path) as second:
         assert first != second and files._PART.fullmatch(os.path.basename(first))
-        assert os.path.basename(first).startswith(".a.json.")  # hidden from scripts that list a folder
+        assert os.path.basename(first).startswith(
+            ".a.json."
+        )  # hidden from scripts that list a folder
         for part in (first, second):
             with open(part, "w") as file:
                 file.write("whole")
@@ -224,7 +233,13 @@ def test_what_others_named_like_parts_is_left_alone(tmp_path, dead):
     (tmp_path / "target").touch()
     (tmp_path / f"link.{dead}.part").symlink_to(tmp_path / "target")
     (tmp_path / f"folder.{dead}.part").mkdir()
-    for name in ("x.99999999999999999999.part", "x.-1.part", "x.0.part", f"x.{dead}.zzz.part", f".{dead}.part"):
+    for name in (
+        "x.99999999999999999999.part",
+        "x.-1.part",
+        "x.0.part",
+        f"x.{dead}.zzz.part",
+        f".{dead}.part",
+    ):
         (tmp_path / name).touch()
     before = sorted(tmp_path.iterdir())
     files.remove_parts(tmp_path)

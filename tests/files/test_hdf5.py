@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mrcnn import hdf5
+from mrcnn.files import hdf5
 
 SECRET = np.arange(16, dtype=np.float32)
 
@@ -159,7 +159,10 @@ def test_plain_numbers_come_back(dtype, layout, tmp_path):
 def test_numbers_of_another_kind_or_not_finite_are_refused(value, dtype, sentence, tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["a/b"] = value
-    with hdf5.open_file(tmp_path / "x.h5") as file, pytest.raises(ValueError, match=f"'a/b' in .*{sentence}"):
+    with (
+        hdf5.open_file(tmp_path / "x.h5") as file,
+        pytest.raises(ValueError, match=f"'a/b' in .*{sentence}"),
+    ):
         hdf5.read(file, hdf5.stored(file, "a/b"), dtype)
 
 
@@ -216,7 +219,9 @@ def test_text_in_its_forms(tmp_path):
                 hdf5.text(file, name)
 
 
-@pytest.mark.parametrize("text", ["a" * (2**23 + 1), np.bytes_(b"a" * (2**23 + 1))], ids=["any length", "fixed length"])
+@pytest.mark.parametrize(
+    "text", ["a" * (2**23 + 1), np.bytes_(b"a" * (2**23 + 1))], ids=["any length", "fixed length"]
+)
 def test_text_without_end_is_refused(text, tmp_path):
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
         file.attrs["text"] = text
@@ -242,16 +247,24 @@ def test_heap_that_hdf5_never_ends_reading_is_refused(tmp_path):
 
 
 def test_heaps_without_end_are_not_searched_for_ever(tmp_path):
-    heap = b"GCOL\x01\0\0\0" + (2**24).to_bytes(8, "little")  # every 16 bytes one that covers all the others
+    heap = b"GCOL\x01\0\0\0" + (2**24).to_bytes(
+        8, "little"
+    )  # every 16 bytes one that covers all the others
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["x"], file.attrs["text"] = np.frombuffer(heap * 200_000, np.uint8), "text"
-    with hdf5.open_file(tmp_path / "x.h5") as file, pytest.raises(ValueError, match="'text' in .*, or damaged"):
+    with (
+        hdf5.open_file(tmp_path / "x.h5") as file,
+        pytest.raises(ValueError, match="'text' in .*, or damaged"),
+    ):
         hdf5.text(file, "text")
 
 
 def test_names_that_share_one_long_text_are_refused(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
-        file.attrs["text"], file.attrs["names"] = "a" * 2**20, ["a"] * 200  # each name may point at the text
+        file.attrs["text"], file.attrs["names"] = (
+            "a" * 2**20,
+            ["a"] * 200,
+        )  # each name may point at the text
     with hdf5.open_file(tmp_path / "x.h5") as file:
         assert len(hdf5.text(file, "text")) == 2**20
         with pytest.raises(ValueError, match="'names' in .*, which is longer than"):
@@ -260,7 +273,9 @@ def test_names_that_share_one_long_text_are_refused(tmp_path):
 
 def test_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.h5")
-    refused = pytest.raises(ValueError, match="The training state must be a file. Received: a device or pipe")
+    refused = pytest.raises(
+        ValueError, match="The training state must be a file. Received: a device or pipe"
+    )
     with refused, hdf5.open_file(tmp_path / "x.h5", "training state"):
         pass
 

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn import image_files, untrusted
-from mrcnn.image import read_image
-from mrcnn.image_files import read_pixels, read_size
+from mrcnn.data.image import read_image
+from mrcnn.files import image_files
+from mrcnn.files import limits as untrusted
+from mrcnn.files.image_files import read_pixels, read_size
 
 RED = (200, 30, 30)
 
@@ -53,7 +54,9 @@ def test_lab_becomes_rgb(tmp_path):
     values = np.int16([lab[0] * 2.55, lab[1], lab[2]]).astype(np.int8).view(np.uint8)
     page = np.broadcast_to(values, (24, 32, 3))
     tifffile.imwrite(tmp_path / "lab.tif", page, photometric="cielab")
-    assert np.abs(read_image(tmp_path / "lab.tif").astype(int) - RED).max() <= 5  # of whole a* and b*
+    assert (
+        np.abs(read_image(tmp_path / "lab.tif").astype(int) - RED).max() <= 5
+    )  # of whole a* and b*
 
 
 def test_an_inverted_adobe_cmyk_jpeg_is_no_negative(tmp_path):
@@ -72,7 +75,9 @@ def test_an_inverted_adobe_cmyk_jpeg_is_no_negative(tmp_path):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_tiff_of_any_number_type_and_any_number_of_channels(tmp_path, byteorder, dtype, shape, compression):
+def test_tiff_of_any_number_type_and_any_number_of_channels(
+    tmp_path, byteorder, dtype, shape, compression
+):
     values = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
     options = {"photometric": "minisblack", "compression": compression, "byteorder": byteorder}
     if len(shape) == 3:
@@ -86,7 +91,9 @@ def test_tiff_of_any_number_type_and_any_number_of_channels(tmp_path, byteorder,
 def test_tiff_of_separate_planes(tmp_path):
     values = np.arange(3 * 6 * 5, dtype=np.uint8).reshape(3, 6, 5)
     for dtype in (np.uint8, np.float32):
-        tifffile.imwrite(tmp_path / "a.tif", values.astype(dtype), photometric="rgb", planarconfig="separate")
+        tifffile.imwrite(
+            tmp_path / "a.tif", values.astype(dtype), photometric="rgb", planarconfig="separate"
+        )
         np.testing.assert_array_equal(read_pixels(tmp_path / "a.tif"), np.moveaxis(values, 0, -1))
 
 
@@ -110,7 +117,9 @@ def test_an_image_is_read_from_bytes():
     content = io.BytesIO()
     red().save(content, "png")
     np.testing.assert_array_equal(read_pixels(content.getvalue()), np.asarray(red()))
-    with pytest.raises(ValueError, match=r"imageData must be a readable image. Received: a.json \(an empty file\)"):
+    with pytest.raises(
+        ValueError, match=r"imageData must be a readable image. Received: a.json \(an empty file\)"
+    ):
         read_pixels(b"", "imageData", name="a.json")
 
 
@@ -119,11 +128,18 @@ def test_an_image_is_read_from_bytes():
 
 @pytest.mark.parametrize("suffix", ["gif", "tif", "png", "webp"])
 def test_several_frames_are_refused_and_one_is_read(tmp_path, suffix):
-    frames = [red(), Image.new("RGB", (32, 24), (0, 99, 0)), Image.new("RGB", (32, 24), (0, 0, 255))]
+    frames = [
+        red(),
+        Image.new("RGB", (32, 24), (0, 99, 0)),
+        Image.new("RGB", (32, 24), (0, 0, 255)),
+    ]
     frames[0].save(tmp_path / f"one.{suffix}", save_all=True)
     assert np.abs(read_image(tmp_path / f"one.{suffix}").astype(int) - RED).max() <= 8
     frames[0].save(tmp_path / f"three.{suffix}", save_all=True, append_images=frames[1:])
-    with pytest.raises(ValueError, match=rf"hold one image. Received: .*three\.{suffix} with 3 pages or frames. Try"):
+    with pytest.raises(
+        ValueError,
+        match=rf"hold one image. Received: .*three\.{suffix} with 3 pages or frames. Try",
+    ):
         read_image(tmp_path / f"three.{suffix}")
 
 
@@ -132,13 +148,20 @@ def test_a_volume_is_refused_and_a_thumbnail_is_not(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "zyx.tif", np.zeros((4, 24, 32), dtype), photometric="minisblack")
     with pytest.raises(ValueError, match=r"zyx\.tif with 4 pages"):
         read_image(tmp_path / "zyx.tif")
-    tifffile.imwrite(tmp_path / "depth.tif", np.zeros((4, 32, 32), dtype), volumetric=True, photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "depth.tif",
+        np.zeros((4, 32, 32), dtype),
+        volumetric=True,
+        photometric="minisblack",
+    )
     with pytest.raises(ValueError, match=r"depth\.tif with 4 pages"):
         read_image(tmp_path / "depth.tif")
     with tifffile.TiffWriter(tmp_path / "pyramid.tif") as file:
         file.write(np.full((24, 32), 7, dtype), photometric="minisblack")
         file.write(np.zeros((6, 8), dtype), photometric="minisblack")
-    assert (read_pixels(tmp_path / "pyramid.tif") == 7).all() and read_size(tmp_path / "pyramid.tif") == (24, 32)
+    assert (read_pixels(tmp_path / "pyramid.tif") == 7).all() and read_size(
+        tmp_path / "pyramid.tif"
+    ) == (24, 32)
 
 
 # --- Claimed sizes ----------------------------------------------------------------------------------------------
@@ -148,7 +171,13 @@ def png_header(width, height):
     """A PNG that claims a size and has no pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + bytes(12)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + bytes(12)
+    )
 
 
 @pytest.mark.parametrize("size", [(60000, 50000), (150_000, 10)])
@@ -183,7 +212,9 @@ def test_tiffs_that_claim_or_hold_too_much_are_refused(tmp_path, monkeypatch):
     with tifffile.TiffFile(path, mode="r+b") as file:  # one strip says it is a 7th of what it holds
         file.pages[0].tags["ImageLength"].overwrite(9)
         file.pages[0].tags["RowsPerStrip"].overwrite(9)
-    with pytest.raises(ValueError, match=r"a\.tif \(ValueError: a strip that holds more than its 16,128 bytes"):
+    with pytest.raises(
+        ValueError, match=r"a\.tif \(ValueError: a strip that holds more than its 16,128 bytes"
+    ):
         read_pixels(path)
     with tifffile.TiffFile(path, mode="r+b") as file:
         file.pages[0].tags["StripByteCounts"].overwrite(2**31)
@@ -198,7 +229,9 @@ def test_postscript_does_not_start_ghostscript(tmp_path, monkeypatch):
     (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/called\nexit 1\n")
     (tmp_path / "gs").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    (tmp_path / "x.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    )
     for read in (read_image, read_pixels, read_size):
         with pytest.raises(ValueError, match=r"x\.png \(a PostScript file\)"):
             read(tmp_path / "x.png")
@@ -216,7 +249,11 @@ def test_postscript_does_not_start_ghostscript(tmp_path, monkeypatch):
         ("a.cr2", b"II*\0\x10\0\0\0CR\x02\0", "a camera's raw file"),
         ("a.jpg", b"II*\0\x10\0\0\0CR\x02\0", "a camera's raw file"),
         ("a.NEF", b"MM\0*\0\0\0\x08", "a camera's raw file"),
-        ("a.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:1", r"Git LFS.*Try git lfs pull"),
+        (
+            "a.jpg",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:1",
+            r"Git LFS.*Try git lfs pull",
+        ),
         ("a.jpg", b"\n<!DOCTYPE html>\n<html><body>Log in", "an HTML page"),
         ("a.png", b'<?xml version="1.0"?>\n<svg width="9">', "an SVG drawing"),
         ("a.png", b"<annotation><size>", "not an image of a known format"),
@@ -232,7 +269,9 @@ def test_other_files_are_called_what_they_are(tmp_path, name, content, said):
     path = tmp_path / name
     path.write_bytes(content)
     for read in (read_image, read_size):
-        with pytest.raises(ValueError, match=f"The file must be a readable image. Received: .*{said}"):
+        with pytest.raises(
+            ValueError, match=f"The file must be a readable image. Received: .*{said}"
+        ):
             read(path)
 
 
@@ -284,7 +323,9 @@ def read_damaged(content):
     except ValueError as error:
         assert all(part in str(error) for part in ("Received: ", "an embedded image", "Try "))
     assert time.monotonic() - began < 10
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4 * 2**20  # KB, of this process with its libraries
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4 * 2**20
+    )  # KB, of this process with its libraries
 
 
 damaged = st.builds(cut_or_changed, st.sampled_from(CONTENTS), st.integers(0, 2**32))

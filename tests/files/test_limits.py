@@ -2,7 +2,7 @@
 
 import pytest
 
-from mrcnn import untrusted
+from mrcnn.files import limits as untrusted
 
 
 def test_clean_name_removes_control_characters_and_surrogates():

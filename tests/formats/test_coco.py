@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from mrcnn.coco import CocoDataset
-from mrcnn.dataset import Dataset, overrides
+from mrcnn.data.dataset import Dataset, overrides
+from mrcnn.formats.coco import CocoDataset
 
 
 def test_coco_reads_every_kind_of_segmentation(tmp_path, caplog):
@@ -91,13 +91,19 @@ def test_coco_finds_its_images_in_the_usual_places(tmp_path):
         file = write_image(folder / place / "a.png")
         assert CocoDataset(path).image_info[0]["path"] == str(file)
     write_image(tmp_path / "my" / "a.png")
-    assert CocoDataset(path, tmp_path / "my").image_info[0]["path"] == str(tmp_path / "my" / "a.png")
+    assert CocoDataset(path, tmp_path / "my").image_info[0]["path"] == str(
+        tmp_path / "my" / "a.png"
+    )
 
 
 def test_coco_missing_images_are_counted_and_named_when_asked_for(tmp_path, caplog):
     dataset = CocoDataset(write_coco(tmp_path, coco()))
     assert "--images DIR" in caplog.text and not dataset.left_out  # as `check --no-pixels` wants it
-    assert "2 of 2 images" in caplog.text and "a.png" in caplog.text and "Try to put them there" in caplog.text
+    assert (
+        "2 of 2 images" in caplog.text
+        and "a.png" in caplog.text
+        and "Try to put them there" in caplog.text
+    )
     assert len(dataset.load_mask(0)[1]) == 3  # masks need no image where the file knows the sizes
     with pytest.raises(ValueError, match=r"a\.png"):
         dataset.load_image(0)
@@ -117,7 +123,10 @@ def test_coco_sizes_come_from_the_image_where_the_file_has_none(tmp_path):
         (annotation(5, 90, [[1, 1, 2, math.nan, 3, 3]]), "finite numbers.*annotation 5"),
         (annotation(5, 90, [[1, 1, "x", 2, 3, 3]]), "finite numbers.*annotation 5"),
         (annotation(5, 90, []), r"segmentation.*Received: \[\].*annotation 5"),
-        (annotation(5, 90, {"size": [40, 30], "counts": [1200]}), r"size \[40, 30\] in .*annotation 5"),
+        (
+            annotation(5, 90, {"size": [40, 30], "counts": [1200]}),
+            r"size \[40, 30\] in .*annotation 5",
+        ),
         (
             annotation(5, 90, {"size": [30, 40], "counts": [5, 200]}),
             r"add up to .* 1200.*\[5, 200\].*annotation 5",
@@ -132,7 +141,10 @@ def test_coco_sizes_come_from_the_image_where_the_file_has_none(tmp_path):
             (annotation(5, 90, {"size": [30, 40], "counts": c}), "add up to .*annotation 5")
             for c in ("", "abc", "\u00e9")
         ),
-        (annotation(5, 90, {"size": [30, 40], "counts": "o" * 10**6}), "at most 7 characters.*annotation 5"),
+        (
+            annotation(5, 90, {"size": [30, 40], "counts": "o" * 10**6}),
+            "at most 7 characters.*annotation 5",
+        ),
         (annotation(5, 90, [[1.5] * 2_000_002]), "at most 1,000,000 points.*annotation 5"),
     ],
 )
@@ -153,12 +165,18 @@ def test_unusable_annotations_are_left_out_or_refused_if_strict(tmp_path, caplog
     ("changes", "message"),
     [
         ({"images": [{"id": 7}]}, "id, a file_name.*image 0"),
-        ({"images": [{"id": 7, "file_name": "a.png", "height": 10**9}]}, "whole numbers as height.*image 0"),
+        (
+            {"images": [{"id": 7, "file_name": "a.png", "height": 10**9}]},
+            "whole numbers as height.*image 0",
+        ),
         (
             {"images": [{"id": 7, "file_name": "a.png"}, {"id": 7, "file_name": "b.png"}]},
             "unique. Received: 7 a second time.*image 1",
         ),
-        ({"images": [{"id": 7, "file_name": "a.png", "height": 10**5, "width": 10**5}]}, "at most 178,956,970 pixels"),
+        (
+            {"images": [{"id": 7, "file_name": "a.png", "height": 10**5, "width": 10**5}]},
+            "at most 178,956,970 pixels",
+        ),
         ({"images": [{"id": [7], "file_name": "a.png"}]}, "id, a file_name.*image 0"),
         ({"categories": [{"id": "x", "name": "cat"}]}, "whole number as id.*category 0"),
         ({"categories": None}, "must be a COCO instances file"),
@@ -190,7 +208,9 @@ def test_coco_outlines_of_100_000_points(tmp_path):
     t = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
     circle = np.stack([20 + 8 * np.cos(t), 15 + 8 * np.sin(t)], axis=-1).ravel().tolist()
     dataset = CocoDataset(write_coco(tmp_path, coco(annotations=[annotation(1, 90, [circle])])))
-    assert dataset.load_mask(0)[0].sum() == pytest.approx(64 * math.pi, abs=8 * math.pi)  # half a pixel all around
+    assert dataset.load_mask(0)[0].sum() == pytest.approx(
+        64 * math.pi, abs=8 * math.pi
+    )  # half a pixel all around
 
 
 def square(annotation_id=1, image_id=7, category_id=90, **more):
@@ -217,15 +237,27 @@ def test_bad_entries_of_every_kind_are_left_out_with_a_count(tmp_path, caplog):
         {"file_name": "d.png"},
         "text",
     ]
-    annotations = [square(), square(2, image_id=9), square(3, image_id=10), square(4, image_id=77), None]
+    annotations = [
+        square(),
+        square(2, image_id=9),
+        square(3, image_id=10),
+        square(4, image_id=77),
+        None,
+    ]
     categories = [*coco()["categories"], {"id": 90, "name": "hen"}, {"name": "cow"}]
-    path = write_coco(tmp_path, {"images": images, "annotations": annotations, "categories": categories})
+    path = write_coco(
+        tmp_path, {"images": images, "annotations": annotations, "categories": categories}
+    )
     dataset = CocoDataset(path)
-    assert [info["id"] for info in dataset.image_info] == [7] and dataset.load_mask(0)[1].tolist() == [2]
+    assert [info["id"] for info in dataset.image_info] == [7] and dataset.load_mask(0)[
+        1
+    ].tolist() == [2]
     assert dataset.class_names == ["BG", "cat", "dog"]
     for count in ("2 of 4 categories", "5 of 6 images", "2 of 5 annotations"):
         assert f"{count} in {path} were left out" in caplog.text
-    assert len(dataset.left_out) == 9 and all("Received: " in s and "Try " in s for s in dataset.left_out)
+    assert len(dataset.left_out) == 9 and all(
+        "Received: " in s and "Try " in s for s in dataset.left_out
+    )
 
 
 @pytest.mark.parametrize(
@@ -258,7 +290,9 @@ def test_whole_numbers_may_be_written_as_floats_and_image_ids_as_text(tmp_path):
         ],
     )
     dataset = CocoDataset(write_coco(tmp_path, data), strict=True)
-    assert boxes_of(dataset) == [[3, 4, 8, 14], [0, 2, 30, 5]] and dataset.load_mask(0)[1].tolist() == [2, 1]
+    assert boxes_of(dataset) == [[3, 4, 8, 14], [0, 2, 30, 5]] and dataset.load_mask(0)[
+        1
+    ].tolist() == [2, 1]
     assert dataset.image_info[0]["id"] == 7 and dataset.image_size(0) == (30, 40)
 
 
@@ -275,10 +309,18 @@ def test_categories_of_one_name_are_one_class(tmp_path, caplog):
     write_image(tmp_path / "a.png")
     write_image(tmp_path / "b.png")
     categories = [{"id": 1, "name": "red"}, {"id": 5, "name": "red "}, {"id": 7, "name": "Red"}]
-    path = write_coco(tmp_path, coco(categories=categories, annotations=[square(i, 7, i) for i in (1, 5, 7)]))
+    path = write_coco(
+        tmp_path, coco(categories=categories, annotations=[square(i, 7, i) for i in (1, 5, 7)])
+    )
     dataset = CocoDataset(path)
-    assert dataset.class_names == ["BG", "red", "Red"] and dataset.load_mask(0)[1].tolist() == [1, 1, 2]
-    assert dataset.map_source_class_id("coco.5") == 1 and dataset.get_source_class_id(1, "coco") == 1
+    assert dataset.class_names == ["BG", "red", "Red"] and dataset.load_mask(0)[1].tolist() == [
+        1,
+        1,
+        2,
+    ]
+    assert (
+        dataset.map_source_class_id("coco.5") == 1 and dataset.get_source_class_id(1, "coco") == 1
+    )
     assert "categories [1, 5]" in caplog.text and "one class" in caplog.text
     assert "'red', 'Red'" in caplog.text and "differ in case" in caplog.text
 
@@ -288,11 +330,21 @@ def test_class_names_map_categories_by_name(tmp_path, caplog):
     write_image(tmp_path / "b.png")
     path = write_coco(tmp_path, coco(annotations=[square(), square(2, category_id=18)]))
     dataset = CocoDataset(path, class_names=["dog", "cow", "cat"])
-    assert dataset.class_names == ["BG", "dog", "cow", "cat"] and dataset.load_mask(0)[1].tolist() == [1, 3]
-    assert dataset.get_source_class_id(1, "coco") == 90 and dataset.get_source_class_id(2, "coco") == 91
+    assert dataset.class_names == ["BG", "dog", "cow", "cat"] and dataset.load_mask(0)[
+        1
+    ].tolist() == [1, 3]
+    assert (
+        dataset.get_source_class_id(1, "coco") == 90
+        and dataset.get_source_class_id(2, "coco") == 91
+    )
     assert CocoDataset(path, class_names=["dog"]).load_mask(0)[1].tolist() == [1]
-    assert "1 of 2 annotations" in caplog.text and "must be among ['dog']. Received: 'cat' in" in caplog.text
-    with pytest.raises(ValueError, match=r"must be among \['dog'\]. Received: 'cat' in .*annotation 2"):
+    assert (
+        "1 of 2 annotations" in caplog.text
+        and "must be among ['dog']. Received: 'cat' in" in caplog.text
+    )
+    with pytest.raises(
+        ValueError, match=r"must be among \['dog'\]. Received: 'cat' in .*annotation 2"
+    ):
         CocoDataset(path, class_names=["dog"], strict=True)
     with pytest.raises(ValueError, match=r"must be \['cow'\]. Received: \['cat', 'dog'\]"):
         CocoDataset(path, class_names=["cow"])
@@ -305,7 +357,9 @@ def test_class_names_with_commas_stay_two_classes(tmp_path):
     write_image(tmp_path / "b.png")
     names = ["person, standing", "person, sitting", "dog, any"]
     categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
-    path = write_coco(tmp_path, coco(categories=categories, annotations=[square(i, 7, i) for i in (1, 2, 3)]))
+    path = write_coco(
+        tmp_path, coco(categories=categories, annotations=[square(i, 7, i) for i in (1, 2, 3)])
+    )
     dataset = CocoDataset(path)
     assert dataset.class_names == ["BG", "person, standing", "person, sitting", "dog"]
     other = CocoDataset(path, class_names=["dog", *names[:2]])  # as prepared names of another file
@@ -335,13 +389,18 @@ def test_images_are_found_where_tools_put_them(tmp_path, caplog, json_path, fold
         write_image(tmp_path / folder / name)
     file = tmp_path / json_path
     dataset = CocoDataset(write_coco(file.parent, coco(), file.name))
-    assert [info["path"] for info in dataset.image_info] == [str(tmp_path / folder / n) for n in ("a.png", "b.png")]
+    assert [info["path"] for info in dataset.image_info] == [
+        str(tmp_path / folder / n) for n in ("a.png", "b.png")
+    ]
     assert not caplog.text
 
 
 def listing(tmp_path, *names):
     """A COCO file of images with these names."""
-    images = [{"id": i, "file_name": name, "height": HEIGHT, "width": WIDTH} for i, name in enumerate(names)]
+    images = [
+        {"id": i, "file_name": name, "height": HEIGHT, "width": WIDTH}
+        for i, name in enumerate(names)
+    ]
     return write_coco(tmp_path, coco(images=images, annotations=[]))
 
 
@@ -381,7 +440,13 @@ def test_absolute_names_are_not_read_outside_of_the_images_folder(tmp_path):
     secret = write_image(tmp_path / "secret.png")
     folder = tmp_path / "data"
     write_image(folder / "a.png")
-    for name in (str(secret), "x/../../secret.png", f"/..{secret}", f"file://{secret}", f"C:/../{secret}"):
+    for name in (
+        str(secret),
+        "x/../../secret.png",
+        f"/..{secret}",
+        f"file://{secret}",
+        f"C:/../{secret}",
+    ):
         dataset = CocoDataset(listing(folder, "a.png", name))
         assert paths(dataset) == [str(folder / "a.png")] and "must exist" in dataset.left_out[0]
         alone = CocoDataset(listing(folder, name))  # all are missing: kept, and not readable
@@ -395,7 +460,9 @@ def test_relative_names_are_followed_with_a_warning(tmp_path, caplog, name):
     file = write_image(tmp_path / "images" / "b.png")
     path = listing(tmp_path / "data", "a.png", name)
     assert CocoDataset(path).load_image(1).shape == (HEIGHT, WIDTH, 3)
-    assert "1 of 2 images" in caplog.text and "outside of" in caplog.text and file.name in caplog.text
+    assert (
+        "1 of 2 images" in caplog.text and "outside of" in caplog.text and file.name in caplog.text
+    )
     with pytest.raises(ValueError, match="must exist"):
         CocoDataset(path, strict=True)
 
@@ -412,13 +479,18 @@ def test_two_images_are_never_found_in_one_file(tmp_path):
 def test_a_file_of_boxes_only_has_boxes_and_no_masks(tmp_path, caplog):
     write_image(tmp_path / "a.png")
     write_image(tmp_path / "b.png")
-    entries = [annotation(1, 90, [], bbox=[5, 6, 20, 22.5]), annotation(2, 18, None, iscrowd=1, bbox=[30, 20, 99, 99])]
+    entries = [
+        annotation(1, 90, [], bbox=[5, 6, 20, 22.5]),
+        annotation(2, 18, None, iscrowd=1, bbox=[30, 20, 99, 99]),
+    ]
     dataset = CocoDataset(write_coco(tmp_path, coco(annotations=entries)), strict=True)
     boxes, class_ids = dataset.load_bbox(0)
     assert boxes.tolist() == [[6, 5, 28.5, 25], [20, 30, 30, 40]] and class_ids.tolist() == [2, -1]
     assert dataset.load_bbox(1)[0].shape == (0, 4) and dataset.load_class_ids(0).tolist() == [2, -1]
     assert dataset.boxes_only and not caplog.text
-    with pytest.raises(ValueError, match=r"segmentation. Received: .*instances\.json.*USE_MASK=False"):
+    with pytest.raises(
+        ValueError, match=r"segmentation. Received: .*instances\.json.*USE_MASK=False"
+    ):
         dataset.load_mask(0)
 
 
@@ -426,7 +498,9 @@ def test_boxes_among_outlines_are_objects_of_networks_without_masks(tmp_path, ca
     write_image(tmp_path / "a.png")
     write_image(tmp_path / "b.png")
     dataset = CocoDataset(
-        write_coco(tmp_path, coco(annotations=[annotation(1, 18, [[]], bbox=[5, 6, 20, 22]), square()]))
+        write_coco(
+            tmp_path, coco(annotations=[annotation(1, 18, [[]], bbox=[5, 6, 20, 22]), square()])
+        )
     )
     assert "1 of 2 annotations" in caplog.text and "USE_MASK=False" in caplog.text
     assert boxes_of(dataset) == [[3, 4, 8, 14]] and dataset.load_mask(0)[1].tolist() == [2]
@@ -438,7 +512,9 @@ def test_outlines_alone_have_the_boxes_of_their_masks(tmp_path):
     write_image(tmp_path / "a.png")
     write_image(tmp_path / "b.png")
     dataset = CocoDataset(write_coco(tmp_path, coco(annotations=[square(bbox=[0, 0, 1, 1])])))
-    assert not overrides(dataset, "load_bbox") and dataset.load_bbox(0)[0].tolist() == [[3, 4, 8, 14]]
+    assert not overrides(dataset, "load_bbox") and dataset.load_bbox(0)[0].tolist() == [
+        [3, 4, 8, 14]
+    ]
 
 
 # --- Hostile files ----------------------------------------------------------------------------------------

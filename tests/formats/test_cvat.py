@@ -6,7 +6,7 @@ from annotated import HEIGHT, WIDTH, boxes_of, cut_or_changed, names_of, read_or
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrcnn.datasets import CVATDataset, open_dataset
+from mrcnn.formats.datasets import CVATDataset, open_dataset
 
 FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LABELS = "<meta><task><labels><label><name>dog</name></label><label><name>cat</name></label></labels></task></meta>"
@@ -17,7 +17,9 @@ BOX = '<box label="dog" xtl="4" ytl="3" xbr="14" ybr="8"/>'
 def cvat(folder, *shapes, meta="", images="images", more="", size=(HEIGHT, WIDTH)):
     """annotations.xml of one image with these shapes."""
     write_image(folder / images / "a.png")
-    image = f'<image id="0" name="a.png" width="{size[1]}" height="{size[0]}">{"".join(shapes)}</image>'
+    image = (
+        f'<image id="0" name="a.png" width="{size[1]}" height="{size[0]}">{"".join(shapes)}</image>'
+    )
     (folder / "annotations.xml").write_text(
         f'<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version>{meta}{image}{more}</annotations>'
     )
@@ -78,7 +80,10 @@ def test_shapes_of_one_group_are_one_object(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ('<polyline label="cat" points="1,1;2,2;3,9"/>', "must have a label and an area. Received: polyline"),
+        (
+            '<polyline label="cat" points="1,1;2,2;3,9"/>',
+            "must have a label and an area. Received: polyline",
+        ),
         ('<points label="cat" points="1,1"/>', "Received: points"),
         ('<polygon points="1,1;9,2;9,9"/>', "must have a label"),
         ('<polygon label="cat" points="1,1;2,2"/>', "at least 3 points"),
@@ -90,9 +95,18 @@ def test_shapes_of_one_group_are_one_object(tmp_path):
         ('<mask label="cat" rle="1,2" left="1" top="1" width="3" height="2"/>', "must add up"),
         ('<mask label="cat" rle="6" left="39" top="1" width="3" height="2"/>', "lie in its image"),
         ('<mask label="cat" rle="x" left="1" top="1" width="3" height="2"/>', "must add up"),
-        ('<mask label="cat" rle="9999999999" left="0" top="0" width="99999" height="99999"/>', "lie in its image"),
-        ('<mask label="cat" rle="' + "9" * 5000 + '" left="0" top="0" width="3" height="2"/>', "must add up"),
-        ('<box label="bird" xtl="4" ytl="3" xbr="9" ybr="8"/>', r"among \['dog', 'cat'\]. Received: 'bird'"),
+        (
+            '<mask label="cat" rle="9999999999" left="0" top="0" width="99999" height="99999"/>',
+            "lie in its image",
+        ),
+        (
+            '<mask label="cat" rle="' + "9" * 5000 + '" left="0" top="0" width="3" height="2"/>',
+            "must add up",
+        ),
+        (
+            '<box label="bird" xtl="4" ytl="3" xbr="9" ybr="8"/>',
+            r"among \['dog', 'cat'\]. Received: 'bird'",
+        ),
     ],
 )
 def test_shapes_that_cannot_be_used_are_left_out(tmp_path, caplog, entry, message):
@@ -107,22 +121,31 @@ def test_shapes_that_cannot_be_used_are_left_out(tmp_path, caplog, entry, messag
 def test_images_that_cannot_be_used_are_left_out(tmp_path):
     more = "".join(
         f'<image id="{i}" name="{name}" width="{width}" height="30"/>'
-        for i, (name, width) in enumerate([("gone.png", 40), ("a.png", "1e9"), ("a.png", 41), ("page.png", 40)])
+        for i, (name, width) in enumerate(
+            [("gone.png", 40), ("a.png", "1e9"), ("a.png", 41), ("page.png", 40)]
+        )
     )
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "page.png").write_text("<html>404</html>")
     dataset = CVATDataset(cvat(tmp_path, POLYGON, '<tag label="dog"/>', more=more))
     assert dataset.num_images == 1 and len(dataset.left_out) == 4
-    for sentence, word in zip(dataset.left_out, ("'gone.png'", "1e9", "41", "page.png"), strict=True):
+    for sentence, word in zip(
+        dataset.left_out, ("'gone.png'", "1e9", "41", "page.png"), strict=True
+    ):
         assert word in sentence
-    with pytest.raises(ValueError, match="can be used. Received: none. The first: Every annotated.*--images DIR"):
+    with pytest.raises(
+        ValueError, match="can be used. Received: none. The first: Every annotated.*--images DIR"
+    ):
         CVATDataset(cvat(tmp_path, POLYGON), images_dir=tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<annotations><track id='0' label='cat'/></annotations>", "tracks of a video.*CVAT for images 1.1"),
+        (
+            "<annotations><track id='0' label='cat'/></annotations>",
+            "tracks of a video.*CVAT for images 1.1",
+        ),
         ("<annotations/>", "Received: no image"),
         ("<annotations><image", "complete XML"),
     ],

@@ -32,9 +32,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn import datasets, untrusted
-from mrcnn.dataset import Dataset, boxes_alone, overrides
-from mrcnn.datasets import (
+from mrcnn.data.dataset import Dataset, boxes_alone, overrides
+from mrcnn.data.image import extract_bboxes
+from mrcnn.files import limits as untrusted
+from mrcnn.formats import datasets
+from mrcnn.formats.datasets import (
     CocoDataset,
     InstanceImageDataset,
     JoinedDataset,
@@ -46,7 +48,6 @@ from mrcnn.datasets import (
     open_dataset,
     split_folders,
 )
-from mrcnn.image import extract_bboxes
 
 # --- Shapes -----------------------------------------------------------------------------------------------
 
@@ -83,10 +84,14 @@ def test_shapes_stand_out_from_what_surrounds_them():
     for i in dataset.image_ids:
         image, (masks, _) = dataset.load_image(i), dataset.load_mask(i)
         background = image[~masks.any(axis=2)].mean(axis=0)
-        colors = np.float32([background, *[image[masks[:, :, k]][0] for k in range(masks.shape[2])]])
+        colors = np.float32(
+            [background, *[image[masks[:, :, k]][0] for k in range(masks.shape[2])]]
+        )
         lab = cv2.cvtColor(colors[None] / 255, cv2.COLOR_RGB2LAB)[0]
         distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)[np.triu_indices(len(lab), k=1)]
-        assert distances.min() > 30  # at least 40 before the noise is clipped to 0..255; an eye sees 2
+        assert (
+            distances.min() > 30
+        )  # at least 40 before the noise is clipped to 0..255; an eye sees 2
 
 
 def test_a_whole_shape_fills_the_right_share_of_its_box():
@@ -170,8 +175,14 @@ def test_a_photo_without_a_mask_has_no_objects(tmp_path, caplog):
 @pytest.mark.parametrize(("dtype", "high"), [(np.uint8, 255), (np.uint16, 700)])
 def test_every_value_of_an_instance_image_is_an_object(tmp_path, folder, dtype, high):
     image = np.zeros((HEIGHT, WIDTH), dtype)
-    image[3:8, 4:14], image[3:8, 14:20], image[20:25, 0:2] = high, 2, high  # they touch, and one has two parts
-    dataset = InstanceImageDataset(instance_images(tmp_path, image, masks=folder), class_name="cell")
+    image[3:8, 4:14], image[3:8, 14:20], image[20:25, 0:2] = (
+        high,
+        2,
+        high,
+    )  # they touch, and one has two parts
+    dataset = InstanceImageDataset(
+        instance_images(tmp_path, image, masks=folder), class_name="cell"
+    )
     assert boxes_of(dataset) == [[3, 14, 8, 20], [3, 0, 25, 14]]  # in the order of the values
     assert dataset.load_mask(0)[0].sum(axis=(0, 1)).tolist() == [30, 60]
     assert names_of(dataset) == ["cell", "cell"] and dataset.load_mask(0)[1].dtype == np.int32
@@ -194,7 +205,10 @@ def test_separate_pieces_of_one_value_are_told_of_once(tmp_path, caplog):
 def test_every_colour_of_an_instance_image_is_an_object(tmp_path):
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[3:8, 4:14], image[10:12, 0:2] = (0, 0, 7), (7, 0, 0)
-    assert boxes_of(InstanceImageDataset(instance_images(tmp_path, image))) == [[3, 4, 8, 14], [10, 0, 12, 2]]
+    assert boxes_of(InstanceImageDataset(instance_images(tmp_path, image))) == [
+        [3, 4, 8, 14],
+        [10, 0, 12, 2],
+    ]
 
 
 def test_one_folder_that_holds_several_images_is_left_out(tmp_path, caplog):
@@ -202,7 +216,11 @@ def test_one_folder_that_holds_several_images_is_left_out(tmp_path, caplog):
     for name in ("x", "y"):
         write_image(tmp_path / "b" / "images" / f"{name}.png")
     dataset = MaskFolderDataset(tmp_path)
-    assert dataset.num_images == 1 and "1 of 2 folders" in caplog.text and "['x.png', 'y.png']" in dataset.left_out[0]
+    assert (
+        dataset.num_images == 1
+        and "1 of 2 folders" in caplog.text
+        and "['x.png', 'y.png']" in dataset.left_out[0]
+    )
     with pytest.raises(ValueError, match="exactly one image"):
         MaskFolderDataset(tmp_path, strict=True)
 
@@ -246,12 +264,17 @@ def discs(values, side=96):
 def soft(image):
     """The same discs as a resize with averaging leaves them."""
     large = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
-    return cv2.resize(cv2.GaussianBlur(large, (7, 7), 0), image.shape[::-1], interpolation=cv2.INTER_AREA)
+    return cv2.resize(
+        cv2.GaussianBlur(large, (7, 7), 0), image.shape[::-1], interpolation=cv2.INTER_AREA
+    )
 
 
 def with_mask(folder, image, suffix, photo="images", mask="masks", **options):
     """A photo of the mask's size, and the mask."""
-    for path, pixels in ((folder / photo / "a.png", np.zeros_like(image)), (folder / mask / f"a.{suffix}", image)):
+    for path, pixels in (
+        (folder / photo / "a.png", np.zeros_like(image)),
+        (folder / mask / f"a.{suffix}", image),
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path, **(options if pixels is image else {}))
     return folder
@@ -267,7 +290,10 @@ def test_a_black_and_white_jpeg_is_one_object(tmp_path, caplog, quality, colour)
         masks, _ = dataset.load_mask(0)
         np.testing.assert_array_equal(masks[:, :, 0], mask > 0)
         assert masks.shape[2] == 1
-    assert caplog.text.count("masks/a.jpg is black and white with soft edges, or went through JPEG") == 1
+    assert (
+        caplog.text.count("masks/a.jpg is black and white with soft edges, or went through JPEG")
+        == 1
+    )
 
 
 def test_black_and_white_with_soft_edges_is_one_object(tmp_path, caplog):
@@ -280,22 +306,36 @@ def test_black_and_white_with_soft_edges_is_one_object(tmp_path, caplog):
 @pytest.mark.parametrize("ids", [[20, 40, 60, 255], [100, 101, 102, 103]])
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_instance_ids_that_blur_into_each_other_are_refused(tmp_path, ids, suffix):
-    dataset = InstanceImageDataset(with_mask(tmp_path, soft(discs(ids)) if suffix == "png" else discs(ids), suffix))
-    with pytest.raises(ValueError, match=rf"hard edges.*Received: .*masks/a\.{suffix}, with \d+ values.*as PNG"):
+    dataset = InstanceImageDataset(
+        with_mask(tmp_path, soft(discs(ids)) if suffix == "png" else discs(ids), suffix)
+    )
+    with pytest.raises(
+        ValueError, match=rf"hard edges.*Received: .*masks/a\.{suffix}, with \d+ values.*as PNG"
+    ):
         dataset.load_mask(0)
 
 
 def test_small_and_touching_objects_have_hard_edges(tmp_path, caplog):
     image = np.zeros((64, 64), np.uint8)
     image[::2, ::2] = np.arange(1, 1025).reshape(32, 32) % 255 + 1  # points
-    assert InstanceImageDataset(with_mask(tmp_path / "points", image, "png")).load_mask(0)[0].shape[2] == 255
-    image = np.arange(1, 65, dtype=np.uint8).reshape(8, 8).repeat(3, 0).repeat(3, 1)  # squares that touch
-    assert InstanceImageDataset(with_mask(tmp_path / "squares", image, "png")).load_mask(0)[0].shape[2] == 64
+    assert (
+        InstanceImageDataset(with_mask(tmp_path / "points", image, "png")).load_mask(0)[0].shape[2]
+        == 255
+    )
+    image = (
+        np.arange(1, 65, dtype=np.uint8).reshape(8, 8).repeat(3, 0).repeat(3, 1)
+    )  # squares that touch
+    assert (
+        InstanceImageDataset(with_mask(tmp_path / "squares", image, "png")).load_mask(0)[0].shape[2]
+        == 64
+    )
     assert not caplog.text
 
 
 def test_masks_that_take_gigabytes_are_refused_before_memory_is_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr(untrusted, "MOST_MASK_BYTES", 2 * 96 * 96 - 1)  # two discs of 96 x 64 fit, three of 96 x 96 not
+    monkeypatch.setattr(
+        untrusted, "MOST_MASK_BYTES", 2 * 96 * 96 - 1
+    )  # two discs of 96 x 64 fit, three of 96 x 96 not
     InstanceImageDataset(with_mask(tmp_path / "two", discs([1, 2])[:, :48], "png")).load_mask(0)
     with pytest.raises(ValueError, match=r"3 objects of 96 x 96 pixels in .*masks/a\.png"):
         InstanceImageDataset(with_mask(tmp_path / "three", discs([1, 2, 3]), "png")).load_mask(0)
@@ -316,7 +356,9 @@ def test_a_mask_file_with_soft_edges_is_cut_at_half(tmp_path, caplog, suffix, va
     assert caplog.text.count(f"masks/a.{suffix} has soft edges, or went through JPEG") == 1
 
 
-@pytest.mark.parametrize(("images", "masks"), [("PNGImages", "PedMasks"), ("imgs", "labels"), ("images", "masks")])
+@pytest.mark.parametrize(
+    ("images", "masks"), [("PNGImages", "PedMasks"), ("imgs", "labels"), ("images", "masks")]
+)
 def test_masks_of_other_layouts_and_names_open(tmp_path, images, masks):
     for folder in (images, masks):
         (tmp_path / folder).mkdir()
@@ -336,7 +378,10 @@ def test_damaged_masks_are_read_or_refused_with_a_sentence(tmp_path, seed, dtype
     image[3:8, 4:14] = 9
     instance_images(tmp_path / "set", image)
     nuclei(tmp_path / "nuclei" / "one", [(0, 0, 5, 5)])
-    for file in (tmp_path / "set" / "masks" / "a.png", tmp_path / "nuclei" / "one" / "masks" / "0.png"):
+    for file in (
+        tmp_path / "set" / "masks" / "a.png",
+        tmp_path / "nuclei" / "one" / "masks" / "0.png",
+    ):
         file.write_bytes(cut_or_changed(file.read_bytes(), seed))
     read_or_refuse(lambda: InstanceImageDataset(tmp_path / "set"))
     read_or_refuse(lambda: MaskFolderDataset(tmp_path / "nuclei"))
@@ -361,7 +406,11 @@ def test_joined_datasets_share_classes_by_name(tmp_path):
     assert names_of(dataset, 2) == ["cat", "bird"] and dataset.load_mask(2)[1].tolist() == [1, 3]
     masks, class_ids = dataset.load_mask(0)
     assert class_ids.tolist() == [2, 1, -1] and class_ids.dtype == np.int32  # a crowd stays one
-    assert [dataset.load_class_ids(i).tolist() for i in dataset.image_ids] == [[2, 1, -1], [], [1, 3]]
+    assert [dataset.load_class_ids(i).tolist() for i in dataset.image_ids] == [
+        [2, 1, -1],
+        [],
+        [1, 3],
+    ]
     np.testing.assert_array_equal(masks, one.load_mask(0)[0])
     assert dataset.load_mask(1)[0].shape == (HEIGHT, WIDTH, 0)
     np.testing.assert_array_equal(dataset.load_image(2), two.load_image(0))
@@ -379,7 +428,10 @@ def test_joined_datasets_teach_each_image_what_its_source_knows(tmp_path):
 def test_joined_datasets_keep_the_ids_of_their_sources(tmp_path):
     dataset = JoinedDataset(two_sets(tmp_path))
     assert dataset.map_source_class_id("coco.18") == dataset.map_source_class_id("labelme.2") == 1
-    assert (dataset.get_source_class_id(1, "coco"), dataset.get_source_class_id(1, "labelme")) == (18, 2)
+    assert (dataset.get_source_class_id(1, "coco"), dataset.get_source_class_id(1, "labelme")) == (
+        18,
+        2,
+    )
     with pytest.raises(ValueError, match="must belong to the source.*bird"):
         dataset.get_source_class_id(3, "coco")
     assert dataset.image_from_source_map["coco.9"] == 1
@@ -392,8 +444,13 @@ def test_joined_datasets_of_one_format_are_told_apart(tmp_path):
     assert dataset.class_names == ["BG", "cat", "dog"] and dataset.num_images == 6
     assert dataset.source_class_ids["coco"] == [0, 1]
     assert dataset.source_class_ids["coco_2"] == dataset.source_class_ids["coco_3"] == [0, 1, 2]
-    assert dataset.map_source_class_id("coco_2.90") == 2 and dataset.load_mask(0)[1].tolist() == [1, -1]
-    assert [info["source"] for info in dataset.image_info] == ["coco"] * 2 + ["coco_2"] * 2 + ["coco_3"] * 2
+    assert dataset.map_source_class_id("coco_2.90") == 2 and dataset.load_mask(0)[1].tolist() == [
+        1,
+        -1,
+    ]
+    assert [info["source"] for info in dataset.image_info] == ["coco"] * 2 + ["coco_2"] * 2 + [
+        "coco_3"
+    ] * 2
 
 
 def test_joined_datasets_match_whole_names_first(tmp_path):
@@ -402,10 +459,16 @@ def test_joined_datasets_match_whole_names_first(tmp_path):
         write_image(tmp_path / name / "b.png")
         categories = [{"id": i, "name": class_name} for i, class_name in enumerate(class_names)]
         entries = [annotation(i, i, [[4, 3, 14, 3, 14, 8]]) for i in range(len(class_names))]
-        return CocoDataset(write_coco(tmp_path / name, coco(categories=categories, annotations=entries)))
+        return CocoDataset(
+            write_coco(tmp_path / name, coco(categories=categories, annotations=entries))
+        )
 
     stands, sits = one("1", "person, standing", "dog, any"), one("2", "person, sitting", "dog")
-    assert stands.class_names == ["BG", "person", "dog"] and sits.class_names == ["BG", "person", "dog"]
+    assert stands.class_names == ["BG", "person", "dog"] and sits.class_names == [
+        "BG",
+        "person",
+        "dog",
+    ]
     joined = JoinedDataset([stands, sits])
     assert joined.class_names == ["BG", "person, standing", "dog", "person, sitting"]
     assert joined.load_mask(2)[1].tolist() == [3, 2]
@@ -422,7 +485,9 @@ def test_joined_datasets_hand_on_what_files_say(tmp_path):
     assert joined.left_out == two.left_out and len(joined.left_out) == 1
     assert joined.annotated_boxes(2) == [{"bbox": [4.5, 3, 9.5, 5], "area": 47.5}]
     assert boxes_alone(JoinedDataset([one, one])) and not boxes_alone(joined)
-    assert joined.load_bbox(0)[0].tolist() == [[6, 5, 28, 25]] and joined.load_bbox(2)[0].tolist() == [[3, 4, 8, 14]]
+    assert joined.load_bbox(0)[0].tolist() == [[6, 5, 28, 25]] and joined.load_bbox(2)[
+        0
+    ].tolist() == [[3, 4, 8, 14]]
 
 
 def test_joined_datasets_must_be_prepared():
@@ -433,7 +498,8 @@ def test_joined_datasets_must_be_prepared():
 
 
 def test_joined_datasets_reach_the_network_with_their_active_classes(tmp_path):
-    from mrcnn import config, data  # loads Keras: the only test here that does
+    from mrcnn import config
+    from mrcnn.data import generator as data  # loads Keras: the only test here that does
 
     class JoinedConfig(config.Config):
         NAME, NUM_CLASSES, IMAGE_MIN_DIM, IMAGE_MAX_DIM = "joined", 4, 64, 64
@@ -466,7 +532,9 @@ def test_open_dataset_says_what_it_found_and_what_it_understands(tmp_path):
         open_dataset("nowhere")
     nuclei(tmp_path / "train" / "one", [])
     (tmp_path / "readme.txt").write_text("")
-    with pytest.raises(ValueError, match=r"readme.txt, train/ \(name one of train/(.|\n)*annotations/") as caught:
+    with pytest.raises(
+        ValueError, match=r"readme.txt, train/ \(name one of train/(.|\n)*annotations/"
+    ) as caught:
         open_dataset(tmp_path)
     assert "the word shapes" in str(caught.value)
     with pytest.raises(ValueError, match="a file readme.txt"):
@@ -481,11 +549,16 @@ def test_open_dataset_says_what_it_found_and_what_it_understands(tmp_path):
     }.items():
         (other / "e.json").write_text(content)
         for path in (other, other / "e.json"):
-            with pytest.raises(ValueError, match=f"Received: e.json holds {holds}. COCO's is an object with the lists"):
+            with pytest.raises(
+                ValueError,
+                match=f"Received: e.json holds {holds}. COCO's is an object with the lists",
+            ):
                 open_dataset(path)
     for name in ("instances_train.json", "instances_val.json"):
         write_coco(tmp_path / "annotations", coco(), name)
-    with pytest.raises(ValueError, match=r"one annotation file. Received: instances_train.json, instances_val"):
+    with pytest.raises(
+        ValueError, match=r"one annotation file. Received: instances_train.json, instances_val"
+    ):
         open_dataset(tmp_path)
 
 
@@ -493,7 +566,9 @@ def test_open_dataset_says_what_it_found_and_what_it_understands(tmp_path):
 def test_truncated_json_is_named(tmp_path, reader):
     path = tmp_path / "cut.json"
     path.write_text(json.dumps(coco())[:-20])
-    with pytest.raises(ValueError, match=r"cut\.json must be complete JSON.*Try to export or download"):
+    with pytest.raises(
+        ValueError, match=r"cut\.json must be complete JSON.*Try to export or download"
+    ):
         reader(path)
 
 
@@ -516,8 +591,14 @@ def test_open_dataset_recognises_the_newer_formats(tmp_path):
     listed = voc_split(root, "Segmentation/val", "2007_000001")
     assert isinstance(open_dataset(listed), VOCDataset) and open_dataset(listed).num_images == 1
     labels = np.ones((HEIGHT, WIDTH), np.uint8)
-    assert isinstance(open_dataset(instance_images(tmp_path / "ids", labels), class_name="x"), InstanceImageDataset)
-    assert isinstance(open_dataset(instance_images(tmp_path / "id2", labels, masks="labels")), InstanceImageDataset)
+    assert isinstance(
+        open_dataset(instance_images(tmp_path / "ids", labels), class_name="x"),
+        InstanceImageDataset,
+    )
+    assert isinstance(
+        open_dataset(instance_images(tmp_path / "id2", labels, masks="labels")),
+        InstanceImageDataset,
+    )
 
 
 def test_open_dataset_gives_the_classes_that_were_asked_for(tmp_path):
@@ -539,7 +620,9 @@ def test_open_dataset_hands_common_options_to_the_readers_that_take_them(tmp_pat
     assert open_dataset(path, images_dir=tmp_path / "photos").image_info[0]["path"] == str(photo)
     nuclei(tmp_path / "nuclei" / "one", [(0, 0, 5, 5)])
     assert open_dataset(tmp_path / "nuclei", strict=True).num_images == 1
-    with pytest.raises(ValueError, match=r"for annotation files.*photos for data that MaskFolderDataset reads"):
+    with pytest.raises(
+        ValueError, match=r"for annotation files.*photos for data that MaskFolderDataset reads"
+    ):
         open_dataset(tmp_path / "nuclei", images_dir=tmp_path / "photos")
 
 
@@ -589,7 +672,9 @@ def test_open_dataset_maps_coco_categories_by_name(tmp_path):
         write_image(tmp_path / name)
     path = write_coco(tmp_path, coco())
     dataset = open_dataset(path, class_names=["dog", "cow, brown", "cat"])
-    assert dataset.class_names == ["BG", "dog", "cow", "cat"] and dataset.load_mask(0)[1].tolist() == [1, 3, -3]
+    assert dataset.class_names == ["BG", "dog", "cow", "cat"] and dataset.load_mask(0)[
+        1
+    ].tolist() == [1, 3, -3]
 
 
 def test_open_dataset_tells_layouts_of_images_apart(tmp_path):
@@ -600,7 +685,9 @@ def test_open_dataset_tells_layouts_of_images_apart(tmp_path):
     with pytest.raises(ValueError, match=r"\(name one of train/, val/ to use it\)"):
         open_dataset(tmp_path / "sets")
     nuclei(tmp_path / "nuclei" / "one", [(0, 0, 5, 5), (6, 6, 9, 9)])
-    with pytest.raises(ValueError, match=r"no image of that name.*<id>/images, <id>/masks name the folder above"):
+    with pytest.raises(
+        ValueError, match=r"no image of that name.*<id>/images, <id>/masks name the folder above"
+    ):
         open_dataset(tmp_path / "nuclei" / "one")
     voc(tmp_path / "VOCdevkit" / "VOC2007")
     with pytest.raises(ValueError, match=r"\(name one of VOC2007/ to use it\)"):
@@ -637,16 +724,25 @@ def test_the_real_sets_have_the_stated_counts(shared, name, images, objects):
     if name.startswith("balloon"):
         assert sum(len(info["polygons"]) for info in infos) == objects
     else:
-        assert sum(len(datasets.image_files(datasets.Path(info["masks"]))) for info in infos) == objects
+        assert (
+            sum(len(datasets.image_files(datasets.Path(info["masks"]))) for info in infos)
+            == objects
+        )
 
 
 def test_coco_tiny_has_the_stated_counts(shared):
-    tiny = [real(shared, f"coco_tiny/annotations/instances_{subset}2017.json") for subset in ("train", "val")]
+    tiny = [
+        real(shared, f"coco_tiny/annotations/instances_{subset}2017.json")
+        for subset in ("train", "val")
+    ]
     assert [dataset.num_images for dataset in tiny] == [80, 80]
     assert [dataset.num_classes for dataset in tiny] == [81, 81]
     entries = [a for dataset in tiny for info in dataset.image_info for a in info["annotations"]]
     assert len(entries) == 1520 and sum(a["iscrowd"] for a in entries) == 17
-    assert sum(isinstance(a["segmentation"], list) and len(a["segmentation"]) > 1 for a in entries) == 120
+    assert (
+        sum(isinstance(a["segmentation"], list) and len(a["segmentation"]) > 1 for a in entries)
+        == 120
+    )
 
 
 def test_joined_datasets_hand_boxes_on_where_one_has_its_own(tmp_path):
@@ -664,5 +760,7 @@ def test_joined_datasets_hand_boxes_on_where_one_has_its_own(tmp_path):
 def test_a_region_attribute_is_named_for_files_of_via_only(tmp_path):
     via(tmp_path, region(rect(), kind="dog", mood="calm"))
     assert open_dataset(tmp_path, attribute="mood").class_names == ["BG", "calm"]
-    with pytest.raises(ValueError, match=r"Received: 'mood' for data that ShapesDataset reads.*\(--attribute\)"):
+    with pytest.raises(
+        ValueError, match=r"Received: 'mood' for data that ShapesDataset reads.*\(--attribute\)"
+    ):
         open_dataset("shapes", attribute="mood")

@@ -15,16 +15,19 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mrcnn import evaluate, export
-from mrcnn.coco import CocoDataset
-from mrcnn.datasets import InstanceImageDataset, open_dataset
-from mrcnn.label_tools import LabelmeDataset, VIADataset
-from mrcnn.yolo import YOLODataset
+from mrcnn.evaluation import evaluate
+from mrcnn.formats import export
+from mrcnn.formats.coco import CocoDataset
+from mrcnn.formats.datasets import InstanceImageDataset, open_dataset
+from mrcnn.formats.label_tools import LabelmeDataset, VIADataset
+from mrcnn.formats.yolo import YOLODataset
 
 NAMES = ["BG", "cat", "dog"]
 
 # Two parts, one of them with a hole: 3 x 3 less its middle, and 1 x 2 at its right.
-RING_AND_BAR = np.array([[1, 1, 1, 0, 0, 0], [1, 0, 1, 0, 1, 1], [1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]], bool)
+RING_AND_BAR = np.array(
+    [[1, 1, 1, 0, 0, 0], [1, 0, 1, 0, 1, 1], [1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]], bool
+)
 
 
 def result(*masks, class_ids=None, scores=None, with_masks=True):
@@ -142,7 +145,12 @@ def test_geojson_keeps_parts_and_holes():
     hollow = RING_AND_BAR.copy()
     hollow[:, 4:] = False
     both, one = export.geojson(result(RING_AND_BAR, hollow), NAMES, "a.png")
-    assert both["properties"] == {"image": "a.png", "class": "cat", "score": 0.5, "box": [0, 0, 6, 3]}
+    assert both["properties"] == {
+        "image": "a.png",
+        "class": "cat",
+        "score": 0.5,
+        "box": [0, 0, 6, 3],
+    }
     assert (both["geometry"]["type"], one["geometry"]["type"]) == ("MultiPolygon", "Polygon")
     ring, bar = both["geometry"]["coordinates"]
     assert one["geometry"]["coordinates"] == ring
@@ -241,7 +249,9 @@ def written(photos, formats=export.FORMATS):
     paths, out = photos
     files = export.Export(out, formats, NAMES)
     files.add(paths[0], (4, 6), nothing())
-    files.add(paths[1], (4, 6), result(RING_AND_BAR, ~RING_AND_BAR, class_ids=[2, 1], scores=[0.75, 0.5]))
+    files.add(
+        paths[1], (4, 6), result(RING_AND_BAR, ~RING_AND_BAR, class_ids=[2, 1], scores=[0.75, 0.5])
+    )
     return files.write()
 
 
@@ -258,13 +268,20 @@ def test_each_format_has_its_file_and_only_those_asked_for(photos):
 def test_only_the_formats_asked_for_are_written(photos):
     assert [path.name for path in written(photos, ["csv", "csv"])] == ["detections.csv"]
     assert [path.name for path in photos[1].iterdir()] == ["detections.csv"]
-    with pytest.raises(ValueError, match=r"among coco, labelme, via, geojson, csv, yolo, png. Received: \['kml'\]"):
+    with pytest.raises(
+        ValueError, match=r"among coco, labelme, via, geojson, csv, yolo, png. Received: \['kml'\]"
+    ):
         export.Export(photos[1], ["csv", "kml"], NAMES)
 
 
 @pytest.mark.parametrize(
     ("file", "reader"),
-    [("coco.json", CocoDataset), ("via.json", VIADataset), ("labelme", LabelmeDataset), ("yolo", YOLODataset)],
+    [
+        ("coco.json", CocoDataset),
+        ("via.json", VIADataset),
+        ("labelme", LabelmeDataset),
+        ("yolo", YOLODataset),
+    ],
 )
 def test_the_readers_get_the_masks_and_classes_back(photos, file, reader):
     written(photos)
@@ -283,7 +300,12 @@ def test_the_annotations_of_coco_are_results_too(photos):
     coco.dataset = json.loads((photos[1] / "coco.json").read_text())
     coco.createIndex()
     first, second = coco.dataset["annotations"]
-    assert (first["image_id"], first["category_id"], first["score"], first["area"]) == (2, 2, 0.75, 10)
+    assert (first["image_id"], first["category_id"], first["score"], first["area"]) == (
+        2,
+        2,
+        0.75,
+        10,
+    )
     assert first["segmentation"] == evaluate.mask_to_rle(RING_AND_BAR)
     assert second["area"] == 24 - 10
     assert coco.loadRes(coco.dataset["annotations"]).getAnnIds(imgIds=[2]) == [1, 2]
@@ -309,7 +331,8 @@ def test_box_areas_stand_in_for_mask_areas(photos):
 
 
 @pytest.mark.parametrize(
-    ("file", "reader"), [("via.json", VIADataset), ("labelme", LabelmeDataset), ("yolo", YOLODataset)]
+    ("file", "reader"),
+    [("via.json", VIADataset), ("labelme", LabelmeDataset), ("yolo", YOLODataset)],
 )
 def test_the_readers_get_boxes_back_as_rectangles(photos, file, reader):
     files = export.Export(photos[1], ["via", "labelme", "yolo"], NAMES)
@@ -320,7 +343,11 @@ def test_the_readers_get_boxes_back_as_rectangles(photos, file, reader):
 
 
 def test_no_boxes_without_masks_give_empty_files(photos):
-    none = {"rois": np.zeros((0, 4), np.int32), "class_ids": np.zeros(0, int), "scores": np.zeros(0)}
+    none = {
+        "rois": np.zeros((0, 4), np.int32),
+        "class_ids": np.zeros(0, int),
+        "scores": np.zeros(0),
+    }
     assert export.labelme(none, NAMES, "a.png", (4, 6))["shapes"] == []
     assert export.via(none, NAMES, "a.png")["a.png-1"]["regions"] == []
     assert export.geojson(none, NAMES, "a.png") == export.table(none, NAMES, "a.png") == []
@@ -350,7 +377,9 @@ def test_yolo_labels_come_back_exactly_at_any_size(tmp_path):
     files = export.Export(tmp_path / "out", ["yolo"], NAMES)
     files.add(tmp_path / "a.png", size, found)
     files.write()
-    np.testing.assert_allclose(open_dataset(tmp_path / "out" / "yolo").load_bbox(0)[0], found["rois"], atol=1e-4)
+    np.testing.assert_allclose(
+        open_dataset(tmp_path / "out" / "yolo").load_bbox(0)[0], found["rois"], atol=1e-4
+    )
 
 
 def test_mask_images_come_back_as_instances(photos):
@@ -369,12 +398,22 @@ def test_mask_images_hold_more_than_255_objects_and_the_best_wins(tmp_path, capl
     masks[300][0, :2] = True  # over the first two
     scores = np.linspace(0.4, 0.9, 301).tolist()
     labels = export.instance_image(result(*masks, class_ids=[1] * 301, scores=scores), size)
-    assert labels.dtype == np.uint16 and labels[0, :3].tolist() == [301, 301, 3] and labels[14, 19] == 300
+    assert (
+        labels.dtype == np.uint16
+        and labels[0, :3].tolist() == [301, 301, 3]
+        and labels[14, 19] == 300
+    )
     files = export.Export(tmp_path, ["png"], NAMES)
     files.add("a.png", size, result(*masks, class_ids=[1] * 301, scores=scores))
     assert "2 detections are hidden" in caplog.text
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "png" / "masks" / "a.png")), labels)
-    boxes = {"rois": np.array([[1, 2, 3, 5]]), "class_ids": np.array([1]), "scores": np.array([0.5])}
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "png" / "masks" / "a.png")), labels
+    )
+    boxes = {
+        "rois": np.array([[1, 2, 3, 5]]),
+        "class_ids": np.array([1]),
+        "scores": np.array([0.5]),
+    }
     assert export.instance_image(boxes, (4, 6)).sum() == 6
 
 
@@ -388,7 +427,10 @@ def test_photos_are_copied_once_and_nothing_is_replaced(photos):
         names = sorted(path.name for path in (out / "yolo" / "images").iterdir())
         assert names == ["a.png", "a_2.png", "a_3.png"]
     assert (out / "yolo" / "images" / "a.png").read_bytes() == b"a photo of the user"
-    assert sorted(path.name for path in (out / "yolo" / "labels").iterdir()) == ["a_2.txt", "a_3.txt"]
+    assert sorted(path.name for path in (out / "yolo" / "labels").iterdir()) == [
+        "a_2.txt",
+        "a_3.txt",
+    ]
     long = out / ("x" * 240 + ".png")
     paths[0].rename(long)
     files = export.Export(out, ["yolo", "png"], NAMES)
@@ -399,15 +441,23 @@ def test_photos_are_copied_once_and_nothing_is_replaced(photos):
 # --- Names from strangers -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "file"), [("=1+1", "=cmd().png"), ("cat\ud800", "\udcffa.png"), ("a\rb", "-a.png")])
+@pytest.mark.parametrize(
+    ("name", "file"), [("=1+1", "=cmd().png"), ("cat\ud800", "\udcffa.png"), ("a\rb", "-a.png")]
+)
 def test_any_name_is_written_and_no_spreadsheet_computes_it(name, file, tmp_path):
     exported = export.Export(tmp_path, ["csv", "coco", "via", "geojson", "labelme"], ["BG", name])
     exported.add(tmp_path / file, (4, 6), result(RING_AND_BAR))
     exported.add(file, (4, 6), result(RING_AND_BAR))
     exported.write()
     rows = list(csv.DictReader((tmp_path / "detections.csv").open(encoding="utf-8", newline="")))
-    assert not any(row[column].startswith(("=", "+", "-", "@")) for row in rows for column in ("image", "class"))
-    assert json.loads((tmp_path / "coco.json").read_text())["categories"] == [{"id": 1, "name": name}]
+    assert not any(
+        row[column].startswith(("=", "+", "-", "@"))
+        for row in rows
+        for column in ("image", "class")
+    )
+    assert json.loads((tmp_path / "coco.json").read_text())["categories"] == [
+        {"id": 1, "name": name}
+    ]
 
 
 def test_long_names_of_photos_are_cut_for_labelme(tmp_path):

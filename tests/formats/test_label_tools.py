@@ -29,8 +29,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn.datasets import open_dataset
-from mrcnn.label_tools import LabelmeDataset, VIADataset, foreign_tool
+from mrcnn.formats.datasets import open_dataset
+from mrcnn.formats.label_tools import LabelmeDataset, VIADataset, foreign_tool
 
 FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -68,7 +68,11 @@ def test_via_regions_of_both_versions_with_every_shape(tmp_path, as_dict, projec
 
 
 def test_via_classes_come_from_the_only_attribute(tmp_path):
-    path = via(tmp_path, region(rect(), kind="dog", note=""), region(rect(), kind={"cat": True, "dog": False}))
+    path = via(
+        tmp_path,
+        region(rect(), kind="dog", note=""),
+        region(rect(), kind={"cat": True, "dog": False}),
+    )
     dataset = VIADataset(path)
     assert dataset.class_names == ["BG", "cat", "dog"]
     assert names_of(dataset) == ["dog", "cat"]
@@ -87,18 +91,33 @@ def test_via_classes_come_from_the_attribute_that_most_regions_have(tmp_path, ca
     path = via(tmp_path, *regions)
     dataset = VIADataset(path)
     assert names_of(dataset) == ["dog", "cat"] and "region 2" in dataset.left_out[0]
-    assert "'kind' names the class, which 2 of 3 regions have" in caplog.text and "'size'" in caplog.text
+    assert (
+        "'kind' names the class, which 2 of 3 regions have" in caplog.text
+        and "'size'" in caplog.text
+    )
     assert names_of(VIADataset(path, attribute="size")) == ["big"]
-    with pytest.raises(ValueError, match=r"attribute must be among .*\['kind', 'size'\]. Received: 'breed'"):
+    with pytest.raises(
+        ValueError, match=r"attribute must be among .*\['kind', 'size'\]. Received: 'breed'"
+    ):
         VIADataset(path, attribute="breed")
 
 
 def test_via_closed_polylines_are_outlines_and_open_ones_are_not(tmp_path):
     corners = polygon((4, 3), (14, 3), (14, 8), (4, 8))
     closed = polygon((4, 3), (14, 3), (14, 8), (4, 8), (4, 3))
-    dataset = VIADataset(via(tmp_path, region({**corners, "name": "polyline"}), region({**closed, "name": "polyline"})))
+    dataset = VIADataset(
+        via(
+            tmp_path,
+            region({**corners, "name": "polyline"}),
+            region({**closed, "name": "polyline"}),
+        )
+    )
     assert boxes_of(dataset) == [[3, 4, 8, 14]]
-    assert len(dataset.left_out) == 1 and "an open one in" in dataset.left_out[0] and "region 0" in dataset.left_out[0]
+    assert (
+        len(dataset.left_out) == 1
+        and "an open one in" in dataset.left_out[0]
+        and "region 0" in dataset.left_out[0]
+    )
 
 
 def test_via_entries_that_cannot_be_used_are_left_out(tmp_path, caplog):
@@ -137,7 +156,10 @@ def test_via_finds_its_file_in_a_folder(tmp_path):
             "as many all_points_x.*region 1",
         ),
         (rect(width=math.inf), r"finite numbers. Received: \[4, 3, inf, 5\].*region 1"),
-        ({"name": "circle", "cx": 3, "cy": 4}, r"finite numbers. Received: \[3, 4, None\].*region 1"),
+        (
+            {"name": "circle", "cx": 3, "cy": 4},
+            r"finite numbers. Received: \[3, 4, None\].*region 1",
+        ),
         ({"name": "point", "cx": 3, "cy": 4}, "Received: 'point' in .*region 1"),
         (rect(width=0), "must have a width and a height. Received: 0 and 5 in .*region 1"),
     ],
@@ -154,7 +176,9 @@ def test_via_shapes_that_cannot_be_drawn_are_left_out(tmp_path, shape, message):
 def test_via_missing_images_are_named(tmp_path):
     path = via(tmp_path, region(rect()))
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ValueError, match=r"'a.png' in .*entry 'a.png123'.*Try to put the image there.*--images DIR"):
+    with pytest.raises(
+        ValueError, match=r"'a.png' in .*entry 'a.png123'.*Try to put the image there.*--images DIR"
+    ):
         VIADataset(path)
     write_image(tmp_path / "elsewhere" / "a.png")
     assert boxes_of(VIADataset(path, images_dir=tmp_path / "elsewhere")) == [[3, 4, 8, 14]]
@@ -162,7 +186,9 @@ def test_via_missing_images_are_named(tmp_path):
 
 def test_far_coordinates_and_many_points_are_no_trouble(tmp_path):
     angles = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
-    many = polygon(*zip((20 + 8 * np.cos(angles)).tolist(), (15 + 8 * np.sin(angles)).tolist(), strict=True))
+    many = polygon(
+        *zip((20 + 8 * np.cos(angles)).tolist(), (15 + 8 * np.sin(angles)).tolist(), strict=True)
+    )
     far = polygon((-1e12, -1e12), (1e12, -1e12), (1e12, 1e12), (-1e12, 1e12))
     masks, _ = VIADataset(via(tmp_path, region(many), region(far))).load_mask(0)
     # a disc of radius 8, its outline of 16 pi moved by at most half a pixel
@@ -172,8 +198,12 @@ def test_far_coordinates_and_many_points_are_no_trouble(tmp_path):
 
 def test_via_keeps_its_own_ids(tmp_path):
     dataset = VIADataset(via(tmp_path, region(rect(), kind="dog"), region(rect(), kind="cat")))
-    assert dataset.image_info[0]["id"] == "a.png123" and dataset.image_from_source_map == {"via.a.png123": 0}
-    assert dataset.image_info[0]["class_ids"] == [2, 1] and dataset.map_source_class_id("via.2") == 2
+    assert dataset.image_info[0]["id"] == "a.png123" and dataset.image_from_source_map == {
+        "via.a.png123": 0
+    }
+    assert (
+        dataset.image_info[0]["class_ids"] == [2, 1] and dataset.map_source_class_id("via.2") == 2
+    )
 
 
 VIA_REGIONS = [
@@ -222,7 +252,9 @@ def test_labelme_reads_every_shape_with_area(tmp_path):
     shapes = [
         shape("dog", [[4, 3], [14, 3], [14, 8], [4, 8]]),
         shape("cat", [[14, 8], [4, 3]], "rectangle"),  # drawn from the lower right corner
-        shape("dog", [[20, 15], [23, 19]], "circle"),  # the rim is 3 right and 4 down of the centre: 5 away
+        shape(
+            "dog", [[20, 15], [23, 19]], "circle"
+        ),  # the rim is 3 right and 4 down of the centre: 5 away
         shape("dog", [[30, 20], [34, 23]], "mask", mask=png(patch)),
         shape("cat", [[38, 28], [42, 31]], "mask", mask=png(patch)),  # reaches over the border
         shape("cat", [[-2, -2], [2, 1]], "mask", mask=png(patch)),
@@ -272,7 +304,10 @@ def test_labelme_says_what_it_leaves_out(tmp_path, caplog):
     dataset = LabelmeDataset(tmp_path)
     assert dataset.class_names == ["BG", "dog"] and len(boxes_of(dataset)) == 1
     assert "2 shapes labelled __ignore__" in caplog.text and "3 of 8 files or shapes" in caplog.text
-    assert [kind in sentence for kind, sentence in zip(("point", "line", "linestrip"), dataset.left_out, strict=True)]
+    assert [
+        kind in sentence
+        for kind, sentence in zip(("point", "line", "linestrip"), dataset.left_out, strict=True)
+    ]
     with pytest.raises(ValueError, match="must have an area. Received: a point in"):
         LabelmeDataset(tmp_path, strict=True)
 
@@ -298,7 +333,9 @@ def test_labelme_files_that_cannot_be_used_are_left_out(tmp_path, caplog):
     dataset = LabelmeDataset(tmp_path)
     assert [info["id"] for info in dataset.image_info] == ["good", "whole"]
     names = ("gone", "larger", "page", "text", "torn")
-    assert [name in sentence for name, sentence in zip(names, dataset.left_out, strict=True)] == [True] * 5
+    assert [name in sentence for name, sentence in zip(names, dataset.left_out, strict=True)] == [
+        True
+    ] * 5
     assert "30 and 40. Received: [60, 80]" in dataset.left_out[1]
     with pytest.raises(ValueError, match="must exist, or be embedded"):
         LabelmeDataset(tmp_path, strict=True)
@@ -310,7 +347,9 @@ def test_a_torn_file_before_the_others_does_not_hide_them(tmp_path, caplog):
     dataset = open_dataset(tmp_path)
     assert dataset.num_images == 1 and "a.json must be complete JSON" in dataset.left_out[0]
     (tmp_path / "b.json").unlink()
-    with pytest.raises(ValueError, match=r"known format. Received: .*a\.json must be complete JSON"):
+    with pytest.raises(
+        ValueError, match=r"known format. Received: .*a\.json must be complete JSON"
+    ):
         open_dataset(tmp_path)
 
 
@@ -332,7 +371,9 @@ def test_labelme_finds_moved_images(tmp_path):
 
 def test_labelme_embedded_image_of_a_file_that_names_itself(tmp_path):
     picture = np.full((HEIGHT, WIDTH, 3), 7, np.uint8)
-    dataset = LabelmeDataset(labelme(tmp_path, box_shape(), imagePath="a.json", imageData=png(picture)))
+    dataset = LabelmeDataset(
+        labelme(tmp_path, box_shape(), imagePath="a.json", imageData=png(picture))
+    )
     np.testing.assert_array_equal(dataset.load_image(0), picture)
 
 
@@ -348,7 +389,10 @@ def test_labelme_claims_are_compared_before_pixels_are_read(tmp_path):
 
 
 def test_labelme_folders_and_lists(tmp_path, caplog):
-    files = [labelme(tmp_path, box_shape("dog"), name="b"), labelme(tmp_path, box_shape("cat"), name="a")]
+    files = [
+        labelme(tmp_path, box_shape("dog"), name="b"),
+        labelme(tmp_path, box_shape("cat"), name="a"),
+    ]
     (tmp_path / "package.json").write_text("{}")
     dataset = LabelmeDataset(tmp_path)
     assert [info["id"] for info in dataset.image_info] == ["a", "b"]
@@ -370,10 +414,15 @@ def test_labelme_folders_and_lists(tmp_path, caplog):
 
 @pytest.mark.parametrize("path", ["../photos/a.png", "..\\photos\\a.png"])
 def test_labelme_images_are_found_from_the_file_on(tmp_path, path):
-    file = labelme(tmp_path / "json", box_shape(), imagePath=path, imageHeight=None, imageWidth=None)
+    file = labelme(
+        tmp_path / "json", box_shape(), imagePath=path, imageHeight=None, imageWidth=None
+    )
     write_image(tmp_path / "photos" / "a.png", (31, 41, 3))
     dataset = LabelmeDataset(file)
-    assert dataset.load_image(0).shape == (31, 41, 3) and dataset.load_mask(0)[0].shape[:2] == (31, 41)
+    assert dataset.load_image(0).shape == (31, 41, 3) and dataset.load_mask(0)[0].shape[:2] == (
+        31,
+        41,
+    )
 
 
 def test_labelme_uses_the_embedded_image_where_the_file_is_missing(tmp_path):
@@ -391,7 +440,11 @@ def test_labelme_uses_the_embedded_image_where_the_file_is_missing(tmp_path):
         LabelmeDataset(broken).load_image(0)
     with pytest.raises(ValueError, match=r"must exist, or be embedded.*'gone.png' in .*a\.json"):
         LabelmeDataset(labelme(tmp_path, imagePath="gone.png"))
-    script = labelme(tmp_path, imagePath="gone.png", imageData=base64.b64encode(b"%!PS-Adobe-3.0 EPSF-3.0").decode())
+    script = labelme(
+        tmp_path,
+        imagePath="gone.png",
+        imageData=base64.b64encode(b"%!PS-Adobe-3.0 EPSF-3.0").decode(),
+    )
     with pytest.raises(ValueError, match=r"imageData must hold an image.*a PostScript file"):
         LabelmeDataset(script).load_image(0)
 
@@ -406,7 +459,10 @@ def test_labelme_uses_the_embedded_image_where_the_file_is_missing(tmp_path):
         (shape("dog", [[1, 1]], "rectangle"), "at least 2 points. Received: 1 "),
         (shape("dog", [[1, 1]], "circle"), "at least 2 points. Received: 1 "),
         (shape("dog", [[1e308, 1], [-1e308, 1]], "circle"), "finite radius"),
-        (shape("dog", [[1, 1], [2, 2]], "blob"), "oriented_rectangle, circle or mask. Received: 'blob'"),
+        (
+            shape("dog", [[1, 1], [2, 2]], "blob"),
+            "oriented_rectangle, circle or mask. Received: 'blob'",
+        ),
         (shape("dog", [[1, 1], [2, 2]], "rectangle", group=[1]), r"group_id .*Received: \[1\]"),
         (shape("", [[1, 1], [2, 2]], "rectangle"), "must have a label"),
         (shape(None, [[1, 1], [2, 2]], "rectangle"), "must have a label"),
@@ -470,7 +526,10 @@ def test_classes_that_differ_in_case_are_told(tmp_path, caplog, names):
     ("data", "tool"),
     [
         ({"imgHeight": 1, "imgWidth": 1, "objects": []}, "Cityscapes"),
-        ({"project": {}, "config": {}, "attribute": {}, "file": {}, "metadata": {}, "view": {}}, "VIA 3"),
+        (
+            {"project": {}, "config": {}, "attribute": {}, "file": {}, "metadata": {}, "view": {}},
+            "VIA 3",
+        ),
         ({"type": "FeatureCollection", "features": []}, "GeoJSON"),
         ({"description": "", "tags": [], "size": {}, "objects": []}, "Supervisely"),
         ({"classes": [], "tags": []}, "Supervisely"),
@@ -485,7 +544,9 @@ def test_classes_that_differ_in_case_are_told(tmp_path, caplog, names):
 def test_files_of_other_tools_are_refused_by_name(tmp_path, data, tool):
     assert tool in foreign_tool(data)
     (tmp_path / "a.json").write_text(json.dumps(data))
-    with pytest.raises(ValueError, match=rf"Received: a\.json, a file of {tool}.*, which is not read. Try "):
+    with pytest.raises(
+        ValueError, match=rf"Received: a\.json, a file of {tool}.*, which is not read. Try "
+    ):
         open_dataset(tmp_path)
 
 
@@ -494,7 +555,9 @@ def test_files_of_no_known_tool_have_no_name(data):
     assert foreign_tool(data) is None
 
 
-@pytest.mark.parametrize(("name", "tool"), [("a.geojson", "GeoJSON"), ("a.csv", "a table"), ("gtFine/x", "Cityscapes")])
+@pytest.mark.parametrize(
+    ("name", "tool"), [("a.geojson", "GeoJSON"), ("a.csv", "a table"), ("gtFine/x", "Cityscapes")]
+)
 def test_folders_of_other_tools_are_refused_by_name(tmp_path, name, tool):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("")

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mrcnn import outlines, untrusted
-from mrcnn.dataset import Dataset
+from mrcnn.data.dataset import Dataset
+from mrcnn.files import limits as untrusted
+from mrcnn.formats import polygons as outlines
 
 SIZE = (30, 40)
 
@@ -22,22 +23,34 @@ def test_no_outlines_are_no_masks():
 
 
 def test_a_rectangle_fills_the_pixels_between_its_sides():
-    mask = outlines.decode([outlines.polygons_to_rle([outlines.rectangle(3, 4, 8, 14)], SIZE)], SIZE)[:, :, 0]
+    mask = outlines.decode(
+        [outlines.polygons_to_rle([outlines.rectangle(3, 4, 8, 14)], SIZE)], SIZE
+    )[:, :, 0]
     expected = np.zeros(SIZE, bool)
     expected[3:8, 4:14] = True
     np.testing.assert_array_equal(mask, expected)
-    np.testing.assert_array_equal(outlines.decode([outlines.encode(expected)], SIZE)[:, :, 0], expected)
+    np.testing.assert_array_equal(
+        outlines.decode([outlines.encode(expected)], SIZE)[:, :, 0], expected
+    )
 
 
 def test_parts_are_joined_and_what_lies_outside_is_cut_off():
-    parts = [outlines.rectangle(0, 0, 2, 2), outlines.rectangle(1, 1, 3, 3), outlines.rectangle(-5, 38, 4, 99)]
+    parts = [
+        outlines.rectangle(0, 0, 2, 2),
+        outlines.rectangle(1, 1, 3, 3),
+        outlines.rectangle(-5, 38, 4, 99),
+    ]
     rle = outlines.polygons_to_rle(parts, SIZE)
-    assert coco_mask.area(rle) == 4 + 4 - 1 + 4 * 2  # two squares share a pixel; 4 rows of 2 columns are inside
+    assert (
+        coco_mask.area(rle) == 4 + 4 - 1 + 4 * 2
+    )  # two squares share a pixel; 4 rows of 2 columns are inside
 
 
 def test_50_000_parts_are_joined_in_no_quadratic_time():
     y, x = np.divmod(np.arange(50_000), 250)
-    parts = [outlines.rectangle(2 * i, 2 * j, 2 * i + 1, 2 * j + 1) for i, j in zip(y, x, strict=True)]
+    parts = [
+        outlines.rectangle(2 * i, 2 * j, 2 * i + 1, 2 * j + 1) for i, j in zip(y, x, strict=True)
+    ]
     rle = outlines.polygons_to_rle(parts, (400, 500))
     mask = outlines.decode([rle], (400, 500))[:, :, 0]  # every second pixel of every second row
     assert mask.sum() == 50_000 and mask[::2, ::2].all()
@@ -47,10 +60,14 @@ def test_an_ellipse_has_its_area_and_its_extent():
     points = np.array(outlines.ellipse(20, 15, 8, 4, math.pi / 2)).reshape(-1, 2)
     assert len(points) == 100
     # turned by a quarter: 4 across and 8 down
-    np.testing.assert_allclose([points.min(axis=0), points.max(axis=0)], [[16, 7], [24, 23]], atol=1e-9)
+    np.testing.assert_allclose(
+        [points.min(axis=0), points.max(axis=0)], [[16, 7], [24, 23]], atol=1e-9
+    )
     x, y = points.T
     area = abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
-    assert area == pytest.approx(8 * 4 * 50 * math.sin(2 * math.pi / 100))  # of a polygon of 100 corners
+    assert area == pytest.approx(
+        8 * 4 * 50 * math.sin(2 * math.pi / 100)
+    )  # of a polygon of 100 corners
 
 
 @pytest.mark.parametrize(
@@ -61,7 +78,10 @@ def test_an_ellipse_has_its_area_and_its_extent():
         ([(4, 3), (4, 8), (14, 8), (14, 3)], 50),  # the other way round
         ([(4, 3), (14, 3), (14, 8), (4, 8)] * 2, 0),  # enclosed twice is outside
         ([(-99, -99), (99, -99), (99, 99), (-99, 99)], 1200),
-        ([(0, 0), (10, 0), (0, 10)], 45),  # centres under the diagonal: 9 + 8 + ... + 1, those on it are not
+        (
+            [(0, 0), (10, 0), (0, 10)],
+            45,
+        ),  # centres under the diagonal: 9 + 8 + ... + 1, those on it are not
         ([(5, 5)] * 4, 0),
         ([(50, 0), (60, 0), (60, 30)], 0),
     ],
@@ -78,7 +98,9 @@ def test_even_odd_filling_is_what_point_by_point_says(points):
     y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
     inside = np.zeros(SIZE, bool)
     for (x1, y1), (x2, y2) in zip(points, np.roll(points, -1, axis=0), strict=True):
-        crossed = (x1 <= x) != (x2 <= x)  # a ray upwards crosses this edge where the edge lies above
+        crossed = (x1 <= x) != (
+            x2 <= x
+        )  # a ray upwards crosses this edge where the edge lies above
         with np.errstate(divide="ignore", invalid="ignore"):
             inside ^= crossed & (y1 + (x - x1) * (y2 - y1) / (x2 - x1) <= y)
     assert (filled != inside).sum() <= 1  # a centre on the very edge may be rounded to either side
@@ -109,7 +131,9 @@ def test_run_lengths_undo_the_compression(runs):
 
 
 def test_a_number_without_end_in_a_code_is_refused_in_linear_time():
-    with pytest.raises(ValueError, match=r"at most 7 characters. Received: 10000000 in 'oooo.*in f\.json"):
+    with pytest.raises(
+        ValueError, match=r"at most 7 characters. Received: 10000000 in 'oooo.*in f\.json"
+    ):
         outlines.run_lengths("o" * 10**7, "f.json")
 
 
@@ -127,11 +151,23 @@ def test_areas_of_256_codes_and_more():
 
 
 def test_whole_numbers():
-    for value, number in ((3, 3), (60.0, 60), (-2, -2), (0.5, None), (math.nan, None), (math.inf, None)):
+    for value, number in (
+        (3, 3),
+        (60.0, 60),
+        (-2, -2),
+        (0.5, None),
+        (math.nan, None),
+        (math.inf, None),
+    ):
         assert outlines.whole(value) == number
     for value in (True, "3", None, [3]):
         assert outlines.whole(value) is None
-    assert outlines.is_side(60.0) and outlines.is_side(None) and not outlines.is_side(0) and not outlines.is_side(1e9)
+    assert (
+        outlines.is_side(60.0)
+        and outlines.is_side(None)
+        and not outlines.is_side(0)
+        and not outlines.is_side(1e9)
+    )
 
 
 def test_similar_names_are_told_of(caplog):
@@ -156,7 +192,9 @@ class OneImage(outlines.OutlinedImages, Dataset):
 
     def load_outlines(self, image_id):
         size = self.image_size(image_id)
-        return [outlines.polygons_to_rle([outlines.rectangle(0, 0, 5, 5)], size)] * self.count, np.ones(self.count, int)
+        return [
+            outlines.polygons_to_rle([outlines.rectangle(0, 0, 5, 5)], size)
+        ] * self.count, np.ones(self.count, int)
 
 
 def test_a_claimed_size_is_compared_with_the_file(tmp_path):
@@ -167,7 +205,11 @@ def test_a_claimed_size_is_compared_with_the_file(tmp_path):
         message = rf"Received: {height} x {width} .*in notes\.json, and 30 x 40 px of .*a\.png\. Try to export"
         with pytest.raises(ValueError, match=message):
             OneImage(tmp_path / "a.png", height, width).load_mask(0)
-    assert OneImage(tmp_path / "gone.png", 31, 40).load_mask(0)[0].shape == (31, 40, 1)  # nothing to compare with
+    assert OneImage(tmp_path / "gone.png", 31, 40).load_mask(0)[0].shape == (
+        31,
+        40,
+        1,
+    )  # nothing to compare with
     assert OneImage(tmp_path / "a.png", 31, 40, embedded=True).load_mask(0)[0].shape == (31, 40, 1)
     with pytest.raises(ValueError, match=r"must exist. Received: .*gone\.png"):
         OneImage(tmp_path / "gone.png").load_mask(0)
@@ -178,7 +220,10 @@ def test_a_size_claimed_before_the_exif_rotation_is_told_as_such(tmp_path):
     exif[0x0112] = 6  # a quarter
     Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
     assert OneImage(tmp_path / "a.jpg", 40, 30).image_size(0) == (40, 30)
-    with pytest.raises(ValueError, match=r"Received: 30 x 40 .*40 x 30 px of .*a\.jpg: its EXIF orientation turns it"):
+    with pytest.raises(
+        ValueError,
+        match=r"Received: 30 x 40 .*40 x 30 px of .*a\.jpg: its EXIF orientation turns it",
+    ):
         OneImage(tmp_path / "a.jpg", 30, 40).image_size(0)
 
 
@@ -208,7 +253,10 @@ def test_entries_left_out_are_counted_in_one_warning(caplog):
     out.add(ValueError("one"))
     out.add(ValueError("two"))
     out.warn(3, "images")
-    assert out.sentences == ["one", "two"] and "2 of 3 images in f.json were left out. The first: one" in caplog.text
+    assert (
+        out.sentences == ["one", "two"]
+        and "2 of 3 images in f.json were left out. The first: one" in caplog.text
+    )
     for _ in range(outlines.MOST_SENTENCES):
         out.add(ValueError("three"))
     out.warn(20_000)
@@ -245,10 +293,15 @@ def test_label_images_of_every_depth(tmp_path):
     assert outlines.read_indices(save(tmp_path / "16.png", deep)).tolist() == [[0, 300, 65535]]
     assert outlines.read_indices(save(tmp_path / "16.tif", deep)).tolist() == [[0, 300, 65535]]
     palette = [0, 0, 0, 9, 9, 9] + [7, 7, 7] * 254  # two indices of one colour stay two
-    assert outlines.read_indices(save(tmp_path / "p.png", values, palette=palette)).tolist() == [[0, 1, 255]]
+    assert outlines.read_indices(save(tmp_path / "p.png", values, palette=palette)).tolist() == [
+        [0, 1, 255]
+    ]
     colours = np.array([[[0, 0, 0, 255], [1, 0, 2, 255], [0, 1, 0, 0]]], np.uint8)
     expected = [[0, 0x10002, 0x100]]  # alpha is no colour
-    assert outlines.read_indices(save(tmp_path / "rgb.png", colours[:, :, :3].copy())).tolist() == expected
+    assert (
+        outlines.read_indices(save(tmp_path / "rgb.png", colours[:, :, :3].copy())).tolist()
+        == expected
+    )
     assert outlines.read_indices(save(tmp_path / "rgba.png", colours)).tolist() == expected
     Image.new("LA", (2, 1), (5, 0)).save(tmp_path / "la.png")
     assert outlines.read_indices(tmp_path / "la.png").tolist() == [[5, 5]]
@@ -261,11 +314,15 @@ def test_what_is_no_label_image_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"mask file must exist. Received: .*gone\.png"):
         outlines.read_indices(tmp_path / "gone.png")
     save(tmp_path / "f.tif", np.zeros((2, 2), np.float32))
-    with pytest.raises(ValueError, match=r"whole numbers or colours. Received: .*f\.tif of float32"):
+    with pytest.raises(
+        ValueError, match=r"whole numbers or colours. Received: .*f\.tif of float32"
+    ):
         outlines.read_indices(tmp_path / "f.tif")
 
 
-@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"[" * 100_000, b"[" + b"1" * 5000 + b"]"])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"[" * 100_000, b"[" + b"1" * 5000 + b"]"]
+)
 def test_json_that_cannot_be_read_is_named(tmp_path, content):
     path = tmp_path / "broken.json"
     path.write_bytes(content)

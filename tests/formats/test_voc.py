@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn.datasets import open_dataset
-from mrcnn.voc import VOC_CLASSES, VOCDataset
+from mrcnn.formats.datasets import open_dataset
+from mrcnn.formats.voc import VOC_CLASSES, VOCDataset
 
 
 def labels(*rectangles):
@@ -36,19 +36,28 @@ def test_an_image_without_objects(tmp_path):
     dataset = VOCDataset(voc(tmp_path))
     masks, class_ids = dataset.load_mask(0)
     assert masks.shape == (HEIGHT, WIDTH, 0) and class_ids.dtype == np.int32
-    assert dataset.image_info[0]["boxes"].shape == (0, 4) and dataset.image_info[0]["difficult"].shape == (0,)
+    assert dataset.image_info[0]["boxes"].shape == (0, 4) and dataset.image_info[0][
+        "difficult"
+    ].shape == (0,)
     assert dataset.class_names == ["BG", *VOC_CLASSES] and len(VOC_CLASSES) == 20
 
 
 def test_boxes_only_train_with_filled_boxes_and_that_is_said_once(tmp_path, caplog):
-    voc(tmp_path, voc_object("dog"), voc_object("cat", xmin=1, ymin=1, xmax=40, ymax=30, difficult=1))
+    voc(
+        tmp_path,
+        voc_object("dog"),
+        voc_object("cat", xmin=1, ymin=1, xmax=40, ymax=30, difficult=1),
+    )
     voc(tmp_path, voc_object("cat"), name="2007_000002")
     dataset = VOCDataset(tmp_path)
     # VOC counts from 1 and its last pixel is inside: x 5..14 is 10 pixels, and 4..14 here
     assert boxes_of(dataset) == [[3, 4, 8, 14], [0, 0, HEIGHT, WIDTH]]
     assert dataset.load_mask(0)[0].sum(axis=(0, 1)).tolist() == [50, 1200]
     info = dataset.image_info[0]
-    assert info["boxes"].tolist() == boxes_of(dataset) and info["difficult"].tolist() == [False, True]
+    assert info["boxes"].tolist() == boxes_of(dataset) and info["difficult"].tolist() == [
+        False,
+        True,
+    ]
     assert names_of(dataset) == ["dog", "cat"] and info["class_ids"] == [12, 8]
     assert info["id"] == "2007_000001" and dataset.get_source_class_id(12, "voc") == 12
     assert caplog.text.count("boxes only") == 1 and "2 of 2 images" in caplog.text
@@ -56,25 +65,51 @@ def test_boxes_only_train_with_filled_boxes_and_that_is_said_once(tmp_path, capl
 
 def test_masks_are_those_of_the_xml_objects_and_void_is_nothing(tmp_path, caplog):
     instances = labels((255, 2, 3, 9, 15), (1, 3, 4, 8, 14), (3, 20, 20, 25, 30))
-    voc(tmp_path, voc_object("dog"), voc_object("cat"), voc_object("cat", difficult=1), instances=instances)
+    voc(
+        tmp_path,
+        voc_object("dog"),
+        voc_object("cat"),
+        voc_object("cat", difficult=1),
+        instances=instances,
+    )
     dataset = VOCDataset(tmp_path)
     masks, _ = dataset.load_mask(0)
     assert masks.sum(axis=(0, 1)).tolist() == [50, 0, 50]  # the second object is not to be seen
     assert boxes_of(dataset)[0] == [3, 4, 8, 14] and boxes_of(dataset)[2] == [20, 20, 25, 30]
-    assert names_of(dataset) == ["dog", "cat", "cat"] and len(dataset.image_info[0]["difficult"]) == 3
+    assert (
+        names_of(dataset) == ["dog", "cat", "cat"] and len(dataset.image_info[0]["difficult"]) == 3
+    )
     assert caplog.text == ""
 
 
 def test_classes_follow_the_class_image(tmp_path):
     instances = labels((1, 3, 4, 8, 14), (2, 20, 20, 25, 30), (3, 28, 0, 30, 2))
     classes = labels(
-        (8, 3, 4, 8, 14), (255, 3, 4, 5, 14), (15, 20, 20, 25, 28), (8, 20, 28, 25, 30), (255, 28, 0, 30, 2)
+        (8, 3, 4, 8, 14),
+        (255, 3, 4, 5, 14),
+        (15, 20, 20, 25, 28),
+        (8, 20, 28, 25, 30),
+        (255, 28, 0, 30, 2),
     )
-    voc(tmp_path, voc_object("dog"), voc_object("dog"), voc_object("dog"), instances=instances, classes=classes)
+    voc(
+        tmp_path,
+        voc_object("dog"),
+        voc_object("dog"),
+        voc_object("dog"),
+        instances=instances,
+        classes=classes,
+    )
     # all of the first is cat or void; of the second 8 columns are person, 2 cat; the third is void: the XML file's
     assert names_of(VOCDataset(tmp_path)) == ["cat", "person", "dog"]
-    voc(tmp_path, voc_object("dog"), instances=labels((1, 3, 4, 8, 14)), classes=labels((30, 3, 4, 8, 14)))
-    with pytest.raises(ValueError, match=r"class list. Received: 30 in .*SegmentationClass.*png, instance 1"):
+    voc(
+        tmp_path,
+        voc_object("dog"),
+        instances=labels((1, 3, 4, 8, 14)),
+        classes=labels((30, 3, 4, 8, 14)),
+    )
+    with pytest.raises(
+        ValueError, match=r"class list. Received: 30 in .*SegmentationClass.*png, instance 1"
+    ):
         VOCDataset(tmp_path).load_mask(0)
 
 
@@ -87,14 +122,19 @@ def test_lists_name_the_images(tmp_path, caplog):
     assert ids == ["c", "a"]  # the only list, in its order
     voc_split(tmp_path, "Main/train", "a", "b", "c")
     voc_split(tmp_path, "Main/dog_val", "b -1", "a  1")
-    assert VOCDataset(tmp_path, "train").num_images == 2 and VOCDataset(tmp_path, "Main/train").num_images == 3
+    assert (
+        VOCDataset(tmp_path, "train").num_images == 2
+        and VOCDataset(tmp_path, "Main/train").num_images == 3
+    )
     assert VOCDataset(tmp_path, "dog_val").num_images == 2
     voc_split(tmp_path, "Segmentation/val")
     assert VOCDataset(tmp_path, "val").num_images == 0
     voc_split(tmp_path, "Segmentation/val", "b", "a")
     assert [info["id"] for info in VOCDataset(tmp_path).image_info] == ["c", "a", "b"]  # each once
     assert "all lists" in caplog.text and "Main/dog_val.txt" in caplog.text  # a list to name
-    with pytest.raises(ValueError, match="one of the lists.*Received: 'test'. Try the path of a list as DATA"):
+    with pytest.raises(
+        ValueError, match="one of the lists.*Received: 'test'. Try the path of a list as DATA"
+    ):
         VOCDataset(tmp_path, "test")
     voc_split(tmp_path, "Main/gone", "d")
     with pytest.raises(ValueError, match=r"d\.xml must be a readable file"):
@@ -115,20 +155,41 @@ def test_several_lists_without_segmentation_stand_for_every_xml_file(tmp_path, c
 
 def test_class_lists(tmp_path):
     root = voc(tmp_path / "VOC2012", voc_object("nut"), voc_object("bolt"))
-    assert VOCDataset(root).class_names == ["BG", "bolt", "nut"]  # no class of VOC's: those found, sorted
+    assert VOCDataset(root).class_names == [
+        "BG",
+        "bolt",
+        "nut",
+    ]  # no class of VOC's: those found, sorted
     assert names_of(VOCDataset(root)) == ["nut", "bolt"]
     assert VOCDataset(root, class_names=["bolt", "nut"]).load_mask(0)[1].tolist() == [2, 1]
     (tmp_path / "pascal_voc_classes.json").write_text('{"nut": 7, "bolt": 3}')
     dataset = VOCDataset(root)
     assert dataset.class_names == ["BG", "bolt", "nut"]  # by id
-    assert dataset.image_info[0]["class_ids"] == [7, 3] and dataset.load_mask(0)[1].tolist() == [2, 1]
+    assert dataset.image_info[0]["class_ids"] == [7, 3] and dataset.load_mask(0)[1].tolist() == [
+        2,
+        1,
+    ]
     assert dataset.get_source_class_id(2, "voc") == 7
     (tmp_path / "pascal_voc_classes.json").write_text('{"bolt": 3}')
     dataset = VOCDataset(root)
-    assert names_of(dataset) == ["bolt"] and "'nut' in" in dataset.left_out[0] and "object 0" in dataset.left_out[0]
-    for bad in ("[]", "{}", '{"nut": 0}', '{"nut": 255}', '{"nut": 1, "bolt": 1}', '{"nut": "1"}', '{"nut": true}'):
+    assert (
+        names_of(dataset) == ["bolt"]
+        and "'nut' in" in dataset.left_out[0]
+        and "object 0" in dataset.left_out[0]
+    )
+    for bad in (
+        "[]",
+        "{}",
+        '{"nut": 0}',
+        '{"nut": 255}',
+        '{"nut": 1, "bolt": 1}',
+        '{"nut": "1"}',
+        '{"nut": true}',
+    ):
         (root / "pascal_voc_classes.json").write_text(bad)
-        with pytest.raises(ValueError, match=r"pascal_voc_classes\.json must give every class an id of its own"):
+        with pytest.raises(
+            ValueError, match=r"pascal_voc_classes\.json must give every class an id of its own"
+        ):
             VOCDataset(root)
 
 
@@ -138,7 +199,9 @@ def test_data_without_objects_fits_any_classes_and_other_classes_are_refused(tmp
         VOCDataset(voc(tmp_path, voc_object("dog")), class_names=["kangaroo"])
     with pytest.raises(ValueError, match="Received: .*'dog'"):
         VOCDataset(voc(tmp_path, voc_object("dog")), class_names=["person, man", "rider"])
-    assert names_of(VOCDataset(voc(tmp_path, voc_object("person, man")), class_names=["person"])) == ["person"]
+    assert names_of(
+        VOCDataset(voc(tmp_path, voc_object("person, man")), class_names=["person"])
+    ) == ["person"]
 
 
 def test_parts_of_objects_and_fractions_are_read(tmp_path):
@@ -150,7 +213,10 @@ def test_parts_of_objects_and_fractions_are_read(tmp_path):
 
 
 def test_sizes_come_from_the_image_where_the_file_says_0(tmp_path):
-    assert VOCDataset(voc(tmp_path, voc_object(), size=(0, 0))).load_mask(0)[0].shape[:2] == (HEIGHT, WIDTH)
+    assert VOCDataset(voc(tmp_path, voc_object(), size=(0, 0))).load_mask(0)[0].shape[:2] == (
+        HEIGHT,
+        WIDTH,
+    )
     for size in [("x", 3), ("30.0", "40.0"), (WIDTH, HEIGHT), ("", "")]:  # unreadable, swapped
         dataset = VOCDataset(voc(tmp_path, voc_object(), size=size))
         assert boxes_of(dataset) == [[3, 4, 8, 14]] and dataset.image_size(0) == (HEIGHT, WIDTH)
@@ -174,8 +240,17 @@ def test_images_that_cannot_be_used_are_left_out(tmp_path, caplog):
 
 
 def test_boxes_beyond_the_image_are_clipped_and_counted(tmp_path, caplog):
-    voc(tmp_path, voc_object(xmax=480, ymax=400), voc_object(xmin=-3), voc_object(xmin=0, xmax=WIDTH, ymax=HEIGHT))
-    assert VOCDataset(tmp_path).image_info[0]["boxes"].tolist() == [[3, 4, 30, 40], [3, 0, 8, 14], [3, 0, 30, 40]]
+    voc(
+        tmp_path,
+        voc_object(xmax=480, ymax=400),
+        voc_object(xmin=-3),
+        voc_object(xmin=0, xmax=WIDTH, ymax=HEIGHT),
+    )
+    assert VOCDataset(tmp_path).image_info[0]["boxes"].tolist() == [
+        [3, 4, 30, 40],
+        [3, 0, 8, 14],
+        [3, 0, 30, 40],
+    ]
     assert "2 boxes" in caplog.text and "clipped" in caplog.text
 
 
@@ -196,7 +271,9 @@ def test_xml_files_of_other_tools_open(tmp_path, images, annotations):
     (tmp_path / "data" / images).rename(tmp_path / "data2")
     if images != ".":
         (tmp_path / "data" / images).mkdir()
-        assert boxes_of(VOCDataset(tmp_path / "data", images_dir=tmp_path / "data2")) == [[3, 4, 8, 14]]
+        assert boxes_of(VOCDataset(tmp_path / "data", images_dir=tmp_path / "data2")) == [
+            [3, 4, 8, 14]
+        ]
 
 
 def test_the_export_of_labelme_opens(tmp_path):
@@ -259,10 +336,14 @@ def test_broken_folders_and_files_are_named(tmp_path):
     with pytest.raises(ValueError, match="must hold the folders Annotations and JPEGImages"):
         VOCDataset(tmp_path)
     voc(tmp_path, voc_object(), instances=labels((2, 3, 4, 8, 14)))
-    with pytest.raises(ValueError, match=r"instance 2 in .*SegmentationObject.*and 1 objects in .*\.xml"):
+    with pytest.raises(
+        ValueError, match=r"instance 2 in .*SegmentationObject.*and 1 objects in .*\.xml"
+    ):
         VOCDataset(tmp_path).load_mask(0)
     voc(tmp_path, voc_object(), instances=np.ones((5, 6), np.uint8))
-    with pytest.raises(ValueError, match=r"SegmentationObject.*of \(5, 6\) and the image of \(30, 40\)"):
+    with pytest.raises(
+        ValueError, match=r"SegmentationObject.*of \(5, 6\) and the image of \(30, 40\)"
+    ):
         VOCDataset(tmp_path).load_mask(0)
     file = tmp_path / "Annotations" / "2007_000001.xml"
     file.write_text(file.read_text()[:-15])
@@ -270,7 +351,9 @@ def test_broken_folders_and_files_are_named(tmp_path):
         VOCDataset(tmp_path)
     voc(tmp_path, voc_object())
     (tmp_path / "JPEGImages" / "2007_000001.jpg").unlink()
-    with pytest.raises(ValueError, match=r"must exist. Received: '2007_000001.jpg' of .*000001\.xml"):
+    with pytest.raises(
+        ValueError, match=r"must exist. Received: '2007_000001.jpg' of .*000001\.xml"
+    ):
         VOCDataset(tmp_path)
 
 
@@ -284,7 +367,12 @@ FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_sco
     text=st.text("0123456789.-+einfax_ ", max_size=8),
 )
 def test_a_spoiled_voc_folder_is_read_or_refused_with_a_sentence(tmp_path, seed, side, text):
-    root = voc(tmp_path, voc_object(**{side: text}), voc_object(difficult=text), size=(HEIGHT, text or WIDTH))
+    root = voc(
+        tmp_path,
+        voc_object(**{side: text}),
+        voc_object(difficult=text),
+        size=(HEIGHT, text or WIDTH),
+    )
     read_or_refuse(lambda: VOCDataset(root))
     (tmp_path / "pascal_voc_classes.json").write_text(json.dumps({"dog": text}))
     read_or_refuse(lambda: VOCDataset(root))
@@ -292,10 +380,19 @@ def test_a_spoiled_voc_folder_is_read_or_refused_with_a_sentence(tmp_path, seed,
 
 
 @FUZZ
-@given(seed=st.integers(0, 2**32), which=st.sampled_from(["Annotations", "SegmentationObject", "SegmentationClass"]))
+@given(
+    seed=st.integers(0, 2**32),
+    which=st.sampled_from(["Annotations", "SegmentationObject", "SegmentationClass"]),
+)
 def test_a_damaged_voc_file_is_read_or_refused_with_a_sentence(tmp_path, seed, which):
     instances = labels((1, 3, 4, 8, 14), (2, 20, 20, 25, 30))
-    voc(tmp_path, voc_object(), voc_object("cat"), instances=instances, classes=(instances > 0) * np.uint8(12))
+    voc(
+        tmp_path,
+        voc_object(),
+        voc_object("cat"),
+        instances=instances,
+        classes=(instances > 0) * np.uint8(12),
+    )
     file = next((tmp_path / which).iterdir())
     file.write_bytes(cut_or_changed(file.read_bytes(), seed))
     read_or_refuse(lambda: VOCDataset(tmp_path))

@@ -9,9 +9,9 @@ from annotated import HEIGHT, WIDTH, boxes_of, cut_or_changed, names_of, read_or
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrcnn.datasets import YOLODataset, open_dataset
-from mrcnn.image import extract_bboxes
-from mrcnn.yolo import read_yaml, yolo_pair, yolo_sets
+from mrcnn.data.image import extract_bboxes
+from mrcnn.formats.datasets import YOLODataset, open_dataset
+from mrcnn.formats.yolo import read_yaml, yolo_pair, yolo_sets
 
 FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SQUARE = "0 0.1 0.1 0.35 0.1 0.35 0.5 0.1 0.5"  # x 4..14, y 3..15 of an image of 40 x 30
@@ -27,7 +27,9 @@ def put(folder, *lines, name="a", images="images", labels="labels"):
     return folder
 
 
-def yaml_file(folder, text="train: train/images\nval: valid/images\nnames: [cat, dog]\n", name="data.yaml"):
+def yaml_file(
+    folder, text="train: train/images\nval: valid/images\nnames: [cat, dog]\n", name="data.yaml"
+):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text)
     return folder / name
@@ -78,7 +80,9 @@ def test_layout_of_ultralytics(tmp_path, text):
     assert tuple(path.resolve() for path in yolo_pair(file)) == pair == yolo_pair(tmp_path)
     file = file.rename(tmp_path.parent / f"{tmp_path.name}.yaml")
     file.write_text(f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: [cat, dog]\n")
-    assert names_of(YOLODataset(file)) == ["cat"] and yolo_pair(file) is None  # the folders do not know the names
+    assert (
+        names_of(YOLODataset(file)) == ["cat"] and yolo_pair(file) is None
+    )  # the folders do not know the names
     assert yolo_pair(tmp_path / "images") is None
 
 
@@ -86,8 +90,16 @@ def test_layout_of_ultralytics(tmp_path, text):
 def test_layout_of_roboflow(tmp_path, prefix):
     put(tmp_path / "train", SQUARE)
     put(tmp_path / "valid", BOX)
-    yaml_file(tmp_path, f"train: {prefix}train/images\nval: {prefix}valid/images\nnc: 2\nnames: ['cat', 'dog']\n")
-    for path in (tmp_path, tmp_path / "data.yaml", tmp_path / "train", tmp_path / "train" / "images"):
+    yaml_file(
+        tmp_path,
+        f"train: {prefix}train/images\nval: {prefix}valid/images\nnc: 2\nnames: ['cat', 'dog']\n",
+    )
+    for path in (
+        tmp_path,
+        tmp_path / "data.yaml",
+        tmp_path / "train",
+        tmp_path / "train" / "images",
+    ):
         dataset = open_dataset(path)
         assert names_of(dataset) == ["cat"] and dataset.class_names == ["BG", "cat", "dog"]
     assert names_of(open_dataset(tmp_path / "valid")) == ["dog"]
@@ -112,7 +124,9 @@ def test_layouts_without_data_yaml(tmp_path):
 def test_a_list_of_images_is_a_set(tmp_path):
     put(tmp_path, SQUARE, BOX)
     put(tmp_path, SQUARE, name="b")
-    (tmp_path / "train.txt").write_text("./images/b.png\n/home/alice/images/a.png\nimages/gone.png\n\n")
+    (tmp_path / "train.txt").write_text(
+        "./images/b.png\n/home/alice/images/a.png\nimages/gone.png\n\n"
+    )
     file = yaml_file(tmp_path, "train: train.txt\nnames: [cat, dog]\n")
     dataset = YOLODataset(file)
     assert [len(info["class_ids"]) for info in dataset.image_info] == [1, 2]
@@ -124,7 +138,9 @@ def test_images_may_lie_elsewhere(tmp_path):
     (tmp_path / "mine" / "images" / "a.png").unlink()
     yaml_file(tmp_path / "mine")
     dataset = YOLODataset(tmp_path / "mine", images_dir=tmp_path / "photos")
-    assert names_of(dataset) == ["cat"] and dataset.image_info[0]["path"] == str(tmp_path / "photos" / "a.png")
+    assert names_of(dataset) == ["cat"] and dataset.image_info[0]["path"] == str(
+        tmp_path / "photos" / "a.png"
+    )
 
 
 def test_images_without_label_files_are_negatives_and_counted(tmp_path, caplog):
@@ -133,7 +149,9 @@ def test_images_without_label_files_are_negatives_and_counted(tmp_path, caplog):
     put(tmp_path, "", name="c")  # an empty label file says that there is nothing
     dataset = YOLODataset(tmp_path)
     assert [len(dataset.load_class_ids(i)) for i in dataset.image_ids] == [1, 0, 0]
-    assert dataset.load_mask(1)[0].shape == (HEIGHT, WIDTH, 0) and dataset.load_bbox(1)[0].shape == (0, 4)
+    assert dataset.load_mask(1)[0].shape == (HEIGHT, WIDTH, 0) and dataset.load_bbox(1)[
+        0
+    ].shape == (0, 4)
     assert "1 of 3 images" in caplog.text and "no label file" in caplog.text
 
 
@@ -169,7 +187,10 @@ def test_lines_that_cannot_be_used_are_left_out(tmp_path, caplog, line, message)
 def test_classes_follow_the_names_that_are_asked_for(tmp_path):
     yaml_file(put(tmp_path / "train", SQUARE, BOX).parent)
     dataset = YOLODataset(tmp_path, class_names=["dog", "bird", "cat"])
-    assert dataset.class_names == ["BG", "dog", "bird", "cat"] and names_of(dataset) == ["cat", "dog"]
+    assert dataset.class_names == ["BG", "dog", "bird", "cat"] and names_of(dataset) == [
+        "cat",
+        "dog",
+    ]
     dataset = YOLODataset(tmp_path, class_names=["dog"])
     assert names_of(dataset) == ["dog"] and len(dataset.left_out) == 1
     put(tmp_path / "bare", SQUARE, BOX)
@@ -199,7 +220,10 @@ def test_keypoints_behind_a_box_are_ignored(tmp_path):
         ("train: train/images\nnames: {cat: 0}\n", "list of class names"),
         ("train: train/images\nnames: [[cat]]\n", "list of class names"),
         ("train: train/images\n", "list of class names"),
-        ("train: gone\nnames: [cat]", "images and label files of the set train. Received: no images"),
+        (
+            "train: gone\nnames: [cat]",
+            "images and label files of the set train. Received: no images",
+        ),
         ("!!python/object/apply:os.system ['exit 1']", "must hold names"),
         ("names: " + "x" * 300_000, "at most 262,144 bytes"),
         ("[" * 100_000, "must be YAML"),
@@ -233,7 +257,9 @@ def test_a_yaml_of_something_else_does_not_hide_the_data(tmp_path):
 
 def test_a_json_data_yaml_is_read(tmp_path):
     put(tmp_path / "train", SQUARE)
-    assert read_yaml(yaml_file(tmp_path, '{"train": "train/images", "names": ["cat"]}'))["names"] == ["cat"]
+    assert read_yaml(yaml_file(tmp_path, '{"train": "train/images", "names": ["cat"]}'))[
+        "names"
+    ] == ["cat"]
     assert names_of(YOLODataset(tmp_path / "data.yaml")) == ["cat"]
 
 

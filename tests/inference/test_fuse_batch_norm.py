@@ -6,7 +6,7 @@ import pytest
 from keras import layers as KL
 from tiny import TinyConfig, photos, shake
 
-from mrcnn.folding import Folded
+from mrcnn.inference.fuse_batch_norm import Folded
 from mrcnn.model import BatchNorm, MaskRCNN
 
 
@@ -16,7 +16,9 @@ def spread(network, seed=0):
     for layer in network.layers:
         if isinstance(layer, KL.BatchNormalization):
             for weight in layer.weights:
-                low, high = (0.5, 2.0) if weight.name in ("gamma", "moving_variance") else (-1.0, 1.0)
+                low, high = (
+                    (0.5, 2.0) if weight.name in ("gamma", "moving_variance") else (-1.0, 1.0)
+                )
                 weight.assign(rng.uniform(low, high, weight.shape))
     return network
 
@@ -44,7 +46,12 @@ def test_by_hand():
         # a ReLU goes with it, and what else comes after it stays
         (lambda x: KL.Activation("relu")(KL.BatchNormalization()(KL.Conv2D(6, 3)(x))), 1),
         (lambda x: KL.Activation("tanh")(KL.BatchNormalization()(KL.Conv2D(6, 3)(x))), 1),
-        (lambda x: KL.Add()([y := KL.BatchNormalization()(KL.Conv2D(6, 3)(x)), KL.Activation("relu")(y)]), 1),
+        (
+            lambda x: KL.Add()(
+                [y := KL.BatchNormalization()(KL.Conv2D(6, 3)(x)), KL.Activation("relu")(y)]
+            ),
+            1,
+        ),
         # what lies between, another reader of the convolution, and other layers before it leave a batch norm as it is
         (lambda x: KL.BatchNormalization()(KL.Conv2D(6, 3, activation="relu")(x)), 0),
         (lambda x: KL.Add()([KL.BatchNormalization()(y := KL.Conv2D(6, 3)(x)), y]), 0),
@@ -94,11 +101,15 @@ def test_an_optimized_model_detects_the_same_and_saves_what_it_was(tmp_path):
     model.save_weights(tmp_path / "weights.h5")
     other = MaskRCNN("inference", TinyConfig(), str(tmp_path))
     other.load_weights(tmp_path / "weights.h5")
-    assert all(np.array_equal(weight.numpy(), before[weight.path]) for weight in other.keras_model.weights)
+    assert all(
+        np.array_equal(weight.numpy(), before[weight.path]) for weight in other.keras_model.weights
+    )
 
 
 def test_weights_loaded_later_are_folded_too(tmp_path):
-    model, other = (shake(MaskRCNN("inference", TinyConfig(), str(tmp_path)), seed) for seed in (0, 1))
+    model, other = (
+        shake(MaskRCNN("inference", TinyConfig(), str(tmp_path)), seed) for seed in (0, 1)
+    )
     other.save_weights(tmp_path / "other.h5")
     model.optimize_for_inference()
     model.load_weights(tmp_path / "other.h5")

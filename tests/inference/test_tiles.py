@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TinyConfig, photos, shake
 
-from mrcnn import tiles
+from mrcnn.inference import tiles
+from mrcnn.inference.tiles import detect_tiled
 from mrcnn.model import MaskRCNN
-from mrcnn.tiles import detect_tiled
 
 
 def detect(image):
@@ -31,16 +31,26 @@ def detect(image):
 def as_set(result):
     return {
         (*box.tolist(), int(class_id), mask.tobytes())
-        for box, class_id, mask in zip(result["rois"], result["class_ids"], result["masks"], strict=True)
+        for box, class_id, mask in zip(
+            result["rois"], result["class_ids"], result["masks"], strict=True
+        )
     }
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(60, 200), st.integers(60, 200), st.integers(40, 90), st.integers(10, 20))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(60, 200),
+    st.integers(60, 200),
+    st.integers(40, 90),
+    st.integers(10, 20),
+)
 def test_every_spot_is_found_once_and_whole(seed, height, width, tile, overlap):
     rng = np.random.default_rng(seed)
     image = np.zeros((height, width, 1), np.uint8)
-    for _ in range(12):  # on a grid of its own each, so that spots do not touch; some larger than the overlap
+    for _ in range(
+        12
+    ):  # on a grid of its own each, so that spots do not touch; some larger than the overlap
         y, x = rng.integers(0, height), rng.integers(0, width)
         radius = int(rng.integers(2, 25))
         spot = cv2.circle(np.zeros((height, width), np.uint8), (int(x), int(y)), radius, 1, -1)
@@ -61,7 +71,10 @@ def test_nothing_there():
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        (np.float32([[0.5, 0.9, 120.0, 200.4]]), [0, 1, 120, 200]),  # the first tile alone would be scaled by 255
+        (
+            np.float32([[0.5, 0.9, 120.0, 200.4]]),
+            [0, 1, 120, 200],
+        ),  # the first tile alone would be scaled by 255
         (np.float32([[0.5, 0.9, 0.1, 0.2]]), [128, 230, 26, 51]),
         (np.uint16([[257, 0, 65535, 514]]), [1, 0, 255, 2]),
     ],
@@ -105,7 +118,13 @@ def test_tiles_cover_the_image_and_overlap():
 
     detect_tiled(detect, Image(), 64, 16)
     # rows begin at 0, 48, 96, 136 (the last ends with the image), columns at 0, 48, 86
-    assert seen.min() == 1 and seen.max() == 4 and seen[0, 0] == 1 and seen[50, 0] == 2 and seen[50, 50] == 4
+    assert (
+        seen.min() == 1
+        and seen.max() == 4
+        and seen[0, 0] == 1
+        and seen[50, 0] == 2
+        and seen[50, 50] == 4
+    )
 
 
 def test_without_masks_boxes_are_put_together():
@@ -163,13 +182,25 @@ def test_two_objects_that_one_tile_took_for_one_stay_two():
         found = detect(tile)
         if tile[0, 0, 0] == 2:  # its corner is marked
             boxes = np.array([[20, 12, 30, 26]])
-            return {"rois": boxes, "class_ids": [1], "scores": [0.5], "masks": [np.ones((10, 14), bool)]}
+            return {
+                "rois": boxes,
+                "class_ids": [1],
+                "scores": [0.5],
+                "masks": [np.ones((10, 14), bool)],
+            }
         keep = [i for i, class_id in enumerate(found["class_ids"]) if class_id == 1]
         masks = [found["masks"][i] for i in keep]
-        return {"rois": found["rois"][keep], "class_ids": [1] * len(keep), "scores": [0.9] * len(keep), "masks": masks}
+        return {
+            "rois": found["rois"][keep],
+            "class_ids": [1] * len(keep),
+            "scores": [0.9] * len(keep),
+            "masks": masks,
+        }
 
     image = np.zeros((64, 104, 1), np.uint8)
-    image[20:30, 50:56] = image[20:30, 58:64] = 1  # tile 1 begins at 40 and sees them as one, from 52 to 66
+    image[20:30, 50:56] = image[20:30, 58:64] = (
+        1  # tile 1 begins at 40 and sees them as one, from 52 to 66
+    )
     image[0, 40] = 2
     image[20:30, 62:64] = 0  # neither touches a border
     result = detect_tiled(blurred, image, 64, 24)
@@ -188,16 +219,25 @@ def test_a_model_sees_a_large_image_as_its_tiles(tmp_path):
     (photo,) = photos(1, sizes=((64, 64),))
     (expected,), whole = model.detect([photo], masks="crop"), model.detect_tiled(photo)
     np.testing.assert_array_equal(whole["rois"], expected["rois"])
-    assert all(np.array_equal(found, same) for found, same in zip(whole["masks"], expected["masks"], strict=True))
+    assert all(
+        np.array_equal(found, same)
+        for found, same in zip(whole["masks"], expected["masks"], strict=True)
+    )
     (large,) = photos(1, sizes=((150, 100),))
     found = model.detect_tiled(large)
-    assert len(found["rois"]) and found["rois"].min() >= 0 and (found["rois"].max(axis=0) <= [150, 100, 150, 100]).all()
+    assert (
+        len(found["rois"])
+        and found["rois"].min() >= 0
+        and (found["rois"].max(axis=0) <= [150, 100, 150, 100]).all()
+    )
     for (y1, x1, y2, x2), mask in zip(found["rois"], found["masks"], strict=True):
         assert mask.shape == (y2 - y1, x2 - x1) and mask.dtype == bool
 
 
 @pytest.mark.parametrize(("in_one", "told"), [(2, True), (1, False), (0, False)])
-def test_tiles_that_hold_more_than_is_found_in_one_are_told_of(in_one, told, tmp_path, monkeypatch, caplog):
+def test_tiles_that_hold_more_than_is_found_in_one_are_told_of(
+    in_one, told, tmp_path, monkeypatch, caplog
+):
     """With DETECTION_MAX_INSTANCES = 2, the limit of a demo's 20 once hid four objects in five of a large image."""
     model = MaskRCNN("inference", TinyConfig(DETECTION_MAX_INSTANCES=2), str(tmp_path))
     squares = np.zeros((64, 100, 3), np.uint8)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from keras import ops
 
-from mrcnn import boxes
+from mrcnn.nn import boxes
 
 NONE = np.zeros((0, 4), np.float32)
 
@@ -18,9 +18,9 @@ def random_boxes(count, seed, side=100.0):
     return np.concatenate([corner, corner + size], axis=1).astype(np.float32)
 
 
-BOXES = hnp.arrays(np.float64, st.tuples(st.integers(0, 6), st.just(4)), elements=st.floats(0, 100, width=32)).map(
-    lambda a: np.concatenate([a[:, :2], a[:, :2] + 1 + a[:, 2:]], axis=1)
-)
+BOXES = hnp.arrays(
+    np.float64, st.tuples(st.integers(0, 6), st.just(4)), elements=st.floats(0, 100, width=32)
+).map(lambda a: np.concatenate([a[:, :2], a[:, :2] + 1 + a[:, 2:]], axis=1))
 
 
 # --- Empty ------------------------------------------------------------------------------------------------------
@@ -54,7 +54,9 @@ def test_iou_by_hand():
             [3, 3, 3, 9],  # no area: 0
         ]
     )
-    np.testing.assert_allclose(boxes.iou(one, others)[0], [1, 1 / 3, 1 / 7, 0.04, 0, 0, 0], rtol=1e-12)
+    np.testing.assert_allclose(
+        boxes.iou(one, others)[0], [1, 1 / 3, 1 / 7, 0.04, 0, 0, 0], rtol=1e-12
+    )
     empty = np.array([[3, 3, 3, 3]])
     assert boxes.iou(empty, empty) == 0  # an empty union
 
@@ -88,7 +90,9 @@ def test_normalize_by_hand():
 def test_denormalize_rounds_half_to_even():
     # side 11: 0.05 * 10 = 0.5 -> 0, 0.15 * 10 = 1.5 -> 2
     half = np.array([[0.05, 0.15, 0.25, 0.35]])
-    np.testing.assert_array_equal(boxes.denormalize(half, (11, 11)), [[0, 2, 4, 4]])  # 2.5 + 1 = 3.5, 3.5 + 1 = 4.5
+    np.testing.assert_array_equal(
+        boxes.denormalize(half, (11, 11)), [[0, 2, 4, 4]]
+    )  # 2.5 + 1 = 3.5, 3.5 + 1 = 4.5
 
 
 def test_non_max_suppression_by_hand():
@@ -116,7 +120,9 @@ def test_anchors_by_hand():
 def test_every_second_cell_gets_anchors():
     anchors = boxes.generate_anchors(8, [1], (3, 4), 4, 2)
     # rows 0 and 2, columns 0 and 2: centres at 0, 8 and 0, 8
-    np.testing.assert_allclose(anchors, [[-4, -4, 4, 4], [-4, 4, 4, 12], [4, -4, 12, 4], [4, 4, 12, 12]])
+    np.testing.assert_allclose(
+        anchors, [[-4, -4, 4, 4], [-4, 4, 4, 12], [4, -4, 12, 4], [4, 4, 12, 12]]
+    )
 
 
 def test_pyramid_anchors_follow_the_levels():
@@ -125,7 +131,9 @@ def test_pyramid_anchors_follow_the_levels():
     np.testing.assert_allclose(anchors[-1], [-8, -8, 8, 8])
     first_level = boxes.generate_pyramid_anchors((8,), [1], [(2, 2), (1, 1)], [4, 8], 1)
     np.testing.assert_array_equal(first_level, anchors[:4])
-    with pytest.raises(ValueError, match="Each scale needs a pyramid level. Received: 3 scales, 2 shapes"):
+    with pytest.raises(
+        ValueError, match="Each scale needs a pyramid level. Received: 3 scales, 2 shapes"
+    ):
         boxes.generate_pyramid_anchors((8, 16, 32), [1], [(2, 2), (1, 1)], [4, 8, 16], 1)
 
 
@@ -143,7 +151,9 @@ def test_iou_is_symmetric_and_a_share(first, second):
 @given(BOXES, st.integers(0, 2**32 - 1))
 def test_decode_undoes_encode(found, seed):
     gt = random_boxes(len(found), seed).astype(np.float64)
-    np.testing.assert_allclose(boxes.decode(found, boxes.encode(found, gt)), gt, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        boxes.decode(found, boxes.encode(found, gt)), gt, rtol=1e-9, atol=1e-9
+    )
 
 
 @given(BOXES)
@@ -158,7 +168,9 @@ def test_clip_keeps_what_is_inside_and_is_idempotent(found):
 @given(BOXES, st.integers(2, 2000), st.integers(2, 2000))
 def test_denormalize_undoes_normalize(found, height, width):
     pixels = found.astype(np.int32)
-    np.testing.assert_array_equal(boxes.denormalize(boxes.normalize(pixels, (height, width)), (height, width)), pixels)
+    np.testing.assert_array_equal(
+        boxes.denormalize(boxes.normalize(pixels, (height, width)), (height, width)), pixels
+    )
 
 
 @given(BOXES, st.integers(0, 99), st.sampled_from([0.0, 0.3, 0.7]))

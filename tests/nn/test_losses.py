@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn import losses
+from mrcnn.nn import losses
 
 LOG2 = math.log(2.0)
 
@@ -71,7 +71,9 @@ def test_focal_loss_leaves_out_what_is_easy():
     numerator, count = losses.rpn_class_loss(match, logits, focal_gamma=2.0)
     assert float(numerator) == pytest.approx(LOG2 / 4 + math.log(4 / 3) / 16, rel=1e-6)
     assert float(count) == 2
-    found = losses.mrcnn_class_loss(tf.constant([[1, 0]]), logits, tf.constant([[1, 1]]), focal_gamma=2.0)
+    found = losses.mrcnn_class_loss(
+        tf.constant([[1, 0]]), logits, tf.constant([[1, 1]]), focal_gamma=2.0
+    )
     assert float(found[0]) == pytest.approx(float(numerator), rel=1e-6)
 
 
@@ -87,7 +89,9 @@ def test_focal_loss_of_a_certain_class_has_a_slope(gamma):
 def test_class_weights_make_a_weighted_mean():
     # -log(1/2) of class 1, weight 3; -log(7/8) of the background, weight 0.5
     logits = tf.constant([[[0.0, 0.0], [math.log(7.0), 0.0]]])
-    found = losses.mrcnn_class_loss(tf.constant([[1, 0]]), logits, tf.constant([[1, 1]]), [0.5, 3.0])
+    found = losses.mrcnn_class_loss(
+        tf.constant([[1, 0]]), logits, tf.constant([[1, 1]]), [0.5, 3.0]
+    )
     assert float(found[1]) == 3.5
     assert scalar(found) == pytest.approx((3 * LOG2 + 0.5 * math.log(8 / 7)) / 3.5, rel=1e-6)
 
@@ -102,7 +106,9 @@ def test_mrcnn_bbox_loss_reads_the_own_class_of_positives():
     predicted[0, 0, 2] = [0.0, 0.0, 0.0, 2.0]
     predicted[0, 1, 1] = 0.5
     # class 2: 2 - 0.5 = 1.5; class 1: 4 * 0.125 = 0.5; background does not count; 2 positives * 4
-    numerator, count = losses.mrcnn_bbox_loss(tf.zeros([1, 3, 4]), tf.constant([[2, 1, 0]]), tf.constant(predicted))
+    numerator, count = losses.mrcnn_bbox_loss(
+        tf.zeros([1, 3, 4]), tf.constant([[2, 1, 0]]), tf.constant(predicted)
+    )
     assert (float(numerator), float(count)) == (pytest.approx(2.0), 8)
 
 
@@ -117,7 +123,9 @@ def test_mrcnn_mask_loss_reads_the_own_class_of_positives():
     target = np.zeros((1, 2, 2, 2), np.float32)
     target[0, 0] = [[1, 1], [0, 1]]
     # -log 0.5 - log 0.25 - log(1 - 0.5) - log 0.75 = 4 log 2 + log(4 / 3), over 4 pixels of one positive
-    numerator, count = losses.mrcnn_mask_loss(tf.constant(target), tf.constant([[2, 0]]), tf.constant(predicted))
+    numerator, count = losses.mrcnn_mask_loss(
+        tf.constant(target), tf.constant([[2, 0]]), tf.constant(predicted)
+    )
     assert float(count) == 4
     assert float(numerator) == pytest.approx(4 * LOG2 + math.log(4 / 3), rel=1e-5)
 
@@ -135,7 +143,9 @@ def test_mrcnn_mask_loss_of_the_first_rois_alone():
 
 def test_mrcnn_mask_loss_without_positives_is_zero():
     ids = tf.zeros([1, 2], tf.int32)
-    assert scalar(losses.mrcnn_mask_loss(tf.ones([1, 2, 2, 2]), ids, tf.zeros([1, 2, 2, 2, 3]))) == 0.0
+    assert (
+        scalar(losses.mrcnn_mask_loss(tf.ones([1, 2, 2, 2]), ids, tf.zeros([1, 2, 2, 2, 3]))) == 0.0
+    )
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -173,12 +183,16 @@ def test_weight_decay():
 
 def test_one_row_for_all_classes_is_every_class_s_own():
     ids = tf.constant([[1, 2, 0]])
-    deltas = tf.constant(np.float32([[[[1, 0, 0, 0]], [[0, 3, 0, 0]], [[9, 9, 9, 9]]]]))  # [1, 3, 1, 4]
+    deltas = tf.constant(
+        np.float32([[[[1, 0, 0, 0]], [[0, 3, 0, 0]], [[9, 9, 9, 9]]]])
+    )  # [1, 3, 1, 4]
     # smooth L1 of 1 and of 3: 0.5 and 2.5, over the four deltas of two positives; background does not count
     numerator, count = losses.mrcnn_bbox_loss(tf.zeros([1, 3, 4]), ids, deltas)
     assert (float(numerator), float(count)) == (3.0, 8.0)
     # -log 0.5 for an object, -log(1 - 0.75) = 2 log 2 for a background pixel
     masks = tf.reshape(tf.constant([0.5, 0.75, 0.1]), [1, 3, 1, 1, 1])
-    numerator, count = losses.mrcnn_mask_loss(tf.constant([[[[1.0]], [[0.0]], [[1.0]]]]), ids, masks)
+    numerator, count = losses.mrcnn_mask_loss(
+        tf.constant([[[[1.0]], [[0.0]], [[1.0]]]]), ids, masks
+    )
     assert float(numerator) == pytest.approx(3 * LOG2, rel=1e-5)
     assert float(count) == 2

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import empty_batch_is_wrong, passes_without_onednn
 
-from mrcnn import boxes, ops
+from mrcnn.nn import boxes, ops
 
 
 @settings(max_examples=15, deadline=None)
@@ -23,14 +23,19 @@ from mrcnn import boxes, ops
 )
 def test_convolution_and_its_gradients_are_tensorflows(seed, sides, count, height, width):
     if count == 0 and empty_batch_is_wrong():
-        assert passes_without_onednn(f"{__file__}::test_convolution_and_its_gradients_are_tensorflows")
+        assert passes_without_onednn(
+            f"{__file__}::test_convolution_and_its_gradients_are_tensorflows"
+        )
         return
     rng = np.random.default_rng(seed)
     images = tf.constant(rng.normal(size=(count, height, width, 2)), tf.float32)
     kernel = tf.constant(rng.normal(size=(*sides, 2, 4)), tf.float32)
     weights = tf.constant(rng.normal(size=(count, height, width, 4)), tf.float32)
     found = []
-    for convolve in (ops.convolution, lambda images, kernel: tf.nn.conv2d(images, kernel, 1, "SAME")):
+    for convolve in (
+        ops.convolution,
+        lambda images, kernel: tf.nn.conv2d(images, kernel, 1, "SAME"),
+    ):
         with tf.GradientTape() as tape:
             tape.watch([images, kernel])
             convolved = convolve(images, kernel)
@@ -73,7 +78,9 @@ def test_a_graph_that_takes_gradients_can_be_freed():
             x = ops.crop_and_resize(x, tf.constant([[0.0, 0.0, 1.0, 1.0]]), [0], (2, 2))
         return tape.gradient(x, kernel)
 
-    graph = weakref.ref(step.get_concrete_function(tf.ones((1, 4, 4, 2)), tf.ones((3, 3, 2, 2))).graph)
+    graph = weakref.ref(
+        step.get_concrete_function(tf.ones((1, 4, 4, 2)), tf.ones((3, 3, 2, 2))).graph
+    )
     del step
     gc.collect()
     assert graph() is None
@@ -89,7 +96,9 @@ def test_functions_that_run_eagerly_take_the_same_gradient():
             tape.watch(boxes)
             crops = ops.crop_and_resize(images, boxes, [0, 0], (3, 3))
         assert tape.gradient(crops, boxes) is None  # as TensorFlow's own gradient would not
-        np.testing.assert_array_equal(crop_gradient(images, boxes, [0, 0], (3, 3), weights), expected)
+        np.testing.assert_array_equal(
+            crop_gradient(images, boxes, [0, 0], (3, 3), weights), expected
+        )
     finally:
         tf.config.run_functions_eagerly(False)
 
@@ -113,7 +122,9 @@ def test_crop_and_resize_takes_integers_and_bfloat16():
 
 
 def test_crop_and_resize_of_no_boxes():
-    assert ops.crop_and_resize(np.zeros((1, 4, 4, 3), np.float32), np.zeros((0, 4)), [], (2, 5)).shape == (0, 2, 5, 3)
+    assert ops.crop_and_resize(
+        np.zeros((1, 4, 4, 3), np.float32), np.zeros((0, 4)), [], (2, 5)
+    ).shape == (0, 2, 5, 3)
 
 
 def crop_gradient(images, boxes, box_indices, size, weights):
@@ -127,7 +138,9 @@ def test_gradient_of_crop_and_resize():
     # One sample in the middle of 4 x 4: rows 1 and 2 and columns 1 and 2 each have a half, so a quarter of 8 each.
     images = tf.zeros((1, 4, 4, 1))
     found = crop_gradient(images, tf.constant([[0.0, 0.0, 1.0, 1.0]]), [0], (1, 1), 8.0)
-    np.testing.assert_allclose(found[0, :, :, 0], [[0, 0, 0, 0], [0, 2, 2, 0], [0, 2, 2, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(
+        found[0, :, :, 0], [[0, 0, 0, 0], [0, 2, 2, 0], [0, 2, 2, 0], [0, 0, 0, 0]]
+    )
     # Corners of a box that reaches outside: only the one inside, the first pixel, gets its gradient back.
     found = crop_gradient(images, tf.constant([[-1.0, -1.0, 0.0, 0.0]]), [0], (2, 2), 8.0)
     np.testing.assert_allclose(found[0, :, :, 0], [[8, 0, 0, 0]] + [[0] * 4] * 3)
@@ -151,14 +164,19 @@ def test_gradient_of_crop_and_resize_equals_tensorflows(seed, count, height, wid
 
 def test_gradient_of_crop_and_resize_loses_nothing():
     """TensorFlow's own kernel on CPUs loses additions: seldom, and so its name is looked for, not its effect."""
-    boxes = tf.constant(np.random.default_rng(0).normal([0.2, 0.2, 0.8, 0.8], 0.05, (100, 4)), tf.float32)
+    boxes = tf.constant(
+        np.random.default_rng(0).normal([0.2, 0.2, 0.8, 0.8], 0.05, (100, 4)), tf.float32
+    )
     indices, weights = tf.zeros(100, tf.int32), tf.ones((100, 7, 7, 8))
     gradient = tf.function(lambda images: crop_gradient(images, boxes, indices, (7, 7), weights))
     found = gradient(tf.zeros((1, 32, 32, 8)))
     # Every sample lies inside, and its four shares add up to 1: 100 boxes of 49 samples.
     np.testing.assert_allclose(tf.reduce_sum(found, axis=(0, 1, 2)), 100 * 49, rtol=1e-5)
     types = operation_types(gradient.get_concrete_function(tf.zeros((1, 32, 32, 8))))
-    assert "CropAndResize" in types and not types & {"CropAndResizeGradImage", "CropAndResizeGradBoxes"}
+    assert "CropAndResize" in types and not types & {
+        "CropAndResizeGradImage",
+        "CropAndResizeGradBoxes",
+    }
 
 
 BOXES = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [0, 20, 10, 30], [0, 0, 0, 0]], np.float32)[None]
@@ -166,16 +184,22 @@ BOXES = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [0, 20, 10, 30], [0, 0, 0, 0]]
 
 def test_non_max_suppression():
     # IoU of the first two: 90 / 110 = 0.82. The better one stays, then the third; the box without area overlaps none.
-    kept, valid = ops.non_max_suppression(BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 5, 0.7)
+    kept, valid = ops.non_max_suppression(
+        BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 5, 0.7
+    )
     np.testing.assert_array_equal(kept, [[1, 2, 3, 0, 0]])
     np.testing.assert_array_equal(valid, [3])
-    kept, valid = ops.non_max_suppression(BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 5, 0.83)
+    kept, valid = ops.non_max_suppression(
+        BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 5, 0.83
+    )
     np.testing.assert_array_equal(kept[:, :4], [[1, 2, 0, 3]])
     np.testing.assert_array_equal(valid, [4])
 
 
 def test_non_max_suppression_stops_at_max_output():
-    kept, valid = ops.non_max_suppression(BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 1, 0.7)
+    kept, valid = ops.non_max_suppression(
+        BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 1, 0.7
+    )
     np.testing.assert_array_equal(kept, [[1]])
     np.testing.assert_array_equal(valid, [1])
 
@@ -194,21 +218,27 @@ def test_non_max_suppression_equals_numpy(seed, count, threshold):
     these = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
     scores = rng.permutation(count).astype(np.float32)
     kept, valid = ops.non_max_suppression(these[None], scores[None], count, threshold)
-    np.testing.assert_array_equal(kept[0, : int(valid[0])], boxes.non_max_suppression(these, scores, threshold))
+    np.testing.assert_array_equal(
+        kept[0, : int(valid[0])], boxes.non_max_suppression(these, scores, threshold)
+    )
 
 
 def test_class_non_max_suppression_lets_other_classes_overlap():
     scores = np.array([[0.5, 0.9, 0.7, 0.0]], np.float32)
     same, _, _ = ops.class_non_max_suppression(BOXES, np.array([[1, 1, 1, 1]]), scores, 3, 4, 0.5)
     np.testing.assert_array_equal(same[0], [BOXES[0, 1], BOXES[0, 2], [0] * 4, [0] * 4])
-    kept, ids, best = ops.class_non_max_suppression(BOXES, np.array([[1, 2, 1, 1]]), scores, 3, 4, 0.5)
+    kept, ids, best = ops.class_non_max_suppression(
+        BOXES, np.array([[1, 2, 1, 1]]), scores, 3, 4, 0.5
+    )
     np.testing.assert_array_equal(kept[0], [BOXES[0, 1], BOXES[0, 2], BOXES[0, 0], [0] * 4])
     np.testing.assert_array_equal(ids, [[2, 1, 1, 0]])
     np.testing.assert_allclose(best, [[0.9, 0.7, 0.5, 0.0]])
 
 
 def test_class_non_max_suppression_with_all_scores_zero_is_empty():
-    found = ops.class_non_max_suppression(BOXES, np.array([[1, 2, 1, 1]]), np.zeros((1, 4), np.float32), 3, 2, 0.5)
+    found = ops.class_non_max_suppression(
+        BOXES, np.array([[1, 2, 1, 1]]), np.zeros((1, 4), np.float32), 3, 2, 0.5
+    )
     for part in found:
         assert not np.any(part)
 
@@ -224,7 +254,9 @@ def test_image_of_rois(shape):
 @pytest.mark.parametrize("levels", [[2, 0, 1, 0], [0, 0, 0, 0], []])
 def test_gather_rois_by_level_keeps_the_order(levels):
     found = ops.gather_rois_by_level(
-        tf.constant(levels, tf.int32), 3, lambda level, index: 10.0 * level + tf.cast(index[:, None], tf.float32)
+        tf.constant(levels, tf.int32),
+        3,
+        lambda level, index: 10.0 * level + tf.cast(index[:, None], tf.float32),
     )
     np.testing.assert_array_equal(found[:, 0], [10.0 * level + i for i, level in enumerate(levels)])
 
@@ -241,7 +273,9 @@ def test_agnostic_non_max_suppression():
 
 
 def test_agnostic_non_max_suppression_of_no_boxes():
-    none = ops.agnostic_non_max_suppression(np.zeros((1, 1, 4)), np.ones((1, 1), np.int32), np.zeros((1, 1)), 2, 0.5)
+    none = ops.agnostic_non_max_suppression(
+        np.zeros((1, 1, 4)), np.ones((1, 1), np.int32), np.zeros((1, 1)), 2, 0.5
+    )
     assert not any(np.any(rows) for rows in none)
     assert [tuple(rows.shape) for rows in none] == [(1, 2, 4), (1, 2), (1, 2)]
 
@@ -251,7 +285,9 @@ def test_agnostic_non_max_suppression_of_no_boxes():
 def test_agnostic_non_max_suppression_of_one_class_is_that_of_the_class(seed):
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 1, (2, 20, 2))
-    these = np.concatenate([corner, corner + rng.uniform(0.1, 0.6, (2, 20, 2))], axis=2).astype(np.float32)
+    these = np.concatenate([corner, corner + rng.uniform(0.1, 0.6, (2, 20, 2))], axis=2).astype(
+        np.float32
+    )
     scores = rng.uniform(0, 1, (2, 20)).astype(np.float32) * (rng.uniform(size=(2, 20)) > 0.2)
     ids = np.full((2, 20), 2, np.int32)
     across = ops.agnostic_non_max_suppression(these, ids, scores, 6, 0.5)

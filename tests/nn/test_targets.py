@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcnn import boxes, targets
 from mrcnn.config import Config
+from mrcnn.nn import boxes, targets
 
 
 class Settings(Config):
@@ -120,7 +120,9 @@ def test_blocks_of_anchors_hide_no_overlap(count, known):
     found, _ = targets.build_rpn_targets(SHAPE, anchors, class_ids, gt_boxes, everyone, rng, blocks)
 
     overlaps = boxes.iou(anchors, gt_boxes[class_ids > 0].astype(float))
-    covered = boxes.iou(anchors, gt_boxes[class_ids < 0].astype(float)).max(axis=1, initial=0) >= 0.001
+    covered = (
+        boxes.iou(anchors, gt_boxes[class_ids < 0].astype(float)).max(axis=1, initial=0) >= 0.001
+    )
     best = overlaps.max(axis=1, initial=0)
     expected = np.where((best < 0.3) & ~covered, -1, 0)
     expected[((overlaps == overlaps.max(axis=0, initial=0)) & (overlaps > 0)).any(axis=1)] = 1
@@ -143,7 +145,9 @@ def test_a_crowd_takes_no_object_from_an_anchor():
 
 
 def test_at_most_half_of_the_sample_is_positive():
-    anchors = np.array([[i, 0, i + 40, 40] for i in range(9)] + [[60, i, 80, i + 20] for i in range(30)])
+    anchors = np.array(
+        [[i, 0, i + 40, 40] for i in range(9)] + [[60, i, 80, i + 20] for i in range(30)]
+    )
     rpn_match, rpn_bbox = match(anchors, [1], [[4, 0, 44, 40]], RPN_TRAIN_ANCHORS_PER_IMAGE=8)
     assert (rpn_match == 1).sum() == 4 and (rpn_match == -1).sum() == 4
     assert len(rpn_bbox) == 8
@@ -252,7 +256,12 @@ def test_only_a_third_is_positive_and_without_background_positives_come_again():
     gt_box, mask = np.array([[20, 20, 60, 60]]), np.ones((128, 128, 1), bool)
     same, other = np.tile(gt_box, (9, 1)), np.tile([[80, 80, 120, 120]], (20, 1))
     _, class_ids, *_ = targets.build_detection_targets(
-        np.concatenate([same, other]), np.array([1]), gt_box, mask, config(), np.random.default_rng(0)
+        np.concatenate([same, other]),
+        np.array([1]),
+        gt_box,
+        mask,
+        config(),
+        np.random.default_rng(0),
     )
     assert class_ids.tolist() == [1] * 3 + [0] * 9  # int(12 * 0.33) = 3
     _, class_ids, *_ = targets.build_detection_targets(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn import boxes, targets
+from mrcnn.nn import boxes, targets
 
 T = 6  # RoIs that train; a third of them, two, may be positive
 
@@ -45,7 +45,12 @@ def run(proposals, gt_ids, gt_boxes, masks=None, priorities=None, config=None):
 def test_shapes_are_fixed():
     for proposals in ([[0.0] * 4] * 3, [GT] * 20):
         rois, ids, deltas, masks = run(proposals, [1], [GT])
-        assert (rois.shape, ids.shape, deltas.shape, masks.shape) == ((T, 4), (T,), (T, 4), (T, 4, 4))
+        assert (rois.shape, ids.shape, deltas.shape, masks.shape) == (
+            (T, 4),
+            (T,),
+            (T, 4),
+            (T, 4, 4),
+        )
         assert ids.dtype == np.int32
 
 
@@ -142,7 +147,9 @@ def test_a_mini_mask_covers_its_box():
     _, _, _, found = run([gt], [1], [gt], masks=masks, config=settings(USE_MINI_MASK=True))
     np.testing.assert_array_equal(found[0], masks[:, :, 0])
     right = [0.25, 0.5, 0.75, 0.75]
-    _, ids, _, found = run([right], [1], [gt], masks=masks, config=settings(USE_MINI_MASK=True, ROI_POSITIVE_IOU=0.4))
+    _, ids, _, found = run(
+        [right], [1], [gt], masks=masks, config=settings(USE_MINI_MASK=True, ROI_POSITIVE_IOU=0.4)
+    )
     assert ids[0] == 1
     # columns 1.5, 2, 2.5, 3 of the mini-mask: 0.5 is rounded away
     np.testing.assert_array_equal(found[0], [[0, 1, 1, 1]] * 4)
@@ -164,7 +171,9 @@ def test_a_batch_is_its_images():
     arguments = [proposals, ids, gt_boxes, masks, priorities]
     together = targets.detection_targets(*map(tf.constant, arguments), settings())
     for i in range(2):
-        alone = targets.detection_targets(*(tf.constant(x[i : i + 1]) for x in arguments), settings())
+        alone = targets.detection_targets(
+            *(tf.constant(x[i : i + 1]) for x in arguments), settings()
+        )
         for both, one in zip(together, alone, strict=True):
             np.testing.assert_allclose(both[i], one[0], rtol=1e-6, atol=1e-7)
     assert (np.asarray(together[1])[0] > 0).any()
@@ -172,15 +181,24 @@ def test_a_batch_is_its_images():
 
 @pytest.mark.parametrize("total, ratio, slots", [(200, 0.33, 66), (6, 0.34, 2), (32, 0.5, 16)])
 def test_positive_slots(total, ratio, slots):
-    assert targets.positive_slots(SimpleNamespace(TRAIN_ROIS_PER_IMAGE=total, ROI_POSITIVE_RATIO=ratio)) == slots
+    assert (
+        targets.positive_slots(
+            SimpleNamespace(TRAIN_ROIS_PER_IMAGE=total, ROI_POSITIVE_RATIO=ratio)
+        )
+        == slots
+    )
 
 
 def test_without_masks_the_rest_is_the_same():
     priorities = tf.constant(np.linspace(1, 0.1, 11, dtype=np.float32)[None])
     proposals, ids = tf.constant(np.float32([[*FAR, GT]])), np.int32([[2]])
     boxes_ = tf.constant(np.float32([[GT]]))
-    with_masks = targets.detection_targets(proposals, ids, boxes_, np.ones((1, 8, 8, 1), bool), priorities, settings())
-    *without, masks = targets.detection_targets(proposals, ids, boxes_, None, priorities, settings())
+    with_masks = targets.detection_targets(
+        proposals, ids, boxes_, np.ones((1, 8, 8, 1), bool), priorities, settings()
+    )
+    *without, masks = targets.detection_targets(
+        proposals, ids, boxes_, None, priorities, settings()
+    )
     assert masks is None
     for a, b in zip(without, with_masks[:3], strict=True):
         np.testing.assert_array_equal(a, b)

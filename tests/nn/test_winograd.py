@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import Squares, TinyConfig, shake
 
-from mrcnn import ops, winograd
 from mrcnn.model import MaskRCNN
+from mrcnn.nn import ops, winograd
 
 
 @pytest.fixture
@@ -27,9 +27,13 @@ def test_a_row_by_hand():
     """Lavin and Gray, 4.1: two outputs of four inputs, by four products."""
     inputs, kernel = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 10.0, 100.0])
     before = winograd._before(tf.reshape(tf.constant(inputs), (1, 2, 2)))
-    np.testing.assert_array_equal(tf.concat(before, 0)[:, 0], [-2, 5, 1, -2])  # 1 - 3, 2 + 3, 3 - 2, 2 - 4
+    np.testing.assert_array_equal(
+        tf.concat(before, 0)[:, 0], [-2, 5, 1, -2]
+    )  # 1 - 3, 2 + 3, 3 - 2, 2 - 4
     matrices = np.array(winograd.G) @ kernel
-    np.testing.assert_array_equal(matrices, [1, 55.5, 45.5, 100])  # 1, 111 / 2, (1 - 10 + 100) / 2, 100
+    np.testing.assert_array_equal(
+        matrices, [1, 55.5, 45.5, 100]
+    )  # 1, 111 / 2, (1 - 10 + 100) / 2, 100
     products = [matrix * value for matrix, value in zip(matrices, before, strict=True)]
     first, second = winograd._after(*products)  # -2 + 277.5 + 45.5 and 277.5 - 45.5 + 200
     assert (float(first[0, 0]), float(second[0, 0])) == (321, 432)  # 1 + 20 + 300, 2 + 30 + 400
@@ -46,7 +50,10 @@ def test_convolution_is_tensorflows(seed, count, height, width):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(winograd, "BAND", band)
             np.testing.assert_allclose(
-                winograd._convolution(images, kernel), tf.nn.conv2d(images, kernel, 1, "SAME"), rtol=0, atol=1e-4
+                winograd._convolution(images, kernel),
+                tf.nn.conv2d(images, kernel, 1, "SAME"),
+                rtol=0,
+                atol=1e-4,
             )
 
 
@@ -55,12 +62,16 @@ def test_ops_convolution_takes_it(always):
     images = tf.constant(rng.normal(size=(2, 7, 6, 3)), tf.float32)
     kernel = tf.constant(rng.normal(size=(3, 3, 3, 5)), tf.float32)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([3, 3, 3, 5])])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([3, 3, 3, 5])]
+    )
     def ours(images, kernel):
         with winograd.where_it_pays():
             return ops.convolution(images, kernel)
 
-    np.testing.assert_allclose(ours(images, kernel), tf.nn.conv2d(images, kernel, 1, "SAME"), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        ours(images, kernel), tf.nn.conv2d(images, kernel, 1, "SAME"), rtol=0, atol=1e-4
+    )
     assert winograd._traced_once.cache_info().currsize == 1
 
 

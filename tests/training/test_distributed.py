@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 from tiny import Squares, TinyConfig
 
-from mrcnn import augment, hosts, training
+from mrcnn.data import augment
+from mrcnn.training import distributed as hosts
+from mrcnn.training import loop as training
 
 TWO = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
 
@@ -38,7 +40,10 @@ def test_one_host_or_none_needs_no_others(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert hosts.read_hosts() is None
     assert said(monkeypatch, "") is None
-    assert said(monkeypatch, {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}) is None
+    assert (
+        said(monkeypatch, {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,14 +68,20 @@ def test_what_cannot_be_read_is_told_with_an_example(monkeypatch, config, rule):
         said(monkeypatch, config)
 
 
-@pytest.mark.parametrize("values", [{"GPU_COUNT": 1}, {"GPU_COUNT": 3}, {"GPU_COUNT": 2, "BATCH_SIZE": 3}])
+@pytest.mark.parametrize(
+    "values", [{"GPU_COUNT": 1}, {"GPU_COUNT": 3}, {"GPU_COUNT": 2, "BATCH_SIZE": 3}]
+)
 def test_gpu_count_must_fit_the_hosts(monkeypatch, values):
     said(monkeypatch, TWO)
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
-    with pytest.raises(ValueError, match=r"2 hosts in TF_CONFIG, and no GPU, so one CPU.* Try GPU_COUNT = 2 "):
+    with pytest.raises(
+        ValueError, match=r"2 hosts in TF_CONFIG, and no GPU, so one CPU.* Try GPU_COUNT = 2 "
+    ):
         training.strategy(TinyConfig(**values))
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["0", "1"])
-    with pytest.raises(ValueError, match=r"2 hosts in TF_CONFIG, and 2 GPUs on this one.* Try GPU_COUNT = 4 "):
+    with pytest.raises(
+        ValueError, match=r"2 hosts in TF_CONFIG, and 2 GPUs on this one.* Try GPU_COUNT = 4 "
+    ):
         training.strategy(TinyConfig(**values))
 
 
@@ -84,7 +95,12 @@ def test_the_model_must_come_before_other_computations(monkeypatch):
 
 def test_the_hosts_pieces_are_the_batch_of_one():
     """Two hosts of two devices each: from every batch of eight, two images for each device, those of its turn."""
-    settings = {"batch_size": 8, "seed": 5, "steps": 2, "augmentation": augment.compose(["flip", "color"])}
+    settings = {
+        "batch_size": 8,
+        "seed": 5,
+        "steps": 2,
+        "augmentation": augment.compose(["flip", "color"]),
+    }
     batches = training.Batches(Squares(5), TinyConfig(), **settings)
     read, load_image = [], batches.dataset.load_image
     batches.dataset.load_image = lambda image_id: read.append(image_id) or load_image(image_id)
@@ -92,9 +108,12 @@ def test_the_hosts_pieces_are_the_batch_of_one():
     read.clear()
     inputs = [SimpleNamespace(shape=(None, *x.shape[1:]), dtype=x.dtype.name) for x in whole[0]]
     for host in (0, 1):
-        context = tf.distribute.InputContext(num_input_pipelines=2, input_pipeline_id=host, num_replicas_in_sync=4)
+        context = tf.distribute.InputContext(
+            num_input_pipelines=2, input_pipeline_id=host, num_replicas_in_sync=4
+        )
         strategy = SimpleNamespace(
-            hosts=True, distribute_datasets_from_function=lambda make, context=context: make(context)
+            hosts=True,
+            distribute_datasets_from_function=lambda make, context=context: make(context),
         )
         batches.epoch = 1
         network = SimpleNamespace(inputs=inputs, distribute_strategy=strategy)
@@ -121,14 +140,22 @@ def agreed(monkeypatch, *models, images=(4, 4)) -> list[int]:
     """The seeds of the hosts, the chief's first."""
     given = []
     monkeypatch.setattr(
-        hosts, "gathered", lambda strategy, numbers: given.append(numbers) or np.array([given[0], numbers])
+        hosts,
+        "gathered",
+        lambda strategy, numbers: given.append(numbers) or np.array([given[0], numbers]),
     )
-    return [training._agree(model, Squares(count), None) for model, count in zip(models, images, strict=True)]
+    return [
+        training._agree(model, Squares(count), None)
+        for model, count in zip(models, images, strict=True)
+    ]
 
 
 def test_the_seed_and_the_folder_are_the_chiefs(monkeypatch, tmp_path):
     """The second host started a minute later, with a folder of its own."""
-    chief, other = facade(tmp_path / "a" / "tiny20260101T1159"), facade(tmp_path / "b" / "tiny20260101T1200")
+    chief, other = (
+        facade(tmp_path / "a" / "tiny20260101T1159"),
+        facade(tmp_path / "b" / "tiny20260101T1200"),
+    )
     one, two = agreed(monkeypatch, chief, other)
     assert one == two
     assert chief.log_dir == str(tmp_path / "a" / "tiny20260101T1159")
@@ -146,7 +173,9 @@ def test_the_seed_and_the_folder_are_the_chiefs(monkeypatch, tmp_path):
     ],
 )
 def test_hosts_that_would_not_start_from_the_same_stop(monkeypatch, tmp_path, other, images, what):
-    with pytest.raises(ValueError, match=f"All hosts must start from the same. Received: {what}, the chief's first"):
+    with pytest.raises(
+        ValueError, match=f"All hosts must start from the same. Received: {what}, the chief's first"
+    ):
         agreed(monkeypatch, facade(tmp_path), facade(tmp_path, **other), images=images)
 
 

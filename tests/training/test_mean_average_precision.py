@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny import Squares, TinyConfig
 
-from mrcnn import evaluate
+from mrcnn.evaluation import evaluate
 from mrcnn.model import MeanAveragePrecisionCallback
 
 
@@ -149,7 +149,10 @@ def test_five_epochs_is_the_default(dataset):
 def test_the_inference_model_takes_over_the_weights(dataset):
     watching = callback(dataset, calculate_map_at_every_X_epoch=1)
     watching.on_epoch_end(0, {})
-    assert [float(np.ravel(w)[0]) for w in watching.inference_model.keras_model.get_weights()] == [7, 7]
+    assert [float(np.ravel(w)[0]) for w in watching.inference_model.keras_model.get_weights()] == [
+        7,
+        7,
+    ]
 
 
 def test_images_without_objects_do_not_count(dataset, monkeypatch):
@@ -166,7 +169,9 @@ def test_images_without_objects_do_not_count(dataset, monkeypatch):
 def test_other_layers_and_other_modes_are_refused(dataset):
     watching = callback(dataset, calculate_map_at_every_X_epoch=1)
     watching.train_model.keras_model = network(1, name="other")
-    with pytest.raises(ValueError, match="differ in dense/bias, dense/kernel, other/bias, other/kernel"):
+    with pytest.raises(
+        ValueError, match="differ in dense/bias, dense/kernel, other/bias, other/kernel"
+    ):
         watching.on_epoch_end(0, {})
     training = SimpleNamespace(mode="training")
     with pytest.raises(ValueError, match="Received: mode 'training'"):

@@ -22,15 +22,17 @@ import pytest
 import tensorflow as tf
 from tiny import Squares, TinyConfig, photos, shake
 
-from mrcnn import callbacks, training, weights
 from mrcnn import model as modellib
-from mrcnn.callbacks import MeanAveragePrecisionCallback
 from mrcnn.config import LOSS_NAMES, PRECISIONS
-from mrcnn.data import DataGenerator
-from mrcnn.image import molded_photo
+from mrcnn.data.generator import DataGenerator
+from mrcnn.data.image import molded_photo
 from mrcnn.model import MaskRCNN
-from mrcnn.state import read_about, state_path
-from mrcnn.training import HEADS, Schedule, layer_regex, set_trainable
+from mrcnn.training import callbacks
+from mrcnn.training import loop as training
+from mrcnn.training.callbacks import MeanAveragePrecisionCallback
+from mrcnn.training.loop import HEADS, Schedule, layer_regex, set_trainable
+from mrcnn.training.training_state import read_about, state_path
+from mrcnn.weights import weight_files as weights
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 PARTS = (*LOSS_NAMES, "weight_decay")
@@ -106,7 +108,9 @@ def test_set_trainable(network):
 
 
 def test_a_regex_that_matches_nothing(network):
-    with pytest.raises(ValueError, match="layers must be 'heads'.*Received: 'haeds', which matches none"):
+    with pytest.raises(
+        ValueError, match="layers must be 'heads'.*Received: 'haeds', which matches none"
+    ):
         set_trainable(network, "haeds", TinyConfig())
     set_trainable(network, ".*", TinyConfig(), verbose=0)
 
@@ -140,7 +144,9 @@ def test_schedule_constant_with_warm_up():
 
 def test_schedule_cosine():
     # 0.01 + 0.99 * (1 + cos(pi * share)) / 2: 1 at the start, 0.505 half way, 0.01 at the end and after it
-    assert factors(Schedule("cosine", total=100), 0, 50, 100, 150) == pytest.approx([1, 0.505, 0.01, 0.01])
+    assert factors(Schedule("cosine", total=100), 0, 50, 100, 150) == pytest.approx(
+        [1, 0.505, 0.01, 0.01]
+    )
     # warm-up of 20: the cosine starts after it
     assert factors(Schedule("cosine", 20, total=120), 9, 20, 70) == pytest.approx([0.5, 1, 0.505])
 
@@ -172,12 +178,21 @@ def test_callbacks_set_the_rate_that_warm_up_multiplies(tmp_path, dataset):
     history = model.train(dataset, None, 0.08, 2, "heads", custom_callbacks=[halving, held])
     assert held.in_steps == pytest.approx([0.02, 0.04, 0.06, 0.04, 0.04, 0.04])
     assert held.between == pytest.approx([0.08] * 3 + [0.04] * 3)
-    assert history.history["learning_rate"] == pytest.approx([0.08, 0.04])  # what Keras' callback puts there
+    assert history.history["learning_rate"] == pytest.approx(
+        [0.08, 0.04]
+    )  # what Keras' callback puts there
 
 
 def test_a_plateau_lowers_the_rate_of_a_schedule(tmp_path, dataset):
-    model, held = build(tmp_path, STEPS_PER_EPOCH=1, LEARNING_RATE_SCHEDULE="step", LEARNING_RATE_DROPS=(0.75,)), Held()
-    plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=1, min_delta=1e9)
+    model, held = (
+        build(
+            tmp_path, STEPS_PER_EPOCH=1, LEARNING_RATE_SCHEDULE="step", LEARNING_RATE_DROPS=(0.75,)
+        ),
+        Held(),
+    )
+    plateau = keras.callbacks.ReduceLROnPlateau(
+        monitor="loss", factor=0.5, patience=1, min_delta=1e9
+    )
     model.train(dataset, None, 0.08, 4, "heads", custom_callbacks=[plateau, held])
     # the first loss is the best; each later one is on the plateau, and step 3 of 4 is a tenth of what is left
     assert held.in_steps == pytest.approx([0.08, 0.08, 0.04, 0.02 / 10])
@@ -186,7 +201,9 @@ def test_a_plateau_lowers_the_rate_of_a_schedule(tmp_path, dataset):
 def test_the_rate_in_logs_and_tensorboard_is_that_of_the_steps(tmp_path, dataset):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    model = build(tmp_path, STEPS_PER_EPOCH=1, LEARNING_RATE_SCHEDULE="step", LEARNING_RATE_DROPS=(0.5,))
+    model = build(
+        tmp_path, STEPS_PER_EPOCH=1, LEARNING_RATE_SCHEDULE="step", LEARNING_RATE_DROPS=(0.5,)
+    )
     history = model.train(dataset, None, 0.08, 2, "heads")
     assert history.history["learning_rate"] == pytest.approx([0.08, 0.008])
     events = EventAccumulator(os.path.join(model.log_dir, "train"))
@@ -197,7 +214,10 @@ def test_the_rate_in_logs_and_tensorboard_is_that_of_the_steps(tmp_path, dataset
 
 def test_an_optimizer_with_its_own_schedule_keeps_it(tmp_path, dataset, caplog):
     own = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.5, 0.25])
-    model, held = build(tmp_path, OPTIMIZER=lambda rate: keras.optimizers.SGD(own), WARMUP_STEPS=9), Held()
+    model, held = (
+        build(tmp_path, OPTIMIZER=lambda rate: keras.optimizers.SGD(own), WARMUP_STEPS=9),
+        Held(),
+    )
     model.config.STEPS_PER_EPOCH = 3
     model.train(dataset, None, 0.0, 1, "heads", custom_callbacks=[held])
     assert held.in_steps == [0.5, 0.5, 0.25]
@@ -247,7 +267,9 @@ def test_xla_stays_off_where_there_is_a_gpu(tmp_path, monkeypatch):
     network.compile("sgd")
     assert network.jit_compile is False and detecting.keras_model.jit_compile is False
     options, function = [], tf.function
-    monkeypatch.setattr(tf, "function", lambda *args, **named: options.append(named) or function(*args, **named))
+    monkeypatch.setattr(
+        tf, "function", lambda *args, **named: options.append(named) or function(*args, **named)
+    )
     detecting.detect(photos(1))
     assert options[0]["jit_compile"] is False  # that around the network; Keras makes others inside
 
@@ -258,10 +280,14 @@ def test_accumulated_gradients_move_the_weights_once(tmp_path, dataset):
     model = build(tmp_path, LEARNING_MOMENTUM=0.0, **config)
     before = values(model)
     model.train(dataset, None, 1.0, epochs=1, layers="all")
-    moved = np.sqrt(sum(np.sum((value - before[path]) ** 2) for path, value in values(model).items()))
+    moved = np.sqrt(
+        sum(np.sum((value - before[path]) ** 2) for path, value in values(model).items())
+    )
     assert moved == pytest.approx(0.01, rel=1e-3)
     with pytest.raises(ValueError, match="GRADIENT_ACCUMULATION_STEPS must be 1"):
-        training.compile_network(model.keras_model, TinyConfig(OPTIMIZER=keras.optimizers.Lion, **config), 0.1, 0.9)
+        training.compile_network(
+            model.keras_model, TinyConfig(OPTIMIZER=keras.optimizers.Lion, **config), 0.1, 0.9
+        )
 
 
 def test_gradients_are_clipped_by_their_global_norm():
@@ -278,7 +304,9 @@ def test_a_step_is_no_longer_than_the_norm(tmp_path, dataset):
     model = build(tmp_path, GRADIENT_CLIP_NORM=0.01, LEARNING_MOMENTUM=0.0, STEPS_PER_EPOCH=1)
     before = values(model)
     model.train(dataset, None, 1.0, epochs=1, layers="all")
-    moved = np.sqrt(sum(np.sum((value - before[path]) ** 2) for path, value in values(model).items()))
+    moved = np.sqrt(
+        sum(np.sum((value - before[path]) ** 2) for path, value in values(model).items())
+    )
     assert moved == pytest.approx(0.01, rel=1e-3)
 
 
@@ -303,7 +331,9 @@ def test_averaged_weights_by_hand(tmp_path, dataset):
     average = 3 / 12 * average + 9 / 12 * after_2[path]
     for found in (validated, values(model), values(saved)):
         np.testing.assert_allclose(found[path], average, rtol=1e-5, atol=1e-7)
-    assert np.array_equal(values(model)["res1a_conv/kernel"], first["res1a_conv/kernel"])  # it does not learn
+    assert np.array_equal(
+        values(model)["res1a_conv/kernel"], first["res1a_conv/kernel"]
+    )  # it does not learn
 
 
 def test_class_weights_and_focal_loss_reach_the_losses(tmp_path, dataset):
@@ -318,7 +348,9 @@ def test_class_weights_and_focal_loss_reach_the_losses(tmp_path, dataset):
     for name in ("rpn_class_loss", "mrcnn_class_loss"):
         assert 0 < logs["focal"][name][0] < logs["plain"][name][0]
     assert logs["no background"]["rpn_class_loss"] == logs["plain"]["rpn_class_loss"]
-    assert logs["no background"]["mrcnn_class_loss"][0] != pytest.approx(logs["plain"]["mrcnn_class_loss"][0], rel=0.01)
+    assert logs["no background"]["mrcnn_class_loss"][0] != pytest.approx(
+        logs["plain"]["mrcnn_class_loss"][0], rel=0.01
+    )
 
 
 # --- Precision ----------------------------------------------------------------------------------------------------
@@ -337,15 +369,23 @@ def test_mixed_precision_trains_close_to_float32(tmp_path, dataset):
         logs[kind] = model.train(dataset, dataset, 1e-6, 8, "all").history  # a step each
         assert all(value.dtype == np.float32 for value in values(model).values())
         moved = values(model)
-        assert all(not np.array_equal(moved[path], before[path]) for path in ("fpn_p2/kernel", "mrcnn_mask/bias"))
+        assert all(
+            not np.array_equal(moved[path], before[path])
+            for path in ("fpn_p2/kernel", "mrcnn_mask/bias")
+        )
     for kind, name in [
         *itertools.product(PRECISIONS[1:], ("val_rpn_class_loss", "val_rpn_bbox_loss")),
         *itertools.product(["mixed_bfloat16"], LOSS_NAMES),
     ]:
-        np.testing.assert_allclose(logs[kind][name][0], logs["float32"][name][0], rtol=0.03, err_msg=f"{kind} {name}")
+        np.testing.assert_allclose(
+            logs[kind][name][0], logs["float32"][name][0], rtol=0.03, err_msg=f"{kind} {name}"
+        )
     norm, exact = (np.mean(logs[kind]["gradient_norm"]) for kind in ("mixed_bfloat16", "float32"))
     np.testing.assert_allclose(norm, exact, rtol=0.03)
-    assert np.isfinite(logs["mixed_float16"]["gradient_norm"][-1]) and logs["mixed_float16"]["gradient_norm"][-1] > 0
+    assert (
+        np.isfinite(logs["mixed_float16"]["gradient_norm"][-1])
+        and logs["mixed_float16"]["gradient_norm"][-1] > 0
+    )
     assert keras.config.dtype_policy().name == "float32"  # of what the user builds
 
 
@@ -365,7 +405,9 @@ def test_the_next_stage_has_a_graph_of_its_own(tmp_path, dataset, compiled):
     model.train(dataset, None, 0.005, epochs=1, layers="all")
     before = values(model)
     model.train(dataset, None, 0.005, epochs=2, layers="heads")
-    moved = {path for path, value in values(model).items() if not np.array_equal(value, before[path])}
+    moved = {
+        path for path, value in values(model).items() if not np.array_equal(value, before[path])
+    }
     assert "fpn_p2/kernel" in moved and "res1a_conv/kernel" in before.keys() - moved
 
 
@@ -378,7 +420,9 @@ def test_three_trainings_at_rate_zero_agree(tmp_path, dataset):
         model.epoch = 0  # the same batches again
         history = model.train(dataset, None, 0.0, epochs=1, layers="all").history
         losses.append({name: history[name][0] for name in ("loss", *PARTS)})
-        assert history["loss"][0] == pytest.approx(sum(history[name][0] for name in PARTS), rel=1e-6)
+        assert history["loss"][0] == pytest.approx(
+            sum(history[name][0] for name in PARTS), rel=1e-6
+        )
     assert all(losses[0][name] > 0 for name in ("loss", "rpn_class_loss", "weight_decay"))
     for again in losses[1:]:
         assert again == pytest.approx(losses[0], rel=1e-6, abs=1e-6)
@@ -403,8 +447,14 @@ def test_training_the_heads_leaves_the_backbone_bit_equal(tmp_path, dataset, tra
     model = build(tmp_path, TRAIN_BN=train_bn)
     before = values(model)
     model.train(dataset, None, 0.01, epochs=1, layers="heads")
-    changed = {path for path, value in values(model).items() if not np.array_equal(value, before[path])}
-    backbone = {path for path in before if path.split("/")[-2][:3] in ("res", "bn1", "bn2", "bn3", "bn4", "bn5")}
+    changed = {
+        path for path, value in values(model).items() if not np.array_equal(value, before[path])
+    }
+    backbone = {
+        path
+        for path in before
+        if path.split("/")[-2][:3] in ("res", "bn1", "bn2", "bn3", "bn4", "bn5")
+    }
     assert len(backbone) == 5 * (2 + 4)
     assert not changed & backbone
     moving = {path for path in changed if "moving" in path}
@@ -425,7 +475,9 @@ def test_frozen_statistics_still_let_gamma_learn(tmp_path, dataset):
 
 def test_weight_decay_reaches_weights_and_biases_alone(tmp_path, dataset):
     """With every other loss weighted 0, a step moves w by -rate * 2 * decay * w / size(w)."""
-    model = build(tmp_path, LOSS_WEIGHTS=dict.fromkeys(LOSS_NAMES, 0.0), WEIGHT_DECAY=0.1, STEPS_PER_EPOCH=1)
+    model = build(
+        tmp_path, LOSS_WEIGHTS=dict.fromkeys(LOSS_NAMES, 0.0), WEIGHT_DECAY=0.1, STEPS_PER_EPOCH=1
+    )
     bias = next(w for w in model.keras_model.weights if w.path.endswith("fpn_p2/bias"))
     bias.assign(np.ones(bias.shape))
     before = values(model)
@@ -474,7 +526,9 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_and_images(tmp_path, dat
     kept = values(saved)
     assert all(np.isfinite(value).all() for value in kept.values())
     # of the two good steps, but for what momentum still moved in the third
-    moved = max(np.abs(value - before[-1][path]).max() for path, value in kept.items() if "seed" not in path)
+    moved = max(
+        np.abs(value - before[-1][path]).max() for path, value in kept.items() if "seed" not in path
+    )
     assert moved < 0.01
 
 
@@ -489,14 +543,17 @@ def test_out_of_memory_names_the_settings(tmp_path, dataset, monkeypatch):
     text = str(error.value)
     assert "ResourceExhaustedError: OOM when allocating tensor)" in text and "long text" not in text
     assert (
-        "IMAGES_PER_GPU = 1 (now 2), or TRAIN_ROIS_PER_IMAGE = 8 (now 12), or USE_MINI_MASK = True (now False)" in text
+        "IMAGES_PER_GPU = 1 (now 2), or TRAIN_ROIS_PER_IMAGE = 8 (now 12), or USE_MINI_MASK = True (now False)"
+        in text
     )
     assert isinstance(error.value, MemoryError)
 
 
 def test_a_step_that_waits_for_data_is_told_of(caplog):
     """The original hung in silence."""
-    batches = SimpleNamespace(being_made={}, names=lambda ids: ", ".join(f"{i} (a.png)" for i in ids))
+    batches = SimpleNamespace(
+        being_made={}, names=lambda ids: ", ".join(f"{i} (a.png)" for i in ids)
+    )
     stalls = callbacks.Stalls(batches)
     stalls.PATIENCE_S = 0.05
     stalls.on_train_begin()
@@ -548,7 +605,9 @@ def test_no_worker_is_left_when_a_training_ends_by_an_error(tmp_path):
             raise ArithmeticError("mine")
 
     with pytest.raises(ArithmeticError, match="mine"):
-        build(tmp_path, STEPS_PER_EPOCH=9).train(Slow(), None, 0.001, 1, "heads", custom_callbacks=[Fail()])
+        build(tmp_path, STEPS_PER_EPOCH=9).train(
+            Slow(), None, 0.001, 1, "heads", custom_callbacks=[Fail()]
+        )
     count = len(begun)
     time.sleep(0.3)
     assert len(begun) == count
@@ -561,9 +620,13 @@ def test_what_is_watched_is_in_the_logs_the_table_and_the_history(tmp_path, data
                 logs["val_mAP"] = 0.25
 
     model = build(tmp_path, STEPS_PER_EPOCH=1)
-    history = model.train(dataset, None, 0.003, epochs=2, layers="all", custom_callbacks=[Figures()]).history
+    history = model.train(
+        dataset, None, 0.003, epochs=2, layers="all", custom_callbacks=[Figures()]
+    ).history
     assert history["learning_rate"] == pytest.approx([0.003, 0.003])
-    assert all(norm > 0 for norm in history["gradient_norm"]) and all(x > 0 for x in history["images_per_second"])
+    assert all(norm > 0 for norm in history["gradient_norm"]) and all(
+        x > 0 for x in history["images_per_second"]
+    )
     assert all(0 <= share <= 0.5 for share in history["positive_rois"])
     with open(os.path.join(model.log_dir, "losses.csv"), newline="") as file:
         rows = list(csv.DictReader(file))
@@ -588,7 +651,9 @@ def test_tensorboard_shows_detections_of_the_same_images_each_epoch(tmp_path, ca
                     width, height = (int(side) for side in value.tensor.string_val[:2])
                     shown[value.tag, event.step] = (width, height)
     assert sorted(shown) == [("detections/0", 0), ("detections/0", 1)]
-    assert all(width > height >= 64 for width, height in shown.values())  # truth and detections side by side
+    assert all(
+        width > height >= 64 for width, height in shown.values()
+    )  # truth and detections side by side
     assert "image 1 is broken" in caplog.text
 
 
@@ -636,7 +701,11 @@ def test_going_on_from_the_last_checkpoint(tmp_path, dataset):
     assert second.find_last().endswith("mask_rcnn_tiny_0003.h5")
     with open(os.path.join(first.log_dir, "losses.csv")) as file:
         lines = file.read().splitlines()
-    assert lines[0].startswith("epoch,loss,") and [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
+    assert lines[0].startswith("epoch,loss,") and [line.split(",")[0] for line in lines[1:]] == [
+        "1",
+        "2",
+        "3",
+    ]
 
 
 class StopAfter(keras.callbacks.Callback):
@@ -658,7 +727,9 @@ def losses_of(model):
     """All of `losses.csv` but the speed."""
     with open(os.path.join(model.log_dir, "losses.csv"), newline="") as file:
         rows = list(csv.DictReader(file))
-    return [[float(value) for name, value in row.items() if name != "images_per_second"] for row in rows]
+    return [
+        [float(value) for name, value in row.items() if name != "images_per_second"] for row in rows
+    ]
 
 
 def assert_same_training(model, reference):
@@ -713,7 +784,9 @@ def test_the_next_stage_starts_with_a_fresh_optimiser_stopped_or_not(tmp_path, d
     def stages(model, *callbacks):
         for layers, epochs in (("heads", 1), ("4+", 3), ("all", 4)):
             if epochs > model.epoch:
-                model.train(dataset, None, 0.01, epochs=epochs, layers=layers, custom_callbacks=callbacks)
+                model.train(
+                    dataset, None, 0.01, epochs=epochs, layers=layers, custom_callbacks=callbacks
+                )
 
     whole = build(tmp_path / "whole", SEED=3, STEPS_PER_EPOCH=1)
     stages(whole)
@@ -739,7 +812,10 @@ def test_a_checkpoint_without_state_says_that_the_optimiser_starts_anew(tmp_path
     model.load_weights(model.find_last())
     with caplog.at_level("INFO", "mrcnn"):
         model.train(dataset, None, 0.01, epochs=2, layers="all")
-    assert "The checkpoint of epoch 1 has no training state: the optimizer starts fresh." in caplog.text
+    assert (
+        "The checkpoint of epoch 1 has no training state: the optimizer starts fresh."
+        in caplog.text
+    )
 
 
 def test_another_optimiser_starts_anew_and_says_so(tmp_path, dataset, caplog):
@@ -772,15 +848,26 @@ def test_the_last_checkpoints_and_the_best_are_kept(tmp_path, dataset):
     model.train(dataset, None, 0.01, epochs=3, layers="all", custom_callbacks=[Figures()])
     found = [name for name in os.listdir(model.log_dir) if name.startswith(("best", "mask"))]
     assert sorted(found) == ["best.h5", "mask_rcnn_tiny_0002.h5", "mask_rcnn_tiny_0003.h5"]
-    shutil.copy(model.checkpoint_path.format(epoch=2), os.path.join(model.log_dir, "mask_rcnn_tiny_0002_copy.h5"))
-    assert filecmp.cmp(os.path.join(model.log_dir, "best.h5"), model.checkpoint_path.format(epoch=2), shallow=False)
+    shutil.copy(
+        model.checkpoint_path.format(epoch=2),
+        os.path.join(model.log_dir, "mask_rcnn_tiny_0002_copy.h5"),
+    )
+    assert filecmp.cmp(
+        os.path.join(model.log_dir, "best.h5"), model.checkpoint_path.format(epoch=2), shallow=False
+    )
     again = build(tmp_path, KEEP_LAST_N=1, STEPS_PER_EPOCH=1)
     again.load_weights(again.find_last())
     again.train(dataset, None, 0.01, epochs=5, layers="all", custom_callbacks=[Figures()])
     found = [name for name in os.listdir(model.log_dir) if name.startswith(("best", "mask"))]
     assert sorted(found) == ["best.h5", "mask_rcnn_tiny_0002_copy.h5", "mask_rcnn_tiny_0005.h5"]
-    assert read_about(state_path(model.log_dir, 5))["best"] == 0.5  # 0.4 of the fifth epoch is not the best of the run
-    assert weights.read_metadata(os.path.join(model.log_dir, "best.h5"))["class_names"] == ["BG", "light", "dark"]
+    assert (
+        read_about(state_path(model.log_dir, 5))["best"] == 0.5
+    )  # 0.4 of the fifth epoch is not the best of the run
+    assert weights.read_metadata(os.path.join(model.log_dir, "best.h5"))["class_names"] == [
+        "BG",
+        "light",
+        "dark",
+    ]
 
 
 def test_one_character_of_find_last_is_explained(tmp_path, dataset):
@@ -811,7 +898,9 @@ def test_runs_of_one_minute_have_folders_of_their_own(tmp_path, dataset, monkeyp
     assert second.checkpoint_path == f"{second.log_dir}/mask_rcnn_tiny_{{epoch:04d}}.h5"
     first.set_log_dir()
     assert first.log_dir.endswith("T1230")  # a name that is its own and unused is kept
-    assert MaskRCNN("inference", TinyConfig(), tmp_path).log_dir.endswith("T1230")  # writes nothing there
+    assert MaskRCNN("inference", TinyConfig(), tmp_path).log_dir.endswith(
+        "T1230"
+    )  # writes nothing there
 
     os.makedirs(second.log_dir)  # by another process, after the name was taken
     for model, folder in ((second, "tiny20260101T1230_3"), (first, "tiny20260101T1230")):
@@ -871,7 +960,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, dataset, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(weights, "_write_layers", full)
-    with pytest.raises(OSError, match="No space left on device.*what was there before is untouched"):
+    with pytest.raises(
+        OSError, match="No space left on device.*what was there before is untouched"
+    ):
         model.train(dataset, None, 0.001, epochs=2, layers="heads")
     with pytest.raises(OSError, match="No space left"):
         model.save_weights(path)
@@ -897,7 +988,9 @@ def test_weights_come_before_the_state_when_only_one_fits(tmp_path, dataset, mon
 
     monkeypatch.setattr(weights, "save_weights", one_fits(save_weights))
     monkeypatch.setattr(callbacks, "save_state", one_fits(save_state))
-    with pytest.raises(OSError, match=r"No space left on device(.|\n)*The weights of epoch 1 are in .*_0001.h5"):
+    with pytest.raises(
+        OSError, match=r"No space left on device(.|\n)*The weights of epoch 1 are in .*_0001.h5"
+    ):
         model.train(dataset, None, 0.001, epochs=2, layers="heads")
     assert written == [save_state, save_weights]
     assert glob.glob(f"{model.log_dir}/training_state*") == []
@@ -912,7 +1005,9 @@ def test_a_state_that_does_not_fit_costs_no_weights(tmp_path, dataset, monkeypat
 
     monkeypatch.setattr(callbacks, "save_state", full)
     model = build(tmp_path, STEPS_PER_EPOCH=1)
-    with pytest.raises(OSError, match="The weights of epoch 1 are in .*_0001.h5; a training that resumes from them"):
+    with pytest.raises(
+        OSError, match="The weights of epoch 1 are in .*_0001.h5; a training that resumes from them"
+    ):
         model.train(dataset, None, 0.001, epochs=1, layers="heads")
     assert os.path.isfile(model.checkpoint_path.format(epoch=1))
 
@@ -920,10 +1015,14 @@ def test_a_state_that_does_not_fit_costs_no_weights(tmp_path, dataset, monkeypat
 def test_a_full_disk_is_foreseen(tmp_path, dataset, monkeypatch, caplog):
     """Before the first epoch an error, before a later one a warning; a drive that says 0 of everything is believed."""
     sizes, steps = iter([(100, 90, 10)]), []
-    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: steps.append(batch)
+    )
     monkeypatch.setattr(callbacks.shutil, "disk_usage", lambda path: next(sizes))
     model = build(tmp_path, STEPS_PER_EPOCH=1)
-    with pytest.raises(OSError, match=r"room for a checkpoint and its training state, \d MB. Received: 0 MB free"):
+    with pytest.raises(
+        OSError, match=r"room for a checkpoint and its training state, \d MB. Received: 0 MB free"
+    ):
         model.train(dataset, None, 0.001, epochs=1, layers="heads", custom_callbacks=[count])
     assert steps == []
     sizes = iter([(0, 0, 0), (100, 90, 10)])
@@ -939,7 +1038,10 @@ def test_scripts_with_a_training_loop_of_their_own(tmp_path, dataset, caplog, so
     model = build(tmp_path)
     model.set_trainable("mrcnn_.*")
     model.compile(0.01, 0.9)
-    made = {name: getattr(modellib, source)(dataset, model.config, batch_size=2) for name in ("train", "val")}
+    made = {
+        name: getattr(modellib, source)(dataset, model.config, batch_size=2)
+        for name in ("train", "val")
+    }
     history = getattr(model.keras_model, method)(
         made["train"],
         epochs=2,
@@ -952,8 +1054,13 @@ def test_scripts_with_a_training_loop_of_their_own(tmp_path, dataset, caplog, so
         verbose=0,
     )
     assert {"loss", *PARTS, *(f"val_{name}" for name in PARTS)} <= history.history.keys()
-    assert all(len(losses) == 2 and np.isfinite(losses).all() for losses in history.history.values())
-    assert caplog.text.count("keras_model.fit ignores workers, use_multiprocessing, max_queue_size: ") == 1
+    assert all(
+        len(losses) == 2 and np.isfinite(losses).all() for losses in history.history.values()
+    )
+    assert (
+        caplog.text.count("keras_model.fit ignores workers, use_multiprocessing, max_queue_size: ")
+        == 1
+    )
 
 
 def test_no_generator_is_read_after_fit(tmp_path, dataset):
@@ -967,7 +1074,9 @@ def test_no_generator_is_read_after_fit(tmp_path, dataset):
             time.sleep(0.2)
             yield batch
 
-    model.keras_model.fit(slow(), steps_per_epoch=1, validation_data=slow(), validation_steps=1, verbose=0)
+    model.keras_model.fit(
+        slow(), steps_per_epoch=1, validation_data=slow(), validation_steps=1, verbose=0
+    )
     end = time.time()
     time.sleep(0.6)
     assert max(given) < end
@@ -985,7 +1094,9 @@ def test_fractions_of_steps_are_rounded_up(tmp_path, dataset, caplog):
     """Keras 2 ran ceil(2.4) steps; scripts write `images / batch size` and `20 / 20`."""
     model, steps = build(tmp_path, VALIDATION_STEPS=20 / 20), []
     model.config.STEPS_PER_EPOCH = 2.4
-    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: steps.append(batch)
+    )
     with caplog.at_level("INFO", "mrcnn"):
         model.train(dataset, dataset, 0.001, 2, "heads", custom_callbacks=[count])
     assert steps == [0, 1, 2, 0, 1, 2]
@@ -1011,14 +1122,20 @@ def test_negatives_and_references_of_published_scripts_train(tmp_path, caplog):
 def test_an_unreadable_image_reaches_the_caller_as_its_own_sentence(tmp_path):
     class Broken(Squares):
         def load_image(self, image_id):
-            raise ValueError(f"The image must be readable. Received: /data/{image_id}.jpg. Try fetching it again.")
+            raise ValueError(
+                f"The image must be readable. Received: /data/{image_id}.jpg. Try fetching it again."
+            )
 
-    with pytest.raises(ValueError, match=r"At most 2 images may be unusable(.|\n)*Received: /data/\d.jpg"):
+    with pytest.raises(
+        ValueError, match=r"At most 2 images may be unusable(.|\n)*Received: /data/\d.jpg"
+    ):
         build(tmp_path, MAX_IMAGE_ERRORS=2).train(Broken(), None, 0.001, epochs=1, layers="heads")
 
 
 def test_a_dataset_of_other_classes_is_refused(tmp_path, dataset):
-    with pytest.raises(ValueError, match="NUM_CLASSES must be 1 .* Received: NUM_CLASSES = 5, and 3 classes"):
+    with pytest.raises(
+        ValueError, match="NUM_CLASSES must be 1 .* Received: NUM_CLASSES = 5, and 3 classes"
+    ):
         build(tmp_path, NUM_CLASSES=5).train(dataset, None, 0.001, epochs=1, layers="heads")
 
 
@@ -1034,20 +1151,32 @@ def test_ctrl_c_leaves_a_usable_file(tmp_path, dataset):
     assert MaskRCNN.from_weights(path, config=TinyConfig()).class_names == ["BG", "light", "dark"]
 
 
-def test_the_next_ctrl_c_keeps_the_former_file_and_says_what_goes_on_from_where(tmp_path, dataset, caplog):
+def test_the_next_ctrl_c_keeps_the_former_file_and_says_what_goes_on_from_where(
+    tmp_path, dataset, caplog
+):
     stop = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: _interrupt())
     model = build(tmp_path)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             model.train(dataset, None, 0.001, epochs=1, layers="heads", custom_callbacks=[stop])
-    assert sorted(f for f in os.listdir(model.log_dir) if f.endswith(".h5")) == ["interrupted.h5", "interrupted_2.h5"]
-    assert "interrupted_2.h5" in caplog.text and "To start a new run from them, load that file" in caplog.text
+    assert sorted(f for f in os.listdir(model.log_dir) if f.endswith(".h5")) == [
+        "interrupted.h5",
+        "interrupted_2.h5",
+    ]
+    assert (
+        "interrupted_2.h5" in caplog.text
+        and "To start a new run from them, load that file" in caplog.text
+    )
     assert "last checkpoint" not in caplog.text  # there is no whole epoch to resume from
     model.train(dataset, None, 0.001, epochs=1, layers="heads")
     with pytest.raises(KeyboardInterrupt):
         model.train(dataset, None, 0.001, epochs=2, layers="heads", custom_callbacks=[stop])
-    assert "The last checkpoint (--weights last) resumes after epoch 1, without them." in caplog.text
-    assert "find_last" not in caplog.text and "load_weights" not in caplog.text  # whoever calls the command knows none
+    assert (
+        "The last checkpoint (--weights last) resumes after epoch 1, without them." in caplog.text
+    )
+    assert (
+        "find_last" not in caplog.text and "load_weights" not in caplog.text
+    )  # whoever calls the command knows none
     assert model.find_last().endswith("_0001.h5")
     again = build(tmp_path)
     again.load_weights(os.path.join(model.log_dir, "interrupted_3.h5"))
@@ -1071,10 +1200,14 @@ def slow_step(presses):
         hashlib.pbkdf2_hmac("sha256", b"", b"", 5_000_000)
 
 
-@pytest.mark.parametrize("presses, terminal, ended", [(1, True, []), (2, True, [130]), (2, False, [])])
+@pytest.mark.parametrize(
+    "presses, terminal, ended", [(1, True, []), (2, True, [130]), (2, False, [])]
+)
 def test_ctrl_c_in_a_slow_step_is_answered_at_once(monkeypatch, caplog, presses, terminal, ended):
     """The second one ends the program, in a step that does not return; a notebook's kernel stays."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of pytest-xdist ignores Ctrl-C
+    previous = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a worker of pytest-xdist ignores Ctrl-C
     codes, interrupts = [], callbacks.Interrupts()
     interrupts.PATIENCE_S = 0.01
     monkeypatch.setattr(callbacks.sys, "stdin", SimpleNamespace(isatty=lambda: terminal))
@@ -1131,9 +1264,13 @@ def test_mini_masks_train(tmp_path, dataset):
 
 def test_callbacks_of_the_user_are_called(tmp_path, dataset):
     seen = []
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((epoch, sorted(logs))))
+    callback = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append((epoch, sorted(logs)))
+    )
     model = build(tmp_path)
-    history = model.train(dataset, dataset, 0.0, epochs=2, layers="heads", custom_callbacks=[callback]).history
+    history = model.train(
+        dataset, dataset, 0.0, epochs=2, layers="heads", custom_callbacks=[callback]
+    ).history
     for epoch in (0, 1):
         total = sum(history[f"val_{part}"][epoch] for part in PARTS)
         assert history["val_loss"][epoch] == pytest.approx(total, rel=1e-6)
@@ -1171,10 +1308,16 @@ def test_what_has_no_masks_trains_on_boxes_alone(tmp_path, mode, losses):
     named = {name for name in history if name.endswith("loss") and not name.startswith("val_")}
     assert named == {"loss", *losses}
     assert ("positive_rois" in history) == (len(losses) > 2)
-    assert history["loss"][0] == pytest.approx(sum(history[name][0] for name in (*losses, "weight_decay")), rel=1e-5)
+    assert history["loss"][0] == pytest.approx(
+        sum(history[name][0] for name in (*losses, "weight_decay")), rel=1e-5
+    )
     assert np.isfinite(history["val_loss"][0])
-    moved = {path for path, value in values(model).items() if not np.array_equal(value, before[path])}
-    assert any("rpn_conv_shared" in path for path in moved) and any("res1a_conv" in path for path in moved)
+    moved = {
+        path for path, value in values(model).items() if not np.array_equal(value, before[path])
+    }
+    assert any("rpn_conv_shared" in path for path in moved) and any(
+        "res1a_conv" in path for path in moved
+    )
     found = MaskRCNN("inference", TinyConfig(**mode), str(tmp_path))
     found.load_weights(model.find_last())
     assert set(found.detect(photos(1))[0]) == (
@@ -1197,7 +1340,9 @@ def test_heads_for_all_classes_train(tmp_path, dataset):
     before = values(model)
     history = model.train(dataset, None, 0.01, 1, "heads").history
     assert {"loss", *PARTS} <= set(history) and np.isfinite(history["loss"][0])
-    moved = {path for path, value in values(model).items() if not np.array_equal(value, before[path])}
+    moved = {
+        path for path, value in values(model).items() if not np.array_equal(value, before[path])
+    }
     assert {"mrcnn_bbox_fc/kernel", "mrcnn_mask/kernel"} <= moved
 
 
@@ -1252,7 +1397,9 @@ WHOLE = (64, 64), (64, 128), (128, 64), (64, 192), (128, 64)
 def test_images_of_every_shape_train(tmp_path, shapes, settings):
     model = build(tmp_path, **settings, STEPS_PER_EPOCH=1)
     history = model.train(Various(*shapes), None, 0.001, epochs=1, layers="all").history
-    assert all(np.isfinite(history[name]).all() for name in PARTS) and history["rpn_bbox_loss"][0] > 0
+    assert (
+        all(np.isfinite(history[name]).all() for name in PARTS) and history["rpn_bbox_loss"][0] > 0
+    )
     assert history["mrcnn_class_loss"][0] > 0
 
 
@@ -1278,7 +1425,8 @@ def noisy(channels=3):
 
 
 @pytest.mark.parametrize(
-    "channels, mean", [(3, [123.7, 116.8, 103.9]), (3, [127.3]), (1, [99.9]), (4, [1.1, 2.2, 3.3, 250.7])]
+    "channels, mean",
+    [(3, [123.7, 116.8, 103.9]), (3, [127.3]), (1, [99.9]), (4, [1.1, 2.2, 3.3, 250.7])],
 )
 def test_photos_are_molded_on_the_device_bit_for_bit(channels, mean):
     config = TinyConfig(IMAGE_CHANNEL_COUNT=channels, MEAN_PIXEL=np.array(mean))
@@ -1310,7 +1458,9 @@ def test_the_stream_sends_photos_of_uint8(network):
         return image * 0.5, masks  # floats
 
     for augmentation, grey in ((None, 128), (darken, 64)):
-        batches = training.Batches(Squares(), TinyConfig(), batch_size=2, seed=3, steps=1, augmentation=augmentation)
+        batches = training.Batches(
+            Squares(), TinyConfig(), batch_size=2, seed=3, steps=1, augmentation=augmentation
+        )
         ((inputs,),) = training.stream(batches, network, endless=False)
         assert inputs[0].dtype == tf.uint8 and inputs[0][0, 0, 0].numpy().tolist() == [grey] * 3
         assert [x.dtype for x in inputs[1:]] == [i.dtype for i in network.inputs[1:]]
@@ -1319,7 +1469,10 @@ def test_the_stream_sends_photos_of_uint8(network):
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_the_stream_gives_the_batches_in_order(network, workers):
     config = TinyConfig(IMAGE_RESIZE_MODE="pad64")
-    made = [training.Batches(Various(*ODD), config, batch_size=2, seed=3, steps=2, workers=w) for w in (1, workers)]
+    made = [
+        training.Batches(Various(*ODD), config, batch_size=2, seed=3, steps=2, workers=w)
+        for w in (1, workers)
+    ]
     made[1].epoch = 1
     anywhere = MaskRCNN("training", config).keras_model
     streamed = training.stream(made[1], anywhere).take(4)
@@ -1338,7 +1491,9 @@ def test_the_stream_of_the_validation_is_the_same_each_time(network):
 
 def test_a_stream_that_fails_says_why(tmp_path):
     dataset = Various((64, 100), (64, 64))
-    with pytest.raises(ValueError, match=r"(?s)At most 0 images.*multiples of 64. Received: 64 x 100"):
+    with pytest.raises(
+        ValueError, match=r"(?s)At most 0 images.*multiples of 64. Received: 64 x 100"
+    ):
         model = build(tmp_path, IMAGE_RESIZE_MODE="none", IMAGES_PER_GPU=1, MAX_IMAGE_ERRORS=0)
         model.train(dataset, None, 0.001, epochs=1, layers="heads")
 
@@ -1346,10 +1501,17 @@ def test_a_stream_that_fails_says_why(tmp_path):
 @pytest.mark.parametrize("channels", [1, 4, 8])
 def test_images_of_other_channels_train_from_rgb_weights(tmp_path, channels):
     build(tmp_path).save_weights(tmp_path / "rgb.h5")
-    model = build(tmp_path, IMAGE_CHANNEL_COUNT=channels, MEAN_PIXEL=np.full(channels, 110.0), STEPS_PER_EPOCH=1)
+    model = build(
+        tmp_path,
+        IMAGE_CHANNEL_COUNT=channels,
+        MEAN_PIXEL=np.full(channels, 110.0),
+        STEPS_PER_EPOCH=1,
+    )
     report = model.load_weights(tmp_path / "rgb.h5")
     assert report.adapted == [("res1a_conv", (3, 3, 3, 24), (3, 3, channels, 24))]
-    history = model.train(Various(*[(64, 64)] * 4, channels=channels), None, 0.001, epochs=1, layers="all").history
+    history = model.train(
+        Various(*[(64, 64)] * 4, channels=channels), None, 0.001, epochs=1, layers="all"
+    ).history
     assert np.isfinite(history["loss"][0]) and history["rpn_bbox_loss"][0] > 0
 
 

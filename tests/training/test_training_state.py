@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import state
+from mrcnn.training import training_state as state
 
 
 def network(seed=0):
@@ -81,7 +81,8 @@ def link(file):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"), [(nan, "are NaN or infinite"), (outside, "from another file"), (link, "a link to another")]
+    ("change", "sentence"),
+    [(nan, "are NaN or infinite"), (outside, "from another file"), (link, "a link to another")],
 )
 def test_state_that_may_not_be_read_changes_nothing(path, change, sentence):
     with h5py.File(path, "r+") as file:
@@ -97,7 +98,9 @@ def test_state_that_may_not_be_read_changes_nothing(path, change, sentence):
 def test_state_without_its_description_is_refused(path, about):
     with h5py.File(path, "r+") as file:
         file.attrs["about"] = about
-    with pytest.raises(ValueError, match="must describe its training.*training_state_0003.hdf5.*Try removing it"):
+    with pytest.raises(
+        ValueError, match="must describe its training.*training_state_0003.hdf5.*Try removing it"
+    ):
         state.read_about(path)
 
 

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import hdf5, weights
+from mrcnn.files import hdf5
+from mrcnn.weights import weight_files as weights
 
 layers = keras.layers
 
@@ -44,7 +45,10 @@ def build(classes=4, channels=3, width=5, seed=0):
     y = layers.Conv2D(7, 3, padding="same", name="rpn_conv_shared")(feature_map)
     rpn = keras.Model(
         feature_map,
-        [layers.Conv2D(6, 1, name="rpn_class_raw")(y), layers.Conv2D(12, 1, name="rpn_bbox_pred")(y)],
+        [
+            layers.Conv2D(6, 1, name="rpn_class_raw")(y),
+            layers.Conv2D(12, 1, name="rpn_bbox_pred")(y),
+        ],
         name="rpn_model",
     )
     pooled = layers.GlobalAveragePooling2D(name="pool_squeeze")(x)
@@ -57,7 +61,9 @@ def build(classes=4, channels=3, width=5, seed=0):
     ]
     model = keras.Model(image, outputs, name="mask_rcnn")
     rng = np.random.default_rng(seed)
-    model.set_weights([rng.uniform(0.1, 1, w.shape).astype(np.float32) for w in model.get_weights()])
+    model.set_weights(
+        [rng.uniform(0.1, 1, w.shape).astype(np.float32) for w in model.get_weights()]
+    )
     return model
 
 
@@ -155,7 +161,9 @@ def layer_like(name, named):
     """An unconnected Keras layer with the weights of a group of a file: [(weight name, array)]."""
     inner = list(dict.fromkeys(weight.split("/")[0] for weight, _ in named))
     if len(inner) > 1:
-        children = [layer_like(i, [(w, a) for w, a in named if w.split("/")[0] == i]) for i in inner]
+        children = [
+            layer_like(i, [(w, a) for w, a in named if w.split("/")[0] == i]) for i in inner
+        ]
         return SimpleNamespace(name=name, layers=children)
     if not named:
         return layers.Layer(name=name)
@@ -184,11 +192,17 @@ def listing(path):
         ]
 
 
-def test_an_original_file_loads_and_is_written_with_the_same_names_and_shapes(reference_weights, tmp_path):
+def test_an_original_file_loads_and_is_written_with_the_same_names_and_shapes(
+    reference_weights, tmp_path
+):
     original, copy = reference_weights, tmp_path / "copy.h5"
     with h5py.File(original) as file:
-        named = {name: [(w, file[name][w]) for w, _ in entries] for name, entries in listing(original)}
-        network = SimpleNamespace(layers=[layer_like(name, entries) for name, entries in named.items()])
+        named = {
+            name: [(w, file[name][w]) for w, _ in entries] for name, entries in listing(original)
+        }
+        network = SimpleNamespace(
+            layers=[layer_like(name, entries) for name, entries in named.items()]
+        )
     report = weights.load_weights(network, original)
     assert not (report.missing or report.unused or report.mismatched)
     # Conv + BN of ResNet50 without top: 1 + 16 blocks * 3 + 4 shortcuts = 53 each; FPN 8; RPN 3;
@@ -298,7 +312,9 @@ def refused(model, path, match, **kwargs):
 def test_a_renamed_backbone_layer_is_refused(other, path):
     with h5py.File(path, "r+") as file:
         rename(file, "res2a_branch2a", "res2a_branch2x")
-    refused(other, path, r"All 4 backbone layers.*\(res2a_branch2a\).*res2a_branch2x.*--config BACKBONE")
+    refused(
+        other, path, r"All 4 backbone layers.*\(res2a_branch2a\).*res2a_branch2x.*--config BACKBONE"
+    )
 
 
 def test_a_group_renamed_without_its_weights_is_refused(other, path):
@@ -324,22 +340,35 @@ def test_a_renamed_fpn_layer_is_reported(other, path, caplog):
 def test_by_name_false_insists_on_every_layer(other, path):
     with h5py.File(path, "r+") as file:
         remove(file, "fpn_c2p2")
-    refused(other, path, "by_name=False the file must have every layer.*without fpn_c2p2", by_name=False)
+    refused(
+        other, path, "by_name=False the file must have every layer.*without fpn_c2p2", by_name=False
+    )
 
 
-@pytest.mark.parametrize("name", ["conv1", "res2a_branch2a", "fpn_c2p2", "mrcnn_class_logits", "mrcnn_mask"])
+@pytest.mark.parametrize(
+    "name", ["conv1", "res2a_branch2a", "fpn_c2p2", "mrcnn_class_logits", "mrcnn_mask"]
+)
 def test_a_transposed_kernel_is_refused(model, path, name):
     with h5py.File(path, "r+") as file:
         kernel = file[f"{name}/{name}/kernel:0"][()]
         replace(file, f"{name}/{name}/kernel:0", np.swapaxes(kernel, -1, -2))
-    refused(build(seed=1), path, f"must have the model's shapes.*{name} .*--config", allow_head_mismatch=True)
+    refused(
+        build(seed=1),
+        path,
+        f"must have the model's shapes.*{name} .*--config",
+        allow_head_mismatch=True,
+    )
 
 
 def test_a_file_without_rpn_is_refused_unless_excluded(other, path):
     before = values(other, "rpn_conv_shared")
     with h5py.File(path, "r+") as file:
         remove(file, "rpn_model")
-    refused(other, path, "region proposal network.*without rpn_conv_shared, rpn_class_raw, rpn_bbox_pred")
+    refused(
+        other,
+        path,
+        "region proposal network.*without rpn_conv_shared, rpn_class_raw, rpn_bbox_pred",
+    )
     report = weights.load_weights(other, path, exclude=["rpn_model"])
     assert report.excluded == ["rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred"]
     assert same(values(other, "rpn_conv_shared"), before)
@@ -347,7 +376,11 @@ def test_a_file_without_rpn_is_refused_unless_excluded(other, path):
 
 def test_81_classes_give_an_error_with_both_numbers(other, tmp_path):
     path = weights.save_weights(build(classes=81), tmp_path / "coco.h5")
-    refused(other, path, r"with 81 classes for a model with 4 .*NUM_CLASSES = 81.*`mrcnn train --weights`.*exclude=")
+    refused(
+        other,
+        path,
+        r"with 81 classes for a model with 4 .*NUM_CLASSES = 81.*`mrcnn train --weights`.*exclude=",
+    )
 
 
 def test_81_classes_are_skipped_and_reported_for_training(other, tmp_path):
@@ -466,7 +499,9 @@ def test_remap_classes_copies_the_rows_of_the_named_classes(tmp_path):
     assert not report.mismatched
     # file rows: 0 BG, 3 cat -> model rows 0, 1; model row 2 stays
     for name, rows in [("mrcnn_class_logits", 1), ("mrcnn_bbox_fc", 4), ("mrcnn_mask", 1)]:
-        for theirs, own, now in zip(values(source, name), before[name], values(target, name), strict=True):
+        for theirs, own, now in zip(
+            values(source, name), before[name], values(target, name), strict=True
+        ):
             assert np.array_equal(now[..., :rows], theirs[..., :rows])
             assert np.array_equal(now[..., rows : 2 * rows], theirs[..., 3 * rows : 4 * rows])
             assert np.array_equal(now[..., 2 * rows :], own[..., 2 * rows :])
@@ -479,7 +514,9 @@ def test_remap_classes_takes_the_names_from_an_argument_and_appends(model, path)
     weights.load_weights(target, path, remap_classes=names, class_names=FILE_CLASSES)
     kernel = values(target, "mrcnn_class_logits")[0]
     assert np.array_equal(kernel[:, :4], values(model, "mrcnn_class_logits")[0])
-    assert np.array_equal(kernel[:, 4:], values(build(classes=6, seed=1), "mrcnn_class_logits")[0][:, 4:])
+    assert np.array_equal(
+        kernel[:, 4:], values(build(classes=6, seed=1), "mrcnn_class_logits")[0][:, 4:]
+    )
 
 
 @pytest.mark.parametrize(
@@ -490,7 +527,11 @@ def test_remap_classes_takes_the_names_from_an_argument_and_appends(model, path)
         ({"person": 4}, FILE_CLASSES, r"in 1..3.*'person': 4"),
         ({"person": 0}, FILE_CLASSES, r"in 1..3.*'person': 0"),
         ({"person": 1, "dog": 1}, FILE_CLASSES, "an id of its own"),
-        ({"person": 1}, FILE_CLASSES[1:], "file's 4 classes, the background 'BG' first. Received: 3"),
+        (
+            {"person": 1},
+            FILE_CLASSES[1:],
+            "file's 4 classes, the background 'BG' first. Received: 3",
+        ),
     ],
 )
 def test_a_wrong_remap_is_refused(other, path, remap, class_names, match):
@@ -499,7 +540,13 @@ def test_a_wrong_remap_is_refused(other, path, remap, class_names, match):
 
 def test_remap_does_not_hide_heads_of_another_width(path):
     target = build(classes=6, width=9, seed=1)
-    refused(target, path, "must have the model's shapes", remap_classes={"cat": 1}, class_names=FILE_CLASSES)
+    refused(
+        target,
+        path,
+        "must have the model's shapes",
+        remap_classes={"cat": 1},
+        class_names=FILE_CLASSES,
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -507,7 +554,9 @@ def test_remap_does_not_hide_heads_of_another_width(path):
 
 
 def test_a_path_of_one_character_says_what_happened(other):
-    with pytest.raises(FileNotFoundError, match=r"'z'.*find_last\(\) in place of find_last\(\)\[1\]"):
+    with pytest.raises(
+        FileNotFoundError, match=r"'z'.*find_last\(\) in place of find_last\(\)\[1\]"
+    ):
         weights.load_weights(other, "z")
 
 
@@ -556,7 +605,9 @@ def link_layer(file, tmp_path):
 def store_outside(file, tmp_path):
     (tmp_path / "secret").write_bytes(bytes(24))
     del file["conv1/conv1/bias:0"]
-    file.create_dataset("conv1/conv1/bias:0", (6,), "f4", external=[(str(tmp_path / "secret"), 0, 24)])
+    file.create_dataset(
+        "conv1/conv1/bias:0", (6,), "f4", external=[(str(tmp_path / "secret"), 0, 24)]
+    )
 
 
 def list_layers_without_end(file, tmp_path):
@@ -585,7 +636,9 @@ def test_file_that_does_not_hold_its_own_data_is_refused(other, path, tmp_path, 
 
 @pytest.mark.parametrize("name", ["conv1/conv1/kernel:0", "rpn_model/rpn_conv_shared/bias:0"])
 @pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
-def test_numbers_that_are_not_finite_are_refused_with_the_name_of_the_layer(other, path, name, number):
+def test_numbers_that_are_not_finite_are_refused_with_the_name_of_the_layer(
+    other, path, name, number
+):
     with h5py.File(path, "r+") as file:
         value = file[name][()].astype(np.float64)
         value.flat[0] = number  # float32 cannot hold 1e300
@@ -601,13 +654,19 @@ def test_whole_numbers_are_no_weights(other, path):
 
 def test_layers_that_do_not_fit_are_not_read(other, path, monkeypatch):
     read, reader = [], hdf5.read
-    monkeypatch.setattr(hdf5, "read", lambda file, entry, dtype: read.append(entry.path) or reader(file, entry, dtype))
+    monkeypatch.setattr(
+        hdf5,
+        "read",
+        lambda file, entry, dtype: read.append(entry.path) or reader(file, entry, dtype),
+    )
     with h5py.File(path, "r+") as file:
         rename(file, "fpn_c2p2", "of_another_network")
         replace(file, "mrcnn_mask/mrcnn_mask/bias:0", np.zeros(9, np.float32))
         replace(file, "mrcnn_mask/mrcnn_mask/kernel:0", np.zeros((1, 1, 5, 9), np.float32))
     report = weights.load_weights(other, path, exclude=["conv1"], allow_head_mismatch=True)
-    assert report.unused == ["of_another_network"] and [name for name, *_ in report.mismatched] == ["mrcnn_mask"]
+    assert report.unused == ["of_another_network"] and [name for name, *_ in report.mismatched] == [
+        "mrcnn_mask"
+    ]
     assert {name.split("/")[1] for name in read} == {
         "bn_conv1", "res2a_branch2a", "bn2a_branch2a", "rpn_model", "mrcnn_bbox_fc", "mrcnn_class_logits"
     }  # fmt: skip
@@ -656,20 +715,27 @@ def test_class_names_of_a_file_are_fit_to_print(path):
     ("values", "match"),
     [
         ({"NUM_CLASSES": 81}, "with 4 classes for a model with 81 .*Try NUM_CLASSES = 4"),
-        ({"RPN_CHANNELS": 10**9}, "RPN_CHANNELS. Received: .*toy_0001.h5' with 7 for a model with 1000000000"),
+        (
+            {"RPN_CHANNELS": 10**9},
+            "RPN_CHANNELS. Received: .*toy_0001.h5' with 7 for a model with 1000000000",
+        ),
     ],
 )
 def test_config_of_other_sizes_than_the_file_is_refused(path, values, match):
     weights.check_sizes(path, SimpleNamespace(NUM_CLASSES=4, RPN_CHANNELS=7))
     with pytest.raises(ValueError, match=match):
-        weights.check_sizes(path, SimpleNamespace(**{"NUM_CLASSES": 4, "RPN_CHANNELS": 7, **values}))
+        weights.check_sizes(
+            path, SimpleNamespace(**{"NUM_CLASSES": 4, "RPN_CHANNELS": 7, **values})
+        )
 
 
 def test_sizes_of_a_whole_network_are_all_found(reference_weights):
     right = {"NUM_CLASSES": 0, "TOP_DOWN_PYRAMID_SIZE": 0, "RPN_CHANNELS": 0, "FPN_CLASSIF_FC_LAYERS_SIZE": 0,
              "POOL_SIZE": 7, "MASK_CHANNELS": 0}  # fmt: skip
     for name in right:
-        with pytest.raises(ValueError, match=f"the model's {name}. Received: .* for a model with -1"):
+        with pytest.raises(
+            ValueError, match=f"the model's {name}. Received: .* for a model with -1"
+        ):
             weights.check_sizes(reference_weights, SimpleNamespace(**{name: -1}))
 
 
@@ -700,8 +766,15 @@ def test_last_checkpoint_is_that_of_the_highest_epoch_of_the_newest_run(files, l
 
 
 def test_metadata_of_any_size_comes_back_from_the_only_file(model, tmp_path):
-    names = ["BG", *(f"a class with a long name, number {i:05d}" for i in range(5000))]  # about 200 KB
-    metadata = {"class_names": names, "epoch": np.int64(3), "config": {"MEAN_PIXEL": np.array([1.5, 2, 3])}}
+    names = [
+        "BG",
+        *(f"a class with a long name, number {i:05d}" for i in range(5000)),
+    ]  # about 200 KB
+    metadata = {
+        "class_names": names,
+        "epoch": np.int64(3),
+        "config": {"MEAN_PIXEL": np.array([1.5, 2, 3])},
+    }
     path = weights.save_weights(model, tmp_path / "run" / "x.h5", metadata)
     expected = {"class_names": names, "epoch": 3, "config": {"MEAN_PIXEL": [1.5, 2, 3]}}
     assert weights.read_metadata(path) == expected
@@ -732,9 +805,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(path, tmp_path)
     before = Path(path).read_bytes()
     wide = build(width=60_000)  # over 1 MB of weights
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # as a full disk: no file grows beyond 1 MB
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (1 << 20, hard)
+    )  # as a full disk: no file grows beyond 1 MB
     try:
-        with pytest.raises(OSError, match=r"toy_0001.h5 must be writable.*Try freeing disk space") as error:
+        with pytest.raises(
+            OSError, match=r"toy_0001.h5 must be writable.*Try freeing disk space"
+        ) as error:
             weights.save_weights(wide, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -788,7 +865,14 @@ def test_a_load_is_logged(other, path, caplog):
 # ImageNet
 
 
-OLD_NAMES = ["conv1", "bn_conv1", "res2a_branch2a", "bn2a_branch2a", "res2a_branch1", "bn2a_branch1"]
+OLD_NAMES = [
+    "conv1",
+    "bn_conv1",
+    "res2a_branch2a",
+    "bn2a_branch2a",
+    "res2a_branch1",
+    "bn2a_branch1",
+]
 NEW_NAMES = [
     "conv1_conv",
     "conv1_bn",
@@ -813,7 +897,9 @@ def build_resnet(names, epsilon, seed=0, more=(), channels=3):
         y = layers.Conv2D(5, 1, name=name)(y)
     model = keras.Model(image, y)
     rng = np.random.default_rng(seed)
-    model.set_weights([rng.uniform(0.001, 0.02, w.shape).astype(np.float32) for w in model.get_weights()])
+    model.set_weights(
+        [rng.uniform(0.001, 0.02, w.shape).astype(np.float32) for w in model.get_weights()]
+    )
     return model
 
 
@@ -876,7 +962,9 @@ def test_a_shallower_and_a_deeper_resnet_are_refused(tmp_path):
     old_deep = build_resnet(OLD_NAMES, 1e-3, more=["res4g_branch2a"])
     shallow_file = weights.save_weights(shallow, tmp_path / "resnet50.h5")
     deep_file = weights.save_weights(deep, tmp_path / "resnet101.h5")
-    with pytest.raises(ValueError, match=r"All 7 .*resnet50.h5.*without 1 of them \(res4g_branch2a\)"):
+    with pytest.raises(
+        ValueError, match=r"All 7 .*resnet50.h5.*without 1 of them \(res4g_branch2a\)"
+    ):
         weights.load_backbone_weights(old_deep, shallow_file, "resnet101")
     with pytest.raises(ValueError, match=r"resnet101.h5' with 1 further layers \(res4g_branch2a\)"):
         weights.load_backbone_weights(build_resnet(OLD_NAMES, 1e-3), deep_file, "resnet50")
@@ -887,7 +975,9 @@ def test_every_layer_of_resnet101_has_its_name_of_2017():
     for stage, blocks in zip((2, 3, 4, 5), (3, 4, 23, 3), strict=True):
         for block in range(1, blocks + 1):
             branches = (0, 1, 2, 3) if block == 1 else (1, 2, 3)
-            new += [f"conv{stage}_block{block}_{i}_{kind}" for i in branches for kind in ("conv", "bn")]
+            new += [
+                f"conv{stage}_block{block}_{i}_{kind}" for i in branches for kind in ("conv", "bn")
+            ]
     old = [weights._matterport_name(name) for name in new]
     assert len(set(old)) == len(new) == 2 * (1 + 33 * 3 + 4)
     for letter in "abcdefghijklmnopqrstuvw":
@@ -935,29 +1025,41 @@ def test_mobilenet_from_a_keras_2_file_whatever_its_layers_are_called(mobilenet,
         for old, new in names.items():
             file.move(old, new)
     for given in (path, weights.save_weights(mobilenet, tmp_path / "same_names.h5")):
-        ours = keras.applications.MobileNetV2(input_shape=(32, 32, 3), include_top=False, weights=None)
+        ours = keras.applications.MobileNetV2(
+            input_shape=(32, 32, 3), include_top=False, weights=None
+        )
         report = weights.load_backbone_weights(ours, given, "mobilenet_v2")
         assert not (report.missing or report.mismatched or report.unused)
         assert same(ours.get_weights(), mobilenet.get_weights())
 
 
 def test_a_mobilenet_file_that_is_none(mobilenet, path):
-    with pytest.raises(ValueError, match="must hold keras.applications.MobileNetV2.*toy_0001.h5.*conv1, bn_conv1"):
+    with pytest.raises(
+        ValueError, match="must hold keras.applications.MobileNetV2.*toy_0001.h5.*conv1, bn_conv1"
+    ):
         weights.load_backbone_weights(mobilenet, path, "mobilenet_v2")
 
 
 def test_an_unknown_backbone(other, path):
-    with pytest.raises(ValueError, match="one of resnet50, resnet101, mobilenet_v2. Received: 'vgg'"):
+    with pytest.raises(
+        ValueError, match="one of resnet50, resnet101, mobilenet_v2. Received: 'vgg'"
+    ):
         weights.load_backbone_weights(other, path, "vgg")
 
 
 def test_imagenet_weights_asks_for_the_file_of_its_backbone(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(weights, "download", lambda url, path, *md5s, size: asked.append((url, path, *md5s)) or path)
+    monkeypatch.setattr(
+        weights, "download", lambda url, path, *md5s, size: asked.append((url, path, *md5s)) or path
+    )
     path = weights.imagenet_weights("resnet101", tmp_path)
     assert path == str(tmp_path / "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5")
-    assert asked == [(weights.IMAGENET_FILES["resnet101"][0], path, "88cf7a10940856eca736dc7b7e228a21")]
-    weights.imagenet_weights("resnet50", tmp_path)  # Keras's own, and the one the original fetched in 2017
+    assert asked == [
+        (weights.IMAGENET_FILES["resnet101"][0], path, "88cf7a10940856eca736dc7b7e228a21")
+    ]
+    weights.imagenet_weights(
+        "resnet50", tmp_path
+    )  # Keras's own, and the one the original fetched in 2017
     assert asked[1][2:] == ("4d473c1dd8becc155b73f8504c6f6626", "a268eb855778b3df3c7506639542a6af")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     assert weights.imagenet_weights("mobilenet_v2").startswith(str(tmp_path / "home" / "models"))
@@ -974,10 +1076,16 @@ def without(path, *names):
     return path
 
 
-def test_box_only_weights_leave_the_mask_head_random_for_training_and_are_refused_else(other, path, caplog):
+def test_box_only_weights_leave_the_mask_head_random_for_training_and_are_refused_else(
+    other, path, caplog
+):
     without(path, "mrcnn_mask")
     before = values(other, "mrcnn_mask")
-    refused(other, path, r"The mask head must be in the file.*without mrcnn_mask.*USE_MASK = False.*mode 'training'")
+    refused(
+        other,
+        path,
+        r"The mask head must be in the file.*without mrcnn_mask.*USE_MASK = False.*mode 'training'",
+    )
     with caplog.at_level(logging.WARNING, "mrcnn"):
         report = weights.load_weights(other, path, allow_head_mismatch=True)
     assert report.missing == ["mrcnn_mask"] and same(values(other, "mrcnn_mask"), before)
@@ -987,7 +1095,9 @@ def test_box_only_weights_leave_the_mask_head_random_for_training_and_are_refuse
 
 def test_weights_of_an_rpn_alone_fill_no_other_network_but_for_training(other, path):
     without(path, "mrcnn_mask", "mrcnn_class_logits", "mrcnn_bbox_fc")
-    refused(other, path, r"The class and box head must be in the file.*mrcnn_bbox_fc.*RPN_ONLY = True")
+    refused(
+        other, path, r"The class and box head must be in the file.*mrcnn_bbox_fc.*RPN_ONLY = True"
+    )
     report = weights.load_weights(other, path, allow_head_mismatch=True)
     assert sorted(report.missing) == sorted(weights.CLASS_HEADS)
 
@@ -997,22 +1107,39 @@ def agnostic(head, seed=0):
     model = build(seed=seed)
     x = model.get_layer("fpn_c2p2").output
     pooled = model.get_layer("pool_squeeze").output
-    new = layers.Dense(4, name=head)(pooled) if head == "mrcnn_bbox_fc" else layers.Conv2D(1, 1, name=head)(x)
+    new = (
+        layers.Dense(4, name=head)(pooled)
+        if head == "mrcnn_bbox_fc"
+        else layers.Conv2D(1, 1, name=head)(x)
+    )
     old = {"mrcnn_bbox_fc": "mrcnn_bbox", "mrcnn_mask": "mrcnn_mask"}[head]
     outputs = [new if y is model.get_layer(old).output else y for y in model.outputs]
     return keras.Model(model.inputs, outputs, name="mask_rcnn")
 
 
 @pytest.mark.parametrize(
-    ("head", "setting"), [("mrcnn_bbox_fc", "CLASS_AGNOSTIC_BOX"), ("mrcnn_mask", "CLASS_AGNOSTIC_MASK")]
+    ("head", "setting"),
+    [("mrcnn_bbox_fc", "CLASS_AGNOSTIC_BOX"), ("mrcnn_mask", "CLASS_AGNOSTIC_MASK")],
 )
-def test_a_head_for_all_classes_fills_no_head_per_class(model, other, path, tmp_path, head, setting):
+def test_a_head_for_all_classes_fills_no_head_per_class(
+    model, other, path, tmp_path, head, setting
+):
     one = agnostic(head)
-    refused(one, path, f"model's {setting} = True.*has 4 rows of outputs where the model has 1.*{setting} = False")
+    refused(
+        one,
+        path,
+        f"model's {setting} = True.*has 4 rows of outputs where the model has 1.*{setting} = False",
+    )
     theirs = weights.save_weights(one, tmp_path / "one.h5")
-    refused(other, theirs, f"model's {setting} = False.*has 1 row of outputs where the model has 4.*{setting} = True")
+    refused(
+        other,
+        theirs,
+        f"model's {setting} = False.*has 1 row of outputs where the model has 4.*{setting} = True",
+    )
     report = weights.load_weights(other, theirs, allow_head_mismatch=True)
     assert [name for name, _, _ in report.mismatched] == [head]
     again = agnostic(head, seed=1)
-    report = weights.load_weights(again, theirs, remap_classes={"b": 3}, class_names=["BG", "a", "b", "c"])
+    report = weights.load_weights(
+        again, theirs, remap_classes={"b": 3}, class_names=["BG", "a", "b", "c"]
+    )
     assert report.mismatched == [] and same(values(again, head), values(one, head))
