@@ -45,5 +45,5 @@ setup(
             "ipykernel>=6.29",
         ],
     },
-    entry_points={"console_scripts": ["mrcnn = mrcnn.cli:main"]},
+    entry_points={"console_scripts": ["mrcnn = mrcnn.app.cli:main"]},
 )

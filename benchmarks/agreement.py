@@ -21,11 +21,13 @@ import cv2
 import numpy as np
 from run import peak_gb
 
-from mrcnn import boxes, evaluate, weights
-from mrcnn.cli import SHAPES_HELD_OUT, load_for_use, open_data
+from mrcnn.app.cli import SHAPES_HELD_OUT, load_for_use, open_data
 from mrcnn.config import Config
-from mrcnn.dataset import Dataset
+from mrcnn.data.dataset import Dataset
+from mrcnn.evaluation import evaluate
 from mrcnn.model import MaskRCNN
+from mrcnn.nn import boxes
+from mrcnn.weights import weight_files as weights
 
 GAP = 16  # black pixels between photos side by side
 
@@ -44,7 +46,8 @@ def agreement(path: str, data: str, settings: list[str], limit: int | None) -> N
 
         def detect(image):
             if name == "noise":  # noqa: B023
-                image = np.clip(image.astype(int) + rng.integers(-1, 2, image.shape), 0, 255).astype(np.uint8)  # noqa: B023
+                noise = rng.integers(-1, 2, image.shape)  # noqa: B023
+                image = np.clip(image.astype(int) + noise, 0, 255).astype(np.uint8)
             seen.append(model.detect([image], masks="rle")[0])  # noqa: B023
             return seen[-1]  # noqa: B023
 
@@ -67,7 +70,9 @@ def matches(reference: list[dict], seen: list[dict]) -> tuple[int, int, float]:
             same = (ious[row] >= 0.9) & (second["class_ids"] == first["class_ids"][row])
             if same.any():
                 matched += 1
-                difference = max(difference, np.abs(second["scores"][same] - first["scores"][row]).min())
+                difference = max(
+                    difference, np.abs(second["scores"][same] - first["scores"][row]).min()
+                )
     return matched, count, difference
 
 
@@ -88,11 +93,15 @@ class Enlarged(Dataset):
         return cv2.resize(array, (width, height), interpolation=how)
 
     def load_image(self, image_id):
-        return self._resized(self.source.load_image(self.image_info[image_id]["own"]), cv2.INTER_LINEAR)
+        return self._resized(
+            self.source.load_image(self.image_info[image_id]["own"]), cv2.INTER_LINEAR
+        )
 
     def load_mask(self, image_id):
         masks, class_ids = self.source.load_mask(self.image_info[image_id]["own"])
-        large = [self._resized(np.uint8(mask), cv2.INTER_NEAREST) for mask in np.moveaxis(masks, -1, 0)]
+        large = [
+            self._resized(np.uint8(mask), cv2.INTER_NEAREST) for mask in np.moveaxis(masks, -1, 0)
+        ]
         empty = np.zeros((*self.load_image(image_id).shape[:2], 0), bool)
         return np.stack(large, axis=-1).astype(bool) if large else empty, class_ids
 
@@ -101,16 +110,25 @@ def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int
     """Print the figures of the photos one by one, and of the large image."""
     config = Config.from_dict(weights.read_metadata(path)["config"])
     config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
-    config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_SCALE, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM = "pad64", 0, 64, tile
+    config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_SCALE, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM = (
+        "pad64",
+        0,
+        64,
+        tile,
+    )
     config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
     model = MaskRCNN.from_weights(path, config)
     model.optimize_for_inference()
     dataset = open_data(data, model.class_names, shapes=SHAPES_HELD_OUT)
     ids = [int(i) for i in dataset.image_ids if max(dataset.load_image(i).shape[:2]) <= largest]
-    photos = dict(zip(ids, map(Enlarged(dataset, ids, scale).load_image, range(len(ids))), strict=True))
+    photos = dict(
+        zip(ids, map(Enlarged(dataset, ids, scale).load_image, range(len(ids))), strict=True)
+    )
 
     with tempfile.TemporaryDirectory() as folder:
-        image = np.lib.format.open_memmap(Path(folder) / "large.npy", "w+", np.uint8, (side, side, 3))
+        image = np.lib.format.open_memmap(
+            Path(folder) / "large.npy", "w+", np.uint8, (side, side, 3)
+        )
         places, (y, x, below) = [], (GAP, GAP, 0)
         for image_id in itertools.cycle(ids):
             height, width = photos[image_id].shape[:2]
@@ -123,12 +141,18 @@ def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int
             x, below = x + width + GAP, max(below, height)
         image.flush()
         start = time.perf_counter()
-        found = model.detect_tiled(np.load(Path(folder) / "large.npy", mmap_mode="r"), tile, tile // 4, verbose=1)
+        found = model.detect_tiled(
+            np.load(Path(folder) / "large.npy", mmap_mode="r"), tile, tile // 4, verbose=1
+        )
         seconds = time.perf_counter() - start
-    print(f"{side} x {side} pixels: {len(found['rois'])} found in {seconds:.0f} s, peak {peak_gb():.2f} GB")
+    print(
+        f"{side} x {side} pixels: {len(found['rois'])} found in {seconds:.0f} s, peak {peak_gb():.2f} GB"
+    )
 
     large = Enlarged(dataset, [image_id for image_id, _, _ in places], scale)
-    one_by_one = {image_id: model.detect([photo], masks="rle")[0] for image_id, photo in photos.items()}
+    one_by_one = {
+        image_id: model.detect([photo], masks="rle")[0] for image_id, photo in photos.items()
+    }
     singles = iter([one_by_one[image_id] for image_id, _, _ in places])
     parts = iter([part(found, y, x, *photos[image_id].shape[:2]) for image_id, y, x in places])
     for name, results in (("one by one", singles), ("in tiles", parts)):
@@ -139,7 +163,10 @@ def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int
 
 def part(found: dict, y: int, x: int, height: int, width: int) -> dict:
     """What of a large image's result lies in one photo of it, by the boxes' centres."""
-    center_y, center_x = found["rois"][:, [0, 2]].mean(axis=1), found["rois"][:, [1, 3]].mean(axis=1)
+    center_y, center_x = (
+        found["rois"][:, [0, 2]].mean(axis=1),
+        found["rois"][:, [1, 3]].mean(axis=1),
+    )
     inside = (center_y >= y) & (center_y < y + height) & (center_x >= x) & (center_x < x + width)
     own = np.flatnonzero(inside)
     masks, rois = [], found["rois"][own] - [y, x, y, x]
@@ -148,19 +175,30 @@ def part(found: dict, y: int, x: int, height: int, width: int) -> dict:
         mask = np.zeros((height, width), bool)
         mask[y1:y2, x1:x2] = found["masks"][i][y1 - box[0] : y2 - box[0], x1 - box[1] : x2 - box[1]]
         masks.append(evaluate.mask_to_rle(mask))
-    return {"rois": rois, "class_ids": found["class_ids"][own], "scores": found["scores"][own], "masks": masks}
+    return {
+        "rois": rois,
+        "class_ids": found["class_ids"][own],
+        "scores": found["scores"][own],
+        "masks": masks,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare detections with those of float32, photo by photo.")
+    parser = argparse.ArgumentParser(
+        description="Compare detections with those of float32, photo by photo."
+    )
     parser.add_argument("weights")
     parser.add_argument("data", help="a folder of photos and annotations, or shapes")
     parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE")
     parser.add_argument("--limit", type=int, help="only so many photos")
-    parser.add_argument("--tiled", type=int, metavar="SIDE", help="compare with one image of so many pixels a side")
+    parser.add_argument(
+        "--tiled", type=int, metavar="SIDE", help="compare with one image of so many pixels a side"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="with --tiled: enlarge the photos")
     parser.add_argument("--tile", type=int, default=1024)
-    parser.add_argument("--largest", type=int, default=400, help="with --tiled: leave out photos with a longer side")
+    parser.add_argument(
+        "--largest", type=int, default=400, help="with --tiled: leave out photos with a longer side"
+    )
     args = parser.parse_args()
     if args.tiled:
         tiled(args.weights, args.data, args.tiled, args.scale, args.tile, args.largest)

@@ -48,10 +48,14 @@ class Growth:
 
 
 CURVES = {
-    "side": Growth("detect: side of the photo, pixels", (256, 512, 1024, 2048), lambda n: _detect(side=n), 2),
+    "side": Growth(
+        "detect: side of the photo, pixels", (256, 512, 1024, 2048), lambda n: _detect(side=n), 2
+    ),
     "instances": Growth("detect: objects found", (1, 10, 50, 100, 200), lambda n: _detect(count=n)),
     "classes": Growth("detect: classes", (2, 10, 81, 300, 1000), lambda n: _detect(NUM_CLASSES=n)),
-    "rois": Growth("detect: proposals", (100, 300, 1000, 2000), lambda n: _detect(POST_NMS_ROIS_INFERENCE=n)),
+    "rois": Growth(
+        "detect: proposals", (100, 300, 1000, 2000), lambda n: _detect(POST_NMS_ROIS_INFERENCE=n)
+    ),
     "batch": Growth("detect: photos at once", (1, 2, 4, 8), lambda n: _detect(batch=n)),
     "examples": Growth("a training image: its objects", (1, 10, 50, 100, 200), _examples),
 }
@@ -60,7 +64,12 @@ CURVES = {
 def measure(curve: str, value: int) -> dict:
     """One point: `time` in units, `peak` memory in GB, `steady` runs."""
     times = CURVES[curve].work(value)
-    return {"value": value, "time": times.in_units(), "peak": run.peak_gb(), "steady": len(times.steady())}
+    return {
+        "value": value,
+        "time": times.in_units(),
+        "peak": run.peak_gb(),
+        "steady": len(times.steady()),
+    }
 
 
 def measured_apart(curve: str, value: int) -> dict:
@@ -87,15 +96,21 @@ def plot(points: dict[str, list[dict]], file: Path) -> None:
     axes = figure.subplots(2, len(points), squeeze=False)
     for column, (name, rows) in zip(axes.T, points.items(), strict=True):
         values = [row["value"] for row in rows]
-        for axis, what, label in zip(column, ("time", "peak"), ("time, units", "peak memory, GB"), strict=True):
+        for axis, what, label in zip(
+            column, ("time", "peak"), ("time, units", "peak memory, GB"), strict=True
+        ):
             axis.plot(values, [row[what] for row in rows], "o-")
-            linear = [rows[-1][what] * (value / values[-1]) ** CURVES[name].power for value in values]
+            linear = [
+                rows[-1][what] * (value / values[-1]) ** CURVES[name].power for value in values
+            ]
             axis.plot(values, linear, "--", color="gray", linewidth=1)
             axis.set(xscale="log", yscale="log", xlabel=CURVES[name].title, ylabel=label)
             axis.set_xticks(values, [f"{value:,}" for value in values], minor=False)
             axis.minorticks_off()
             low, high = min(row[what] for row in rows), max(row[what] for row in rows)
-            ticks = [low, math.sqrt(low * high), high] if high > 1.1 * low else [high]  # else they would overlap
+            ticks = (
+                [low, math.sqrt(low * high), high] if high > 1.1 * low else [high]
+            )  # else they would overlap
             ticks = [round(tick, 3) for tick in ticks]
             axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.set_ylim(low / 1.5, high * 1.5)
@@ -106,20 +121,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure how time and memory grow with the work.")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the points there too")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw them there")
-    parser.add_argument("--only", metavar="CURVE", action="append", choices=CURVES, help=f"of {', '.join(CURVES)}")
+    parser.add_argument(
+        "--only", metavar="CURVE", action="append", choices=CURVES, help=f"of {', '.join(CURVES)}"
+    )
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(measure(args.child[0], int(args.child[1]))))
         return 0
-    print(f"{run.cpu_name()}\n{'curve':12}{'value':>8}{'time, u':>10}{'peak, GB':>10}  steady runs", flush=True)
+    print(
+        f"{run.cpu_name()}\n{'curve':12}{'value':>8}{'time, u':>10}{'peak, GB':>10}  steady runs",
+        flush=True,
+    )
     points = {}
     for name in args.only or CURVES:
         rows = points[name] = []
         for value in CURVES[name].values:
             row = measured_apart(name, value)
             rows.append(row)
-            print(f"{name:12}{value:8,}{row['time']:10.4g}{row['peak']:10.2f}  {row['steady']}", flush=True)
+            print(
+                f"{name:12}{value:8,}{row['time']:10.4g}{row['peak']:10.2f}  {row['steady']}",
+                flush=True,
+            )
         print(f"{name:12}  grows at the end as its power {exponent(rows, 'time'):.2f} in time, "
               f"{exponent(rows, 'peak'):.2f} in memory; linear is {CURVES[name].power}", flush=True)  # fmt: skip
     if args.json:

@@ -33,7 +33,9 @@ UNIT_GFLOP = 2 * 256 * 256 * 3 * 3 * 256 * 256 / 1e9  # 77.3
 STEADY = 1.1  # the units before and after a run may differ by this factor
 TRIES = 4  # processes for a row where all differ by more
 UNSTEADY, FAILED = "no unit was steady", "failed:"
-NOT_APPLICABLE = "not applicable: this processor has no avx512_bf16 or amx_bf16, and there is no GPU"
+NOT_APPLICABLE = (
+    "not applicable: this processor has no avx512_bf16 or amx_bf16, and there is no GPU"
+)
 
 
 # --- Measuring --------------------------------------------------------------------------------------------------
@@ -60,7 +62,9 @@ class Times:
 
     def unit_s(self) -> float:
         """Seconds of a unit: the median of the steady runs', or of all where none is."""
-        return statistics.median(statistics.fmean(self.units[i]) for i in self.steady() or range(len(self.units)))
+        return statistics.median(
+            statistics.fmean(self.units[i]) for i in self.steady() or range(len(self.units))
+        )
 
     def in_units(self) -> float:
         """The median of the steady runs, or of all where none is, each over its own units."""
@@ -68,7 +72,13 @@ class Times:
         return statistics.median(self.wall[i] / statistics.fmean(self.units[i]) for i in runs)
 
 
-def timed(work: Callable[[], object], warm_ups: int = 1, rounds: int = 12, seconds: float = 0.3, enough: int = 5):
+def timed(
+    work: Callable[[], object],
+    warm_ups: int = 1,
+    rounds: int = 12,
+    seconds: float = 0.3,
+    enough: int = 5,
+):
     """The `Times` of `work()`, less the warm-ups, until so many runs between two units are `enough` steady ones.
 
     What takes less than `seconds` is repeated between two units, and the least of the times is the run's.
@@ -113,7 +123,9 @@ def _unit() -> Callable[[], float]:
 
     def unit():
         start = time.perf_counter()
-        tf.nn.conv2d(image, kernel, 1, "SAME")[0, 0, 0, 0].numpy()  # a GPU answers before it is done
+        tf.nn.conv2d(image, kernel, 1, "SAME")[
+            0, 0, 0, 0
+        ].numpy()  # a GPU answers before it is done
         return time.perf_counter() - start
 
     unit(), unit()
@@ -125,9 +137,13 @@ def counted_gflop(function, *inputs) -> float:
     import numpy as np
     import tensorflow as tf
 
-    specs = tf.nest.map_structure(lambda x: tf.TensorSpec(np.shape(x), tf.convert_to_tensor(x).dtype), inputs)
+    specs = tf.nest.map_structure(
+        lambda x: tf.TensorSpec(np.shape(x), tf.convert_to_tensor(x).dtype), inputs
+    )
     # The convolutions of `ops` stand in graphs of their own, for images of any size: here they are ops of this graph.
-    with mock.patch("mrcnn.model.convolution", lambda images, kernel: tf.nn.conv2d(images, kernel, 1, "SAME")):
+    with mock.patch(
+        "mrcnn.model.convolution", lambda images, kernel: tf.nn.conv2d(images, kernel, 1, "SAME")
+    ):
         graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
 
     def size(shape):
@@ -155,7 +171,10 @@ def counted_gflop(function, *inputs) -> float:
 
 def peak_gb() -> float:
     """The most memory this process, or one it started, has held, in GB (1e9 bytes)."""
-    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    most = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     return most * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
@@ -165,7 +184,11 @@ def has_bfloat16() -> bool:
 
     info = Path("/proc/cpuinfo")
     flags = info.read_text().split() if info.exists() else ()
-    return bool(tf.config.list_physical_devices("GPU")) or "avx512_bf16" in flags or "amx_bf16" in flags
+    return (
+        bool(tf.config.list_physical_devices("GPU"))
+        or "avx512_bf16" in flags
+        or "amx_bf16" in flags
+    )
 
 
 # --- Rows: the network ------------------------------------------------------------------------------------------
@@ -194,7 +217,11 @@ def detector(backbone: str, side: int, count: int, **values):
     """A model that finds exactly `count` objects: every RoI counts, and few suppress another one."""
     from mrcnn.model import MaskRCNN
 
-    settings = {"DETECTION_MIN_CONFIDENCE": 0, "DETECTION_NMS_THRESHOLD": 0.7, "DETECTION_MAX_INSTANCES": count}
+    settings = {
+        "DETECTION_MIN_CONFIDENCE": 0,
+        "DETECTION_NMS_THRESHOLD": 0.7,
+        "DETECTION_MAX_INSTANCES": count,
+    }
     model = MaskRCNN("inference", _config(side, BACKBONE=backbone, **settings, **values))
     logits = model.keras_model.get_layer("mrcnn_class_logits")
     kernel, bias = logits.get_weights()
@@ -208,7 +235,9 @@ def _found(model, photo) -> None:
     (result,) = model.detect([photo])
     wanted = model.config.DETECTION_MAX_INSTANCES
     if result["masks"].shape[-1] != wanted:
-        raise RuntimeError(f"{wanted} objects were to be found, and {result['masks'].shape[-1]} were.")
+        raise RuntimeError(
+            f"{wanted} objects were to be found, and {result['masks'].shape[-1]} were."
+        )
 
 
 def _detect(backbone: str, side: int, count: int, **values) -> Times:
@@ -257,7 +286,9 @@ def _training_step(**values):
     from mrcnn.model import MaskRCNN
 
     # With more objects than positive slots, and the truth among the proposals, each slot is filled.
-    config = _config(256, BACKBONE="resnet50", IMAGES_PER_GPU=2, NUM_CLASSES=4, ROIS_INCLUDE_GT=True, **values)
+    config = _config(
+        256, BACKBONE="resnet50", IMAGES_PER_GPU=2, NUM_CLASSES=4, ROIS_INCLUDE_GT=True, **values
+    )
     config.RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
     model = MaskRCNN("training", config)
     model.set_trainable(".*", verbose=0)
@@ -267,7 +298,10 @@ def _training_step(**values):
     inputs, _ = _batches(config, instances=config.MAX_GT_INSTANCES)[0]
     inputs = [x.astype(i.dtype) for x, i in zip(inputs, network.inputs, strict=True)]
 
-    slots = network.train_on_batch(list(inputs), return_dict=True)["positive_rois"] * config.TRAIN_ROIS_PER_IMAGE
+    slots = (
+        network.train_on_batch(list(inputs), return_dict=True)["positive_rois"]
+        * config.TRAIN_ROIS_PER_IMAGE
+    )
     if round(float(slots)) != int(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO):
         raise RuntimeError(f"All positive slots were to be filled. Received: {slots} an image.")
     return lambda: network.train_on_batch(list(inputs)), network, inputs
@@ -303,7 +337,10 @@ def train_r50_256_boxes() -> Times:
     """The step without masks (Faster R-CNN): its time over that of the step with them, each in turn."""
     steps = [_training_step(USE_MASK=masks)[0] for masks in (True, False)]
     masks, boxes = zip(*([plain(step) for step in steps] for _ in range(8)), strict=True)
-    least, wall = min(times.wall[0] for times in masks[1:]), [times.wall[0] for times in boxes[1:]]  # warm by then
+    least, wall = (
+        min(times.wall[0] for times in masks[1:]),
+        [times.wall[0] for times in boxes[1:]],
+    )  # warm by then
     note = f"with masks {least:.2f} s, without {min(wall):.2f} s"
     return Times(wall, boxes[-1].cpu, value=min(wall) / least, note=note)
 
@@ -319,11 +356,17 @@ def first_detect(optimized: bool = False) -> Times:
     """The first `detect` of a ResNet101 model, less a later one."""
     model, photo = detector("resnet101", 1024, 35), random_image(1024)
     start = time.perf_counter()
-    note = f"{model.optimize_for_inference()} folded in {time.perf_counter() - start:.1f} s" if optimized else ""
+    note = (
+        f"{model.optimize_for_inference()} folded in {time.perf_counter() - start:.1f} s"
+        if optimized
+        else ""
+    )
     first = timed(lambda: model.detect([photo]), warm_ups=0, rounds=1, seconds=0)
     later = timed(lambda: model.detect([photo]), rounds=6, enough=3)
     warm = later.in_units() * statistics.fmean(first.units[0])
-    return dataclasses.replace(first, wall=[first.wall[0] - warm], cpu=first.cpu - later.cpu, note=note)
+    return dataclasses.replace(
+        first, wall=[first.wall[0] - warm], cpu=first.cpu - later.cpu, note=note
+    )
 
 
 def first_detect_optimized() -> Times:
@@ -350,12 +393,14 @@ def finish_1024_d100() -> Times:
     import tensorflow as tf
 
     import mrcnn.model
-    from mrcnn.boxes import normalize
+    from mrcnn.nn.boxes import normalize
 
     model = mrcnn.model.MaskRCNN("inference", _config(1024, BACKBONE="resnet50"))
     rng = np.random.default_rng(0)
     class_ids, scores = rng.integers(1, 81, (100, 1)), np.linspace(1, 0.7, 100)[:, None]
-    detections = np.concatenate([normalize(_boxes(100, 1024), (1024, 1024)), class_ids, scores], axis=1)
+    detections = np.concatenate(
+        [normalize(_boxes(100, 1024), (1024, 1024)), class_ids, scores], axis=1
+    )
     outputs = detections, rng.random((1000, 81)), rng.random((100, 28, 28, 1))
     outputs = [tf.constant(np.float32(output[None])) for output in outputs]
 
@@ -371,14 +416,26 @@ def _batches(config, instances: int, generator=None, **values):
     import cv2
     import numpy as np
 
-    from mrcnn.data import DataGenerator
-    from mrcnn.dataset import Dataset
+    from mrcnn.data.dataset import Dataset
+    from mrcnn.data.generator import DataGenerator
 
     side = config.IMAGE_MAX_DIM
     masks = np.zeros((instances, side, side), np.uint8)
     for mask, (y1, x1, y2, x2) in zip(masks, _boxes(instances, side).tolist(), strict=True):
-        cv2.ellipse(mask, ((x1 + x2) // 2, (y1 + y2) // 2), ((x2 - x1) // 2, (y2 - y1) // 2), 0, 0, 360, 1, -1)
-    photo, masks = random_image(side), np.ascontiguousarray(np.moveaxis(masks, 0, -1)).astype(bool)  # [H, W, N]
+        cv2.ellipse(
+            mask,
+            ((x1 + x2) // 2, (y1 + y2) // 2),
+            ((x2 - x1) // 2, (y2 - y1) // 2),
+            0,
+            0,
+            360,
+            1,
+            -1,
+        )
+    photo, masks = (
+        random_image(side),
+        np.ascontiguousarray(np.moveaxis(masks, 0, -1)).astype(bool),
+    )  # [H, W, N]
     class_ids = np.arange(instances, dtype=np.int32) % (config.NUM_CLASSES - 1) + 1
 
     class Ellipses(Dataset):
@@ -394,7 +451,9 @@ def _batches(config, instances: int, generator=None, **values):
     for i in range(64):
         dataset.add_image("benchmark", i, path=None)
     dataset.prepare()
-    return (generator or DataGenerator)(dataset, config, batch_size=config.BATCH_SIZE, seed=0, **values)
+    return (generator or DataGenerator)(
+        dataset, config, batch_size=config.BATCH_SIZE, seed=0, **values
+    )
 
 
 def _generator(**values) -> Times:
@@ -414,16 +473,20 @@ def generator_1024_full() -> Times:
 
 def generator_scaling() -> Times:
     """Images of `generator_1024_mini` per second, as a training reads them: two workers over one."""
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    os.environ.update(
+        dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    )
     import cv2
 
     from mrcnn.model import MaskRCNN
-    from mrcnn.training import Batches, stream
+    from mrcnn.training.loop import Batches, stream
 
     cv2.setNumThreads(1)
     config, images, rounds, walls = _config(1024, BACKBONE="resnet50"), 40, 7, {1: [], 2: []}
     network = MaskRCNN("training", config).keras_model
-    batches = {workers: _batches(config, 10, Batches, workers=workers, steps=images) for workers in walls}
+    batches = {
+        workers: _batches(config, 10, Batches, workers=workers, steps=images) for workers in walls
+    }
     streams = {workers: iter(stream(made, network)) for workers, made in batches.items()}
     for _ in range(rounds):  # in turn: what disturbs one disturbs the other
         for workers, seconds in walls.items():
@@ -442,8 +505,14 @@ def generator_scaling() -> Times:
 def _gain_of_processes(images: int, rounds: int) -> float:
     """What the machine gives: images per second of two processes, which share no lock, over those of one."""
     context = multiprocessing.get_context("spawn")
-    barrier, seconds = context.Barrier(3, timeout=300), []  # where a process is lost, no other waits for ever
-    workers = [context.Process(target=_make_images, args=(first, images, rounds, barrier)) for first in (True, False)]
+    barrier, seconds = (
+        context.Barrier(3, timeout=300),
+        [],
+    )  # where a process is lost, no other waits for ever
+    workers = [
+        context.Process(target=_make_images, args=(first, images, rounds, barrier))
+        for first in (True, False)
+    ]
     for worker in workers:
         worker.start()
     for _ in range(2 * rounds):
@@ -453,7 +522,9 @@ def _gain_of_processes(images: int, rounds: int) -> float:
         seconds.append(time.perf_counter() - start)
     for worker in workers:
         worker.join()
-    return statistics.median(2 * one / two for one, two in zip(seconds[::2], seconds[1::2], strict=True))
+    return statistics.median(
+        2 * one / two for one, two in zip(seconds[::2], seconds[1::2], strict=True)
+    )
 
 
 def _make_images(first: bool, images: int, rounds: int, barrier) -> None:
@@ -474,7 +545,7 @@ def rpn_targets() -> Times:
     """Which of 261,888 anchors learn what from 20 boxes."""
     import numpy as np
 
-    from mrcnn.targets import build_rpn_targets, pyramid_anchors
+    from mrcnn.nn.targets import build_rpn_targets, pyramid_anchors
 
     config = _config(1024)
     anchors, gt_boxes = pyramid_anchors(config, (1024, 1024)), _boxes(20, 1024)
@@ -493,7 +564,7 @@ def _soft_masks(count: int):
 
 def paste_100() -> Times:
     """100 masks of 28 x 28 pasted into an image of 1024 x 1024."""
-    from mrcnn.image import unmold_masks
+    from mrcnn.data.image import unmold_masks
 
     masks, boxes = _soft_masks(100), _boxes(100, 1024)
     return timed(lambda: unmold_masks(masks, boxes, (1024, 1024)))
@@ -501,7 +572,7 @@ def paste_100() -> Times:
 
 def paste_100_rle() -> Times:
     """The same masks as run-length codes of the image."""
-    from mrcnn.evaluate import unmold_rles
+    from mrcnn.evaluation.evaluate import unmold_rles
 
     masks, boxes = _soft_masks(100), _boxes(100, 1024)
     return timed(lambda: unmold_rles(masks, boxes, (1024, 1024)))
@@ -519,7 +590,9 @@ def coco_eval_500x100() -> Times:
             known = coco_class()
             known.dataset = truth
             known.createIndex()
-            evaluation = eval_class(known, known.loadRes([dict(result) for result in results]), "segm")
+            evaluation = eval_class(
+                known, known.loadRes([dict(result) for result in results]), "segm"
+            )
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
@@ -539,7 +612,11 @@ def _coco_data(images: int, objects: int, detections: int) -> tuple[dict, list[d
         y1, x1, y2, x2 = (float(side) for side in box)
         (rle,) = coco_mask.frPyObjects([[x1, y1, x2, y1, x2, y2, x1, y2]], 512, 512)
         rle["counts"] = rle["counts"].decode("ascii")
-        return {"segmentation": rle, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
+        return {
+            "segmentation": rle,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
+        }
 
     rng, annotations, results = np.random.default_rng(0), [], []
     for image_id in range(1, images + 1):
@@ -548,7 +625,9 @@ def _coco_data(images: int, objects: int, detections: int) -> tuple[dict, list[d
             row = {"image_id": image_id, "category_id": class_id}
             if i < objects:
                 annotations.append({**row, **shape(box), "id": len(annotations) + 1, "iscrowd": 0})
-            results.append({**row, **shape(box + rng.integers(-3, 4, 4)), "score": float(rng.random())})
+            results.append(
+                {**row, **shape(box + rng.integers(-3, 4, 4)), "score": float(rng.random())}
+            )
     truth = {
         "images": [{"id": i, "height": 512, "width": 512} for i in range(1, images + 1)],
         "categories": [{"id": i, "name": str(i)} for i in range(1, 81)],
@@ -618,12 +697,16 @@ def measure(row: Row) -> dict:
     if row.name.endswith("_bf16") and not has_bfloat16():
         return row.record(NOT_APPLICABLE)
     times = row.work()
-    note = [f"wall {min(times.wall):.3g} s (median {statistics.median(times.wall):.3g} of {len(times.wall)})"]
+    note = [
+        f"wall {min(times.wall):.3g} s (median {statistics.median(times.wall):.3g} of {len(times.wall)})"
+    ]
     note += [f"CPU {times.cpu:.3g} s", f"peak {peak_gb():.2f} GB"]
     value, seconds = times.value, None
     if row.unit == "u":
         seconds, value = times.unit_s(), times.in_units()
-        note.append(f"{len(times.steady())} steady of {len(times.wall)}" if times.steady() else UNSTEADY)
+        note.append(
+            f"{len(times.steady())} steady of {len(times.wall)}" if times.steady() else UNSTEADY
+        )
     if times.gflop:
         rate = times.gflop / (value * seconds)
         note.append(
@@ -631,14 +714,24 @@ def measure(row: Row) -> dict:
         )
     if times.note:
         note.append(times.note)
-    reached = None if row.target is None else value <= row.target if row.direction == "lower" else value >= row.target
+    reached = (
+        None
+        if row.target is None
+        else value <= row.target
+        if row.direction == "lower"
+        else value >= row.target
+    )
     return {**row.record("; ".join(note), float(f"{value:.4g}"), reached), "unit_s": seconds}
 
 
 def environment() -> dict[str, str]:
     """Environment of a measuring process: this checkout first, TensorFlow set up as the `mrcnn` command does it."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    defaults = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_CPU_ALLOCATOR_USE_BFC": "1", "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(2**24)}
+    defaults = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_CPU_ALLOCATOR_USE_BFC": "1",
+        "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(2**24),
+    }
     return {**defaults, **os.environ, "PYTHONPATH": path}
 
 
@@ -675,9 +768,13 @@ def line(record: dict) -> str:
 def main() -> int:
     rows = {row.name: row for row in ROWS}
     names = list(rows)
-    parser = argparse.ArgumentParser(description="Measure how fast the package is, in units of one convolution.")
+    parser = argparse.ArgumentParser(
+        description="Measure how fast the package is, in units of one convolution."
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results there too")
-    parser.add_argument("--only", metavar="NAME", action="append", choices=names, help=f"of {', '.join(names)}")
+    parser.add_argument(
+        "--only", metavar="NAME", action="append", choices=names, help=f"of {', '.join(names)}"
+    )
     parser.add_argument("--child", metavar="NAME", choices=names, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -698,7 +795,9 @@ def main() -> int:
         spread = f"median of {min(units):.3f} to {max(units):.3f}"
         print(f"1 unit = {seconds:.3f} s = {UNIT_GFLOP / seconds:.0f} GFLOP/s ({spread})")
     if args.json:
-        args.json.write_text(json.dumps({"unit_s": seconds, "cpu": cpu_name(), "rows": records}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps({"unit_s": seconds, "cpu": cpu_name(), "rows": records}, indent=1) + "\n"
+        )
     return 1 if any(record["note"].startswith(FAILED) for record in records) else 0
 
 

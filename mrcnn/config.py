@@ -11,6 +11,7 @@ import importlib
 import logging
 import math
 import numbers
+import operator
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -23,7 +24,13 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 RESIZE_MODES = ("square", "pad64", "crop", "none")
-LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
+LOSS_NAMES = (
+    "rpn_class_loss",
+    "rpn_bbox_loss",
+    "mrcnn_class_loss",
+    "mrcnn_bbox_loss",
+    "mrcnn_mask_loss",
+)
 
 
 class Config:
@@ -177,7 +184,9 @@ class Config:
         """Recompute the derived values, whatever was set before, as the original did, and check the names."""
         for name, sources in _DERIVED.items():
             self.__dict__.pop(f"_{name}", None)
-            if not isinstance(getattr(type(self), name), property):  # a subclass has a plain value there
+            if not isinstance(
+                getattr(type(self), name), property
+            ):  # a subclass has a plain value there
                 self._check(*sources)
                 self.__dict__[name] = vars(Config)[name].fget(self)
         self.check_names()
@@ -199,7 +208,9 @@ class Config:
 
     @IMAGE_SHAPE.setter
     def IMAGE_SHAPE(self, value) -> None:
-        self.__dict__["_IMAGE_SHAPE"] = np.array(value) if _RULES["IMAGE_SHAPE"].holds(value) else value
+        self.__dict__["_IMAGE_SHAPE"] = (
+            np.array(value) if _RULES["IMAGE_SHAPE"].holds(value) else value
+        )
 
     @property
     def IMAGE_META_SIZE(self) -> int:
@@ -237,7 +248,10 @@ class Config:
                 "Config: left out %d names that are no settings, or whose values are no plain data: %s%s",
                 len(unusable), listed, " ..." if len(unusable) > 5 else "",
             )  # fmt: skip
-        _set_all(config, {name: _as_read(config, name, values[name]) for name in values if name not in unusable})
+        _set_all(
+            config,
+            {name: _as_read(config, name, values[name]) for name in values if name not in unusable},
+        )
         return config
 
     def display(self) -> None:
@@ -255,7 +269,9 @@ class Config:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
                 if near:
-                    log.warning("Config: %s is no setting of mrcnn; did you mean %s?", name, near[0])
+                    log.warning(
+                        "Config: %s is no setting of mrcnn; did you mean %s?", name, near[0]
+                    )
 
     def validate(self) -> None:
         """Check every setting by itself, its type first, and then how they fit together.
@@ -276,7 +292,9 @@ class Config:
             rule, value = _RULES[name], getattr(self, name)
             if not rule.holds(value):
                 remedy = rule.remedy or f"the default, {getattr(Config, name)!r}"
-                raise ValueError(f"{name} must be {rule.text}. Received: {_short(_plain(value))}. Try {remedy}.")
+                raise ValueError(
+                    f"{name} must be {rule.text}. Received: {_short(_plain(value))}. Try {remedy}."
+                )
             converted = rule.convert(value)
             if converted is not value:
                 setattr(self, name, converted)
@@ -422,7 +440,10 @@ def _set_all(config: Config, values: dict[str, Any]) -> None:
         if name not in _DERIVED and not read_only:
             is_array = name in _ARRAYS and _RULES[name].holds(value)
             setattr(config, name, np.array(value) if is_array else value)
-    for name in ("BATCH_SIZE", "IMAGE_SHAPE"):  # IMAGE_META_SIZE has no other value than that which follows
+    for name in (
+        "BATCH_SIZE",
+        "IMAGE_SHAPE",
+    ):  # IMAGE_META_SIZE has no other value than that which follows
         if name in values:
             config._check(*_DERIVED[name])
             if _plain(getattr(config, name)) != _plain(values[name]):
@@ -439,7 +460,9 @@ class _Rule(NamedTuple):
 
     text: str  # follows "NAME must be"
     holds: Callable[[Any], bool]
-    convert: Callable[[Any], Any] = lambda value: value  # a value that holds, to the type that the code expects
+    convert: Callable[[Any], Any] = lambda value: (
+        value
+    )  # a value that holds, to the type that the code expects
     remedy: str = ""  # the default unless it is given
 
 
@@ -454,11 +477,15 @@ def _whole(low: int, high: int | None = None, remedy: str = "") -> _Rule:
 
 def _steps(low: int) -> _Rule:
     return _Rule(
-        f"at least {low}, a whole number", lambda value: _is_number(value, 0) and whole_steps(value) >= low, whole_steps
+        f"at least {low}, a whole number",
+        lambda value: _is_number(value, 0) and whole_steps(value) >= low,
+        whole_steps,
     )
 
 
-def _list(what: str, item_holds: Callable[[Any], bool], *lengths: int, convert=None, remedy: str = "") -> _Rule:
+def _list(
+    what: str, item_holds: Callable[[Any], bool], *lengths: int, convert=None, remedy: str = ""
+) -> _Rule:
     """A list of one of these lengths, from the first to the last of them."""
     counts = range(lengths[0], lengths[-1] + 1)
     length = f"{lengths[0]}" if len(counts) == 1 else f"{lengths[0]} to {lengths[-1]}"
@@ -471,11 +498,19 @@ def _list(what: str, item_holds: Callable[[Any], bool], *lengths: int, convert=N
 
 
 def _whole_list(what: str, low: int, high: int, *lengths: int, remedy: str = "") -> _Rule:
-    return _list(what, lambda side: _is_whole(side, low, high), *lengths, convert=_as_whole_list, remedy=remedy)
+    return _list(
+        what,
+        lambda side: _is_whole(side, low, high),
+        *lengths,
+        convert=_as_whole_list,
+        remedy=remedy,
+    )
 
 
 def _choice(*names: str) -> _Rule:
-    return _Rule(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names)
+    return _Rule(
+        f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names
+    )
 
 
 def _or_none(rule: _Rule, text: str = "") -> _Rule:
@@ -501,7 +536,9 @@ def _is_positive(value) -> bool:
 
 
 def _is_list(value) -> bool:
-    return isinstance(value, list | tuple | range) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    return isinstance(value, list | tuple | range) or (
+        isinstance(value, np.ndarray) and value.ndim == 1
+    )
 
 
 def _as_whole_list(value):
@@ -516,7 +553,9 @@ def _range_text(low: float, high: float | None = None) -> str:
 
 def _is_optimizer(value) -> bool:
     # A file may name a function, module:name, that stays a name: the network can be used, but not trained.
-    return callable(value) or (isinstance(value, str) and (value.lower() in OPTIMIZERS or ":" in value))
+    return callable(value) or (
+        isinstance(value, str) and (value.lower() in OPTIMIZERS or ":" in value)
+    )
 
 
 def _is_backbone_shape(value) -> bool:
@@ -524,16 +563,26 @@ def _is_backbone_shape(value) -> bool:
 
 
 def _is_name(value) -> bool:
-    return value is None or (isinstance(value, str | int) and re.search(r"[/\\\0]", str(value)) is None)
+    return value is None or (
+        isinstance(value, str | int) and re.search(r"[/\\\0]", str(value)) is None
+    )
 
 
 def _are_loss_weights(value) -> bool:
-    return isinstance(value, dict) and set(value) <= set(LOSS_NAMES) and all(_is_number(w, 0) for w in value.values())
+    return (
+        isinstance(value, dict)
+        and set(value) <= set(LOSS_NAMES)
+        and all(_is_number(w, 0) for w in value.values())
+    )
 
 
 _MOST = 1_000_000  # of what is counted, such as boxes; a file that claims more is damaged
 _SIDE = 16_384  # pixels; channels
-_FLAG = _Rule("True or False", lambda value: isinstance(value, bool | np.bool_) or _is_whole(value, 0, 1), bool)
+_FLAG = _Rule(
+    "True or False",
+    lambda value: isinstance(value, bool | np.bool_) or _is_whole(value, 0, 1),
+    bool,
+)
 _SHARE = _number(0, 1)
 _DEVIATIONS = _list("numbers above 0, of y, x, log h, log w", _is_positive, 4)
 
@@ -659,7 +708,9 @@ def _plain(value):
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if callable(value):
-        named = value if hasattr(value, "__qualname__") else type(value)  # a functools.partial has no name
+        named = (
+            value if hasattr(value, "__qualname__") else type(value)
+        )  # a functools.partial has no name
         return f"{named.__module__}:{named.__qualname__}"
     return value
 
@@ -676,14 +727,10 @@ def _is_data(value, depth: int = 8) -> bool:
     return value is None or isinstance(value, str | int | float | np.ndarray | np.generic)
 
 
-# The only functions that text in a file can become: setting -> text -> the function, found in the module mrcnn.demo.
-_FUNCTIONS = {
-    "BACKBONE": {"mrcnn.demo:backbone": lambda demo: demo.backbone},
-    "COMPUTE_BACKBONE_SHAPE": {
-        "mrcnn.demo:DemoConfig.COMPUTE_BACKBONE_SHAPE": lambda demo: demo.DemoConfig.COMPUTE_BACKBONE_SHAPE
-    },
-    "OPTIMIZER": {},
-}
+# The only functions that text in a file can become: setting -> name in mrcnn.app.demo. Files written by versions
+# before the folders name the module mrcnn.demo.
+_FUNCTIONS = {"BACKBONE": "backbone", "COMPUTE_BACKBONE_SHAPE": "DemoConfig.COMPUTE_BACKBONE_SHAPE"}
+_DEMO_MODULES = ("mrcnn.app.demo", "mrcnn.demo")
 
 
 def _as_read(config: Config, name: str, value):
@@ -693,6 +740,8 @@ def _as_read(config: Config, name: str, value):
     own = getattr(config, name, None)
     if callable(own) and _plain(own) == value:
         return own
-    if value not in _FUNCTIONS.get(name, ()):
+    if name not in _FUNCTIONS or value not in [
+        f"{module}:{_FUNCTIONS[name]}" for module in _DEMO_MODULES
+    ]:
         return value
-    return _FUNCTIONS[name][value](importlib.import_module("mrcnn.demo"))
+    return operator.attrgetter(_FUNCTIONS[name])(importlib.import_module("mrcnn.app.demo"))

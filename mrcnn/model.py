@@ -32,13 +32,9 @@ from keras import layers as KL
 from keras import ops
 from rich.progress import track
 
-from . import boxes as box_math
-from . import folding, losses, targets, tiles, training, weights, winograd
-from .callbacks import MeanAveragePrecisionCallback
 from .config import Config, as_config
-from .data import DataGenerator, data_generator, load_image_gt
-from .evaluate import unmold_rles
-from .image import (
+from .data.generator import DataGenerator, data_generator, load_image_gt
+from .data.image import (
     META_COLUMNS,
     compose_image_meta,
     match_channels,
@@ -52,7 +48,12 @@ from .image import (
     unmold_image,
     unmold_masks,
 )
-from .ops import (
+from .evaluation.evaluate import unmold_rles
+from .inference import fuse_batch_norm as folding
+from .inference import tiles
+from .nn import boxes as box_math
+from .nn import losses, targets, winograd
+from .nn.ops import (
     agnostic_non_max_suppression,
     class_non_max_suppression,
     convolution,
@@ -61,13 +62,16 @@ from .ops import (
     image_of_rois,
     non_max_suppression,
 )
-from .targets import (
+from .nn.targets import (
     build_detection_targets,
     build_rpn_targets,
     compute_backbone_shapes,
     generate_random_rois,
     pyramid_anchors,
 )
+from .training import loop as training
+from .training.callbacks import MeanAveragePrecisionCallback
+from .weights import weight_files as weights
 
 __all__ = [
     "BatchNorm",
@@ -182,16 +186,22 @@ class BatchNorm(KL.BatchNormalization):
         )
         if learns:
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + ops.stop_gradient(batch) * (1.0 - self.momentum))
+                moving.assign(
+                    moving * self.momentum + ops.stop_gradient(batch) * (1.0 - self.momentum)
+                )
         return _unfold_rois(outputs, inputs) if rois else outputs
 
     def get_config(self):
         return {**super().get_config(), "train_bn": self.train_bn}
 
 
-def _conv_bn(x, filters, kernel, suffix, stage, block, train_bn, use_bias=True, strides=(1, 1), relu=True):
+def _conv_bn(
+    x, filters, kernel, suffix, stage, block, train_bn, use_bias=True, strides=(1, 1), relu=True
+):
     name = f"{stage}{block}_branch{suffix}"
-    x = Conv2D(filters, kernel, strides=strides, padding="same", name=f"res{name}", use_bias=use_bias)(x)
+    x = Conv2D(
+        filters, kernel, strides=strides, padding="same", name=f"res{name}", use_bias=use_bias
+    )(x)
     x = BatchNorm(train_bn, name=f"bn{name}")(x)
     return KL.Activation("relu")(x) if relu else x
 
@@ -207,12 +217,16 @@ def identity_block(input_tensor, kernel_size, filters, stage, block, use_bias=Tr
     return KL.Activation("relu", name=f"res{stage}{block}_out")(KL.Add()([x, input_tensor]))
 
 
-def conv_block(input_tensor, kernel_size, filters, stage, block, strides=(2, 2), use_bias=True, train_bn=True):
+def conv_block(
+    input_tensor, kernel_size, filters, stage, block, strides=(2, 2), use_bias=True, train_bn=True
+):
     """A bottleneck that changes size or width: its first and its shortcut's 1x1 convolution carry the stride."""
     x = _conv_bn(input_tensor, filters[0], 1, "2a", stage, block, train_bn, use_bias, strides)
     x = _conv_bn(x, filters[1], kernel_size, "2b", stage, block, train_bn, use_bias)
     x = _conv_bn(x, filters[2], 1, "2c", stage, block, train_bn, use_bias, relu=False)
-    shortcut = _conv_bn(input_tensor, filters[2], 1, "1", stage, block, train_bn, use_bias, strides, relu=False)
+    shortcut = _conv_bn(
+        input_tensor, filters[2], 1, "1", stage, block, train_bn, use_bias, strides, relu=False
+    )
     return KL.Activation("relu", name=f"res{stage}{block}_out")(KL.Add()([x, shortcut]))
 
 
@@ -225,7 +239,9 @@ def resnet_graph(input_image, architecture, stage5=False, train_bn=True):
     input_image: `[B, H, W, C]` molded. architecture: "resnet50" or "resnet101".
     """
     if architecture not in RESNET_BLOCKS:
-        raise ValueError(f"architecture must be one of {list(RESNET_BLOCKS)}. Received: {architecture!r}.")
+        raise ValueError(
+            f"architecture must be one of {list(RESNET_BLOCKS)}. Received: {architecture!r}."
+        )
     x = KL.ZeroPadding2D((3, 3))(input_image)
     x = Conv2D(64, (7, 7), strides=(2, 2), name="conv1", use_bias=True)(x)
     x = BatchNorm(train_bn, name="bn_conv1")(x)
@@ -250,12 +266,20 @@ def mobilenet_v2_graph(input_image, config):
     input_image: `[B, H, W, C]` molded; the mean is added back and the range brought to -1..1, as it was trained.
     """
     mean = np.broadcast_to(config.MEAN_PIXEL, [config.IMAGE_CHANNEL_COUNT])
-    x = KL.Rescaling(1 / 127.5, (mean / 127.5 - 1).tolist(), name="mobilenet_scaling", **EXACT)(input_image)
+    x = KL.Rescaling(1 / 127.5, (mean / 127.5 - 1).tolist(), name="mobilenet_scaling", **EXACT)(
+        input_image
+    )
     network = keras.applications.MobileNetV2(input_tensor=x, include_top=False, weights=None)
     for layer in network.layers:
         if isinstance(layer, KL.BatchNormalization) and config.TRAIN_BN is False:
             layer.trainable = False
-    ends = ["block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu"]
+    ends = [
+        "block_1_expand_relu",
+        "block_3_expand_relu",
+        "block_6_expand_relu",
+        "block_13_expand_relu",
+        "out_relu",
+    ]
     return [network.get_layer(name).output for name in ends]
 
 
@@ -296,7 +320,8 @@ class Doubled(KL.Layer):
         pixels = ops.concatenate([inputs, inputs], axis=3)
         rows = ops.concatenate([pixels, pixels], axis=2)  # [B, H, 2 W, 2 C]
         return tf.ensure_shape(
-            tf.reshape(rows, tf.shape(inputs) * [1, 2, 2, 1]), self.compute_output_shape(inputs.shape)
+            tf.reshape(rows, tf.shape(inputs) * [1, 2, 2, 1]),
+            self.compute_output_shape(inputs.shape),
         )
 
     def compute_output_shape(self, input_shape):
@@ -314,7 +339,8 @@ def fpn_graph(feature_maps, channels):
             lateral = KL.Add(name=f"fpn_p{level}add")([above, lateral])
         merged[level] = lateral
     pyramid = [
-        SameConv2D(channels, (3, 3), padding="same", name=f"fpn_p{level}")(merged[level]) for level in (2, 3, 4, 5)
+        SameConv2D(channels, (3, 3), padding="same", name=f"fpn_p{level}")(merged[level])
+        for level in (2, 3, 4, 5)
     ]
     # P6 serves the RPN's largest anchors only
     return [*pyramid, KL.MaxPooling2D(pool_size=(1, 1), strides=2, name="fpn_p6")(pyramid[-1])]
@@ -339,7 +365,12 @@ def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
     Returns: rpn_class_logits `[B, A, (background, object)]`, rpn_probs alike, rpn_bbox `[B, A, 4]` deltas.
     """
     convolution = SameConv2D(
-        channels, (3, 3), padding="same", activation="relu", strides=anchor_stride, name="rpn_conv_shared"
+        channels,
+        (3, 3),
+        padding="same",
+        activation="relu",
+        strides=anchor_stride,
+        name="rpn_conv_shared",
     )
     shared = convolution(feature_map)
     x = Conv2D(2 * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
@@ -368,7 +399,9 @@ class Anchors(KL.Layer):
         self.anchors = np.float32(anchors)
 
     def call(self, image):
-        return ops.broadcast_to(ops.convert_to_tensor(self.anchors), [ops.shape(image)[0], *self.anchors.shape])
+        return ops.broadcast_to(
+            ops.convert_to_tensor(self.anchors), [ops.shape(image)[0], *self.anchors.shape]
+        )
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], *self.anchors.shape)
@@ -388,9 +421,16 @@ class PyramidAnchors(KL.Layer):
         image, *pyramid = inputs
         step, levels = self.config.RPN_ANCHOR_STRIDE, []
         scales, strides = self.config.RPN_ANCHOR_SCALES, self.config.BACKBONE_STRIDES
-        for scale, stride, level in zip(scales, strides, pyramid, strict=False):  # as many levels as scales
-            cell = box_math.generate_anchors(scale, self.config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1)
-            y, x = (ops.cast(tf.range(0, ops.shape(level)[axis], step) * stride, "float32") for axis in (1, 2))
+        for scale, stride, level in zip(
+            scales, strides, pyramid, strict=False
+        ):  # as many levels as scales
+            cell = box_math.generate_anchors(
+                scale, self.config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1
+            )
+            y, x = (
+                ops.cast(tf.range(0, ops.shape(level)[axis], step) * stride, "float32")
+                for axis in (1, 2)
+            )
             y, x = ops.meshgrid(y, x, indexing="ij")
             shifts = ops.stack([y, x, y, x], axis=-1)[:, :, None]  # [rows, columns, 1, 4]
             levels.append(ops.reshape(shifts + np.float32(cell), [-1, 4]))
@@ -445,7 +485,9 @@ class ProposalLayer(KL.Layer):
             "pre_nms_anchors": pre_nms_anchors,
             "refined_anchors": refined,
             "refined_anchors_clipped": clipped,
-            "rpn_non_max_suppression": keep[0, : valid[0]],  # `[K]`: of the first image, as the original's node
+            "rpn_non_max_suppression": keep[
+                0, : valid[0]
+            ],  # `[K]`: of the first image, as the original's node
             "proposals": proposals,
             "proposal_scores": tf.gather(scores, keep, batch_dims=1) * is_valid,
         }
@@ -502,7 +544,9 @@ class PyramidROIAlign(KL.Layer):
         super().__init__(**kwargs)
         self.pool_shape = tuple(pool_shape)
         self.canonical_size = canonical_size
-        self.supports_jit = False  # crop_and_resize: XLA cannot compile it, and on a GPU Keras would try
+        self.supports_jit = (
+            False  # crop_and_resize: XLA cannot compile it, and on a GPU Keras would try
+        )
 
     def call(self, inputs):
         rois, image_meta, *feature_maps = inputs
@@ -517,11 +561,15 @@ class PyramidROIAlign(KL.Layer):
             return crop_and_resize(feature_maps[level], *crops, self.pool_shape)
 
         pooled = gather_rois_by_level(levels, len(feature_maps), pool)
-        return _unfold_rois(tf.ensure_shape(pooled, [None, *self.pool_shape, feature_maps[0].shape[-1]]), rois)
+        return _unfold_rois(
+            tf.ensure_shape(pooled, [None, *self.pool_shape, feature_maps[0].shape[-1]]), rois
+        )
 
     def levels(self, rois, image_area, count):
         """`[N]` int32 in 0..count-1: the pyramid level of each RoI, 0 for P2."""
-        size = ops.sqrt(ops.maximum(box_math.area(rois), 1e-12) * image_area)  # pixels; padding rows have no area
+        size = ops.sqrt(
+            ops.maximum(box_math.area(rois), 1e-12) * image_area
+        )  # pixels; padding rows have no area
         level = 2.0 + ops.round(log2_graph(size / self.canonical_size))
         # Clipped as integers: what is not finite, once a training diverged, still has a level.
         return ops.clip(ops.cast(level, "int32"), 0, count - 1)
@@ -551,9 +599,13 @@ class DetectionTargetLayer(KL.Layer):
         if self.config.ROIS_INCLUDE_GT:
             count = proposals.shape[1] + self.config.MAX_GT_INSTANCES
             truth = gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]
-            proposals = tf.ensure_shape(ops.concatenate([proposals, truth], axis=1), [None, count, 4])
+            proposals = tf.ensure_shape(
+                ops.concatenate([proposals, truth], axis=1), [None, count, 4]
+            )
         priorities = self.draw(*ops.shape(proposals)[:2])
-        outputs = targets.detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, self.config)
+        outputs = targets.detection_targets(
+            proposals, gt_class_ids, gt_boxes, gt_masks, priorities, self.config
+        )
         return [ops.stop_gradient(output) for output in outputs if output is not None]
 
     def draw(self, batch, count):
@@ -567,11 +619,18 @@ class DetectionTargetLayer(KL.Layer):
     def compute_output_spec(self, inputs):
         dtypes = ["float32", "int32", "float32", "float32"][: len(inputs)]
         shapes = self.compute_output_shape([x.shape for x in inputs])
-        return [keras.KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+        return [
+            keras.KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)
+        ]
 
     def compute_output_shape(self, input_shape):
         count = self.config.TRAIN_ROIS_PER_IMAGE
-        shapes = [(None, count, 4), (None, count), (None, count, 4), (None, count, *self.config.MASK_SHAPE)]
+        shapes = [
+            (None, count, 4),
+            (None, count),
+            (None, count, 4),
+            (None, count, *self.config.MASK_SHAPE),
+        ]
         return shapes[: len(input_shape)]
 
     def compute_mask(self, inputs, mask=None):
@@ -618,7 +677,9 @@ def refine_detections(rois, probs, deltas, windows, config):
 
 def refine_detections_graph(rois, probs, deltas, window, config):
     """`refine_detections` for one image: the same arguments and result without the batch axis."""
-    return refine_detections(*(ops.expand_dims(x, 0) for x in (rois, probs, deltas, window)), config)[0]
+    return refine_detections(
+        *(ops.expand_dims(x, 0) for x in (rois, probs, deltas, window)), config
+    )[0]
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -692,7 +753,9 @@ class RoIConv2D(_PerRoI, SameConv2D):
         # A kernel as large as the RoI is a matrix, and so is one of 1x1. As convolutions they take half as long again
         # on whole RoIs of 7x7, four times on RoIs of 1x1, and twice to train.
         size = math.prod(self.kernel_size) * inputs.shape[-1]
-        x = ops.matmul(ops.reshape(inputs, [-1, size]), ops.reshape(self.kernel, [size, self.filters]))
+        x = ops.matmul(
+            ops.reshape(inputs, [-1, size]), ops.reshape(self.kernel, [size, self.filters])
+        )
         x = self.activation(tf.nn.bias_add(x, self.bias) if self.use_bias else x)
         sides = (1, 1) if whole else inputs.shape[2:4]
         return _unfold_rois(ops.reshape(x, [-1, *sides, self.filters]), inputs)
@@ -709,11 +772,20 @@ class RoIConv2DTranspose(_PerRoI, KL.Conv2DTranspose):
         height, width, channels = inputs.shape[2:]
         rows, columns = self.kernel_size
         matrices = tf.reshape(self.kernel, [rows, columns * self.filters, channels])
-        matrices = tf.unstack(tf.transpose(matrices, [0, 2, 1]))  # turned over first, in two thirds of the time
+        matrices = tf.unstack(
+            tf.transpose(matrices, [0, 2, 1])
+        )  # turned over first, in two thirds of the time
         pixels = ops.reshape(inputs, [-1, channels])
-        x = [ops.reshape(ops.matmul(pixels, m), [-1, 1, width * columns * self.filters]) for m in matrices]
-        x = ops.reshape(ops.concatenate(x, axis=1), [-1, height * rows, width * columns, self.filters])
-        return _unfold_rois(self.activation(tf.nn.bias_add(x, self.bias) if self.use_bias else x), inputs)
+        x = [
+            ops.reshape(ops.matmul(pixels, m), [-1, 1, width * columns * self.filters])
+            for m in matrices
+        ]
+        x = ops.reshape(
+            ops.concatenate(x, axis=1), [-1, height * rows, width * columns, self.filters]
+        )
+        return _unfold_rois(
+            self.activation(tf.nn.bias_add(x, self.bias) if self.use_bias else x), inputs
+        )
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -739,11 +811,13 @@ def fpn_classifier_graph(
 
     Returns: logits `[B, N, NUM_CLASSES]`, probs alike, deltas `[B, N, NUM_CLASSES, 4]` (agnostic: `[B, N, 1, 4]`).
     """
-    x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_classifier", **EXACT)(
-        [rois, image_meta, *feature_maps]
-    )
+    x = PyramidROIAlign(
+        [pool_size, pool_size], canonical_size, name="roi_align_classifier", **EXACT
+    )([rois, image_meta, *feature_maps])
     # The first hidden layer is a convolution as large as its input, so that its weights keep matterport's shape.
-    x = RoIConv2D(fc_layers_size, (pool_size, pool_size), name="mrcnn_class_conv1")(x)  # [B, N, 1, 1, fc]
+    x = RoIConv2D(fc_layers_size, (pool_size, pool_size), name="mrcnn_class_conv1")(
+        x
+    )  # [B, N, 1, 1, fc]
     x = KL.Activation("relu")(BatchNorm(train_bn, name="mrcnn_class_bn1")(x))
     x = RoIConv2D(fc_layers_size, (1, 1), name="mrcnn_class_conv2")(x)
     x = KL.Activation("relu")(BatchNorm(train_bn, name="mrcnn_class_bn2")(x))
@@ -807,7 +881,9 @@ class OwnMasks(KL.Layer):
 
 def detecting_network(network):
     """What `detect` reads of an inference network: detections, class probabilities and, if it has any, own masks."""
-    if network.outputs[0]._keras_history.operation.name != "mrcnn_detection":  # RPN_ONLY: scored proposals
+    if (
+        network.outputs[0]._keras_history.operation.name != "mrcnn_detection"
+    ):  # RPN_ONLY: scored proposals
         return network
     outputs, layer, node = network.outputs[:2], *network.outputs[3]._keras_history[:2]
     if layer.name == "mrcnn_mask":
@@ -836,7 +912,9 @@ def rpn_bbox_loss_graph(config, target_bbox, rpn_match, rpn_bbox):
 
 def mrcnn_class_loss_graph(target_class_ids, pred_class_logits, active_class_ids):
     """Scalar; see `losses.mrcnn_class_loss`."""
-    return losses.mean(*losses.mrcnn_class_loss(target_class_ids, pred_class_logits, active_class_ids))
+    return losses.mean(
+        *losses.mrcnn_class_loss(target_class_ids, pred_class_logits, active_class_ids)
+    )
 
 
 def mrcnn_bbox_loss_graph(target_bbox, target_class_ids, pred_bbox):
@@ -893,7 +971,9 @@ class MaskRCNNTraining(training.TrainingNetwork):
 
 
 # In a whole `.h5` Keras looks for the class by its name alone.
-keras.saving.get_custom_objects().update({cls.__name__: cls for cls in (MaskRCNNInference, MaskRCNNTraining)})
+keras.saving.get_custom_objects().update(
+    {cls.__name__: cls for cls in (MaskRCNNInference, MaskRCNNTraining)}
+)
 
 
 # --- MaskRCNN ---------------------------------------------------------------------------------------------------
@@ -984,7 +1064,9 @@ class MaskRCNN:
         config = self.config if config is self._given_config else as_config(config)
         config.validate()
         config.check_names()
-        scope = training.strategy(config).scope() if mode == "training" else contextlib.nullcontext()
+        scope = (
+            training.strategy(config).scope() if mode == "training" else contextlib.nullcontext()
+        )
         with scope, _precision(config.PRECISION):
             network = self._build(mode, config)
         network.describe = self.metadata
@@ -1019,17 +1101,21 @@ class MaskRCNN:
         any_size = config.IMAGE_RESIZE_MODE in ("pad64", "none")
         if mode == "training":
             if any_size:
-                anchors = PyramidAnchors(config, name="anchors", **EXACT)([input_image, *rpn_levels])
+                anchors = PyramidAnchors(config, name="anchors", **EXACT)(
+                    [input_image, *rpn_levels]
+                )
             else:
-                anchors = Anchors(self.get_anchors(config.IMAGE_SHAPE), name="anchors", **EXACT)(input_image)
+                anchors = Anchors(self.get_anchors(config.IMAGE_SHAPE), name="anchors", **EXACT)(
+                    input_image
+                )
             proposal_count = config.POST_NMS_ROIS_TRAINING
         else:
             anchors = keras.Input([None, 4], name="input_anchors")
             proposal_count = config.POST_NMS_ROIS_INFERENCE
         proposal_layer = ScoredProposals if config.RPN_ONLY else ProposalLayer
-        rpn_rois = proposal_layer(proposal_count, config.RPN_NMS_THRESHOLD, config, name="ROI", **EXACT)(
-            [rpn_class, rpn_bbox, anchors]
-        )
+        rpn_rois = proposal_layer(
+            proposal_count, config.RPN_NMS_THRESHOLD, config, name="ROI", **EXACT
+        )([rpn_class, rpn_bbox, anchors])
 
         def class_head(rois):
             return fpn_classifier_graph(
@@ -1058,7 +1144,10 @@ class MaskRCNN:
             )
 
         if mode == "inference":
-            inputs, outputs = [input_image, input_image_meta, anchors], [rpn_rois, rpn_class, rpn_bbox]
+            inputs, outputs = (
+                [input_image, input_image_meta, anchors],
+                [rpn_rois, rpn_class, rpn_bbox],
+            )
             if config.RPN_ONLY:
                 KL.Identity()(input_image_meta)  # an input that no layer reads, as below
                 return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
@@ -1076,9 +1165,15 @@ class MaskRCNN:
             keras.Input([None, 1], name="input_rpn_match", dtype="int32"),
             keras.Input([config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4], name="input_rpn_bbox"),
         ]
-        for for_the_losses in inputs[1:4]:  # Keras 3.12, the last for Python 3.10, refuses an input that no layer reads
+        for for_the_losses in inputs[
+            1:4
+        ]:  # Keras 3.12, the last for Python 3.10, refuses an input that no layer reads
             KL.Identity()(for_the_losses)
-        outputs = {"rpn_class_logits": rpn_class_logits, "rpn_class": rpn_class, "rpn_bbox": rpn_bbox}
+        outputs = {
+            "rpn_class_logits": rpn_class_logits,
+            "rpn_class": rpn_class,
+            "rpn_bbox": rpn_bbox,
+        }
         if config.RPN_ONLY:
             return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
 
@@ -1086,13 +1181,19 @@ class MaskRCNN:
         input_gt_boxes = keras.Input([None, 4], name="input_gt_boxes")
         image_size = (None, None) if any_size else (height, width)
         mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else image_size
-        input_gt_masks = [keras.Input([*mask_shape, None], name="input_gt_masks", dtype="bool")] * config.USE_MASK
+        input_gt_masks = [
+            keras.Input([*mask_shape, None], name="input_gt_masks", dtype="bool")
+        ] * config.USE_MASK
         inputs += [input_gt_class_ids, input_gt_boxes, *input_gt_masks]
         gt_boxes = NormalizeBoxes(name="gt_boxes", **EXACT)([input_gt_boxes, input_image])
         proposals = rpn_rois
         if not config.USE_RPN_ROIS:
-            inputs.append(keras.Input([config.POST_NMS_ROIS_TRAINING, 4], name="input_roi", dtype="int32"))
-            proposals = NormalizeBoxes(name="input_roi_normalized", **EXACT)([inputs[-1], input_image])
+            inputs.append(
+                keras.Input([config.POST_NMS_ROIS_TRAINING, 4], name="input_roi", dtype="int32")
+            )
+            proposals = NormalizeBoxes(name="input_roi_normalized", **EXACT)(
+                [inputs[-1], input_image]
+            )
         target_layer = DetectionTargetLayer(config, name="proposal_targets", **EXACT)
         rois, target_class_ids, target_bbox, *target_mask = target_layer(
             [proposals, input_gt_class_ids, gt_boxes, *input_gt_masks]
@@ -1122,7 +1223,9 @@ class MaskRCNN:
         """
         return weights.last_checkpoint(self.model_dir, self.config.NAME)
 
-    def load_weights(self, filepath, by_name=False, exclude=None, remap_classes=None) -> weights.LoadReport:
+    def load_weights(
+        self, filepath, by_name=False, exclude=None, remap_classes=None
+    ) -> weights.LoadReport:
         """Load a weight file; returns (and logs) what was and what was not loaded.
 
         filepath: matterport's `.h5`, one written here, or a backbone's ImageNet file. by_name: kept for its place,
@@ -1131,9 +1234,15 @@ class MaskRCNN:
 
         Raises: ValueError where the file is of another network; see `weights.load_weights`.
         """
-        if self.mode == "training" and os.path.isfile(filepath) and weights.is_backbone_file(filepath):
+        if (
+            self.mode == "training"
+            and os.path.isfile(filepath)
+            and weights.is_backbone_file(filepath)
+        ):
             return self.load_backbone_weights(filepath)
-        with self._weights_lock.writing():  # a detection sees the former weights or these, not some of each
+        with (
+            self._weights_lock.writing()
+        ):  # a detection sees the former weights or these, not some of each
             report = weights.load_weights(
                 self.keras_model,
                 filepath,
@@ -1144,7 +1253,9 @@ class MaskRCNN:
             if self._folded is not None:
                 self.optimize_for_inference()
         if self.mode == "inference" and exclude:
-            logger.warning("Layers were excluded in inference mode: %s stay random.", ", ".join(exclude))
+            logger.warning(
+                "Layers were excluded in inference mode: %s stay random.", ", ".join(exclude)
+            )
         metadata = weights.read_metadata(filepath) or {}
         self.class_names = metadata.get("class_names", self.class_names)
         self.set_log_dir(filepath)
@@ -1173,7 +1284,9 @@ class MaskRCNN:
         model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to resume from: its folder and epoch.
         """
         self.epoch = 0
-        self.goes_on = False  # whether the next training goes on with the state of a checkpoint just loaded
+        self.goes_on = (
+            False  # whether the next training goes on with the state of a checkpoint just loaded
+        )
         # The folder may end in _2: two runs that began in one minute.
         pattern = r"[\w-]*\d{8}T\d{4}[^/\\]*[/\\]mask_rcnn_[\w.-]+?_(\d{4,})\.h5$"
         match = re.search(pattern, str(model_path)) if model_path else None
@@ -1196,7 +1309,9 @@ class MaskRCNN:
 
     def set_trainable(self, layer_regex, keras_model=None, indent=0, verbose=1) -> None:
         """Let the layers whose names match learn, and no others; see `training.set_trainable`."""
-        training.set_trainable(keras_model or self.keras_model, layer_regex, self.config, verbose=verbose)
+        training.set_trainable(
+            keras_model or self.keras_model, layer_regex, self.config, verbose=verbose
+        )
 
     def train(
         self,
@@ -1219,7 +1334,9 @@ class MaskRCNN:
         no_augmentation_sources: names of sources whose images are not augmented.
         """
         if self.mode != "training":
-            raise ValueError("train() needs a model in training mode. Try MaskRCNN(mode='training', ...).")
+            raise ValueError(
+                "train() needs a model in training mode. Try MaskRCNN(mode='training', ...)."
+            )
         self.class_names = list(getattr(train_dataset, "class_names", [])) or self.class_names
         return training.train(
             self,
@@ -1271,7 +1388,9 @@ class MaskRCNN:
                 )
             resized.append(padded)
             metas.append(
-                compose_image_meta(0, photo.shape, padded.shape, window, scale, np.zeros(config.NUM_CLASSES, int))
+                compose_image_meta(
+                    0, photo.shape, padded.shape, window, scale, np.zeros(config.NUM_CLASSES, int)
+                )
             )
             windows.append(window)
         return _stacked(resized), np.stack(metas), np.stack(windows)
@@ -1308,14 +1427,24 @@ class MaskRCNN:
         self._need_inference("detect")
         _check_several(images, "detect")
         if masks not in MASK_FORMS:
-            raise ValueError(f"masks must be one of {', '.join(MASK_FORMS)}. Received: {masks!r}. Try 'full'.")
+            raise ValueError(
+                f"masks must be one of {', '.join(MASK_FORMS)}. Received: {masks!r}. Try 'full'."
+            )
         if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1. Received: {batch_size}. Try None, for BATCH_SIZE.")
+            raise ValueError(
+                f"batch_size must be at least 1. Received: {batch_size}. Try None, for BATCH_SIZE."
+            )
         if verbose:
-            log(f"Processing {len(images)} images" if hasattr(images, "__len__") else "Processing images")
+            log(
+                f"Processing {len(images)} images"
+                if hasattr(images, "__len__")
+                else "Processing images"
+            )
         results = []
         # The next photos are prepared while the network sees these.
-        for photos, molded, metas, windows, seconds in one_ahead(self._prepared(images, batch_size)):
+        for photos, molded, metas, windows, seconds in one_ahead(
+            self._prepared(images, batch_size)
+        ):
             if verbose:
                 for photo in photos:
                     log("image", photo)
@@ -1348,8 +1477,14 @@ class MaskRCNN:
         """
         self._need_inference("detect_tiled")
         if self.config.RPN_ONLY:
-            raise ValueError("detect_tiled() needs a network with heads. Received: RPN_ONLY = True. Try detect().")
-        tile, most, counts = tile or self.config.IMAGE_MAX_DIM, self.config.DETECTION_MAX_INSTANCES, []
+            raise ValueError(
+                "detect_tiled() needs a network with heads. Received: RPN_ONLY = True. Try detect()."
+            )
+        tile, most, counts = (
+            tile or self.config.IMAGE_MAX_DIM,
+            self.config.DETECTION_MAX_INSTANCES,
+            [],
+        )
 
         def found(part):
             (result,) = self.detect([part], masks="crop")
@@ -1357,7 +1492,9 @@ class MaskRCNN:
             return result
 
         progress = functools.partial(track, description="Tiles", disable=not verbose)
-        result = tiles.detect_tiled(found, image, tile, tile // 4 if overlap is None else overlap, progress)
+        result = tiles.detect_tiled(
+            found, image, tile, tile // 4 if overlap is None else overlap, progress
+        )
         if full := sum(count >= most for count in counts):
             logger.warning(
                 "%d of %d tiles hold as many objects as one detection gives, DETECTION_MAX_INSTANCES = %d: others "
@@ -1370,8 +1507,12 @@ class MaskRCNN:
 
         A GPU gets uint8, a fourth of the bytes, and `predict` molds them there; on a CPU that would take longer.
         """
-        own = getattr(self.mold_inputs, "__func__", None) is not MaskRCNN.mold_inputs  # it decides what goes in
-        prepare = self._resized if tf.config.list_logical_devices("GPU") and not own else self.mold_inputs
+        own = (
+            getattr(self.mold_inputs, "__func__", None) is not MaskRCNN.mold_inputs
+        )  # it decides what goes in
+        prepare = (
+            self._resized if tf.config.list_logical_devices("GPU") and not own else self.mold_inputs
+        )
         for photos in self._chunks(images, batch_size or self.config.BATCH_SIZE):
             start = time.perf_counter()
             prepared = prepare(photos)
@@ -1400,18 +1541,24 @@ class MaskRCNN:
         self._need_inference("detect_molded")
         shapes = [image.shape for image in molded_images]
         windows = [(0, 0, *shape[:2]) for shape in shapes]
-        return self._detect(np.asarray(molded_images), np.asarray(image_metas), windows, shapes, verbose)
+        return self._detect(
+            np.asarray(molded_images), np.asarray(image_metas), windows, shapes, verbose
+        )
 
     def _need_inference(self, what):
         if self.mode != "inference":
-            raise ValueError(f"{what}() needs a model in inference mode. Try MaskRCNN(mode='inference', ...).")
+            raise ValueError(
+                f"{what}() needs a model in inference mode. Try MaskRCNN(mode='inference', ...)."
+            )
 
     def _detect(self, molded, metas, windows, shapes, verbose, masks="full", seconds=0.0):
         """The results of a batch; molded: or uint8, see `predict`. masks: as for `detect`. seconds: of preparing it."""
         begin = time.perf_counter()
         anchors = self._batch_of_anchors(molded)
         if verbose:
-            log("photos, molded on the GPU" if molded.dtype == np.uint8 else "molded_images", molded)
+            log(
+                "photos, molded on the GPU" if molded.dtype == np.uint8 else "molded_images", molded
+            )
             log("image_metas", metas)
             log("anchors", anchors.numpy())
         start = time.perf_counter()
@@ -1424,13 +1571,21 @@ class MaskRCNN:
                 results.append(self.unmold_proposals(found[i], shape, molded[i].shape, windows[i]))
                 continue
             soft_masks = outputs[1][i] if self.config.USE_MASK else None
-            unmolded = self.unmold_detections(found[i], soft_masks, shape, molded[i].shape, windows[i], masks)
-            results.append({name: rows for name, rows in zip(names, unmolded, strict=True) if rows is not None})
+            unmolded = self.unmold_detections(
+                found[i], soft_masks, shape, molded[i].shape, windows[i], masks
+            )
+            results.append(
+                {name: rows for name, rows in zip(names, unmolded, strict=True) if rows is not None}
+            )
             if verbose and len(unmolded[0]) == 0:
                 log(self._why_nothing(outputs[0][i]))
         if verbose:
             steps = seconds + start - begin, seen - start, time.perf_counter() - seen
-            log("Preparing {:.0f} ms, network {:.0f} ms, finishing {:.0f} ms".format(*(1000 * step for step in steps)))
+            log(
+                "Preparing {:.0f} ms, network {:.0f} ms, finishing {:.0f} ms".format(
+                    *(1000 * step for step in steps)
+                )
+            )
         return results
 
     def _why_nothing(self, probs) -> str:
@@ -1457,7 +1612,9 @@ class MaskRCNN:
         inputs = [tf.convert_to_tensor(x) for x in inputs]
         if inputs[0].dtype == tf.uint8:
             inputs[0] = training.molded_on_device(inputs[0], self.config)
-        inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)]
+        inputs = [
+            tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)
+        ]
         with self._weights_lock.reading():
             return [output.numpy() for output in self._compiled_network()(*inputs)]
 
@@ -1478,10 +1635,14 @@ class MaskRCNN:
                 network = self._folded or detecting_network(self.keras_model)
                 # TensorFlow warns of functions that are traced often, and takes those of one `def` for one function.
                 run = functools.partial(_run_network, network)
-                self._compiled = {key: tf.function(run, signature, autograph=False, jit_compile=False)}
+                self._compiled = {
+                    key: tf.function(run, signature, autograph=False, jit_compile=False)
+                }
             return self._compiled[key]
 
-    def unmold_detections(self, detections, mrcnn_mask, original_image_shape, image_shape, window, masks="full"):
+    def unmold_detections(
+        self, detections, mrcnn_mask, original_image_shape, image_shape, window, masks="full"
+    ):
         """One image's raw outputs in original pixels.
 
         detections: `[D, (y1, x1, y2, x2, class_id, score)]` normalised, zero-padded.
@@ -1496,14 +1657,18 @@ class MaskRCNN:
         count = padding[0] if len(padding) else len(detections)
         class_ids = detections[:count, 4].astype(np.int32)
         scores = detections[:count, 5]
-        photo_boxes = _photo_boxes(detections[:count, :4], original_image_shape, image_shape, window)
+        photo_boxes = _photo_boxes(
+            detections[:count, :4], original_image_shape, image_shape, window
+        )
         real = box_math.area(photo_boxes) > 0
         if mrcnn_mask is None:
             return photo_boxes[real], class_ids[real], scores[real], None
         own = class_ids if mrcnn_mask.shape[-1] > 1 else 0
         soft = mrcnn_mask[np.arange(count), :, :, own][real]  # [N, h, w]
         photo_boxes, class_ids, scores = photo_boxes[real], class_ids[real], scores[real]
-        unmolded = MASK_FORMS[masks](soft, photo_boxes, original_image_shape, exact=self.config.EXACT_RESIZE)
+        unmolded = MASK_FORMS[masks](
+            soft, photo_boxes, original_image_shape, exact=self.config.EXACT_RESIZE
+        )
         return photo_boxes, class_ids, scores, unmolded
 
     def unmold_proposals(self, proposals, original_image_shape, image_shape, window) -> dict:
@@ -1555,7 +1720,12 @@ class MaskRCNN:
         if layer is None:
             return None
         if len(parts) > 1 and isinstance(layer, ProposalLayer):
-            steps = ("pre_nms_anchors", "refined_anchors", "refined_anchors_clipped", "rpn_non_max_suppression")
+            steps = (
+                "pre_nms_anchors",
+                "refined_anchors",
+                "refined_anchors_clipped",
+                "rpn_non_max_suppression",
+            )
             return ProposalSteps(layer, parts[1])(layer.input) if parts[1] in steps else None
         return layer.output if len(parts) == 1 or not isinstance(layer, ProposalLayer) else None
 
@@ -1578,7 +1748,9 @@ class MaskRCNN:
         outputs = dict(outputs)
         missing = [name for name, tensor in outputs.items() if tensor is None]
         if missing:
-            raise ValueError(f"Every output must be a tensor. Received: None for {', '.join(missing)}.")
+            raise ValueError(
+                f"Every output must be a tensor. Received: None for {', '.join(missing)}."
+            )
         if image_metas is None:
             molded, image_metas, _ = self.mold_inputs(images)
         else:

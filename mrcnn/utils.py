@@ -11,13 +11,8 @@ import xml.etree.ElementTree  # noqa: F401  scripts that import xml.etree take E
 
 import numpy as np
 
-from .boxes import area, decode, encode, generate_anchors, generate_pyramid_anchors, iou, non_max_suppression
-from .boxes import denormalize as denorm_boxes
-from .boxes import normalize as norm_boxes
-from .dataset import Dataset
-from .evaluate import compute_ap, compute_ap_range, compute_matches, compute_recall, trim_zeros
-from .files import download
-from .image import (
+from .data.dataset import Dataset
+from .data.image import (
     expand_mask,
     extract_bboxes,
     minimize_mask,
@@ -27,8 +22,27 @@ from .image import (
     resize_mask,
     unmold_mask,
 )
-from .image import masks_iou as compute_overlaps_masks
-from .weights import COCO_MODEL_MD5, COCO_MODEL_SIZE, COCO_MODEL_URL
+from .data.image import masks_iou as compute_overlaps_masks
+from .evaluation.evaluate import (
+    compute_ap,
+    compute_ap_range,
+    compute_matches,
+    compute_recall,
+    trim_zeros,
+)
+from .files.atomic import download
+from .nn.boxes import (
+    area,
+    decode,
+    encode,
+    generate_anchors,
+    generate_pyramid_anchors,
+    iou,
+    non_max_suppression,
+)
+from .nn.boxes import denormalize as denorm_boxes
+from .nn.boxes import normalize as norm_boxes
+from .weights.weight_files import COCO_MODEL_MD5, COCO_MODEL_SIZE, COCO_MODEL_URL
 
 __all__ = [
     "COCO_MODEL_URL",
@@ -70,7 +84,9 @@ def compute_iou(box, boxes, box_area, boxes_area) -> np.ndarray:
     box: `(y1, x1, y2, x2)`. boxes: `[N, (y1, x1, y2, x2)]`. box_area: number. boxes_area: `[N]`.
     """
     box, boxes = np.asarray(box), np.asarray(boxes)
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])  # [N, (height, width)]
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(
+        box[:2], boxes[:, :2]
+    )  # [N, (height, width)]
     intersection = np.maximum(sides, 0).prod(axis=1)
     with np.errstate(invalid="ignore"):
         return intersection / (box_area + boxes_area - intersection)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mrcnn.image import extract_bboxes
+from mrcnn.data.image import extract_bboxes
 
 HEIGHT, WIDTH = 30, 40
 
@@ -72,7 +72,9 @@ def via(tmp_path, *regions, as_dict=False, project=False, name="via_region_data.
     """A VIA file of one image with these regions."""
     write_image(tmp_path / "a.png")
     listed = {str(i): r for i, r in enumerate(regions)} if as_dict else list(regions)
-    entries = {"a.png123": {"filename": "a.png", "size": 123, "regions": listed, "file_attributes": {}}}
+    entries = {
+        "a.png123": {"filename": "a.png", "size": 123, "regions": listed, "file_attributes": {}}
+    }
     data = {"_via_settings": {}, "_via_img_metadata": entries} if project else entries
     (tmp_path / name).write_text(json.dumps(data))
     return tmp_path / name
@@ -125,7 +127,14 @@ def write_coco(folder, data, name="instances.json"):
 
 
 def shape(label, points, kind="polygon", group=None, **more):
-    return {"label": label, "points": points, "group_id": group, "shape_type": kind, "flags": {}, **more}
+    return {
+        "label": label,
+        "points": points,
+        "group_id": group,
+        "shape_type": kind,
+        "flags": {},
+        **more,
+    }
 
 
 def box_shape(label="dog", y1=3, x1=4, y2=8, x2=14, **more):
@@ -164,12 +173,16 @@ def voc(root, *objects, name="2007_000001", size=(HEIGHT, WIDTH), instances=None
     (root / "Annotations").mkdir(parents=True, exist_ok=True)
     told = f"<size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>"
     file = root / "Annotations" / f"{name}.xml"
-    file.write_text(f"<annotation><filename>{name}.jpg</filename>{told}{''.join(objects)}</annotation>")
+    file.write_text(
+        f"<annotation><filename>{name}.jpg</filename>{told}{''.join(objects)}</annotation>"
+    )
     for folder, labels in (("SegmentationObject", instances), ("SegmentationClass", classes)):
         if labels is not None:
             (root / folder).mkdir(exist_ok=True)
             image = Image.fromarray(labels)
-            image.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())
+            image.putpalette(
+                np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes()
+            )
             image.save(root / folder / f"{name}.png")
     return root
 

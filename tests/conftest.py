@@ -59,5 +59,7 @@ def reference_weights(shared, tmp_path_factory) -> Path:
 def pytest_runtest_makereport(item, call):
     """Reports travel from process to process as UTF-8, which what a test logs of broken file names need not be."""
     report = yield
-    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
     return report

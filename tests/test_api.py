@@ -8,7 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from mrcnn import parallel_model, utils, weights
+from mrcnn import parallel_model, utils
+from mrcnn.weights import weight_files as weights
 
 MODULES = ("config", "utils", "model", "visualize", "parallel_model")
 
@@ -30,7 +31,9 @@ def test_every_name_resolves_with_its_parameters(api, name):
             for method, args in entry["methods"].items():
                 problems += differences(f"{symbol}.{method}", getattr(found, method, None), args)
             problems += [
-                f"{symbol}.{attribute} is missing" for attribute in entry["attributes"] if not hasattr(found, attribute)
+                f"{symbol}.{attribute} is missing"
+                for attribute in entry["attributes"]
+                if not hasattr(found, attribute)
             ]
         else:
             problems += differences(symbol, found, entry["args"])
@@ -46,11 +49,15 @@ def differences(name, function, expected):
     problems = []
     for i, (parameter, default) in enumerate(named):
         if i >= len(found) or found[i].name != parameter:
-            problems.append(f"{name}: parameter {i} must be {parameter}, is {[p.name for p in found]}")
+            problems.append(
+                f"{name}: parameter {i} must be {parameter}, is {[p.name for p in found]}"
+            )
         elif default is None and found[i].default is not inspect.Parameter.empty:
             pass  # a parameter that was required may have become optional
         elif default is not None and not same(found[i].default, default):
-            problems.append(f"{name}: {parameter} must default to {default}, is {found[i].default!r}")
+            problems.append(
+                f"{name}: {parameter} must default to {default}, is {found[i].default!r}"
+            )
     for extra in found[len(named) :]:
         required = extra.default is inspect.Parameter.empty and extra.kind not in (
             inspect.Parameter.VAR_POSITIONAL,
@@ -81,7 +88,9 @@ def test_differences_are_seen():
     assert differences("one", one, [["a", None], ["b", "3"]]) == ["one: b must default to 3, is 2"]
     assert differences("one", one, [["b", None]]) != []
     assert differences("one", one, []) == ["one: a is not the original's and has no default"]
-    assert differences("one", one, [["a", None], ["b", "2"], ["**kwargs", None]]) == ["one must take **kwargs"]
+    assert differences("one", one, [["a", None], ["b", "2"], ["**kwargs", None]]) == [
+        "one must take **kwargs"
+    ]
     assert differences("one", None, []) == ["one is missing"]
 
 
@@ -98,10 +107,23 @@ def test_what_is_beside_the_list_resolves_too():
     assert utils.COCO_MODEL_URL.endswith("v2.0/mask_rcnn_coco.h5")
     generator = inspect.signature(model.DataGenerator).parameters
     assert list(generator)[:3] == ["dataset", "config", "shuffle"]
-    options = {"augmentation", "random_rois", "batch_size", "detection_targets", "no_augmentation_sources"}
+    options = {
+        "augmentation",
+        "random_rois",
+        "batch_size",
+        "detection_targets",
+        "no_augmentation_sources",
+    }
     assert options <= set(generator)
     callback = inspect.signature(model.MeanAveragePrecisionCallback).parameters.values()
-    names = ["train_model", "inference_model", "dataset", "calculate_map_at_every_X_epoch", "dataset_limit", "verbose"]
+    names = [
+        "train_model",
+        "inference_model",
+        "dataset",
+        "calculate_map_at_every_X_epoch",
+        "dataset_limit",
+        "verbose",
+    ]
     assert [parameter.name for parameter in callback] == names
     assert [parameter.default for parameter in callback][3:] == [5, None, 1]
 
@@ -113,7 +135,9 @@ def test_parallel_model_says_what_replaces_it():
 
 def test_download_trained_weights_fetches_the_released_file(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(utils, "download", lambda url, path, **checks: asked.append((url, path, checks)))
+    monkeypatch.setattr(
+        utils, "download", lambda url, path, **checks: asked.append((url, path, checks))
+    )
     utils.download_trained_weights(tmp_path / "coco.h5", verbose=0)
     checks = {"md5": weights.COCO_MODEL_MD5, "size": weights.COCO_MODEL_SIZE}
     assert asked == [(weights.COCO_MODEL_URL, tmp_path / "coco.h5", checks)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import TinyConfig, backbone
 
-from mrcnn.evaluate import mask_to_rle
+from mrcnn.evaluation.evaluate import mask_to_rle
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "run.py"
 NAMES = [
@@ -60,12 +60,21 @@ def test_a_row_end_to_end(tmp_path):
     assert list(written) == ["unit_s", "cpu", "rows"] and list(row) == FIELDS
     assert written["unit_s"] is None and written["cpu"].endswith("cores")  # seconds, no units
     assert row["name"] == "help" and row["unit"] == "s" and row["reached"] == (row["value"] <= 0.3)
-    assert float(row["note"].split()[1]) == pytest.approx(row["value"], rel=0.01)  # "wall 0.23 s ..."
-    assert any(line.startswith("help ") and line.endswith(row["note"]) for line in done.stdout.splitlines())
+    assert float(row["note"].split()[1]) == pytest.approx(
+        row["value"], rel=0.01
+    )  # "wall 0.23 s ..."
+    assert any(
+        line.startswith("help ") and line.endswith(row["note"]) for line in done.stdout.splitlines()
+    )
 
 
 def test_a_value_is_the_median_of_the_steady_runs(benchmark, monkeypatch):
-    units = [(0.5, 0.5), (0.5, 0.8), (0.4, 0.4), (0.5, 0.5)]  # the second run's differ by more than 10 %
+    units = [
+        (0.5, 0.5),
+        (0.5, 0.8),
+        (0.4, 0.4),
+        (0.5, 0.5),
+    ]  # the second run's differ by more than 10 %
     times = benchmark.Times([3.0, 2.0, 2.0, 2.0], 5.0, units, gflop=100.0)
     record = benchmark.measure(benchmark.Row(lambda: times, target=4.9))
     # 3 / 0.5, 2 / 0.4 and 2 / 0.5: 6, 5 and 4 units, in the median 5, of 0.5 s;
@@ -78,7 +87,9 @@ def test_a_value_is_the_median_of_the_steady_runs(benchmark, monkeypatch):
 def test_no_steady_run_is_told_of(benchmark):
     times = benchmark.Times([3.0, 2.0], 5.0, [(0.5, 1.0), (1.0, 0.6)])
     record = benchmark.measure(benchmark.Row(lambda: times, target=4.9))
-    assert record["value"] == 3.25 and benchmark.UNSTEADY in record["note"]  # 3 / 0.75 and 2 / 0.8: 4 and 2.5
+    assert (
+        record["value"] == 3.25 and benchmark.UNSTEADY in record["note"]
+    )  # 3 / 0.75 and 2 / 0.8: 4 and 2.5
 
 
 def test_work_is_timed_between_units(benchmark, monkeypatch):
@@ -94,15 +105,23 @@ def test_no_bfloat16_no_row(benchmark, monkeypatch):
     (row,) = (row for row in benchmark.ROWS if row.name == "train_r50_256_bf16")
     record = benchmark.measure(row)
     assert list(record) == FIELDS
-    assert record["value"] is record["reached"] is None and record["note"].startswith("not applicable")
+    assert record["value"] is record["reached"] is None and record["note"].startswith(
+        "not applicable"
+    )
 
 
 def test_a_row_that_fails_is_told_of(benchmark, monkeypatch):
     row = next(row for row in benchmark.ROWS if row.name == "help")
-    failed = subprocess.CompletedProcess([], returncode=1, stdout="", stderr="Traceback ...\nValueError: too cold\n")
+    failed = subprocess.CompletedProcess(
+        [], returncode=1, stdout="", stderr="Traceback ...\nValueError: too cold\n"
+    )
     monkeypatch.setattr(benchmark.subprocess, "run", lambda *args, **options: failed)
     record = benchmark.measured_apart(row)
-    assert list(record) == FIELDS and record["value"] is None and record["note"] == "failed: ValueError: too cold"
+    assert (
+        list(record) == FIELDS
+        and record["value"] is None
+        and record["note"] == "failed: ValueError: too cold"
+    )
 
 
 def test_gflop_by_hand(benchmark):
@@ -123,10 +142,14 @@ def test_gflop_by_hand(benchmark):
     convolution, product = 2 * 25 * 3 * 3 * 2 * 4, 2 * 1 * 4 * 3
     assert benchmark.counted_gflop(forward, image) == pytest.approx((convolution + product) / 1e9)
     # again for the kernel's gradient, and twice for the product's two; the image has none
-    assert benchmark.counted_gflop(backward, image) == pytest.approx((2 * convolution + 3 * product) / 1e9)
+    assert benchmark.counted_gflop(backward, image) == pytest.approx(
+        (2 * convolution + 3 * product) / 1e9
+    )
 
 
-@pytest.mark.parametrize("row", ["detect_r50_512_d35", "train_r50_256", "finish_1024_d100", "first_detect_optimized"])
+@pytest.mark.parametrize(
+    "row", ["detect_r50_512_d35", "train_r50_256", "finish_1024_d100", "first_detect_optimized"]
+)
 def test_rows_of_networks_run_and_their_work_is_counted(benchmark, monkeypatch, row):
     """Of small networks, once. GFLOP is nan where a change of the network leaves a shape unknown."""
     import mrcnn.model
@@ -141,7 +164,9 @@ def test_rows_of_networks_run_and_their_work_is_counted(benchmark, monkeypatch, 
         return benchmark.Times([2.0], 1.0, [(1.0, 1.0)])
 
     monkeypatch.setattr(benchmark, "timed", once)
-    monkeypatch.setattr(mrcnn.model, "detecting_network", mrcnn.model.detecting_network)  # undone afterwards
+    monkeypatch.setattr(
+        mrcnn.model, "detecting_network", mrcnn.model.detecting_network
+    )  # undone afterwards
     if row != "finish_1024_d100":
         monkeypatch.setattr(benchmark, "_config", config)
     times = getattr(benchmark, row)()
@@ -162,19 +187,28 @@ def growth(script):
 
 def test_growth_by_hand(growth):
     points = [{"value": 1, "time": 9.0}, {"value": 10, "time": 2.0}, {"value": 40, "time": 32.0}]
-    assert growth.exponent(points, "time") == pytest.approx(2)  # 4 times the work, 16 times the time
+    assert growth.exponent(points, "time") == pytest.approx(
+        2
+    )  # 4 times the work, 16 times the time
 
 
 def test_growth_is_measured_and_drawn(growth, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(growth, "CURVES", {"side": growth.CURVES["side"]})
     monkeypatch.setattr(
-        growth, "measured_apart", lambda curve, n: {"value": n, "time": n * n / 1e5, "peak": n / 1e3, "steady": 3}
+        growth,
+        "measured_apart",
+        lambda curve, n: {"value": n, "time": n * n / 1e5, "peak": n / 1e3, "steady": 3},
     )
     plot, file = tmp_path / "growth.png", tmp_path / "growth.json"
     monkeypatch.setattr(sys, "argv", ["growth.py", "--plot", str(plot), "--json", str(file)])
     assert growth.main() == 0
     assert "power 2.00 in time, 1.00 in memory; linear is 2" in capsys.readouterr().out
-    assert [row["value"] for row in json.loads(file.read_text())["curves"]["side"]] == [256, 512, 1024, 2048]
+    assert [row["value"] for row in json.loads(file.read_text())["curves"]["side"]] == [
+        256,
+        512,
+        1024,
+        2048,
+    ]
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
@@ -200,7 +234,9 @@ def test_matches_by_hand(agreement):
 
 def test_a_part_of_a_large_result_by_hand(agreement):
     found = {
-        "rois": np.array([[98, 100, 108, 110], [0, 0, 9, 9]]),  # the first rises two pixels above the photo
+        "rois": np.array(
+            [[98, 100, 108, 110], [0, 0, 9, 9]]
+        ),  # the first rises two pixels above the photo
         "class_ids": np.array([1, 2]),
         "scores": np.array([0.9, 0.8]),
         "masks": [np.ones((10, 10), bool), np.ones((9, 9), bool)],
@@ -224,7 +260,9 @@ def test_peers_skips_without_an_environment_for_torch(peers, monkeypatch, capsys
     monkeypatch.delenv("PEERS_PYTHON", raising=False)
     monkeypatch.setattr(sys, "argv", ["peers.py"])
     assert peers.main() == 0
-    assert capsys.readouterr().out.startswith("Skipped: the environment variable PEERS_PYTHON must name a Python")
+    assert capsys.readouterr().out.startswith(
+        "Skipped: the environment variable PEERS_PYTHON must name a Python"
+    )
 
 
 def test_peers_prints_medians_and_the_median_ratio_of_the_rounds(peers, monkeypatch, capsys):

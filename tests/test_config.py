@@ -35,7 +35,11 @@ def test_derived_values_may_be_assigned():
     config = Config()
     config.BATCH_SIZE, config.IMAGE_SHAPE, config.IMAGE_META_SIZE = 7, [128, 256, 3], 20
     assert (config.BATCH_SIZE, config.IMAGE_META_SIZE) == (7, 20)
-    assert isinstance(config.IMAGE_SHAPE, np.ndarray) and config.IMAGE_SHAPE.tolist() == [128, 256, 3]
+    assert isinstance(config.IMAGE_SHAPE, np.ndarray) and config.IMAGE_SHAPE.tolist() == [
+        128,
+        256,
+        3,
+    ]
     assert Config().BATCH_SIZE == 2  # of this instance alone
 
 
@@ -153,7 +157,10 @@ WRONG = {
         "REPEAT_THRESHOLD must be from 0 to 1. Received: 2. Try the default, 0",
     ),
     "NUM_CLASSES": ({"NUM_CLASSES": 1}, "at least 2"),
-    "STEPS_PER_EPOCH": ({"STEPS_PER_EPOCH": 0}, "STEPS_PER_EPOCH must be at least 1, a whole number. Received: 0"),
+    "STEPS_PER_EPOCH": (
+        {"STEPS_PER_EPOCH": 0},
+        "STEPS_PER_EPOCH must be at least 1, a whole number. Received: 0",
+    ),
     "TRAIN_ROIS_PER_IMAGE": (
         {"TRAIN_ROIS_PER_IMAGE": -3},
         "TRAIN_ROIS_PER_IMAGE must be from 1 to 1000000, a whole number. Received: -3",
@@ -161,8 +168,14 @@ WRONG = {
     "GPU_COUNT": ({"GPU_COUNT": 0}, "GPU_COUNT must be at least 1, a whole number. Received: 0"),
     "NAME": ({"NAME": "a/b"}, "no / or.*'a/b'"),
     "LOSS_WEIGHTS": ({"LOSS_WEIGHTS": {"mask": 1.0}}, "LOSS_WEIGHTS must be a dict that may name"),
-    "steps that are no number": ({"VALIDATION_STEPS": -2.5}, "VALIDATION_STEPS must be at least 0, a whole number"),
-    "percent": ({"DETECTION_MIN_CONFIDENCE": 70}, "DETECTION_MIN_CONFIDENCE must be from 0 to 1. Received: 70"),
+    "steps that are no number": (
+        {"VALIDATION_STEPS": -2.5},
+        "VALIDATION_STEPS must be at least 0, a whole number",
+    ),
+    "percent": (
+        {"DETECTION_MIN_CONFIDENCE": 70},
+        "DETECTION_MIN_CONFIDENCE must be from 0 to 1. Received: 70",
+    ),
     "LEARNING_RATE": ({"LEARNING_RATE": -1}, "LEARNING_RATE must be at least 0. Received: -1"),
     "a word": ({"FOCAL_GAMMA": "2"}, "FOCAL_GAMMA must be at least 0. Received: '2'"),
     "EMA_DECAY": ({"EMA_DECAY": 1.0}, "EMA_DECAY must be from 0 to 0.999999"),
@@ -171,35 +184,74 @@ WRONG = {
         "RPN_ANCHOR_SCALES must be a list of 1 to 100 numbers",
     ),
     "no ratio": ({"RPN_ANCHOR_RATIOS": []}, "RPN_ANCHOR_RATIOS must be a list of 1 to 100 numbers"),
-    "MINI_MASK_SHAPE": ({"MINI_MASK_SHAPE": (0, 0)}, "MINI_MASK_SHAPE must be a list of 2 whole numbers of at least 1"),
+    "MINI_MASK_SHAPE": (
+        {"MINI_MASK_SHAPE": (0, 0)},
+        "MINI_MASK_SHAPE must be a list of 2 whole numbers of at least 1",
+    ),
     "SEED": ({"SEED": "abc"}, "SEED must be None or a whole number"),
-    "GRADIENT_CLIP_NORM": ({"GRADIENT_CLIP_NORM": -5}, "GRADIENT_CLIP_NORM must be at least 0, or None"),
+    "GRADIENT_CLIP_NORM": (
+        {"GRADIENT_CLIP_NORM": -5},
+        "GRADIENT_CLIP_NORM must be at least 0, or None",
+    ),
     "negative loss": ({"LOSS_WEIGHTS": {"rpn_class_loss": -1}}, "each with a number of at least 0"),
-    "CLASS_WEIGHTS": ({"CLASS_WEIGHTS": [1.0, 1.0, 1.0]}, r"one number of at least 0 per class.*\(2\)"),
+    "CLASS_WEIGHTS": (
+        {"CLASS_WEIGHTS": [1.0, 1.0, 1.0]},
+        r"one number of at least 0 per class.*\(2\)",
+    ),
     "weights of nothing": ({"CLASS_WEIGHTS": [0, 0]}, "CLASS_WEIGHTS must hold one number"),
-    "PRECISION": ({"PRECISION": "float8"}, "PRECISION must be one of float32, mixed_bfloat16, mixed_float16"),
+    "PRECISION": (
+        {"PRECISION": "float8"},
+        "PRECISION must be one of float32, mixed_bfloat16, mixed_float16",
+    ),
     "OPTIMIZER": ({"OPTIMIZER": "rmsprop"}, "'sgd', 'adam', 'adamw' or a function"),
-    "one number for two": ({"MINI_MASK_SHAPE": 56}, "MINI_MASK_SHAPE must be a list of 2 .*. Received: 56. Try"),
-    "text for a number": ({"NUM_CLASSES": "3"}, "NUM_CLASSES must be .* a whole number. Received: '3'"),
+    "one number for two": (
+        {"MINI_MASK_SHAPE": 56},
+        "MINI_MASK_SHAPE must be a list of 2 .*. Received: 56. Try",
+    ),
+    "text for a number": (
+        {"NUM_CLASSES": "3"},
+        "NUM_CLASSES must be .* a whole number. Received: '3'",
+    ),
     "NaN": ({"LEARNING_RATE": float("nan")}, "LEARNING_RATE must be at least 0. Received: nan"),
-    "infinity": ({"STEPS_PER_EPOCH": float("inf")}, "STEPS_PER_EPOCH must be at least 1.* Received: inf"),
+    "infinity": (
+        {"STEPS_PER_EPOCH": float("inf")},
+        "STEPS_PER_EPOCH must be at least 1.* Received: inf",
+    ),
     "True for a number": ({"IMAGES_PER_GPU": True}, "IMAGES_PER_GPU must be .* Received: True"),
     "a number for True": ({"USE_MASK": 2}, "USE_MASK must be True or False. Received: 2"),
     "larger than the largest": (
         {"IMAGE_MIN_DIM": 1088},
         r"IMAGE_MIN_DIM must be at most IMAGE_MAX_DIM. Received: \[1088, 1024\]. Try IMAGE_MIN_DIM = 1024",
     ),
-    "no mean": ({"MEAN_PIXEL": None}, "MEAN_PIXEL must be a number, or a list of one per channel. Received: None"),
-    "two means": ({"MEAN_PIXEL": [1, 2]}, r"MEAN_PIXEL must have one value per channel .*Received: \[1, 2\]"),
+    "no mean": (
+        {"MEAN_PIXEL": None},
+        "MEAN_PIXEL must be a number, or a list of one per channel. Received: None",
+    ),
+    "two means": (
+        {"MEAN_PIXEL": [1, 2]},
+        r"MEAN_PIXEL must have one value per channel .*Received: \[1, 2\]",
+    ),
     "one scale": ({"RPN_ANCHOR_SCALES": 5}, "RPN_ANCHOR_SCALES must be a list of .* Received: 5"),
     "two sides": (
         {"IMAGE_SHAPE": [128, 128]},
         r"IMAGE_SHAPE must be a list of 3 whole numbers, \[height, width, channels\]. Received: \[128, 128\]",
     ),
-    "strides": ({"BACKBONE_STRIDES": [4, 8.5]}, "BACKBONE_STRIDES must be a list of 1 to 5 whole numbers, of P2 to P6"),
-    "meta": ({"IMAGE_META_SIZE": 15}, "IMAGE_META_SIZE must be 12 . NUM_CLASSES.* Received: 15. Try 14"),
-    "deviations": ({"BBOX_STD_DEV": [0.1, 0.1, 0.2]}, "BBOX_STD_DEV must be a list of 4 numbers above 0"),
-    "LEARNING_RATE_SCHEDULE": ({"LEARNING_RATE_SCHEDULE": "poly"}, "'constant', 'step' or 'cosine'"),
+    "strides": (
+        {"BACKBONE_STRIDES": [4, 8.5]},
+        "BACKBONE_STRIDES must be a list of 1 to 5 whole numbers, of P2 to P6",
+    ),
+    "meta": (
+        {"IMAGE_META_SIZE": 15},
+        "IMAGE_META_SIZE must be 12 . NUM_CLASSES.* Received: 15. Try 14",
+    ),
+    "deviations": (
+        {"BBOX_STD_DEV": [0.1, 0.1, 0.2]},
+        "BBOX_STD_DEV must be a list of 4 numbers above 0",
+    ),
+    "LEARNING_RATE_SCHEDULE": (
+        {"LEARNING_RATE_SCHEDULE": "poly"},
+        "'constant', 'step' or 'cosine'",
+    ),
 }
 
 
@@ -216,8 +268,15 @@ def test_what_cannot_be_built_is_named(values, sentence):
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400),
-    lambda values: st.lists(values, max_size=6) | st.dictionaries(st.text(max_size=5), values, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.just(10**400),
+    lambda values: (
+        st.lists(values, max_size=6) | st.dictionaries(st.text(max_size=5), values, max_size=3)
+    ),
     max_leaves=12,
 )
 
@@ -233,7 +292,11 @@ def test_every_setting_has_a_rule_that_its_default_keeps():
 def test_any_value_of_a_setting_is_taken_or_refused_by_name(name, value, how):
     """As it is set in Python, or read from a file."""
     try:
-        config = Config() if how else Config.from_dict({**Config().to_dict(), name: value, "NUM_CLASSES": 2})
+        config = (
+            Config()
+            if how
+            else Config.from_dict({**Config().to_dict(), name: value, "NUM_CLASSES": 2})
+        )
         if how:
             config.NUM_CLASSES = 2
             setattr(config, name, value)
@@ -249,10 +312,21 @@ def test_any_value_of_a_setting_is_taken_or_refused_by_name(name, value, how):
 
 def test_whole_numbers_of_json_become_int():
     config = Config()
-    config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.NUM_CLASSES, config.USE_MASK = 512.0, 1024.0, np.int64(3), 1
+    config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.NUM_CLASSES, config.USE_MASK = (
+        512.0,
+        1024.0,
+        np.int64(3),
+        1,
+    )
     config.MASK_SHAPE, config.IMAGES_PER_GPU = [28.0, 28.0], 2.0
     config.validate()
-    values = [config.IMAGE_MAX_DIM, config.NUM_CLASSES, config.BATCH_SIZE, *config.MASK_SHAPE, config.USE_MASK]
+    values = [
+        config.IMAGE_MAX_DIM,
+        config.NUM_CLASSES,
+        config.BATCH_SIZE,
+        *config.MASK_SHAPE,
+        config.USE_MASK,
+    ]
     assert [(value, type(value)) for value in values] == [
         (1024, int), (3, int), (2, int), (28, int), (28, int), (True, bool)
     ]  # fmt: skip
@@ -268,7 +342,10 @@ def test_steps_are_rounded_up_and_logged(steps, whole, caplog):
         config.validate()
     assert (whole, whole) == (config.STEPS_PER_EPOCH, config.VALIDATION_STEPS)
     assert isinstance(config.STEPS_PER_EPOCH, int)
-    said = [f"Config: {name} = {steps} is rounded up to {whole}." for name in ("STEPS_PER_EPOCH", "VALIDATION_STEPS")]
+    said = [
+        f"Config: {name} = {steps} is rounded up to {whole}."
+        for name in ("STEPS_PER_EPOCH", "VALIDATION_STEPS")
+    ]
     assert [record.getMessage() for record in caplog.records] == (said if steps != whole else [])
 
 
@@ -287,7 +364,12 @@ def test_fewer_scales_than_levels_are_taken_with_one_warning(scales, caplog):
 @pytest.mark.parametrize("mode", ["pad64", "crop", "none"])
 def test_smallest_side_may_be_larger_where_the_largest_does_not_limit_it(mode):
     config = Config()
-    config.NUM_CLASSES, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_RESIZE_MODE = 2, 1088, 1024, mode
+    config.NUM_CLASSES, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_RESIZE_MODE = (
+        2,
+        1088,
+        1024,
+        mode,
+    )
     config.validate()
 
 
@@ -331,7 +413,12 @@ def test_the_losses_are_those_of_the_heads():
     assert config.learns_masks() and len(config.loss_names()) == 5
     config.USE_MASK = False
     assert not config.learns_masks()
-    assert config.loss_names() == ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss")
+    assert config.loss_names() == (
+        "rpn_class_loss",
+        "rpn_bbox_loss",
+        "mrcnn_class_loss",
+        "mrcnn_bbox_loss",
+    )
     config.USE_MASK, config.RPN_ONLY = True, True
     assert not config.learns_masks()
     assert config.loss_names() == ("rpn_class_loss", "rpn_bbox_loss")
@@ -340,7 +427,10 @@ def test_the_losses_are_those_of_the_heads():
 def test_an_rpn_alone_needs_its_own_rois():
     config = Config()
     config.NUM_CLASSES, config.RPN_ONLY, config.USE_RPN_ROIS = 2, True, False
-    with pytest.raises(ValueError, match="RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True"):
+    with pytest.raises(
+        ValueError,
+        match="RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True",
+    ):
         config.validate()
 
 
@@ -373,7 +463,9 @@ def test_config_is_returned_as_it_is():
 
 
 def test_object_without_settings_is_no_config():
-    with pytest.raises(ValueError, match="config must be a mrcnn.config.Config.*Received: 'settings.json'"):
+    with pytest.raises(
+        ValueError, match="config must be a mrcnn.config.Config.*Received: 'settings.json'"
+    ):
         as_config("settings.json")
 
 
@@ -381,7 +473,19 @@ def test_object_without_settings_is_no_config():
 
 
 @pytest.mark.parametrize(
-    "name", ["__class__", "_setattr_hook", "validate", "to_dict", "/bin/sh", "lower", "A-B", "A\n", "", "__dict__"]
+    "name",
+    [
+        "__class__",
+        "_setattr_hook",
+        "validate",
+        "to_dict",
+        "/bin/sh",
+        "lower",
+        "A-B",
+        "A\n",
+        "",
+        "__dict__",
+    ],
 )
 def test_name_that_is_no_setting_is_left_out_of_a_read_config(name, caplog):
     config = Config.from_dict({name: "mrcnn.model:os.execv", "NUM_CLASSES": 3, "MINE": [1]})
@@ -389,25 +493,38 @@ def test_name_that_is_no_setting_is_left_out_of_a_read_config(name, caplog):
     assert "left out 1 names that are no settings" in caplog.text and repr(name) in caplog.text
 
 
-@pytest.mark.parametrize("name", ["BACKBONE", "COMPUTE_BACKBONE_SHAPE", "OPTIMIZER", "MINE", "NAME"])
+@pytest.mark.parametrize(
+    "name", ["BACKBONE", "COMPUTE_BACKBONE_SHAPE", "OPTIMIZER", "MINE", "NAME"]
+)
 @pytest.mark.parametrize(
     "text",
-    ["os:system", "mrcnn.model:os.execv", "mrcnn.config:importlib.import_module", "mrcnn.demo:run", "mrcnn.demo:"],
+    [
+        "os:system",
+        "mrcnn.model:os.execv",
+        "mrcnn.config:importlib.import_module",
+        "mrcnn.app.demo:run",
+        "mrcnn.demo:",
+    ],
 )
 def test_text_of_a_file_stays_text(name, text):
     assert getattr(Config.from_dict({name: text}), name) == text
 
 
-def test_text_becomes_a_function_of_the_table_only_for_its_own_setting(monkeypatch):
+@pytest.mark.parametrize("module", ["mrcnn.app.demo", "mrcnn.demo"])
+def test_text_becomes_a_function_of_the_table_only_for_its_own_setting(monkeypatch, module):
     demo = SimpleNamespace(backbone=abs, DemoConfig=SimpleNamespace(COMPUTE_BACKBONE_SHAPE=max))
-    monkeypatch.setitem(sys.modules, "mrcnn.demo", demo)
+    monkeypatch.setitem(sys.modules, "mrcnn.app.demo", demo)
     names = {
-        "BACKBONE": "mrcnn.demo:backbone",
-        "COMPUTE_BACKBONE_SHAPE": "mrcnn.demo:DemoConfig.COMPUTE_BACKBONE_SHAPE",
-        "OPTIMIZER": "mrcnn.demo:backbone",
+        "BACKBONE": f"{module}:backbone",
+        "COMPUTE_BACKBONE_SHAPE": f"{module}:DemoConfig.COMPUTE_BACKBONE_SHAPE",
+        "OPTIMIZER": f"{module}:backbone",
     }
     config = Config.from_dict(names)
-    assert (abs, max, "mrcnn.demo:backbone") == (config.BACKBONE, config.COMPUTE_BACKBONE_SHAPE, config.OPTIMIZER)
+    assert (abs, max, f"{module}:backbone") == (
+        config.BACKBONE,
+        config.COMPUTE_BACKBONE_SHAPE,
+        config.OPTIMIZER,
+    )
 
 
 def own_function(image):

@@ -62,7 +62,7 @@ import numpy as np
 
 hosts, folder, result = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 
-from mrcnn import augment
+from mrcnn.data import augment
 from mrcnn.model import MaskRCNN
 from tiny import Squares, TinyConfig, shake
 
@@ -102,7 +102,9 @@ def test_two_hosts_train_as_one(tmp_path):
     Stopped after an epoch, and gone on with its state; only the chief writes.
     """
     done = {1: _run_hosts(tmp_path / "one", 1), 2: _run_hosts(tmp_path / "two", 2)}
-    (one,), (chief, other) = (_trained(tmp_path / name, count) for name, count in (("one", 1), ("two", 2)))
+    (one,), (chief, other) = (
+        _trained(tmp_path / name, count) for name, count in (("one", 1), ("two", 2))
+    )
     assert (len(one["loss"]), len(one["val_loss"])) == (2, 1)
     for host in (chief, other):
         for name, values in one.items():
@@ -129,9 +131,14 @@ def _run_hosts(folder, count) -> list[tuple[str, str]]:
             free.bind(("127.0.0.1", 0))
         addresses = [f"127.0.0.1:{free.getsockname()[1]}" for free in (first, second)]
     for index in range(count):
-        config = json.dumps({"cluster": {"worker": addresses[:count]}, "task": {"type": "worker", "index": index}})
+        config = json.dumps(
+            {"cluster": {"worker": addresses[:count]}, "task": {"type": "worker", "index": index}}
+        )
         arguments = [str(count), str(folder / "logs"), str(folder / f"host_{index}.npz")]
-        with open(folder / f"said_{index}", "w") as said, open(folder / f"told_{index}", "w") as told:
+        with (
+            open(folder / f"said_{index}", "w") as said,
+            open(folder / f"told_{index}", "w") as told,
+        ):
             command = [sys.executable, "-c", TRAINING_OF_HOSTS, *arguments]
             environment = {**ENVIRONMENT, "TF_CONFIG": config}
             running.append(subprocess.Popen(command, env=environment, stdout=said, stderr=told))
@@ -140,7 +147,10 @@ def _run_hosts(folder, count) -> list[tuple[str, str]]:
     finally:
         for process in running:
             process.kill()
-    found = [tuple((folder / f"{name}_{index}").read_text() for name in ("said", "told")) for index in range(count)]
+    found = [
+        tuple((folder / f"{name}_{index}").read_text() for name in ("said", "told"))
+        for index in range(count)
+    ]
     assert not any(codes), "\n".join(told[-3000:] for _, told in found)
     return found
 

@@ -94,7 +94,9 @@ SAY = "\nprint(json.dumps(seen))\n"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads the memory where Linux says it")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/status"), reason="reads the memory where Linux says it"
+)
 @pytest.mark.parametrize(
     ("work", "sizes"),
     [
@@ -109,9 +111,13 @@ def test_memory_stays_where_it_was(work, sizes):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads the memory where Linux says it")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/status"), reason="reads the memory where Linux says it"
+)
 def test_ten_models_and_ten_thresholds_leave_no_memory_behind():
-    seen = memory_of(MODELS, 2, 24)  # the first two models, and the first two thresholds, fill what is kept once
+    seen = memory_of(
+        MODELS, 2, 24
+    )  # the first two models, and the first two thresholds, fill what is kept once
     assert seen["12"] - seen["2"] < 0.1 * seen["weights"], seen
     assert seen["24"] - seen["14"] < 0.1 * seen["weights"], seen
 
@@ -132,7 +138,11 @@ def memory_of(work, first, last, sizes=None):
 @pytest.mark.parametrize("mode", ["square", "pad64"])
 def test_eight_threads_find_exactly_what_one_finds(mode, sizes):
     """They begin at once with a model that has detected nothing yet: it is compiled while they wait."""
-    model = shake(MaskRCNN("inference", TinyConfig(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)))
+    model = shake(
+        MaskRCNN(
+            "inference", TinyConfig(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)
+        )
+    )
     pictures = photos(96, sizes=sizes)
     with ThreadPoolExecutor(8) as threads:
         at_once = list(threads.map(lambda picture: model.detect([picture])[0], pictures))

@@ -37,10 +37,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn import state, weights
 from mrcnn.config import Config
-from mrcnn.datasets import open_dataset
-from mrcnn.image import read_image, read_size
+from mrcnn.data.image import read_image, read_size
+from mrcnn.formats.datasets import open_dataset
+from mrcnn.training import training_state as state
+from mrcnn.weights import weight_files as weights
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +53,9 @@ EXAMPLES = {
 }  # fmt: skip
 SEEDS = st.integers(0, 2**32 - 1)
 # Numbers that a file may claim and no image has.
-CLAIMS = st.sampled_from([0, -1, 60.0, 60.5, 1e5, 1e9, 1e308, float("nan"), 2**31, 2**63, 10**30, "o" * 100_000])
+CLAIMS = st.sampled_from(
+    [0, -1, 60.0, 60.5, 1e5, 1e9, 1e308, float("nan"), 2**31, 2**63, 10**30, "o" * 100_000]
+)
 
 
 def fuzz(kind):
@@ -120,7 +123,11 @@ def spoiled_json(path, data, seed, junk):
 @fuzz("coco")
 @given(seed=SEEDS, junk=st.one_of(JUNK, CLAIMS))
 def test_coco(tmp_path_factory, seed, junk):
-    folder = _folder(tmp_path_factory, "coco", lambda made: (write_image(made / "a.png"), write_image(made / "b.png")))
+    folder = _folder(
+        tmp_path_factory,
+        "coco",
+        lambda made: (write_image(made / "a.png"), write_image(made / "b.png")),
+    )
     spoiled_json(folder / "instances.json", coco(), seed, junk)
     answered(lambda: open_and_read(folder / "instances.json"))
 
@@ -146,7 +153,9 @@ def test_labelme(tmp_path_factory, seed, junk):
         png = io.BytesIO()
         Image.new("L", (11, 6), 255).save(png, "PNG")
         mask = base64.b64encode(png.getvalue()).decode()
-        labelme(made, box_shape(), box_shape("cat"), {**box_shape(), "shape_type": "mask", "mask": mask})
+        labelme(
+            made, box_shape(), box_shape("cat"), {**box_shape(), "shape_type": "mask", "mask": mask}
+        )
 
     folder = _folder(tmp_path_factory, "labelme", make)
     data = _original(folder / "a.json")
@@ -157,7 +166,9 @@ def test_labelme(tmp_path_factory, seed, junk):
 @fuzz("voc")
 @given(seed=SEEDS, junk=st.one_of(JUNK, CLAIMS))
 def test_voc(tmp_path_factory, seed, junk):
-    folder = _folder(tmp_path_factory, "voc", lambda made: voc(made, voc_object(), voc_object("cat", 1, 1, 9, 9)))
+    folder = _folder(
+        tmp_path_factory, "voc", lambda made: voc(made, voc_object(), voc_object("cat", 1, 1, 9, 9))
+    )
     file = folder / "Annotations" / "2007_000001.xml"
     file.write_bytes(spoiled_xml(_original_bytes(file), seed, junk))
     answered(lambda: open_and_read(folder))
@@ -171,7 +182,9 @@ def test_yolo(tmp_path_factory, seed, junk):
         labels = made / "labels" / "train"
         labels.mkdir(parents=True)
         (labels / "a.txt").write_text("0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.5 0.1 0.5 0.5\n")
-        (made / "data.yaml").write_text("path: .\ntrain: images/train\nnames:\n  0: dog\n  1: cat\n")
+        (made / "data.yaml").write_text(
+            "path: .\ntrain: images/train\nnames:\n  0: dog\n  1: cat\n"
+        )
 
     folder = _folder(tmp_path_factory, "yolo", make)
     file = folder / random.Random(seed).choice(["data.yaml", "labels/train/a.txt"])
@@ -193,7 +206,9 @@ def test_cvat(tmp_path_factory, seed, junk):
             '<mask label="dog" rle="3, 5, 8, 4" left="2" top="3" width="5" height="4"/>'
         )
         image = f'<image id="0" name="a.png" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'
-        (made / "annotations.xml").write_text(f"<annotations><version>1.1</version>{image}</annotations>")
+        (made / "annotations.xml").write_text(
+            f"<annotations><version>1.1</version>{image}</annotations>"
+        )
 
     folder = _folder(tmp_path_factory, "cvat", make)
     file = folder / "annotations.xml"
@@ -212,7 +227,11 @@ def _photos():
         for mode in MODES:
             file = io.BytesIO()
             image = Image.fromarray(noise)
-            image = image.convert("L").convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
+            image = (
+                image.convert("L").convert("I").convert(mode)
+                if mode == "I;16"
+                else image.convert(mode)
+            )
             try:
                 image.save(file, kind)
             except (OSError, KeyError, ValueError):  # this format has no such mode
@@ -237,7 +256,9 @@ def test_images(tmp_path_factory, seed, magic, which):
 @fuzz("labels")
 @given(seed=SEEDS, which=st.integers(0, len(PHOTOS) - 1))
 def test_label_images(tmp_path_factory, seed, which):
-    folder = _folder(tmp_path_factory, "labels", lambda made: instance_images(made, np.zeros((24, 20), np.uint8)))
+    folder = _folder(
+        tmp_path_factory, "labels", lambda made: instance_images(made, np.zeros((24, 20), np.uint8))
+    )
     (folder / "masks" / "a.png").write_bytes(damaged(PHOTOS[which], seed))
     answered(lambda: open_and_read(folder))
 
@@ -262,8 +283,13 @@ def network():
     """Four small layers with the optimizer that a training state keeps."""
     import keras
 
-    layers = [keras.layers.Conv2D(4, 3, name=name) for name in ("conv1", "rpn_conv_shared", "mrcnn_mask_conv1")]
-    model = keras.Sequential([keras.Input([16, 16, 3]), *layers, keras.layers.Dropout(0.5, name="dropout")])
+    layers = [
+        keras.layers.Conv2D(4, 3, name=name)
+        for name in ("conv1", "rpn_conv_shared", "mrcnn_mask_conv1")
+    ]
+    model = keras.Sequential(
+        [keras.Input([16, 16, 3]), *layers, keras.layers.Dropout(0.5, name="dropout")]
+    )
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
     model.optimizer.build(model.trainable_variables)
     return model
@@ -300,7 +326,9 @@ def _damaged_hdf5(file, seed):
 @fuzz("weights")
 @given(seed=SEEDS)
 def test_weight_files(tmp_path_factory, network, seed):
-    folder = _folder(tmp_path_factory, "weights", lambda made: weights.save_weights(network, made / "w.h5"))
+    folder = _folder(
+        tmp_path_factory, "weights", lambda made: weights.save_weights(network, made / "w.h5")
+    )
     _damaged_hdf5(folder / "w.h5", seed)
     answered(lambda: weights.read_metadata(folder / "w.h5"))
     answered(lambda: weights.check_file(folder / "w.h5"))
@@ -312,7 +340,9 @@ def test_weight_files(tmp_path_factory, network, seed):
 @given(seed=SEEDS)
 def test_training_states(tmp_path_factory, network, seed):
     folder = _folder(
-        tmp_path_factory, "state", lambda made: state.save_state(str(made / "s.hdf5"), network, {"epoch": 1})
+        tmp_path_factory,
+        "state",
+        lambda made: state.save_state(str(made / "s.hdf5"), network, {"epoch": 1}),
     )
     _damaged_hdf5(folder / "s.hdf5", seed)
     answered(lambda: state.read_about(str(folder / "s.hdf5")))

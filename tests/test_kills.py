@@ -58,8 +58,14 @@ def wait_for(process, moment, patience=300):
 
 def kill_somewhere(process, folder, log, draw) -> bool:
     """Kill after up to three whole epochs, a moment later or in the middle of a file; whether it was in one."""
-    epochs, part = draw.randrange(4), draw.choice([".mask_rcnn*.part", ".training_state*.part", None])
-    wait_for(process, lambda: "Training until" in log.read_text() and log.read_text().count("\ndone ") >= epochs)
+    epochs, part = (
+        draw.randrange(4),
+        draw.choice([".mask_rcnn*.part", ".training_state*.part", None]),
+    )
+    wait_for(
+        process,
+        lambda: "Training until" in log.read_text() and log.read_text().count("\ndone ") >= epochs,
+    )
     if part is None:
         time.sleep(draw.uniform(0.0, 1.0))
     else:
@@ -89,9 +95,14 @@ def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path):
             process.wait()
         text = log.read_text()
         begun.append(int(re.search(r"begin (\d+)", text)[1]))
-        assert begun[-1] >= whole, f"epoch {whole} was whole, and the next start went on after {begun[-1]}"
+        assert begun[-1] >= whole, (
+            f"epoch {whole} was whole, and the next start went on after {begun[-1]}"
+        )
         if begun[-1]:
-            assert f"Going on after epoch {begun[-1]}" in text and "optimiser and the random state" in text
+            assert (
+                f"Going on after epoch {begun[-1]}" in text
+                and "optimiser and the random state" in text
+            )
         whole = max([whole, *(int(epoch) for epoch in re.findall(r"done (\d+)", text))])
         if process.returncode == 0:
             break

@@ -13,12 +13,11 @@ import tensorflow as tf
 from keras import layers as KL
 from tiny import Squares, TinyConfig, empty_batch_is_wrong, passes_without_onednn, photos, shake
 
-from mrcnn import boxes, training
 from mrcnn import model as model_room
 from mrcnn.config import Config
-from mrcnn.evaluate import mask_to_rle
-from mrcnn.folding import Folded
-from mrcnn.image import compose_image_meta, mold_image
+from mrcnn.data.image import compose_image_meta, mold_image
+from mrcnn.evaluation.evaluate import mask_to_rle
+from mrcnn.inference.fuse_batch_norm import Folded
 from mrcnn.model import (
     BatchNorm,
     Conv2D,
@@ -37,8 +36,10 @@ from mrcnn.model import (
     refine_detections_graph,
     resnet_graph,
 )
-from mrcnn.targets import pyramid_anchors
-from mrcnn.weights import read_metadata
+from mrcnn.nn import boxes
+from mrcnn.nn.targets import pyramid_anchors
+from mrcnn.training import loop as training
+from mrcnn.weights.weight_files import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -135,7 +136,10 @@ def test_layers_have_matterports_names(model):
     assert set(NAMES) - {"rpn_class_logits"} | {"mrcnn_detection", "input_anchors"} <= names
     trained = build("training")
     names = {layer.name for layer in trained.keras_model.layers}
-    assert set(NAMES) | {"proposal_targets", "input_rpn_match", "input_rpn_bbox", "input_gt_masks"} <= names
+    assert (
+        set(NAMES) | {"proposal_targets", "input_rpn_match", "input_rpn_bbox", "input_gt_masks"}
+        <= names
+    )
 
 
 def test_resnet_names_and_blocks():
@@ -166,7 +170,9 @@ def test_mobilenet_sees_what_it_was_trained_on():
     image = keras.Input([64, 64, 3])
     stages = mobilenet_v2_graph(image, config)
     assert [tuple(c.shape[1:3]) for c in stages] == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
-    scaling = next(layer for layer in keras.Model(image, stages).layers if layer.name == "mobilenet_scaling")
+    scaling = next(
+        layer for layer in keras.Model(image, stages).layers if layer.name == "mobilenet_scaling"
+    )
     photo = np.array([0.0, 127.5, 255.0])[:, None] * np.ones(3)
     found = scaling(tf.constant(photo - config.MEAN_PIXEL, "float32"))
     np.testing.assert_allclose(found, [[-1] * 3, [0] * 3, [1] * 3], atol=1e-6)
@@ -188,8 +194,18 @@ def test_widths_drive_the_network():
         RPN_ANCHOR_RATIOS=[1, 2],
     ).keras_model
     shape = lambda name: tuple(network.get_layer(name).kernel.shape)  # noqa: E731
-    assert network.get_layer("rpn_model").get_layer("rpn_conv_shared").kernel.shape == (3, 3, 44, 28)
-    assert network.get_layer("rpn_model").get_layer("rpn_class_raw").kernel.shape == (1, 1, 28, 2 * 2)
+    assert network.get_layer("rpn_model").get_layer("rpn_conv_shared").kernel.shape == (
+        3,
+        3,
+        44,
+        28,
+    )
+    assert network.get_layer("rpn_model").get_layer("rpn_class_raw").kernel.shape == (
+        1,
+        1,
+        28,
+        2 * 2,
+    )
     assert shape("fpn_c2p2") == (1, 1, 24, 44)
     assert shape("mrcnn_class_conv1") == (7, 7, 44, 52)
     assert shape("mrcnn_mask_conv1") == (3, 3, 44, 36)
@@ -201,7 +217,11 @@ def test_widths_drive_the_network():
 def test_mask_shape_drives_the_mask_head(side):
     model = build(MASK_SHAPE=[side, side], DETECTION_MAX_INSTANCES=2)
     assert model.keras_model.outputs[3].shape == (None, 2, side, side, 3)
-    assert model.detect(photos(1))[0]["masks"].shape == (64, 64, len(model.detect(photos(1))[0]["rois"]))
+    assert model.detect(photos(1))[0]["masks"].shape == (
+        64,
+        64,
+        len(model.detect(photos(1))[0]["rois"]),
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -209,7 +229,9 @@ def test_other_channel_counts(channels):
     model = build(IMAGE_CHANNEL_COUNT=channels, MEAN_PIXEL=np.full(channels, 100.0))
     assert model.keras_model.inputs[0].shape == (None, None, None, channels)
     assert model.keras_model.get_layer("res1a_conv").kernel.shape == (3, 3, channels, 24)
-    (found,) = model.detect([np.random.default_rng(0).integers(0, 255, (50, 60, channels), np.uint8)])
+    (found,) = model.detect(
+        [np.random.default_rng(0).integers(0, 255, (50, 60, channels), np.uint8)]
+    )
     assert found["masks"].shape[:2] == (50, 60)
 
 
@@ -235,9 +257,18 @@ def test_a_device_scope():
 @pytest.mark.parametrize(
     "values, sentence",
     [
-        ({"BACKBONE": "vgg16"}, "BACKBONE must be one of resnet50, resnet101, mobilenet_v2 or a callable.*'vgg16'"),
-        ({"IMAGE_MAX_DIM": 100}, r"IMAGE_SHAPE: height and width must be multiples of 64.*\[100, 100, 3\]"),
-        ({"MASK_SHAPE": [30, 30]}, r"MASK_SHAPE must be MASK_POOL_SIZE \(14\) times 2, 4 or 8.*\[30, 30\]"),
+        (
+            {"BACKBONE": "vgg16"},
+            "BACKBONE must be one of resnet50, resnet101, mobilenet_v2 or a callable.*'vgg16'",
+        ),
+        (
+            {"IMAGE_MAX_DIM": 100},
+            r"IMAGE_SHAPE: height and width must be multiples of 64.*\[100, 100, 3\]",
+        ),
+        (
+            {"MASK_SHAPE": [30, 30]},
+            r"MASK_SHAPE must be MASK_POOL_SIZE \(14\) times 2, 4 or 8.*\[30, 30\]",
+        ),
         ({"NUM_CLASSES": 1}, "NUM_CLASSES must count the background"),
         ({"COMPUTE_BACKBONE_SHAPE": None}, "callable BACKBONE needs COMPUTE_BACKBONE_SHAPE"),
     ],
@@ -264,10 +295,14 @@ def test_batch_norm_gives_keras_numbers(shape, training):
     x = np.random.default_rng(0).normal(3, 2, shape).astype(np.float32)
     ours, keras_own = BatchNorm(epsilon=1e-3), KL.BatchNormalization(epsilon=1e-3)
     for _ in range(2):  # the second reads the statistics of the first
-        np.testing.assert_allclose(ours(x, training=training), keras_own(x, training=training), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            ours(x, training=training), keras_own(x, training=training), rtol=1e-4, atol=1e-4
+        )
 
 
-@pytest.mark.parametrize("values", [{}, {"use_bias": False}, {"activation": "relu", "strides": 2, "padding": "same"}])
+@pytest.mark.parametrize(
+    "values", [{}, {"use_bias": False}, {"activation": "relu", "strides": 2, "padding": "same"}]
+)
 def test_a_convolution_gives_keras_numbers(values):
     x = np.random.default_rng(0).normal(0, 1, (2, 6, 5, 3)).astype(np.float32)
     ours, keras_own = Conv2D(4, 3, bias_initializer="normal", **values), KL.Conv2D(4, 3, **values)
@@ -277,7 +312,9 @@ def test_a_convolution_gives_keras_numbers(values):
     np.testing.assert_array_equal(found, keras_own(x))
 
 
-@pytest.mark.parametrize("known", [True, False])  # the batch, the sides and the number of RoIs, when it is traced
+@pytest.mark.parametrize(
+    "known", [True, False]
+)  # the batch, the sides and the number of RoIs, when it is traced
 @pytest.mark.parametrize(
     ("ours", "keras_own", "shape"),
     [
@@ -315,24 +352,50 @@ def test_a_layer_of_fewer_ops_gives_keras_numbers_and_gradients(ours, keras_own,
     ("make", "shape", "ops"),
     [
         (BatchNorm, [None, None, None, 3], ["FusedBatchNormV3"]),
-        (BatchNorm, [None, 5, 4, 4, 3], ["Const", "Const", "FusedBatchNormV3", "Reshape", "Reshape"]),
-        (lambda: Conv2D(4, 3, activation="relu"), [None, None, None, 3], ["BiasAdd", "Conv2D", "Relu"]),
-        (lambda: RoIConv2D(4, 3), [None, 5, 4, 4, 3], ["BiasAdd", "Const", "Const", "Conv2D", "Reshape", "Reshape"]),
-        (lambda: RoIDense(4), [None, 5, 3], ["BiasAdd", "Const", "Const", "MatMul", "Reshape", "Reshape"]),
-        (Doubled, [None, None, None, 3], [*["ConcatV2"] * 2, *["Const"] * 3, "EnsureShape", "Mul", "Reshape", "Shape"]),
+        (
+            BatchNorm,
+            [None, 5, 4, 4, 3],
+            ["Const", "Const", "FusedBatchNormV3", "Reshape", "Reshape"],
+        ),
+        (
+            lambda: Conv2D(4, 3, activation="relu"),
+            [None, None, None, 3],
+            ["BiasAdd", "Conv2D", "Relu"],
+        ),
+        (
+            lambda: RoIConv2D(4, 3),
+            [None, 5, 4, 4, 3],
+            ["BiasAdd", "Const", "Const", "Conv2D", "Reshape", "Reshape"],
+        ),
+        (
+            lambda: RoIDense(4),
+            [None, 5, 3],
+            ["BiasAdd", "Const", "Const", "MatMul", "Reshape", "Reshape"],
+        ),
+        (
+            Doubled,
+            [None, None, None, 3],
+            [*["ConcatV2"] * 2, *["Const"] * 3, "EnsureShape", "Mul", "Reshape", "Shape"],
+        ),
     ],
 )
 def test_layers_trace_no_more_ops_than_they_need(make, shape, ops):
     # ResNet101 has 104 of some: with shapes read and reshaped by each the first detect took nearly twice as long
     layer = make()
     layer.build(tuple(shape))
-    graph = tf.function(layer.__call__, autograph=False).get_concrete_function(tf.TensorSpec(shape)).graph
+    graph = (
+        tf.function(layer.__call__, autograph=False)
+        .get_concrete_function(tf.TensorSpec(shape))
+        .graph
+    )
     inputs = {"Placeholder", "ReadVariableOp", "Identity", "NoOp"}
     assert sorted(op.type for op in graph.get_operations() if op.type not in inputs) == ops
 
 
 def test_an_unknown_mode():
-    with pytest.raises(ValueError, match="mode must be 'training' or 'inference'. Received: 'test'"):
+    with pytest.raises(
+        ValueError, match="mode must be 'training' or 'inference'. Received: 'test'"
+    ):
         build("test")
 
 
@@ -367,7 +430,9 @@ def test_a_type_error_inside_a_callable_backbone_is_its_own():
 
 def meta(height, width, window=None):
     window = window or (0, 0, height, width)
-    return np.float32(compose_image_meta(0, (height, width, 3), (height, width, 3), window, 1.0, np.zeros(3)))[None]
+    return np.float32(
+        compose_image_meta(0, (height, width, 3), (height, width, 3), window, 1.0, np.zeros(3))
+    )[None]
 
 
 def test_a_convolution_as_large_as_the_roi_is_a_matrix_product():
@@ -379,18 +444,37 @@ def test_a_convolution_as_large_as_the_roi_is_a_matrix_product():
     plain.set_weights(layer.get_weights())
     expected = plain(x.reshape(8, 3, 5, 6))
     np.testing.assert_allclose(pooled, np.reshape(expected, (2, 4, 1, 1, 7)), rtol=1e-5, atol=1e-6)
-    assert not any(op.type == "Conv2D" for op in tf.function(layer).get_concrete_function(x).graph.get_operations())
+    assert not any(
+        op.type == "Conv2D"
+        for op in tf.function(layer).get_concrete_function(x).graph.get_operations()
+    )
 
 
 @pytest.mark.parametrize("rois", [(2, 3), (2, 0)])
 @pytest.mark.parametrize(
     ("ours", "keras_own", "op"),
     [
-        (lambda: RoIConv2D(4, 1, activation="sigmoid"), lambda: KL.Conv2D(4, 1, activation="sigmoid"), "MatMul"),
-        (lambda: RoIConv2D(4, 1, use_bias=False), lambda: KL.Conv2D(4, 1, use_bias=False), "MatMul"),
+        (
+            lambda: RoIConv2D(4, 1, activation="sigmoid"),
+            lambda: KL.Conv2D(4, 1, activation="sigmoid"),
+            "MatMul",
+        ),
+        (
+            lambda: RoIConv2D(4, 1, use_bias=False),
+            lambda: KL.Conv2D(4, 1, use_bias=False),
+            "MatMul",
+        ),
         (lambda: RoIConv2D(4, 1, strides=2), lambda: KL.Conv2D(4, 1, strides=2), "Conv2D"),
-        (lambda: RoIConv2D(4, 3, padding="same"), lambda: KL.Conv2D(4, 3, padding="same"), "Conv2D"),
-        (lambda: RoIConv2D(4, 2, padding="same"), lambda: KL.Conv2D(4, 2, padding="same"), "Conv2D"),
+        (
+            lambda: RoIConv2D(4, 3, padding="same"),
+            lambda: KL.Conv2D(4, 3, padding="same"),
+            "Conv2D",
+        ),
+        (
+            lambda: RoIConv2D(4, 2, padding="same"),
+            lambda: KL.Conv2D(4, 2, padding="same"),
+            "Conv2D",
+        ),
         (
             lambda: RoIConv2DTranspose(4, 2, strides=2, activation="relu"),
             lambda: KL.Conv2DTranspose(4, 2, strides=2, activation="relu"),
@@ -416,7 +500,9 @@ def test_a_layer_of_rois_gives_keras_numbers_and_gradients(ours, keras_own, op, 
     x = tf.random.stateless_normal((*rois, 4, 5, 6), seed=(1, 2))
     ours, keras_own = ours(), keras_own()
     keras_own.build((None, 4, 5, 6))
-    keras_own.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in keras_own.get_weights()])
+    keras_own.set_weights(
+        [np.random.default_rng(0).normal(size=w.shape) for w in keras_own.get_weights()]
+    )
     ours.build((*rois, 4, 5, 6))
     ours.set_weights(keras_own.get_weights())
     found = []
@@ -424,13 +510,24 @@ def test_a_layer_of_rois_gives_keras_numbers_and_gradients(ours, keras_own, op, 
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             y = layer(inputs)
-            total = tf.reduce_sum(tf.reshape(y, [-1]) * tf.random.stateless_normal([tf.size(y)], seed=(3, 4)))
-        found.append([y, *tape.gradient(total, [inputs, *(w.value for w in layer.trainable_weights)])])
-    assert found[0][0].shape == ours.compute_output_shape(x.shape) == (*rois, *found[1][0].shape[1:])
+            total = tf.reduce_sum(
+                tf.reshape(y, [-1]) * tf.random.stateless_normal([tf.size(y)], seed=(3, 4))
+            )
+        found.append(
+            [y, *tape.gradient(total, [inputs, *(w.value for w in layer.trainable_weights)])]
+        )
+    assert (
+        found[0][0].shape == ours.compute_output_shape(x.shape) == (*rois, *found[1][0].shape[1:])
+    )
     for tensor, same in zip(*found, strict=True):
         np.testing.assert_allclose(np.ravel(tensor), np.ravel(same), rtol=1e-4, atol=1e-4)
-    graph = tf.function(ours.__call__, autograph=False).get_concrete_function(x).graph.as_graph_def()
-    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    graph = (
+        tf.function(ours.__call__, autograph=False).get_concrete_function(x).graph.as_graph_def()
+    )
+    nodes = [
+        *graph.node,
+        *(node for function in graph.library.function for node in function.node_def),
+    ]
     assert op in {node.op for node in nodes}
 
 
@@ -466,7 +563,9 @@ def test_roi_align_crops_the_level_of_each_roi():
 def test_anchors_of_any_size_are_those_of_the_generator(shape, stride):
     config = TinyConfig(RPN_ANCHOR_STRIDE=stride, RPN_ANCHOR_RATIOS=[0.5, 1])
     sides = config.COMPUTE_BACKBONE_SHAPE(shape)
-    found = PyramidAnchors(config)([np.zeros((2, *shape, 3)), *(np.zeros((2, *side, 1)) for side in sides)]).numpy()
+    found = PyramidAnchors(config)(
+        [np.zeros((2, *shape, 3)), *(np.zeros((2, *side, 1)) for side in sides)]
+    ).numpy()
     expected = boxes.normalize(pyramid_anchors(config, shape), shape)
     assert found.dtype == np.float32 and found.shape == (2, *expected.shape)
     np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)
@@ -501,14 +600,18 @@ def test_the_size_of_the_input_is_open_where_photos_keep_theirs():
 
 def test_proposals_by_hand():
     config = TinyConfig(PRE_NMS_LIMIT=3)
-    anchors = np.float32([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.55], [0.5, 0.5, 1.0, 1.0], [0.5, 0.0, 0.7, 0.2]])
+    anchors = np.float32(
+        [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.55], [0.5, 0.5, 1.0, 1.0], [0.5, 0.0, 0.7, 0.2]]
+    )
     deltas = np.zeros((1, 4, 4), np.float32)
     deltas[0, 2] = [2.0, 0.0, 0.0, 0.0]  # dy = 2 * 0.1 of a height of 0.5: 0.1 down, then cut at 1
     probs = np.float32([[0.3, 0.7], [0.1, 0.9], [0.2, 0.8], [0.9, 0.1]])[None]
     layer = ProposalLayer(4, 0.7, config)
     found = layer([probs, deltas, anchors[None]])
     # best 0.9; next 0.8; then 0.7, whose IoU with the first is 0.25 / 0.275 = 0.91; the fourth is beyond the limit
-    np.testing.assert_allclose(found[0], [anchors[1], [0.6, 0.5, 1.0, 1.0], [0] * 4, [0] * 4], atol=1e-6)
+    np.testing.assert_allclose(
+        found[0], [anchors[1], [0.6, 0.5, 1.0, 1.0], [0] * 4, [0] * 4], atol=1e-6
+    )
 
 
 def numpy_detections(rois, probs, deltas, window, config):
@@ -520,7 +623,9 @@ def numpy_detections(rois, probs, deltas, window, config):
     rows = []
     for class_id in range(1, probs.shape[1]):
         ours = np.flatnonzero((class_ids == class_id) & (scores >= config.DETECTION_MIN_CONFIDENCE))
-        kept = boxes.non_max_suppression(refined[ours], scores[ours], config.DETECTION_NMS_THRESHOLD)
+        kept = boxes.non_max_suppression(
+            refined[ours], scores[ours], config.DETECTION_NMS_THRESHOLD
+        )
         rows += [[*refined[i], class_id, scores[i]] for i in ours[kept]]
     rows = sorted(rows, key=lambda row: -row[5])[: config.DETECTION_MAX_INSTANCES]
     return np.array(rows + [[0] * 6] * (config.DETECTION_MAX_INSTANCES - len(rows)))
@@ -549,7 +654,9 @@ def test_detection_layer_of_background_alone_is_empty():
     probs = np.zeros((1, 5, 3), np.float32)
     probs[..., 0] = 0.9
     rois = np.tile(np.float32([0, 0, 1, 1]), (1, 5, 1))
-    found = DetectionLayer(TinyConfig())([rois, probs, np.zeros((1, 5, 3, 4), np.float32), meta(64, 64)])
+    found = DetectionLayer(TinyConfig())(
+        [rois, probs, np.zeros((1, 5, 3, 4), np.float32), meta(64, 64)]
+    )
     assert not np.any(found)
 
 
@@ -557,7 +664,9 @@ def test_wild_weights_give_boxes_inside_the_image():
     """Deltas beyond what a float32 can exponentiate, as of a training that diverged."""
     deltas = np.full((1, 4, 4), 1e4, np.float32)
     anchors = np.tile(np.float32([0.2, 0.2, 0.4, 0.4]), (1, 4, 1))
-    found = ProposalLayer(4, 0.7, TinyConfig())([np.full((1, 4, 2), 0.5, np.float32), deltas, anchors])
+    found = ProposalLayer(4, 0.7, TinyConfig())(
+        [np.full((1, 4, 2), 0.5, np.float32), deltas, anchors]
+    )
     assert np.isfinite(found).all() and np.max(found) <= 1 and np.min(found) >= 0
     rois = tf.constant([[np.nan] * 4, [0.0, 0.0, np.inf, 1.0]])
     assert set(np.asarray(PyramidROIAlign([7, 7]).levels(rois, 4096.0, 4))) <= {0, 1, 2, 3}
@@ -585,7 +694,12 @@ def test_detect_any_number_of_any_size(model, count):
         assert (np.diff(result["scores"]) <= 0).all()
         assert (result["class_ids"] > 0).all()
         y1, x1, y2, x2 = result["rois"].T
-        assert (y1 >= 0).all() and (x1 >= 0).all() and (y2 <= image.shape[0]).all() and (x2 <= image.shape[1]).all()
+        assert (
+            (y1 >= 0).all()
+            and (x1 >= 0).all()
+            and (y2 <= image.shape[0]).all()
+            and (x2 <= image.shape[1]).all()
+        )
         for i in range(n):  # nothing outside its box
             outside = result["masks"][:, :, i].copy()
             outside[y1[i] : y2[i], x1[i] : x2[i]] = False
@@ -642,7 +756,9 @@ def test_detections_of_two_are_those_of_each(model):
 def test_a_generator_is_read_as_the_network_gets_to_it(model, monkeypatch):
     images, read, seen = photos(7, sizes=[(64, 64), (40, 90)]), [], []
     predict = model.predict
-    monkeypatch.setattr(model, "predict", lambda inputs: seen.append((len(inputs[0]), len(read))) or predict(inputs))
+    monkeypatch.setattr(
+        model, "predict", lambda inputs: seen.append((len(inputs[0]), len(read))) or predict(inputs)
+    )
 
     def reading():
         for image in images:
@@ -683,12 +799,16 @@ def test_masks_in_their_boxes_and_as_codes_are_the_full_ones(model):
 @pytest.mark.parametrize("shape", [(30, 50, 3), (30, 50), (4, 30, 50)])
 def test_one_photo_without_brackets(model, shape):
     for look in (model.detect, model.mold_inputs):
-        with pytest.raises(ValueError, match=r"must be a list of photos.*Received: an array.*\[image\]"):
+        with pytest.raises(
+            ValueError, match=r"must be a list of photos.*Received: an array.*\[image\]"
+        ):
             look(np.zeros(shape, np.uint8))
 
 
 def test_wrong_words_for_detect(model):
-    with pytest.raises(ValueError, match="masks must be one of full, crop, rle. Received: 'polygon'"):
+    with pytest.raises(
+        ValueError, match="masks must be one of full, crop, rle. Received: 'polygon'"
+    ):
         model.detect(photos(1), masks="polygon")
     with pytest.raises(ValueError, match="batch_size must be at least 1. Received: 0"):
         model.detect(photos(1), batch_size=0)
@@ -698,7 +818,9 @@ def test_verbose_tells_the_milliseconds_of_each_step(model, capsys):
     model.detect(iter(photos(3)), verbose=1, batch_size=2)
     text = capsys.readouterr().out
     assert text.startswith("Processing images\n")
-    steps = re.findall(r"^Preparing (\d+) ms, network (\d+) ms, finishing (\d+) ms$", text, re.MULTILINE)
+    steps = re.findall(
+        r"^Preparing (\d+) ms, network (\d+) ms, finishing (\d+) ms$", text, re.MULTILINE
+    )
     assert len(steps) == 2 and all(int(network) > 0 for _, network, _ in steps)
 
 
@@ -731,7 +853,12 @@ def test_nothing_found_has_its_shapes_and_says_why(model, config, capsys):
     best = model.detect(image)[0]
     config.DETECTION_MIN_CONFIDENCE = threshold = float(best["scores"][0]) + 1e-4
     (found,) = model.detect(image, verbose=1)
-    assert [found[key].shape for key in ("rois", "class_ids", "scores", "masks")] == [(0, 4), (0,), (0,), (30, 50, 0)]
+    assert [found[key].shape for key in ("rois", "class_ids", "scores", "masks")] == [
+        (0, 4),
+        (0,),
+        (0,),
+        (30, 50, 0),
+    ]
     text = capsys.readouterr().out
     assert f"the best score was {best['scores'][0]:.3f} (class {best['class_ids'][0]})" in text
     assert f"DETECTION_MIN_CONFIDENCE = {threshold}" in text
@@ -789,7 +916,9 @@ def sent(model, monkeypatch):
         return predict(inputs)
 
     monkeypatch.setattr(model, "predict", watched)
-    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [SimpleNamespace(device_type="GPU")])
+    monkeypatch.setattr(
+        tf.config, "list_logical_devices", lambda kind=None: [SimpleNamespace(device_type="GPU")]
+    )
     return found
 
 
@@ -816,7 +945,9 @@ def test_ones_own_mold_inputs_decides_on_a_gpu_too(model, sent, where, monkeypat
     if where == "instance":
         monkeypatch.setattr(model, "mold_inputs", zeros)
     else:
-        monkeypatch.setattr(model, "__class__", type("Own", (MaskRCNN,), {"mold_inputs": lambda self, x: zeros(x)}))
+        monkeypatch.setattr(
+            model, "__class__", type("Own", (MaskRCNN,), {"mold_inputs": lambda self, x: zeros(x)})
+        )
     model.detect(photos(1))
     ((molded, _),) = sent
     assert molded.dtype == np.float32 and not molded.any()
@@ -842,7 +973,9 @@ def test_unmold_detections_by_hand(model):
     detections[1] = [0.5, 0.5, 0.5, 0.5, 1, 0.8]  # no area: dropped
     masks = np.zeros((3, 28, 28, 3), np.float32)
     masks[0, :, :14, 2] = 1.0
-    rois, ids, scores, full = model.unmold_detections(detections, masks, (100, 200, 3), (100, 100, 3), window)
+    rois, ids, scores, full = model.unmold_detections(
+        detections, masks, (100, 200, 3), (100, 100, 3), window
+    )
     assert ids.tolist() == [2] and scores.tolist() == [np.float32(0.9)]
     np.testing.assert_allclose(rois, [[0, 0, 50, 100]], atol=1)
     assert full.shape == (100, 200, 1)
@@ -857,7 +990,11 @@ def test_a_photo_that_fills_one_row_of_the_network_is_detected_without_a_warning
         (found,) = model.detect([photo])
     y1, x1, y2, x2 = found["rois"].T
     assert (
-        len(found["rois"]) and (y1 >= 0).all() and (y2 <= shape[0]).all() and (x1 >= 0).all() and (x2 <= shape[1]).all()
+        len(found["rois"])
+        and (y1 >= 0).all()
+        and (y2 <= shape[0]).all()
+        and (x1 >= 0).all()
+        and (x2 <= shape[1]).all()
     )
 
 
@@ -888,15 +1025,21 @@ def test_ancestors_are_what_run_graph_accepts(model):
     assert {name: found[name].shape for name in STEPS} == STEPS
     clipped = found["ROI/refined_anchors_clipped:0"]
     np.testing.assert_array_equal(clipped, np.clip(found["ROI/refined_anchors:0"], 0, 1))
-    np.testing.assert_array_equal(clipped[0, found["ROI/rpn_non_max_suppression:0"]], found["ROI"][0])
+    np.testing.assert_array_equal(
+        clipped[0, found["ROI/rpn_non_max_suppression:0"]], found["ROI"][0]
+    )
 
 
 def test_indices_after_non_max_suppression_are_those_of_one_image_without_padding(config):
     """The cell of the original's notebooks: `ixs = rpn["post_nms_anchor_ix"][:limit]`."""
     config.PRE_NMS_LIMIT = 10  # fewer than the 20 proposals
     model = shake(MaskRCNN("inference", config))
-    node = model.ancestor(model.keras_model.get_layer("ROI").output, "ROI/rpn_non_max_suppression:0")
-    found = model.run_graph(photos(2), [("kept", node), ("rois", model.keras_model.get_layer("ROI").output)])
+    node = model.ancestor(
+        model.keras_model.get_layer("ROI").output, "ROI/rpn_non_max_suppression:0"
+    )
+    found = model.run_graph(
+        photos(2), [("kept", node), ("rois", model.keras_model.get_layer("ROI").output)]
+    )
     count = int(np.any(found["rois"][0] != 0, axis=1).sum())
     assert found["kept"].shape == (count,) and 0 < count <= 10
 
@@ -910,7 +1053,10 @@ def test_an_unknown_ancestor_is_none(model):
 
 
 def test_run_graph_takes_a_list_or_molded_images(model):
-    outputs = [("p2", model.keras_model.get_layer("fpn_p2").output), ("d", model.keras_model.outputs[0])]
+    outputs = [
+        ("p2", model.keras_model.get_layer("fpn_p2").output),
+        ("d", model.keras_model.outputs[0]),
+    ]
     images = photos(2)
     found = model.run_graph(images, outputs)
     molded, metas, _ = model.mold_inputs(images)
@@ -992,7 +1138,10 @@ def test_keras_model_still_saves_keras_files(model, tmp_path):
     )
 
 
-OWN = {"backbone": TinyConfig.BACKBONE, "TinyConfig.COMPUTE_BACKBONE_SHAPE": TinyConfig.COMPUTE_BACKBONE_SHAPE}
+OWN = {
+    "backbone": TinyConfig.BACKBONE,
+    "TinyConfig.COMPUTE_BACKBONE_SHAPE": TinyConfig.COMPUTE_BACKBONE_SHAPE,
+}
 
 
 @pytest.mark.parametrize("name", ["x.keras", "x.h5"])
@@ -1007,21 +1156,33 @@ def test_keras_saves_and_loads_the_whole_network(mode, name, tmp_path):
     loaded = keras.models.load_model(tmp_path / name, custom_objects=OWN)
     for ours, theirs in zip(loaded.weights, model.keras_model.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert [w.path for w in loaded.trainable_weights] == [w.path for w in model.keras_model.trainable_weights]
+    assert [w.path for w in loaded.trainable_weights] == [
+        w.path for w in model.keras_model.trainable_weights
+    ]
     assert loaded.describe() == model.metadata()
     fresh = build(mode, tmp_path)
     if name == "x.h5":
         assert not fresh.load_weights(tmp_path / name, by_name=True).missing
     if mode == "inference":
-        inputs = [np.float32(x) for x in (np.ones((1, 64, 64, 3)), meta(64, 64), model.get_anchors((64, 64))[None])]
+        inputs = [
+            np.float32(x)
+            for x in (np.ones((1, 64, 64, 3)), meta(64, 64), model.get_anchors((64, 64))[None])
+        ]
         for ours, theirs in zip(loaded(inputs), model.keras_model(inputs), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_network_of_a_known_backbone_needs_nothing_but_its_file(tmp_path):
     config = Config()
-    config.NAME, config.NUM_CLASSES, config.BACKBONE, config.IMAGE_MAX_DIM = "small", 2, "mobilenet_v2", 64
-    config.IMAGE_MIN_DIM = config.TOP_DOWN_PYRAMID_SIZE = config.RPN_CHANNELS = config.MASK_CHANNELS = 64
+    config.NAME, config.NUM_CLASSES, config.BACKBONE, config.IMAGE_MAX_DIM = (
+        "small",
+        2,
+        "mobilenet_v2",
+        64,
+    )
+    config.IMAGE_MIN_DIM = config.TOP_DOWN_PYRAMID_SIZE = config.RPN_CHANNELS = (
+        config.MASK_CHANNELS
+    ) = 64
     network = MaskRCNN("inference", config, tmp_path).keras_model
     text = network.to_json()
     assert json.loads(text)["config"]["config"]["BACKBONE"] == "mobilenet_v2"
@@ -1032,14 +1193,19 @@ def test_the_network_of_a_known_backbone_needs_nothing_but_its_file(tmp_path):
 
 def test_an_own_backbone_must_be_given_to_load_a_whole_file(model, tmp_path):
     model.keras_model.save(tmp_path / "x.keras")
-    with pytest.raises(ValueError, match=r'BACKBONE function of your own.*Try custom_objects=\{"backbone": '):
+    with pytest.raises(
+        ValueError, match=r'BACKBONE function of your own.*Try custom_objects=\{"backbone": '
+    ):
         keras.models.load_model(tmp_path / "x.keras")
 
 
 def test_a_whole_network_is_exported_to_a_folder(model, tmp_path, compiled):
     model.keras_model.save(str(tmp_path / "folder"))
     served = tf.saved_model.load(str(tmp_path / "folder"))
-    inputs = [np.float32(x) for x in (np.ones((1, 64, 64, 3)), meta(64, 64), model.get_anchors((64, 64))[None])]
+    inputs = [
+        np.float32(x)
+        for x in (np.ones((1, 64, 64, 3)), meta(64, 64), model.get_anchors((64, 64))[None])
+    ]
     for ours, theirs in zip(served.serve(inputs), model.keras_model(inputs), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
@@ -1047,7 +1213,9 @@ def test_a_whole_network_is_exported_to_a_folder(model, tmp_path, compiled):
 def test_from_weights_needs_a_config_for_an_own_backbone(model, tmp_path):
     model.class_names = ["BG", "light", "dark"]
     model.save_weights(tmp_path / "tiny.h5")
-    with pytest.raises(ValueError, match="BACKBONE function of your own cannot be rebuilt.*Try passing config="):
+    with pytest.raises(
+        ValueError, match="BACKBONE function of your own cannot be rebuilt.*Try passing config="
+    ):
         MaskRCNN.from_weights(tmp_path / "tiny.h5")
     again = MaskRCNN.from_weights(tmp_path / "tiny.h5", config=TinyConfig())
     assert again.class_names == ["BG", "light", "dark"]
@@ -1055,7 +1223,7 @@ def test_from_weights_needs_a_config_for_an_own_backbone(model, tmp_path):
 
 
 def test_from_weights_of_a_file_without_config_asks_for_one(model, tmp_path):
-    from mrcnn import weights
+    from mrcnn.weights import weight_files as weights
 
     weights.save_weights(model.keras_model, tmp_path / "old.h5")
     with pytest.raises(ValueError, match="carries no config.*--config"):
@@ -1064,7 +1232,11 @@ def test_from_weights_of_a_file_without_config_asks_for_one(model, tmp_path):
 
 def test_the_default_config_of_matterport_still_has_its_sizes():
     config = Config()
-    assert (config.RPN_CHANNELS, config.MASK_CHANNELS, config.TOP_DOWN_PYRAMID_SIZE) == (512, 256, 256)
+    assert (config.RPN_CHANNELS, config.MASK_CHANNELS, config.TOP_DOWN_PYRAMID_SIZE) == (
+        512,
+        256,
+        256,
+    )
 
 
 # --- Less than the whole network, and heads for all classes -------------------------------------------------------
@@ -1088,7 +1260,10 @@ def test_without_masks_there_is_no_mask_head():
     for made in (boxes_alone, trained):
         assert not [name for name in names_of(made) if "mask" in name]
         assert {"mrcnn_class_conv1", "mrcnn_bbox_fc", "rpn_model"} <= names_of(made)
-    assert [x.name for x in trained.keras_model.inputs][4:] == ["input_gt_class_ids", "input_gt_boxes"]
+    assert [x.name for x in trained.keras_model.inputs][4:] == [
+        "input_gt_class_ids",
+        "input_gt_boxes",
+    ]
 
 
 def test_boxes_without_masks_are_those_with_them(model, tmp_path):
@@ -1121,11 +1296,17 @@ def test_an_rpn_alone_has_no_heads(model, tmp_path):
         "input_image", "input_image_meta", "input_rpn_match", "input_rpn_bbox",
     ]  # fmt: skip
     proposer = build(RPN_ONLY=True)
-    assert [tuple(x.shape) for x in proposer.keras_model.outputs] == [(None, 20, 5), (None, None, 2), (None, None, 4)]
+    assert [tuple(x.shape) for x in proposer.keras_model.outputs] == [
+        (None, 20, 5),
+        (None, None, 2),
+        (None, None, 4),
+    ]
     for made in (proposer, trained):
         assert not [name for name in names_of(made) if name.startswith("mrcnn_")]
     shake(trained).save_weights(tmp_path / "rpn.h5")
-    with pytest.raises(ValueError, match="The class and box head must be in the file.*RPN_ONLY = True"):
+    with pytest.raises(
+        ValueError, match="The class and box head must be in the file.*RPN_ONLY = True"
+    ):
         model.load_weights(tmp_path / "rpn.h5")
     assert proposer.load_weights(tmp_path / "rpn.h5").missing == []
 
@@ -1137,14 +1318,21 @@ def test_proposals_are_detected_in_pixels_of_the_photo(model, tmp_path):
     assert proposer.detect([]) == []
     pictures = photos(2, sizes=((64, 64), (20, 40)))  # the second is padded
     for found, photo in zip(proposer.detect(pictures), pictures, strict=True):
-        assert set(found) == {"rois", "scores"} and 0 < len(found["rois"]) == len(found["scores"]) <= 200
+        assert (
+            set(found) == {"rois", "scores"}
+            and 0 < len(found["rois"]) == len(found["scores"]) <= 200
+        )
         height, width = photo.shape[:2]
         assert found["rois"].dtype == np.int32 and (found["rois"] >= 0).all()
-        assert (found["rois"] <= [height, width, height, width]).all() and (boxes.area(found["rois"]) > 0).all()
+        assert (found["rois"] <= [height, width, height, width]).all() and (
+            boxes.area(found["rois"]) > 0
+        ).all()
         assert (np.diff(found["scores"]) <= 0).all() and (found["scores"] > 0).all()
     # those of the whole network: its output of the proposal layer, in an image of 64 x 64 pixels
     molded, metas, _ = model.mold_inputs(pictures[:1])
-    *_, rois, _, _ = model.keras_model([molded, metas, model._batch_of_anchors(molded).numpy()], training=False)
+    *_, rois, _, _ = model.keras_model(
+        [molded, metas, model._batch_of_anchors(molded).numpy()], training=False
+    )
     pixels = boxes.clip(boxes.denormalize(rois[0], (64, 64)), np.array([0, 0, 64, 64]))
     pixels = pixels[boxes.area(pixels) > 0]
     np.testing.assert_array_equal(proposer.detect(pictures[:1])[0]["rois"][: len(pixels)], pixels)
@@ -1153,7 +1341,9 @@ def test_proposals_are_detected_in_pixels_of_the_photo(model, tmp_path):
 def test_unmold_proposals_by_hand():
     proposer = build(RPN_ONLY=True)
     # 65 x 65 with the photo of 65 x 33 in columns 16 to 48: normalised x = (pixel - 16) / 32 of the photo
-    proposals = np.float32([[0, 0.25, 1, 0.75, 0.9], [0.5, 0.0, 1, 0.5, 0.8], [0, 0, 1, 0.2, 0.7], [0, 0, 0, 0, 0]])
+    proposals = np.float32(
+        [[0, 0.25, 1, 0.75, 0.9], [0.5, 0.0, 1, 0.5, 0.8], [0, 0, 1, 0.2, 0.7], [0, 0, 0, 0, 0]]
+    )
     found = proposer.unmold_proposals(proposals, (65, 33, 3), (65, 65, 3), (0, 16, 65, 49))
     # the second reaches over the photo's left side, the third lies beside the photo, the last is padding
     assert found["rois"].tolist() == [[0, 0, 65, 33], [32, 0, 65, 17]]
@@ -1167,22 +1357,31 @@ def test_heads_for_all_classes(model):
         (None, 20, 1, 4),
         (None, 10, 28, 28, 1),
     ]
-    own = lambda network: {name for name in names_of(network) if name.startswith(("fpn_", "rpn_", "mrcnn_"))}  # noqa: E731
+
+    def own(network):
+        return {name for name in names_of(network) if name.startswith(("fpn_", "rpn_", "mrcnn_"))}
+
     assert own(one) == own(model)
     photo = photos(1)[0]
     (found,) = one.detect([photo])
     assert found["masks"].shape == (64, 64, len(found["rois"])) and len(found["rois"])
-    assert build("training", CLASS_AGNOSTIC_BOX=True).keras_model.get_layer("mrcnn_bbox_fc").units == 4
+    assert (
+        build("training", CLASS_AGNOSTIC_BOX=True).keras_model.get_layer("mrcnn_bbox_fc").units == 4
+    )
 
 
 def test_one_set_of_deltas_is_one_for_each_class():
     rng = np.random.default_rng(5)
-    rois = boxes.clip(np.float32(rng.uniform(0, 0.5, (1, 8, 4)) + [0, 0, 0.4, 0.4]), np.float32([0, 0, 1, 1]))
+    rois = boxes.clip(
+        np.float32(rng.uniform(0, 0.5, (1, 8, 4)) + [0, 0, 0.4, 0.4]), np.float32([0, 0, 1, 1])
+    )
     probs = np.float32(rng.dirichlet([1, 1, 1], (1, 8)))
     deltas = np.float32(rng.normal(size=(1, 8, 1, 4)))
     config = TinyConfig()
     one = model_room.refine_detections(tf.constant(rois), probs, tf.constant(deltas), WHOLE, config)
-    each = model_room.refine_detections(tf.constant(rois), probs, tf.constant(deltas.repeat(3, axis=2)), WHOLE, config)
+    each = model_room.refine_detections(
+        tf.constant(rois), probs, tf.constant(deltas.repeat(3, axis=2)), WHOLE, config
+    )
     assert np.any(one)
     np.testing.assert_array_equal(one, each)
 
@@ -1197,7 +1396,9 @@ def test_a_second_class_for_the_same_object_is_suppressed_across_classes():
     found = {}
     for agnostic in (False, True):
         config = TinyConfig(CLASS_AGNOSTIC_NMS=agnostic, DETECTION_MIN_CONFIDENCE=0.5)
-        found[agnostic] = np.asarray(model_room.refine_detections(tf.constant(rois), probs, deltas, WHOLE, config))[0]
+        found[agnostic] = np.asarray(
+            model_room.refine_detections(tf.constant(rois), probs, deltas, WHOLE, config)
+        )[0]
     assert found[False][:, 4].tolist() == [2, 1, 1] + [0] * 7
     assert found[True][:, 4].tolist() == [2, 1] + [0] * 8
     np.testing.assert_allclose(found[True][:2], found[False][[0, 2]])
@@ -1221,7 +1422,11 @@ def test_agnostic_suppression_takes_effect_at_the_next_detect(model, config, com
     ("backbone", "exact", "short"),
     [
         ("resnet50", ["conv1", "bn_conv1"], ["res2a_branch2a", "bn2a_branch2a"]),
-        ("mobilenet_v2", ["Conv1", "expanded_conv_project", "block_1_expand"], ["block_1_depthwise", "block_2_expand"]),
+        (
+            "mobilenet_v2",
+            ["Conv1", "expanded_conv_project", "block_1_expand"],
+            ["block_1_depthwise", "block_2_expand"],
+        ),
     ],
 )
 def test_in_mixed_precision_the_photo_is_seen_in_float32(backbone, exact, short):
@@ -1242,11 +1447,23 @@ def test_in_mixed_precision_boxes_and_probabilities_stay_exact(model, tmp_path):
     assert mixed.load_weights(tmp_path / "weights.h5").missing == []
     network = mixed.keras_model
     assert {x.dtype for x in (*network.inputs, *network.outputs, *network.weights)} == {"float32"}
-    assert {network.get_layer(name).compute_dtype for name in ("res2a_conv", "fpn_p2", "mrcnn_mask_conv1")} == {
-        "bfloat16"
-    }
-    exact = ("ROI", "roi_align_mask", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask", "mrcnn_detection")
-    exact += ("res1a_conv", "bn1a", "res1a_out")  # up to C1: in bfloat16 a pixel less its mean loses half a gray level
+    assert {
+        network.get_layer(name).compute_dtype
+        for name in ("res2a_conv", "fpn_p2", "mrcnn_mask_conv1")
+    } == {"bfloat16"}
+    exact = (
+        "ROI",
+        "roi_align_mask",
+        "mrcnn_class_logits",
+        "mrcnn_bbox_fc",
+        "mrcnn_mask",
+        "mrcnn_detection",
+    )
+    exact += (
+        "res1a_conv",
+        "bn1a",
+        "res1a_out",
+    )  # up to C1: in bfloat16 a pixel less its mean loses half a gray level
     assert {network.get_layer(name).compute_dtype for name in exact} == {"float32"}
     (photo,) = photos(1)
     molded, metas, _ = model.mold_inputs([photo])
@@ -1257,5 +1474,9 @@ def test_in_mixed_precision_boxes_and_probabilities_stay_exact(model, tmp_path):
     layer = network.get_layer("mrcnn_detection")
     rois = np.array([[[0.0, 0.0, 1.0, 1.0]]], np.float32)
     metas[:, 4:6] = 1023.0
-    row = layer([rois, np.array([[[0.0, 1.0, 0.0]]], np.float32), np.zeros((1, 1, 3, 4), np.float32), metas])[0, 0]
-    np.testing.assert_allclose(row[2:4], [999 / 1022, 1000 / 1022], rtol=1e-6)  # (1000 - 1) / (1023 - 1)
+    row = layer(
+        [rois, np.array([[[0.0, 1.0, 0.0]]], np.float32), np.zeros((1, 1, 3, 4), np.float32), metas]
+    )[0, 0]
+    np.testing.assert_allclose(
+        row[2:4], [999 / 1022, 1000 / 1022], rtol=1e-6
+    )  # (1000 - 1) / (1023 - 1)

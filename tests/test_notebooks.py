@@ -28,7 +28,9 @@ LARGEST_FILE = 1_500_000  # bytes
 CELL_SECONDS = 1200
 
 # Folders of a machine, logs of TensorFlow, and addresses in memory: nothing that a reader wants to see.
-TRACES = re.compile(r"/(?:work|tmp|root|home|opt|usr|Users|content)/|[A-Z]:\\\\|[IWE]0000 00:00|\bat 0x[0-9a-f]{6,}")
+TRACES = re.compile(
+    r"/(?:work|tmp|root|home|opt|usr|Users|content)/|[A-Z]:\\\\|[IWE]0000 00:00|\bat 0x[0-9a-f]{6,}"
+)
 
 
 def code_cells(notebook) -> list:
@@ -40,7 +42,11 @@ def outputs(notebook) -> list:
 
 
 def pictures(notebook) -> list[str]:
-    return [output.data["image/png"] for output in outputs(notebook) if "image/png" in output.get("data", {})]
+    return [
+        output.data["image/png"]
+        for output in outputs(notebook)
+        if "image/png" in output.get("data", {})
+    ]
 
 
 def text_of(notebook) -> str:
@@ -61,8 +67,12 @@ def test_committed_with_its_output(name):
     notebook = nbformat.read(SAMPLES / name, as_version=4)
     nbformat.validate(notebook)
     counts = [cell.execution_count for cell in code_cells(notebook)]
-    assert counts == list(range(1, len(counts) + 1)), "not executed from top to bottom in a fresh kernel"
-    assert [output.output_type for output in outputs(notebook) if output.output_type == "error"] == []
+    assert counts == list(range(1, len(counts) + 1)), (
+        "not executed from top to bottom in a fresh kernel"
+    )
+    assert [
+        output.output_type for output in outputs(notebook) if output.output_type == "error"
+    ] == []
     assert len(pictures(notebook)) >= LEAST_PICTURES
     assert (SAMPLES / name).stat().st_size < LARGEST_FILE
 
@@ -82,7 +92,9 @@ def test_the_first_cell_installs_on_a_hosted_notebook_only(name):
     condition, *rest = first.source[first.source.index('if "google.colab"') :].splitlines()
     assert condition == 'if "google.colab" in sys.modules:'
     assert any("pip install" in line for line in rest)
-    assert all(line.startswith("    ") for line in rest), "something happens outside of the hosted notebook"
+    assert all(line.startswith("    ") for line in rest), (
+        "something happens outside of the hosted notebook"
+    )
     folder = str(Path("samples", name).parent)
     assert any(line.endswith(f"%cd mask_rcnn/{folder}") for line in rest)
 
@@ -91,7 +103,11 @@ def test_the_first_cell_installs_on_a_hosted_notebook_only(name):
 def copied(tmp_path_factory) -> Path:
     """The samples in a folder of their own, with room for `logs` beside them."""
     folder = tmp_path_factory.mktemp("notebooks")
-    shutil.copytree(SAMPLES, folder / "samples", ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    shutil.copytree(
+        SAMPLES,
+        folder / "samples",
+        ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
+    )
     return folder / "samples"
 
 
@@ -110,8 +126,12 @@ def test_executes(name, copied, monkeypatch):
         cell.outputs, cell.execution_count = [], None
     path = str((copied / name).parent)
     try:
-        NotebookClient(notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": path}}).execute()
+        NotebookClient(
+            notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": path}}
+        ).execute()
     finally:
-        nbformat.write(notebook, copied / name)  # to look at; pytest keeps its last three temporary folders
+        nbformat.write(
+            notebook, copied / name
+        )  # to look at; pytest keeps its last three temporary folders
     assert [output.ename for output in outputs(notebook) if output.output_type == "error"] == []
     assert len(pictures(notebook)) == committed

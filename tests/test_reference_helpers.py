@@ -11,11 +11,20 @@ import random
 import numpy as np
 import pytest
 
-from mrcnn import data, image, targets, utils
+from mrcnn import utils
 from mrcnn.config import Config
-from mrcnn.dataset import Dataset
+from mrcnn.data import generator as data
+from mrcnn.data import image
+from mrcnn.data.dataset import Dataset
+from mrcnn.nn import targets
 
-IN_TEST_EVALUATE = {"compute_matches", "compute_ap", "compute_ap_range", "compute_recall", "trim_zeros"}
+IN_TEST_EVALUATE = {
+    "compute_matches",
+    "compute_ap",
+    "compute_ap_range",
+    "compute_recall",
+    "trim_zeros",
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +43,9 @@ def cases(shared):
             else:
                 outputs[name] = plain(archive[key])
     return {
-        function: {case: (inputs, list(outputs.values())) for case, (inputs, outputs) in by_case.items()}
+        function: {
+            case: (inputs, list(outputs.values())) for case, (inputs, outputs) in by_case.items()
+        }
         for function, by_case in found.items()
     }
 
@@ -98,7 +109,13 @@ NAMES = {
     utils.norm_boxes: "norm_boxes",
     utils.denorm_boxes: "denorm_boxes",
 }
-WITH_CONFIG = ["compute_backbone_shapes", "mold_image", "unmold_image", "build_rpn_targets", "build_detection_targets"]
+WITH_CONFIG = [
+    "compute_backbone_shapes",
+    "mold_image",
+    "unmold_image",
+    "build_rpn_targets",
+    "build_detection_targets",
+]
 OTHERS = ["parse_image_meta", "load_image_gt"]
 
 
@@ -107,7 +124,10 @@ def name_of(function):
 
 
 def test_no_recorded_helper_is_forgotten(cases):
-    assert set(cases) == {name_of(f) for f in SIMPLE} | set(WITH_CONFIG) | set(OTHERS) | IN_TEST_EVALUATE
+    assert (
+        set(cases)
+        == {name_of(f) for f in SIMPLE} | set(WITH_CONFIG) | set(OTHERS) | IN_TEST_EVALUATE
+    )
 
 
 @pytest.mark.parametrize("function", SIMPLE, ids=name_of)

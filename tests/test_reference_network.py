@@ -17,16 +17,30 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import test_util
 
-from mrcnn import boxes, targets
 from mrcnn.config import Config
-from mrcnn.image import masks_iou
+from mrcnn.data.image import masks_iou
 from mrcnn.model import MaskRCNN
+from mrcnn.nn import boxes, targets
 
 ROOT = Path(__file__).parents[1]
 STAGES = ["res2c_out", "res3d_out", "res4f_out", "res5c_out"]
 PYRAMID = ["fpn_p2", "fpn_p3", "fpn_p4", "fpn_p5", "fpn_p6"]
-OUTPUTS = ["detections", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask", "rpn_rois", "rpn_class", "rpn_bbox"]
-LOSSES = ["rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss"]
+OUTPUTS = [
+    "detections",
+    "mrcnn_class",
+    "mrcnn_bbox",
+    "mrcnn_mask",
+    "rpn_rois",
+    "rpn_class",
+    "rpn_bbox",
+]
+LOSSES = [
+    "rpn_class_loss",
+    "rpn_bbox_loss",
+    "mrcnn_class_loss",
+    "mrcnn_bbox_loss",
+    "mrcnn_mask_loss",
+]
 TOLERANCE = 1e-4  # of the largest value of a tensor
 
 
@@ -60,14 +74,18 @@ def archives(shared):
 
 @pytest.fixture(scope="session")
 def model(archives, reference_weights, tmp_path_factory):
-    model = MaskRCNN("inference", config_of(archives("inference_0")), tmp_path_factory.mktemp("logs"))
+    model = MaskRCNN(
+        "inference", config_of(archives("inference_0")), tmp_path_factory.mktemp("logs")
+    )
     model.load_weights(reference_weights)
     return model
 
 
 @pytest.fixture(scope="session")
 def trained(archives, reference_weights, tmp_path_factory):
-    model = MaskRCNN("training", config_of(archives("training_full_masks")), tmp_path_factory.mktemp("logs"))
+    model = MaskRCNN(
+        "training", config_of(archives("training_full_masks")), tmp_path_factory.mktemp("logs")
+    )
     model.load_weights(reference_weights)
     return model
 
@@ -80,13 +98,21 @@ def use_config(model):
     def use(archive):
         for name, value in json.loads(str(archive["config_json"])).items():
             if name not in ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE"):
-                setattr(model.config, name, np.array(value) if name.endswith(("STD_DEV", "PIXEL")) else value)
+                setattr(
+                    model.config,
+                    name,
+                    np.array(value) if name.endswith(("STD_DEV", "PIXEL")) else value,
+                )
         return model
 
     yield use
     for name, value in before.items():
         if name not in ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE"):
-            setattr(model.config, name, np.array(value) if name.endswith(("STD_DEV", "PIXEL")) else value)
+            setattr(
+                model.config,
+                name,
+                np.array(value) if name.endswith(("STD_DEV", "PIXEL")) else value,
+            )
 
 
 def cut(model, inputs, outputs):
@@ -96,7 +122,10 @@ def cut(model, inputs, outputs):
 
 
 def run(part, inputs):
-    return [np.asarray(output) for output in part([tf.cast(x, "float32") for x in inputs], training=False)]
+    return [
+        np.asarray(output)
+        for output in part([tf.cast(x, "float32") for x in inputs], training=False)
+    ]
 
 
 # --- Inference, stage by stage, photo 0 -------------------------------------------------------------------------
@@ -108,7 +137,9 @@ def test_molded_inputs(model, archives):
     assert_near(molded, recorded["molded_images"], 1e-6)
     np.testing.assert_allclose(metas, recorded["image_metas"], rtol=1e-12)
     np.testing.assert_array_equal(windows, recorded["windows"])
-    np.testing.assert_allclose(model.get_anchors(molded.shape[1:]), recorded["anchors"][0], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(
+        model.get_anchors(molded.shape[1:]), recorded["anchors"][0], rtol=0, atol=1e-7
+    )
     np.testing.assert_array_equal(model.anchors, recorded["anchors_pixel"])
 
 
@@ -133,7 +164,9 @@ def test_region_proposal_network(model, archives):
         assert_near(values, archives("inference_0")[name])
 
 
-@pytest.mark.parametrize("name", ["inference_0", "inference_1", "inference_batch2", "inference_pad64"])
+@pytest.mark.parametrize(
+    "name", ["inference_0", "inference_1", "inference_batch2", "inference_pad64"]
+)
 def test_proposals(model, archives, name):
     recorded = archives(name)
     proposals = model.keras_model.get_layer("ROI")(
@@ -145,7 +178,11 @@ def test_proposals(model, archives, name):
 def test_classifier_head(model, archives):
     recorded, stages = archives("inference_0"), archives("stages_0")
     names = ["roi_align_classifier", "mrcnn_class_logits", "mrcnn_class", "mrcnn_bbox"]
-    inputs = [recorded["rpn_rois"], recorded["image_metas"], *(stages[level] for level in PYRAMID[:4])]
+    inputs = [
+        recorded["rpn_rois"],
+        recorded["image_metas"],
+        *(stages[level] for level in PYRAMID[:4]),
+    ]
     found = run(cut(model, ["ROI", "input_image_meta", *PYRAMID[:4]], names), inputs)
     assert_near(found[0][:, :40], stages["roi_align_classifier"])
     assert_near(found[1], stages["mrcnn_class_logits"])
@@ -162,21 +199,29 @@ def test_detection_layer(use_config, archives, name):
     keys = ("rpn_rois", "mrcnn_class", "mrcnn_bbox", "image_metas")
     found = np.asarray(layer([tf.constant(recorded[key], "float32") for key in keys]))
     assert found.shape == recorded["detections"].shape
-    np.testing.assert_array_equal(found[..., 4], recorded["detections"][..., 4])  # classes, and how many
+    np.testing.assert_array_equal(
+        found[..., 4], recorded["detections"][..., 4]
+    )  # classes, and how many
     np.testing.assert_allclose(found, recorded["detections"], rtol=0, atol=1e-6)
 
 
 def test_mask_head(model, archives):
     recorded, stages = archives("inference_0"), archives("stages_0")
     names = ["roi_align_mask", "mrcnn_mask_deconv", "mrcnn_mask"]
-    inputs = [recorded["detections"], recorded["image_metas"], *(stages[level] for level in PYRAMID[:4])]
+    inputs = [
+        recorded["detections"],
+        recorded["image_metas"],
+        *(stages[level] for level in PYRAMID[:4]),
+    ]
     found = run(cut(model, ["mrcnn_detection", "input_image_meta", *PYRAMID[:4]], names), inputs)
     assert_near(found[0][:, :40], stages["roi_align_mask"])
     assert_near(found[1][:, :4], stages["mrcnn_mask_deconv"])
     assert_near(found[2], recorded["mrcnn_mask"])
 
 
-@pytest.mark.parametrize("name", ["inference_1", "inference_batch2", "inference_pad64", "inference_none"])
+@pytest.mark.parametrize(
+    "name", ["inference_1", "inference_batch2", "inference_pad64", "inference_none"]
+)
 def test_heads_of_other_photos(use_config, archives, name):
     """RPN from the molded images, class and box head from the recorded proposals."""
     recorded = archives(name)
@@ -191,7 +236,9 @@ def test_mask_head_of_a_rectangle(model, archives):
     recorded = archives("inference_pad64")
     count = recorded["detections"].shape[1]  # 35; the network has 100 rows
     detections = np.pad(recorded["detections"], [(0, 0), (0, 100 - count), (0, 0)])
-    part = cut(model, ["input_image", "input_image_meta", "mrcnn_detection"], ["fpn_p2", "mrcnn_mask"])
+    part = cut(
+        model, ["input_image", "input_image_meta", "mrcnn_detection"], ["fpn_p2", "mrcnn_mask"]
+    )
     _, masks = run(part, [recorded["molded_images"], recorded["image_metas"], detections])
     assert_near(masks[:, :count], recorded["mrcnn_mask"])
 
@@ -223,12 +270,17 @@ def test_detect(use_config, archives, eagerly):
         ("inference_pad64", ["photo_0"], "det{}"),
     ]:
         recorded = archives(name)
-        tf.config.run_functions_eagerly(name != "inference_0")  # the others need no graphs of their own
+        tf.config.run_functions_eagerly(
+            name != "inference_0"
+        )  # the others need no graphs of their own
         results = use_config(recorded).detect([recorded[photo] for photo in photos])
         assert len(results) == len(photos)
         for i, found in enumerate(results):
             truth = SimpleNamespace(
-                **{key: recorded[f"{prefix.format(i)}_{key}"] for key in ("rois", "class_ids", "scores", "masks")}
+                **{
+                    key: recorded[f"{prefix.format(i)}_{key}"]
+                    for key in ("rois", "class_ids", "scores", "masks")
+                }
             )
             pairs = matched(found, truth)
             assert len(pairs) >= 0.9 * len(truth.rois), (name, i)
@@ -237,7 +289,12 @@ def test_detect(use_config, archives, eagerly):
             assert found["masks"].shape[:2] == truth.masks.shape[:2]
             for theirs, ours in pairs:
                 iou = masks_iou(truth.masks[:, :, [theirs]], found["masks"][:, :, [ours]])
-                assert iou[0, 0] >= 0.99 or not truth.masks[:, :, theirs].any(), (name, i, theirs, iou)
+                assert iou[0, 0] >= 0.99 or not truth.masks[:, :, theirs].any(), (
+                    name,
+                    i,
+                    theirs,
+                    iou,
+                )
             counts.append((len(pairs), len(truth.rois)))
     found, total = np.sum(counts, axis=0)
     assert total == 100 + 100 + 42 + 36 + 35
@@ -280,9 +337,16 @@ def test_targets(archives, name):
     config = config_of(recorded)
     proposals = tf.constant(recorded["out_rpn_rois"])
     gt_boxes = boxes.normalize(recorded["in_gt_boxes"], (256, 256))
-    priorities = tf.broadcast_to(tf.linspace(1.0, 0.1, proposals.shape[1])[None], proposals.shape[:2])
+    priorities = tf.broadcast_to(
+        tf.linspace(1.0, 0.1, proposals.shape[1])[None], proposals.shape[:2]
+    )
     rois, class_ids, deltas, masks = targets.detection_targets(
-        proposals, recorded["in_gt_class_ids"], gt_boxes, recorded["in_gt_masks"], priorities, config
+        proposals,
+        recorded["in_gt_class_ids"],
+        gt_boxes,
+        recorded["in_gt_masks"],
+        priorities,
+        config,
     )
     np.testing.assert_array_equal(class_ids, recorded["tgt_class_ids"])
     assert np.sum(recorded["tgt_class_ids"] > 0) == 73
@@ -297,7 +361,9 @@ def step(trained):
     network = trained.keras_model
     rois, *_ = network.get_layer("proposal_targets").output
     names = ["rpn_class_logits", "rpn_bbox", "mrcnn_class_logits", "mrcnn_bbox", "mrcnn_mask"]
-    part = keras.Model([*network.inputs[:2], rois], {name: network.get_layer(name).output for name in names})
+    part = keras.Model(
+        [*network.inputs[:2], rois], {name: network.get_layer(name).output for name in names}
+    )
 
     def values_and_gradients(inputs, rois, given):
         with tf.GradientTape() as tape:
@@ -306,12 +372,21 @@ def step(trained):
         return values, tape.gradient(values["loss"], network.trainable_weights)
 
     def run_step(recorded):
-        inputs = [tf.constant(recorded[f"in_{key}"]) for key in ("images", "image_meta", "rpn_match", "rpn_bbox")]
+        inputs = [
+            tf.constant(recorded[f"in_{key}"])
+            for key in ("images", "image_meta", "rpn_match", "rpn_bbox")
+        ]
         inputs[1], inputs[3] = tf.cast(inputs[1], "float32"), tf.cast(inputs[3], "float32")
-        keys = {"target_class_ids": "tgt_class_ids", "target_bbox": "tgt_bbox", "target_mask": "tgt_mask"}
+        keys = {
+            "target_class_ids": "tgt_class_ids",
+            "target_bbox": "tgt_bbox",
+            "target_mask": "tgt_mask",
+        }
         given = {name: tf.constant(recorded[key]) for name, key in keys.items()}
         values, gradients = values_and_gradients(inputs, tf.constant(recorded["tgt_rois"]), given)
-        names = ["/".join(variable.path.split("/")[-2:]) + ":0" for variable in network.trainable_weights]
+        names = [
+            "/".join(variable.path.split("/")[-2:]) + ":0" for variable in network.trainable_weights
+        ]
         return values, dict(zip(names, gradients, strict=True))
 
     return run_step
@@ -321,9 +396,15 @@ def with_onednn(test):
     """Run a test of this file again, in a process where TensorFlow takes oneDNN's operations."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", test]
     again = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"}, text=True, capture_output=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"},
+        text=True,
+        capture_output=True,
     )
-    assert again.returncode == 0 and "1 passed" in again.stdout, again.stdout[-5000:] + again.stderr[-2000:]
+    assert again.returncode == 0 and "1 passed" in again.stdout, (
+        again.stdout[-5000:] + again.stderr[-2000:]
+    )
 
 
 @pytest.mark.parametrize("name", TRAINING)
@@ -347,7 +428,9 @@ def test_losses_and_gradients(request, trained, step, archives, name):
     assert sorted(gradients) == sorted(str(name) for name in recorded["grad_names"])
     assert len(gradients) == 266
     norms = [float(tf.norm(gradients[str(name)])) for name in recorded["grad_names"]]
-    np.testing.assert_allclose(norms, recorded["grad_norms"], rtol=1e-3, atol=1e-6 * recorded["grad_norms"].max())
+    np.testing.assert_allclose(
+        norms, recorded["grad_norms"], rtol=1e-3, atol=1e-6 * recorded["grad_norms"].max()
+    )
     for key in recorded:
         if key.startswith("grad:"):
             assert_near(gradients[key.removeprefix("grad:")], recorded[key], 1e-3)
@@ -360,7 +443,11 @@ def test_round_trip_is_bit_equal(model, trained, tmp_path):
     path = tmp_path / "again.h5"
     model.save_weights(path)
     fresh = MaskRCNN.from_weights(path)
-    assert len(fresh.keras_model.weights) == len(model.keras_model.weights) == len(trained.keras_model.weights)
+    assert (
+        len(fresh.keras_model.weights)
+        == len(model.keras_model.weights)
+        == len(trained.keras_model.weights)
+    )
     for before, after in zip(model.keras_model.weights, fresh.keras_model.weights, strict=True):
         assert before.path == after.path
         np.testing.assert_array_equal(before, after)

@@ -32,7 +32,12 @@ def digest(values) -> str:
 def bits_in_a_fresh_process(path) -> dict[str, str]:
     """`{weight path: digest}` of a network that another Python built and loaded from the file alone."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, "-c", CHILD, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -95,7 +100,10 @@ def test_resnet101_comes_back_bit_equal(tmp_path):
         f"{kind}{block}_branch2{branch}/{name}"
         for block in further
         for branch in "abc"
-        for kind, names in (("res", ["kernel", "bias"]), ("bn", ["gamma", "beta", "moving_mean", "moving_variance"]))
+        for kind, names in (
+            ("res", ["kernel", "bias"]),
+            ("bn", ["gamma", "beta", "moving_mean", "moving_variance"]),
+        )
         for name in names
     }
     assert expected <= {short(name) for name in ours}

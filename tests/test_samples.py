@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn import files, session
+from mrcnn.app import cli_support as session
+from mrcnn.files import atomic as files
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["balloon", "coco", "custom", "nucleus", "shapes", "video", "voc"]
@@ -23,7 +24,9 @@ NAMES = ["balloon", "coco", "custom", "nucleus", "shapes", "video", "voc"]
 
 def load(name):
     """The module of a sample."""
-    spec = importlib.util.spec_from_file_location(f"sample_{name}", ROOT / "samples" / name / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        f"sample_{name}", ROOT / "samples" / name / f"{name}.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -46,14 +49,18 @@ def run(monkeypatch, tmp_path):
 
     def run_sample(name, *words):
         module, calls = load(name), []
-        network = SimpleNamespace(detect=nothing_found, config=SimpleNamespace(DETECTION_MIN_CONFIDENCE=0.7))
+        network = SimpleNamespace(
+            detect=nothing_found, config=SimpleNamespace(DETECTION_MIN_CONFIDENCE=0.7)
+        )
 
         def note(what, answer=None):
             return lambda *arguments: calls.append((what, *arguments)) or answer
 
         monkeypatch.setattr(session, "load_for_training", note("for training", network))
         monkeypatch.setattr(session, "load_for_use", note("for use", (network, ["BG", "thing"])))
-        monkeypatch.setattr(session, "find_weights", lambda start, config, logs: f"{logs}/{config.NAME}/{start}")
+        monkeypatch.setattr(
+            session, "find_weights", lambda start, config, logs: f"{logs}/{config.NAME}/{start}"
+        )
         if name != "shapes":  # whose `train` makes the model too
             monkeypatch.setattr(module, "train", note("train"), raising=False)
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
@@ -76,9 +83,15 @@ def balloons(tmp_path):
     for subset in ("train", "val"):
         (tmp_path / "balloon" / subset).mkdir(parents=True)
         shape = {"name": "polygon", "all_points_x": [5, 30, 20], "all_points_y": [6, 10, 35]}
-        entry = {"filename": "a.png", "size": 1, "regions": {"0": {"shape_attributes": shape, "region_attributes": {}}}}
+        entry = {
+            "filename": "a.png",
+            "size": 1,
+            "regions": {"0": {"shape_attributes": shape, "region_attributes": {}}},
+        }
         Image.new("RGB", (40, 40), (200, 40, 40)).save(tmp_path / "balloon" / subset / "a.png")
-        (tmp_path / "balloon" / subset / "via_region_data.json").write_text(json.dumps({"a.png1": entry}))
+        (tmp_path / "balloon" / subset / "via_region_data.json").write_text(
+            json.dumps({"a.png1": entry})
+        )
     return tmp_path / "balloon"
 
 
@@ -89,10 +102,14 @@ def nuclei(tmp_path):
         for i in range(count):
             folder = tmp_path / "nuclei" / subset / f"{subset}{i}"
             (folder / "images").mkdir(parents=True)
-            Image.new("RGBA", (32, 24), (9, 9, 9, 255)).save(folder / "images" / f"{folder.name}.png")
+            Image.new("RGBA", (32, 24), (9, 9, 9, 255)).save(
+                folder / "images" / f"{folder.name}.png"
+            )
             if subset == "stage1_train":
                 (folder / "masks").mkdir()
-                Image.fromarray(np.eye(24, 32, dtype=np.uint8) * 255).save(folder / "masks" / "0.png")
+                Image.fromarray(np.eye(24, 32, dtype=np.uint8) * 255).save(
+                    folder / "masks" / "0.png"
+                )
     return tmp_path / "nuclei"
 
 
@@ -102,7 +119,9 @@ def coco(tmp_path):
     content = {"images": images, "annotations": [], "categories": [{"id": 3, "name": "car"}]}
     (tmp_path / "coco" / "annotations").mkdir(parents=True)
     for name in ("train2017", "val2017", "train2014", "minival2014", "valminusminival2014"):
-        (tmp_path / "coco" / "annotations" / f"instances_{name}.json").write_text(json.dumps(content))
+        (tmp_path / "coco" / "annotations" / f"instances_{name}.json").write_text(
+            json.dumps(content)
+        )
     for name in ("train2017", "val2017", "train2014", "val2014"):
         (tmp_path / "coco" / name).mkdir()
         for image in images:
@@ -116,7 +135,7 @@ def coco(tmp_path):
 def test_importing_and_help_start_no_network_and_write_nothing(tmp_path):
     script = f"""
 import contextlib, importlib.util, io, sys
-from mrcnn import session
+from mrcnn.app import cli_support as session
 for name in {[name for name in NAMES if name != "shapes"]}:
     spec = importlib.util.spec_from_file_location(name, {str(ROOT / "samples")!r} + f"/{{name}}/{{name}}.py")
     module = importlib.util.module_from_spec(spec)
@@ -128,22 +147,41 @@ for name in {[name for name in NAMES if name != "shapes"]}:
 print([name for name in ("tensorflow", "keras") if name in sys.modules])
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("start", ["coco", "last", "imagenet", "some/file.h5"])
 def test_balloon_train(start, run, balloons):
-    code, calls = run("balloon", "train", f"--dataset={balloons}", f"--weights={start}", "--logs=runs")
+    code, calls = run(
+        "balloon", "train", f"--dataset={balloons}", f"--weights={start}", "--logs=runs"
+    )
     assert code == 0
     (_, config, logs, weight_file), (_, _, training, validation, epochs) = calls
-    assert (config.NAME, config.NUM_CLASSES, logs, weight_file, epochs) == ("balloon", 2, "runs", start, 30)
-    assert training.class_names == ["BG", "balloon"] and len(training.image_ids) == len(validation.image_ids) == 1
+    assert (config.NAME, config.NUM_CLASSES, logs, weight_file, epochs) == (
+        "balloon",
+        2,
+        "runs",
+        start,
+        30,
+    )
+    assert (
+        training.class_names == ["BG", "balloon"]
+        and len(training.image_ids) == len(validation.image_ids) == 1
+    )
 
 
 def test_balloon_splash(run, balloons, tmp_path):
-    code, calls = run("balloon", "splash", "--weights=last", f"--image={balloons}/val/a.png", "--logs=runs")
+    code, calls = run(
+        "balloon", "splash", "--weights=last", f"--image={balloons}/val/a.png", "--logs=runs"
+    )
     assert code == 0
     ((_, weight_file, items, base),) = calls
     assert (weight_file, items, base.NAME) == ("runs/balloon/last", [], "balloon")
@@ -159,18 +197,27 @@ def test_balloon_splash(run, balloons, tmp_path):
     assert cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
-@pytest.mark.parametrize(("subset", "trained_on"), [("train", 18), ("stage1_train", 20), (None, 18)])
+@pytest.mark.parametrize(
+    ("subset", "trained_on"), [("train", 18), ("stage1_train", 20), (None, 18)]
+)
 def test_nucleus_train(subset, trained_on, run, nuclei):
     words = [] if subset is None else [f"--subset={subset}"]
     code, calls = run("nucleus", "train", f"--dataset={nuclei}", *words, "--weights=imagenet")
     assert code == 0
     (_, config, logs, start), (_, _, training, validation, epochs) = calls
-    assert (config.IMAGE_RESIZE_MODE, logs, start, tuple(epochs)) == ("crop", "logs", "imagenet", (20, 40))
+    assert (config.IMAGE_RESIZE_MODE, logs, start, tuple(epochs)) == (
+        "crop",
+        "logs",
+        "imagenet",
+        (20, 40),
+    )
     assert (len(training.image_ids), len(validation.image_ids)) == (trained_on, 2)
 
 
 def test_nucleus_detect(run, nuclei, tmp_path):
-    code, calls = run("nucleus", "detect", f"--dataset={nuclei}", "--subset=stage1_test", "--weights=last")
+    code, calls = run(
+        "nucleus", "detect", f"--dataset={nuclei}", "--subset=stage1_test", "--weights=last"
+    )
     assert code == 0
     ((_, weight_file, items, base),) = calls
     assert (weight_file, items) == ("logs/nucleus/last", ["RPN_NMS_THRESHOLD=0.7"])
@@ -182,18 +229,30 @@ def test_nucleus_detect(run, nuclei, tmp_path):
 
 @pytest.mark.parametrize(("year", "images"), [("2014", 4), ("2017", 2)])
 def test_coco_train_and_evaluate(year, images, run, coco, capsys):
-    code, calls = run("coco", "train", f"--dataset={coco}", f"--year={year}", "--model=coco", "--logs=runs")
+    code, calls = run(
+        "coco", "train", f"--dataset={coco}", f"--year={year}", "--model=coco", "--logs=runs"
+    )
     assert code == 0
     (_, config, logs, start), (_, _, training, validation, epochs) = calls
     assert (config.NAME, logs, start, tuple(epochs)) == ("coco", "runs", "coco", (40, 120, 160))
     assert (len(training.image_ids), len(validation.image_ids)) == (images, 2)
 
     words = [] if year == "2014" else [f"--year={year}"]
-    code, calls = run("coco", "evaluate", f"--dataset={coco}", *words, "--model=last", "--limit=1", "--download=False")
+    code, calls = run(
+        "coco",
+        "evaluate",
+        f"--dataset={coco}",
+        *words,
+        "--model=last",
+        "--limit=1",
+        "--download=False",
+    )
     assert code == 0
     ((_, weight_file, _, base),) = calls
     assert (weight_file, base.NUM_CLASSES) == ("logs/coco/last", 81)
-    assert capsys.readouterr().out.startswith("1 images, 0 objects, 0 detections")  # a table, to be read
+    assert capsys.readouterr().out.startswith(
+        "1 images, 0 objects, 0 detections"
+    )  # a table, to be read
 
 
 @pytest.mark.parametrize(
@@ -203,12 +262,21 @@ def test_coco_train_and_evaluate(year, images, run, coco, capsys):
         (["balloon", "train", "--dataset=D"], "required: --weights"),
         (["balloon", "train", "--weights=coco"], "train needs --dataset"),
         (["balloon", "splash", "--weights=x"], "splash needs --image or --video"),
-        (["balloon", "splash", "--weights=x", "--image=i", "--video=v"], "splash needs --image or --video"),
-        (["balloon", "train", "--dataset=D", "--weights=x", "--config", "STEPS=1"], "--config must name a setting"),
+        (
+            ["balloon", "splash", "--weights=x", "--image=i", "--video=v"],
+            "splash needs --image or --video",
+        ),
+        (
+            ["balloon", "train", "--dataset=D", "--weights=x", "--config", "STEPS=1"],
+            "--config must name a setting",
+        ),
         (["nucleus", "detect", "--dataset=D", "--weights=x"], "detect needs --subset"),
         (["nucleus", "train", "--weights=x"], "required: --dataset"),
         (["coco", "evaluate", "--dataset=D"], "required: --model"),
-        (["coco", "train", "--dataset=D", "--model=coco", "--download=maybe"], "must be True or False"),
+        (
+            ["coco", "train", "--dataset=D", "--model=coco", "--download=maybe"],
+            "must be True or False",
+        ),
         (["custom", "train", "--weights=x"], "train needs --dataset"),
         (["custom", "detect", "--weights=x"], "detect needs --images"),
         (["voc", "train", "--weights=x"], "required: --dataset"),
@@ -226,8 +294,14 @@ def test_a_wrong_call(words, sentence, run, capsys):
     [
         (["balloon", "train", "--dataset=D", "--weights=x"], "D/train"),
         (["nucleus", "detect", "--dataset=D", "--subset=s", "--weights=x"], "D/s"),
-        (["coco", "train", "--dataset=D", "--year=2017", "--model=x"], "instances_train2017.json.* --download"),
-        (["coco", "evaluate", "--dataset=D", "--model=x"], "instances_minival2014.json.* --year 2017"),
+        (
+            ["coco", "train", "--dataset=D", "--year=2017", "--model=x"],
+            "instances_train2017.json.* --download",
+        ),
+        (
+            ["coco", "evaluate", "--dataset=D", "--model=x"],
+            "instances_minival2014.json.* --year 2017",
+        ),
         (["custom", "train", "--dataset=D", "--weights=x"], "D/train"),
         (["voc", "evaluate", "--dataset=D", "--weights=x"], "D must hold the folders Annotations"),
         (["video", "--weights=x", "--source=v.mp4"], "A video file must exist"),
@@ -247,11 +321,15 @@ def test_coco_download_without_a_network(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(files, "_fetch", no_network)
     assert run("coco", "train", "--dataset=D", "--year=2017", "--model=coco", "--download")[0] == 1
     error = capsys.readouterr().err
-    assert "annotations_trainval2017.zip could not be downloaded" in error and "fetch the file in a browser" in error
+    assert (
+        "annotations_trainval2017.zip could not be downloaded" in error
+        and "fetch the file in a browser" in error
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "config"), [("balloon", "BalloonConfig"), ("custom", "CustomConfig"), ("voc", "VOCConfig")]
+    ("name", "config"),
+    [("balloon", "BalloonConfig"), ("custom", "CustomConfig"), ("voc", "VOCConfig")],
 )
 def test_who_is_told_to_start_from_coco_has_its_backbone(name, config):
     sample = load(name)
@@ -270,7 +348,9 @@ def test_color_splash():
     assert splash.dtype == np.uint8
     for y in range(2):
         for x in range(3):
-            assert splash[y, x].tolist() == ([100, 200, 50] if (y, x) in ((0, 0), (1, 2)) else [153, 153, 153])
+            assert splash[y, x].tolist() == (
+                [100, 200, 50] if (y, x) in ((0, 0), (1, 2)) else [153, 153, 153]
+            )
 
 
 def test_run_length_code_counts_from_1_down_the_columns():
@@ -304,7 +384,9 @@ def test_weights_that_say_nothing_of_themselves_are_of_the_samples_network(tmp_p
 
     def from_weights(path, config=None):
         built.append(config)
-        return SimpleNamespace(class_names=None, config=config, optimize_for_inference=lambda: folded.append(config))
+        return SimpleNamespace(
+            class_names=None, config=config, optimize_for_inference=lambda: folded.append(config)
+        )
 
     monkeypatch.setattr(model.MaskRCNN, "from_weights", from_weights)
     with h5py.File(tmp_path / "old.h5", "w") as file:

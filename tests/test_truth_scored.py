@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mrcnn import evaluate
-from mrcnn.datasets import open_dataset
-from mrcnn.image import extract_bboxes
+from mrcnn.data.image import extract_bboxes
+from mrcnn.evaluation import evaluate
+from mrcnn.formats.datasets import open_dataset
 
 
 def truth_of_coco(path):
     truth = json.loads(path.read_text())
     for annotation in truth["annotations"]:
         size = next(image for image in truth["images"] if image["id"] == annotation["image_id"])
-        annotation["segmentation"] = as_rle(annotation["segmentation"], size["height"], size["width"])
+        annotation["segmentation"] = as_rle(
+            annotation["segmentation"], size["height"], size["width"]
+        )
     return truth
 
 
@@ -39,7 +41,11 @@ def truth_of_balloon(folder):
         images.append({"id": key, "height": height, "width": width})
         for region in entry["regions"].values():
             shape = region["shape_attributes"]
-            points = [v for xy in zip(shape["all_points_x"], shape["all_points_y"], strict=True) for v in xy]
+            points = [
+                v
+                for xy in zip(shape["all_points_x"], shape["all_points_y"], strict=True)
+                for v in xy
+            ]
             rles.append((key, as_rle([points], height, width)))
     return truth_of(images, rles)
 
@@ -48,9 +54,14 @@ def truth_of_nuclei(folder):
     """A mask file an object."""
     images, rles = [], []
     for entry in sorted(folder.iterdir()):
-        masks = [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for file in sorted((entry / "masks").glob("*.png"))]
+        masks = [
+            cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+            for file in sorted((entry / "masks").glob("*.png"))
+        ]
         images.append({"id": entry.name, "height": masks[0].shape[0], "width": masks[0].shape[1]})
-        rles += [(entry.name, coco_mask.encode(np.asfortranarray(mask > 0, np.uint8))) for mask in masks]
+        rles += [
+            (entry.name, coco_mask.encode(np.asfortranarray(mask > 0, np.uint8))) for mask in masks
+        ]
     return truth_of(images, rles)
 
 
@@ -70,7 +81,11 @@ def truth_of(images, rles):
         }
         for i, (image_id, rle) in enumerate(rles, start=1)
     ]
-    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
+    return {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "object"}],
+    }
 
 
 def what_was_read(dataset, truth):
@@ -81,16 +96,27 @@ def what_was_read(dataset, truth):
         masks, class_ids = dataset.load_mask(i)
         keep = np.flatnonzero(class_ids > 0)
         info = dataset.image_info[i]
-        own = {c: dataset.get_source_class_id(int(c), info["source"]) for c in np.unique(class_ids[keep])}
-        found = {"rois": extract_bboxes(masks[:, :, keep]), "class_ids": class_ids[keep], "scores": np.ones(len(keep))}
-        results += evaluate.coco_results(number[info["id"]], {**found, "masks": masks[:, :, keep]}, own)
+        own = {
+            c: dataset.get_source_class_id(int(c), info["source"])
+            for c in np.unique(class_ids[keep])
+        }
+        found = {
+            "rois": extract_bboxes(masks[:, :, keep]),
+            "class_ids": class_ids[keep],
+            "scores": np.ones(len(keep)),
+        }
+        results += evaluate.coco_results(
+            number[info["id"]], {**found, "masks": masks[:, :, keep]}, own
+        )
     return results
 
 
 def what_the_file_says(truth):
     """The file's own boxes and masks as result entries."""
     keys = ("image_id", "category_id", "bbox", "segmentation")
-    return [{**{k: a[k] for k in keys}, "score": 1.0} for a in truth["annotations"] if not a["iscrowd"]]
+    return [
+        {**{k: a[k] for k in keys}, "score": 1.0} for a in truth["annotations"] if not a["iscrowd"]
+    ]
 
 
 def ap(truth, results, kind):
@@ -103,7 +129,10 @@ SETS = {
     "balloon/train": (truth_of_balloon, 1.0),
     "balloon/val": (truth_of_balloon, 1.0),
     "nuclei/val": (truth_of_nuclei, 1.0),
-    "nuclei/train": (truth_of_nuclei, 0.99),  # two images hold more than the 100 detections that count
+    "nuclei/train": (
+        truth_of_nuclei,
+        0.99,
+    ),  # two images hold more than the 100 detections that count
 }
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers as KL
 
 from mrcnn.config import Config
-from mrcnn.dataset import Dataset
+from mrcnn.data.dataset import Dataset
 from mrcnn.model import BatchNorm
 
 
@@ -54,11 +54,16 @@ class TinyConfig(Config):
 
     @staticmethod
     def COMPUTE_BACKBONE_SHAPE(image_shape):
-        return np.array([[-(-image_shape[0] // s), -(-image_shape[1] // s)] for s in (4, 8, 16, 32, 64)])
+        return np.array(
+            [[-(-image_shape[0] // s), -(-image_shape[1] // s)] for s in (4, 8, 16, 32, 64)]
+        )
 
     def __init__(self, **values):
         super().__init__()
-        for name, value in values.items():  # derived ones, such as BATCH_SIZE, stay only if set after it
+        for (
+            name,
+            value,
+        ) in values.items():  # derived ones, such as BATCH_SIZE, stay only if set after it
             setattr(self, name, value)
 
 
@@ -118,5 +123,7 @@ def passes_without_onednn(tests: str) -> bool:
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", tests]
     env = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
     done = subprocess.run(command, env=env, text=True, capture_output=True)
-    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-5000:] + done.stderr[-2000:]
+    assert done.returncode == 0 and " passed" in done.stdout, (
+        done.stdout[-5000:] + done.stderr[-2000:]
+    )
     return True

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn import augment, datasets, session, video
+from mrcnn.app import cli_support as session
+from mrcnn.app import video
 from mrcnn.config import Config
-from mrcnn.image import read_image
+from mrcnn.data import augment
+from mrcnn.data.image import read_image
+from mrcnn.formats import datasets
 
 
 class BalloonConfig(Config):
@@ -50,7 +53,14 @@ def load(dataset_dir, subset):
 def train(model, training, validation, epochs=30):
     """The heads only: with so few photos, and COCO's weights to start from, no more is needed."""
     changes = augment.compose(["fliplr", "scale", "color"])
-    model.train(training, validation, model.config.LEARNING_RATE, epochs, layers="heads", augmentation=changes)
+    model.train(
+        training,
+        validation,
+        model.config.LEARNING_RATE,
+        epochs,
+        layers="heads",
+        augmentation=changes,
+    )
 
 
 def color_splash(image, mask):
@@ -58,7 +68,9 @@ def color_splash(image, mask):
 
     image: [H, W, RGB] uint8. mask: [H, W, N].
     """
-    grey = np.repeat((image @ [0.299, 0.587, 0.114]).round().astype(np.uint8)[:, :, None], 3, axis=2)
+    grey = np.repeat(
+        (image @ [0.299, 0.587, 0.114]).round().astype(np.uint8)[:, :, None], 3, axis=2
+    )
     return np.where(np.any(mask, axis=-1, keepdims=True), image, grey)
 
 
@@ -71,25 +83,43 @@ def detect_and_color_splash(model, image_path=None, video_path=None):
         session.save_picture(color_splash(image, model.detect([image])[0]["masks"]), out)
     else:
         out = Path(f"{name}.mp4")
-        _, rate = video.change_video(video_path, out, lambda f: color_splash(f, model.detect([f])[0]["masks"]))
+        _, rate = video.change_video(
+            video_path, out, lambda f: color_splash(f, model.detect([f])[0]["masks"])
+        )
         print(f"{rate:.1f} frames a second")
     print(f"Saved to {out}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["train", "splash"], help="learn; or grey all but the balloons")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "command", choices=["train", "splash"], help="learn; or grey all but the balloons"
+    )
     parser.add_argument("--dataset", metavar="DIR", help="folder with train and val (for train)")
     parser.add_argument(
-        "--weights", metavar="FILE|WORD", required=True, help="a weight file, 'coco', 'imagenet' or 'last'"
+        "--weights",
+        metavar="FILE|WORD",
+        required=True,
+        help="a weight file, 'coco', 'imagenet' or 'last'",
     )
-    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)")
+    parser.add_argument(
+        "--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)"
+    )
     parser.add_argument("--image", metavar="FILE", help="photo to splash")
     parser.add_argument("--video", metavar="FILE", help="video to splash")
     parser.add_argument(
-        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, or a file of them"
+        "--config",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings, or a file of them",
     )
-    parser.add_argument("--epochs", type=int, default=30, metavar="N", help="to train (default: 30)")
+    parser.add_argument(
+        "--epochs", type=int, default=30, metavar="N", help="to train (default: 30)"
+    )
     args = parser.parse_args()
     if args.command == "train" and not args.dataset:
         parser.error("train needs --dataset")
@@ -98,7 +128,12 @@ def main():
     config = session.read_config(args.config, BalloonConfig())
     if args.command == "train":
         training, validation = load(args.dataset, "train"), load(args.dataset, "val")
-        train(session.load_for_training(config, args.logs, args.weights), training, validation, args.epochs)
+        train(
+            session.load_for_training(config, args.logs, args.weights),
+            training,
+            validation,
+            args.epochs,
+        )
         return
     weight_file = session.find_weights(args.weights, config, args.logs)
     model, _ = session.load_for_use(weight_file, args.config, BalloonConfig())

@@ -14,8 +14,12 @@ from pathlib import Path
 
 from pycocotools.coco import COCO
 
-from mrcnn import augment, datasets, evaluate, files, session
+from mrcnn.app import cli_support as session
 from mrcnn.config import Config
+from mrcnn.data import augment
+from mrcnn.evaluation import evaluate
+from mrcnn.files import atomic as files
+from mrcnn.formats import datasets
 
 log = logging.getLogger("mrcnn")
 
@@ -69,15 +73,25 @@ class CocoDataset(datasets.CocoDataset):
         if auto_download:
             self.auto_download(dataset_dir, subset, year)
         if not file.is_file():
-            way = "--year 2017, for COCO's archives have no such list" if subset in SUBSETS_OF_2014 else "--download"
-            raise FileNotFoundError(f"The dataset must hold {file}, which is not there. Try its full path, or {way}.")
+            way = (
+                "--year 2017, for COCO's archives have no such list"
+                if subset in SUBSETS_OF_2014
+                else "--download"
+            )
+            raise FileNotFoundError(
+                f"The dataset must hold {file}, which is not there. Try its full path, or {way}."
+            )
         self.add_file(file, images, class_ids)
         return COCO(str(file)) if return_coco else None
 
     def auto_download(self, dataset_dir, subset, year):
         """Fetch and unpack the archives of the images and annotations, where they are not there."""
         name, root = f"{SUBSETS_OF_2014.get(subset, subset)}{year}", Path(dataset_dir)
-        fetch(f"{COCO_URL}/annotations/annotations_trainval{year}.zip", root, f"annotations/instances_{name}.json")
+        fetch(
+            f"{COCO_URL}/annotations/annotations_trainval{year}.zip",
+            root,
+            f"annotations/instances_{name}.json",
+        )
         fetch(f"{COCO_URL}/zips/{name}.zip", root, name)
 
 
@@ -124,11 +138,17 @@ def yes_or_no(word):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["train", "evaluate"], help="learn; or print COCO's figures")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "command", choices=["train", "evaluate"], help="learn; or print COCO's figures"
+    )
     parser.add_argument("--dataset", metavar="DIR", required=True, help="folder of COCO")
     parser.add_argument("--year", default=DEFAULT_DATASET_YEAR, help="2014 or 2017 (default: 2014)")
-    parser.add_argument("--limit", type=int, metavar="N", default=500, help="images to evaluate on (default: 500)")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", default=500, help="images to evaluate on (default: 500)"
+    )
     parser.add_argument(
         "--download", nargs="?", type=yes_or_no, const=True, default=False, metavar="True|False",
         help="fetch what is missing of COCO (20 GB)",
@@ -142,7 +162,12 @@ def main():
         subsets = ["train", "valminusminival"] if args.year == "2014" else ["train"]
         training = load(args.dataset, subsets, args.year, args.download)
         validation = load(args.dataset, [held_out], args.year, args.download)
-        train(session.load_for_training(config, args.logs, args.model), training, validation, args.epochs)
+        train(
+            session.load_for_training(config, args.logs, args.model),
+            training,
+            validation,
+            args.epochs,
+        )
         return
     dataset = load(args.dataset, [held_out], args.year, args.download)
     weight_file = session.find_weights(args.model, config, args.logs)

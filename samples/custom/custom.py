@@ -10,9 +10,13 @@ labelme file (`<photo>.json`) beside each photo. `mrcnn check DIR/train` says fi
 import argparse
 from pathlib import Path
 
-from mrcnn import augment, datasets, evaluate, session, visualize
+from mrcnn import visualize
+from mrcnn.app import cli_support as session
 from mrcnn.config import Config
-from mrcnn.image import read_image
+from mrcnn.data import augment
+from mrcnn.data.image import read_image
+from mrcnn.evaluation import evaluate
+from mrcnn.formats import datasets
 
 CLASSES = ["apple", "banana", "orange"]  # yours: as they are spelled in the annotation files
 
@@ -22,7 +26,9 @@ class CustomConfig(Config):
     NUM_CLASSES = 1 + len(CLASSES)
     BACKBONE = "resnet101"  # of the COCO weights; from ImageNet also "resnet50"
     IMAGES_PER_GPU = 2
-    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 512  # yours: large enough that the smallest object keeps some 16 px
+    IMAGE_MIN_DIM = IMAGE_MAX_DIM = (
+        512  # yours: large enough that the smallest object keeps some 16 px
+    )
     STEPS_PER_EPOCH = 100  # yours: about photos / IMAGES_PER_GPU
     DETECTION_MIN_CONFIDENCE = 0.7
 
@@ -49,16 +55,29 @@ def detect(model, class_names, images, out):
         picture = visualize.draw_instances(
             image, found["rois"], found["masks"], found["class_ids"], class_names, found["scores"]
         )
-        session.save_picture(picture, session.free_picture(out, Path(path).stem))  # beside photos, too
+        session.save_picture(
+            picture, session.free_picture(out, Path(path).stem)
+        )  # beside photos, too
         session.say(f"{path}: {', '.join(class_names[i] for i in found['class_ids']) or 'nothing'}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["train", "detect"], help="learn; or draw what is found in photos")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "command", choices=["train", "detect"], help="learn; or draw what is found in photos"
+    )
     parser.add_argument("--dataset", metavar="DIR", help="folder with train and val (for train)")
-    parser.add_argument("--images", nargs="+", metavar="FILE", default=[], help="photos (for detect)")
-    parser.add_argument("--out", metavar="DIR", default="found", help="where detect puts its pictures (default: found)")
+    parser.add_argument(
+        "--images", nargs="+", metavar="FILE", default=[], help="photos (for detect)"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        default="found",
+        help="where detect puts its pictures (default: found)",
+    )
     session.add_training_options(parser, (20, 40), ("HEADS", "ALL"))
     args = parser.parse_args()
     if args.command == "train" and not args.dataset:
@@ -68,9 +87,16 @@ def main():
     config = session.read_config(args.config, CustomConfig())
     if args.command == "train":
         training, validation = load(Path(args.dataset, "train")), load(Path(args.dataset, "val"))
-        train(session.load_for_training(config, args.logs, args.weights), training, validation, args.epochs)
+        train(
+            session.load_for_training(config, args.logs, args.weights),
+            training,
+            validation,
+            args.epochs,
+        )
         return
-    model, class_names = session.load_for_use(session.find_weights(args.weights, config, args.logs), args.config)
+    model, class_names = session.load_for_use(
+        session.find_weights(args.weights, config, args.logs), args.config
+    )
     detect(model, class_names, args.images, args.out)
 
 

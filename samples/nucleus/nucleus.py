@@ -15,8 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn import augment, datasets, files, session, visualize
+from mrcnn import visualize
+from mrcnn.app import cli_support as session
 from mrcnn.config import Config
+from mrcnn.data import augment
+from mrcnn.files import atomic as files
+from mrcnn.formats import datasets
 
 RESULTS_DIR = Path("results", "nucleus")
 VALIDATION_SHARE = 10  # one image in so many of stage1_train is kept for validation
@@ -74,8 +78,12 @@ class NucleusDataset(datasets.MaskFolderDataset):
             super().__init__(folder, class_name="nucleus")
             return
         super().__init__(Path(dataset_dir, "stage1_train"), class_name="nucleus")
-        held_out = [zlib.crc32(info["id"].encode()) % VALIDATION_SHARE == 0 for info in self.image_info]
-        self.image_info = [i for i, out in zip(self.image_info, held_out, strict=True) if out == (subset == "val")]
+        held_out = [
+            zlib.crc32(info["id"].encode()) % VALIDATION_SHARE == 0 for info in self.image_info
+        ]
+        self.image_info = [
+            i for i, out in zip(self.image_info, held_out, strict=True) if out == (subset == "val")
+        ]
 
 
 def load(dataset_dir, subset):
@@ -138,7 +146,12 @@ def detect(model, dataset):
         found = model.detect([image])[0]
         lines.append(mask_to_rle(name, found["masks"], found["scores"]))
         picture = visualize.draw_instances(
-            image, found["rois"], found["masks"], found["class_ids"], dataset.class_names, found["scores"]
+            image,
+            found["rois"],
+            found["masks"],
+            found["class_ids"],
+            dataset.class_names,
+            found["scores"],
         )
         session.save_picture(picture, out / f"{name}.png")
     with files.whole_file(out / "submit.csv") as part:
@@ -148,10 +161,16 @@ def detect(model, dataset):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["train", "detect"], help="learn; or write pictures and submit.csv")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "command", choices=["train", "detect"], help="learn; or write pictures and submit.csv"
+    )
     parser.add_argument("--dataset", metavar="DIR", required=True, help="folder of the subsets")
-    parser.add_argument("--subset", help="folder of images to train on (default: train), or to detect in")
+    parser.add_argument(
+        "--subset", help="folder of images to train on (default: train), or to detect in"
+    )
     session.add_training_options(parser, (20, 40), ("HEADS", "ALL"))
     args = parser.parse_args()
     if args.command == "detect" and not args.subset:
@@ -159,13 +178,20 @@ def main():
     if args.command == "train":
         config = session.read_config(args.config, NucleusConfig())
         training, validation = load(args.dataset, args.subset or "train"), load(args.dataset, "val")
-        train(session.load_for_training(config, args.logs, args.weights), training, validation, args.epochs)
+        train(
+            session.load_for_training(config, args.logs, args.weights),
+            training,
+            validation,
+            args.epochs,
+        )
         return
     config = session.read_config(args.config, NucleusInferenceConfig())
     dataset = load(args.dataset, args.subset)
     weight_file = session.find_weights(args.weights, config, args.logs)
     fewer_proposals = f"RPN_NMS_THRESHOLD={NucleusInferenceConfig.RPN_NMS_THRESHOLD}"  # than the training's 0.9 leaves
-    model, _ = session.load_for_use(weight_file, [fewer_proposals, *args.config], NucleusInferenceConfig())
+    model, _ = session.load_for_use(
+        weight_file, [fewer_proposals, *args.config], NucleusInferenceConfig()
+    )
     detect(model, dataset)
 
 

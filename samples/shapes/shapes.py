@@ -9,10 +9,13 @@ The notebook `train_shapes.ipynb` walks through the same with pictures.
 import argparse
 from pathlib import Path
 
-from mrcnn import datasets, evaluate, session, visualize
+from mrcnn import visualize
+from mrcnn.app import cli_support as session
+from mrcnn.evaluation import evaluate
+from mrcnn.formats import datasets
 
 with session.hushed():  # TensorFlow, in silence
-    from mrcnn.demo import DemoConfig
+    from mrcnn.app.demo import DemoConfig
 
 
 class ShapesConfig(DemoConfig):
@@ -57,24 +60,46 @@ def detect(model, out):
     pictures = []
     for image_id in dataset.image_ids:
         image = dataset.load_image(image_id)
-        pictures.append(visualize.draw_beside_truth(dataset, image_id, image, model.detect([image])[0]))
+        pictures.append(
+            visualize.draw_beside_truth(dataset, image_id, image, model.detect([image])[0])
+        )
     path = Path(out, "shapes.png")
     session.save_picture(visualize.contact_sheet(pictures, columns=2), path)
     print(f"Saved to {path}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["train", "detect"], help="learn; or draw what is found in new pictures")
-    parser.add_argument(
-        "--weights", metavar="FILE|WORD", help="a weight file or 'last'; for train, default: random weights"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--epochs", type=int, default=10, metavar="N", help="to train (default: 10)")
-    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)")
     parser.add_argument(
-        "--out", metavar="DIR", default="shapes_found", help="where detect puts its picture (default: shapes_found)"
+        "command", choices=["train", "detect"], help="learn; or draw what is found in new pictures"
     )
-    parser.add_argument("--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="other settings")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE|WORD",
+        help="a weight file or 'last'; for train, default: random weights",
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=10, metavar="N", help="to train (default: 10)"
+    )
+    parser.add_argument(
+        "--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        default="shapes_found",
+        help="where detect puts its picture (default: shapes_found)",
+    )
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="other settings",
+    )
     args = parser.parse_args()
     config = session.read_config(args.config, ShapesConfig())
     if args.command == "train":

@@ -9,7 +9,9 @@ import time
 
 import cv2
 
-from mrcnn import session, video, visualize
+from mrcnn import visualize
+from mrcnn.app import cli_support as session
+from mrcnn.app import video
 
 
 def annotate(model, class_names):
@@ -27,22 +29,42 @@ def annotate(model, class_names):
             text = f"{(len(times) - 1) / (times[-1] - times[0]):.1f} frames/s"
             size = picture.shape[0] / 700
             for color, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-                cv2.putText(picture, text, (8, int(32 * size) + 8), cv2.FONT_HERSHEY_SIMPLEX, size, color, width)
+                cv2.putText(
+                    picture,
+                    text,
+                    (8, int(32 * size) + 8),
+                    cv2.FONT_HERSHEY_SIMPLEX,
+                    size,
+                    color,
+                    width,
+                )
         return picture
 
     return draw
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", metavar="FILE", required=True, help="a weight file of this package")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", required=True, help="a weight file of this package"
+    )
     parser.add_argument("--source", required=True, help="a video file, or a camera's number")
     parser.add_argument(
-        "--out", metavar="FILE", default="detections.mp4", help=".mp4 or .avi to write (default: detections.mp4)"
+        "--out",
+        metavar="FILE",
+        default="detections.mp4",
+        help=".mp4 or .avi to write (default: detections.mp4)",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="stop after so many frames")
     parser.add_argument(
-        "--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, e.g. a smaller image"
+        "--config",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings, e.g. a smaller image",
     )
     args = parser.parse_args()
     model, class_names = session.load_for_use(args.weights, args.config)

@@ -9,8 +9,11 @@ are learned as masks, which the reader says.
 
 import argparse
 
-from mrcnn import augment, datasets, evaluate, session
+from mrcnn.app import cli_support as session
 from mrcnn.config import Config
+from mrcnn.data import augment
+from mrcnn.evaluation import evaluate
+from mrcnn.formats import datasets
 
 
 class VOCConfig(Config):
@@ -33,17 +36,30 @@ def train(model, training, validation, epochs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["train", "evaluate"], help="learn; or print VOC's and COCO's figures")
-    parser.add_argument("--dataset", metavar="DIR", required=True, help="folder of one year, e.g. VOCdevkit/VOC2012")
-    parser.add_argument("--limit", type=int, metavar="N", help="images to evaluate on (default: all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "command", choices=["train", "evaluate"], help="learn; or print VOC's and COCO's figures"
+    )
+    parser.add_argument(
+        "--dataset", metavar="DIR", required=True, help="folder of one year, e.g. VOCdevkit/VOC2012"
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="images to evaluate on (default: all)"
+    )
     session.add_training_options(parser, (10, 20), ("HEADS", "ALL"))
     args = parser.parse_args()
     config = session.read_config(args.config, VOCConfig())
     validation = datasets.VOCDataset(args.dataset, "val")
     if args.command == "train":
         training = datasets.VOCDataset(args.dataset, "train")
-        train(session.load_for_training(config, args.logs, args.weights), training, validation, args.epochs)
+        train(
+            session.load_for_training(config, args.logs, args.weights),
+            training,
+            validation,
+            args.epochs,
+        )
         return
     weight_file = session.find_weights(args.weights, config, args.logs)
     model, _ = session.load_for_use(weight_file, args.config, VOCConfig())

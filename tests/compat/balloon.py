@@ -41,7 +41,12 @@ class BalloonDataset(utils.Dataset):
             image_path = os.path.join(dataset_dir, a["filename"])
             height, width = skimage.io.imread(image_path).shape[:2]
             self.add_image(
-                "balloon", image_id=a["filename"], path=image_path, width=width, height=height, polygons=polygons
+                "balloon",
+                image_id=a["filename"],
+                path=image_path,
+                width=width,
+                height=height,
+                polygons=polygons,
             )
 
     def load_mask(self, image_id):
@@ -71,7 +76,13 @@ def train(model, args):
     dataset_val.load_balloon(args.dataset, "val")
     dataset_val.prepare()
     print("Training network heads")
-    model.train(dataset_train, dataset_val, learning_rate=model.config.LEARNING_RATE, epochs=1, layers="heads")
+    model.train(
+        dataset_train,
+        dataset_val,
+        learning_rate=model.config.LEARNING_RATE,
+        epochs=1,
+        layers="heads",
+    )
 
 
 def color_splash(image, mask):
@@ -120,7 +131,9 @@ if __name__ == "__main__":
     if args.command == "train":
         # The classes of COCO are others: leave out the layers that depend on their number
         model.load_weights(
-            weights_path, by_name=True, exclude=["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+            weights_path,
+            by_name=True,
+            exclude=["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"],
         )
         train(model, args)
     else:

@@ -38,11 +38,15 @@ class XrayDataset(utils.Dataset):
             self.add_image("xray", image_id=i, path=None, seed=i)
 
     def load_image(self, image_id):
-        image = np.random.RandomState(self.image_info[image_id]["seed"]).randint(0, 255, (50, 60), dtype=np.uint8)
+        image = np.random.RandomState(self.image_info[image_id]["seed"]).randint(
+            0, 255, (50, 60), dtype=np.uint8
+        )
         return image[..., np.newaxis]
 
     def load_mask(self, image_id):
-        mask = np.zeros((50, 60, 1), np.float64)  # some projects give floats, and class ids as a list
+        mask = np.zeros(
+            (50, 60, 1), np.float64
+        )  # some projects give floats, and class ids as a list
         mask[10:30, 15:40] = 1.0
         return mask, [1]
 
@@ -54,10 +58,14 @@ config = XrayConfig()
 dataset = XrayDataset()
 dataset.load(3)
 dataset.prepare()
-image, image_meta, class_ids, bbox, mask = modellib.load_image_gt(dataset, config, 0, use_mini_mask=False)
+image, image_meta, class_ids, bbox, mask = modellib.load_image_gt(
+    dataset, config, 0, use_mini_mask=False
+)
 xray = modellib.MaskRCNN("inference", config, "logs")
 xray.load_weights(
-    COCO_WEIGHTS, by_name=True, exclude=["conv1", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+    COCO_WEIGHTS,
+    by_name=True,
+    exclude=["conv1", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"],
 )
 xray_result = xray.detect([dataset.load_image(0)])[0]
 

@@ -38,7 +38,9 @@ class CocoDataset(utils.Dataset):
                 path=os.path.join(dataset_dir, coco.imgs[i]["file_name"]),
                 width=coco.imgs[i]["width"],
                 height=coco.imgs[i]["height"],
-                annotations=coco.loadAnns(coco.getAnnIds(imgIds=[i], catIds=class_ids, iscrowd=None)),
+                annotations=coco.loadAnns(
+                    coco.getAnnIds(imgIds=[i], catIds=class_ids, iscrowd=None)
+                ),
             )
         if return_coco:
             return coco
@@ -119,7 +121,12 @@ def evaluate_coco(model, dataset, coco, eval_type="bbox", limit=0, image_ids=Non
         t_prediction += time.time() - t
         results.extend(
             build_coco_results(
-                dataset, coco_image_ids[i : i + 1], r["rois"], r["class_ids"], r["scores"], r["masks"].astype(np.uint8)
+                dataset,
+                coco_image_ids[i : i + 1],
+                r["rois"],
+                r["class_ids"],
+                r["scores"],
+                r["masks"].astype(np.uint8),
             )
         )
     coco_results = coco.loadRes(results)
@@ -128,7 +135,9 @@ def evaluate_coco(model, dataset, coco, eval_type="bbox", limit=0, image_ids=Non
     cocoEval.evaluate()
     cocoEval.accumulate()
     cocoEval.summarize()
-    print("Prediction time: {}. Average {}/image".format(t_prediction, t_prediction / len(image_ids)))
+    print(
+        "Prediction time: {}. Average {}/image".format(t_prediction, t_prediction / len(image_ids))
+    )
     return cocoEval.stats
 
 

@@ -58,9 +58,13 @@ visualize.display_instances(
     show_bbox=True,
 )
 plt.savefig(os.path.join(OUT, "keywords.png"))
-visualize.display_images([image] + [r["masks"][:, :, i] for i in range(2)], titles=["photo", "0", "1"], cols=3)
+visualize.display_images(
+    [image] + [r["masks"][:, :, i] for i in range(2)], titles=["photo", "0", "1"], cols=3
+)
 visualize.display_top_masks(image, r["masks"], r["class_ids"], class_names, limit=2)
-visualize.draw_boxes(image, boxes=r["rois"], captions=[class_names[i] for i in r["class_ids"]], title="boxes")
+visualize.draw_boxes(
+    image, boxes=r["rois"], captions=[class_names[i] for i in r["class_ids"]], title="boxes"
+)
 boxed = visualize.draw_box(image.copy(), r["rois"][0], [255, 0, 0])
 painted = visualize.apply_mask(image.copy(), r["masks"][:, :, 0], colors[0], alpha=0.5)
 visualize.display_weight_stats(model)

@@ -40,7 +40,9 @@ image, window, scale, padding, _ = utils.resize_image(
 mask = utils.resize_mask(mask, scale, padding)
 print("Original shape: ", original_shape)
 
-image, image_meta, class_ids, bbox, mask = modellib.load_image_gt(dataset, config, image_id, use_mini_mask=False)
+image, image_meta, class_ids, bbox, mask = modellib.load_image_gt(
+    dataset, config, image_id, use_mini_mask=False
+)
 parsed = modellib.parse_image_meta(image_meta[np.newaxis])
 visualize.display_images([image] + [mask[:, :, i] for i in range(min(mask.shape[-1], 7))])
 
@@ -48,8 +50,12 @@ from imgaug import augmenters as iaa
 
 augmentation = iaa.Fliplr(1.0)
 # Both keywords: the old flag and its successor
-both = modellib.load_image_gt(dataset, config, 0, augment=False, augmentation=augmentation, use_mini_mask=True)
-plain = modellib.load_image_gt(dataset, config, 0, augment=False, augmentation=None, use_mini_mask=True)
+both = modellib.load_image_gt(
+    dataset, config, 0, augment=False, augmentation=augmentation, use_mini_mask=True
+)
+plain = modellib.load_image_gt(
+    dataset, config, 0, augment=False, augmentation=None, use_mini_mask=True
+)
 old_flag = modellib.load_image_gt(dataset, config, 0, augment=True, use_mini_mask=True)
 image, image_meta, class_ids, bbox, mini = both
 expanded = utils.expand_mask(bbox, mini, image.shape)
@@ -65,14 +71,26 @@ anchors = utils.generate_pyramid_anchors(
 )
 num_levels = len(backbone_shapes)
 anchors_per_cell = len(config.RPN_ANCHOR_RATIOS)
-anchors_per_level = [backbone_shapes[level][0] * backbone_shapes[level][1] * anchors_per_cell for level in range(5)]
+anchors_per_level = [
+    backbone_shapes[level][0] * backbone_shapes[level][1] * anchors_per_cell for level in range(5)
+]
 
 random_rois = 60
 g = modellib.data_generator(
     dataset, config, shuffle=True, random_rois=random_rois, batch_size=2, detection_targets=True
 )
 (
-    [normalized_images, image_meta, rpn_match, rpn_bbox, gt_class_ids, gt_boxes, gt_masks, rpn_rois, rois],
+    [
+        normalized_images,
+        image_meta,
+        rpn_match,
+        rpn_bbox,
+        gt_class_ids,
+        gt_boxes,
+        gt_masks,
+        rpn_rois,
+        rois,
+    ],
     [
         mrcnn_class_ids,
         mrcnn_bbox,
@@ -89,16 +107,26 @@ log("rpn_match", rpn_match)
 b = 0
 sample_image = modellib.unmold_image(normalized_images[b], config)
 indices = np.where(rpn_match[b] == 1)[0]
-refined_anchors = utils.apply_box_deltas(anchors[indices], rpn_bbox[b, : len(indices)] * config.RPN_BBOX_STD_DEV)
+refined_anchors = utils.apply_box_deltas(
+    anchors[indices], rpn_bbox[b, : len(indices)] * config.RPN_BBOX_STD_DEV
+)
 visualize.draw_boxes(sample_image, boxes=anchors[indices], refined_boxes=refined_anchors)
 
 mrcnn_class_ids = mrcnn_class_ids[:, :, 0]
 bbox_specific = mrcnn_bbox[b, np.arange(mrcnn_bbox.shape[1]), mrcnn_class_ids[b], :]
-refined_rois = utils.apply_box_deltas(rois[b].astype(np.float32), bbox_specific[:, :4] * config.BBOX_STD_DEV)
+refined_rois = utils.apply_box_deltas(
+    rois[b].astype(np.float32), bbox_specific[:, :4] * config.BBOX_STD_DEV
+)
 mask_specific = mrcnn_mask[b, np.arange(mrcnn_mask.shape[1]), :, :, mrcnn_class_ids[b]]
-visualize.draw_rois(sample_image, rois[b], refined_rois, mask_specific, mrcnn_class_ids[b], dataset.class_names)
+visualize.draw_rois(
+    sample_image, rois[b], refined_rois, mask_specific, mrcnn_class_ids[b], dataset.class_names
+)
 positive_rois = np.sum(mrcnn_class_ids[b] > 0)
 
-plain_generator = modellib.data_generator(dataset, config, shuffle=False, augmentation=None, batch_size=1)
+plain_generator = modellib.data_generator(
+    dataset, config, shuffle=False, augmentation=None, batch_size=1
+)
 plain_inputs, plain_outputs = next(plain_generator)
-rpn_target_match, rpn_target_bbox = modellib.build_rpn_targets(image.shape, anchors, class_ids, bbox, config)
+rpn_target_match, rpn_target_bbox = modellib.build_rpn_targets(
+    image.shape, anchors, class_ids, bbox, config
+)

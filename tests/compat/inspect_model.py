@@ -32,7 +32,9 @@ dataset.load_coco(DATASET_DIR)
 dataset.prepare()
 print("Images: {}\nClasses: {}".format(len(dataset.image_ids), dataset.class_names))
 
-model = modellib.MaskRCNN(mode="inference", model_dir=os.path.join(DATASET_DIR, "logs"), config=config)
+model = modellib.MaskRCNN(
+    mode="inference", model_dir=os.path.join(DATASET_DIR, "logs"), config=config
+)
 model.load_weights(COCO_MODEL_PATH, by_name=True)
 
 image_id = dataset.image_ids[0]
@@ -40,7 +42,11 @@ image, image_meta, gt_class_id, gt_bbox, gt_mask = modellib.load_image_gt(
     dataset, config, image_id, use_mini_mask=False
 )
 info = dataset.image_info[image_id]
-print("image ID: {}.{} ({}) {}".format(info["source"], info["id"], image_id, dataset.image_reference(image_id)))
+print(
+    "image ID: {}.{} ({}) {}".format(
+        info["source"], info["id"], image_id, dataset.image_reference(image_id)
+    )
+)
 
 results = model.detect([image], verbose=1)
 r = results[0]
@@ -54,7 +60,15 @@ AP, precisions, recalls, overlaps = utils.compute_ap(
 visualize.plot_precision_recall(AP, precisions, recalls)
 visualize.plot_overlaps(gt_class_id, r["class_ids"], r["scores"], overlaps, dataset.class_names)
 visualize.display_differences(
-    image, gt_bbox, gt_class_id, gt_mask, r["rois"], r["class_ids"], r["scores"], r["masks"], dataset.class_names
+    image,
+    gt_bbox,
+    gt_class_id,
+    gt_mask,
+    r["rois"],
+    r["class_ids"],
+    r["scores"],
+    r["masks"],
+    dataset.class_names,
 )
 ap_range = utils.compute_ap_range(
     gt_bbox, gt_class_id, gt_mask, r["rois"], r["class_ids"], r["scores"], r["masks"], verbose=0
@@ -100,7 +114,9 @@ visualize.draw_boxes(
     refined_boxes=utils.denorm_boxes(rpn["refined_anchors"][0, :limit], image.shape[:2]),
 )
 ixs = rpn["post_nms_anchor_ix"][:limit]
-visualize.draw_boxes(image, refined_boxes=utils.denorm_boxes(rpn["refined_anchors_clipped"][0, ixs], image.shape[:2]))
+visualize.draw_boxes(
+    image, refined_boxes=utils.denorm_boxes(rpn["refined_anchors_clipped"][0, ixs], image.shape[:2])
+)
 recall, positive_ids = utils.compute_recall(model.anchors, gt_bbox, 0.5)
 
 # Heads
@@ -130,10 +146,14 @@ proposals = np.around(mrcnn["proposals"][0] * np.array([h, w, h, w])).astype(np.
 roi_class_ids = np.argmax(mrcnn["probs"][0], axis=1)
 roi_scores = mrcnn["probs"][0, np.arange(roi_class_ids.shape[0]), roi_class_ids]
 roi_bbox_specific = mrcnn["deltas"][0, np.arange(proposals.shape[0]), roi_class_ids]
-refined_proposals = utils.apply_box_deltas(proposals, roi_bbox_specific * config.BBOX_STD_DEV).astype(np.int32)
+refined_proposals = utils.apply_box_deltas(
+    proposals, roi_bbox_specific * config.BBOX_STD_DEV
+).astype(np.int32)
 det_mask_specific = np.array([mrcnn["masks"][0, i, :, :, c] for i, c in enumerate(det_class_ids)])
 det_boxes = utils.denorm_boxes(detections[:, :4], image.shape[:2])
-det_masks = np.array([utils.unmold_mask(m, det_boxes[i], image.shape) for i, m in enumerate(det_mask_specific)])
+det_masks = np.array(
+    [utils.unmold_mask(m, det_boxes[i], image.shape) for i, m in enumerate(det_mask_specific)]
+)
 
 # Inside: activations, for a list of images and for one molded array
 molded_images, image_metas, windows = model.mold_inputs([image])
@@ -149,7 +169,9 @@ activations = model.run_graph(
     ],
 )
 from_array = model.run_graph(
-    molded_images, [("rpn_bbox", model.keras_model.get_layer("rpn_bbox").output)], image_metas=image_metas
+    molded_images,
+    [("rpn_bbox", model.keras_model.get_layer("rpn_bbox").output)],
+    image_metas=image_metas,
 )
 input_image = modellib.unmold_image(activations["input_image"][0], config)
 visualize.display_images(np.transpose(activations["res2c_out"][0, :, :, :4], [2, 0, 1]), cols=4)

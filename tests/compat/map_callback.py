@@ -31,13 +31,20 @@ dataset_val = coco.CocoDataset()
 dataset_val.load_coco(DATASET_DIR)
 dataset_val.prepare()
 
-train_generator = DataGenerator(dataset_train, config, shuffle=True, augmentation=None, batch_size=config.BATCH_SIZE)
+train_generator = DataGenerator(
+    dataset_train, config, shuffle=True, augmentation=None, batch_size=config.BATCH_SIZE
+)
 inputs, outputs = train_generator[0]
 
 model = MaskRCNN(mode="training", config=config, model_dir=LOGS)
 model_inference = MaskRCNN(mode="inference", config=InferenceConfig(), model_dir=LOGS)
 mean_average_precision_callback = MeanAveragePrecisionCallback(
-    model, model_inference, dataset_val, calculate_map_at_every_X_epoch=1, dataset_limit=2, verbose=1
+    model,
+    model_inference,
+    dataset_val,
+    calculate_map_at_every_X_epoch=1,
+    dataset_limit=2,
+    verbose=1,
 )
 
 

@@ -100,9 +100,23 @@ def train(model, dataset_dir):
         ],
     )
     print("Train network heads")
-    model.train(dataset_train, dataset_val, learning_rate=0.001, epochs=1, augmentation=augmentation, layers="heads")
+    model.train(
+        dataset_train,
+        dataset_val,
+        learning_rate=0.001,
+        epochs=1,
+        augmentation=augmentation,
+        layers="heads",
+    )
     print("Train all layers")
-    model.train(dataset_train, dataset_val, learning_rate=0.001, epochs=2, augmentation=augmentation, layers="all")
+    model.train(
+        dataset_train,
+        dataset_val,
+        learning_rate=0.001,
+        epochs=2,
+        augmentation=augmentation,
+        layers="all",
+    )
 
 
 def rle_encode(mask):
@@ -172,7 +186,11 @@ if __name__ == "__main__":
         config = NucleusInferenceConfig()
         model = modellib.MaskRCNN(mode="inference", config=config, model_dir=args.logs)
     weights_path = args.weights if args.weights != "last" else model.find_last()
-    exclude = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"] if args.command == "train" else None
+    exclude = (
+        ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+        if args.command == "train"
+        else None
+    )
     model.load_weights(weights_path, by_name=True, exclude=exclude)
     if args.command == "train":
         train(model, args.dataset)

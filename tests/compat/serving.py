@@ -30,8 +30,8 @@ photo = np.random.RandomState(1).randint(0, 255, (50, 60, 3), dtype=np.uint8)
 molded_images, image_metas, windows = mask_rcnn.mold_inputs([photo])
 anchors = mask_rcnn.get_anchors(molded_images[0].shape)
 anchors = np.broadcast_to(anchors, (config.BATCH_SIZE,) + anchors.shape)
-detections, mrcnn_class, mrcnn_bbox, mrcnn_mask, rpn_rois, rpn_class, rpn_bbox = keras_model.predict(
-    [molded_images, image_metas, anchors], verbose=0
+detections, mrcnn_class, mrcnn_bbox, mrcnn_mask, rpn_rois, rpn_class, rpn_bbox = (
+    keras_model.predict([molded_images, image_metas, anchors], verbose=0)
 )
 final_rois, final_class_ids, final_scores, final_masks = mask_rcnn.unmold_detections(
     detections[0], mrcnn_mask[0], photo.shape, molded_images[0].shape, windows[0]

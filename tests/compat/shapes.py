@@ -53,9 +53,14 @@ class ShapesDataset(utils.Dataset):
                 kind = random.choice(["square", "circle"])
                 color = tuple(random.randint(0, 255) for _ in range(3))
                 size = random.randint(6, 12)
-                y, x = random.randint(size, height - size - 1), random.randint(size, width - size - 1)
+                y, x = (
+                    random.randint(size, height - size - 1),
+                    random.randint(size, width - size - 1),
+                )
                 shapes.append((kind, color, (x, y, size)))
-            self.add_image("shapes", image_id=i, path=None, width=width, height=height, shapes=shapes)
+            self.add_image(
+                "shapes", image_id=i, path=None, width=width, height=height, shapes=shapes
+            )
 
     def load_image(self, image_id):
         info = self.image_info[image_id]
@@ -101,7 +106,9 @@ for image_id in np.random.choice(dataset_train.image_ids, 2):
 
 model = modellib.MaskRCNN(mode="training", config=config, model_dir=MODEL_DIR)
 model.load_weights(
-    COCO_MODEL_PATH, by_name=True, exclude=["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+    COCO_MODEL_PATH,
+    by_name=True,
+    exclude=["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"],
 )
 
 
@@ -117,10 +124,17 @@ def snapshot(layer_name):
     return model.keras_model.get_layer(layer_name).get_weights()
 
 
-stages = [("heads", config.LEARNING_RATE, 1), ("4+", config.LEARNING_RATE, 2), ("all", config.LEARNING_RATE / 10, 3)]
+stages = [
+    ("heads", config.LEARNING_RATE, 1),
+    ("4+", config.LEARNING_RATE, 2),
+    ("all", config.LEARNING_RATE / 10, 3),
+]
 before, after = {}, {}
 for layers, learning_rate, epochs in stages:
-    before[layers] = {name: snapshot(name) for name in ("conv1", "bn_conv1", "res4w_branch2b", "mrcnn_class_logits")}
+    before[layers] = {
+        name: snapshot(name)
+        for name in ("conv1", "bn_conv1", "res4w_branch2b", "mrcnn_class_logits")
+    }
     model.train(
         dataset_train,
         dataset_val,
@@ -156,12 +170,20 @@ log("image_meta", image_meta)
 log("gt_class_id", gt_class_id)
 log("gt_bbox", gt_bbox)
 log("gt_mask", gt_mask)
-visualize.display_instances(original_image, gt_bbox, gt_mask, gt_class_id, dataset_train.class_names, figsize=(8, 8))
+visualize.display_instances(
+    original_image, gt_bbox, gt_mask, gt_class_id, dataset_train.class_names, figsize=(8, 8)
+)
 
 results = model.detect([original_image], verbose=1)
 r = results[0]
 visualize.display_instances(
-    original_image, r["rois"], r["masks"], r["class_ids"], dataset_val.class_names, r["scores"], ax=get_ax()
+    original_image,
+    r["rois"],
+    r["masks"],
+    r["class_ids"],
+    dataset_val.class_names,
+    r["scores"],
+    ax=get_ax(),
 )
 
 # The mean of each image's AP: on photos, and the way another widely copied script does it, on molded images
@@ -178,7 +200,9 @@ for image_id in dataset_val.image_ids:
     APs.append(AP)
     m = model.detect(molded_images, verbose=0)[0]
     molded_APs.append(
-        utils.compute_ap(gt_bbox, gt_class_id, gt_mask, m["rois"], m["class_ids"], m["scores"], m["masks"])[0]
+        utils.compute_ap(
+            gt_bbox, gt_class_id, gt_mask, m["rois"], m["class_ids"], m["scores"], m["masks"]
+        )[0]
     )
     same_boxes = np.array_equal(r["rois"], m["rois"])
 print("mAP: ", np.mean(APs))
@@ -186,7 +210,9 @@ print("mAP: ", np.mean(APs))
 # Next morning: go on where it stopped
 resumed = modellib.MaskRCNN(mode="training", config=config, model_dir=MODEL_DIR)
 resumed.load_weights(resumed.find_last(), by_name=True)
-nothing_left = resumed.train(dataset_train, dataset_val, learning_rate=0.001, epochs=3, layers="heads")
+nothing_left = resumed.train(
+    dataset_train, dataset_val, learning_rate=0.001, epochs=3, layers="heads"
+)
 
 # Scripts of 2017 took the second of a tuple: this is one character of a path now
 path_of_2017 = resumed.find_last()[1]

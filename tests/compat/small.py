@@ -10,12 +10,16 @@ from mrcnn import model as modellib
 
 def backbone(input_image, stage5=False, train_bn=True):
     """C1 to C5 of one 3x3 convolution each, under names of ResNet101's layers, built as matterport's are."""
-    x = KL.Conv2D(24, (3, 3), strides=(2, 2), padding="same", name="conv1", use_bias=True)(input_image)
+    x = KL.Conv2D(24, (3, 3), strides=(2, 2), padding="same", name="conv1", use_bias=True)(
+        input_image
+    )
     x = modellib.BatchNorm(name="bn_conv1")(x, training=train_bn)
     x = c1 = KL.Activation("relu")(x)
     stages = [c1]
     for block in ("2c", "3d", "4w", "5c"):
-        x = KL.Conv2D(24, (3, 3), strides=(2, 2), padding="same", name="res" + block + "_branch2b")(x)
+        x = KL.Conv2D(24, (3, 3), strides=(2, 2), padding="same", name="res" + block + "_branch2b")(
+            x
+        )
         x = modellib.BatchNorm(name="bn" + block + "_branch2b")(x, training=train_bn)
         x = KL.Activation("relu", name="res" + block + "_out")(x)
         stages.append(x)
@@ -23,7 +27,9 @@ def backbone(input_image, stage5=False, train_bn=True):
 
 
 def backbone_shapes(image_shape):
-    return np.array([[int(np.ceil(side / stride)) for side in image_shape[:2]] for stride in (4, 8, 16, 32, 64)])
+    return np.array(
+        [[int(np.ceil(side / stride)) for side in image_shape[:2]] for stride in (4, 8, 16, 32, 64)]
+    )
 
 
 class Config(config.Config):

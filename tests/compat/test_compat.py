@@ -16,12 +16,14 @@ from matplotlib import image as picture_file
 from tiny import Squares, TinyConfig, photos, shake
 
 import mrcnn.model as modellib
-from mrcnn import weights
 from mrcnn.model import MaskRCNN
+from mrcnn.weights import weight_files as weights
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 HERE = Path(__file__).parent
-COCO_IDS = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]  # COCO's 80 have gaps
+COCO_IDS = [
+    i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+]  # COCO's 80 have gaps
 
 
 @pytest.fixture
@@ -74,7 +76,12 @@ def via_folder(folder):
             region = {"shape_attributes": shape, "region_attributes": {}}
             regions = [{"0": region, "1": region}, [region], {}][i]
             skimage.io.imsave(place / f"{i}.png", noise(i, height, width))
-            entries[f"{i}.png1"] = {"filename": f"{i}.png", "size": 1, "regions": regions, "file_attributes": {}}
+            entries[f"{i}.png1"] = {
+                "filename": f"{i}.png",
+                "size": 1,
+                "regions": regions,
+                "file_attributes": {},
+            }
         (place / "via_region_data.json").write_text(json.dumps(entries))
     return folder / "balloon"
 
@@ -85,11 +92,15 @@ def nuclei_folder(folder):
     for i in range(4):
         for kind in ("images", "masks"):
             (place / f"cells_{i}" / kind).mkdir(parents=True)
-        skimage.io.imsave(place / f"cells_{i}" / "images" / f"cells_{i}.png", noise(i, 40 + 8 * i, 48, 4))
+        skimage.io.imsave(
+            place / f"cells_{i}" / "images" / f"cells_{i}.png", noise(i, 40 + 8 * i, 48, 4)
+        )
         for j in range(3):
             mask = np.zeros((40 + 8 * i, 48), np.uint8)
             mask[4 + 12 * j : 14 + 12 * j, 8:36] = 255
-            skimage.io.imsave(place / f"cells_{i}" / "masks" / f"{j}.png", mask, check_contrast=False)
+            skimage.io.imsave(
+                place / f"cells_{i}" / "masks" / f"{j}.png", mask, check_contrast=False
+            )
     return place
 
 
@@ -102,14 +113,23 @@ def coco_folder(folder):
     images, annotations = [], []
     crowd = np.zeros((height, width), np.uint8)
     crowd[30:46, 2:20] = 1
-    counts = [len(run) for run in np.split(crowd.T.ravel(), np.flatnonzero(np.diff(crowd.T.ravel())) + 1)]
+    counts = [
+        len(run) for run in np.split(crowd.T.ravel(), np.flatnonzero(np.diff(crowd.T.ravel())) + 1)
+    ]
     for i in (1, 2, 3):
         skimage.io.imsave(place / f"{i}.png", noise(i, height, width))
         images.append({"id": 100 + i, "file_name": f"{i}.png", "height": height, "width": width})
         for j, category in enumerate(COCO_IDS[i::30]):
             x, y = 4 + 14 * j, 3 + 4 * j
             polygon = [x, y, x + 24, y, x + 24, y + 22, x, y + 22]
-            annotations.append({"image_id": 100 + i, "category_id": category, "segmentation": [polygon], "iscrowd": 0})
+            annotations.append(
+                {
+                    "image_id": 100 + i,
+                    "category_id": category,
+                    "segmentation": [polygon],
+                    "iscrowd": 0,
+                }
+            )
     rle = {"size": [height, width], "counts": counts}
     annotations.append({"image_id": 101, "category_id": 90, "segmentation": rle, "iscrowd": 1})
     for i, annotation in enumerate(annotations):
@@ -131,14 +151,23 @@ def assert_result(result, height, width):
 
 def test_balloon(run, compiled, via_folder, coco_file, folder, tmp_path, capsys):
     logs = folder / "balloon_logs"
-    trained = run("balloon.py", "train", f"--dataset={via_folder}", f"--weights={coco_file}", f"--logs={logs}")
+    trained = run(
+        "balloon.py", "train", f"--dataset={via_folder}", f"--weights={coco_file}", f"--logs={logs}"
+    )
     out = capsys.readouterr().out
     assert "NUM_CLASSES" in out and "Training network heads" in out
     (checkpoint,) = logs.glob("balloon*/mask_rcnn_balloon_0001.h5")
     assert trained["model"].epoch == 1
 
     photo, splash = via_folder / "val" / "0.png", tmp_path / "splash.png"
-    applied = run("balloon.py", "splash", "--weights=last", f"--image={photo}", f"--logs={logs}", f"--out={splash}")
+    applied = run(
+        "balloon.py",
+        "splash",
+        "--weights=last",
+        f"--image={photo}",
+        f"--logs={logs}",
+        f"--out={splash}",
+    )
     assert applied["weights_path"] == str(checkpoint)
     original, painted = skimage.io.imread(photo), skimage.io.imread(splash)
     assert painted.shape == original.shape
@@ -148,9 +177,22 @@ def test_balloon(run, compiled, via_folder, coco_file, folder, tmp_path, capsys)
 
 def test_nuclei(run, nuclei_folder, coco_file, tmp_path):
     logs, results = tmp_path / "logs", tmp_path / "results"
-    trained = run("nuclei.py", "train", f"--dataset={nuclei_folder}", f"--weights={coco_file}", f"--logs={logs}")
+    trained = run(
+        "nuclei.py",
+        "train",
+        f"--dataset={nuclei_folder}",
+        f"--weights={coco_file}",
+        f"--logs={logs}",
+    )
     assert trained["model"].epoch == 2
-    run("nuclei.py", "detect", f"--dataset={nuclei_folder}", "--weights=last", f"--logs={logs}", f"--results={results}")
+    run(
+        "nuclei.py",
+        "detect",
+        f"--dataset={nuclei_folder}",
+        "--weights=last",
+        f"--logs={logs}",
+        f"--results={results}",
+    )
     header, *lines = (results / "submit.csv").read_text().splitlines()
     assert header == "ImageId,EncodedPixels"
     assert {line.split(",")[0] for line in lines} == {f"cells_{i}" for i in range(4)}
@@ -177,9 +219,17 @@ def test_one_and_four_channels(run, coco_file):
 def test_configs(run, capsys):
     found = run("configs.py")
     early, inference, silent = found["early"], found["inference_config"], found["silent"]
-    assert (early.NUM_CLASSES, early.BATCH_SIZE, early.IMAGE_SHAPE.tolist()) == (4, 2, [128, 128, 3])
+    assert (early.NUM_CLASSES, early.BATCH_SIZE, early.IMAGE_SHAPE.tolist()) == (
+        4,
+        2,
+        [128, 128, 3],
+    )
     assert early.IMAGE_META_SIZE == 12 + 4
-    assert (inference.NUM_CLASSES, inference.BATCH_SIZE, inference.DETECTION_MIN_CONFIDENCE) == (4, 1, 0.5)
+    assert (inference.NUM_CLASSES, inference.BATCH_SIZE, inference.DETECTION_MIN_CONFIDENCE) == (
+        4,
+        1,
+        0.5,
+    )
     assert (silent.BATCH_SIZE, silent.IMAGE_META_SIZE) == (1, 17)
     assert "names.txt" in capsys.readouterr().out
     assert_result(found["many"], 40, 60)
@@ -197,13 +247,21 @@ def test_three_stages(run, coco_file, tmp_path, caplog):
     assert {"loss", "val_loss", "rpn_class_loss", "val_mrcnn_mask_loss"} <= set(watch.losses[0])
 
     def changed(layers, name, part=0):
-        return not np.array_equal(found["before"][layers][name][part], found["after"][layers][name][part])
+        return not np.array_equal(
+            found["before"][layers][name][part], found["after"][layers][name][part]
+        )
 
     moved = {
-        layers: [changed(layers, name) for name in ("conv1", "res4w_branch2b", "mrcnn_class_logits")]
+        layers: [
+            changed(layers, name) for name in ("conv1", "res4w_branch2b", "mrcnn_class_logits")
+        ]
         for layers in ("heads", "4+", "all")
     }
-    assert moved == {"heads": [False, False, True], "4+": [False, True, True], "all": [True, True, True]}
+    assert moved == {
+        "heads": [False, False, True],
+        "4+": [False, True, True],
+        "all": [True, True, True],
+    }
     # TRAIN_BN = False, handed to the layers by the backbone's call as matterport's does: gamma learns (0), the
     # moving mean (2) and variance (3) stay.
     assert [changed("all", "bn_conv1", part) for part in (0, 2, 3)] == [True, False, False]
@@ -256,7 +314,9 @@ def test_inspect_model(run, compiled, coco_folder, coco_file):
         "post_nms_anchor_ix": (len(rpn["post_nms_anchor_ix"]),),
         "proposals": (1, 30, 4),
     }
-    np.testing.assert_array_equal(np.clip(rpn["refined_anchors"], 0, 1), rpn["refined_anchors_clipped"])
+    np.testing.assert_array_equal(
+        np.clip(rpn["refined_anchors"], 0, 1), rpn["refined_anchors_clipped"]
+    )
     kept = np.any(rpn["proposals"][0] != 0, axis=1)
     chosen = rpn["refined_anchors_clipped"][0][rpn["post_nms_anchor_ix"]]
     np.testing.assert_array_equal(chosen, rpn["proposals"][0][kept])
@@ -264,7 +324,9 @@ def test_inspect_model(run, compiled, coco_folder, coco_file):
     assert mrcnn["detections"].shape == (1, 10, 6) and mrcnn["masks"].shape == (1, 10, 28, 28, 81)
     np.testing.assert_array_equal(found["det_boxes"], found["r"]["rois"])
     np.testing.assert_array_equal(np.moveaxis(found["det_masks"], 0, 2), found["r"]["masks"])
-    np.testing.assert_allclose(found["from_array"]["rpn_bbox"], found["activations"]["rpn_bbox"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        found["from_array"]["rpn_bbox"], found["activations"]["rpn_bbox"], rtol=1e-5, atol=1e-6
+    )
     # unmold_image cuts decimals off, as the original does: 226 molded in float32 may come back as 225.99999.
     assert set(np.unique(found["image"].astype(int) - found["input_image"])) <= {0, 1}
     np.testing.assert_array_equal(found["molded_result"]["rois"], found["r"]["rois"])
@@ -279,14 +341,18 @@ def test_inspect_data(run, coco_folder):
     assert found["parsed"]["scale"].tolist() == [1.0]
     assert len(found["anchors"]) == sum(found["anchors_per_level"]) == 1023
     np.testing.assert_array_equal(found["both"][0], found["plain"][0][:, ::-1])
-    np.testing.assert_array_equal(found["both"][3][:, 1], 64 - found["plain"][3][:, 3])  # mirrored: x1 is 64 - x2
+    np.testing.assert_array_equal(
+        found["both"][3][:, 1], 64 - found["plain"][3][:, 3]
+    )  # mirrored: x1 is 64 - x2
     assert found["old_flag"][0].shape == (64, 64, 3)
     assert found["rpn_rois"].shape == (2, 60, 4) and found["rois"].shape == (2, 12, 4)
     assert found["mrcnn_class_ids"].shape == (2, 12) and found["mrcnn_bbox"].shape == (2, 12, 81, 4)
     assert found["mrcnn_mask"].shape == (2, 12, 28, 28, 81)
     assert found["sample_image"].dtype == np.uint8
     assert len(found["plain_inputs"]) == 7 and len(found["plain_outputs"]) == 0
-    np.testing.assert_array_equal(found["plain_inputs"][1][0, :1], [0])  # unshuffled: the first image first
+    np.testing.assert_array_equal(
+        found["plain_inputs"][1][0, :1], [0]
+    )  # unshuffled: the first image first
 
 
 def test_mean_average_precision_callback(run, coco_folder, tmp_path):
@@ -371,8 +437,14 @@ def test_a_config_that_is_no_subclass(folder):
         (found,) = shake(model).detect(photos(1))
         assert_result(found, 64, 64)
         model.config.DETECTION_MIN_CONFIDENCE = float(found["scores"][1])
-        assert len(model.detect(photos(1))[0]["scores"]) <= np.sum(found["scores"] >= found["scores"][1])
-    assert modellib.load_image_gt(Squares(), plain_config(), 0, use_mini_mask=False)[4].shape == (64, 64, 1)
+        assert len(model.detect(photos(1))[0]["scores"]) <= np.sum(
+            found["scores"] >= found["scores"][1]
+        )
+    assert modellib.load_image_gt(Squares(), plain_config(), 0, use_mini_mask=False)[4].shape == (
+        64,
+        64,
+        1,
+    )
     inputs, _ = next(modellib.data_generator(Squares(), plain_config()))
     assert len(inputs) == 7
     trained = MaskRCNN("training", plain_config(), folder)
@@ -383,8 +455,12 @@ class OwnLoop(MaskRCNN):
     """As projects override `train`: callbacks and a history of their own."""
 
     def train(self, train_dataset, val_dataset, learning_rate, epochs, layers):
-        train_generator = modellib.data_generator(train_dataset, self.config, shuffle=True, batch_size=2)
-        val_generator = modellib.data_generator(val_dataset, self.config, shuffle=True, batch_size=2)
+        train_generator = modellib.data_generator(
+            train_dataset, self.config, shuffle=True, batch_size=2
+        )
+        val_generator = modellib.data_generator(
+            val_dataset, self.config, shuffle=True, batch_size=2
+        )
         self.set_trainable(layers)
         self.compile(learning_rate, self.config.LEARNING_MOMENTUM)
         return self.keras_model.fit_generator(
@@ -404,13 +480,35 @@ class OwnLoop(MaskRCNN):
 def test_a_subclass_with_its_own_train(folder):
     model = OwnLoop("training", TinyConfig(), folder)
     history = model.train(Squares(), Squares(), 0.001, 2, "mrcnn_.*").history
-    assert len(history["loss"]) == 2 and np.isfinite([*history["loss"], *history["val_mrcnn_mask_loss"]]).all()
-    model.keras_model.fit(modellib.DataGenerator(Squares(), model.config), steps_per_epoch=1, verbose=0)
+    assert (
+        len(history["loss"]) == 2
+        and np.isfinite([*history["loss"], *history["val_mrcnn_mask_loss"]]).all()
+    )
+    model.keras_model.fit(
+        modellib.DataGenerator(Squares(), model.config), steps_per_epoch=1, verbose=0
+    )
 
 
 def test_the_names_that_the_original_module_had():
-    for name in ("os", "random", "datetime", "re", "math", "logging", "multiprocessing", "np", "tf", "keras", "K"):
-        assert getattr(modellib, name).__name__.rpartition(".")[2] in (name, "numpy", "tensorflow", "backend"), name
+    for name in (
+        "os",
+        "random",
+        "datetime",
+        "re",
+        "math",
+        "logging",
+        "multiprocessing",
+        "np",
+        "tf",
+        "keras",
+        "K",
+    ):
+        assert getattr(modellib, name).__name__.rpartition(".")[2] in (
+            name,
+            "numpy",
+            "tensorflow",
+            "backend",
+        ), name
     assert modellib.utils.Dataset is Squares.__mro__[1]
     assert modellib.KE.Layer is modellib.KL.Layer and modellib.KM.Model is keras.Model
     with pytest.raises(AttributeError, match=r"module 'mrcnn.model' has no attribute 'nothing'"):
@@ -423,7 +521,9 @@ def test_lines_for_flask_do_nothing(folder):
 
 def test_element_tree_is_there_for_those_who_import_its_package():
     code = "import xml.etree, mrcnn.utils; print(xml.etree.ElementTree.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE.parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE.parents[1]
+    )
     assert done.stdout.split() == ["xml.etree.ElementTree"], done.stderr
 
 
@@ -437,6 +537,12 @@ def test_weights_of_other_classes_without_exclude(coco_file, folder, caplog):
     trained = MaskRCNN("training", ThreeClasses(), str(folder))
     head = trained.keras_model.get_layer("mrcnn_class_logits").get_weights()[0]
     report = trained.load_weights(coco_file, by_name=True)
-    assert {name for name, *_ in report.mismatched} == {"mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"}
+    assert {name for name, *_ in report.mismatched} == {
+        "mrcnn_class_logits",
+        "mrcnn_bbox_fc",
+        "mrcnn_mask",
+    }
     assert "mrcnn_class_logits" in caplog.text
-    np.testing.assert_array_equal(trained.keras_model.get_layer("mrcnn_class_logits").get_weights()[0], head)
+    np.testing.assert_array_equal(
+        trained.keras_model.get_layer("mrcnn_class_logits").get_weights()[0], head
+    )

@@ -1,0 +1,254 @@
+"""What is installed, what is missing or broken, and the command that mends it.
+
+Needs nothing but Python itself: dependencies are imported one by one, and a missing one is a finding.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import logging
+import os
+import platform
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import __version__
+
+DISTRIBUTION = "mask-rcnn-keras3"
+MODULES = {
+    "opencv-python": "cv2",
+    "scikit-image": "skimage",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+}  # if the names differ
+
+# Distributions of OpenCV; all of them write the same folder cv2, so that the last one installed wins.
+OPENCV = (
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
+
+# A library of the system that OpenCV loads -> the package of Debian and Ubuntu that has it.
+SYSTEM_PACKAGES = {"libGL": "libgl1", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0"}
+
+
+@dataclass
+class Finding:
+    """One thing looked at. broken: mrcnn will not work so. remedy: a command, or words."""
+
+    name: str
+    state: str
+    broken: bool = False
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """All findings: Python, mrcnn, each dependency, the devices that TensorFlow sees."""
+    findings = [_python(), _mrcnn()]
+    dependencies = [check_dependency(requirement) for requirement in requirements()]
+    findings += [*dependencies, *_opencv_clash()]
+    if any(finding.name == "tensorflow" and not finding.broken for finding in dependencies):
+        findings += [_backend(), _devices()]
+    return findings
+
+
+def report(findings: list[Finding]) -> str:
+    """The findings as text: a line each, and below what is broken the remedy."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{'BROKEN' if finding.broken else 'ok':7} {finding.name:15} {finding.state}")
+        if finding.remedy:
+            lines.append(f"{'':23} try: {finding.remedy}")
+    broken = [finding.name for finding in findings if finding.broken]
+    lines += [
+        "",
+        f"To be mended: {', '.join(broken)}" if broken else "Everything mrcnn needs is here.",
+    ]
+    return "\n".join(lines)
+
+
+def requirements() -> list[str]:
+    """What mrcnn demands, such as `numpy>=2`: from the installed package, else from the checkout's list."""
+    try:
+        demanded = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        file = Path(__file__).parents[1] / "requirements.txt"
+        demanded = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        demanded = [line.split("#")[0].strip() for line in demanded]
+    plain = [demand for demand in demanded if demand and "extra ==" not in demand]
+    plain = [demand.split(";")[0].strip() for demand in plain if _for_this_python(demand)]
+    return sorted(
+        plain, key=lambda demand: _name(demand) == "imgaug"
+    )  # last: it is imported through mrcnn.data.generator
+
+
+def _for_this_python(requirement: str) -> bool:
+    """Whether a requirement such as `pillow>=13; python_version >= "3.11"` applies here."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # reported as a missing dependency of its own
+        return True
+    marker = Requirement(requirement).marker
+    return marker is None or marker.evaluate()
+
+
+def _name(requirement: str) -> str:
+    return re.match(r"[\w.-]+", requirement)[0].lower()
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    where = f"{version} ({sys.executable})"
+    try:
+        demanded = importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"]
+    except importlib.metadata.PackageNotFoundError:
+        demanded = None
+    if demanded and not _within(version, demanded):
+        return Finding("Python", where, True, f"a virtual environment with Python {demanded}")
+    return Finding("Python", where)
+
+
+def _mrcnn() -> Finding:
+    where = f"{__version__} ({Path(__file__).parent})"
+    try:
+        importlib.metadata.version(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(
+            "mrcnn",
+            f"{where}, used from this folder without being installed",
+            remedy="pip install -e .",
+        )
+    return Finding("mrcnn", where)
+
+
+def check_dependency(requirement: str) -> Finding:
+    """Whether one dependency can be imported and has a version that is asked for.
+
+    requirement: such as `opencv-python>=4.9,<5`.
+    """
+    name, demanded = _name(requirement), requirement[len(_name(requirement)) :].strip()
+    module_name = MODULES.get(name, name.replace("-", "_"))
+    install = f"pip install '{requirement}'"
+    try:
+        module = _import(module_name)
+    except Exception as error:  # a half-removed package raises anything
+        return Finding(name, _why(error), True, _remedy(module_name, requirement, error))
+    version = _version(name, module)
+    if version is None:
+        return Finding(name, "no version known")
+    if demanded and not _within(version, demanded):
+        return Finding(name, f"{version}, but mrcnn needs {demanded}", True, install)
+    return Finding(name, version)
+
+
+def _opencv_clash() -> list[Finding]:
+    """A finding if several distributions of OpenCV are installed over one another; broken if their versions differ."""
+    installed = {}
+    for name in OPENCV:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if len(installed) < 2:
+        return []
+    found = " and ".join(f"{name} {version}" for name, version in installed.items())
+    wanted = next((demand for demand in requirements() if _name(demand) in OPENCV), OPENCV[0])
+    return [
+        Finding(
+            "OpenCV",
+            f"{found} overwrite each other's files",
+            len(set(installed.values())) > 1,
+            f"pip uninstall -y {' '.join(installed)} && pip install '{wanted}'",
+        )
+    ]
+
+
+def _import(module_name: str):
+    """The module; imgaug, which NumPy 2 alone would break, the way mrcnn loads it."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    if module_name == "imgaug":
+        return importlib.import_module("mrcnn.data.generator").import_imgaug()
+    return importlib.import_module(module_name)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"missing ({error})"
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return f"cannot be imported ({type(error).__name__}: {first_line})"
+
+
+def _remedy(module_name: str, requirement: str, error: Exception) -> str:
+    """The command that mends a failed import."""
+    if module_name == "cv2":
+        library = re.search(r"lib\w+", str(error))
+        package = SYSTEM_PACKAGES.get(library[0]) if library else None
+        if package:
+            headless = requirement.replace("opencv-python", "opencv-python-headless")
+            return (
+                f"apt-get install {package}  (or, without root: pip uninstall -y opencv-python && "
+                f"pip install '{headless}')"
+            )
+    if module_name == "imgaug":  # it was imported together with others
+        return f"what is broken above first, then pip install '{requirement}'"
+    force = "" if isinstance(error, ModuleNotFoundError) else "--force-reinstall "
+    return f"pip install {force}'{requirement}'"
+
+
+def _version(name: str, module) -> str | None:
+    """The version that was imported: of OpenCV several wheels may be installed over one another."""
+    version = getattr(module, "__version__", None)
+    if isinstance(version, str):
+        return version
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _within(version: str, demanded: str) -> bool:
+    """Whether a version lies in a range such as `>=4.9,<5`; True where `packaging` is not there to tell."""
+    try:
+        from packaging.specifiers import SpecifierSet
+    except ImportError:  # a finding of its own
+        return True
+    return SpecifierSet(demanded).contains(version, prereleases=True)
+
+
+def _backend() -> Finding:
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return Finding("Keras backend", backend)
+    return Finding(
+        "Keras backend",
+        f"{backend}, but mrcnn needs tensorflow",
+        True,
+        "export KERAS_BACKEND=tensorflow",
+    )
+
+
+def _devices() -> Finding:
+    import tensorflow as tf
+
+    gpus = [
+        device.name.removeprefix("/physical_device:")
+        for device in tf.config.list_physical_devices("GPU")
+    ]
+    cores = f"CPU ({os.cpu_count()} cores)"
+    if gpus:
+        return Finding("devices", ", ".join([cores, *gpus]))
+    if shutil.which("nvidia-smi"):
+        return Finding(
+            "devices",
+            f"{cores}; TensorFlow sees no GPU, though nvidia-smi is here",
+            remedy="pip install 'tensorflow[and-cuda]'",
+        )
+    return Finding("devices", f"{cores}; no GPU")

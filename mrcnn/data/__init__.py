@@ -1,0 +1,1 @@
+"""From a Dataset to batches of training."""

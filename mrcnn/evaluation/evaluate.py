@@ -1,0 +1,978 @@
+"""How good detections are: matches, average precision, recall, and COCO's twelve figures for any dataset.
+
+Convention of every report: detections at confidence >= 0.05 count (EVALUATION_MIN_CONFIDENCE), far below the
+confidence one would show to a user, because average precision is the area under the whole precision-recall
+curve and cutting the curve short lowers it. A model whose own DETECTION_MIN_CONFIDENCE is higher loses that
+part of the curve before it gets here: lower it for an evaluation.
+
+Two families live here. `compute_*` score one image with matterport's formulas (every precision step, one IoU
+threshold). `coco` and `evaluate_dataset` run a model or any detector over a data set, and have `scores` compute
+COCO's figures, which are those to publish, and what comes with them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from rich.console import Console
+from rich.progress import track
+
+from ..data.dataset import Dataset, boxes_alone, overrides, reference
+from ..data.image import masks_iou, unmold_crops
+from ..files.limits import LONGEST_NAME, printable
+from ..nn import boxes
+from .scores import (
+    COCO_MAX_DETECTIONS,
+    FIGURES,
+    Confidence,
+    Matches,
+    best_confidence,
+    coco_figures,  # noqa: F401  a name of this room before scores.py
+    coco_scores,
+    confusion_matrix,
+    match,
+    voc_scores,
+)
+
+logger = logging.getLogger("mrcnn")
+
+EVALUATION_MIN_CONFIDENCE = 0.05  # detections below it are not counted in reports
+FAILED_NAMES = 10  # of images that could not be read, in a table
+
+
+# --- One image, matterport's formulas -----------------------------------------------------------------------
+
+
+def trim_zeros(x: np.ndarray) -> np.ndarray:
+    """The rows of `x` that are not all zero: arrays of boxes are padded with zero rows.
+
+    x: [N, columns].
+
+    Returns: [M, columns], M <= N, in the order of `x`.
+    """
+    x = np.asarray(x)
+    return x[np.any(x != 0, axis=1)]
+
+
+def compute_matches(
+    gt_boxes: np.ndarray,
+    gt_class_ids: np.ndarray,
+    gt_masks: np.ndarray,
+    pred_boxes: np.ndarray,
+    pred_class_ids: np.ndarray,
+    pred_scores: np.ndarray,
+    pred_masks: np.ndarray,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which prediction found which object of one image; predictions choose in the order of their scores.
+
+    A prediction looks at the objects by falling mask IoU and takes the first that is free and of its own
+    class.
+
+    gt_boxes: [N, (y1, x1, y2, x2)] pixels, zero rows are padding.
+    gt_class_ids: [N]. gt_masks: [H, W, N].
+    pred_boxes: [M, (y1, x1, y2, x2)] pixels, zero rows are padding.
+    pred_class_ids: [M]. pred_scores: [M]. pred_masks: [H, W, M].
+    iou_threshold: mask IoU from which a pair may match.
+    score_threshold: despite its name, kept from the original, an *IoU* below which pairs are not looked at.
+
+    Returns: gt_match [N] index of the prediction that found it, or -1; pred_match [M] index of the object it
+        found, or -1; overlaps [M, N] mask IoU. Predictions are sorted by falling score in all three.
+    """
+    gt_real, pred_real = (
+        np.any(np.asarray(b).reshape(-1, 4) != 0, axis=1) for b in (gt_boxes, pred_boxes)
+    )
+    gt_class_ids = np.asarray(gt_class_ids)[: len(gt_real)][gt_real]
+    order = np.flatnonzero(pred_real)
+    order = order[np.argsort(np.asarray(pred_scores)[order])[::-1]]
+    pred_class_ids = np.asarray(pred_class_ids)[order]
+
+    overlaps = masks_iou(_columns(pred_masks, order), _columns(gt_masks, np.flatnonzero(gt_real)))
+    gt_match = -np.ones(len(gt_class_ids))
+    pred_match = -np.ones(len(order))
+    lowest = max(iou_threshold, score_threshold)
+    for i, row in enumerate(overlaps):
+        for j in np.argsort(row)[::-1]:
+            if row[j] < lowest:
+                break
+            if gt_match[j] < 0 and pred_class_ids[i] == gt_class_ids[j]:
+                gt_match[j], pred_match[i] = i, j
+                break
+    return gt_match, pred_match, overlaps
+
+
+def _columns(masks: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """masks[..., indices], and [H, W, 0] when there are none: users pass masks of any empty shape then."""
+    masks = np.asarray(masks)
+    if len(indices) == 0:
+        return np.zeros((*masks.shape[:2], 0) if masks.ndim == 3 else (0, 0, 0), bool)
+    return masks[..., indices]
+
+
+def compute_ap(
+    gt_boxes: np.ndarray,
+    gt_class_ids: np.ndarray,
+    gt_masks: np.ndarray,
+    pred_boxes: np.ndarray,
+    pred_class_ids: np.ndarray,
+    pred_scores: np.ndarray,
+    pred_masks: np.ndarray,
+    iou_threshold: float = 0.5,
+) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+    """The average precision of one image at one IoU: the area under its precision-recall curve (VOC 2010).
+
+    The mean of this over images is what matterport's notebooks print as mAP. It is not COCO's AP, which
+    pools the detections of all images: use `evaluate_dataset` for that.
+
+    gt_boxes ... iou_threshold: as in `compute_matches`.
+
+    Returns: AP in 0..1, nan when the image has no objects; precisions [M + 2], made non-increasing, and
+        recalls [M + 2], both with the curve's two ends; overlaps [M, N], predictions sorted by falling score.
+    """
+    gt_match, pred_match, overlaps = compute_matches(
+        gt_boxes,
+        gt_class_ids,
+        gt_masks,
+        pred_boxes,
+        pred_class_ids,
+        pred_scores,
+        pred_masks,
+        iou_threshold,
+    )
+    found = np.cumsum(pred_match > -1)
+    precisions = found / (np.arange(len(found)) + 1)
+    recalls = found / max(len(gt_match), 1)
+    precisions = np.concatenate([[0.0], precisions, [0.0]])
+    recalls = np.concatenate([[0.0], recalls, [1.0]])
+
+    # Precision at a recall is the best one still to be had at that recall or beyond.
+    precisions = np.maximum.accumulate(precisions[::-1])[::-1]
+    ap = float(np.sum(np.diff(recalls) * precisions[1:])) if len(gt_match) else math.nan
+    return ap, precisions, recalls, overlaps
+
+
+def compute_ap_range(
+    gt_box: np.ndarray,
+    gt_class_id: np.ndarray,
+    gt_mask: np.ndarray,
+    pred_box: np.ndarray,
+    pred_class_id: np.ndarray,
+    pred_score: np.ndarray,
+    pred_mask: np.ndarray,
+    iou_thresholds: Iterable[float] | None = None,
+    verbose: int = 1,
+) -> float:
+    """The mean of one image's `compute_ap` over IoU thresholds.
+
+    gt_box ... pred_mask: as in `compute_matches`.
+    iou_thresholds: default COCO's 0.50, 0.55, ..., 0.95.
+    verbose: 1 logs each threshold's AP.
+
+    Returns: mean AP in 0..1, nan when the image has no objects.
+    """
+    thresholds = (
+        np.arange(0.5, 1.0, 0.05) if iou_thresholds is None else np.asarray(list(iou_thresholds))
+    )
+    truth, prediction = (
+        (gt_box, gt_class_id, gt_mask),
+        (pred_box, pred_class_id, pred_score, pred_mask),
+    )
+    aps = []
+    for threshold in thresholds:
+        aps.append(compute_ap(*truth, *prediction, iou_threshold=threshold)[0])
+        if verbose:
+            logger.info("AP @%.2f:\t %.3f", threshold, aps[-1])
+    mean = float(np.mean(aps))
+    if verbose:
+        logger.info("AP @%.2f-%.2f:\t %.3f", thresholds[0], thresholds[-1], mean)
+    return mean
+
+
+def compute_recall(
+    pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float
+) -> tuple[float, np.ndarray]:
+    """The share of objects that are the best match of some box with at least this IoU: for judging proposals.
+
+    pred_boxes: [M, (y1, x1, y2, x2)] pixels. gt_boxes: [N, (y1, x1, y2, x2)] pixels.
+    iou: box IoU from which a box counts.
+
+    Returns: recall in 0..1 (nan without objects), and the indices of the boxes that count.
+    """
+    pred_boxes = np.asarray(pred_boxes, float).reshape(-1, 4)
+    gt_boxes = np.asarray(gt_boxes, float).reshape(-1, 4)
+    if len(gt_boxes) == 0:
+        return math.nan, np.zeros(0, int)
+    overlaps = boxes.iou(pred_boxes, gt_boxes)  # [M, N]
+    positives = np.flatnonzero(overlaps.max(axis=1) >= iou)
+    found = np.unique(overlaps.argmax(axis=1)[positives])
+    return len(found) / len(gt_boxes), positives
+
+
+# --- COCO's formats -----------------------------------------------------------------------------------------
+
+
+def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
+    """One mask as a COCO run-length code that JSON can hold.
+
+    mask: [H, W], nonzero inside.
+
+    Returns: {"size": [H, W], "counts": str}.
+    """
+    rle = coco_mask.encode(np.asfortranarray(np.asarray(mask).astype(bool), dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def unmold_rles(
+    masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False
+) -> list[dict]:
+    """`mask_to_rle` of each mask of `unmold_masks`, from the pixels in its box alone (equal but for rounding).
+
+    masks: [N, h, w] float 0..1. bboxes: [N, (y1, x1, y2, x2)] int pixels. image_shape: (H, W, ...).
+    """
+    height, width = (int(side) for side in image_shape[:2])
+    # The codes go column by column: the rows of the masks turned over.
+    turned = np.swapaxes(masks, 1, 2), np.asarray(bboxes)[:, [1, 0, 3, 2]], (width, height)
+    counts = [_runs(y, x, columns, height, width) for x, y, columns in unmold_crops(*turned, exact)]
+    if not counts:  # pycocotools takes no empty list
+        return []
+    rles = coco_mask.frPyObjects(
+        [{"size": [height, width], "counts": runs} for runs in counts], height, width
+    )
+    return [{"size": [height, width], "counts": rle["counts"].decode("ascii")} for rle in rles]
+
+
+def _runs(y: int, x: int, columns: np.ndarray, height: int, width: int) -> list[int]:
+    """The lengths of the runs of zeros, ones, zeros, ... of a mask [height, width], read column by column.
+
+    columns: [w, h] bool, the mask's pixels from (y, x) on, turned over; the others are zeros.
+    """
+    count, rows = columns.shape
+    flat = np.zeros(1 + count * (rows + 1), bool)  # a zero before the first column, and after each
+    flat[1:].reshape(count, rows + 1)[:, :rows] = columns
+    places = np.flatnonzero(flat[1:] != flat[:-1])
+    # The pixels that differ from the one before: place c * (rows + 1) + r is pixel (x + c) * height + y + r
+    changes = places + places // (rows + 1) * (height - rows - 1) + (x * height + y)
+    if rows == height:  # a run may go on from the end of a column to the start of the next
+        twice = np.flatnonzero(changes[1:] == changes[:-1])
+        changes = np.delete(changes, np.concatenate([twice, twice + 1]))
+    if len(changes) == 0:
+        return [height * width]
+    runs = [
+        int(changes[0]),
+        *(changes[1:] - changes[:-1]).tolist(),
+        height * width - int(changes[-1]),
+    ]
+    return runs if runs[-1] else runs[:-1]  # pycocotools ends with the ones of the last pixel
+
+
+def coco_results(
+    image_id: int, result: dict[str, np.ndarray], category_ids: dict[int, int] | None = None
+) -> list[dict]:
+    """The detections of one image as COCO result entries, ready for JSON.
+
+    image_id: the id that the truth uses for this image.
+    result: what `MaskRCNN.detect` returns for one image: rois [N, (y1, x1, y2, x2)] pixels, class_ids [N],
+        scores [N], and, unless the model is box-only, masks [H, W, N] or a list of N run-length codes.
+    category_ids: class id -> category id of the truth; default the class ids themselves.
+
+    Returns: a list of N dicts: image_id, category_id, bbox [x, y, width, height], score, and segmentation
+        (RLE) where the result has masks.
+    """
+    _check_result(result)
+    entries = []
+    for i, class_id in enumerate(result["class_ids"]):
+        y1, x1, y2, x2 = (float(side) for side in result["rois"][i])
+        entry = {
+            "image_id": image_id,
+            "category_id": int(class_id) if category_ids is None else category_ids[int(class_id)],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": float(result["scores"][i]),
+        }
+        if "masks" in result:
+            masks = result["masks"]
+            entry["segmentation"] = (
+                masks[i] if isinstance(masks, list) else mask_to_rle(masks[:, :, i])
+            )
+        entries.append(entry)
+    return entries
+
+
+def _check_result(result: dict[str, np.ndarray]) -> None:
+    """Raise unless the arrays of a result tell of the same number of detections."""
+    missing = [key for key in ("rois", "class_ids", "scores") if key not in result]
+    if missing:
+        raise ValueError(
+            f"A result must hold rois, class_ids and scores. Received: one without {', '.join(missing)}. Try "
+            "proposal_recall for a network that proposes alone (RPN_ONLY), else the dict that detect() returns."
+        )
+    lengths = {key: len(result[key]) for key in ("rois", "class_ids", "scores")}
+    if "masks" in result:
+        masks = result["masks"]
+        lengths["masks"] = len(masks) if isinstance(masks, list) else np.shape(masks)[-1]
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"A result must hold one row per detection in every array. Received: {lengths}. "
+            "Try the dict that detect() returns, unchanged."
+        )
+
+
+def dataset_to_coco(dataset: Dataset, image_ids: Iterable[int] | None = None) -> dict:
+    """The truth of a dataset in COCO's instances format, at the dataset's original resolution.
+
+    dataset: any prepared dataset. Category ids are its internal class ids and image ids its internal image
+        ids.
+    image_ids: default all images.
+
+    Returns: {"images", "annotations", "categories"}, ready for JSON. Boxes and areas are those that the dataset's
+        annotation file says itself (COCO's `bbox` and `area`), else those of the masks; crowds (negative class ids)
+        get iscrowd 1. Instances without a pixel are left out, and that is logged.
+    Raises: ValueError when masks and class ids of an image differ in number, or a class id is unknown.
+    """
+    ids = dataset.image_ids if image_ids is None else image_ids
+    truth = _empty_truth(dataset)
+    for image_id in ids:
+        if boxes_alone(dataset):
+            _add_boxes(truth, dataset, int(image_id), dataset.load_image(image_id).shape[:2])
+        else:
+            _add_truth(truth, dataset, int(image_id))
+    return truth
+
+
+def _empty_truth(dataset: Dataset) -> dict:
+    categories = [{"id": i, "name": name} for i, name in enumerate(dataset.class_names) if i > 0]
+    return {"images": [], "annotations": [], "categories": categories}
+
+
+def _boxes_are_truth(dataset: Dataset, has_masks: bool) -> bool:
+    """Whether an image's truth is the dataset's own `load_bbox`: no masks were detected, or it has none."""
+    return boxes_alone(dataset) or (overrides(dataset, "load_bbox") and not has_masks)
+
+
+def _add_boxes(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]) -> None:
+    """Append an image's boxes, of `load_bbox`, to a COCO dict. size: the image's (height, width)."""
+    where = f"image {image_id} ({reference(dataset, image_id)})"
+    found, class_ids = dataset.load_bbox(image_id)
+    found, class_ids = (
+        np.asarray(found, float).reshape(-1, 4),
+        np.asarray(class_ids, int).reshape(-1),
+    )
+    if len(found) != len(class_ids):
+        raise ValueError(
+            f"load_bbox must return one box (y1, x1, y2, x2) per class id. Received: {len(found)} boxes and "
+            f"{len(class_ids)} class ids for {where}."
+        )
+    height, width = (int(side) for side in size)
+    truth["images"].append({"id": image_id, "height": height, "width": width})
+    found = np.clip(found, 0, [height, width, height, width])
+    for (y1, x1, y2, x2), class_id in zip(found.tolist(), class_ids.tolist(), strict=True):
+        if y2 <= y1 or x2 <= x1:
+            if class_id != 0:  # an empty box of class 0 is how scripts say "nothing here"
+                logger.warning(
+                    "A box of %s has no area in the image: it is left out of the truth.", where
+                )
+            continue
+        _check_class(truth, class_id, where, "load_bbox")
+        box = [x1, y1, x2 - x1, y2 - y1]
+        _annotate(truth, image_id, class_id, bbox=box, area=box[2] * box[3])
+
+
+def _check_class(truth: dict, class_id: int, where: str, method: str) -> None:
+    known = {category["id"] for category in truth["categories"]}
+    if abs(class_id) not in known:
+        raise ValueError(
+            f"Class ids must be among {sorted(known)}, negative for crowds. Received: {class_id} for "
+            f"{where}. Try map_source_class_id() in {method}."
+        )
+
+
+def _annotate(truth: dict, image_id: int, class_id: int, **shape) -> None:
+    annotation = {
+        "id": len(truth["annotations"]) + 1,  # never 0: pycocotools takes match 0 for none
+        "image_id": image_id,
+        "category_id": int(abs(class_id)),
+        "iscrowd": int(class_id < 0),
+    }
+    truth["annotations"].append({**annotation, **shape})
+
+
+def _add_truth(
+    truth: dict, dataset: Dataset, image_id: int, size: Sequence[int] | None = None
+) -> None:
+    """Append an image's truth to a COCO dict. size: the image's (height, width) where the caller knows it."""
+    masks, class_ids = dataset.load_mask(image_id)
+    class_ids = np.asarray(class_ids, int).reshape(-1)
+    where = f"image {image_id} ({reference(dataset, image_id)})"
+    if len(class_ids) and (np.ndim(masks) != 3 or masks.shape[2] != len(class_ids)):
+        raise ValueError(
+            "load_mask must return one mask [H, W] per class id, stacked along the last axis. "
+            f"Received: masks of shape {np.shape(masks)} and {len(class_ids)} class ids for {where}. "
+            "Try np.stack(masks, axis=-1)."
+        )
+    if size is None:
+        size = masks.shape[:2] if len(class_ids) else dataset.load_image(image_id).shape[:2]
+    if len(class_ids) and tuple(masks.shape[:2]) != tuple(size):
+        raise ValueError(
+            f"Masks must be as large as their image. Received: masks of {masks.shape[:2]} and an image of "
+            f"{tuple(size)} (height, width) for {where}. "
+            "Try to find out which of the two was resized or rotated."
+        )
+    voc = _voc_marks(dataset.image_info[image_id], len(class_ids), where)
+    annotated = _annotated_boxes(dataset, image_id, len(class_ids))
+    height, width = (int(side) for side in size)
+    truth["images"].append({"id": image_id, "height": height, "width": width})
+    for i, class_id in enumerate(class_ids):
+        rle = mask_to_rle(masks[:, :, i])
+        shape = {
+            "bbox": coco_mask.toBbox(rle).tolist(),
+            "area": int(coco_mask.area(rle)),
+            "segmentation": rle,
+        }
+        if shape["area"] == 0:
+            if class_id != 0:  # an empty mask of class 0 is how scripts say "nothing here"
+                logger.warning(
+                    "Instance %d of %s has no pixels: it is left out of the truth.", i, where
+                )
+            continue
+        _check_class(truth, class_id, where, "load_mask")
+        _annotate(truth, image_id, class_id, **{**shape, **annotated[i]}, **(voc[i] if voc else {}))
+
+
+def _annotated_boxes(dataset: Dataset, image_id: int, count: int) -> list[dict]:
+    """`bbox` and `area` of each of an image's masks, as far as its annotation file says them itself.
+
+    COCO's own evaluation takes these: the box of a mask is whole pixels, which lowers the IoU of small objects.
+    """
+    shapes = dataset.annotated_boxes(image_id) if hasattr(dataset, "annotated_boxes") else []
+    # Of another number if somebody's load_mask leaves objects out.
+    return shapes if len(shapes) == count else [{}] * count
+
+
+def _voc_marks(info: dict, count: int, where: str) -> list[dict]:
+    """What VOC's figures need of each instance: whether it is difficult, and its own box; empty for other data."""
+    if "difficult" not in info:
+        return []
+    difficult, annotated = info["difficult"], info.get("boxes")
+    if len(difficult) != count or (annotated is not None and len(annotated) != count):
+        raise ValueError(
+            f'"difficult" and "boxes" must have one entry per instance. Received: {len(difficult)} flags and {count} '
+            f"instances for {where}. Try the order of load_mask."
+        )
+    marks = [{"difficult": int(bool(flag))} for flag in difficult]
+    if annotated is not None:
+        for mark, (y1, x1, y2, x2) in zip(
+            marks, np.asarray(annotated, float).tolist(), strict=True
+        ):
+            mark["voc_bbox"] = [x1, y1, x2 - x1, y2 - y1]
+    return marks
+
+
+# --- A data set ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Evaluation:
+    """The figures of one evaluation, by name; `table()` for people, `to_dict()` for JSON, `report` for files.
+
+    box, mask: the twelve figures (`FIGURES`); mask is None for a box-only model. nan: no truth of that kind.
+    per_class: one dict a class: id, name, objects (crowds not counted), box_AP, mask_AP, confidence and F1 (see
+        `best_confidence`), and for VOC data VOC: {"box": [AP 2007, AP 2010], "mask": ...}.
+    images, objects, detections: how many were evaluated.
+    seconds: detection and scoring together.
+    min_confidence: detections below it were not counted.
+    kind: "mask", or "box" for a box-only model: what the next three compare.
+    precision: [IoU 0.5 and 0.75, 101 recalls, classes], COCO's curves; nan without truth.
+    confidence: from which detections are best shown, all classes pooled.
+    confusion: int [classes + 1, classes + 1] at IoU 0.5 from that confidence on (`confusion_matrix`), from
+        min_confidence on where there is none.
+    voc: {"box": [AP 2007, AP 2010], "mask": ...}, means over classes; None where the data is not VOC's.
+    partial_of: how many images were to be evaluated, where Ctrl-C came before the last; else None.
+    failed: images whose pixels or annotations could not be read, which no figure counts: dicts of image_id, image (its
+        path) and error.
+    """
+
+    box: dict[str, float]
+    mask: dict[str, float] | None
+    per_class: list[dict] = field(default_factory=list)
+    images: int = 0
+    objects: int = 0
+    detections: int = 0
+    seconds: float = 0.0
+    min_confidence: float = EVALUATION_MIN_CONFIDENCE
+    kind: str = "mask"
+    precision: np.ndarray | None = None
+    confidence: Confidence | None = None
+    confusion: np.ndarray | None = None
+    voc: dict[str, list[float]] | None = None
+    partial_of: int | None = None
+    failed: list[dict] = field(default_factory=list)
+
+    def table(self) -> str:
+        """The report as text."""
+        lines = [] if self.partial_of is None else [f"PARTIAL: {self.partial_note()}."]
+        lines += [
+            f"{self.images} images, {self.objects} objects, {self.detections} detections at confidence >= "
+            f"{self.min_confidence:g}, {self.seconds:.1f} s",
+            f"Of each image and class the {COCO_MAX_DETECTIONS} best detections count, COCO's maxDets.",
+        ]
+        lines += _failed_lines(self.failed)
+        if self.objects == 0:
+            lines.append("These images hold no objects, so every figure is undefined (nan).")
+        elif self.detections == 0:
+            lines.append("Nothing was detected, so every figure is 0. Try to train longer.")
+        lines += ["", " " * 6 + "".join(f"{name:>7}" for name in FIGURES)]
+        for label, figures in (("box", self.box), ("mask", self.mask)):
+            if figures is not None:
+                lines.append(f"{label:<6}" + "".join(f"{figures[name]:7.3f}" for name in FIGURES))
+        return "\n".join(lines + self._class_lines() + self._voc_lines() + self._confidence_lines())
+
+    def partial_note(self) -> str:
+        """Of how many images these figures are, in words; empty where they are of all."""
+        return (
+            ""
+            if self.partial_of is None
+            else f"interrupted after {self.images} of {self.partial_of} images"
+        )
+
+    def _class_lines(self) -> list[str]:
+        names = [printable(row["name"], LONGEST_NAME) for row in self.per_class]
+        width = max(map(len, ["class", *names]))
+        lines = ["", f"{'class':<{width}}  objects  box AP  mask AP  show from     F1"]
+        for name, row in zip(names, self.per_class, strict=True):
+            mask_ap = "-" if row["mask_AP"] is None else f"{row['mask_AP']:.3f}"
+            figures = f"{row['objects']:7d}  {row['box_AP']:6.3f}  {mask_ap:>7}"
+            confidence, f1 = row.get("confidence", math.nan), row.get("F1", math.nan)
+            lines.append(f"{name:<{width}}  {figures}  {rounded_down(confidence):>9}  {f1:5.3f}")
+        return lines
+
+    def _voc_lines(self) -> list[str]:
+        return [] if self.voc is None else [""] + [
+            f"VOC's AP at {kind} IoU 0.5, objects marked difficult left out: {eleven:.3f} by the rules of 2007, "
+            f"{area:.3f} by those of 2010"
+            for kind, (eleven, area) in self.voc.items()
+        ]  # fmt: skip
+
+    def _confidence_lines(self) -> list[str]:
+        best = self.confidence
+        if best is None or math.isnan(best.score):
+            return []
+        return [
+            "",
+            f"Confidence to use: {rounded_down(best.score)}, where F1 at {self.kind} IoU 0.5 is highest: "
+            f"{best.f1:.3f} (precision {best.precision:.3f}, recall {best.recall:.3f}).",
+        ]
+
+    def to_dict(self) -> dict:
+        """The report as a dict that strict JSON can hold: undefined figures are None."""
+        return _without_nan(
+            {
+                "images": self.images,
+                "partial_of": self.partial_of,
+                "failed": self.failed,
+                "objects": self.objects,
+                "detections": self.detections,
+                "min_confidence": self.min_confidence,
+                "max_detections": COCO_MAX_DETECTIONS,
+                "seconds": self.seconds,
+                "box": self.box,
+                "mask": self.mask,
+                "per_class": self.per_class,
+                "voc": self.voc,
+                "confidence": None if self.confidence is None else asdict(self.confidence),
+                "confusion": None if self.confusion is None else self.confusion.tolist(),
+            }
+        )
+
+
+def rounded_down(score: float) -> str:
+    """A score to three digits, never above it: a detection of that very score is still shown."""
+    return "nan" if math.isnan(score) else f"{math.floor(score * 1000) / 1000:.3f}"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _failed_lines(failed: list[dict]) -> list[str]:
+    """The line of a table that counts and names the images left out; none if there is no such image."""
+    if not failed:
+        return []
+    names = ", ".join(printable(entry["image"]) for entry in failed[:FAILED_NAMES])
+    more = f" and {len(failed) - FAILED_NAMES} more" if len(failed) > FAILED_NAMES else ""
+    noun = "image" if len(failed) == 1 else "images"
+    return [f"Not counted: {len(failed)} {noun} that could not be used: {names}{more}."]
+
+
+class EvaluationInterrupted(KeyboardInterrupt):
+    """Ctrl-C during an evaluation. `figures()` gives those of the images measured until then, an `Evaluation`."""
+
+    def __init__(self, figures: Callable[[], Evaluation]):
+        super().__init__("interrupted")
+        self.figures = figures
+
+
+def coco(
+    model,
+    dataset: Dataset,
+    image_ids: Iterable[int] | None = None,
+    limit: int | None = None,
+    progress: bool = True,
+    min_confidence: float = EVALUATION_MIN_CONFIDENCE,
+) -> Evaluation:
+    """COCO's figures of a model on a dataset, and what comes with them.
+
+    model: a `MaskRCNN` in inference mode. Its DETECTION_MIN_CONFIDENCE is min_confidence meanwhile.
+    dataset ... min_confidence: as for `evaluate_dataset`, which does the same for any detector.
+    """
+    shown_from = model.config.DETECTION_MIN_CONFIDENCE
+    model.config.DETECTION_MIN_CONFIDENCE = min_confidence
+    try:
+        return evaluate_dataset(
+            lambda image: model.detect([image], masks="rle")[0],
+            dataset,
+            image_ids,
+            limit,
+            progress,
+            min_confidence,
+        )
+    finally:
+        model.config.DETECTION_MIN_CONFIDENCE = shown_from
+
+
+def evaluate_dataset(
+    detect: Callable[[np.ndarray], dict[str, np.ndarray]],
+    dataset: Dataset,
+    image_ids: Iterable[int] | None = None,
+    limit: int | None = None,
+    progress: bool = True,
+    min_confidence: float = EVALUATION_MIN_CONFIDENCE,
+    on_image: Callable[[int, np.ndarray, dict], None] | None = None,
+) -> Evaluation:
+    """COCO's figures of a detector on a dataset, for boxes and, where the detector gives masks, for masks.
+
+    detect: image [H, W, C] -> dict with rois [N, (y1, x1, y2, x2)] pixels, class_ids [N], scores [N] and
+        masks [H, W, N] or a list of N run-length codes (left out by box-only models):
+        `lambda image: model.detect([image], masks="rle")[0]`.
+    dataset: any prepared dataset; truth is taken from it at original resolution. A box-only model is measured by the
+        dataset's own load_bbox where it has one, else by the boxes of the masks; a dataset without masks gives figures
+        for boxes alone.
+    image_ids: default all images. limit: only the first so many of them.
+    progress: show a progress bar.
+    min_confidence: detections below it are not counted; the report states it.
+    on_image: called with (image id, image, what `detect` returned) after each image.
+
+    An image whose pixels or annotations cannot be read is logged and left out (`Evaluation.failed`).
+
+    Returns: `Evaluation`. Without detections its figures are 0, without truth nan. More than 100 detections
+        of one class in one image: the 100 best count (COCO's maxDets). VOC's AP is among them where an image's
+        `image_info` has "difficult" flags, one an instance; its "boxes" then are VOC's truth for boxes.
+    Raises: ValueError when there is no image to evaluate; the first image's own error if none can be read;
+        EvaluationInterrupted, a KeyboardInterrupt, at Ctrl-C after the first image.
+    """
+    start = time.perf_counter()
+    ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)][:limit]
+    if not ids:
+        raise ValueError(
+            f"An evaluation needs at least one image. Received: a dataset of {len(dataset.image_ids)} "
+            f"images, limit={limit}. Try a larger limit, or check that the dataset was filled and prepared."
+        )
+    truth, results, has_masks, measured = _empty_truth(dataset), [], True, []
+    failed: dict[int, Exception] = {}
+
+    def figures():
+        for entries, key in (
+            (truth["images"], "id"),
+            (truth["annotations"], "image_id"),
+            (results, "image_id"),
+        ):
+            entries[:] = [entry for entry in entries if entry[key] in set(measured)]
+        found = _figures(dataset, measured, truth, results, has_masks, min_confidence)
+        found.failed = [
+            _failed_entry(dataset, image_id, error) for image_id, error in failed.items()
+        ]
+        found.partial_of = None if len(measured) + len(failed) == len(ids) else len(ids)
+        found.seconds = time.perf_counter() - start
+        return found
+
+    bar = {"description": "Evaluating", "console": Console(stderr=True), "disable": not progress}
+    try:
+        for image_id in track(ids, **bar):
+            try:
+                image = dataset.load_image(image_id)
+            except Exception as error:  # load_image may be the user's own, which raises anything
+                failed[image_id] = _log_failure(dataset, image_id, error)
+                continue
+            found = detect(image)
+            result = _confident(found, min_confidence, image.shape[:2])
+            boxes_only = _boxes_are_truth(dataset, "masks" in result)
+            try:
+                (_add_boxes if boxes_only else _add_truth)(
+                    truth, dataset, image_id, image.shape[:2]
+                )
+            except Exception as error:  # likewise load_mask
+                failed[image_id] = _log_failure(dataset, image_id, error)
+                continue
+            has_masks = has_masks and "masks" in result and not boxes_only
+            results += coco_results(image_id, result)
+            measured.append(image_id)
+            if on_image is not None:
+                on_image(image_id, image, found)
+    except KeyboardInterrupt as stop:
+        if not measured:
+            raise
+        raise EvaluationInterrupted(figures) from stop
+    if not measured:
+        raise next(iter(failed.values()))
+    return figures()
+
+
+def _log_failure(dataset: Dataset, image_id: int, error: Exception) -> Exception:
+    """The error itself, after it was logged with the image's name."""
+    entry = _failed_entry(dataset, image_id, error)
+    logger.error(
+        "Image %d (%s) is left out: %s",
+        image_id,
+        printable(entry["image"]),
+        printable(entry["error"], 1000),
+    )
+    return error
+
+
+def _failed_entry(dataset: Dataset, image_id: int, error: Exception) -> dict:
+    """An entry of `Evaluation.failed`."""
+    info = dataset.image_info[image_id]
+    why = (
+        str(error)
+        if isinstance(error, ValueError | OSError)
+        else f"{type(error).__name__}: {error}"
+    )
+    return {"image_id": image_id, "image": str(info.get("path") or info.get("id")), "error": why}
+
+
+def _figures(
+    dataset: Dataset,
+    ids: list[int],
+    truth: dict,
+    results: list[dict],
+    has_masks: bool,
+    min_confidence: float,
+) -> Evaluation:
+    """The `Evaluation` of images whose truth and detections, from that confidence on, are in COCO's formats."""
+    kinds = {"box": "bbox", "mask": "segm"} if has_masks else {"box": "bbox"}
+    scores = {kind: coco_scores(truth, results, name) for kind, name in kinds.items()}
+    is_voc = any("difficult" in dataset.image_info[i] for i in ids)
+    voc = {kind: voc_scores(truth, results, name) for kind, name in kinds.items()} if is_voc else {}
+    kind, name = list(kinds.items())[-1]
+    matches = match(truth, results, name)
+    confidence = best_confidence(matches)
+    return Evaluation(
+        box=scores["box"].figures,
+        mask=scores["mask"].figures if has_masks else None,
+        per_class=[
+            _class_row(truth, category, scores, voc, matches) for category in truth["categories"]
+        ],
+        images=len(ids),
+        objects=len(matches.objects),
+        detections=len(results),
+        min_confidence=min_confidence,
+        kind=kind,
+        precision=scores[kind].precision,
+        confidence=confidence,
+        confusion=confusion_matrix(
+            matches, min_confidence if math.isnan(confidence.score) else confidence.score
+        ),
+        voc={kind: _mean_of_classes(aps) for kind, aps in voc.items()} or None,
+    )
+
+
+def _class_row(truth: dict, category: dict, scores: dict, voc: dict, matches: Matches) -> dict:
+    """The figures of one class; see `Evaluation.per_class`."""
+    class_id = category["id"]
+    best = best_confidence(matches, class_id)
+    row = {
+        "id": class_id,
+        "name": category["name"],
+        "objects": sum(
+            a["category_id"] == class_id and not a["iscrowd"] for a in truth["annotations"]
+        ),
+        "box_AP": scores["box"].per_class[class_id],
+        "mask_AP": scores["mask"].per_class[class_id] if "mask" in scores else None,
+        "confidence": best.score,
+        "F1": best.f1,
+    }
+    return {**row, "VOC": {kind: list(aps[class_id]) for kind, aps in voc.items()}} if voc else row
+
+
+def _mean_of_classes(aps: dict[int, tuple[float, float]]) -> list[float]:
+    """The mean AP 2007 and the mean AP 2010 of the classes that have objects; nan without any."""
+    defined = [pair for pair in aps.values() if not math.isnan(pair[0])]
+    return np.mean(defined, axis=0).tolist() if defined else [math.nan, math.nan]
+
+
+def _confident(
+    result: dict[str, Any], min_confidence: float, size: Sequence[int]
+) -> dict[str, Any]:
+    """The part of a result from a confidence on; its masks must be of this (height, width)."""
+    _check_result(result)
+    keep = np.flatnonzero(np.asarray(result["scores"]) >= min_confidence)
+    kept = {key: np.asarray(result[key])[keep] for key in ("rois", "class_ids", "scores")}
+    if "masks" in result:
+        masks = result["masks"]
+        coded = isinstance(masks, list)
+        sizes = {tuple(rle["size"]) for rle in masks} if coded else {masks.shape[:2]}
+        if len(result["scores"]) and sizes != {tuple(size)}:
+            raise ValueError(
+                f"Detected masks must be as large as the image. Received: {', '.join(map(str, sorted(sizes)))} for an "
+                f"image of {tuple(size)} (height, width). Try masks in original pixels, as detect() gives."
+            )
+        kept["masks"] = [masks[i] for i in keep] if coded else _columns(masks, keep)
+    return kept
+
+
+# --- Proposals ----------------------------------------------------------------------------------------------
+
+
+PROPOSAL_COUNTS = (100, 1000)
+RECALL_IOUS = tuple(i / 100 for i in range(50, 100, 5))  # COCO's 0.50, 0.55, ..., 0.95
+
+
+@dataclass
+class ProposalRecall:
+    """How many objects the best proposals of an image cover; `table()` for people, `to_dict()` for JSON.
+
+    recall: count -> {"AR": mean over `RECALL_IOUS`, "R50": at IoU 0.5, "R75": at 0.75}; nan without objects.
+    images, objects: how many were looked at, crowds left out. most: proposals of the image that has most.
+    seconds: detection and matching together. failed: as of `Evaluation`.
+    """
+
+    recall: dict[int, dict[str, float]]
+    images: int
+    objects: int
+    most: int
+    seconds: float
+    failed: list[dict] = field(default_factory=list)
+
+    def table(self) -> str:
+        """The report as text."""
+        lines = [
+            f"{self.images} images, {self.objects} objects, {self.seconds:.1f} s",
+            "Recall of the best proposals, whatever the class: AR is the mean over IoU 0.50:0.95.",
+            *_failed_lines(self.failed),
+        ]
+        if self.objects == 0:
+            lines.append("These images hold no objects, so every figure is undefined (nan).")
+        lines += ["", "proposals     AR  IoU .5  IoU .75"]
+        for count, row in self.recall.items():
+            lines.append(f"{count:9,d}  {row['AR']:5.3f}  {row['R50']:6.3f}  {row['R75']:7.3f}")
+        if self.most < max(self.recall):
+            lines.append(
+                f"No image had more than {self.most:,} proposals: POST_NMS_ROIS_INFERENCE, PRE_NMS_LIMIT and "
+                "RPN_NMS_THRESHOLD bound them."
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict:
+        """The report as a dict that strict JSON can hold: undefined figures are None."""
+        recall = {str(count): row for count, row in self.recall.items()}
+        counts = {
+            "images": self.images,
+            "objects": self.objects,
+            "most_proposals": self.most,
+            "seconds": self.seconds,
+        }
+        counts["failed"] = self.failed
+        return _without_nan({**counts, "proposal_recall": recall})
+
+
+def covered(proposals: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
+    """The IoU with which each object is covered when pairs are taken by falling IoU, each box and object once.
+
+    As Detectron's evaluate_box_proposals pairs them. proposals: [M, (y1, x1, y2, x2)] pixels.
+    gt_boxes: [N, (y1, x1, y2, x2)] pixels. Returns: [N] IoU, 0 for objects that no proposal is left for.
+    """
+    overlaps = boxes.iou(
+        np.asarray(proposals, float).reshape(-1, 4), np.asarray(gt_boxes, float).reshape(-1, 4)
+    )
+    found = np.zeros(overlaps.shape[1])
+    for _ in range(min(overlaps.shape)):
+        box, gt = np.unravel_index(np.argmax(overlaps), overlaps.shape)
+        found[gt] = max(0.0, overlaps[box, gt])
+        overlaps[box, :] = overlaps[:, gt] = -1
+    return found
+
+
+def proposal_recall(
+    detect: Callable[[np.ndarray], dict[str, np.ndarray]],
+    dataset: Dataset,
+    image_ids: Iterable[int] | None = None,
+    limit: int | None = None,
+    progress: bool = True,
+    counts: Sequence[int] = PROPOSAL_COUNTS,
+) -> ProposalRecall:
+    """How many of a dataset's objects the best proposals cover, at several numbers of proposals an image.
+
+    detect: image [H, W, C] -> dict with rois [N, (y1, x1, y2, x2)] pixels and scores [N], as a model with RPN_ONLY
+        gives: `lambda image: model.detect([image])[0]`.
+    dataset: prepared; the boxes are those of its `load_bbox`, which by default are those of its masks. Crowds, and
+        boxes without area, are left out.
+    image_ids: default all images. limit: only the first so many of them. progress: show a progress bar.
+    counts: how many of the best proposals of each image are looked at.
+
+    An image whose pixels or annotations cannot be read is logged and left out (`ProposalRecall.failed`).
+
+    Raises: ValueError when there is no image to evaluate; the first image's own error if none can be read.
+    """
+    start = time.perf_counter()
+    ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)][:limit]
+    if not ids:
+        raise ValueError(
+            f"An evaluation needs at least one image. Received: a dataset of {len(dataset.image_ids)} "
+            f"images, limit={limit}. Try a larger limit, or check that the dataset was filled and prepared."
+        )
+    found, most = {count: [np.zeros(0)] for count in counts}, 0
+    failed: dict[int, Exception] = {}
+    bar = {"description": "Evaluating", "console": Console(stderr=True), "disable": not progress}
+    for image_id in track(ids, **bar):
+        try:
+            image = dataset.load_image(image_id)
+            gt_boxes, class_ids = dataset.load_bbox(image_id)
+        except Exception as error:  # these may be the user's own, which raise anything
+            failed[image_id] = _log_failure(dataset, image_id, error)
+            continue
+        result = detect(image)
+        proposals = np.asarray(result["rois"], float).reshape(-1, 4)
+        proposals = proposals[np.argsort(-np.asarray(result["scores"]), kind="stable")]
+        most = max(most, len(proposals))
+        gt_boxes = np.asarray(gt_boxes, float).reshape(-1, 4)
+        gt_boxes = gt_boxes[(np.asarray(class_ids).reshape(-1) > 0) & (boxes.area(gt_boxes) > 0)]
+        for count, ious in found.items():
+            ious.append(covered(proposals[:count], gt_boxes))
+    if len(failed) == len(ids):
+        raise next(iter(failed.values()))
+    return ProposalRecall(
+        {count: _recalls(np.concatenate(ious)) for count, ious in found.items()},
+        images=len(ids) - len(failed),
+        objects=sum(map(len, next(iter(found.values())))),
+        most=most,
+        seconds=time.perf_counter() - start,
+        failed=[_failed_entry(dataset, image_id, error) for image_id, error in failed.items()],
+    )
+
+
+def _recalls(ious: np.ndarray) -> dict[str, float]:
+    """AR, R50 and R75 of the IoUs with which objects are covered."""
+    if len(ious) == 0:
+        return dict.fromkeys(("AR", "R50", "R75"), math.nan)
+    at = {iou: float(np.mean(ious >= iou)) for iou in RECALL_IOUS}
+    return {"AR": float(np.mean(list(at.values()))), "R50": at[0.5], "R75": at[0.75]}

@@ -1,0 +1,1 @@
+"""Parts of which detection networks are made: boxes, anchors, layers, losses."""

@@ -1,0 +1,1 @@
+"""Weight files to layers and back."""

@@ -1,0 +1,206 @@
+"""What commands and samples begin with: messages, settings from words, weights by name."""
+
+import io
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mrcnn.app import cli_support as session
+from mrcnn.config import Config
+from mrcnn.files import atomic as files
+from mrcnn.weights import weight_files as weights
+
+# --- Messages -----------------------------------------------------------------------------------------------------
+
+
+def test_held_back_stderr_is_shown_when_the_block_fails(capfd):
+    with session.hushed():
+        os.write(2, b"noise")
+    assert capfd.readouterr().err == ""
+    with pytest.raises(OSError, match="broken"), session.hushed():
+        os.write(2, b"the reason")
+        raise OSError("broken")
+    assert capfd.readouterr().err == "the reason"
+
+
+# --- Settings -----------------------------------------------------------------------------------------------------
+
+
+def test_no_items_give_the_defaults():
+    assert session.read_config([]).to_dict() == Config().to_dict()
+
+
+def test_values_are_literals_or_bare_words():
+    config = session.read_config(
+        ["BACKBONE=resnet50", "RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128)", "MEAN_PIXEL=[1, 2, 3]", "TRAIN_BN=None",
+         "LEARNING_RATE=1e-2", "NAME=photos", "IMAGE_SHAPE=[128, 192, 3]", "SEED=5"]
+    )  # fmt: skip
+    assert config.BACKBONE == "resnet50"
+    assert config.RPN_ANCHOR_SCALES == (8, 16, 32, 64, 128)
+    assert isinstance(config.MEAN_PIXEL, np.ndarray) and config.MEAN_PIXEL.tolist() == [1, 2, 3]
+    assert config.TRAIN_BN is None
+    assert (config.LEARNING_RATE, config.NAME, config.SEED) == (0.01, "photos", 5)
+    assert config.IMAGE_SHAPE.tolist() == [128, 192, 3]
+    assert session.own_names(config) == {
+        "BACKBONE", "RPN_ANCHOR_SCALES", "MEAN_PIXEL", "TRAIN_BN", "LEARNING_RATE", "NAME", "IMAGE_SHAPE", "SEED",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("item", "sentence"),
+    [
+        ("STEP_PER_EPOCH=3", r"Received: STEP_PER_EPOCH\. Did you mean STEPS_PER_EPOCH\?"),
+        ("learning_rate=3", r"Received: learning_rate\. Did you mean LEARNING_RATE\?"),
+        ("QQQ=3", r"Received: QQQ\. mrcnn/config.py lists them all"),
+        ("STEPS_PER_EPOCH=many", r"STEPS_PER_EPOCH must be a number\. Received: many"),
+        ("STEPS_PER_EPOCH=True", r"STEPS_PER_EPOCH must be a number\. Received: True"),
+        ("USE_MINI_MASK=false", r"USE_MINI_MASK must be True, False or None\. Received: false"),
+        ("BACKBONE=50", r"BACKBONE must be a word\. Received: 50"),
+        ("MASK_SHAPE=28", r"MASK_SHAPE must be a list such as '\[28, 28\]'\. Received: 28"),
+        ("MEAN_PIXEL=grey", r"MEAN_PIXEL must be a list such as"),
+        ("nothing.json", r"Received: nothing\.json, and there is no such file"),
+        (
+            "docs",
+            r"--config must be NAME=VALUE without spaces, or a .json or .py file. Received: docs,",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named(item, sentence):
+    with pytest.raises(session.UsageError, match=sentence):
+        session.read_config([item])
+
+
+def test_later_items_win_whatever_their_kind(tmp_path):
+    script, values = str(tmp_path / "mine.py"), str(tmp_path / "values.json")
+    Path(script).write_text(
+        "from mrcnn.config import Config\n\n"
+        "class Base(object):\n    IMAGES_PER_GPU = 3\n\n"
+        "class Mine(Base, Config):\n    NAME = 'mine'\n    STEPS_PER_EPOCH = 11\n    OWN_THING = 1\n"
+    )
+    Path(values).write_text(
+        json.dumps({"STEPS_PER_EPOCH": 22, "IMAGES_PER_GPU": 4, "BATCH_SIZE": 4})
+    )
+
+    config = session.read_config(
+        ["STEPS_PER_EPOCH=1", "VALIDATION_STEPS=1", script]
+    )  # later wins: 11
+    assert (config.NAME, config.STEPS_PER_EPOCH, config.VALIDATION_STEPS, config.BATCH_SIZE) == (
+        "mine",
+        11,
+        1,
+        3,
+    )
+    assert type(config).__name__ == "Mine"
+
+    config = session.read_config([script, values, "OWN_THING=2"])
+    assert (config.NAME, config.STEPS_PER_EPOCH, config.OWN_THING) == ("mine", 22, 2)
+    assert config.BATCH_SIZE == 4
+
+    config = session.read_config(
+        [values, "IMAGES_PER_GPU=8"]
+    )  # BATCH_SIZE 4 = 4 * 1 was no choice: it still follows
+    assert config.BATCH_SIZE == 8
+
+
+def test_the_json_beside_a_weight_file_is_a_config(tmp_path):
+    file = tmp_path / "mask_rcnn_x_0001.json"
+    base = session.read_config(["NUM_CLASSES=4", "BACKBONE=resnet50"])
+    file.write_text(json.dumps({"config": base.to_dict(), "class_names": ["BG", "a", "b", "c"]}))
+    assert session.read_config([str(file)]).to_dict() == base.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("a.json", "{", "must be complete JSON"),
+        (
+            "a.json",
+            '{"IMAGE_MAXDIM": 256}',
+            r"a\.json: must name a setting.*IMAGE_MAXDIM\. Did you mean IMAGE_MAX_DIM\?",
+        ),
+        ("a.json", "[1]", r"must hold NAME: value pairs\. Received: a list"),
+        ("a.py", "x = 1", "must define one subclass of mrcnn.config.Config. Received: none"),
+        (
+            "a.py",
+            "from mrcnn.config import Config\nclass A(Config): pass\nclass B(A): pass",
+            "must define one subclass of mrcnn.config.Config. Received: A, B",
+        ),
+        ("a.py", "1 / 0", "must run. Received: ZeroDivisionError"),
+        ("a.txt", "", "which is neither"),
+    ],
+)
+def test_a_wrong_config_file_is_named(name, text, sentence, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(session.UsageError, match=sentence) as caught:
+        session.read_config([str(tmp_path / name)])
+    assert str(tmp_path / name) in str(caught.value)
+
+
+# --- Weights ------------------------------------------------------------------------------------------------------
+
+
+def test_weights_by_name(tmp_path, monkeypatch):
+    class Mine(Config):
+        NAME = "Mine"
+
+    for run, names in {"mine20260101T1200": ["mask_rcnn_mine_0001.h5", "mask_rcnn_mine_0002.h5"],
+                       "mine20260102T1200": [], "other20260103T1200": ["mask_rcnn_other_0009.h5"],
+                       "minesweeper20260104T1200": ["mask_rcnn_minesweeper_0003.h5"]}.items():  # fmt: skip
+        (tmp_path / run).mkdir()
+        for file in names:
+            (tmp_path / run / file).touch()
+    last = str(tmp_path / "mine20260101T1200" / "mask_rcnn_mine_0002.h5")
+    assert session.find_weights("last", Mine(), tmp_path) == last
+    assert session.find_weights("some.h5", Mine(), tmp_path) == "some.h5"
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(files, "download", lambda url, path, **checks: (url, str(path)))
+    assert session.find_weights("coco", Mine(), tmp_path) == (
+        weights.COCO_MODEL_URL, str(tmp_path / "home" / "models" / "mask_rcnn_coco.h5"),
+    )  # fmt: skip
+    with pytest.raises(FileNotFoundError, match=r"checkpoint of 'mine'.*has 0 runs of that name"):
+        session.find_weights("last", Mine(), tmp_path / "home")
+
+
+def test_coco_weights_for_another_backbone_are_refused_before_the_download(monkeypatch):
+    class Small(Config):
+        BACKBONE = "mobilenet_v2"
+
+    monkeypatch.setattr(
+        files, "download", lambda *_, **__: pytest.fail("nothing may be downloaded")
+    )
+    with pytest.raises(session.UsageError, match="of a resnet101. Received: BACKBONE=mobilenet_v2"):
+        session.load_start(SimpleNamespace(config=Small(), model_dir="logs"), "coco")
+
+
+def test_a_picture_is_saved_in_a_new_folder(tmp_path):
+    session.save_picture(np.full((4, 6, 3), 200, np.uint8), tmp_path / "new" / "picture.png")
+    assert np.asarray(Image.open(tmp_path / "new" / "picture.png")).shape == (4, 6, 3)
+
+
+def test_a_picture_takes_the_place_of_an_earlier_one_alone(tmp_path):
+    picture = np.full((4, 6, 3), 200, np.uint8)
+    session.save_picture(picture, tmp_path / "a.png", marked=True)
+    session.save_picture(picture, tmp_path / "b.png")
+    assert [session.is_own_picture(tmp_path / name) for name in ("a.png", "b.png", "c.png")] == [
+        True,
+        False,
+        False,
+    ]
+    assert session.free_picture(tmp_path, "a").name == "a.png"
+    assert session.free_picture(tmp_path, "b").name == "b_2.png"
+    assert session.free_picture(tmp_path, "C", taken={"c.png"}).name == "C_2.png"
+    with pytest.raises(ValueError, match="must end in .png or .jpg. Received: .*a.picture"):
+        session.save_picture(picture, tmp_path / "a.picture")
+
+
+def test_a_terminal_of_few_letters_ends_no_run(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stdout)
+    assert session.exit_code(lambda: session.say("Großer \ud800 \x1b[31m"), "mrcnn") == session.OK
+    stdout.flush()
+    assert stdout.buffer.getvalue() == b"Gro\\xdfer \\ufffd  [31m\n"

@@ -1,0 +1,83 @@
+"""Videos frame by frame, on small files made here."""
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+
+from mrcnn.app import video
+
+
+@pytest.fixture(params=[".avi", ".mp4"])
+def clip(request, tmp_path):
+    """Eight frames of 48 x 64, 10 a second: red, with a white square that moves to the right by 4 px a frame."""
+    path = tmp_path / f"clip{request.param}"
+    codec = {".avi": "MJPG", ".mp4": "mp4v"}[request.param]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 10, (64, 48))
+    for i in range(8):
+        frame = np.zeros((48, 64, 3), np.uint8)
+        frame[..., 2] = 200  # BGR
+        frame[16:32, 4 * i : 4 * i + 16] = 255
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+def test_frames_are_rgb_and_in_order(clip):
+    frames = list(video.read_frames(clip))
+    assert len(frames) == 8 and {frame.shape for frame in frames} == {(48, 64, 3)}
+    assert (
+        frames[0].dtype == np.uint8 and frames[0][2, 60, 0] > 150 > 60 > frames[0][2, 60, 2]
+    )  # red, not blue
+    for i, frame in enumerate(frames):  # the square's centre: 4 i + 8
+        assert np.flatnonzero(frame[24, :, 2] > 128).mean() == pytest.approx(4 * i + 7.5, abs=1)
+    assert video.frame_rate(clip) == 10
+
+
+def test_a_changed_video(clip, tmp_path):
+    out = tmp_path / "new" / f"out{clip.suffix}"
+    count, rate = video.change_video(clip, out, lambda frame: frame[:, ::-1].copy())
+    assert count == 8 and rate > 0
+    turned = list(video.read_frames(out))
+    assert len(turned) == 8 and video.frame_rate(out) == 10
+    assert np.flatnonzero(turned[0][24, :, 2] > 128).mean() == pytest.approx(63 - 7.5, abs=1)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_a_limit_and_ctrl_c_leave_a_video_that_plays(clip, tmp_path, caplog):
+    out = tmp_path / "short.mp4"
+    assert video.change_video(clip, out, lambda frame: frame, limit=3)[0] == 3
+    assert len(list(video.read_frames(out))) == 3
+    seen = []
+
+    def stop_at_the_fifth(frame):
+        seen.append(frame)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return frame
+
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        assert video.change_video(clip, out, stop_at_the_fifth)[0] == 4
+    assert len(list(video.read_frames(out))) == 4
+    assert "Stopped after 4 frames" in caplog.text
+
+
+def test_a_failure_leaves_no_half_video(clip, tmp_path):
+    sizes = iter([(48, 64, 3), (48, 60, 3)])
+    with pytest.raises(ValueError, match=r"one size. Received: \(48, 60, 3\) after \(48, 64, 3\)"):
+        video.change_video(
+            clip, tmp_path / "new" / "out.mp4", lambda frame: np.zeros(next(sizes), np.uint8)
+        )
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_what_cannot_be_read_or_written(tmp_path):
+    with pytest.raises(ValueError, match=r"must exist. Received: .*none.mp4"):
+        list(video.read_frames(tmp_path / "none.mp4"))
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(ValueError, match=r"cannot.*ffmpeg|cannot\. Try"):
+        list(video.read_frames(tmp_path / "text.mp4"))
+    with pytest.raises(ValueError, match=r"\.mp4 or \.avi. Received: .*out.gif"):
+        video.change_video(tmp_path / "text.mp4", tmp_path / "out.gif", lambda frame: frame)
+    assert not (tmp_path / "out.gif").exists()

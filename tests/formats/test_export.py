@@ -1,0 +1,468 @@
+"""What detect() found, through the files of other tools and back: the same masks, pixel for pixel."""
+
+import csv
+import json
+import sys
+from itertools import product
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from mrcnn.evaluation import evaluate
+from mrcnn.formats import export
+from mrcnn.formats.coco import CocoDataset
+from mrcnn.formats.datasets import InstanceImageDataset, open_dataset
+from mrcnn.formats.label_tools import LabelmeDataset, VIADataset
+from mrcnn.formats.yolo import YOLODataset
+
+NAMES = ["BG", "cat", "dog"]
+
+# Two parts, one of them with a hole: 3 x 3 less its middle, and 1 x 2 at its right.
+RING_AND_BAR = np.array(
+    [[1, 1, 1, 0, 0, 0], [1, 0, 1, 0, 1, 1], [1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]], bool
+)
+
+
+def result(*masks, class_ids=None, scores=None, with_masks=True):
+    """A result as detect() gives it; boxes are those of the masks."""
+    boxes = []
+    for mask in masks:
+        ys, xs = np.nonzero(mask)
+        boxes.append([ys.min(), xs.min(), ys.max() + 1, xs.max() + 1] if len(ys) else [0, 0, 1, 1])
+    parts = {
+        "rois": np.array(boxes, np.int32).reshape(-1, 4),
+        "class_ids": np.array(class_ids or [1] * len(masks), np.int32),
+        "scores": np.array(scores or [0.5] * len(masks), np.float32),
+    }
+    return {**parts, "masks": np.stack(masks, axis=-1)} if with_masks else parts
+
+
+def nothing(size=(4, 6)):
+    return {**result(with_masks=False), "masks": np.zeros((*size, 0), bool)}
+
+
+def filled(rings, size):
+    """bool [H, W]: closed lines filled by COCO's rule, as the readers do it."""
+    flat = [np.asarray(ring, float).ravel().tolist() for ring in rings]
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(flat, *size))).astype(bool)
+
+
+masks_of_any_shape = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
+
+
+# --- Outlines -----------------------------------------------------------------------------------------------
+
+
+def test_no_pixels_no_outline():
+    assert export.mask_outlines(np.zeros((3, 4), bool)) == []
+    assert export.mask_outlines(np.zeros((0, 0), bool)) == []
+
+
+def test_outlines_run_along_the_corners_of_pixels():
+    (ring, hole), (bar,) = export.mask_outlines(RING_AND_BAR)
+    assert {tuple(point) for point in ring.tolist()} == {(0, 0), (3, 0), (3, 3), (0, 3)}
+    assert {tuple(point) for point in hole.tolist()} == {(1, 1), (2, 1), (2, 2), (1, 2)}
+    assert {tuple(point) for point in bar.tolist()} == {(4, 1), (6, 1), (6, 2), (4, 2)}
+
+
+def test_pixels_that_touch_in_a_corner_are_two_parts():
+    parts = export.mask_outlines(np.eye(2))
+    assert [len(part) for part in parts] == [1, 1]
+    assert [len(part[0]) for part in parts] == [4, 4]
+
+
+def test_every_small_mask_comes_back_exactly():
+    """All 511 masks of 3 x 3 pixels: parts apart, all in one line, and by the area of the rings."""
+    for bits in list(product([False, True], repeat=9))[1:]:
+        mask = np.array(bits).reshape(3, 3)
+        parts = export.mask_outlines(mask)
+        assert np.array_equal(filled(map(export.one_outline, parts), mask.shape), mask)
+        rings = [ring for part in parts for ring in part]
+        assert np.array_equal(filled([export.one_outline(rings)], mask.shape), mask)
+        assert sum(area(part[0]) - sum(map(area, part[1:])) for part in parts) == mask.sum()
+
+
+def area(ring):
+    x, y = np.asarray(ring).T
+    return abs(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)) / 2
+
+
+@given(masks_of_any_shape)
+def test_any_mask_comes_back_exactly(mask):
+    parts = export.mask_outlines(mask)
+    if not mask.any():
+        assert parts == []
+        return
+    assert np.array_equal(filled(map(export.one_outline, parts), mask.shape), mask)
+    rings = [ring for part in parts for ring in part]
+    assert np.array_equal(filled([export.one_outline(rings)], mask.shape), mask)
+    for ring in rings:  # simple: no corner twice
+        assert len({tuple(point) for point in ring.tolist()}) == len(ring)
+
+
+# --- Each format --------------------------------------------------------------------------------------------
+
+
+def test_nothing_found_is_a_file_without_shapes():
+    assert export.labelme(nothing(), NAMES, "a.png", (4, 6))["shapes"] == []
+    assert export.via(nothing(), NAMES, "a.png")["a.png-1"]["regions"] == []
+    assert export.geojson(nothing(), NAMES, "a.png") == []
+    assert export.table(nothing(), NAMES, "a.png") == []
+
+
+def test_labelme_keeps_the_parts_of_an_instance_together():
+    whole = np.zeros_like(RING_AND_BAR)
+    whole[3, 2:5] = True
+    content = export.labelme(result(RING_AND_BAR, whole, class_ids=[2, 1]), NAMES, "a.png", (4, 6))
+    assert json.loads(json.dumps(content)) == content
+    assert (content["imagePath"], content["imageHeight"], content["imageWidth"]) == ("a.png", 4, 6)
+    shapes = content["shapes"]
+    assert [(s["label"], s["group_id"], s["score"]) for s in shapes] == [
+        ("dog", 0, 0.5), ("dog", 0, 0.5), ("cat", None, 0.5),
+    ]  # fmt: skip
+    assert np.array_equal(filled([s["points"] for s in shapes[:2]], (4, 6)), RING_AND_BAR)
+    assert np.array_equal(filled([shapes[2]["points"]], (4, 6)), whole)
+
+
+def test_via_has_one_region_an_instance():
+    content = export.via(result(RING_AND_BAR), NAMES, "a.png", file_bytes=7)
+    (region,) = content["a.png7"]["regions"]
+    assert (content["a.png7"]["filename"], content["a.png7"]["size"]) == ("a.png", 7)
+    assert region["region_attributes"] == {"class": "cat"}
+    shape = region["shape_attributes"]
+    points = np.stack([shape["all_points_x"], shape["all_points_y"]], axis=-1)
+    assert np.array_equal(filled([points], (4, 6)), RING_AND_BAR)
+
+
+def test_geojson_keeps_parts_and_holes():
+    hollow = RING_AND_BAR.copy()
+    hollow[:, 4:] = False
+    both, one = export.geojson(result(RING_AND_BAR, hollow), NAMES, "a.png")
+    assert both["properties"] == {
+        "image": "a.png",
+        "class": "cat",
+        "score": 0.5,
+        "box": [0, 0, 6, 3],
+    }
+    assert (both["geometry"]["type"], one["geometry"]["type"]) == ("MultiPolygon", "Polygon")
+    ring, bar = both["geometry"]["coordinates"]
+    assert one["geometry"]["coordinates"] == ring
+    assert [len(ring), len(bar)] == [2, 1]
+    for outer, *holes in (ring, bar):
+        assert outer[0] == outer[-1] and signed_area(outer) > 0
+        assert all(hole[0] == hole[-1] and signed_area(hole) < 0 for hole in holes)
+
+
+def signed_area(closed):
+    (x, y) = np.array(closed).T
+    return np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2
+
+
+@given(masks_of_any_shape.filter(np.any))
+def test_geojson_filled_with_its_holes_is_the_mask(mask):
+    (feature,) = export.geojson(result(mask), NAMES, "a.png")
+    coordinates = feature["geometry"]["coordinates"]
+    back = np.zeros(mask.shape, int)
+    for outer, *holes in [coordinates] if feature["geometry"]["type"] == "Polygon" else coordinates:
+        back += filled([outer[:-1]], mask.shape)
+        for hole in holes:
+            back -= filled([hole[:-1]], mask.shape)
+    assert np.array_equal(back, mask.astype(int))
+
+
+def test_the_table_by_hand():
+    (row,) = export.table(result(RING_AND_BAR, scores=[0.25]), NAMES, "a.png")
+    # box: x 0..6, y 0..3, 6 * 3 = 18 square pixels; mask: 8 pixels of the ring and 2 of the bar
+    assert list(row.values()) == ["a.png", "cat", 0.25, 0, 0, 6, 3, 18, 10]
+    assert tuple(row) == export.CSV_COLUMNS
+    (row,) = export.table(result(RING_AND_BAR, with_masks=False), NAMES, "a.png")
+    assert (row["box_area"], row["mask_area"]) == (18, "")
+
+
+def test_a_box_only_model_gives_boxes():
+    boxes = result(RING_AND_BAR, with_masks=False)
+    (shape,) = export.labelme(boxes, NAMES, "a.png", (4, 6))["shapes"]
+    assert (shape["shape_type"], shape["points"]) == ("rectangle", [[0, 0], [6, 3]])
+    (region,) = export.via(boxes, NAMES, "a.png")["a.png-1"]["regions"]
+    assert region["shape_attributes"] == {"name": "rect", "x": 0, "y": 0, "width": 6, "height": 3}
+    (feature,) = export.geojson(boxes, NAMES, "a.png")
+    assert feature["geometry"]["coordinates"] == [[[0, 0], [6, 0], [6, 3], [0, 3], [0, 0]]]
+
+
+def test_masks_without_pixels_are_left_out_and_counted(caplog):
+    empty = np.zeros_like(RING_AND_BAR)
+    found = result(empty, RING_AND_BAR, class_ids=[1, 2])
+    assert [f["properties"]["class"] for f in export.geojson(found, NAMES, "a.png")] == ["dog"]
+    assert "a.png: 1 detections have a mask without pixels" in caplog.text
+    assert [row["mask_area"] for row in export.table(found, NAMES, "a.png")] == [0, 10]
+
+
+def test_a_class_without_a_name_is_refused():
+    for write in (export.geojson, export.via, export.table):
+        with pytest.raises(ValueError, match=r"positions in class_names, 0 to 2. Received: \[3\]"):
+            write(result(RING_AND_BAR, class_ids=[3]), NAMES, "a.png")
+
+
+# --- supervision --------------------------------------------------------------------------------------------
+
+
+def test_supervision_gets_x_before_y_and_masks_first(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
+    found = export.to_supervision(result(RING_AND_BAR, class_ids=[2]), NAMES)
+    assert found.xyxy.tolist() == [[0, 0, 6, 3]] and found.xyxy.dtype == np.float32
+    assert np.array_equal(found.mask, RING_AND_BAR[np.newaxis])
+    assert (found.confidence.tolist(), found.class_id.tolist()) == ([0.5], [2])
+    assert found.data["class_name"].tolist() == ["dog"]
+    empty = export.to_supervision(nothing())
+    assert (empty.xyxy.shape, empty.mask.shape, empty.data) == ((0, 4), (0, 4, 6), {})
+    assert export.to_supervision(result(RING_AND_BAR, with_masks=False)).mask is None
+
+
+def test_without_supervision_the_remedy_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match="Try pip install supervision"):
+        export.to_supervision(nothing())
+
+
+# --- Many images, read again --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two photos of the same name in two folders, and a folder for the files."""
+    paths = [tmp_path / "in" / name / "a.png" for name in ("first", "second")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(path)
+    (tmp_path / "out").mkdir()
+    return paths, tmp_path / "out"
+
+
+def written(photos, formats=export.FORMATS):
+    paths, out = photos
+    files = export.Export(out, formats, NAMES)
+    files.add(paths[0], (4, 6), nothing())
+    files.add(
+        paths[1], (4, 6), result(RING_AND_BAR, ~RING_AND_BAR, class_ids=[2, 1], scores=[0.75, 0.5])
+    )
+    return files.write()
+
+
+def test_each_format_has_its_file_and_only_those_asked_for(photos):
+    names = [path.relative_to(photos[1]).as_posix() for path in written(photos)]
+    assert names == [
+        "labelme/a.json", "yolo/labels/a.txt", "png/masks/a.png",
+        "labelme/a_2.json", "yolo/labels/a_2.txt", "png/masks/a_2.png",
+        "coco.json", "via.json", "detections.geojson", "detections.csv", "yolo/data.yaml",
+    ]  # fmt: skip
+    assert all((photos[1] / name).is_file() for name in names)
+
+
+def test_only_the_formats_asked_for_are_written(photos):
+    assert [path.name for path in written(photos, ["csv", "csv"])] == ["detections.csv"]
+    assert [path.name for path in photos[1].iterdir()] == ["detections.csv"]
+    with pytest.raises(
+        ValueError, match=r"among coco, labelme, via, geojson, csv, yolo, png. Received: \['kml'\]"
+    ):
+        export.Export(photos[1], ["csv", "kml"], NAMES)
+
+
+@pytest.mark.parametrize(
+    ("file", "reader"),
+    [
+        ("coco.json", CocoDataset),
+        ("via.json", VIADataset),
+        ("labelme", LabelmeDataset),
+        ("yolo", YOLODataset),
+    ],
+)
+def test_the_readers_get_the_masks_and_classes_back(photos, file, reader):
+    written(photos)
+    dataset = reader(photos[1] / file)
+    assert dataset.class_names == NAMES
+    assert dataset.load_mask(0)[0].shape == (4, 6, 0)
+    masks, ids = dataset.load_mask(1)
+    assert ids.tolist() == [2, 1]
+    assert np.array_equal(masks, np.stack([RING_AND_BAR, ~RING_AND_BAR], axis=-1))
+    assert dataset.load_image(1).shape == (4, 6, 3)  # found from the folder of the file
+
+
+def test_the_annotations_of_coco_are_results_too(photos):
+    written(photos, ["coco"])
+    coco = COCO()
+    coco.dataset = json.loads((photos[1] / "coco.json").read_text())
+    coco.createIndex()
+    first, second = coco.dataset["annotations"]
+    assert (first["image_id"], first["category_id"], first["score"], first["area"]) == (
+        2,
+        2,
+        0.75,
+        10,
+    )
+    assert first["segmentation"] == evaluate.mask_to_rle(RING_AND_BAR)
+    assert second["area"] == 24 - 10
+    assert coco.loadRes(coco.dataset["annotations"]).getAnnIds(imgIds=[2]) == [1, 2]
+
+
+def test_the_csv_has_a_row_a_detection(photos):
+    written(photos, ["csv"])
+    with (photos[1] / "detections.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["class"], row["score"], row["mask_area"]) for row in rows] == [
+        ("dog", "0.75", "10"),
+        ("cat", "0.5", "14"),
+    ]
+    assert rows[0]["image"] == str(photos[0][1])
+
+
+def test_box_areas_stand_in_for_mask_areas(photos):
+    files = export.Export(photos[1], ["coco"], NAMES)
+    files.add(photos[0][0], (4, 6), result(RING_AND_BAR, with_masks=False))
+    files.write()
+    (annotation,) = json.loads((photos[1] / "coco.json").read_text())["annotations"]
+    assert annotation["area"] == 18 and "segmentation" not in annotation
+
+
+@pytest.mark.parametrize(
+    ("file", "reader"),
+    [("via.json", VIADataset), ("labelme", LabelmeDataset), ("yolo", YOLODataset)],
+)
+def test_the_readers_get_boxes_back_as_rectangles(photos, file, reader):
+    files = export.Export(photos[1], ["via", "labelme", "yolo"], NAMES)
+    files.add(photos[0][1], (4, 6), result(RING_AND_BAR, with_masks=False))
+    files.write()
+    masks, ids = reader(photos[1] / file).load_mask(0)
+    assert ids.tolist() == [1] and masks[:3].all() and not masks[3:].any()  # x 0..6, y 0..3
+
+
+def test_no_boxes_without_masks_give_empty_files(photos):
+    none = {
+        "rois": np.zeros((0, 4), np.int32),
+        "class_ids": np.zeros(0, int),
+        "scores": np.zeros(0),
+    }
+    assert export.labelme(none, NAMES, "a.png", (4, 6))["shapes"] == []
+    assert export.via(none, NAMES, "a.png")["a.png-1"]["regions"] == []
+    assert export.geojson(none, NAMES, "a.png") == export.table(none, NAMES, "a.png") == []
+
+
+# --- Photos with labels -----------------------------------------------------------------------------------------
+
+
+def test_yolo_labels_come_back_exactly_at_any_size(tmp_path):
+    rng = np.random.default_rng(0)
+    size = (333, 517)  # no fraction of these sides is exact
+    masks = np.zeros((*size, 6), bool)
+    for i in range(6):
+        y, x = rng.integers(0, 300), rng.integers(0, 400)
+        masks[y : y + 40, x : x + 90, i] = rng.random(masks[y : y + 40, x : x + 90, i].shape) < 0.7
+    (tmp_path / "out").mkdir()
+    Image.fromarray(np.zeros((*size, 3), np.uint8)).save(tmp_path / "a.png")
+    files = export.Export(tmp_path / "out", ["yolo"], NAMES)
+    found = result(*np.moveaxis(masks, -1, 0), class_ids=[1, 2, 1, 2, 1, 2], scores=[0.9] * 6)
+    files.add(tmp_path / "a.png", size, found)
+    files.write()
+    dataset = open_dataset(tmp_path / "out" / "yolo")
+    back, ids = dataset.load_mask(0)
+    assert ids.tolist() == [1, 2, 1, 2, 1, 2] and np.array_equal(back, masks)
+    np.testing.assert_allclose(dataset.load_bbox(0)[0], found["rois"], atol=1e-4)
+    del found["masks"]
+    files = export.Export(tmp_path / "out", ["yolo"], NAMES)
+    files.add(tmp_path / "a.png", size, found)
+    files.write()
+    np.testing.assert_allclose(
+        open_dataset(tmp_path / "out" / "yolo").load_bbox(0)[0], found["rois"], atol=1e-4
+    )
+
+
+def test_mask_images_come_back_as_instances(photos):
+    written(photos, ["png"])
+    dataset = open_dataset(photos[1] / "png")
+    assert isinstance(dataset, InstanceImageDataset) and dataset.num_images == 2
+    assert dataset.load_mask(0)[0].shape == (4, 6, 0)
+    assert np.array_equal(dataset.load_mask(1)[0], np.stack([RING_AND_BAR, ~RING_AND_BAR], axis=-1))
+
+
+def test_mask_images_hold_more_than_255_objects_and_the_best_wins(tmp_path, caplog):
+    size = (20, 20)
+    masks = [np.zeros(size, bool) for _ in range(301)]
+    for i in range(300):
+        masks[i][i // 20, i % 20] = True
+    masks[300][0, :2] = True  # over the first two
+    scores = np.linspace(0.4, 0.9, 301).tolist()
+    labels = export.instance_image(result(*masks, class_ids=[1] * 301, scores=scores), size)
+    assert (
+        labels.dtype == np.uint16
+        and labels[0, :3].tolist() == [301, 301, 3]
+        and labels[14, 19] == 300
+    )
+    files = export.Export(tmp_path, ["png"], NAMES)
+    files.add("a.png", size, result(*masks, class_ids=[1] * 301, scores=scores))
+    assert "2 detections are hidden" in caplog.text
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "png" / "masks" / "a.png")), labels
+    )
+    boxes = {
+        "rois": np.array([[1, 2, 3, 5]]),
+        "class_ids": np.array([1]),
+        "scores": np.array([0.5]),
+    }
+    assert export.instance_image(boxes, (4, 6)).sum() == 6
+
+
+def test_photos_are_copied_once_and_nothing_is_replaced(photos):
+    paths, out = photos
+    Image.fromarray(np.full((4, 6, 3), 9, np.uint8)).save(paths[1])
+    (out / "yolo" / "images").mkdir(parents=True)
+    (out / "yolo" / "images" / "a.png").write_bytes(b"a photo of the user")
+    for _ in range(2):
+        written(photos, ["yolo"])
+        names = sorted(path.name for path in (out / "yolo" / "images").iterdir())
+        assert names == ["a.png", "a_2.png", "a_3.png"]
+    assert (out / "yolo" / "images" / "a.png").read_bytes() == b"a photo of the user"
+    assert sorted(path.name for path in (out / "yolo" / "labels").iterdir()) == [
+        "a_2.txt",
+        "a_3.txt",
+    ]
+    long = out / ("x" * 240 + ".png")
+    paths[0].rename(long)
+    files = export.Export(out, ["yolo", "png"], NAMES)
+    files.add(long, (4, 6), nothing())
+    assert len(files.write()) == 3
+
+
+# --- Names from strangers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("=1+1", "=cmd().png"), ("cat\ud800", "\udcffa.png"), ("a\rb", "-a.png")]
+)
+def test_any_name_is_written_and_no_spreadsheet_computes_it(name, file, tmp_path):
+    exported = export.Export(tmp_path, ["csv", "coco", "via", "geojson", "labelme"], ["BG", name])
+    exported.add(tmp_path / file, (4, 6), result(RING_AND_BAR))
+    exported.add(file, (4, 6), result(RING_AND_BAR))
+    exported.write()
+    rows = list(csv.DictReader((tmp_path / "detections.csv").open(encoding="utf-8", newline="")))
+    assert not any(
+        row[column].startswith(("=", "+", "-", "@"))
+        for row in rows
+        for column in ("image", "class")
+    )
+    assert json.loads((tmp_path / "coco.json").read_text())["categories"] == [
+        {"id": 1, "name": name}
+    ]
+
+
+def test_long_names_of_photos_are_cut_for_labelme(tmp_path):
+    exported = export.Export(tmp_path, ["labelme"], NAMES)
+    for last in "ab":
+        exported.add(f"{'x' * 240}{last}.png", (4, 6), result(RING_AND_BAR))
+    first, second = exported.write()
+    assert first != second and all(len(path.name) <= 200 for path in (first, second))

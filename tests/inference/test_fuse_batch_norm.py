@@ -1,0 +1,131 @@
+"""Batch norm folded into the convolutions before it."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as KL
+from tiny import TinyConfig, photos, shake
+
+from mrcnn.inference.fuse_batch_norm import Folded
+from mrcnn.model import BatchNorm, MaskRCNN
+
+
+def spread(network, seed=0):
+    """The network with batch norms that change something."""
+    rng = np.random.default_rng(seed)
+    for layer in network.layers:
+        if isinstance(layer, KL.BatchNormalization):
+            for weight in layer.weights:
+                low, high = (
+                    (0.5, 2.0) if weight.name in ("gamma", "moving_variance") else (-1.0, 1.0)
+                )
+                weight.assign(rng.uniform(low, high, weight.shape))
+    return network
+
+
+def test_by_hand():
+    image = keras.Input([1, 1, 1])
+    x = KL.Conv2D(1, 1, name="conv")(image)
+    network = keras.Model(image, BatchNorm(epsilon=0.0, name="norm")(x))
+    network.get_layer("conv").set_weights([np.full((1, 1, 1, 1), 3.0), np.array([1.0])])
+    network.get_layer("norm").set_weights([np.array([value]) for value in (2.0, 5.0, 7.0, 16.0)])
+    # (3 x + 1 - 7) * 2 / sqrt(16) + 5 = 1.5 x + 2
+    found = Folded(network)
+    kernel, bias = found.convolutions["conv"].get_weights()
+    assert (kernel.item(), bias.item()) == (1.5, 2.0)
+    assert found([np.full((1, 1, 1, 1), 10.0)]).numpy().item() == 17.0
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        (lambda x: KL.BatchNormalization()(KL.Conv2D(6, 3, use_bias=False)(x)), 1),
+        (lambda x: KL.BatchNormalization()(KL.DepthwiseConv2D(3, depth_multiplier=2)(x)), 1),
+        (lambda x: KL.BatchNormalization(scale=False)(KL.Conv2D(6, 3)(x)), 1),
+        (lambda x: KL.BatchNormalization(center=False)(KL.Conv2D(6, 3)(x)), 1),
+        # a ReLU goes with it, and what else comes after it stays
+        (lambda x: KL.Activation("relu")(KL.BatchNormalization()(KL.Conv2D(6, 3)(x))), 1),
+        (lambda x: KL.Activation("tanh")(KL.BatchNormalization()(KL.Conv2D(6, 3)(x))), 1),
+        (
+            lambda x: KL.Add()(
+                [y := KL.BatchNormalization()(KL.Conv2D(6, 3)(x)), KL.Activation("relu")(y)]
+            ),
+            1,
+        ),
+        # what lies between, another reader of the convolution, and other layers before it leave a batch norm as it is
+        (lambda x: KL.BatchNormalization()(KL.Conv2D(6, 3, activation="relu")(x)), 0),
+        (lambda x: KL.Add()([KL.BatchNormalization()(y := KL.Conv2D(6, 3)(x)), y]), 0),
+        (lambda x: KL.BatchNormalization()(KL.Conv2DTranspose(6, 3)(x)), 0),
+        (lambda x: KL.BatchNormalization()(x), 0),
+    ],
+)
+def test_the_same_comes_out(make, count):
+    image = keras.Input([8, 8, 3])
+    network = spread(keras.Model(image, make(image)))
+    found = Folded(network)
+    assert len(found.convolutions) == count
+    batch = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(found([batch]), network(batch, training=False), rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_norm_that_is_an_output_too_keeps_its_relu():
+    image = keras.Input([8, 8, 3])
+    x = KL.BatchNormalization()(KL.Conv2D(6, 3)(image))
+    network = spread(keras.Model(image, [x, KL.Activation("relu")(x)]))
+    found = Folded(network)
+    batch = np.random.default_rng(1).normal(size=(1, 8, 8, 3)).astype(np.float32)
+    for tensor, expected in zip(found([batch]), network(batch, training=False), strict=True):
+        np.testing.assert_allclose(tensor, expected, rtol=1e-4, atol=1e-5)
+    assert float(found([batch])[0].numpy().min()) < 0
+
+
+def test_a_convolution_that_is_an_output_too_stays():
+    image = keras.Input([8, 8, 3])
+    x = KL.Conv2D(6, 3)(image)
+    assert not Folded(keras.Model(image, [x, KL.BatchNormalization()(x)])).convolutions
+
+
+def test_an_optimized_model_detects_the_same_and_saves_what_it_was(tmp_path):
+    model = shake(MaskRCNN("inference", TinyConfig(), str(tmp_path)))
+    spread(model.keras_model)
+    before = {weight.path: weight.numpy() for weight in model.keras_model.weights}
+    pictures = photos(2)
+    expected = model.detect(pictures)
+    assert len(expected[0]["rois"])
+    assert model.optimize_for_inference() == 5 + 2 + 4  # backbone, class head, mask head
+    assert len(set(model._folded.passed)) == 11 + 11  # the batch norms, and the ReLU after each
+    assert model._folded.convolutions["mrcnn_mask_conv1"].activation is keras.activations.relu
+    for found, same in zip(model.detect(pictures), expected, strict=True):
+        np.testing.assert_allclose(found["scores"], same["scores"], atol=1e-4)
+        assert np.abs(found["rois"] - same["rois"]).max() <= 1
+    model.save_weights(tmp_path / "weights.h5")
+    other = MaskRCNN("inference", TinyConfig(), str(tmp_path))
+    other.load_weights(tmp_path / "weights.h5")
+    assert all(
+        np.array_equal(weight.numpy(), before[weight.path]) for weight in other.keras_model.weights
+    )
+
+
+def test_weights_loaded_later_are_folded_too(tmp_path):
+    model, other = (
+        shake(MaskRCNN("inference", TinyConfig(), str(tmp_path)), seed) for seed in (0, 1)
+    )
+    other.save_weights(tmp_path / "other.h5")
+    model.optimize_for_inference()
+    model.load_weights(tmp_path / "other.h5")
+    (found,), (expected,) = model.detect(photos(1)), other.detect(photos(1))
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
+
+
+def test_proposals_alone_are_folded_too(tmp_path):
+    model = shake(MaskRCNN("inference", TinyConfig(RPN_ONLY=True), str(tmp_path)))
+    (expected,) = model.detect(photos(1))
+    assert model.optimize_for_inference() == 5  # the backbone's
+    (found,) = model.detect(photos(1))
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
+    assert np.abs(found["rois"] - expected["rois"]).max() <= 1 and len(found["rois"])
+
+
+def test_training_has_nothing_to_fold(tmp_path):
+    with pytest.raises(ValueError, match="needs a model in inference mode"):
+        MaskRCNN("training", TinyConfig(), str(tmp_path)).optimize_for_inference()

@@ -1,0 +1,187 @@
+"""What TF_CONFIG says of the hosts; that they train as one is in test_devices.py."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny import Squares, TinyConfig
+
+from mrcnn.data import augment
+from mrcnn.training import distributed as hosts
+from mrcnn.training import loop as training
+
+TWO = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
+
+
+def said(monkeypatch, config) -> hosts.Hosts | None:
+    monkeypatch.setenv("TF_CONFIG", config if isinstance(config, str) else json.dumps(config))
+    return hosts.read_hosts()
+
+
+def test_the_first_host_is_the_chief(monkeypatch):
+    second = said(monkeypatch, TWO)
+    assert second == hosts.Hosts(("a:1", "b:2"), 1)
+    assert not second.is_chief
+    assert said(monkeypatch, TWO | {"task": {"type": "worker", "index": "0"}}).is_chief
+
+
+def test_a_host_in_chief_comes_before_the_workers(monkeypatch):
+    cluster = {"worker": ["a:1", "b:2"], "chief": ["c:3"]}
+    found = [
+        said(monkeypatch, {"cluster": cluster, "task": {"type": job, "index": index}})
+        for job, index in (("chief", 0), ("worker", 0), ("worker", 1))
+    ]
+    assert found == [hosts.Hosts(("c:3", "a:1", "b:2"), index) for index in (0, 1, 2)]
+
+
+def test_one_host_or_none_needs_no_others(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert hosts.read_hosts() is None
+    assert said(monkeypatch, "") is None
+    assert (
+        said(monkeypatch, {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "rule"),
+    [
+        ("{'cluster': 1}", "be JSON"),
+        ({"task": {"type": "worker", "index": 0}}, 'name the hosts under "cluster"'),
+        ([], 'name the hosts under "cluster"'),
+        ({"cluster": []}, 'name the hosts under "cluster"'),
+        ({"cluster": {}}, "list host:port of each host"),
+        ({"cluster": {"ps": ["a:1"]}}, "list host:port of each host"),
+        ({"cluster": {"worker": "a:1"}}, "list host:port of each host"),
+        ({"cluster": {"worker": ["a", "b"]}}, "list host:port of each host"),
+        ({"cluster": TWO["cluster"]}, 'say under "task"'),
+        (TWO | {"task": {"type": "worker", "index": 2}}, 'say under "task"'),
+        (TWO | {"task": {"type": "worker", "index": -1}}, 'say under "task"'),
+        (TWO | {"task": {"type": "ps", "index": 0}}, 'say under "task"'),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_an_example(monkeypatch, config, rule):
+    with pytest.raises(ValueError, match=f"TF_CONFIG must {rule}.* Received: .* Try {{"):
+        said(monkeypatch, config)
+
+
+@pytest.mark.parametrize(
+    "values", [{"GPU_COUNT": 1}, {"GPU_COUNT": 3}, {"GPU_COUNT": 2, "BATCH_SIZE": 3}]
+)
+def test_gpu_count_must_fit_the_hosts(monkeypatch, values):
+    said(monkeypatch, TWO)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
+    with pytest.raises(
+        ValueError, match=r"2 hosts in TF_CONFIG, and no GPU, so one CPU.* Try GPU_COUNT = 2 "
+    ):
+        training.strategy(TinyConfig(**values))
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["0", "1"])
+    with pytest.raises(
+        ValueError, match=r"2 hosts in TF_CONFIG, and 2 GPUs on this one.* Try GPU_COUNT = 4 "
+    ):
+        training.strategy(TinyConfig(**values))
+
+
+def test_the_model_must_come_before_other_computations(monkeypatch):
+    """Here others have run before: TensorFlow refuses, and the reason is told."""
+    said(monkeypatch, TWO)
+    tf.constant(1) + 1
+    with pytest.raises(ValueError, match="must be made before TensorFlow computes anything"):
+        training.strategy(TinyConfig(GPU_COUNT=2))
+
+
+def test_the_hosts_pieces_are_the_batch_of_one():
+    """Two hosts of two devices each: from every batch of eight, two images for each device, those of its turn."""
+    settings = {
+        "batch_size": 8,
+        "seed": 5,
+        "steps": 2,
+        "augmentation": augment.compose(["flip", "color"]),
+    }
+    batches = training.Batches(Squares(5), TinyConfig(), **settings)
+    read, load_image = [], batches.dataset.load_image
+    batches.dataset.load_image = lambda image_id: read.append(image_id) or load_image(image_id)
+    whole = [batches.batch(number)[0] for number in (2, 3)]
+    read.clear()
+    inputs = [SimpleNamespace(shape=(None, *x.shape[1:]), dtype=x.dtype.name) for x in whole[0]]
+    for host in (0, 1):
+        context = tf.distribute.InputContext(
+            num_input_pipelines=2, input_pipeline_id=host, num_replicas_in_sync=4
+        )
+        strategy = SimpleNamespace(
+            hosts=True,
+            distribute_datasets_from_function=lambda make, context=context: make(context),
+        )
+        batches.epoch = 1
+        network = SimpleNamespace(inputs=inputs, distribute_strategy=strategy)
+        pieces = [values for (values,) in training.stream(batches, network, endless=False)]
+        assert len(pieces) == 4
+        for i, piece in enumerate(pieces):
+            step, first = i // 2, 4 * host + 2 * (i % 2)
+            for found, expected in zip(piece, whole[step], strict=True):
+                np.testing.assert_array_equal(found.numpy(), expected[first : first + 2])
+    assert len(read) == 16  # each image once: no host reads another's rows
+
+
+def facade(folder, weight=1.0, epoch=0, seed=None):
+    """As much of a model as the hosts compare; weight: the only one."""
+    network = SimpleNamespace(weights=[np.float32(weight)], distribute_strategy=None)
+    checkpoints = f"{folder}/mask_rcnn_tiny_{{epoch:04d}}.h5"
+    return SimpleNamespace(
+        keras_model=network, goes_on=epoch > 0, epoch=epoch, config=TinyConfig(SEED=seed),
+        log_dir=str(folder), checkpoint_path=checkpoints,
+    )  # fmt: skip
+
+
+def agreed(monkeypatch, *models, images=(4, 4)) -> list[int]:
+    """The seeds of the hosts, the chief's first."""
+    given = []
+    monkeypatch.setattr(
+        hosts,
+        "gathered",
+        lambda strategy, numbers: given.append(numbers) or np.array([given[0], numbers]),
+    )
+    return [
+        training._agree(model, Squares(count), None)
+        for model, count in zip(models, images, strict=True)
+    ]
+
+
+def test_the_seed_and_the_folder_are_the_chiefs(monkeypatch, tmp_path):
+    """The second host started a minute later, with a folder of its own."""
+    chief, other = (
+        facade(tmp_path / "a" / "tiny20260101T1159"),
+        facade(tmp_path / "b" / "tiny20260101T1200"),
+    )
+    one, two = agreed(monkeypatch, chief, other)
+    assert one == two
+    assert chief.log_dir == str(tmp_path / "a" / "tiny20260101T1159")
+    assert other.log_dir == str(tmp_path / "b" / "tiny20260101T1159")
+    assert other.checkpoint_path.format(epoch=3) == f"{other.log_dir}/mask_rcnn_tiny_0003.h5"
+    assert agreed(monkeypatch, facade(tmp_path, seed=7), facade(tmp_path, seed=7)) == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("other", "images", "what"),
+    [
+        ({"weight": 2.0}, (4, 4), r"checksum of the weights = \d+, \d+"),
+        ({"epoch": 3}, (4, 4), "epoch = 0, 3"),
+        ({}, (4, 5), "images to train on = 4, 5"),
+    ],
+)
+def test_hosts_that_would_not_start_from_the_same_stop(monkeypatch, tmp_path, other, images, what):
+    with pytest.raises(
+        ValueError, match=f"All hosts must start from the same. Received: {what}, the chief's first"
+    ):
+        agreed(monkeypatch, facade(tmp_path), facade(tmp_path, **other), images=images)
+
+
+def test_a_host_without_the_state_stops(monkeypatch, tmp_path):
+    with_state, without = tmp_path / "a", tmp_path / "b"
+    with_state.mkdir()
+    (with_state / "training_state_0003.hdf5").touch()
+    with pytest.raises(ValueError, match="state of the optimiser \\(0: none\\) = 1, 0"):
+        agreed(monkeypatch, facade(with_state, epoch=3), facade(without, epoch=3))

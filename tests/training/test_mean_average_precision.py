@@ -1,0 +1,180 @@
+"""`MeanAveragePrecisionCallback`: which epochs, which weights, which numbers, and who sees them."""
+
+import logging
+import math
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from tiny import Squares, TinyConfig
+
+from mrcnn.evaluation import evaluate
+from mrcnn.model import MeanAveragePrecisionCallback
+
+
+def network(value, name="dense"):
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(1, name=name)(inputs))
+    model.set_weights([np.full(weight.shape, value, np.float32) for weight in model.weights])
+    return model
+
+
+class Detector:
+    """A stand-in for the inference model: right on images 0 and 1, blind on 2, right and wrong on 3."""
+
+    mode = "inference"
+    config = TinyConfig()
+
+    def __init__(self, dataset):
+        self.keras_model = network(0)
+        self.dataset, self.calls = dataset, 0
+
+    def detect(self, images, masks="full"):
+        assert len(images) == 1
+        image_id = self.calls % len(self.dataset.image_ids)
+        self.calls += 1
+        masks, class_ids = self.dataset.load_mask(image_id)
+        ys, xs = np.nonzero(masks[:, :, 0])
+        box = [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1]
+        count = [1, 1, 0, 2][image_id]
+        scores = [0.5, 0.9][:count]
+        ids = [class_ids[0], 3 - class_ids[0]][:count]  # the second is of the other class
+        return [
+            {
+                "rois": np.array([box] * count, np.int32).reshape(-1, 4),
+                "class_ids": np.array(ids, np.int32),
+                "scores": np.array(scores, np.float32),
+                "masks": np.repeat(masks, count, axis=2),
+            }
+        ]
+
+
+@pytest.fixture
+def dataset():
+    return Squares(4)
+
+
+def callback(dataset, **options):
+    trained = SimpleNamespace(keras_model=network(7))
+    return MeanAveragePrecisionCallback(trained, Detector(dataset), dataset, **options)
+
+
+def test_the_mean_of_the_ap_of_each_image(dataset, caplog):
+    logs = {}
+    with caplog.at_level(logging.INFO, "mrcnn"):
+        callback(dataset, calculate_map_at_every_X_epoch=1).on_epoch_end(0, logs)
+    # Images 0 and 1: AP 1. Image 2: 0. Image 3: the better score is wrong, then 1 of 2 is right: AP 1/2.
+    assert logs["val_mean_average_precision"] == (1 + 1 + 0 + 0.5) / 4
+    assert "epoch 1  mean average precision 0.625  mAP " in caplog.text
+
+
+def test_cocos_figures_are_those_of_the_evaluation(dataset):
+    logs = {}
+    callback(dataset, calculate_map_at_every_X_epoch=1).on_epoch_end(0, logs)
+    expected = evaluate.coco(Detector(dataset), dataset, progress=False)
+    assert set(logs) == {"val_mAP", "val_mAP50", "val_box_mAP", "val_mean_average_precision"}
+    assert (logs["val_mAP"], logs["val_mAP50"]) == (expected.mask["AP"], expected.mask["AP50"])
+    assert logs["val_box_mAP"] == expected.box["AP"]
+    assert 0 < logs["val_mAP"] < 1
+
+
+def test_a_box_only_model_has_box_figures(dataset):
+    watching = callback(dataset, calculate_map_at_every_X_epoch=1)
+    detect = watching.inference_model.detect
+    without = lambda images: [{k: v for k, v in r.items() if k != "masks"} for r in detect(images)]  # noqa: E731
+    watching.inference_model.detect = without
+    figures = watching.figures()
+    assert figures["val_mAP"] == figures["val_box_mAP"] > 0
+    assert math.isnan(figures["val_mean_average_precision"])
+
+
+def test_the_threshold_of_the_model_is_lowered_meanwhile(dataset):
+    watching = callback(dataset)
+    watching.inference_model.config = TinyConfig(DETECTION_MIN_CONFIDENCE=0.7)
+    seen, detect = [], watching.inference_model.detect
+
+    def watched(images):
+        seen.append(watching.inference_model.config.DETECTION_MIN_CONFIDENCE)
+        return detect(images)
+
+    watching.inference_model.detect = watched
+    figures = watching.figures()
+    assert seen == [0.05] * 4 and watching.inference_model.config.DETECTION_MIN_CONFIDENCE == 0.7
+    # From 0.7 on, images 0 and 1 have nothing to show (0.5), and image 3 only the wrong one.
+    assert figures["val_mean_average_precision"] == 0 and figures["val_mAP"] > 0
+
+
+def test_early_stopping_and_checkpoints_see_the_figures(dataset, tmp_path):
+    watching = callback(dataset, calculate_map_at_every_X_epoch=1, verbose=0)
+    trained = watching.train_model.keras_model
+    trained.compile(loss="mse")
+    monitor = {"monitor": "val_mAP", "mode": "max"}
+    best = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_best_only=True,
+                                           save_weights_only=True, **monitor)  # fmt: skip
+    history = trained.fit(
+        np.zeros((1, 1)), np.zeros((1, 1)), epochs=9, verbose=0,
+        callbacks=[watching, keras.callbacks.EarlyStopping(patience=2, **monitor), best],
+    )  # fmt: skip
+    assert len(history.history["val_mAP"]) == 3  # the first is the best, two more are waited for
+    assert [path.name for path in tmp_path.iterdir()] == ["1.weights.h5"]
+
+
+def test_a_limit_takes_the_first_images(dataset):
+    logs = {}
+    limited = callback(dataset, calculate_map_at_every_X_epoch=1, dataset_limit=3)
+    limited.on_epoch_end(0, logs)
+    assert logs["val_mean_average_precision"] == pytest.approx(2 / 3)
+    assert limited.inference_model.calls == 3
+
+
+def test_every_so_many_epochs(dataset, caplog):
+    quiet = callback(dataset, calculate_map_at_every_X_epoch=2, verbose=0)
+    rows = [{} for _ in range(5)]
+    with caplog.at_level(logging.INFO, "mrcnn"):
+        for epoch, logs in enumerate(rows):
+            quiet.on_epoch_end(epoch, logs)
+        quiet.on_epoch_end(5)  # Keras may pass no logs
+    assert [bool(logs) for logs in rows] == [False, True, False, True, False]
+    assert caplog.text == ""
+
+
+def test_five_epochs_is_the_default(dataset):
+    rows = [{} for _ in range(5)]
+    for epoch, logs in enumerate(rows):
+        callback(dataset).on_epoch_end(epoch, logs)
+    assert [bool(logs) for logs in rows] == [False] * 4 + [True]
+
+
+def test_the_inference_model_takes_over_the_weights(dataset):
+    watching = callback(dataset, calculate_map_at_every_X_epoch=1)
+    watching.on_epoch_end(0, {})
+    assert [float(np.ravel(w)[0]) for w in watching.inference_model.keras_model.get_weights()] == [
+        7,
+        7,
+    ]
+
+
+def test_images_without_objects_do_not_count(dataset, monkeypatch):
+    empty = (np.zeros((64, 64, 0), bool), np.zeros(0, np.int32))
+    load_mask = dataset.load_mask
+    watching = callback(dataset, calculate_map_at_every_X_epoch=1)
+    watching.inference_model.dataset = Squares(4)
+    monkeypatch.setattr(dataset, "load_mask", lambda i: empty if i == 2 else load_mask(i))
+    assert watching.mean_average_precision() == pytest.approx(2.5 / 3)
+    monkeypatch.setattr(dataset, "load_mask", lambda i: empty)
+    assert math.isnan(watching.mean_average_precision())
+
+
+def test_other_layers_and_other_modes_are_refused(dataset):
+    watching = callback(dataset, calculate_map_at_every_X_epoch=1)
+    watching.train_model.keras_model = network(1, name="other")
+    with pytest.raises(
+        ValueError, match="differ in dense/bias, dense/kernel, other/bias, other/kernel"
+    ):
+        watching.on_epoch_end(0, {})
+    training = SimpleNamespace(mode="training")
+    with pytest.raises(ValueError, match="Received: mode 'training'"):
+        MeanAveragePrecisionCallback(training, training, dataset)
+    with pytest.raises(ValueError, match="at least 1. Received: 0"):
+        callback(dataset, calculate_map_at_every_X_epoch=0)
