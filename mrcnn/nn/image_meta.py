@@ -1,4 +1,4 @@
-"""The row of numbers that travels with an image through the network, written and read."""
+"""The row of numbers that travels with an image through the network."""
 
 from __future__ import annotations
 
