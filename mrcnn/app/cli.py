@@ -619,7 +619,7 @@ def _annotated_images(dataset, image_ids: list[int], pixels: bool):
     import numpy as np
 
     from ..data.dataset import boxes_alone
-    from ..data.image import boxes_to_masks
+    from ..data.masks import boxes_to_masks
     from ..drawing import pictures as visualize
 
     count, columns = min(len(image_ids), 12), 4
@@ -643,7 +643,8 @@ def _draw_small(image, masks, class_ids, class_names: list[str], side: int = 480
     """An image with its instances, its long side brought to `side` pixels: labels can be read on a large one too."""
     import numpy as np
 
-    from ..data.image import extract_bboxes, resize_image, resize_mask
+    from ..data.image import resize_image
+    from ..data.masks import extract_bboxes, resize_mask
     from ..drawing import pictures as visualize
 
     if len(class_ids) == 0:
