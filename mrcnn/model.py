@@ -53,6 +53,7 @@ from .inference import fuse_batch_norm as folding
 from .inference import tiles
 from .nn import boxes as box_math
 from .nn import losses, targets, winograd
+from .nn.molding import mold_on_device
 from .nn.ops import (
     agnostic_non_max_suppression,
     class_non_max_suppression,
@@ -1611,7 +1612,7 @@ class MaskRCNN:
         """
         inputs = [tf.convert_to_tensor(x) for x in inputs]
         if inputs[0].dtype == tf.uint8:
-            inputs[0] = training.molded_on_device(inputs[0], self.config)
+            inputs[0] = mold_on_device(inputs[0], self.config)
         inputs = [
             tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)
         ]

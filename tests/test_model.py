@@ -37,8 +37,8 @@ from mrcnn.model import (
     resnet_graph,
 )
 from mrcnn.nn import boxes
+from mrcnn.nn.molding import mold_on_device
 from mrcnn.nn.targets import pyramid_anchors
-from mrcnn.training import loop as training
 from mrcnn.weights.weight_files import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -932,7 +932,7 @@ def test_a_gpu_gets_photos_as_uint8_and_finds_the_same(model, sent, monkeypatch,
     ((resized, _),) = sent
     assert resized.dtype == np.uint8 and resized.shape == (2, 64, 64, 3)
     np.testing.assert_array_equal(
-        training.molded_on_device(tf.constant(resized), model.config), model.mold_inputs(images)[0]
+        mold_on_device(tf.constant(resized), model.config), model.mold_inputs(images)[0]
     )
 
 
