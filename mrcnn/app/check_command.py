@@ -9,7 +9,8 @@ import numpy as np
 from ..config import Config
 from ..data import check
 from ..data.dataset import Dataset, boxes_alone
-from ..data.image import boxes_to_masks, extract_bboxes, resize_image, resize_mask
+from ..data.image import resize_image
+from ..data.masks import boxes_to_masks, extract_bboxes, resize_mask
 from ..drawing import pictures
 from ..formats.datasets import split_folders
 from .cli_support import (

@@ -28,7 +28,7 @@ from rich.text import Text
 from skimage.measure import find_contours
 
 from ..data.dataset import boxes_alone
-from ..data.image import extract_bboxes, unmold_mask
+from ..data.masks import extract_bboxes, unmold_mask
 from ..evaluation.evaluate import compute_matches
 from ..files.atomic import atomic_write
 from ..files.limits import LONGEST_NAME, figure_text, printable, printable_lines

@@ -21,7 +21,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from ..config import LOSS_NAMES
-from ..data.image import extract_bboxes
+from ..data.masks import extract_bboxes
 from ..drawing.pictures import draw_beside_truth
 from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
 from ..files.atomic import atomic_write, free_name

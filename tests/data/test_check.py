@@ -28,7 +28,7 @@ from mrcnn.data.check import (
     suggest_scales,
 )
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.image import extract_bboxes, resize_mask
+from mrcnn.data.masks import extract_bboxes, resize_mask
 from mrcnn.formats.datasets import CocoDataset, ShapesDataset
 from mrcnn.nn import boxes
 
