@@ -157,11 +157,11 @@ def error_sentence(error: Exception) -> str:
     """The message of an error for users; errors of other libraries keep their type and first line."""
     if isinstance(error, ImportError):
         return f"{error} Try `mrcnn doctor`, which says what is missing and how to install it."
-    if isinstance(error, OSError) and error.errno:  # raised by the system; ours have a sentence only
+    if (
+        isinstance(error, OSError) and error.errno
+    ):  # raised by the system; ours have a sentence only
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        return (
-            f"{what}. Try another path, or check that the folder is writable and the disk has space."
-        )
+        return f"{what}. Try another path, or check that the folder is writable and the disk has space."
     if isinstance(error, ValueError | OSError):
         return str(error)
     first_line = (str(error).strip().splitlines() or [""])[0]

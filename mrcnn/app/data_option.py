@@ -108,9 +108,7 @@ def log_data(role: str, dataset: Dataset) -> None:
         classes += " (and their objects)"
         names = [f"{name} {counts[name]}" for name in names]
     images = counted(len(dataset.image_ids), "image")
-    log.info(
-        "%s: %s, %s, %s: %s", role, type(dataset).__name__, images, classes, ", ".join(names)
-    )
+    log.info("%s: %s, %s, %s: %s", role, type(dataset).__name__, images, classes, ", ".join(names))
 
 
 def require_images(dataset: Dataset, data: str) -> None:
