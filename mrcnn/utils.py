@@ -23,7 +23,7 @@ from .data.image import (
     unmold_mask,
 )
 from .data.image import masks_iou as compute_overlaps_masks
-from .evaluation.evaluate import (
+from .evaluation.matching import (
     compute_ap,
     compute_ap_range,
     compute_matches,

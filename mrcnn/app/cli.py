@@ -620,7 +620,7 @@ def _annotated_images(dataset, image_ids: list[int], pixels: bool):
 
     from ..data.dataset import boxes_alone
     from ..data.image import boxes_to_masks
-    from ..drawing import pictures as visualize
+    from ..drawing import pages
 
     count, columns = min(len(image_ids), 12), 4
     chosen = [image_ids[i * len(image_ids) // count] for i in range(count)]
@@ -635,8 +635,8 @@ def _annotated_images(dataset, image_ids: list[int], pixels: bool):
         image = dataset.load_image(image_id) if pixels else np.full((*size, 3), 128, np.uint8)
         picture = _draw_small(image, masks, class_ids, dataset.class_names)
         name = Path(dataset.image_info[image_id]["path"] or "").name
-        pictures.append(visualize._titled(picture, f"{image_id} {name[-32:]}: {len(class_ids)}"))
-    return visualize.contact_sheet(pictures, columns)
+        pictures.append(pages.titled(picture, f"{image_id} {name[-32:]}: {len(class_ids)}"))
+    return pages.contact_sheet(pictures, columns)
 
 
 def _draw_small(image, masks, class_ids, class_names: list[str], side: int = 480):
@@ -644,7 +644,7 @@ def _draw_small(image, masks, class_ids, class_names: list[str], side: int = 480
     import numpy as np
 
     from ..data.image import extract_bboxes, resize_image, resize_mask
-    from ..drawing import pictures as visualize
+    from ..drawing.instances import draw_instances
 
     if len(class_ids) == 0:
         masks = np.zeros((*image.shape[:2], 0), bool)  # any empty shape is allowed
@@ -653,7 +653,7 @@ def _draw_small(image, masks, class_ids, class_names: list[str], side: int = 480
     captions = (
         [""] * len(class_ids) if len(class_names) == 2 else None
     )  # the name of the only class would hide objects
-    return visualize.draw_instances(
+    return draw_instances(
         image, extract_bboxes(masks), masks, class_ids, class_names, captions=captions
     )
 
@@ -1038,12 +1038,12 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
     Raises: ValueError where the image cannot be read or used, OSError where nothing can be written.
     """
     from ..data.image import read_image
-    from ..drawing import pictures as visualize
+    from ..drawing import pages
     from ..evaluation.evaluate import mask_to_rle
 
     image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
     result = model.detect([image])[0]
-    save_picture(visualize.draw_result(image, result, class_names), picture, marked=True)
+    save_picture(pages.draw_result(image, result, class_names), picture, marked=True)
     others.add(file, image.shape[:2], result)
     return {
         "file_name": str(file),
@@ -1149,15 +1149,13 @@ def _class_names_of(weight_file: str) -> list[str] | None:
 
 def _evaluate_proposals(model, dataset, args, out: Path) -> int:
     """`mrcnn evaluate` for weights of the region proposal network alone: its recall."""
-    from ..evaluation import evaluate
+    from ..evaluation.proposals import proposal_recall
 
     if args.pictures:
         log.warning(
             "--pictures: proposals have no classes, and there are too many to draw: no pictures."
         )
-    recall = evaluate.proposal_recall(
-        lambda image: model.detect([image])[0], dataset, limit=args.limit
-    )
+    recall = proposal_recall(lambda image: model.detect([image])[0], dataset, limit=args.limit)
     say(recall.table())
     _write_json(
         {"data": args.data, "weights": args.weights, **recall.to_dict()}, out / "metrics.json"
@@ -1169,12 +1167,12 @@ def _evaluate_proposals(model, dataset, args, out: Path) -> int:
 def _draw_beside_truth(
     dataset, image_id: int, image, result: dict, shown_from: float, out: Path
 ) -> None:
-    from ..drawing import pictures as visualize
+    from ..drawing import pages
     from ..files.atomic import short_name
 
     info = dataset.image_info[image_id]
     name = Path(info["path"]).stem if info["path"] else info["source"]
-    picture = visualize.draw_beside_truth(dataset, image_id, image, result, shown_from)
+    picture = pages.draw_beside_truth(dataset, image_id, image, result, shown_from)
     path = free_picture(out, short_name(f"{image_id:04d}_{name}", ""))
     save_picture(picture, path, marked=True)
 

@@ -22,8 +22,9 @@ from rich.console import Console
 
 from ..config import LOSS_NAMES
 from ..data.image import extract_bboxes
-from ..drawing.pictures import draw_beside_truth
-from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
+from ..drawing.pages import draw_beside_truth
+from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, evaluate_dataset
+from ..evaluation.matching import compute_ap
 from ..files.atomic import free_name, whole_file
 from ..weights.weight_files import checkpoints
 from .training_state import remove_older_states, save_state, state_path
