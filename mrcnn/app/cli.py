@@ -552,9 +552,9 @@ def _make_folder(path: str, option: str) -> Path:
 
 
 def _write_json(content, path: Path) -> None:
-    from ..files.atomic import whole_file
+    from ..files.atomic import atomic_write
 
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         Path(part).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -426,7 +426,7 @@ def save_picture(picture, path: str | Path, marked: bool = False) -> None:
     """
     from PIL import Image, PngImagePlugin
 
-    from ..files.atomic import whole_file
+    from ..files.atomic import atomic_write
 
     file_format = Image.registered_extensions().get(Path(path).suffix.lower())
     if file_format is None:
@@ -437,7 +437,7 @@ def save_picture(picture, path: str | Path, marked: bool = False) -> None:
     if marked:
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_text(*_MARK)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         Image.fromarray(picture).save(part, format=file_format, **options)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..files.atomic import whole_file
+from ..files.atomic import atomic_write
 from ..files.limits import figure_text
 from .figures import new_figure
 from .inputs import class_labels
@@ -113,7 +113,7 @@ def plot_history(history: Mapping[str, Sequence[float]], path_or_ax) -> None:
         )
         _plot_loss(ax, history, name, color="C0", labels=("training", "validation"))
         _finish_loss_axes(ax)
-    with whole_file(path_or_ax) as part:
+    with atomic_write(path_or_ax) as part:
         figure.savefig(part, format="png", dpi=100)
 
 
