@@ -12,7 +12,7 @@ from .drawing.figures import (
 )
 from .drawing.inputs import random_colors
 from .drawing.instances import apply_mask, draw_box, draw_instances
-from .drawing.pages import contact_sheet, draw_beside_truth, draw_comparison, draw_result
+from .drawing.pages import contact_sheet, draw_comparison, draw_next_to_ground_truth, draw_result
 from .drawing.tables import display_table, display_weight_stats
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "display_table",
     "display_top_masks",
     "display_weight_stats",
-    "draw_beside_truth",
+    "draw_next_to_ground_truth",
     "draw_box",
     "draw_boxes",
     "draw_comparison",

@@ -1172,7 +1172,7 @@ def _draw_beside_truth(
 
     info = dataset.image_info[image_id]
     name = Path(info["path"]).stem if info["path"] else info["source"]
-    picture = pages.draw_beside_truth(dataset, image_id, image, result, shown_from)
+    picture = pages.draw_next_to_ground_truth(dataset, image_id, image, result, shown_from)
     path = free_picture(out, short_name(f"{image_id:04d}_{name}", ""))
     save_picture(picture, path, marked=True)
 

@@ -149,7 +149,7 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     for image_id in test_shapes.image_ids[:PICTURES]:
         image = test_shapes.load_image(image_id)
         found = model.detect([image])[0]
-        picture = pages.draw_beside_truth(test_shapes, image_id, image, found, shown_from)
+        picture = pages.draw_next_to_ground_truth(test_shapes, image_id, image, found, shown_from)
         with atomic_write(os.path.join(out, f"detections_{image_id:02}.png")) as part:
             Image.fromarray(picture).save(part, format="png")
 

@@ -47,7 +47,7 @@ def draw_comparison(
     return contact_sheet(panes, columns=2)
 
 
-def draw_beside_truth(
+def draw_next_to_ground_truth(
     dataset, image_id: int, image: np.ndarray, result: Mapping, shown_from: float = 0.0
 ):
     """`draw_comparison` of a dataset's image, whose truth is loaded here, with one entry of `detect`'s list."""

@@ -67,7 +67,7 @@ class ProposalRecall:
         return _without_nan({**counts, "proposal_recall": recall})
 
 
-def covered(proposals: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
+def match_proposals(proposals: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
     """The IoU with which each object is covered when pairs are taken by falling IoU, each box and object once.
 
     As Detectron's evaluate_box_proposals pairs them. proposals: [M, (y1, x1, y2, x2)] pixels.
@@ -129,7 +129,7 @@ def proposal_recall(
         gt_boxes = np.asarray(gt_boxes, float).reshape(-1, 4)
         gt_boxes = gt_boxes[(np.asarray(class_ids).reshape(-1) > 0) & (boxes.area(gt_boxes) > 0)]
         for count, ious in found.items():
-            ious.append(covered(proposals[:count], gt_boxes))
+            ious.append(match_proposals(proposals[:count], gt_boxes))
     if len(failed) == len(ids):
         raise next(iter(failed.values()))
     return ProposalRecall(

@@ -41,7 +41,7 @@ class Boxes(Dataset):
         return masks_of([box for _, box in objects]), [class_id for class_id, _ in objects]
 
 
-def truth_as_detector(dataset, masks=True):
+def ground_truth_detector(dataset, masks=True):
     def detect(image):
         found, ids = dataset.load_mask(int(image[0, 0, 0]))
         if len(ids) == 0:

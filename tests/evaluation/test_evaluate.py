@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from evaluation_cases import CAT, DOG, Boxes, Torn, masks_of, nothing, scene, truth_as_detector
+from evaluation_cases import CAT, DOG, Boxes, Torn, ground_truth_detector, masks_of, nothing, scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
@@ -175,7 +175,7 @@ def test_bad_truth_is_named():
 
 def test_truth_as_detections_is_perfect_crowds_and_empty_images_included():
     dataset = Boxes([[CAT, DOG], [], [CAT, (-1, (10, 0, 20, 20))]])
-    result = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    result = evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset, progress=False)
     for figures in (result.box, result.mask):
         assert tuple(figures) == evaluate.FIGURES
         assert (
@@ -198,7 +198,7 @@ def test_no_detections_give_zero_and_no_truth_nan_and_the_report_says_so():
     assert silent.box["AP"] == silent.mask["AP"] == 0
     assert "Nothing was detected, so every figure is 0" in silent.table()
     empty = Boxes([[], []])
-    for detect in (nothing, lambda image: truth_as_detector(Boxes([[CAT]]))(image * 0)):
+    for detect in (nothing, lambda image: ground_truth_detector(Boxes([[CAT]]))(image * 0)):
         undefined = evaluate.evaluate_dataset(detect, empty, progress=False)
         assert all(math.isnan(v) for v in [*undefined.box.values(), *undefined.mask.values()])
         assert "every figure is undefined (nan)" in undefined.table()
@@ -210,7 +210,7 @@ def test_no_detections_give_zero_and_no_truth_nan_and_the_report_says_so():
 def test_a_box_only_detector_has_no_mask_figures():
     dataset = Boxes([[CAT, DOG]])
     result = evaluate.evaluate_dataset(
-        truth_as_detector(dataset, masks=False), dataset, progress=False
+        ground_truth_detector(dataset, masks=False), dataset, progress=False
     )
     assert result.box["AP"] == pytest.approx(1) and result.mask is None
     assert result.to_dict()["mask"] is None and "\nmask" not in result.table()
@@ -220,7 +220,10 @@ def test_the_confidence_floor_is_applied_and_stated():
     dataset = Boxes([[CAT, DOG]])
 
     def unsure(image):
-        return {**truth_as_detector(dataset)(image), "scores": np.array([0.05, 0.04], np.float64)}
+        return {
+            **ground_truth_detector(dataset)(image),
+            "scores": np.array([0.05, 0.04], np.float64),
+        }
 
     assert evaluate.EVALUATION_MIN_CONFIDENCE == 0.05
     result = evaluate.evaluate_dataset(unsure, dataset, progress=False)
@@ -241,7 +244,7 @@ def test_coco_lowers_the_threshold_of_the_model_and_puts_it_back():
     def detect(images, masks):
         assert masks == "rle"
         seen.append(config.DETECTION_MIN_CONFIDENCE)
-        return [coded(truth_as_detector(dataset)(image)) for image in images]
+        return [coded(ground_truth_detector(dataset)(image)) for image in images]
 
     result = evaluate.coco(SimpleNamespace(config=config, detect=detect), dataset, progress=False)
     assert result.mask["AP"] == pytest.approx(1) and result.images == 2
@@ -253,7 +256,7 @@ def test_coco_lowers_the_threshold_of_the_model_and_puts_it_back():
 
 def test_masks_may_be_run_length_codes():
     dataset = Boxes([[CAT, DOG], []])
-    detect = truth_as_detector(dataset)
+    detect = ground_truth_detector(dataset)
     full, codes = (
         evaluate.evaluate_dataset(function, dataset, progress=False)
         for function in (detect, lambda image: coded(detect(image)))
@@ -276,7 +279,7 @@ def test_masks_may_be_run_length_codes():
 
 def test_curves_confidence_and_confusions_come_with_the_figures():
     dataset = Boxes([[CAT, DOG]])
-    result = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    result = evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset, progress=False)
     assert result.kind == "mask" and result.precision.shape == (2, 101, 2)
     assert result.confidence == evaluate.Confidence(1, 1, 1, 1)
     assert result.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
@@ -289,7 +292,7 @@ def test_curves_confidence_and_confusions_come_with_the_figures():
         and figures["voc"] is None
     )
     boxes = evaluate.evaluate_dataset(
-        truth_as_detector(dataset, masks=False), dataset, progress=False
+        ground_truth_detector(dataset, masks=False), dataset, progress=False
     )
     assert boxes.kind == "box" and "F1 at box IoU" in boxes.table()
 
@@ -298,7 +301,7 @@ def test_vocs_figures_come_with_difficult_flags_and_use_its_boxes():
     dataset = Boxes([[CAT, DOG], [CAT]])
     for info, flags in zip(dataset.image_info, ([False, True], [False]), strict=True):
         info["difficult"] = np.array(flags)
-    detect = truth_as_detector(dataset)
+    detect = ground_truth_detector(dataset)
 
     def without_the_dog(image):
         return {
@@ -328,7 +331,7 @@ def test_vocs_figures_come_with_difficult_flags_and_use_its_boxes():
 
 def test_the_progress_bar_is_drawn_on_stderr(capsys):
     dataset = Boxes([[CAT]])
-    evaluate.evaluate_dataset(truth_as_detector(dataset), dataset)
+    evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset)
     printed = capsys.readouterr()
     assert "Evaluating" in printed.err and printed.out == ""
 
@@ -336,14 +339,14 @@ def test_the_progress_bar_is_drawn_on_stderr(capsys):
 def test_only_the_hundred_best_detections_of_a_class_count():
     size = [(y, x, y + 1, x + 1) for y in range(20) for x in range(0, 20, 2)]  # 200 objects
     dataset = Boxes([[(1, box) for box in size]])
-    result = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    result = evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset, progress=False)
     assert result.mask["AR100"] == pytest.approx(100 / 200)
     assert "the 100 best detections count" in result.table()
 
 
 def test_limit_and_image_ids_choose_the_images():
     dataset = Boxes([[CAT], [DOG], [CAT]])
-    detect = truth_as_detector(dataset)
+    detect = ground_truth_detector(dataset)
     assert evaluate.evaluate_dataset(detect, dataset, limit=2, progress=False).images == 2
     assert evaluate.evaluate_dataset(detect, dataset, image_ids=[1], progress=False).objects == 1
     with pytest.raises(ValueError, match="at least one image.*a dataset of 3 images, limit=0"):
@@ -352,7 +355,7 @@ def test_limit_and_image_ids_choose_the_images():
 
 def test_ctrl_c_leaves_the_figures_of_the_images_measured():
     dataset = Boxes([[CAT], [DOG], [CAT], [CAT]])
-    perfect = truth_as_detector(dataset)
+    perfect = ground_truth_detector(dataset)
 
     def until(last):
         def detect(image):
@@ -380,7 +383,7 @@ def test_ctrl_c_leaves_the_figures_of_the_images_measured():
 
 def test_masks_that_are_not_in_original_pixels_are_refused():
     def shrunk(image):
-        return {**truth_as_detector(dataset)(image), "masks": np.ones((10, 10, 1), bool)}
+        return {**ground_truth_detector(dataset)(image), "masks": np.ones((10, 10, 1), bool)}
 
     dataset = Boxes([[CAT]])
     with pytest.raises(ValueError, match=r"as large as the image.*\(10, 10\).*\(20, 20\)"):
@@ -389,7 +392,7 @@ def test_masks_that_are_not_in_original_pixels_are_refused():
 
 def test_nothing_of_pycocotools_is_printed(capsys):
     dataset = Boxes([[CAT]])
-    evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset, progress=False)
     assert capsys.readouterr().out == ""
 
 
@@ -445,7 +448,7 @@ class OwnBoxes(Boxes):
     load_mask = Dataset.load_mask
 
 
-def boxes_as_detector(dataset):
+def box_detector(dataset):
     def detect(image):
         found, ids = dataset.load_bbox(int(image[0, 0, 0]))
         return {
@@ -459,11 +462,11 @@ def boxes_as_detector(dataset):
 
 def test_a_dataset_of_boxes_is_measured_by_them():
     dataset = OwnBoxes([[(1, (0, 0, 9, 9)), (2, (5, 5, 15, 15))], [], [(1, (2, 2, 8, 12))]])
-    found = evaluate.evaluate_dataset(boxes_as_detector(dataset), dataset, progress=False)
+    found = evaluate.evaluate_dataset(box_detector(dataset), dataset, progress=False)
     assert (found.box["AP"], found.mask, found.objects, found.kind) == (1.0, None, 3, "box")
     # a detector with masks too: no truth for masks, so box figures alone
     with_masks = lambda image: {  # noqa: E731
-        **(boxes := boxes_as_detector(dataset)(image)),
+        **(boxes := box_detector(dataset)(image)),
         "masks": np.zeros((20, 20, len(boxes["scores"])), bool),
     }
     found = evaluate.evaluate_dataset(with_masks, dataset, progress=False)
@@ -489,9 +492,9 @@ def test_own_boxes_measure_a_box_only_model_and_masks_one_with_masks():
         load_mask = Boxes.load_mask
 
     dataset = Both([[CAT]])
-    box_only = evaluate.evaluate_dataset(boxes_as_detector(dataset), dataset, progress=False)
+    box_only = evaluate.evaluate_dataset(box_detector(dataset), dataset, progress=False)
     assert box_only.box["AP"] == pytest.approx(1, abs=1e-12)
-    with_masks = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    with_masks = evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset, progress=False)
     assert (with_masks.box["AP"], with_masks.mask["AP"]) == pytest.approx((1, 1), abs=1e-12)
 
 
@@ -509,7 +512,7 @@ def test_wrong_boxes_of_a_dataset_are_named():
 
 def test_an_image_that_cannot_be_read_is_left_out_and_named(caplog):
     dataset, drawn = Torn([[CAT], [CAT], [CAT], [DOG]]), []
-    detect = truth_as_detector(Boxes([[CAT], [CAT], [CAT], [DOG]]))
+    detect = ground_truth_detector(Boxes([[CAT], [CAT], [CAT], [DOG]]))
     result = evaluate.evaluate_dataset(
         detect, dataset, progress=False, on_image=lambda i, *_: drawn.append(i)
     )

@@ -10,14 +10,18 @@ from evaluation_cases import CAT, DOG, Boxes
 from mrcnn.evaluation import evaluate, proposals
 
 
-def test_covered_by_hand():
-    assert proposals.covered(np.zeros((0, 4)), np.zeros((0, 4))).tolist() == []
-    assert proposals.covered(np.zeros((0, 4)), [[0, 0, 9, 9]]).tolist() == [0]
-    assert proposals.covered([[0, 0, 9, 9]], np.zeros((0, 4))).tolist() == []
+def test_match_proposals_by_hand():
+    assert proposals.match_proposals(np.zeros((0, 4)), np.zeros((0, 4))).tolist() == []
+    assert proposals.match_proposals(np.zeros((0, 4)), [[0, 0, 9, 9]]).tolist() == [0]
+    assert proposals.match_proposals([[0, 0, 9, 9]], np.zeros((0, 4))).tolist() == []
     objects = [[0, 0, 10, 10], [0, 2, 10, 12], [50, 50, 60, 60]]
     # One box lies right on the second object (IoU 1), and shares 8 of 12 columns with the first: it covers the second
     # alone. The other box covers the left half of the first. Nothing is left for the third.
-    assert proposals.covered([[0, 2, 10, 12], [0, 0, 10, 5]], objects).tolist() == [0.5, 1.0, 0.0]
+    assert proposals.match_proposals([[0, 2, 10, 12], [0, 0, 10, 5]], objects).tolist() == [
+        0.5,
+        1.0,
+        0.0,
+    ]
 
 
 def test_proposal_recall_by_hand():
