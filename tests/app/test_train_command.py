@@ -98,7 +98,10 @@ def test_missing_images_are_reported_before_a_network_is_built(tmp_path, capsys,
     no_tensorflow(monkeypatch)
     file = coco_file(tmp_path, images=[{"id": 1, "file_name": "a.png", "height": 64, "width": 64}])
     assert run("train", file, "--logs", tmp_path / "logs") == cli.FAILED
-    assert "of whose 1 images not one exists" in (told := capsys.readouterr().err) and "--images DIR" in told
+    assert (
+        "of whose 1 images not one exists" in (told := capsys.readouterr().err)
+        and "--images DIR" in told
+    )
     assert run("check", file, "--no-pixels") == cli.OK
 
 
