@@ -564,7 +564,7 @@ def _soft_masks(count: int):
 
 def paste_100() -> Times:
     """100 masks of 28 x 28 pasted into an image of 1024 x 1024."""
-    from mrcnn.data.image import unmold_masks
+    from mrcnn.data.masks import unmold_masks
 
     masks, boxes = _soft_masks(100), _boxes(100, 1024)
     return timed(lambda: unmold_masks(masks, boxes, (1024, 1024)))
