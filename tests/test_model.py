@@ -15,7 +15,7 @@ from tiny import Squares, TinyConfig, empty_batch_is_wrong, passes_without_onedn
 
 from mrcnn import model as model_room
 from mrcnn.config import Config
-from mrcnn.data.image import compose_image_meta, mold_image
+from mrcnn.data.image import mold_image
 from mrcnn.evaluation.evaluate import mask_to_rle
 from mrcnn.inference.fuse_batch_norm import Folded
 from mrcnn.model import (
@@ -37,6 +37,7 @@ from mrcnn.model import (
     resnet_graph,
 )
 from mrcnn.nn import boxes
+from mrcnn.nn.image_meta import compose_image_meta
 from mrcnn.nn.molding import mold_on_device
 from mrcnn.nn.targets import pyramid_anchors
 from mrcnn.weights.weight_files import read_metadata
