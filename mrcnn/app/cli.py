@@ -458,7 +458,7 @@ def open_data(
 
     Raises: ValueError where nothing is understood there, or the classes are others.
     """
-    from ..formats.datasets import open_dataset
+    from ..formats.open_dataset import open_dataset
 
     if _is_url(path):
         raise ValueError(
@@ -506,7 +506,7 @@ def objects_per_class(dataset) -> dict[str, int] | None:
 
 def _image_files(folder: Path) -> list[Path]:
     """The image files in a folder, by name; none where there is no such folder."""
-    from ..formats.datasets import IMAGE_SUFFIXES
+    from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     return [
@@ -576,7 +576,7 @@ def run_demo(args) -> int:
 
 def run_check(args) -> int:
     """`mrcnn check`."""
-    from ..formats.datasets import split_folders
+    from ..formats.open_dataset import split_folders
 
     out = None if args.out is None else _make_folder(args.out, "--out")
     config = read_config(args.config)
@@ -719,7 +719,7 @@ def _warn_of_slow_cpu(config) -> None:
 def _open_training_data(data: str, val: str | None, **options):
     """The datasets to train and to validate on; the second is None if there is none. options: of `open_data`."""
     from ..data.dataset import shared_images
-    from ..formats.datasets import split_folders
+    from ..formats.open_dataset import split_folders
 
     split = split_folders(data) if val is None else None
     if split:
@@ -751,7 +751,7 @@ def _open_training_data(data: str, val: str | None, **options):
 
 def _fit_config(config, args, train_data, val_data) -> None:
     """Fill in what follows from the data, where --config does not say it, and what other options say."""
-    from ..formats.datasets import SETS
+    from ..formats.common import SETS
 
     chosen = own_names(config)
     path = Path(args.data).resolve()
@@ -984,7 +984,7 @@ def _images_in(folder: Path) -> list[Path]:
 
     Raises: ValueError if there is no image.
     """
-    from ..formats.datasets import IMAGE_SUFFIXES
+    from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 
     images, skipped = [], Counter()
     for entry in sorted(folder.iterdir()):
@@ -1039,7 +1039,7 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
     """
     from ..data.image import read_image
     from ..drawing import pictures as visualize
-    from ..evaluation.evaluate import mask_to_rle
+    from ..formats.rle import mask_to_rle
 
     image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
     result = model.detect([image])[0]
@@ -1068,7 +1068,7 @@ def detect_file(model, class_names: list[str], file: Path, picture: Path, others
 def run_evaluate(args) -> int:
     """`mrcnn evaluate`."""
     from ..evaluation import evaluate, report
-    from ..formats.datasets import split_folders
+    from ..formats.open_dataset import split_folders
 
     out = _make_folder(args.out, "--out")
     if split := split_folders(args.data):

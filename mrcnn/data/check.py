@@ -22,7 +22,7 @@ from rich.progress import track
 
 from ..config import Config
 from ..files.limits import LONGEST_NAME, printable
-from ..formats.polygons import areas
+from ..formats.rle import areas
 from ..nn import boxes
 from .dataset import Dataset, boxes_alone, has_outlines, overrides, reference
 from .image import extract_bboxes, match_channels, resize_image, to_uint8

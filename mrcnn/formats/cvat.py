@@ -18,20 +18,10 @@ from pycocotools import mask as coco_mask
 from ..data.dataset import Dataset, place_classes
 from ..files.image_files import read_size
 from ..files.limits import MOST_POINTS, clean_name
-from .polygons import (
-    RLE,
-    LeftOut,
-    OutlinedImages,
-    Polygon,
-    check_polygon,
-    ellipse,
-    encode,
-    polygons_to_rle,
-    read_xml,
-    rectangle,
-    short,
-    to_number,
-)
+from .common import LeftOut, OutlinedImages, read_xml
+from .polygons import Polygon, check_polygon, ellipse, polygons_to_rle, rectangle
+from .rle import RLE, encode
+from .values import short, to_number
 
 logger = logging.getLogger("mrcnn")
 

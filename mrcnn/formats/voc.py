@@ -17,24 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import Dataset, match_class_names, place_classes
+from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.image_files import read_size
 from ..files.limits import clean_name
-from .polygons import (
-    IMAGE_SUFFIXES,
-    RLE,
-    LeftOut,
-    OutlinedImages,
-    encode,
-    image_files,
-    is_whole,
-    polygons_to_rle,
-    read_indices,
-    read_json,
-    read_xml,
-    rectangle,
-    short,
-    to_number,
-)
+from .common import LeftOut, OutlinedImages, image_files, read_indices, read_json, read_xml
+from .polygons import polygons_to_rle, rectangle
+from .rle import RLE, encode
+from .values import is_whole, short, to_number
 
 logger = logging.getLogger("mrcnn")
 

@@ -21,9 +21,9 @@ from mrcnn.app import cli, doctor
 from mrcnn.app import cli_support as session
 from mrcnn.config import Config
 from mrcnn.data import augment
-from mrcnn.evaluation.evaluate import mask_to_rle
+from mrcnn.data.shapes import ShapesDataset
 from mrcnn.formats import export
-from mrcnn.formats.datasets import ShapesDataset
+from mrcnn.formats.rle import mask_to_rle
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -29,7 +29,8 @@ from mrcnn.data.check import (
 )
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.image import extract_bboxes, resize_mask
-from mrcnn.formats.datasets import CocoDataset, ShapesDataset
+from mrcnn.data.shapes import ShapesDataset
+from mrcnn.formats.coco import CocoDataset
 from mrcnn.nn import boxes
 
 GREY = np.full((64, 64, 3), 128, np.uint8)
@@ -751,7 +752,7 @@ def test_a_wrong_setting_is_a_wrong_call(folder, capsys):
 
 def test_real_annotations(shared):
     """The counts of the sets' own README: 50 balloons; 1,520 annotations of COCO, 17 of them crowds."""
-    from mrcnn.formats.datasets import open_dataset
+    from mrcnn.formats.open_dataset import open_dataset
 
     balloon = check(open_dataset(shared / "data" / "balloon" / "val"), pixels=False)
     assert (balloon.images, balloon.objects, balloon.errors) == (13, 50, [])
@@ -771,7 +772,7 @@ def test_real_annotations(shared):
 
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_outlines_of_real_annotations_say_the_same_as_their_masks(shared, part):
-    from mrcnn.formats.datasets import open_dataset
+    from mrcnn.formats.open_dataset import open_dataset
 
     dataset = open_dataset(
         shared / "data" / "coco_tiny" / "annotations" / f"instances_{part}2017.json"
@@ -898,7 +899,7 @@ def test_check_hands_strict_and_images_to_the_reader(monkeypatch, tmp_path, caps
         calls.append(options)
         raise ValueError("enough")
 
-    monkeypatch.setattr("mrcnn.formats.datasets.open_dataset", open_dataset)
+    monkeypatch.setattr("mrcnn.formats.open_dataset.open_dataset", open_dataset)
     assert (
         cli.main(["check", "x", "--strict", "--images", photos])
         == cli.main(["check", "x"])

@@ -15,7 +15,8 @@ from PIL import Image, ImageOps
 from mrcnn.config import Config
 from mrcnn.data import image
 from mrcnn.files.image_files import read_size
-from mrcnn.formats.datasets import MaskFolderDataset, VIADataset
+from mrcnn.formats.mask_images import MaskFolderDataset
+from mrcnn.formats.via import VIADataset
 
 # --- Reading ------------------------------------------------------------------------------------------------------
 
