@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files.atomic import whole_file
+from ..files.atomic import atomic_write
 from .polygons import Ring, mask_outlines
 
 logger = logging.getLogger("mrcnn")
@@ -108,7 +108,7 @@ class ImagesAndLabels:
         self._stems.add(name.casefold())
         copy = self.images / f"{name}{image.suffix}"
         if image.is_file() and not copy.exists():
-            with whole_file(str(copy)) as part:
+            with atomic_write(str(copy)) as part:
                 shutil.copyfile(image, part)
         return self.labels / f"{name}{self.suffix}"
 

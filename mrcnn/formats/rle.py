@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..data.image import unmold_crops
+from ..data.masks import unmold_crops
 from .values import short, whole
 
 RUN_CHARACTERS = 7  # of a number in a compressed run-length code, at most: 35 bits
@@ -21,12 +21,6 @@ def decode(rles: Sequence[RLE], size: tuple[int, int]) -> np.ndarray:
     if not rles:
         return np.zeros((*size, 0), bool)
     return coco_mask.decode(rles).view(bool)  # 0 or 1 in each byte
-
-
-def areas(rles: Sequence[RLE]) -> np.ndarray:
-    """The pixels of each of N compressed run-length codes, int64 [N]."""
-    # One by one: with NumPy 2 pycocotools' `area` of 256 codes or more raises an OverflowError.
-    return np.array([coco_mask.area(rle) for rle in rles], np.int64)
 
 
 def encode(mask: np.ndarray) -> RLE:

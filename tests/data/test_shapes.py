@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mrcnn.data.image import extract_bboxes
+from mrcnn.data.masks import extract_bboxes
 from mrcnn.data.shapes import ShapesDataset
 
 

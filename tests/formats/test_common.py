@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.files import limits as untrusted
+from mrcnn.files import limits
 from mrcnn.formats import common, polygons
 
 
@@ -67,7 +67,7 @@ def test_masks_are_not_drawn_beyond_the_limits(tmp_path, monkeypatch):
     for size in ((100_000, 100_000), (1, 100_001)):
         with pytest.raises(ValueError, match=r"at most 178,956,970 pixels.*gone\.png"):
             OneImage(tmp_path / "gone.png", *size).load_mask(0)
-    monkeypatch.setattr(untrusted, "MOST_MASK_BYTES", 5 * 1200)
+    monkeypatch.setattr(limits, "MOST_MASK_BYTES", 5 * 1200)
     assert OneImage(tmp_path / "gone.png", 30, 40, count=5).load_mask(0)[0].shape == (30, 40, 5)
     with pytest.raises(ValueError, match=r"6 objects of 30 x 40 pixels in .*gone\.png"):
         OneImage(tmp_path / "gone.png", 30, 40, count=6).load_mask(0)

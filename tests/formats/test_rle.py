@@ -1,12 +1,11 @@
 """Run-length codes, by hand-counted pixels."""
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from mrcnn.formats import polygons, rle
+from mrcnn.formats import rle
 
 SIZE = (30, 40)
 
@@ -30,10 +29,3 @@ def test_a_broken_off_code_has_the_runs_before():
     assert rle.run_lengths("") == rle.run_lengths("abc") == []
     whole = coco_mask.frPyObjects({"size": [9, 1], "counts": [2, 3, 4]}, 9, 1)["counts"].decode()
     assert rle.run_lengths(whole + "oo") == [2, 3, 4]
-
-
-def test_areas_of_256_codes_and_more():
-    assert rle.areas([]).shape == (0,)
-    code = polygons.polygons_to_rle([polygons.rectangle(3, 4, 8, 14)], SIZE)
-    found = rle.areas([code] * 300)
-    assert found.dtype == np.int64 and found.tolist() == [50] * 300
