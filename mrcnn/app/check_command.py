@@ -11,7 +11,8 @@ from ..data import check
 from ..data.dataset import Dataset, boxes_alone
 from ..data.image import resize_image
 from ..data.masks import boxes_to_masks, extract_bboxes, resize_mask
-from ..drawing import pictures
+from ..drawing import pages
+from ..drawing.instances import draw_instances
 from ..formats.open_dataset import split_folders
 from .cli_support import (
     FAILED,
@@ -78,7 +79,7 @@ def _contact_sheet(dataset: Dataset, image_ids: list[int], pixels: bool) -> np.n
     count = min(len(image_ids), SHEET_IMAGES)
     chosen = [image_ids[i * len(image_ids) // count] for i in range(count)]
     tiles = [_annotated(dataset, image_id, pixels) for image_id in chosen]
-    return pictures.contact_sheet(tiles, SHEET_COLUMNS)
+    return pages.contact_sheet(tiles, SHEET_COLUMNS)
 
 
 def _annotated(dataset: Dataset, image_id: int, pixels: bool) -> np.ndarray:
@@ -92,7 +93,7 @@ def _annotated(dataset: Dataset, image_id: int, pixels: bool) -> np.ndarray:
     image = dataset.load_image(image_id) if pixels else np.full((*size, 3), 128, np.uint8)
     drawn = _draw_small(image, masks, class_ids, dataset.class_names)
     name = Path(dataset.image_info[image_id]["path"] or "").name
-    return pictures._titled(drawn, f"{image_id} {name[-32:]}: {len(class_ids)}")
+    return pages.titled(drawn, f"{image_id} {name[-32:]}: {len(class_ids)}")
 
 
 def _draw_small(
@@ -108,6 +109,6 @@ def _draw_small(
     masks = resize_mask(masks, scale, padding)[y1:y2, x1:x2]
     # The name of an only class would cover objects.
     captions = [""] * len(class_ids) if len(class_names) == 2 else None
-    return pictures.draw_instances(
+    return draw_instances(
         image, extract_bboxes(masks), masks, class_ids, class_names, captions=captions
     )

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..config import Config
 from ..data.shapes import ShapesDataset
-from ..drawing import pictures as visualize
+from ..drawing import curves, pages
 from ..evaluation import evaluate
 from ..files.atomic import atomic_write
 from ..model import BatchNorm, MaskRCNN
@@ -131,7 +131,7 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     history = model.train(train_shapes, test_shapes, config.LEARNING_RATE, epochs, layers="all")
     weights = os.path.join(out, "shapes.h5")
     model.save_weights(weights)
-    visualize.plot_history(history.history, os.path.join(out, "losses.png"))
+    curves.plot_history(history.history, os.path.join(out, "losses.png"))
 
     log.info("2/3 Detecting in %d images it has not seen", held_out)
     model = MaskRCNN.from_weights(weights)
@@ -149,7 +149,7 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     for image_id in test_shapes.image_ids[:PICTURES]:
         image = test_shapes.load_image(image_id)
         found = model.detect([image])[0]
-        picture = visualize.draw_beside_truth(test_shapes, image_id, image, found, shown_from)
+        picture = pages.draw_next_to_ground_truth(test_shapes, image_id, image, found, shown_from)
         with atomic_write(os.path.join(out, f"detections_{image_id:02}.png")) as part:
             Image.fromarray(picture).save(part, format="png")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..data.image import read_image, read_size
-from ..drawing import pictures
+from ..drawing import pages
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.limits import printable
 from ..formats import export
@@ -269,7 +269,7 @@ def detect_file(model, class_names: list[str], file: Path, drawing: Path, export
     """
     image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
     result = model.detect([image])[0]
-    save_image(pictures.draw_result(image, result, class_names), drawing, marked=True)
+    save_image(pages.draw_result(image, result, class_names), drawing, marked=True)
     exports.add(file, image.shape[:2], result)
     return {
         "file_name": str(file),

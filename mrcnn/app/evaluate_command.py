@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import Dataset
-from ..drawing import pictures
+from ..drawing import pages
 from ..evaluation import evaluate, report
+from ..evaluation.proposals import proposal_recall
 from ..files.atomic import short_name
 from ..files.limits import clean_name
 from ..formats.open_dataset import split_folders
@@ -111,9 +112,7 @@ def _evaluate_proposals(model, dataset: Dataset, args, out: Path) -> int:
         log.warning(
             "--pictures: proposals have no classes, and there are too many to draw: no images."
         )
-    recall = evaluate.proposal_recall(
-        lambda image: model.detect([image])[0], dataset, limit=args.limit
-    )
+    recall = proposal_recall(lambda image: model.detect([image])[0], dataset, limit=args.limit)
     say(recall.table())
     content = {"data": args.data, "weights": args.weights, **recall.to_dict()}
     write_json(content, out / "metrics.json")
@@ -128,6 +127,6 @@ def _draw(
     """Write one image with its ground truth and its detections side by side."""
     info = dataset.image_info[image_id]
     name = Path(info["path"]).stem if info["path"] else info["source"]
-    drawn = pictures.draw_beside_truth(dataset, image_id, image, result, shown_from)
+    drawn = pages.draw_next_to_ground_truth(dataset, image_id, image, result, shown_from)
     path = free_image_path(out, short_name(f"{image_id:04d}_{name}", ""))
     save_image(drawn, path, marked=True)

@@ -22,8 +22,9 @@ from rich.console import Console
 
 from ..config import LOSS_NAMES
 from ..data.masks import extract_bboxes
-from ..drawing.pictures import draw_beside_truth
-from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
+from ..drawing.pages import draw_next_to_ground_truth
+from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, evaluate_dataset
+from ..evaluation.matching import compute_ap
 from ..files.atomic import atomic_write, free_name
 from ..weights.weight_files import checkpoints
 from .training_state import remove_older_states, save_state, state_path
@@ -653,7 +654,7 @@ class DetectionPictures(keras.callbacks.Callback):
         image = self.dataset.load_image(image_id)
         (found,) = self.detector.detect([image])
         shown_from = self.detector.config.DETECTION_MIN_CONFIDENCE
-        picture = draw_beside_truth(self.dataset, image_id, image, found, shown_from)
+        picture = draw_next_to_ground_truth(self.dataset, image_id, image, found, shown_from)
         shrink = self.LARGEST_SIDE / max(picture.shape)
         return (
             picture

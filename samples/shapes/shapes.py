@@ -61,7 +61,7 @@ def detect(model, out):
     for image_id in dataset.image_ids:
         image = dataset.load_image(image_id)
         pictures.append(
-            visualize.draw_beside_truth(dataset, image_id, image, model.detect([image])[0])
+            visualize.draw_next_to_ground_truth(dataset, image_id, image, model.detect([image])[0])
         )
     path = Path(out, "shapes.png")
     cli_support.save_image(visualize.contact_sheet(pictures, columns=2), path)
