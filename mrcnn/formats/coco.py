@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 
 from ..data.dataset import Dataset, match_class_names, overrides
 from ..files.limits import check_size, clean_name
-from .common import LeftOut, OutlinedImages, read_json, warn_similar_names
+from .common import LeftOut, RLEImages, read_json, warn_similar_names
 from .polygons import check_polygon, segmentation_to_rle
 from .rle import RLE, check_rle, mask_to_rle
 from .values import is_finite, is_side, short, whole
@@ -30,7 +30,7 @@ IMAGES_TRIED = 20  # of a file, to find the folder of its images
 MOST_FOLDERS = 10  # of a file_name that are tried; longer paths lose their first folders
 
 
-class CocoDataset(OutlinedImages, Dataset):
+class CocoDataset(RLEImages, Dataset):
     """COCO instances JSON: polygons of several parts, run-length codes of both kinds, and crowds.
 
     Category ids may be any numbers: `map_source_class_id("coco.18")` and `get_source_class_id(id, "coco")`
@@ -126,7 +126,7 @@ class CocoDataset(OutlinedImages, Dataset):
         """Whether there are objects, and not one has a segmentation."""
         return self._with_box > 0 and self._with_mask == 0
 
-    def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
+    def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """One run-length code per annotation with a segmentation, in the file's order, and class ids, int32 [N].
 
         Class ids are negative for crowds.

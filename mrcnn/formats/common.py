@@ -85,16 +85,16 @@ def _size_of_file(
     )
 
 
-class OutlinedImages(ImageFiles):
-    """Mixed into a `Dataset` whose masks are drawn from outlines; a subclass defines `load_outlines`."""
+class RLEImages(ImageFiles):
+    """Mixed into a `Dataset` whose masks are drawn from outlines; a subclass defines `load_rles`."""
 
-    def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
+    def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """N run-length codes of the image's size, without a look at its pixels, and class ids, int32 [N]."""
         raise NotImplementedError
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """One mask per object, in the file's order: bool [H, W, N], and class ids, int32 [N], negative for crowds."""
-        rles, class_ids = self.load_outlines(image_id)
+        rles, class_ids = self.load_rles(image_id)
         size = self.image_size(image_id)
         check_masks(len(rles), *size, self.image_reference(image_id))
         return decode(rles, size), class_ids

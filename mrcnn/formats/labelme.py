@@ -19,7 +19,7 @@ from ..data.dataset import (
 from ..data.image import match_channels, to_uint8
 from ..files.image_files import read_pixels, read_size
 from ..files.limits import LONGEST_SIDE, check_size, clean_name
-from .common import LeftOut, OutlinedImages, find_image, image_files, keep_known, read_json
+from .common import LeftOut, RLEImages, find_image, image_files, keep_known, read_json
 from .polygons import (
     Polygon,
     check_points,
@@ -40,7 +40,7 @@ WITHOUT_AREA = ("point", "points", "line", "linestrip")
 LABELME_VERSION = "5.5.0"  # the newest whose form this is; labelme reads every 5.x file
 
 
-class LabelmeDataset(OutlinedImages, Dataset):
+class LabelmeDataset(RLEImages, Dataset):
     """Annotations of labelme, one JSON file an image: polygons, rectangles, circles and masks.
 
     Shapes of one `group_id` and label are parts of one object. Shapes labelled `__ignore__` are not used, and a log
@@ -88,7 +88,7 @@ class LabelmeDataset(OutlinedImages, Dataset):
         info = self.image_info[image_id]
         return _embedded_image(info["file"]) if info["embedded"] else super().load_image(image_id)
 
-    def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
+    def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """One run-length code per object, in the order of their first shapes, and class ids, int32 [N]."""
         info = self.image_info[image_id]
         size = self.image_size(image_id)

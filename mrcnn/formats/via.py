@@ -15,7 +15,7 @@ from ..data.dataset import (
     place_classes,
 )
 from ..files.limits import clean_name
-from .common import LeftOut, OutlinedImages, find_image, keep_known, read_json
+from .common import LeftOut, RLEImages, find_image, keep_known, read_json
 from .polygons import Polygon, check_polygon, ellipse, one_outline, polygons_to_rle, rectangle
 from .results import Result, found_in
 from .rle import RLE
@@ -24,7 +24,7 @@ from .values import is_finite, short
 logger = logging.getLogger("mrcnn")
 
 
-class VIADataset(OutlinedImages, Dataset):
+class VIADataset(RLEImages, Dataset):
     """Annotations of the VGG Image Annotator 1.x and 2.x: polygons, rectangles, circles and ellipses.
 
     The class of a region comes from one of its attributes. Points and open polylines have no area: they are left out,
@@ -98,7 +98,7 @@ class VIADataset(OutlinedImages, Dataset):
         left_out.finish(self, total, "images or regions")
         self.prepare()
 
-    def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
+    def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """One run-length code per region, in the file's order, and class ids, int32 [N]."""
         info = self.image_info[image_id]
         size = self.image_size(image_id)

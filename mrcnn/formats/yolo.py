@@ -20,7 +20,7 @@ import yaml
 
 from ..data.dataset import Dataset, place_classes
 from ..files.limits import MOST_POINTS, clean_name
-from .common import LeftOut, OutlinedImages, image_files
+from .common import LeftOut, RLEImages, image_files
 from .polygons import one_outline, polygons_to_rle, rectangle
 from .results import Result, found_in
 from .rle import RLE
@@ -42,7 +42,7 @@ _NAMES_KEY = re.compile(rb"""^["']?names["']?\s*:""", re.MULTILINE)
 FARTHEST = 1.0  # how far outside of the image a coordinate may lie, as a fraction of it; beyond, it is in pixels
 
 
-class YOLODataset(OutlinedImages, Dataset):
+class YOLODataset(RLEImages, Dataset):
     """Labels of YOLO: polygons and boxes. The mask of a box is the filled box, and a warning says how many there are.
 
     `load_bbox` returns boxes exactly as the files give them; those of polygons enclose their points. Images without a
@@ -182,7 +182,7 @@ class YOLODataset(OutlinedImages, Dataset):
                 is_box=[is_box for _, _, is_box in usable],
             )
 
-    def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
+    def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """Return one run-length code per line, in the file's order, and class ids, int32 [N]."""
         info = self.image_info[image_id]
         size = height, width = self.image_size(image_id)

@@ -16,7 +16,7 @@ def test_similar_names_are_told_of(caplog):
     assert "'red', 'Red', 'dark  blue', 'dark blue' in f.json differ in case" in caplog.text
 
 
-class OneImage(common.OutlinedImages, Dataset):
+class OneImage(common.RLEImages, Dataset):
     """An image of a file, with so many outlines."""
 
     def __init__(self, path, height=None, width=None, count=1, **info):
@@ -26,7 +26,7 @@ class OneImage(common.OutlinedImages, Dataset):
         self.add_image("one", 0, str(path), height=height, width=width, file="notes.json", **info)
         self.prepare()
 
-    def load_outlines(self, image_id):
+    def load_rles(self, image_id):
         size = self.image_size(image_id)
         return [
             polygons.polygons_to_rle([polygons.rectangle(0, 0, 5, 5)], size)
