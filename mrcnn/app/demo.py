@@ -17,10 +17,10 @@ from PIL import Image
 
 from ..config import Config
 from ..data.dataset import Dataset
+from ..data.shapes import ShapesDataset
 from ..drawing import curves, pages
 from ..evaluation import evaluate
 from ..files.atomic import atomic_write
-from ..formats.datasets import ShapesDataset
 from ..model import BatchNorm, MaskRCNN
 
 log = logging.getLogger("mrcnn")

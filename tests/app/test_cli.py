@@ -169,7 +169,9 @@ def test_demo_passes_its_options_and_prints_the_metrics(monkeypatch, tmp_path, c
         return {"box_ap": 0.81234, "images": 100}
 
     monkeypatch.setattr(cli, "load_tensorflow", lambda: None)
-    module = SimpleNamespace(run=stub, DemoConfig=lambda: cli_support.read_config(["NUM_CLASSES=4"]))
+    module = SimpleNamespace(
+        run=stub, DemoConfig=lambda: cli_support.read_config(["NUM_CLASSES=4"])
+    )
     monkeypatch.setitem(sys.modules, "mrcnn.app.demo", module)
     monkeypatch.setattr("mrcnn.app.demo", module, raising=False)
     assert (
