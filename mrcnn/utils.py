@@ -30,7 +30,7 @@ from .evaluation.evaluate import (
     compute_recall,
     trim_zeros,
 )
-from .files.atomic import download
+from .files.download import download
 from .nn.boxes import (
     area,
     decode,

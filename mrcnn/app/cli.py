@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 from .. import __version__
-from ..files.limits import clean_name, printable
+from ..files.safe_text import clean_name, printable
 from .cli_support import (
     FAILED,
     INTERRUPTED,  # noqa: F401 - with the others, for who calls main()
@@ -1170,7 +1170,7 @@ def _draw_beside_truth(
     dataset, image_id: int, image, result: dict, shown_from: float, out: Path
 ) -> None:
     from ..drawing import pictures as visualize
-    from ..files.atomic import short_name
+    from ..files.file_names import short_name
 
     info = dataset.image_info[image_id]
     name = Path(info["path"]).stem if info["path"] else info["source"]

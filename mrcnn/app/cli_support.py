@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from ..files.limits import clean_name, printable_lines
+from ..files.safe_text import clean_name, printable_lines
 
 log = logging.getLogger("mrcnn")
 
@@ -468,7 +468,7 @@ def free_picture(
 
 def find_weights(start: str, config, logs: str | Path) -> str:
     """The path of what --weights names: "coco" (downloaded where it is not cached), "last" (of `logs`), or a file."""
-    from ..files import atomic as files
+    from ..files import download
     from ..weights import weight_files as weights
 
     if start == "last":
@@ -476,7 +476,7 @@ def find_weights(start: str, config, logs: str | Path) -> str:
     if start == "coco":
         cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "models")
         path = cache / weights.COCO_MODEL_URL.rsplit("/", 1)[-1]
-        return files.download(
+        return download.download(
             weights.COCO_MODEL_URL, path, md5=weights.COCO_MODEL_MD5, size=weights.COCO_MODEL_SIZE
         )
     return start

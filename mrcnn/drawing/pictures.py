@@ -31,7 +31,7 @@ from ..data.dataset import boxes_alone
 from ..data.image import extract_bboxes, unmold_mask
 from ..evaluation.evaluate import compute_matches
 from ..files.atomic import atomic_write
-from ..files.limits import LONGEST_NAME, figure_text, printable, printable_lines
+from ..files.safe_text import LONGEST_NAME, figure_text, printable, printable_lines
 
 log = logging.getLogger("mrcnn")
 

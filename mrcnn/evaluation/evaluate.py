@@ -26,7 +26,7 @@ from rich.progress import track
 
 from ..data.dataset import Dataset, boxes_alone, overrides, reference
 from ..data.image import masks_iou, unmold_crops
-from ..files.limits import LONGEST_NAME, printable
+from ..files.safe_text import LONGEST_NAME, printable
 from ..nn import boxes
 from .scores import (
     COCO_MAX_DETECTIONS,

@@ -18,7 +18,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..data.dataset import Dataset, match_class_names, overrides
-from ..files.limits import check_size, clean_name
+from ..files.limits import check_size
+from ..files.safe_text import clean_name
 from .polygons import (
     RLE,
     LeftOut,

@@ -17,7 +17,8 @@ from pycocotools import mask as coco_mask
 
 from ..data.dataset import Dataset, place_classes
 from ..files.image_files import read_size
-from ..files.limits import MOST_POINTS, clean_name
+from ..files.limits import MOST_POINTS
+from ..files.safe_text import clean_name
 from .polygons import (
     RLE,
     LeftOut,

@@ -20,7 +20,8 @@ import numpy as np
 
 from ..data.dataset import Dataset, boxes_alone, match_class_names, overrides, short_names
 from ..files.image_files import read_pixels
-from ..files.limits import check_masks, clean_name
+from ..files.limits import check_masks
+from ..files.safe_text import clean_name
 from .coco import CocoDataset, is_coco
 from .cvat import CVATDataset, is_cvat
 from .label_tools import LabelmeDataset, VIADataset, foreign_files, foreign_tool, is_labelme, is_via

@@ -28,8 +28,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ..evaluation.evaluate import coco_results
-from ..files.atomic import atomic_write, short_name
-from ..files.limits import csv_cell
+from ..files.atomic import atomic_write
+from ..files.file_names import short_name
+from ..files.safe_text import csv_cell
 
 log = logging.getLogger("mrcnn")
 

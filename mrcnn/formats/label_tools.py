@@ -21,7 +21,8 @@ from pycocotools import mask as coco_mask
 from ..data.dataset import Dataset, place_classes
 from ..data.image import match_channels, to_uint8
 from ..files.image_files import read_pixels, read_size
-from ..files.limits import check_size, clean_name
+from ..files.limits import check_size
+from ..files.safe_text import clean_name
 from .polygons import (
     LONGEST_SIDE,
     RLE,

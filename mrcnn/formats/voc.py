@@ -18,7 +18,7 @@ import numpy as np
 
 from ..data.dataset import Dataset, match_class_names, place_classes
 from ..files.image_files import read_size
-from ..files.limits import clean_name
+from ..files.safe_text import clean_name
 from .polygons import (
     IMAGE_SUFFIXES,
     RLE,

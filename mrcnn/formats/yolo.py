@@ -19,7 +19,8 @@ import numpy as np
 import yaml
 
 from ..data.dataset import Dataset, place_classes
-from ..files.limits import MOST_POINTS, clean_name
+from ..files.limits import MOST_POINTS
+from ..files.safe_text import clean_name
 from .polygons import RLE, LeftOut, OutlinedImages, image_files, polygons_to_rle, rectangle, short
 
 logger = logging.getLogger("mrcnn")

@@ -24,7 +24,8 @@ from ..config import LOSS_NAMES
 from ..data.image import extract_bboxes
 from ..drawing.pictures import draw_beside_truth
 from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
-from ..files.atomic import atomic_write, free_name
+from ..files.atomic import atomic_write
+from ..files.file_names import free_name
 from ..weights.weight_files import checkpoints
 from .training_state import remove_older_states, save_state, state_path
 
