@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ..config import Config
-from ..files.limits import LONGEST_NAME, printable
+from ..files.safe_text import LONGEST_NAME, printable
 from ..nn import boxes
 from .dataset import Dataset, boxes_alone, has_rles, overrides, reference
 from .image import match_channels, resize_image, to_uint8
