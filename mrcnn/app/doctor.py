@@ -85,7 +85,7 @@ def requirements() -> list[str]:
     plain = [demand.split(";")[0].strip() for demand in plain if _for_this_python(demand)]
     return sorted(
         plain, key=lambda demand: _name(demand) == "imgaug"
-    )  # last: it is imported through mrcnn.data.generator
+    )  # last: it is imported through mrcnn.data.imgaug_support
 
 
 def _for_this_python(requirement: str) -> bool:
@@ -173,7 +173,7 @@ def _import(module_name: str):
     """The module; imgaug, which NumPy 2 alone would break, the way mrcnn loads it."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if module_name == "imgaug":
-        return importlib.import_module("mrcnn.data.generator").import_imgaug()
+        return importlib.import_module("mrcnn.data.imgaug_support").import_imgaug()
     return importlib.import_module(module_name)
 
 

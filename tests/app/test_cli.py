@@ -761,7 +761,7 @@ def test_opencv_without_libgl_names_the_package_of_the_system(monkeypatch):
 def test_imgaug_is_not_blamed_for_the_libraries_below_it(monkeypatch):
     broken_import(
         monkeypatch,
-        "mrcnn.data.generator",
+        "mrcnn.data.imgaug_support",
         ImportError("libGL.so.1: cannot open shared object file"),
     )
     finding = doctor.check_dependency("imgaug>=0.4")
