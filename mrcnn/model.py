@@ -35,24 +35,21 @@ from rich.progress import track
 from .config import Config, as_config
 from .data.generator import DataGenerator, data_generator, load_image_gt
 from .data.image import (
-    META_COLUMNS,
-    compose_image_meta,
     match_channels,
     mold_image,
     molded_photo,
-    parse_image_meta,
     resize_image,
-    split_image_meta,
     to_uint8,
-    unmold_crops,
     unmold_image,
-    unmold_masks,
 )
+from .data.masks import unmold_crops, unmold_masks
 from .evaluation.evaluate import unmold_rles
 from .inference import fuse_batch_norm as folding
 from .inference import tiles
 from .nn import boxes as box_math
 from .nn import losses, targets, winograd
+from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta, split_image_meta
+from .nn.molding import mold_on_device
 from .nn.ops import (
     agnostic_non_max_suppression,
     class_non_max_suppression,
@@ -1611,7 +1608,7 @@ class MaskRCNN:
         """
         inputs = [tf.convert_to_tensor(x) for x in inputs]
         if inputs[0].dtype == tf.uint8:
-            inputs[0] = training.molded_on_device(inputs[0], self.config)
+            inputs[0] = mold_on_device(inputs[0], self.config)
         inputs = [
             tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)
         ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..data.image import extract_bboxes, unmold_mask
+from ..data.masks import extract_bboxes, unmold_mask
 from ..files.limits import LONGEST_NAME, figure_text, printable
 from .inputs import (
     ClassNames,

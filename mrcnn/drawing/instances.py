@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..data.image import extract_bboxes
+from ..data.masks import extract_bboxes
 from .inputs import ClassNames, Color, as_rgb, check_enough, checked_instances, steady_colors
 
 log = logging.getLogger("mrcnn")

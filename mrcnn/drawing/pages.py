@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data.dataset import Dataset, boxes_alone
-from ..data.image import extract_bboxes
+from ..data.masks import extract_bboxes
 from ..files.limits import printable
 from .inputs import ClassNames, as_boxes, as_masks, as_rgb
 from .instances import FONT, Pen, draw_instances, pen_for

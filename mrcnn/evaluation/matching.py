@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..data.image import masks_iou
+from ..data.masks import masks_iou
 from ..nn import boxes
 
 log = logging.getLogger("mrcnn")

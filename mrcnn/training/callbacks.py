@@ -21,7 +21,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from ..config import LOSS_NAMES
-from ..data.image import extract_bboxes
+from ..data.masks import extract_bboxes
 from ..drawing.pages import draw_next_to_ground_truth
 from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, evaluate_dataset
 from ..evaluation.matching import compute_ap

@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mrcnn.data.dataset import Dataset, boxes_alone, overrides
-from mrcnn.data.image import extract_bboxes
+from mrcnn.data.masks import extract_bboxes
 from mrcnn.files import limits
 from mrcnn.formats import datasets
 from mrcnn.formats.datasets import (

@@ -143,13 +143,6 @@ def test_a_broken_off_code_has_the_runs_before():
     assert outlines.run_lengths(whole + "oo") == [2, 3, 4]
 
 
-def test_areas_of_256_codes_and_more():
-    assert outlines.areas([]).shape == (0,)
-    code = outlines.polygons_to_rle([outlines.rectangle(3, 4, 8, 14)], SIZE)
-    found = outlines.areas([code] * 300)
-    assert found.dtype == np.int64 and found.tolist() == [50] * 300
-
-
 def test_whole_numbers():
     for value, number in (
         (3, 3),
