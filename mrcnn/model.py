@@ -43,7 +43,7 @@ from .data.image import (
     unmold_image,
 )
 from .data.masks import unmold_crops, unmold_masks
-from .evaluation.evaluate import unmold_rles
+from .formats.rle import unmold_rles
 from .inference import fuse_batch_norm as folding
 from .inference import tiles
 from .nn import boxes as box_math
