@@ -352,13 +352,13 @@ def check(
         config = Config()
     else:
         config.validate()
-    if config.learns_masks() and boxes_alone(dataset):
+    if config.has_mask_head() and boxes_alone(dataset):
         findings.append(
             Finding("boxes alone", "The annotations are boxes; the network learns masks.")
         )
         config = copy.copy(config)
         config.USE_MASK = False  # the boxes are looked at
-    elif config.learns_masks():
+    elif config.has_mask_head():
         findings += [
             Finding("left out", sentence) for sentence in getattr(dataset, "without_mask", ())
         ]
@@ -564,7 +564,7 @@ def _load_truth(dataset: Dataset, image_id: int, config: Config, size: tuple) ->
 
     size: (height, width) of the image, None where they are not known.
     """
-    if not config.learns_masks() and overrides(dataset, "load_bbox"):
+    if not config.has_mask_head() and overrides(dataset, "load_bbox"):
         return _truth_of_boxes(dataset, image_id, size)
     if not overrides(dataset, "load_mask"):  # it would warn at each image
         return _truth_of_masks(np.zeros((0, 0, 0), bool), np.zeros(0, int))
