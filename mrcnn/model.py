@@ -20,7 +20,6 @@ import functools
 import importlib
 import logging
 import math
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -69,7 +68,10 @@ from .nn.targets import (
 from .training import loop as training
 from .training.callbacks import MeanAveragePrecisionCallback
 from .training.run import TrainingRun
-from .weights import weight_files as weights
+from .weights import checkpoints, loading, saving, zoo
+from .weights.checks import check_sizes
+from .weights.load_report import LoadReport
+from .weights.weight_file import WeightFile
 
 __all__ = [
     "BatchNorm",
@@ -1034,30 +1036,32 @@ class MaskRCNN:
 
         path: an `.h5` file written by this package; other files need a `config`.
         """
-        metadata = weights.read_metadata(path) or {}
-        if config is None:
-            if weights.is_backbone_file(path):
-                raise ValueError(
-                    f"Weights of a whole network are needed. Received: {path}, of a backbone alone, which detects "
-                    "nothing. Try training from it: mrcnn train DATA --backbone-weights FILE."
-                )
-            if "config" not in metadata:
-                raise ValueError(
-                    f"The weight file must say what network it is for. Received: {path}, which carries no config "
-                    "(only files written by this package do). Try passing config= (on the command line --config)."
-                )
-            config = Config.from_dict(metadata["config"])
-            if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
-                raise ValueError(
-                    f"A network with a BACKBONE function of your own cannot be rebuilt from its file. Received: {path} "
-                    f"({config.BACKBONE}). Try passing config= (on the command line --config FILE.py) with it."
-                )
+        with WeightFile(path) as file:
+            metadata = file.metadata
+            if config is None:
+                if file.kind == "backbone":
+                    raise ValueError(
+                        f"Weights of a whole network are needed. Received: {path}, of a backbone alone, which detects "
+                        "nothing. Try training from it: mrcnn train DATA --backbone-weights FILE."
+                    )
+                if "config" not in metadata:
+                    raise ValueError(
+                        f"The weight file must say what network it is for. Received: {path}, which carries no config "
+                        "(only files written by this package do). Try passing config= (on the command line --config)."
+                    )
+                config = Config.from_dict(metadata["config"])
+                if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
+                    raise ValueError(
+                        "A network with a BACKBONE function of your own cannot be rebuilt from its "
+                        f"file. Received: {path} ({config.BACKBONE}). Try passing config= (on the "
+                        "command line --config FILE.py) with it."
+                    )
+                if mode == "inference":
+                    config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
             if mode == "inference":
-                config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
-        if mode == "inference":
-            weights.check_sizes(path, config)
-        model = cls(mode, config, model_dir)
-        model.load_weights(path)
+                check_sizes(file, config)
+            model = cls(mode, config, model_dir)
+            model._load(file)
         return model
 
     def build(self, mode, config):
@@ -1232,11 +1236,9 @@ class MaskRCNN:
 
         Raises: FileNotFoundError naming the folder where there is none.
         """
-        return weights.last_checkpoint(self.model_dir, self.config.NAME)
+        return checkpoints.last_checkpoint(self.model_dir, self.config.NAME)
 
-    def load_weights(
-        self, filepath, by_name=False, exclude=None, remap_classes=None
-    ) -> weights.LoadReport:
+    def load_weights(self, filepath, by_name=False, exclude=None, remap_classes=None) -> LoadReport:
         """Load a weight file; returns (and logs) what was and what was not loaded.
 
         filepath: matterport's `.h5`, one written here, or a backbone's ImageNet file. by_name: kept for its place,
@@ -1245,18 +1247,18 @@ class MaskRCNN:
 
         Raises: ValueError where the file is of another network; see `weights.load_weights`.
         """
-        if (
-            self.mode == "training"
-            and os.path.isfile(filepath)
-            and weights.is_backbone_file(filepath)
-        ):
-            return self.load_backbone_weights(filepath)
-        with (
-            self._weights_lock.writing()
-        ):  # a detection sees the former weights or these, not some of each
-            report = weights.load_weights(
+        with WeightFile(filepath) as file:
+            return self._load(file, exclude, remap_classes)
+
+    def _load(self, file: WeightFile, exclude=None, remap_classes=None) -> LoadReport:
+        if self.mode == "training" and file.kind == "backbone":
+            return loading.load_backbone_weights(self.keras_model, file, self.config.BACKBONE)
+        metadata = file.metadata
+        # A concurrent detection sees either the old weights or the new ones, never a mix.
+        with self._weights_lock.writing():
+            report = loading.load_weights(
                 self.keras_model,
-                filepath,
+                file,
                 exclude=exclude or (),
                 allow_head_mismatch=self.mode == "training",
                 remap_classes=remap_classes,
@@ -1267,19 +1269,18 @@ class MaskRCNN:
             logger.warning(
                 "Layers were excluded in inference mode: %s stay random.", ", ".join(exclude)
             )
-        metadata = weights.read_metadata(filepath) or {}
         self.class_names = metadata.get("class_names", self.class_names)
-        self.set_log_dir(filepath)
+        self.set_log_dir(file.path)
         self._run.resume = self.epoch > 0
         return report
 
-    def load_backbone_weights(self, filepath) -> weights.LoadReport:
+    def load_backbone_weights(self, filepath) -> LoadReport:
         """Load a file of the backbone alone, as `keras.applications` gives them."""
-        return weights.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
+        return loading.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
 
     def save_weights(self, filepath) -> None:
         """Write an `.h5` file in matterport's layout that knows its network (config and class names)."""
-        weights.save_weights(self.keras_model, filepath, metadata=self.metadata())
+        saving.save_weights(self.keras_model, filepath, metadata=self.metadata())
 
     def metadata(self) -> dict:
         """What a weight file says of itself."""
@@ -1287,7 +1288,7 @@ class MaskRCNN:
 
     def get_imagenet_weights(self) -> str:
         """The path of the backbone's ImageNet file, downloaded where it is not cached."""
-        return weights.imagenet_weights(self.config.BACKBONE)
+        return zoo.imagenet_weights(self.config.BACKBONE)
 
     def set_log_dir(self, model_path=None) -> None:
         """Name the log folder and the checkpoints of the next training; nothing is created yet.

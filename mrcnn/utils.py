@@ -41,7 +41,7 @@ from .nn.boxes import (
 )
 from .nn.boxes import denormalize as denorm_boxes
 from .nn.boxes import normalize as norm_boxes
-from .weights.weight_files import COCO_MODEL_MD5, COCO_MODEL_SIZE, COCO_MODEL_URL
+from .weights.zoo import COCO_MODEL_MD5, COCO_MODEL_SIZE, COCO_MODEL_URL
 
 __all__ = [
     "COCO_MODEL_URL",

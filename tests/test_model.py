@@ -40,7 +40,7 @@ from mrcnn.nn import boxes
 from mrcnn.nn.image_meta import compose_image_meta
 from mrcnn.nn.molding import mold_on_device
 from mrcnn.nn.targets import pyramid_anchors
-from mrcnn.weights.weight_files import read_metadata
+from mrcnn.weights.weight_file import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -1224,9 +1224,9 @@ def test_from_weights_needs_a_config_for_an_own_backbone(model, tmp_path):
 
 
 def test_from_weights_of_a_file_without_config_asks_for_one(model, tmp_path):
-    from mrcnn.weights import weight_files as weights
+    from mrcnn.weights.saving import save_weights
 
-    weights.save_weights(model.keras_model, tmp_path / "old.h5")
+    save_weights(model.keras_model, tmp_path / "old.h5")
     with pytest.raises(ValueError, match="carries no config.*--config"):
         MaskRCNN.from_weights(tmp_path / "old.h5")
 
@@ -1283,7 +1283,7 @@ def test_boxes_without_masks_are_those_with_them(model, tmp_path):
 def test_box_only_weights_know_what_they_are(tmp_path):
     path = tmp_path / "boxes.h5"
     shake(build(USE_MASK=False)).save_weights(path)
-    config = TinyConfig.from_dict(model_room.weights.read_metadata(path)["config"])
+    config = TinyConfig.from_dict(read_metadata(path)["config"])
     assert config.USE_MASK is False
     with pytest.raises(ValueError, match="The mask head must be in the file.*USE_MASK = False"):
         build().load_weights(path)
