@@ -1,7 +1,6 @@
 """`mrcnn.visualize`: matterport's names and signatures, and differences between ground truth and detections."""
 
 import inspect
-import json
 import os
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from matplotlib import pyplot as plt
 from mrcnn import visualize
 
 
-def test_every_function_of_the_original_keeps_its_parameters(shared):
-    api = json.loads((shared / "design" / "matterport_api.json").read_text())["mrcnn.visualize"]
+def test_every_function_of_the_original_keeps_its_parameters(matterport_api):
+    api = matterport_api["mrcnn.visualize"]
     assert len(api) == 13
     for name, entry in api.items():
         parameters = inspect.signature(getattr(visualize, name)).parameters.values()
