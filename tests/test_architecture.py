@@ -40,7 +40,6 @@ STILL_CLIMBING = {
     "data.check -> formats.polygons",
     "drawing.pictures -> evaluation.evaluate",
     "formats.export -> evaluation.evaluate",
-    "nn.targets -> data.image",
 }
 LOAD_KERAS = {"app.demo", "data.generator"}  # a network of its own; keras.utils.PyDataset
 

@@ -14,18 +14,12 @@ import keras
 import numpy as np
 
 from ..config import as_config
+from ..nn.anchors import pyramid_anchors
 from ..nn.boxes import area
-from ..nn.targets import (
-    anchor_blocks,
-    build_detection_targets,
-    build_rpn_targets,
-    generate_random_rois,
-    pyramid_anchors,
-)
+from ..nn.image_meta import compose_image_meta
 from .dataset import overrides
 from .image import (
     boxes_to_masks,
-    compose_image_meta,
     extract_bboxes,
     match_channels,
     minimize_mask,
@@ -36,6 +30,8 @@ from .image import (
     to_uint8,
 )
 from .image_order import ImageOrder, is_tall
+from .roi_targets import build_detection_targets, generate_random_rois
+from .rpn_targets import anchor_blocks, build_rpn_targets
 
 log = logging.getLogger("mrcnn")
 

@@ -1,4 +1,4 @@
-"""Pixels: reading, resize modes, masks and mini-masks, boxes of masks, the mean and image_meta."""
+"""Pixels: reading, resize modes, masks and mini-masks, boxes of masks, the mean."""
 
 import io
 import random
@@ -9,7 +9,6 @@ import pytest
 import skimage.io
 from hypothesis import given
 from hypothesis import strategies as st
-from keras import ops
 from PIL import Image, ImageOps
 
 from mrcnn.config import Config
@@ -515,7 +514,7 @@ def test_the_rim_is_what_the_old_pixels_make_up_of_the_new(size, new_size):
     )
 
 
-# --- The mean and image_meta ----------------------------------------------------------------------------------------
+# --- The mean -----------------------------------------------------------------------------------------------------
 
 
 def test_mold_and_unmold():
@@ -543,21 +542,6 @@ def test_a_photo_is_molded_to_the_same_numbers_looked_up_or_not():
     grey = np.array([[[0], [255]]], np.uint8)
     config.MEAN_PIXEL = np.array([127.0])
     assert image.molded_photo(grey, config).tolist() == [[[-127], [128]]]
-
-
-def test_image_meta_comes_back_from_arrays_and_tensors():
-    meta = image.compose_image_meta(
-        7, (480, 640, 3), (256, 256, 3), (32, 0, 224, 256), 0.4, [1, 0, 1]
-    )
-    np.testing.assert_allclose(meta, [7, 480, 640, 3, 256, 256, 3, 32, 0, 224, 256, 0.4, 1, 0, 1])
-    parsed = image.parse_image_meta(meta[None])
-    assert parsed["image_id"].tolist() == [7] and parsed["image_id"].dtype == np.int32
-    assert parsed["window"].tolist() == [[32, 0, 224, 256]]
-    assert parsed["scale"].dtype == np.float32 and np.isclose(parsed["scale"][0], 0.4)
-    assert parsed["active_class_ids"].tolist() == [[1, 0, 1]]
-    of_tensor = image.split_image_meta(ops.convert_to_tensor(meta[None].astype(np.float32)))
-    for name, column in parsed.items():
-        np.testing.assert_allclose(ops.convert_to_numpy(of_tensor[name]), column, rtol=1e-6)
 
 
 def test_no_boxes_are_resized_to_no_boxes():
