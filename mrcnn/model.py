@@ -39,10 +39,9 @@ from .data.image import (
     molded_photo,
     resize_image,
     to_uint8,
-    unmold_crops,
     unmold_image,
-    unmold_masks,
 )
+from .data.masks import unmold_crops, unmold_masks
 from .data.roi_targets import build_detection_targets, generate_random_rois
 from .data.rpn_targets import build_rpn_targets
 from .evaluation.evaluate import unmold_rles
@@ -74,6 +73,7 @@ from .nn.layers import (
     RoIDense,
     SameConv2D,
 )
+from .nn.molding import mold_on_device
 from .nn.nms import (
     agnostic_non_max_suppression,
     class_non_max_suppression,
@@ -1218,7 +1218,7 @@ class MaskRCNN:
         """
         inputs = [tf.convert_to_tensor(x) for x in inputs]
         if inputs[0].dtype == tf.uint8:
-            inputs[0] = training.molded_on_device(inputs[0], self.config)
+            inputs[0] = mold_on_device(inputs[0], self.config)
         inputs = [
             tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)
         ]

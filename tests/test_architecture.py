@@ -37,7 +37,6 @@ WITHOUT_TENSORFLOW = (
 
 # Arrows that still go up or sideways; each goes with the change of its folder.
 STILL_CLIMBING = {
-    "data.check -> formats.polygons",
     "drawing.pictures -> evaluation.evaluate",
     "formats.export -> evaluation.evaluate",
 }

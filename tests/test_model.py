@@ -32,7 +32,7 @@ from mrcnn.model import (
 from mrcnn.nn import boxes
 from mrcnn.nn.anchors import pyramid_anchors
 from mrcnn.nn.image_meta import compose_image_meta
-from mrcnn.training import loop as training
+from mrcnn.nn.molding import mold_on_device
 from mrcnn.weights.weight_files import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -716,7 +716,7 @@ def test_a_gpu_gets_photos_as_uint8_and_finds_the_same(model, sent, monkeypatch,
     ((resized, _),) = sent
     assert resized.dtype == np.uint8 and resized.shape == (2, 64, 64, 3)
     np.testing.assert_array_equal(
-        training.molded_on_device(tf.constant(resized), model.config), model.mold_inputs(images)[0]
+        mold_on_device(tf.constant(resized), model.config), model.mold_inputs(images)[0]
     )
 
 

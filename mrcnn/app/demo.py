@@ -18,7 +18,7 @@ from PIL import Image
 from ..config import Config
 from ..drawing import pictures as visualize
 from ..evaluation import evaluate
-from ..files.atomic import whole_file
+from ..files.atomic import atomic_write
 from ..formats.datasets import ShapesDataset
 from ..model import BatchNorm, MaskRCNN
 
@@ -139,7 +139,7 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     evaluation = evaluate.evaluate_dataset(
         lambda image: model.detect([image], masks="rle")[0], test_shapes
     )
-    with whole_file(os.path.join(out, "ap.txt")) as part:
+    with atomic_write(os.path.join(out, "ap.txt")) as part:
         Path(part).write_text(evaluation.table() + "\n", encoding="utf-8")
 
     log.info("3/3 Drawing detections beside the truth")
@@ -150,7 +150,7 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
         image = test_shapes.load_image(image_id)
         found = model.detect([image])[0]
         picture = visualize.draw_beside_truth(test_shapes, image_id, image, found, shown_from)
-        with whole_file(os.path.join(out, f"detections_{image_id:02}.png")) as part:
+        with atomic_write(os.path.join(out, f"detections_{image_id:02}.png")) as part:
             Image.fromarray(picture).save(part, format="png")
 
     kinds = {"box": evaluation.box, **({"mask": evaluation.mask} if config.USE_MASK else {})}
@@ -163,7 +163,7 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
         "seconds": round(time.time() - start, 1),
         "peak_memory_mb": peak_memory_mb(),
     }
-    with whole_file(os.path.join(out, "metrics.json")) as part:
+    with atomic_write(os.path.join(out, "metrics.json")) as part:
         Path(part).write_text(json.dumps(metrics, indent=2), encoding="utf-8")
     log.info(
         "%s\nEverything is in %s: start with detections_00.png",

@@ -18,18 +18,9 @@ from ..nn.anchors import pyramid_anchors
 from ..nn.boxes import area
 from ..nn.image_meta import compose_image_meta
 from .dataset import overrides
-from .image import (
-    boxes_to_masks,
-    extract_bboxes,
-    match_channels,
-    minimize_mask,
-    molded_photo,
-    resize_boxes,
-    resize_image,
-    resize_mask,
-    to_uint8,
-)
+from .image import match_channels, molded_photo, resize_boxes, resize_image, to_uint8
 from .image_order import ImageOrder, is_tall
+from .masks import boxes_to_masks, extract_bboxes, minimize_mask, resize_mask
 from .roi_targets import build_detection_targets, generate_random_rois
 from .rpn_targets import anchor_blocks, build_rpn_targets
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..nn import boxes
-from .image import expand_mask, resize
+from .image import resize
+from .masks import expand_mask
 
 
 def generate_random_rois(image_shape, count, gt_class_ids, gt_boxes, rng=None) -> np.ndarray:

@@ -28,9 +28,9 @@ from rich.text import Text
 from skimage.measure import find_contours
 
 from ..data.dataset import boxes_alone
-from ..data.image import extract_bboxes, unmold_mask
+from ..data.masks import extract_bboxes, unmold_mask
 from ..evaluation.evaluate import compute_matches
-from ..files.atomic import whole_file
+from ..files.atomic import atomic_write
 from ..files.limits import LONGEST_NAME, figure_text, printable, printable_lines
 
 log = logging.getLogger("mrcnn")
@@ -906,7 +906,7 @@ def plot_history(history: Mapping[str, Sequence[float]], path_or_ax) -> None:
         )
         _plot_loss(ax, history, name, color="C0", labels=("training", "validation"))
         _finish_loss_axes(ax)
-    with whole_file(path_or_ax) as part:
+    with atomic_write(path_or_ax) as part:
         figure.savefig(part, format="png", dpi=100)
 
 

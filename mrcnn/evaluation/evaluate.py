@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ..data.dataset import Dataset, boxes_alone, overrides, reference
-from ..data.image import masks_iou, unmold_crops
+from ..data.masks import masks_iou, unmold_crops
 from ..files.limits import LONGEST_NAME, printable
 from ..nn import boxes
 from .scores import (

@@ -22,11 +22,12 @@ import tensorflow as tf
 from ..config import LOSS_NAMES
 from ..data.check import check_before_training
 from ..data.generator import DataGenerator
-from ..data.image import molded_photo, to_uint8
+from ..data.image import to_uint8
 from ..data.image_order import class_ids_per_image, repeat_factors
 from ..files.atomic import free_name, remove_parts
 from ..nn import losses
 from ..nn.image_meta import split_image_meta
+from ..nn.molding import mold_on_device
 from ..weights import weight_files as weights
 from . import distributed as hosts
 from .callbacks import (
@@ -276,7 +277,7 @@ class TrainingNetwork(Network):
         """The network's inputs from a batch: images of uint8 are photos still, those of floats are molded."""
         images, *others = (tf.convert_to_tensor(x) for x in data[0])
         return [
-            molded_on_device(images, self.settings) if images.dtype == tf.uint8 else images,
+            mold_on_device(images, self.settings) if images.dtype == tf.uint8 else images,
             *others,
         ]
 
@@ -290,15 +291,6 @@ class TrainingNetwork(Network):
         ):  # then Keras averages along a first axis too, and fails without one
             return {name: result[None] for name, result in results.items()}
         return results
-
-
-def molded_on_device(photos, config):
-    """`[B, H, W, C]` float32 of uint8 photos: bit for bit what `image.molded_photo` makes of each."""
-    channels = photos.shape[-1]
-    values = np.repeat(np.arange(256, dtype=np.uint8), channels).reshape(256, 1, channels)
-    table = molded_photo(values, config).ravel()
-    # int64, for TensorFlow adds and multiplies int32 on the host, also where there is a GPU.
-    return tf.gather(table, tf.cast(photos, tf.int64) * channels + np.arange(channels))
 
 
 # --- Several devices --------------------------------------------------------------------------------------------

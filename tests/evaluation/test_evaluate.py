@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.image import unmold_masks
+from mrcnn.data.masks import unmold_masks
 from mrcnn.evaluation import evaluate
 from mrcnn.formats.coco import CocoDataset
 

@@ -25,7 +25,6 @@ from tiny import Squares, TinyConfig, photos, shake
 from mrcnn import model as modellib
 from mrcnn.config import LOSS_NAMES, PRECISIONS
 from mrcnn.data.generator import DataGenerator
-from mrcnn.data.image import molded_photo
 from mrcnn.model import MaskRCNN
 from mrcnn.training import callbacks
 from mrcnn.training import loop as training
@@ -1422,18 +1421,6 @@ def noisy(channels=3):
     load_image = dataset.load_image
     dataset.load_image = lambda image_id: load_image(image_id) + noise
     return dataset
-
-
-@pytest.mark.parametrize(
-    "channels, mean",
-    [(3, [123.7, 116.8, 103.9]), (3, [127.3]), (1, [99.9]), (4, [1.1, 2.2, 3.3, 250.7])],
-)
-def test_photos_are_molded_on_the_device_bit_for_bit(channels, mean):
-    config = TinyConfig(IMAGE_CHANNEL_COUNT=channels, MEAN_PIXEL=np.array(mean))
-    photos = np.arange(256 * channels).reshape(2, 16, 8, channels).astype(np.uint8)
-    molded = training.molded_on_device(tf.constant(photos), config).numpy()
-    np.testing.assert_array_equal(molded, [molded_photo(photo, config) for photo in photos])
-    assert molded.dtype == np.float32 and molded[0, 0, 0, 0] == np.float32(-mean[0])
 
 
 @pytest.mark.parametrize("channels, mean", [(3, [123.7, 116.8, 103.9]), (1, [99.9])])
