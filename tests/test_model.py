@@ -16,7 +16,7 @@ from tiny import Squares, TinyConfig, photos, shake
 from mrcnn import model as model_room
 from mrcnn.config import Config
 from mrcnn.data.image import mold_image
-from mrcnn.evaluation.evaluate import mask_to_rle
+from mrcnn.formats.rle import mask_to_rle
 from mrcnn.inference.fuse_batch_norm import Folded
 from mrcnn.model import (
     DetectionLayer,

@@ -11,8 +11,9 @@ from ..data import check
 from ..data.dataset import Dataset, boxes_alone
 from ..data.image import resize_image
 from ..data.masks import boxes_to_masks, extract_bboxes, resize_mask
-from ..drawing import pictures
-from ..formats.datasets import split_folders
+from ..drawing import pages
+from ..drawing.instances import draw_instances
+from ..formats.open_dataset import split_folders
 from .cli_support import (
     FAILED,
     OK,
@@ -30,7 +31,7 @@ SHEET_IMAGES, SHEET_COLUMNS, SHEET_SIDE = 12, 4, 480
 
 
 def run(args) -> int:
-    """Run `mrcnn check` on a dataset, or on both parts of a folder with training and validation data."""
+    """Run `mrcnn check` on a dataset, or on both parts of a folder with train and val."""
     out = None if args.out is None else make_folder(args.out, "--out")
     config = read_config(args.config)
     parts = split_folders(args.data)
@@ -51,7 +52,10 @@ def run(args) -> int:
 def _check(
     args, data: str, config: Config, out: Path | None, class_names: list[str] | None = None
 ) -> tuple[Dataset, bool]:
-    """Check one dataset, print and write the report; returns the dataset and whether it has errors."""
+    """Check one dataset, print and write the report.
+
+    Returns: the dataset, and whether it has errors.
+    """
     dataset = open_data(data, class_names, SHAPES_TO_TRAIN, **data_options(args))
     if "NUM_CLASSES" not in own_names(config):
         config.NUM_CLASSES = dataset.num_classes
@@ -78,7 +82,7 @@ def _contact_sheet(dataset: Dataset, image_ids: list[int], pixels: bool) -> np.n
     count = min(len(image_ids), SHEET_IMAGES)
     chosen = [image_ids[i * len(image_ids) // count] for i in range(count)]
     tiles = [_annotated(dataset, image_id, pixels) for image_id in chosen]
-    return pictures.contact_sheet(tiles, SHEET_COLUMNS)
+    return pages.contact_sheet(tiles, SHEET_COLUMNS)
 
 
 def _annotated(dataset: Dataset, image_id: int, pixels: bool) -> np.ndarray:
@@ -92,13 +96,13 @@ def _annotated(dataset: Dataset, image_id: int, pixels: bool) -> np.ndarray:
     image = dataset.load_image(image_id) if pixels else np.full((*size, 3), 128, np.uint8)
     drawn = _draw_small(image, masks, class_ids, dataset.class_names)
     name = Path(dataset.image_info[image_id]["path"] or "").name
-    return pictures._titled(drawn, f"{image_id} {name[-32:]}: {len(class_ids)}")
+    return pages.titled(drawn, f"{image_id} {name[-32:]}: {len(class_ids)}")
 
 
 def _draw_small(
     image: np.ndarray, masks: np.ndarray, class_ids: np.ndarray, class_names: list[str]
 ) -> np.ndarray:
-    """Draw instances on an image whose long side becomes SHEET_SIDE pixels, so that labels stay legible."""
+    """Draw instances on an image resized to SHEET_SIDE pixels, so that labels stay legible."""
     if len(class_ids) == 0:
         masks = np.zeros((*image.shape[:2], 0), bool)  # load_mask may return any empty shape
     image, (y1, x1, y2, x2), scale, padding, _ = resize_image(
@@ -108,6 +112,6 @@ def _draw_small(
     masks = resize_mask(masks, scale, padding)[y1:y2, x1:x2]
     # The name of an only class would cover objects.
     captions = [""] * len(class_ids) if len(class_names) == 2 else None
-    return pictures.draw_instances(
+    return draw_instances(
         image, extract_bboxes(masks), masks, class_ids, class_names, captions=captions
     )

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..data.image import read_image, read_size
-from ..drawing import pictures
-from ..evaluation.evaluate import mask_to_rle
+from ..drawing import pages
+from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.limits import printable
 from ..formats import export
-from ..formats.datasets import IMAGE_SUFFIXES
+from ..formats.rle import mask_to_rle
 from .cli_support import (
     FAILED,
     OK,
@@ -53,8 +53,8 @@ def run(args) -> int:
     if model.config.RPN_ONLY:
         raise ValueError(
             f"mrcnn detect needs a network that knows classes. Received: {args.weights}, a region "
-            "proposal network only (RPN_ONLY). Try `mrcnn evaluate`, which measures its proposals, or "
-            "MaskRCNN.detect in Python."
+            "proposal network only (RPN_ONLY). Try `mrcnn evaluate`, which measures its proposals, "
+            "or MaskRCNN.detect in Python."
         )
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
@@ -269,7 +269,7 @@ def detect_file(model, class_names: list[str], file: Path, drawing: Path, export
     """
     image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
     result = model.detect([image])[0]
-    save_image(pictures.draw_result(image, result, class_names), drawing, marked=True)
+    save_image(pages.draw_result(image, result, class_names), drawing, marked=True)
     exports.add(file, image.shape[:2], result)
     return {
         "file_name": str(file),
