@@ -246,7 +246,7 @@ def test_tiles_that_hold_more_than_is_found_in_one_are_told_of(
     monkeypatch.setattr(model, "detect", lambda images, masks: [detect(images[0])])
     with caplog.at_level("WARNING", "mrcnn"):
         assert len(model.detect_tiled(squares, overlap=8)["rois"]) == in_one
-    assert ("1 of 2 tiles hold as many objects as one detection gives" in caplog.text) == told
+    assert ("1 of 2 tiles contain as many objects as one detection returns" in caplog.text) == told
 
 
 @pytest.mark.parametrize("overlap", [0, 3, 7])
