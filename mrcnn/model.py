@@ -31,11 +31,7 @@ from keras import ops
 from .config import Config, as_config
 from .data.generator import DataGenerator, data_generator, load_image_gt
 from .data.image import (
-    META_COLUMNS,
-    compose_image_meta,
     mold_image,
-    parse_image_meta,
-    split_image_meta,
     unmold_image,
 )
 from .inference import fuse_batch_norm as folding
@@ -44,6 +40,7 @@ from .inference.postprocessing import unmold_proposals
 from .inference.preprocessing import Molded
 from .nn import boxes as box_math
 from .nn import losses, targets
+from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta, split_image_meta
 from .nn.ops import (
     agnostic_non_max_suppression,
     class_non_max_suppression,

@@ -12,18 +12,17 @@ import xml.etree.ElementTree  # noqa: F401  scripts that import xml.etree take E
 import numpy as np
 
 from .data.dataset import Dataset
-from .data.image import (
+from .data.image import resize, resize_image
+from .data.masks import (
     expand_mask,
     extract_bboxes,
     minimize_mask,
     mold_mask,
-    resize,
-    resize_image,
     resize_mask,
     unmold_mask,
 )
-from .data.image import masks_iou as compute_overlaps_masks
-from .evaluation.evaluate import (
+from .data.masks import masks_iou as compute_overlaps_masks
+from .evaluation.matching import (
     compute_ap,
     compute_ap_range,
     compute_matches,

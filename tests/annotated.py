@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mrcnn.data.image import extract_bboxes
+from mrcnn.data.masks import extract_bboxes
 
 HEIGHT, WIDTH = 30, 40
 

@@ -12,7 +12,6 @@ from tiny import Squares, TinyConfig, empty_batch_is_wrong, passes_without_onedn
 
 from mrcnn import model as model_room
 from mrcnn.config import Config
-from mrcnn.data.image import compose_image_meta
 from mrcnn.inference.fuse_batch_norm import Folded
 from mrcnn.model import (
     BatchNorm,
@@ -33,6 +32,7 @@ from mrcnn.model import (
     resnet_graph,
 )
 from mrcnn.nn import boxes
+from mrcnn.nn.image_meta import compose_image_meta
 from mrcnn.nn.targets import pyramid_anchors
 from mrcnn.weights.weight_files import read_metadata
 

@@ -16,7 +16,7 @@ from mrcnn.config import Config
 from mrcnn.data import generator as data
 from mrcnn.data import image
 from mrcnn.data.dataset import Dataset
-from mrcnn.nn import targets
+from mrcnn.nn import image_meta, targets
 
 IN_TEST_EVALUATE = {
     "compute_matches",
@@ -101,7 +101,7 @@ SIMPLE = [
     utils.minimize_mask,
     utils.expand_mask,
     utils.unmold_mask,
-    image.compose_image_meta,
+    image_meta.compose_image_meta,
     targets.generate_random_rois,
 ]
 NAMES = {
@@ -156,7 +156,7 @@ def test_helper_with_config(cases, name):
 
 def test_parse_image_meta(cases):
     for case, (inputs, expected) in cases["parse_image_meta"].items():
-        check(image.parse_image_meta(**inputs).values(), expected, case)
+        check(image_meta.parse_image_meta(**inputs).values(), expected, case)
 
 
 class Recorded(Dataset):

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow.python.framework import test_util
 
 from mrcnn.config import Config
-from mrcnn.data.image import masks_iou
+from mrcnn.data.masks import masks_iou
 from mrcnn.model import MaskRCNN
 from mrcnn.nn import boxes, targets
 

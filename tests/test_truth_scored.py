@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mrcnn.data.image import extract_bboxes
+from mrcnn.data.masks import extract_bboxes
 from mrcnn.evaluation import evaluate
 from mrcnn.formats.datasets import open_dataset
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .image import resize_mask
+from .masks import resize_mask
 
 JITTER = (0.1, 2.0)  # smallest and largest factor of large-scale jitter (Simple Copy-Paste, 3.2)
 LEAST_VISIBLE = 0.1  # share of its pixels that an instance keeps, or it is dropped

@@ -22,10 +22,10 @@ from rich.progress import track
 
 from ..config import Config
 from ..files.limits import LONGEST_NAME, printable
-from ..formats.polygons import areas
 from ..nn import boxes
 from .dataset import Dataset, boxes_alone, has_outlines, overrides, reference
-from .image import extract_bboxes, match_channels, resize_image, to_uint8
+from .image import match_channels, resize_image, to_uint8
+from .masks import extract_bboxes, rle_areas
 
 log = logging.getLogger("mrcnn")
 
@@ -585,7 +585,7 @@ def _truth_of_outlines(rles: Sequence[dict], class_ids: np.ndarray) -> _Truth:
     if rles:
         x, y, width, height = coco_mask.toBbox(rles).astype(int).T
         pixel_boxes = np.stack([y, x, y + height, x + width], axis=1)
-        pixel_boxes[areas(rles) == 0] = 0  # the box of some codes without a pixel is none
+        pixel_boxes[rle_areas(rles) == 0] = 0  # the box of some codes without a pixel is none
     size = tuple(int(side) for side in rles[0]["size"]) if rles else (0, 0)
     return _Truth(class_ids, pixel_boxes, size, lambda i: rles[i]["counts"])
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..files.limits import clean_name, printable
-from .image import extract_bboxes, read_image
+from .image import read_image
+from .masks import extract_bboxes
 
 log = logging.getLogger("mrcnn")
 

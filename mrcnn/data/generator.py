@@ -15,6 +15,7 @@ import numpy as np
 
 from ..config import as_config
 from ..nn.boxes import area
+from ..nn.image_meta import compose_image_meta
 from ..nn.targets import (
     anchor_blocks,
     build_detection_targets,
@@ -23,19 +24,9 @@ from ..nn.targets import (
     pyramid_anchors,
 )
 from .dataset import overrides
-from .image import (
-    boxes_to_masks,
-    compose_image_meta,
-    extract_bboxes,
-    match_channels,
-    minimize_mask,
-    molded_photo,
-    resize_boxes,
-    resize_image,
-    resize_mask,
-    to_uint8,
-)
+from .image import match_channels, molded_photo, resize_boxes, resize_image, to_uint8
 from .image_order import ImageOrder, is_tall
+from .masks import boxes_to_masks, extract_bboxes, minimize_mask, resize_mask
 
 log = logging.getLogger("mrcnn")
 

@@ -28,7 +28,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ..evaluation.evaluate import coco_results
-from ..files.atomic import short_name, whole_file
+from ..files.atomic import atomic_write, short_name
 from ..files.limits import csv_cell
 
 log = logging.getLogger("mrcnn")
@@ -423,10 +423,10 @@ class Export:
                 Image.fromarray(labels).save(part, "PNG")
 
     def _label_file(self, folder: _PhotosAndLabels, image: Path):
-        """A path to write the labels of an image to (`whole_file`)."""
+        """A path to write the labels of an image to (`atomic_write`)."""
         path = folder.add(image)
         self.written.append(path)
-        return whole_file(str(path))
+        return atomic_write(str(path))
 
     def write(self) -> list[Path]:
         """Write the files that hold all images; returns the paths of all files, labelme's included.
@@ -443,7 +443,7 @@ class Export:
                 self._write_json(self.folder / file, getattr(self, f"_{name}")())
         if "csv" in self.formats:
             path = self.folder / "detections.csv"
-            with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+            with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, CSV_COLUMNS)
                 writer.writeheader()
                 for row in self._content["csv"]:
@@ -458,7 +458,7 @@ class Export:
                 "names": dict(enumerate(self.class_names[1:])),
             }
             path = self.folder / "yolo" / "data.yaml"
-            with whole_file(str(path)) as part:
+            with atomic_write(str(path)) as part:
                 Path(part).write_text(
                     yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8"
                 )
@@ -497,7 +497,7 @@ class Export:
         return folder / name
 
     def _write_json(self, path: Path, content: dict) -> None:
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             Path(part).write_text(json.dumps(content) + "\n", encoding="utf-8")
         self.written.append(path)
 
@@ -527,7 +527,7 @@ class _PhotosAndLabels:
         self._stems.add(name.casefold())
         copy = self.images / f"{name}{image.suffix}"
         if image.is_file() and not copy.exists():
-            with whole_file(str(copy)) as part:
+            with atomic_write(str(copy)) as part:
                 shutil.copyfile(image, part)
         return self.labels / f"{name}{self.suffix}"
 

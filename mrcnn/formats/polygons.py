@@ -179,12 +179,6 @@ def decode(rles: Sequence[RLE], size: tuple[int, int]) -> np.ndarray:
     return coco_mask.decode(rles).view(bool)  # 0 or 1 in each byte
 
 
-def areas(rles: Sequence[RLE]) -> np.ndarray:
-    """The pixels of each of N compressed run-length codes, int64 [N]."""
-    # One by one: with NumPy 2 pycocotools' `area` of 256 codes or more raises an OverflowError.
-    return np.array([coco_mask.area(rle) for rle in rles], np.int64)
-
-
 def encode(mask: np.ndarray) -> RLE:
     """The compressed run-length code of a mask [H, W], nonzero inside."""
     return coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..config import Config
-from ..data.image import unmold_crops, unmold_masks
+from ..data.masks import unmold_crops, unmold_masks
 from ..nn import boxes as box_math
 
 

@@ -9,13 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import Config
-from ..data.image import (
-    compose_image_meta,
-    match_channels,
-    mold_image,
-    resize_image,
-    to_uint8,
-)
+from ..data.image import match_channels, mold_image, resize_image, to_uint8
+from ..nn.image_meta import compose_image_meta
 
 logger = logging.getLogger("mrcnn")
 
@@ -24,7 +19,7 @@ class Molded(NamedTuple):
     """One image as the network reads it ("molded" is matterport's term).
 
     image: `[h, w, C]` float32 minus the mean pixel; or uint8, if the device subtracts the mean.
-    meta: `[IMAGE_META_SIZE]`, see `data.image.compose_image_meta`.
+    meta: `[IMAGE_META_SIZE]`, see `nn.image_meta.compose_image_meta`.
     window: `(y1, x1, y2, x2)`, the pixels of `image` that are not padding.
     original_shape: `(H, W, ...)` of the image before it was resized.
     """

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from ..data.image import expand_mask, resize
+from ..data.image import resize
+from ..data.masks import expand_mask
 from . import boxes
 from .ops import crop_and_resize, image_of_rois
 

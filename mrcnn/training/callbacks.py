@@ -21,10 +21,11 @@ import tensorflow as tf
 from rich.console import Console
 
 from ..config import LOSS_NAMES
-from ..data.image import extract_bboxes
-from ..drawing.pictures import draw_beside_truth
-from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, compute_ap, evaluate_dataset
-from ..files.atomic import free_name, whole_file
+from ..data.masks import extract_bboxes
+from ..drawing.pages import draw_next_to_ground_truth
+from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, evaluate_dataset
+from ..evaluation.matching import compute_ap
+from ..files.atomic import atomic_write, free_name
 from ..weights.weight_files import checkpoints
 from .training_state import remove_older_states, save_state, state_path
 
@@ -195,7 +196,7 @@ class KeepBest(keras.callbacks.Callback):
         if math.isnan(figure) or figure <= self.about["best"]:
             return
         self.about["best"] = float(figure)
-        with whole_file(os.path.join(self.facade.log_dir, "best.h5")) as part:
+        with atomic_write(os.path.join(self.facade.log_dir, "best.h5")) as part:
             shutil.copyfile(self.facade.checkpoint_path.format(epoch=epoch + 1), part)
         save_state(state_path(self.facade.log_dir, epoch + 1), self.model, self.about)
         log.info("epoch %d  the best val_mAP so far, %.3f: kept as best.h5", epoch + 1, figure)
@@ -216,7 +217,7 @@ class LossTable(keras.callbacks.Callback):
         figures = {name: f"{float(value):.6f}" for name, value in (logs or {}).items()}
         rows.append({"epoch": epoch + 1, "loss": figures.pop("loss", ""), **figures})
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        with whole_file(self.path) as part, open(part, "w", newline="") as file:
+        with atomic_write(self.path) as part, open(part, "w", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(rows)
@@ -653,7 +654,7 @@ class DetectionPictures(keras.callbacks.Callback):
         image = self.dataset.load_image(image_id)
         (found,) = self.detector.detect([image])
         shown_from = self.detector.config.DETECTION_MIN_CONFIDENCE
-        picture = draw_beside_truth(self.dataset, image_id, image, found, shown_from)
+        picture = draw_next_to_ground_truth(self.dataset, image_id, image, found, shown_from)
         shrink = self.LARGEST_SIDE / max(picture.shape)
         return (
             picture

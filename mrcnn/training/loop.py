@@ -22,10 +22,11 @@ import tensorflow as tf
 from ..config import LOSS_NAMES
 from ..data.check import check_before_training
 from ..data.generator import DataGenerator
-from ..data.image import split_image_meta, to_uint8
+from ..data.image import to_uint8
 from ..data.image_order import class_ids_per_image, repeat_factors
 from ..files.atomic import free_name, remove_parts
 from ..nn import losses
+from ..nn.image_meta import split_image_meta
 from ..nn.molding import mold_on_device
 from ..weights import weight_files as weights
 from . import distributed as hosts

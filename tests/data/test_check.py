@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mrcnn.app import cli
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli, cli_support
 from mrcnn.config import Config
 from mrcnn.data import check as module
 from mrcnn.data.check import (
@@ -28,7 +27,7 @@ from mrcnn.data.check import (
     suggest_scales,
 )
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.image import extract_bboxes, resize_mask
+from mrcnn.data.masks import extract_bboxes, resize_mask
 from mrcnn.formats.datasets import CocoDataset, ShapesDataset
 from mrcnn.nn import boxes
 
@@ -540,7 +539,7 @@ def test_scales_are_suggested_for_small_objects_and_fit():
     assert report.suggested_under == 0
     line = next(line for line in str(report).splitlines() if "--config" in line)
     item = line.split('"')[1]
-    pasted = session.read_config([item], config)
+    pasted = cli_support.read_config([item], config)
     assert list(pasted.RPN_ANCHOR_SCALES) == report.suggested_scales
     assert check(dataset, pasted).under == report.suggested_under
 
@@ -885,7 +884,9 @@ def test_the_command_checks_train_and_val(folder, capsys, tmp_path_factory):
 def test_check_refuses_the_settings_that_train_refuses(folder, capsys, tmp_path):
     said = []
     for command in (["check"], ["train", "--logs", str(tmp_path / "logs")]):
-        assert cli.main([*command, str(folder), "--config", "IMAGE_MAX_DIM=100"]) == session.USAGE
+        assert (
+            cli.main([*command, str(folder), "--config", "IMAGE_MAX_DIM=100"]) == cli_support.USAGE
+        )
         said.append(capsys.readouterr().err.splitlines()[-1].split(" See mrcnn")[0])
     assert said[0] == said[1]
 
@@ -902,10 +903,10 @@ def test_check_hands_strict_and_images_to_the_reader(monkeypatch, tmp_path, caps
     assert (
         cli.main(["check", "x", "--strict", "--images", photos])
         == cli.main(["check", "x"])
-        == session.FAILED
+        == cli_support.FAILED
     )
     assert calls == [{"strict": True, "images_dir": photos}, {"strict": False, "images_dir": None}]
-    assert cli.main(["check", "x", "--images", str(tmp_path / "elsewhere")]) == session.FAILED
+    assert cli.main(["check", "x", "--images", str(tmp_path / "elsewhere")]) == cli_support.FAILED
     assert "--images must be a folder. Received: " in capsys.readouterr().err and len(calls) == 2
 
 

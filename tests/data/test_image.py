@@ -3,19 +3,14 @@
 import io
 import random
 
-import cv2
 import numpy as np
 import pytest
 import skimage.io
-from hypothesis import given
-from hypothesis import strategies as st
-from keras import ops
 from PIL import Image, ImageOps
 
 from mrcnn.config import Config
 from mrcnn.data import image
 from mrcnn.files.image_files import read_size
-from mrcnn.formats.datasets import MaskFolderDataset, VIADataset
 
 # --- Reading ------------------------------------------------------------------------------------------------------
 
@@ -264,43 +259,6 @@ def test_any_number_of_channels_and_type(channels, dtype):
     assert np.all(out[y1:y2, x1:x2] == 9)
 
 
-@given(
-    st.integers(1, 70),
-    st.integers(1, 70),
-    st.sampled_from([0, 16, 32, 64]),
-    st.sampled_from(["square", "pad64"]),
-)
-def test_the_mask_of_the_photo_is_its_window(height, width, min_dim, mode):
-    photo = np.full((height, width, 3), 255, np.uint8)
-    min_dim = 64 if mode == "pad64" else min_dim
-    out, window, scale, padding, crop = image.resize_image(
-        photo, min_dim=min_dim, max_dim=64, mode=mode
-    )
-    mask = image.resize_mask(np.ones((height, width, 2), bool), scale, padding, crop)
-    assert mask.shape == (*out.shape[:2], 2)
-    y1, x1, y2, x2 = window
-    inside = np.zeros(out.shape[:2], bool)
-    inside[y1:y2, x1:x2] = True
-    np.testing.assert_array_equal(mask[:, :, 1], inside)
-    np.testing.assert_array_equal(out[:, :, 0] == 255, inside)
-
-
-def test_no_masks_are_resized_to_no_masks():
-    assert image.resize_mask(np.zeros((90, 140, 0), bool), 2, [(1, 2), (3, 4), (0, 0)]).shape == (
-        183,
-        287,
-        0,
-    )
-
-
-def test_a_view_of_planes_is_resized_like_a_copy():
-    mask = np.random.default_rng(0).random((3, 20, 30)) > 0.5
-    view = np.moveaxis(mask, 0, -1)
-    for arguments in [(1.5, [(1, 1), (0, 0), (0, 0)]), (0.4, [(0, 0)] * 3, (2, 1, 5, 6))]:
-        expected = image.resize_mask(np.ascontiguousarray(view), *arguments)
-        np.testing.assert_array_equal(image.resize_mask(view, *arguments), expected)
-
-
 @pytest.mark.parametrize(
     "name", ["inference_0/photo", "inference_1/photo", "inference_batch2/photo_1"]
 )
@@ -340,182 +298,7 @@ def test_flat_areas_keep_their_value_when_resized():
         assert image._scale_image(deep, height, width, exact=False).min() == 65535
 
 
-# --- Masks --------------------------------------------------------------------------------------------------------
-
-
-def test_boxes_of_masks_by_hand():
-    mask = np.zeros((10, 12, 3), bool)
-    mask[2:5, 3:9, 0] = True
-    mask[9, 11, 2] = True  # one pixel, in the corner; mask 1 is empty
-    boxes = image.extract_bboxes(mask)
-    np.testing.assert_array_equal(boxes, [[2, 3, 5, 9], [0, 0, 0, 0], [9, 11, 10, 12]])
-    assert boxes.dtype == np.int32
-    np.testing.assert_array_equal(image.extract_bboxes(mask.astype(float) * 0.3), boxes)
-    np.testing.assert_array_equal(image.extract_bboxes(mask.astype(np.uint8) * 255), boxes)
-
-
-@pytest.mark.parametrize("shape", [(10, 12, 0), (0, 0, 0), (0, 5, 2)])
-def test_boxes_of_no_masks(shape):
-    boxes = image.extract_bboxes(np.zeros(shape, bool))
-    assert boxes.shape == (shape[2], 4) and boxes.dtype == np.int32 and not boxes.any()
-
-
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
-def test_boxes_of_masks_are_tight(height, width, seed):
-    mask = np.random.default_rng(seed).random((height, width, 4)) > 0.9
-    for i, (y1, x1, y2, x2) in enumerate(image.extract_bboxes(mask)):
-        ys, xs = np.nonzero(mask[:, :, i])
-        expected = (ys.min(), xs.min(), ys.max() + 1, xs.max() + 1) if len(ys) else (0, 0, 0, 0)
-        assert (y1, x1, y2, x2) == expected
-
-
-def disc(side, y, x, radius):
-    ys, xs = np.mgrid[:side, :side]
-    return (ys - y) ** 2 + (xs - x) ** 2 <= radius**2
-
-
-@pytest.mark.parametrize("exact", [False, True])
-def test_mini_masks_come_back(exact):
-    mask = np.stack(
-        [disc(128, 60, 50, 30), disc(128, 30, 100, 12), np.ones((128, 128), bool)], axis=-1
-    )
-    boxes = image.extract_bboxes(mask)
-    mini = image.minimize_mask(boxes, mask, (56, 56), exact=exact)
-    assert mini.shape == (56, 56, 3) and mini.dtype == bool
-    back = image.expand_mask(boxes, mini, (128, 128, 3), exact=exact)
-    assert back.shape == mask.shape and back.dtype == bool
-    for i in range(3):
-        both, either = (back[:, :, i] & mask[:, :, i]).sum(), (back[:, :, i] | mask[:, :, i]).sum()
-        assert both / either > (0.9 if exact else 0.97)
-    if not exact:  # a full mask stays full; scikit-image's mode "constant" eats its border
-        assert back[:, :, 2].all()
-
-
-def test_mini_masks_of_nothing():
-    none = np.zeros((0, 4), np.int32)
-    assert image.minimize_mask(none, np.zeros((9, 9, 0), bool), (4, 4)).shape == (4, 4, 0)
-    assert image.expand_mask(none, np.zeros((4, 4, 0), bool), (9, 9, 3)).shape == (9, 9, 0)
-    with pytest.raises(ValueError, match=r"box 0 = \(3, 3, 3, 5\)"):
-        image.minimize_mask(np.array([[3, 3, 3, 5]]), np.zeros((9, 9, 1), bool), (4, 4))
-
-
-def test_unmold_mask_by_hand():
-    soft = np.array([[0.9, 0.1], [0.9, 0.1]], np.float32)
-    full = image.unmold_mask(soft, (2, 4, 6, 8), (10, 10, 3))
-    expected = np.zeros((10, 10), bool)
-    expected[2:6, 4:6] = True  # the left half of the box; half-pixel centres: .9, .7, .3, .1
-    np.testing.assert_array_equal(full, expected)
-
-
-def test_unmold_masks_is_unmold_mask_cut_to_the_image():
-    soft = np.random.default_rng(0).random((3, 28, 28)).astype(np.float32)
-    boxes = np.array([[2, 3, 40, 50], [0, 0, 1, 1], [20, 10, 60, 64]])
-    many = image.unmold_masks(soft, boxes, (60, 64, 3))
-    for i in range(3):
-        np.testing.assert_array_equal(
-            many[:, :, i], image.unmold_mask(soft[i], boxes[i], (60, 64, 3))
-        )
-    across = image.unmold_masks(soft[:1], np.array([[-10, -5, 30, 40]]), (20, 64))
-    wide = image.unmold_masks(soft[:1], np.array([[0, 0, 40, 45]]), (50, 80))
-    np.testing.assert_array_equal(across[:, :40, 0], wide[10:30, 5:45, 0])
-    assert image.unmold_masks(soft[:0], boxes[:0], (60, 64)).shape == (60, 64, 0)
-
-
-@pytest.mark.parametrize("exact", [False, True])
-def test_a_line_of_pixels_keeps_one(exact):
-    line = np.full((2, 3000, 3), 9, np.uint8)
-    resized, window, scale, padding, _ = image.resize_image(
-        line, 64, 128, mode="square", exact=exact
-    )
-    assert resized.shape == (128, 128, 3) and window == (
-        63,
-        0,
-        64,
-        128,
-    )  # 2 * 128 / 3000 = 0.09 px: one
-    masks = image.resize_mask(np.ones((2, 3000, 1), bool), scale, padding)
-    assert masks.shape == (128, 128, 1) and masks.sum() == 128
-
-
-def test_masks_iou_by_hand():
-    masks = np.zeros((10, 10, 3), bool)
-    masks[:, :6, 0] = True
-    masks[:, 4:, 1] = True  # 20 pixels shared of 60 + 60 - 20
-    np.testing.assert_allclose(image.masks_iou(masks, masks), [[1, 0.2, 0], [0.2, 1, 0], [0, 0, 0]])
-    assert image.masks_iou(masks[:, :, :0], masks).shape == (0, 3)
-
-
-def test_opencv_agrees_with_scikit_image_on_real_nuclei(shared):
-    """99.5 % of the mask pixels of every image: resized, as mini-masks, and brought back or pasted in their boxes."""
-    dataset = MaskFolderDataset(shared / "data" / "nuclei" / "val")
-    compare_paths(dataset, dataset.image_ids[:8])
-
-
-def test_opencv_agrees_with_scikit_image_on_real_balloons(shared):
-    dataset = VIADataset(shared / "data" / "balloon" / "val")
-    compare_paths(dataset, dataset.image_ids)
-
-
-def compare_paths(dataset, image_ids):
-    agree = {"resized": 1.0, "mini": 1.0, "expanded": 1.0, "pasted": 1.0}  # of the worst image
-    for image_id in image_ids:
-        photo, (masks, _) = dataset.load_image(image_id), dataset.load_mask(image_id)
-        masks = masks[:, :, :20]
-        _, _, scale, padding, crop = image.resize_image(photo, min_dim=256, max_dim=256)
-        fast, slow = (
-            image.resize_mask(masks, scale, padding, crop, exact=exact) for exact in (False, True)
-        )
-        agree["resized"] = min(agree["resized"], np.mean(fast == slow))
-        boxes = image.extract_bboxes(slow)
-        real = boxes[:, 2] > 0
-        boxes, slow = boxes[real], slow[:, :, real]
-        mini = [image.minimize_mask(boxes, slow, (56, 56), exact=exact) for exact in (False, True)]
-        agree["mini"] = min(agree["mini"], np.mean(mini[0] == mini[1]))
-        back = [
-            image.expand_mask(boxes, mini[1], slow.shape, exact=exact) for exact in (False, True)
-        ]
-        in_boxes = image.expand_mask(boxes, np.ones_like(mini[1]), slow.shape)
-        agree["expanded"] = min(agree["expanded"], np.mean((back[0] == back[1])[in_boxes]))
-        soft = (
-            cv2.resize(mini[1].astype(np.float32), (28, 28)).reshape(28, 28, -1).transpose(2, 0, 1)
-        )
-        pasted = [
-            image.unmold_masks(soft, boxes, slow.shape, exact=exact) for exact in (False, True)
-        ]
-        agree["pasted"] = min(agree["pasted"], np.mean((pasted[0] == pasted[1])[in_boxes]))
-    assert {name: round(float(share), 4) for name, share in agree.items() if share < 0.995} == {}
-
-
-def test_a_box_beside_the_image_pastes_nothing():
-    boxes = np.array(
-        [[-9, 1, -2, 5], [2, 8, 6, 12], [2, 3, 6, 7]]
-    )  # above, on the right of, and in 8 x 8 pixels
-    soft = np.ones((3, 28, 28), np.float32)
-    crops = list(image.unmold_crops(soft, boxes, (8, 8)))
-    assert [(y, x, crop.shape) for y, x, crop in crops] == [
-        (0, 1, (0, 4)),
-        (2, 8, (4, 0)),
-        (2, 3, (4, 4)),
-    ]
-    full = image.unmold_masks(soft, boxes, (8, 8))
-    assert full.sum(axis=(0, 1)).tolist() == [0, 0, 16] and full[2:6, 3:7, 2].all()
-
-
-@pytest.mark.parametrize("size, new_size", [(1, 5), (2, 9), (28, 28), (28, 7), (28, 57), (56, 131)])
-def test_the_rim_is_what_the_old_pixels_make_up_of_the_new(size, new_size):
-    """Each new pixel lies between two old ones, those beyond the first and the last being black."""
-    white = image._scale_mask(np.ones((size, size), np.float32), (new_size, size), False)
-    assert (white == 1).all()  # not below the least value it was given
-    some = np.ones((size, 2), np.float32)
-    some[:, 1] = 0  # the least is 0: the first column shows the rim
-    rim = image._scale_mask(some, (new_size, 2), False)[:, 0]
-    centers = (np.arange(new_size) + 0.5) * size / new_size - 0.5
-    np.testing.assert_allclose(
-        rim, np.clip(np.minimum(centers + 1, size - centers), 0, 1), atol=1e-6
-    )
-
-
-# --- The mean and image_meta ----------------------------------------------------------------------------------------
+# --- The mean ----------------------------------------------------------------------------------------
 
 
 def test_mold_and_unmold():
@@ -545,24 +328,8 @@ def test_a_photo_is_molded_to_the_same_numbers_looked_up_or_not():
     assert image.molded_photo(grey, config).tolist() == [[[-127], [128]]]
 
 
-def test_image_meta_comes_back_from_arrays_and_tensors():
-    meta = image.compose_image_meta(
-        7, (480, 640, 3), (256, 256, 3), (32, 0, 224, 256), 0.4, [1, 0, 1]
-    )
-    np.testing.assert_allclose(meta, [7, 480, 640, 3, 256, 256, 3, 32, 0, 224, 256, 0.4, 1, 0, 1])
-    parsed = image.parse_image_meta(meta[None])
-    assert parsed["image_id"].tolist() == [7] and parsed["image_id"].dtype == np.int32
-    assert parsed["window"].tolist() == [[32, 0, 224, 256]]
-    assert parsed["scale"].dtype == np.float32 and np.isclose(parsed["scale"][0], 0.4)
-    assert parsed["active_class_ids"].tolist() == [[1, 0, 1]]
-    of_tensor = image.split_image_meta(ops.convert_to_tensor(meta[None].astype(np.float32)))
-    for name, column in parsed.items():
-        np.testing.assert_allclose(ops.convert_to_numpy(of_tensor[name]), column, rtol=1e-6)
-
-
 def test_no_boxes_are_resized_to_no_boxes():
     assert image.resize_boxes(np.zeros((0, 4)), 2, [(0, 0)] * 3, None, (8, 8, 3)).shape == (0, 4)
-    assert image.boxes_to_masks(np.zeros((0, 4), int), (8, 8, 3)).shape == (8, 8, 0)
 
 
 def test_boxes_follow_scale_padding_and_crop():
@@ -576,25 +343,3 @@ def test_boxes_follow_scale_padding_and_crop():
         [[1, 2, 3, 4], [9, 2, 11, 4]], 2, [(0, 0)] * 3, (4, 2, 8, 8), (8, 8, 3)
     )
     assert found.tolist() == [[0, 2, 2, 6], [8, 2, 8, 6]]
-
-
-@pytest.mark.parametrize("mode", ["square", "pad64", "crop"])
-def test_boxes_are_resized_as_their_masks_are(mode):
-    boxes = np.array([[4, 6, 30, 40], [10, 0, 50, 70]])
-    photo, _, scale, padding, crop = image.resize_image(
-        np.zeros((50, 70, 3), np.uint8),
-        min_dim=64,
-        max_dim=128,
-        mode=mode,
-        rng=np.random.default_rng(3),
-    )
-    masks = image.resize_mask(image.boxes_to_masks(boxes, (50, 70)), scale, padding, crop)
-    found = image.resize_boxes(boxes, scale, padding, crop, photo.shape)
-    np.testing.assert_allclose(found, image.extract_bboxes(masks), atol=1)  # rounding of pixels
-
-
-def test_a_box_becomes_a_filled_mask():
-    masks = image.boxes_to_masks(np.array([[1, 2, 3, 5], [-2, 0, 1, 9]]), (4, 6))
-    assert masks.shape == (4, 6, 2) and masks.dtype == bool
-    assert masks.sum(axis=(0, 1)).tolist() == [2 * 3, 1 * 6]
-    assert image.extract_bboxes(masks).tolist() == [[1, 2, 3, 5], [0, 0, 1, 6]]

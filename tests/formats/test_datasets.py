@@ -33,8 +33,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mrcnn.data.dataset import Dataset, boxes_alone, overrides
-from mrcnn.data.image import extract_bboxes
-from mrcnn.files import limits as untrusted
+from mrcnn.data.masks import extract_bboxes
+from mrcnn.files import limits
 from mrcnn.formats import datasets
 from mrcnn.formats.datasets import (
     CocoDataset,
@@ -334,7 +334,7 @@ def test_small_and_touching_objects_have_hard_edges(tmp_path, caplog):
 
 def test_masks_that_take_gigabytes_are_refused_before_memory_is_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        untrusted, "MOST_MASK_BYTES", 2 * 96 * 96 - 1
+        limits, "MOST_MASK_BYTES", 2 * 96 * 96 - 1
     )  # two discs of 96 x 64 fit, three of 96 x 96 not
     InstanceImageDataset(with_mask(tmp_path / "two", discs([1, 2])[:, :48], "png")).load_mask(0)
     with pytest.raises(ValueError, match=r"3 objects of 96 x 96 pixels in .*masks/a\.png"):

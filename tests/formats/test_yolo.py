@@ -9,7 +9,7 @@ from annotated import HEIGHT, WIDTH, boxes_of, cut_or_changed, names_of, read_or
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrcnn.data.image import extract_bboxes
+from mrcnn.data.masks import extract_bboxes
 from mrcnn.formats.datasets import YOLODataset, open_dataset
 from mrcnn.formats.yolo import read_yaml, yolo_pair, yolo_sets
 

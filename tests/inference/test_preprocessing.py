@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tiny import TinyConfig, photos
 
-from mrcnn.data.image import mold_image, parse_image_meta
+from mrcnn.data.image import mold_image
 from mrcnn.inference.preprocessing import batches, mold, stack_if_equal
+from mrcnn.nn.image_meta import parse_image_meta
 
 
 def test_molded_image_carries_its_window_and_original_shape():
