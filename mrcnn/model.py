@@ -39,8 +39,24 @@ from .inference.detector import AnchorCache, Detector, log
 from .inference.postprocessing import unmold_proposals
 from .inference.preprocessing import Molded
 from .nn import boxes as box_math
-from .nn import losses, targets
-from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta, split_image_meta
+from .nn import targets
+from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta
+from .nn.matterport_names import (  # noqa: F401
+    apply_box_deltas_graph,
+    batch_pack_graph,
+    clip_boxes_graph,
+    denorm_boxes_graph,
+    mrcnn_bbox_loss_graph,
+    mrcnn_class_loss_graph,
+    mrcnn_mask_loss_graph,
+    norm_boxes_graph,
+    overlaps_graph,
+    parse_image_meta_graph,
+    rpn_bbox_loss_graph,
+    rpn_class_loss_graph,
+    smooth_l1_loss,
+    trim_zeros_graph,
+)
 from .nn.ops import (
     agnostic_non_max_suppression,
     class_non_max_suppression,
@@ -486,6 +502,15 @@ class ScoredProposals(ProposalLayer):
         return (None, self.proposal_count, 5)
 
 
+# The steps that `ProposalSteps` returns, by matterport's names of their tensors.
+PROPOSAL_STEPS = (
+    "pre_nms_anchors",
+    "refined_anchors",
+    "refined_anchors_clipped",
+    "rpn_non_max_suppression",
+)
+
+
 class ProposalSteps(KL.Layer):
     """One named intermediate of a ProposalLayer, on the same inputs; made only when somebody asks for it."""
 
@@ -862,41 +887,6 @@ def select_class_masks(masks, class_ids):
     return own[..., None]
 
 
-# --- Losses, under matterport's names ---------------------------------------------------------------------------
-
-
-def smooth_l1_loss(y_true, y_pred):
-    """Smooth L1, element by element; see `losses.smooth_l1`."""
-    return losses.smooth_l1(y_true, y_pred)
-
-
-def rpn_class_loss_graph(rpn_match, rpn_class_logits):
-    """Scalar; see `losses.rpn_class_loss`."""
-    return losses.mean(*losses.rpn_class_loss(rpn_match, rpn_class_logits))
-
-
-def rpn_bbox_loss_graph(config, target_bbox, rpn_match, rpn_bbox):
-    """Scalar; see `losses.rpn_bbox_loss`."""
-    return losses.mean(*losses.rpn_bbox_loss(target_bbox, rpn_match, rpn_bbox))
-
-
-def mrcnn_class_loss_graph(target_class_ids, pred_class_logits, active_class_ids):
-    """Scalar; see `losses.mrcnn_class_loss`."""
-    return losses.mean(
-        *losses.mrcnn_class_loss(target_class_ids, pred_class_logits, active_class_ids)
-    )
-
-
-def mrcnn_bbox_loss_graph(target_bbox, target_class_ids, pred_bbox):
-    """Scalar; see `losses.mrcnn_bbox_loss`."""
-    return losses.mean(*losses.mrcnn_bbox_loss(target_bbox, target_class_ids, pred_bbox))
-
-
-def mrcnn_mask_loss_graph(target_masks, target_class_ids, pred_masks):
-    """Scalar; see `losses.mrcnn_mask_loss`."""
-    return losses.mean(*losses.mrcnn_mask_loss(target_masks, target_class_ids, pred_masks))
-
-
 # --- Networks as whole files ------------------------------------------------------------------------------------
 
 
@@ -951,22 +941,31 @@ keras.saving.get_custom_objects().update(
 
 
 class MaskRCNN:
-    """The network and what one does with it: load, train, detect.
+    """The network and what users do with it: build, load weights, train, detect.
 
-    mode: "training" or "inference". config: a `Config`. model_dir: where training writes its log folders.
-    `keras_model` is the Keras network; `class_names` the names that came with the weights or the dataset.
+        model = MaskRCNN.from_weights("coco.h5")
+        (result,) = model.detect([image])  # [H, W, 3] uint8
+        for box, class_id, score in zip(result["rois"], result["class_ids"], result["scores"]):
+            print(model.class_names[class_id], score, box)  # box: (y1, x1, y2, x2) in pixels
+        result["masks"]  # [H, W, N] bool
+
+    mode: "training" or "inference".
+    config: a `Config`.
+    model_dir: the folder of the log folders that training writes.
+
+    `keras_model` is the Keras network, `class_names` come from the weight file or the dataset.
     """
 
     class_names: list[str] | None
 
     def __new__(cls, *args, **kwargs):
-        # Not in __init__: subclasses that repeat the body of matterport's do not call this one.
+        # Subclasses that repeat the body of matterport's __init__ do not call the one below.
         model = super().__new__(cls)
         model.class_names = None
         model._anchors = AnchorCache()
         model._detector = None
         model._detector_lock = threading.Lock()
-        model._fused = False  # whether detection uses fused batch norm
+        model._is_fused = False  # whether detection uses fused batch norm
         return model
 
     def __init__(self, mode, config, model_dir="logs"):
@@ -978,7 +977,7 @@ class MaskRCNN:
 
     @property
     def config(self) -> Config:
-        """The settings; an object of another class that is assigned becomes a `Config` of its values."""
+        """The settings; an object of another class becomes a `Config` with its values."""
         return self._config
 
     @config.setter
@@ -986,29 +985,19 @@ class MaskRCNN:
         self._config, self._given_config = as_config(config), config
 
     @classmethod
-    def from_weights(cls, path, config=None, model_dir="logs", mode="inference") -> MaskRCNN:
-        """A model built as the weight file says, with its weights loaded.
+    def from_weights(
+        cls,
+        path: str | os.PathLike,
+        config: Config | None = None,
+        model_dir: str = "logs",
+        mode: str = "inference",
+    ) -> MaskRCNN:
+        """Build the model that a weight file describes, and load its weights.
 
         path: an `.h5` file written by this package; other files need a `config`.
         """
-        metadata = weights.read_metadata(path) or {}
         if config is None:
-            if weights.is_backbone_file(path):
-                raise ValueError(
-                    f"Weights of a whole network are needed. Received: {path}, of a backbone alone, which detects "
-                    "nothing. Try training from it: mrcnn train DATA --backbone-weights FILE."
-                )
-            if "config" not in metadata:
-                raise ValueError(
-                    f"The weight file must say what network it is for. Received: {path}, which carries no config "
-                    "(only files written by this package do). Try passing config= (on the command line --config)."
-                )
-            config = Config.from_dict(metadata["config"])
-            if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
-                raise ValueError(
-                    f"A network with a BACKBONE function of your own cannot be rebuilt from its file. Received: {path} "
-                    f"({config.BACKBONE}). Try passing config= (on the command line --config FILE.py) with it."
-                )
+            config = _config_of_file(path)
             if mode == "inference":
                 config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
         if mode == "inference":
@@ -1186,28 +1175,26 @@ class MaskRCNN:
     # --- Weights and log folders ---
 
     def find_last(self) -> str:
-        """The path of the newest checkpoint under model_dir.
+        """Return the path of the newest checkpoint under model_dir.
 
-        Raises: FileNotFoundError naming the folder where there is none.
+        Raises: FileNotFoundError that names the folder if there is no checkpoint.
         """
         return weights.last_checkpoint(self.model_dir, self.config.NAME)
 
     def load_weights(
         self, filepath, by_name=False, exclude=None, remap_classes=None
     ) -> weights.LoadReport:
-        """Load a weight file; returns (and logs) what was and what was not loaded.
+        """Load a weight file; return and log which layers were loaded.
 
-        filepath: matterport's `.h5`, one written here, or a backbone's ImageNet file. by_name: kept for its place,
-        layers are always matched by name. exclude: names of layers to leave as they are. remap_classes: class
-        name in the file -> class id here, to keep the rows of known classes.
+        filepath: matterport's `.h5`, one written here, or a backbone's ImageNet file.
+        by_name: unused, layers are always matched by name.
+        exclude: names of layers to skip.
+        remap_classes: class name in the file -> class id here, to keep the rows of known classes.
 
-        Raises: ValueError where the file is of another network; see `weights.load_weights`.
+        Raises: ValueError if the file is of another network; see `weights.load_weights`.
         """
-        if (
-            self.mode == "training"
-            and os.path.isfile(filepath)
-            and weights.is_backbone_file(filepath)
-        ):
+        training_mode = self.mode == "training"
+        if training_mode and os.path.isfile(filepath) and weights.is_backbone_file(filepath):
             return self.load_backbone_weights(filepath)
         # A detection in another thread sees the former weights or these, never a mixture.
         with self.detector.weights_lock.writing():
@@ -1215,12 +1202,12 @@ class MaskRCNN:
                 self.keras_model,
                 filepath,
                 exclude=exclude or (),
-                allow_head_mismatch=self.mode == "training",
+                allow_head_mismatch=training_mode,
                 remap_classes=remap_classes,
             )
-            if self._fused:
+            if self._is_fused:
                 self.optimize_for_inference()
-        if self.mode == "inference" and exclude:
+        if exclude and not training_mode:
             logger.warning(
                 "Layers were excluded in inference mode: %s stay random.", ", ".join(exclude)
             )
@@ -1231,19 +1218,19 @@ class MaskRCNN:
         return report
 
     def load_backbone_weights(self, filepath) -> weights.LoadReport:
-        """Load a file of the backbone alone, as `keras.applications` gives them."""
+        """Load a file that contains only the backbone, as `keras.applications` publishes them."""
         return weights.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
 
     def save_weights(self, filepath) -> None:
-        """Write an `.h5` file in matterport's layout that knows its network (config and class names)."""
+        """Write an `.h5` file in matterport's layout, with the config and class names."""
         weights.save_weights(self.keras_model, filepath, metadata=self.metadata())
 
     def metadata(self) -> dict:
-        """What a weight file says of itself."""
+        """Return the description of the network that weight files contain."""
         return {"config": self.config.to_dict(), "class_names": self.class_names}
 
     def get_imagenet_weights(self) -> str:
-        """The path of the backbone's ImageNet file, downloaded where it is not cached."""
+        """Return the path of the backbone's ImageNet file; download it unless it is cached."""
         return weights.imagenet_weights(self.config.BACKBONE)
 
     def set_log_dir(self, model_path=None) -> None:
@@ -1395,7 +1382,7 @@ class MaskRCNN:
         with self.detector.weights_lock.writing():
             fused = folding.Folded(self.keras_model)
             self.detector.run_with(fused)
-        self._fused = True
+        self._is_fused = True
         return len(fused.convolutions)
 
     def mold_images(self, images) -> list[Molded]:
@@ -1465,34 +1452,61 @@ class MaskRCNN:
         return self.detector.run_graph(images, outputs, image_metas, steps=self)
 
     def ancestor(self, tensor, name, checked=None):
-        """The tensor of that name in the network, for `run_graph`; None where there is none.
+        """Return the tensor of a name in the network, for `run_graph`; None if there is none.
 
-        name: a layer's, or one of the proposal layer's steps: `ROI/pre_nms_anchors:0`, `ROI/refined_anchors:0`,
-        `ROI/refined_anchors_clipped:0`, `ROI/rpn_non_max_suppression:0`. tensor, checked: kept for their place.
+        name: of a layer, or of a step of the proposal layer: `ROI/pre_nms_anchors:0`,
+            `ROI/refined_anchors:0`, `ROI/refined_anchors_clipped:0`,
+            `ROI/rpn_non_max_suppression:0`.
+        tensor, checked: unused.
         """
-        parts = name.split(":")[0].split("/")
-        layer_names = {layer.name: layer for layer in self.keras_model.layers}
-        layer = layer_names.get(parts[0])
+        layer_name, *step = name.split(":")[0].split("/")
+        layers = {layer.name: layer for layer in self.keras_model.layers}
+        layer = layers.get(layer_name)
         if layer is None:
             return None
-        if len(parts) > 1 and isinstance(layer, ProposalLayer):
-            steps = (
-                "pre_nms_anchors",
-                "refined_anchors",
-                "refined_anchors_clipped",
-                "rpn_non_max_suppression",
-            )
-            return ProposalSteps(layer, parts[1])(layer.input) if parts[1] in steps else None
-        return layer.output if len(parts) == 1 or not isinstance(layer, ProposalLayer) else None
+        if not step or not isinstance(layer, ProposalLayer):
+            return layer.output
+        if step[0] not in PROPOSAL_STEPS:
+            return None
+        return ProposalSteps(layer, step[0])(layer.input)
 
     def find_trainable_layer(self, layer):
-        """The layer itself, or the one it wraps."""
-        return self.find_trainable_layer(layer.layer) if hasattr(layer, "layer") else layer
+        """Return the layer, or the layer that it wraps."""
+        while hasattr(layer, "layer"):
+            layer = layer.layer
+        return layer
 
     def get_trainable_layers(self) -> list:
-        """All layers that have weights."""
-        found = (self.find_trainable_layer(layer) for layer in self.keras_model.layers)
-        return [layer for layer in found if layer.get_weights()]
+        """Return all layers that have weights."""
+        layers = [self.find_trainable_layer(layer) for layer in self.keras_model.layers]
+        return [layer for layer in layers if layer.get_weights()]
+
+
+def _config_of_file(path: str | os.PathLike) -> Config:
+    """The config that a weight file of this package contains.
+
+    Raises: ValueError if it contains none, or one that cannot rebuild the network.
+    """
+    if weights.is_backbone_file(path):
+        raise ValueError(
+            f"Weights of a whole network are needed. Received: {path}, which has only those of a "
+            "backbone. Try training from it: mrcnn train DATA --backbone-weights FILE."
+        )
+    metadata = weights.read_metadata(path) or {}
+    if "config" not in metadata:
+        raise ValueError(
+            f"The weight file must say what network it is for. Received: {path}, which carries no "
+            "config (only files written by this package do). "
+            "Try passing config= (on the command line --config)."
+        )
+    config = Config.from_dict(metadata["config"])
+    if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
+        raise ValueError(
+            "A network with a BACKBONE function of your own cannot be rebuilt from its file. "
+            f"Received: {path} ({config.BACKBONE}). "
+            "Try passing config= (on the command line --config FILE.py) with it."
+        )
+    return config
 
 
 @contextlib.contextmanager
@@ -1511,47 +1525,3 @@ def _ensure_log_handler() -> None:
     if not logger.hasHandlers():
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.INFO)
-
-
-# --- Box and meta helpers, under matterport's names -------------------------------------------------------------
-
-
-def apply_box_deltas_graph(boxes, deltas):
-    """See `boxes.decode`."""
-    return box_math.decode(boxes, deltas)
-
-
-def clip_boxes_graph(boxes, window):
-    """See `boxes.clip`."""
-    return box_math.clip(boxes, window)
-
-
-def overlaps_graph(boxes1, boxes2):
-    """See `boxes.iou`."""
-    return box_math.iou(boxes1, boxes2)
-
-
-def norm_boxes_graph(boxes, shape):
-    """See `boxes.normalize`; `shape` is a tensor `[height, width]`."""
-    return box_math.normalize(boxes, (shape[0], shape[1]))
-
-
-def denorm_boxes_graph(boxes, shape):
-    """See `boxes.denormalize`; `shape` is a tensor `[height, width]`."""
-    return box_math.denormalize(boxes, (shape[0], shape[1]))
-
-
-def parse_image_meta_graph(meta):
-    """See `image.split_image_meta`."""
-    return split_image_meta(meta)
-
-
-def trim_zeros_graph(boxes, name="trim_zeros"):
-    """The rows `[N, 4]` that are not all zero, and `[M]` bool which those are."""
-    non_zeros = tf.reduce_any(boxes != 0, axis=1)
-    return tf.boolean_mask(boxes, non_zeros, name=name), non_zeros
-
-
-def batch_pack_graph(x, counts, num_rows):
-    """`[sum(counts), ...]` the first `counts[i]` rows of each of the `num_rows` images of `x`."""
-    return tf.concat([x[i, : counts[i]] for i in range(num_rows)], axis=0)
