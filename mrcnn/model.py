@@ -887,51 +887,60 @@ def select_class_masks(masks, class_ids):
     return own[..., None]
 
 
-# --- Networks as whole files ------------------------------------------------------------------------------------
+# --- Networks that Keras saves and loads whole ---
 
 
-def _network_from_config(cls, config, custom_objects=None):
-    """The network of a file that Keras saved whole, from what `training.Network.get_config` put there.
+def _network_from_config(mode: str, config: dict, custom_objects: dict | None):
+    """Rebuild the network of a whole Keras file from what `Network.get_config` wrote there.
 
-    Raises: ValueError if its backbone is a function of the user's own that `custom_objects` does not name.
+    Raises: ValueError if the backbone is a function of the user's that `custom_objects` lacks.
     """
     settings = Config.from_dict(config["config"])
     for setting in ("BACKBONE", "COMPUTE_BACKBONE_SHAPE"):
         value = getattr(settings, setting)
         if isinstance(value, str) and ":" in value:
-            name = value.rpartition(":")[2]
-            function = keras.saving.get_registered_object(name, custom_objects)
-            if function is None:
-                raise ValueError(
-                    f"A network with a {setting} function of your own cannot be rebuilt from its file alone. "
-                    f'Received: {value}. Try custom_objects={{"{name}": your function}}.'
-                )
-            setattr(settings, setting, function)
-    model = MaskRCNN(cls.mode, settings)
+            setattr(settings, setting, _registered_function(setting, value, custom_objects))
+    model = MaskRCNN(mode, settings)
     model.class_names = config["class_names"]
     for layer in training.leaves(model.keras_model):
         layer.trainable = layer.name not in config["frozen"]
     return model.keras_model
 
 
+def _registered_function(setting: str, value: str, custom_objects):
+    """The function that a config calls `"module:name"`, by its name among the custom objects."""
+    name = value.rpartition(":")[2]
+    function = keras.saving.get_registered_object(name, custom_objects)
+    if function is None:
+        raise ValueError(
+            f"A network with a {setting} function of your own cannot be rebuilt from its file "
+            f"without that function. Received: {value}. "
+            f'Try custom_objects={{"{name}": your function}}.'
+        )
+    return function
+
+
 @keras.saving.register_keras_serializable("mrcnn")
 class MaskRCNNInference(training.Network):
-    """The network that detects; Keras saves and loads it whole. See `MaskRCNN.build`."""
+    """The network that detects, see `MaskRCNN.build`; Keras saves and loads it whole."""
 
-    mode = "inference"
-    from_config = classmethod(_network_from_config)
     read_outputs = staticmethod(mask_rcnn_outputs)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return _network_from_config("inference", config, custom_objects)
 
 
 @keras.saving.register_keras_serializable("mrcnn")
 class MaskRCNNTraining(training.TrainingNetwork):
-    """The network that learns; Keras saves and loads it whole. See `MaskRCNN.build`."""
+    """The network that trains, see `MaskRCNN.build`; Keras saves and loads it whole."""
 
-    mode = "training"
-    from_config = classmethod(_network_from_config)
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return _network_from_config("training", config, custom_objects)
 
 
-# In a whole `.h5` Keras looks for the class by its name alone.
+# A whole `.h5` names its class without the package, so Keras needs the bare names too.
 keras.saving.get_custom_objects().update(
     {cls.__name__: cls for cls in (MaskRCNNInference, MaskRCNNTraining)}
 )
@@ -957,6 +966,10 @@ class MaskRCNN:
     """
 
     class_names: list[str] | None
+    _anchors: AnchorCache
+    _detector: Detector | None
+    _detector_lock: threading.Lock
+    _is_fused: bool  # whether detection uses fused batch norm
 
     def __new__(cls, *args, **kwargs):
         # Subclasses that repeat the body of matterport's __init__ do not call the one below.
@@ -965,7 +978,7 @@ class MaskRCNN:
         model._anchors = AnchorCache()
         model._detector = None
         model._detector_lock = threading.Lock()
-        model._is_fused = False  # whether detection uses fused batch norm
+        model._is_fused = False
         return model
 
     def __init__(self, mode, config, model_dir="logs"):
@@ -1347,26 +1360,12 @@ class MaskRCNN:
         return self.detector.detect(images, verbose, batch_size, masks, steps=self)
 
     def detect_molded(self, molded_images, image_metas, verbose=0) -> list[dict]:
-        """Detect objects in images that are already molded; results in pixels of those.
-
-        molded_images: `[B, h, w, C]` of `mold_inputs`. image_metas: `[B, IMAGE_META_SIZE]`.
-        """
+        """Detect objects in images that are already molded; see `Detector.detect_molded`."""
         self._need_inference("detect_molded")
         return self.detector.detect_molded(molded_images, image_metas, verbose, steps=self)
 
     def detect_tiled(self, image, tile=None, overlap=None, verbose=0) -> dict:
-        """Detect objects in an image of any size (satellite, microscope), tile by tile.
-
-        image: `[H, W, C]`, or an object that returns such arrays when sliced (`np.memmap`, zarr,
-            HDF5): memory does not grow with the image.
-        tile: side in pixels of what `detect` gets; default IMAGE_MAX_DIM.
-        overlap: pixels that neighbouring tiles share, more than the size of your objects; default
-            a quarter of the tile.
-        verbose: 1 shows the progress.
-
-        Returns: a result of `detect` for one image with `masks="crop"`; an object that several
-            tiles contain appears once, see `tiles.detect_tiled`.
-        """
+        """Detect objects in an image of any size, tile by tile; see `Detector.detect_tiled`."""
         self._need_inference("detect_tiled")
         return self.detector.detect_tiled(image, tile, overlap, verbose, steps=self)
 
@@ -1395,13 +1394,7 @@ class MaskRCNN:
         return [Molded(*row) for row in rows]
 
     def mold_inputs(self, images):
-        """Images as the network reads them.
-
-        images: a list of `[H, W, C]` uint8 (or what `image.to_uint8` accepts).
-
-        Returns: molded_images `[B, h, w, C]` float32 (a list, if the sizes differ), image_metas
-            `[B, IMAGE_META_SIZE]`, windows `[B, (y1, x1, y2, x2)]` pixels.
-        """
+        """Return molded_images, image_metas and windows; see `Detector.mold_inputs`."""
         return self.detector.mold_inputs(images)
 
     def predict(self, inputs) -> list[np.ndarray]:
@@ -1411,16 +1404,9 @@ class MaskRCNN:
     def unmold_detections(
         self, detections, mrcnn_mask, original_image_shape, image_shape, window, masks="full"
     ):
-        """One image's raw outputs in pixels of the original image.
+        """Return one image's boxes, class_ids, scores and masks in its own pixels.
 
-        detections: `[D, (y1, x1, y2, x2, class_id, score)]` normalised, zero-padded.
-        mrcnn_mask: `[D, h, w, NUM_CLASSES]` or `[D, h, w, 1]` probabilities, or None.
-        original_image_shape: `(H, W, ...)`. image_shape: `(h, w, ...)` of the molded image.
-        window: `(y1, x1, y2, x2)`, the pixels of the molded image that are not padding.
-        masks: their form, as for `detect`.
-
-        Returns: boxes `[N, 4]` int32, class_ids `[N]` int32, scores `[N]`, masks `[H, W, N]` bool
-            or None.
+        See `postprocessing.unmold_detections`.
         """
         return self.detector.unmold_detections(
             detections, mrcnn_mask, original_image_shape, image_shape, window, masks
@@ -1442,12 +1428,7 @@ class MaskRCNN:
     # --- Looking inside ---
 
     def run_graph(self, images, outputs, image_metas=None) -> dict[str, np.ndarray]:
-        """Values of any tensors of the network, by name.
-
-        images: a list of images; or, with image_metas, an array of molded images.
-        outputs: `[(name, tensor)]`, tensors of layers (`keras_model.get_layer(n).output`) or of
-            `ancestor`.
-        """
+        """Return the values of any tensors of the network, by name; see `Detector.run_graph`."""
         self._need_inference("run_graph")
         return self.detector.run_graph(images, outputs, image_metas, steps=self)
 

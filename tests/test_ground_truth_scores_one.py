@@ -1,6 +1,6 @@
-"""The truth of the annotation files, scored as detections: the evaluation, and each reader against its file.
+"""Ground truth scored as detections: AP 1, of the annotation files and of what the readers return.
 
-The truth to score against is made here by hand from the files, with pycocotools and OpenCV alone.
+The expected ground truth is computed from the files with pycocotools and OpenCV only.
 """
 
 import json
@@ -15,14 +15,13 @@ from mrcnn.evaluation import evaluate
 from mrcnn.formats.datasets import open_dataset
 
 
-def truth_of_coco(path):
-    truth = json.loads(path.read_text())
-    for annotation in truth["annotations"]:
-        size = next(image for image in truth["images"] if image["id"] == annotation["image_id"])
-        annotation["segmentation"] = as_rle(
-            annotation["segmentation"], size["height"], size["width"]
-        )
-    return truth
+def ground_truth_of_coco(path):
+    ground_truth = json.loads(path.read_text())
+    sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
+    for annotation in ground_truth["annotations"]:
+        height, width = sizes[annotation["image_id"]]
+        annotation["segmentation"] = as_rle(annotation["segmentation"], height, width)
+    return ground_truth
 
 
 def as_rle(segmentation, height, width):
@@ -33,7 +32,7 @@ def as_rle(segmentation, height, width):
     return segmentation
 
 
-def truth_of_balloon(folder):
+def ground_truth_of_balloon(folder):
     """Polygons of a VIA 1.x file."""
     images, rles = [], []
     for key, entry in json.loads((folder / "via_region_data.json").read_text()).items():
@@ -41,32 +40,29 @@ def truth_of_balloon(folder):
         images.append({"id": key, "height": height, "width": width})
         for region in entry["regions"].values():
             shape = region["shape_attributes"]
-            points = [
-                v
-                for xy in zip(shape["all_points_x"], shape["all_points_y"], strict=True)
-                for v in xy
-            ]
+            points = []
+            for x, y in zip(shape["all_points_x"], shape["all_points_y"], strict=True):
+                points += [x, y]
             rles.append((key, as_rle([points], height, width)))
-    return truth_of(images, rles)
+    return as_coco(images, rles)
 
 
-def truth_of_nuclei(folder):
-    """A mask file an object."""
+def ground_truth_of_nuclei(folder):
+    """One mask file per object."""
     images, rles = [], []
     for entry in sorted(folder.iterdir()):
-        masks = [
-            cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-            for file in sorted((entry / "masks").glob("*.png"))
-        ]
-        images.append({"id": entry.name, "height": masks[0].shape[0], "width": masks[0].shape[1]})
-        rles += [
-            (entry.name, coco_mask.encode(np.asfortranarray(mask > 0, np.uint8))) for mask in masks
-        ]
-    return truth_of(images, rles)
+        files = sorted((entry / "masks").glob("*.png"))
+        masks = [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for file in files]
+        height, width = masks[0].shape
+        images.append({"id": entry.name, "height": height, "width": width})
+        for mask in masks:
+            rle = coco_mask.encode(np.asfortranarray(mask > 0, np.uint8))
+            rles.append((entry.name, rle))
+    return as_coco(images, rles)
 
 
-def truth_of(images, rles):
-    """COCO's form of objects of one class; image ids become whole numbers, as COCO wants them."""
+def as_coco(images, rles):
+    """Objects of one class in COCO's form, whose image ids are integers."""
     number = {image["id"]: i for i, image in enumerate(images)}
     images = [{**image, "id": number[image["id"]], "name": image["id"]} for image in images]
     annotations = [
@@ -88,62 +84,63 @@ def truth_of(images, rles):
     }
 
 
-def what_was_read(dataset, truth):
-    """Every object that a reader gives, but crowds, as COCO's result entries with the ids of the truth."""
-    number = {image.get("name", image["id"]): image["id"] for image in truth["images"]}
+def results_of_reader(dataset, ground_truth):
+    """Every object that a reader returns, except crowds, as COCO's result entries."""
+    number = {image.get("name", image["id"]): image["id"] for image in ground_truth["images"]}
     results = []
     for i in dataset.image_ids:
         masks, class_ids = dataset.load_mask(i)
         keep = np.flatnonzero(class_ids > 0)
+        masks, class_ids = masks[:, :, keep], class_ids[keep]
         info = dataset.image_info[i]
-        own = {
-            c: dataset.get_source_class_id(int(c), info["source"])
-            for c in np.unique(class_ids[keep])
+        category_ids = {
+            class_id: dataset.get_source_class_id(int(class_id), info["source"])
+            for class_id in np.unique(class_ids)
         }
-        found = {
-            "rois": extract_bboxes(masks[:, :, keep]),
-            "class_ids": class_ids[keep],
+        detections = {
+            "rois": extract_bboxes(masks),
+            "class_ids": class_ids,
             "scores": np.ones(len(keep)),
+            "masks": masks,
         }
-        results += evaluate.coco_results(
-            number[info["id"]], {**found, "masks": masks[:, :, keep]}, own
-        )
+        results += evaluate.coco_results(number[info["id"]], detections, category_ids)
     return results
 
 
-def what_the_file_says(truth):
-    """The file's own boxes and masks as result entries."""
+def results_of_file(ground_truth):
+    """The file's own boxes and masks, except crowds, as COCO's result entries."""
     keys = ("image_id", "category_id", "bbox", "segmentation")
-    return [
-        {**{k: a[k] for k in keys}, "score": 1.0} for a in truth["annotations"] if not a["iscrowd"]
-    ]
+    results = []
+    for annotation in ground_truth["annotations"]:
+        if not annotation["iscrowd"]:
+            results.append({**{key: annotation[key] for key in keys}, "score": 1.0})
+    return results
 
 
-def ap(truth, results, kind):
-    return evaluate.coco_figures(truth, results, kind)[0]["AP"]
+def ap(ground_truth, results, kind):
+    return evaluate.coco_figures(ground_truth, results, kind)[0]["AP"]
 
 
 SETS = {
-    "coco_tiny/annotations/instances_train2017.json": (truth_of_coco, 1.0),
-    "coco_tiny/annotations/instances_val2017.json": (truth_of_coco, 1.0),
-    "balloon/train": (truth_of_balloon, 1.0),
-    "balloon/val": (truth_of_balloon, 1.0),
-    "nuclei/val": (truth_of_nuclei, 1.0),
-    "nuclei/train": (
-        truth_of_nuclei,
-        0.99,
-    ),  # two images hold more than the 100 detections that count
+    "coco_tiny/annotations/instances_train2017.json": (ground_truth_of_coco, 1.0),
+    "coco_tiny/annotations/instances_val2017.json": (ground_truth_of_coco, 1.0),
+    "balloon/train": (ground_truth_of_balloon, 1.0),
+    "balloon/val": (ground_truth_of_balloon, 1.0),
+    "nuclei/val": (ground_truth_of_nuclei, 1.0),
+    # two images have more objects than the 100 detections that count
+    "nuclei/train": (ground_truth_of_nuclei, 0.99),
 }
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_truth_scores_one(shared, name):
-    make_truth, least = SETS[name]
+def test_ground_truth_scores_one(shared, name):
+    read_ground_truth, min_ap = SETS[name]
     path = shared / "data" / name
-    truth = make_truth(path)
-    own, read = what_the_file_says(truth), what_was_read(open_dataset(path), truth)
-    assert len(read) == len(own) > 0
-    for results in (own, read):
-        assert round(ap(truth, results, "segm"), 3) >= least
-    assert round(ap(truth, own, "bbox"), 3) >= least
-    assert ap(truth, read, "bbox") >= 0.97  # boxes taken from masks
+    ground_truth = read_ground_truth(path)
+    of_file = results_of_file(ground_truth)
+    of_reader = results_of_reader(open_dataset(path), ground_truth)
+    assert len(of_reader) == len(of_file) > 0
+    for results in (of_file, of_reader):
+        assert round(ap(ground_truth, results, "segm"), 3) >= min_ap
+    assert round(ap(ground_truth, of_file, "bbox"), 3) >= min_ap
+    assert ap(ground_truth, of_reader, "bbox") >= 0.97  # boxes computed from masks

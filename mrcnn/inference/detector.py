@@ -13,7 +13,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any, NamedTuple, Protocol
 
 import keras
@@ -174,7 +174,7 @@ class Detector:
                 f"batch_size must be at least 1. Received: {batch_size}. Try None, for BATCH_SIZE."
             )
         if verbose:
-            count = f"{len(images)} images" if hasattr(images, "__len__") else "images"
+            count = f"{len(images)} images" if isinstance(images, Sized) else "images"
             log(f"Processing {count}")
         steps = steps or self
         results: list[dict] = []
@@ -193,7 +193,10 @@ class Detector:
         verbose: int = 0,
         steps: Steps | None = None,
     ) -> list[dict]:
-        """Detect objects in images that are already molded; see `MaskRCNN.detect_molded`."""
+        """Detect objects in images that are already molded; results in their pixels.
+
+        molded_images: `[B, h, w, C]` of `mold_inputs`. image_metas: `[B, IMAGE_META_SIZE]`.
+        """
         molded = []
         for image, meta in zip(molded_images, image_metas, strict=True):
             window = (0, 0, *image.shape[:2])
@@ -209,7 +212,18 @@ class Detector:
         verbose: int = 0,
         steps: Steps | None = None,
     ) -> dict:
-        """Detect objects in an image of any size, tile by tile; see `MaskRCNN.detect_tiled`."""
+        """Detect objects in an image of any size (satellite, microscope), tile by tile.
+
+        image: `[H, W, C]`, or an object that returns such arrays when sliced (`np.memmap`, zarr,
+            HDF5): memory does not grow with the image.
+        tile: side of a tile in pixels; default IMAGE_MAX_DIM.
+        overlap: pixels that neighbouring tiles share, more than the size of your objects; default
+            a quarter of the tile.
+        verbose: 1 shows the progress.
+
+        Returns: the result of `detect` for one image with `masks="crop"`; an object that several
+            tiles contain appears once, see `tiles.detect_tiled`.
+        """
         steps = steps or self
         if self.config.RPN_ONLY:
             raise ValueError(
@@ -283,9 +297,10 @@ class Detector:
         # Scripts replace unmold_detections with matterport's signature, which has no `masks`.
         form = {} if masks == "full" else {"masks": masks}
         rows = steps.unmold_detections(outputs[0], soft_masks, *shapes, **form)
-        result = dict(zip(("rois", "class_ids", "scores", "masks"), rows, strict=True))
-        if result["masks"] is None:
-            del result["masks"]
+        rois, class_ids, scores, unmolded_masks = rows
+        result = {"rois": rois, "class_ids": class_ids, "scores": scores}
+        if unmolded_masks is not None:
+            result["masks"] = unmolded_masks
         return result
 
     # --- Steps ---
@@ -304,7 +319,13 @@ class Detector:
         ]
 
     def mold_inputs(self, images: Sequence[Any]) -> tuple[Any, np.ndarray, np.ndarray]:
-        """Molded images, metas and windows of a list of images; see `MaskRCNN.mold_inputs`."""
+        """Return images as the network reads them.
+
+        images: a list of `[H, W, C]` uint8 (or what `data.image.to_uint8` accepts).
+
+        Returns: molded_images `[B, h, w, C]` float32 (a list, if the sizes differ), image_metas
+            `[B, IMAGE_META_SIZE]`, windows `[B, (y1, x1, y2, x2)]` pixels.
+        """
         check_image_list(images, "mold_inputs")
         molded = self._mold(images, subtract_mean=True)
         molded_images = stack_if_equal([one.image for one in molded])
@@ -402,7 +423,12 @@ class Detector:
         image_metas: Any = None,
         steps: Steps | None = None,
     ) -> dict[str, np.ndarray]:
-        """Values of any tensors of the network, by name; see `MaskRCNN.run_graph`."""
+        """Return the values of any tensors of the network, by name, and print their ranges.
+
+        images: a list of images; or, with image_metas, an array of molded images.
+        outputs: `[(name, tensor)]`, tensors of layers (`network.get_layer(name).output`) or of
+            `MaskRCNN.ancestor`.
+        """
         steps = steps or self
         tensors = dict(outputs)
         missing = [name for name, tensor in tensors.items() if tensor is None]

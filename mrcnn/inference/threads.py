@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
@@ -47,7 +47,7 @@ class ReadWriteLock:
 def prefetch_one(items: Iterable[Item]) -> Iterator[Item]:
     """Yield the items of an iterable; a thread computes the next item while one is in use."""
     iterator = iter(items)
-    end = object()
+    end: Any = object()
     with ThreadPoolExecutor(max_workers=1) as executor:
         future = executor.submit(next, iterator, end)
         while (item := future.result()) is not end:
