@@ -569,7 +569,7 @@ def paste_100() -> Times:
 
 def paste_100_rle() -> Times:
     """The same masks as run-length codes of the image."""
-    from mrcnn.evaluation.evaluate import unmold_rles
+    from mrcnn.formats.rle import unmold_rles
 
     masks, boxes = _soft_masks(100), _boxes(100, 1024)
     return timed(lambda: unmold_rles(masks, boxes, (1024, 1024)))

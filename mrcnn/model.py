@@ -15,11 +15,11 @@ Papers: Mask R-CNN (He 2017), FPN (Lin 2017), Faster R-CNN (Ren 2015), ResNet (H
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import logging
 import math
 import os
-import re
 import threading
 
 import keras
@@ -74,6 +74,7 @@ from .nn.targets import (
 )
 from .training import loop as training
 from .training.callbacks import MeanAveragePrecisionCallback
+from .training.run import TrainingRun
 from .weights import weight_files as weights
 
 __all__ = [
@@ -949,6 +950,14 @@ keras.saving.get_custom_objects().update(
 # --- MaskRCNN ---------------------------------------------------------------------------------------------------
 
 
+def _run_attribute(name):
+    """A property that reads and sets an attribute of the `TrainingRun`."""
+    return property(
+        lambda model: getattr(model._run, name),
+        lambda model, value: setattr(model._run, name, value),
+    )
+
+
 class MaskRCNN:
     """The network and what users do with it: build, load weights, train, detect.
 
@@ -970,6 +979,12 @@ class MaskRCNN:
     _detector: Detector | None
     _detector_lock: threading.Lock
     _is_fused: bool  # whether detection uses fused batch norm
+    _run: TrainingRun
+
+    # matterport's names for attributes of the training run.
+    epoch = _run_attribute("epoch")
+    log_dir = _run_attribute("folder")
+    checkpoint_path = _run_attribute("checkpoint_path")
 
     def __new__(cls, *args, **kwargs):
         # Subclasses that repeat the body of matterport's __init__ do not call the one below.
@@ -979,6 +994,7 @@ class MaskRCNN:
         model._detector = None
         model._detector_lock = threading.Lock()
         model._is_fused = False
+        model._run = TrainingRun()
         return model
 
     def __init__(self, mode, config, model_dir="logs"):
@@ -1227,7 +1243,7 @@ class MaskRCNN:
         metadata = weights.read_metadata(filepath) or {}
         self.class_names = metadata.get("class_names", self.class_names)
         self.set_log_dir(filepath)
-        self.goes_on = self.epoch > 0
+        self._run.resume = self.epoch > 0
         return report
 
     def load_backbone_weights(self, filepath) -> weights.LoadReport:
@@ -1251,22 +1267,11 @@ class MaskRCNN:
 
         model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to resume from: its folder and epoch.
         """
-        self.epoch = 0
-        self.goes_on = (
-            False  # whether the next training goes on with the state of a checkpoint just loaded
-        )
-        # The folder may end in _2: two runs that began in one minute.
-        pattern = r"[\w-]*\d{8}T\d{4}[^/\\]*[/\\]mask_rcnn_[\w.-]+?_(\d{4,})\.h5$"
-        match = re.search(pattern, str(model_path)) if model_path else None
-        if match is None:
-            training.name_log_dir(self)
-            return
-        self.epoch = int(match.group(1))
-        self.new_log_dir = None
-        self.log_dir = os.path.dirname(str(model_path))
-        name = str(self.config.NAME).lower()
-        self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
-        if self.mode == "training":
+        name = str(self.config.NAME)
+        training_mode = self.mode == "training"
+        if model_path is None or not self._run.continue_from(str(model_path), name):
+            self._run.start_new(self.model_dir, name, claim=training_mode)
+        elif training_mode:
             logger.info("Going on after epoch %d in %s", self.epoch, self.log_dir)
 
     # --- Training ---
@@ -1306,8 +1311,10 @@ class MaskRCNN:
                 "train() needs a model in training mode. Try MaskRCNN(mode='training', ...)."
             )
         self.class_names = list(getattr(train_dataset, "class_names", [])) or self.class_names
+        self._run.network, self._run.config = self.keras_model, self.config
+        self._run.class_names = self.class_names
         return training.train(
-            self,
+            self._run,
             train_dataset,
             val_dataset,
             learning_rate,
@@ -1316,7 +1323,14 @@ class MaskRCNN:
             augmentation=augmentation,
             custom_callbacks=custom_callbacks,
             no_augmentation_sources=no_augmentation_sources,
+            make_detector=self._make_detector,
         )
+
+    def _make_detector(self) -> MaskRCNN:
+        """A model of the same network in inference mode, for one image at a time."""
+        config = copy.copy(self.config)
+        config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
+        return type(self)("inference", config, self.model_dir)
 
     # --- Detection: handed on to `inference.detector` ---
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import TinyConfig, backbone
 
-from mrcnn.evaluation.evaluate import mask_to_rle
+from mrcnn.formats.rle import mask_to_rle
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "run.py"
 NAMES = [

@@ -13,7 +13,7 @@ from ..data.image import resize_image
 from ..data.masks import boxes_to_masks, extract_bboxes, resize_mask
 from ..drawing import pages
 from ..drawing.instances import draw_instances
-from ..formats.datasets import split_folders
+from ..formats.open_dataset import split_folders
 from .cli_support import (
     FAILED,
     OK,

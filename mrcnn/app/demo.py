@@ -16,10 +16,10 @@ from keras import layers as KL
 from PIL import Image
 
 from ..config import Config
+from ..data.shapes import ShapesDataset
 from ..drawing import curves, pages
 from ..evaluation import evaluate
 from ..files.atomic import atomic_write
-from ..formats.datasets import ShapesDataset
 from ..model import BatchNorm, MaskRCNN
 
 log = logging.getLogger("mrcnn")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ..data.image import read_image, read_size
 from ..drawing import pages
-from ..evaluation.evaluate import mask_to_rle
+from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.limits import printable
 from ..formats import export
-from ..formats.datasets import IMAGE_SUFFIXES
+from ..formats.rle import mask_to_rle
 from .cli_support import (
     FAILED,
     OK,

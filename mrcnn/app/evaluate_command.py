@@ -13,7 +13,7 @@ from ..evaluation import evaluate, report
 from ..evaluation.proposals import proposal_recall
 from ..files.atomic import short_name
 from ..files.limits import clean_name
-from ..formats.datasets import split_folders
+from ..formats.open_dataset import split_folders
 from ..weights import weight_files
 from .cli_support import (
     check_weights,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..config import Config
 from ..data.dataset import Dataset, boxes_alone, shared_images
-from ..formats.datasets import SETS, split_folders
+from ..formats.common import SETS
+from ..formats.open_dataset import split_folders
 from .cli_support import (
     OK,
     UsageError,
@@ -93,7 +94,7 @@ def check_layers(layers: str) -> None:
 
 
 def _require_masks(config: Config, dataset: Dataset, data: str) -> None:
-    if config.learns_masks() and boxes_alone(dataset):
+    if config.has_mask_head() and boxes_alone(dataset):
         raise ValueError(
             f"A network with masks needs outlines to learn from. Received: {data}, whose annotations "
             "are boxes only. Try --config USE_MASK=False, or annotate outlines."

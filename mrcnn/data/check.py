@@ -1,7 +1,7 @@
 """What would go wrong with a dataset in training, found before it: `check`, and its brief form for `train()`.
 
 Any prepared `Dataset` is looked at through `load_image` and `load_mask`, as the training does; where a reader has
-`load_outlines`, the run-length codes that its masks are drawn from, these tell the same, and no mask is drawn. An
+`load_rles`, the run-length codes that its masks are drawn from, these tell the same, and no mask is drawn. An
 error spoils the training; a warning is worth a look. Sizes are those after resizing, in pixels of the molded image:
 what the network sees.
 """
@@ -23,7 +23,7 @@ from rich.progress import track
 from ..config import Config
 from ..files.limits import LONGEST_NAME, printable
 from ..nn import boxes
-from .dataset import Dataset, boxes_alone, has_outlines, overrides, reference
+from .dataset import Dataset, boxes_alone, has_rles, overrides, reference
 from .image import match_channels, resize_image, to_uint8
 from .masks import extract_bboxes, rle_areas
 
@@ -352,13 +352,13 @@ def check(
         config = Config()
     else:
         config.validate()
-    if config.learns_masks() and boxes_alone(dataset):
+    if config.has_mask_head() and boxes_alone(dataset):
         findings.append(
             Finding("boxes alone", "The annotations are boxes; the network learns masks.")
         )
         config = copy.copy(config)
         config.USE_MASK = False  # the boxes are looked at
-    elif config.learns_masks():
+    elif config.has_mask_head():
         findings += [
             Finding("left out", sentence) for sentence in getattr(dataset, "without_mask", ())
         ]
@@ -564,12 +564,12 @@ def _load_truth(dataset: Dataset, image_id: int, config: Config, size: tuple) ->
 
     size: (height, width) of the image, None where they are not known.
     """
-    if not config.learns_masks() and overrides(dataset, "load_bbox"):
+    if not config.has_mask_head() and overrides(dataset, "load_bbox"):
         return _truth_of_boxes(dataset, image_id, size)
     if not overrides(dataset, "load_mask"):  # it would warn at each image
         return _truth_of_masks(np.zeros((0, 0, 0), bool), np.zeros(0, int))
-    outlined = has_outlines(dataset)
-    load = dataset.load_outlines if outlined else dataset.load_mask
+    outlined = has_rles(dataset)
+    load = dataset.load_rles if outlined else dataset.load_mask
     try:
         masks, class_ids = load(image_id)
         class_ids = np.asarray(class_ids).reshape(-1).astype(int)

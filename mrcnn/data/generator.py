@@ -132,7 +132,7 @@ def load_image_gt(
         mask, class_ids, bbox = _visible(mask, class_ids)
     active_class_ids = np.zeros([dataset.num_classes], dtype=np.int32)
     active_class_ids[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
-    if not config.learns_masks():
+    if not config.has_mask_head():
         mask = None
     elif use_mini_mask:
         mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE, exact=config.EXACT_RESIZE)
@@ -150,7 +150,7 @@ def _load_resized(dataset, config, image_id, rng):
     image = match_channels(
         to_uint8(dataset.load_image(image_id)), config.IMAGE_CHANNEL_COUNT, _name(dataset, image_id)
     )
-    from_boxes = not config.learns_masks() and overrides(dataset, "load_bbox")
+    from_boxes = not config.has_mask_head() and overrides(dataset, "load_bbox")
     load = _load_bbox if from_boxes else _load_mask
     truth, class_ids = load(dataset, config, image_id, image.shape)
     original_shape = image.shape
@@ -416,7 +416,7 @@ class DataGenerator(keras.utils.PyDataset):
                 f"{config.NUM_CLASSES}, and {dataset.num_classes} classes in the dataset: {dataset.class_names}. "
                 f"Try NUM_CLASSES = {dataset.num_classes}."
             )
-        if detection_targets and not config.learns_masks():
+        if detection_targets and not config.has_mask_head():
             raise ValueError(
                 "detection_targets needs a network with masks. Received: a config with USE_MASK = "
                 f"{config.USE_MASK}, RPN_ONLY = {config.RPN_ONLY}. Try USE_MASK = True to look at them."

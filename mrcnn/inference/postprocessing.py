@@ -95,7 +95,7 @@ def _mask_crops(masks, boxes, image_shape, exact) -> list[np.ndarray]:
 
 def _mask_rles(masks, boxes, image_shape, exact) -> list[dict]:
     """A list of N run-length codes as COCO stores them."""
-    from ..evaluation.evaluate import unmold_rles  # pycocotools: only if it is used
+    from ..formats.rle import unmold_rles  # pycocotools: only if it is used
 
     return unmold_rles(masks, boxes, image_shape, exact)
 

@@ -19,7 +19,7 @@ from mrcnn.config import Config
 from mrcnn.data import augment
 from mrcnn.evaluation import evaluate
 from mrcnn.files import atomic as files
-from mrcnn.formats import datasets
+from mrcnn.formats import coco as coco_format
 
 log = logging.getLogger("mrcnn")
 
@@ -46,11 +46,11 @@ class CocoConfig(Config):
     NUM_CLASSES = 1 + 80
 
 
-class CocoDataset(datasets.CocoDataset):
+class CocoDataset(coco_format.CocoDataset):
     """COCO, loaded as the original's sample loads it: `load_coco`, once for each subset, then `prepare`."""
 
     def __init__(self):
-        datasets.Dataset.__init__(self)
+        coco_format.Dataset.__init__(self)
 
     def load_coco(
         self,

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mrcnn.app import cli, cli_support, train_command
 from mrcnn.config import Config
-from mrcnn.evaluation.evaluate import mask_to_rle
+from mrcnn.formats.rle import mask_to_rle
 
 
 def run(*words):

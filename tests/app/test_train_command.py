@@ -7,7 +7,7 @@ import pytest
 from command_line import coco_file, image_file, no_tensorflow, run, via_file
 
 from mrcnn.app import cli, cli_support, data_option, train_command
-from mrcnn.formats.datasets import ShapesDataset
+from mrcnn.data.shapes import ShapesDataset
 
 
 def test_settings_follow_from_the_data_unless_given(tmp_path):

@@ -28,7 +28,8 @@ from mrcnn.data.check import (
 )
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.masks import extract_bboxes, resize_mask
-from mrcnn.formats.datasets import CocoDataset, ShapesDataset
+from mrcnn.data.shapes import ShapesDataset
+from mrcnn.formats.coco import CocoDataset
 from mrcnn.nn import boxes
 
 GREY = np.full((64, 64, 3), 128, np.uint8)
@@ -307,19 +308,19 @@ def test_many_classes_stand_in_columns():
 class Outlined(Hand):
     """Entries (image, run-length codes, class ids), as the readers of annotation files have them."""
 
-    def load_outlines(self, image_id):
+    def load_rles(self, image_id):
         return self.entries[image_id][1], np.array(self.entries[image_id][2])
 
     def load_mask(self, image_id):
-        rles, class_ids = self.load_outlines(image_id)
+        rles, class_ids = self.load_rles(image_id)
         return coco_mask.decode(rles) if rles else np.zeros((64, 64, 0)), class_ids
 
 
 class NeverDrawn(Outlined):
     """Outlines alone are enough."""
 
-    def load_outlines(self, image_id):
-        return super().load_outlines(image_id)
+    def load_rles(self, image_id):
+        return super().load_rles(image_id)
 
     def load_mask(self, image_id):
         raise RuntimeError("This mask was drawn.")
@@ -376,7 +377,7 @@ def test_outlines_of_another_size_or_that_cannot_be_read():
         in check(Outlined(entry), Small()).findings[0].sentence
     )
     broken = Outlined((GREY, None, [1]))
-    broken.load_outlines = lambda image_id: _or_raise(ValueError("Annotation 3 is damaged."))
+    broken.load_rles = lambda image_id: _or_raise(ValueError("Annotation 3 is damaged."))
     assert check(broken, Small()).findings[0].sentence == "Annotation 3 is damaged."
 
 
@@ -750,7 +751,7 @@ def test_a_wrong_setting_is_a_wrong_call(folder, capsys):
 
 def test_real_annotations(shared):
     """The counts of the sets' own README: 50 balloons; 1,520 annotations of COCO, 17 of them crowds."""
-    from mrcnn.formats.datasets import open_dataset
+    from mrcnn.formats.open_dataset import open_dataset
 
     balloon = check(open_dataset(shared / "data" / "balloon" / "val"), pixels=False)
     assert (balloon.images, balloon.objects, balloon.errors) == (13, 50, [])
@@ -770,7 +771,7 @@ def test_real_annotations(shared):
 
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_outlines_of_real_annotations_say_the_same_as_their_masks(shared, part):
-    from mrcnn.formats.datasets import open_dataset
+    from mrcnn.formats.open_dataset import open_dataset
 
     dataset = open_dataset(
         shared / "data" / "coco_tiny" / "annotations" / f"instances_{part}2017.json"
@@ -899,7 +900,7 @@ def test_check_hands_strict_and_images_to_the_reader(monkeypatch, tmp_path, caps
         calls.append(options)
         raise ValueError("enough")
 
-    monkeypatch.setattr("mrcnn.formats.datasets.open_dataset", open_dataset)
+    monkeypatch.setattr("mrcnn.formats.open_dataset.open_dataset", open_dataset)
     assert (
         cli.main(["check", "x", "--strict", "--images", photos])
         == cli.main(["check", "x"])

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tiny import TinyConfig, photos, shake
 
 from mrcnn.data.image import mold_image
-from mrcnn.evaluation.evaluate import mask_to_rle
+from mrcnn.formats.rle import mask_to_rle
 from mrcnn.inference.detector import AnchorCache, Detector
 from mrcnn.inference.fuse_batch_norm import Folded
 from mrcnn.model import MaskRCNN
