@@ -1,8 +1,5 @@
 """The network's shape, its layers' arithmetic, and detection from photo to result."""
 
-import json
-import logging
-
 import keras
 import numpy as np
 import pytest
@@ -11,7 +8,6 @@ from keras import layers as KL
 from tiny import Squares, TinyConfig, empty_batch_is_wrong, passes_without_onednn, photos, shake
 
 from mrcnn import model as model_room
-from mrcnn.config import Config
 from mrcnn.inference.fuse_batch_norm import Folded
 from mrcnn.model import (
     BatchNorm,
@@ -26,7 +22,6 @@ from mrcnn.model import (
     RoIConv2D,
     RoIConv2DTranspose,
     RoIDense,
-    log,
     mobilenet_v2_graph,
     refine_detections_graph,
     resnet_graph,
@@ -34,7 +29,6 @@ from mrcnn.model import (
 from mrcnn.nn import boxes
 from mrcnn.nn.image_meta import compose_image_meta
 from mrcnn.nn.targets import pyramid_anchors
-from mrcnn.weights.weight_files import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -46,19 +40,6 @@ def build(mode="inference", folder="logs", **values):
 @pytest.fixture(scope="module")
 def model():
     return shake(build())
-
-
-@pytest.fixture
-def config(model):
-    """The model's config, as it was again after the test."""
-    before = dict(model.config.__dict__)
-    yield model.config
-    model.config.__dict__.clear()
-    model.config.__dict__.update(before)
-
-
-def same(a, b):
-    return all(np.array_equal(a[key], b[key]) for key in ("rois", "class_ids", "scores", "masks"))
 
 
 # --- The network as built ---------------------------------------------------------------------------------------
@@ -665,231 +646,6 @@ def test_wild_weights_give_boxes_inside_the_image():
     assert np.isfinite(found).all() and np.max(found) <= 1 and np.min(found) >= 0
     rois = tf.constant([[np.nan] * 4, [0.0, 0.0, np.inf, 1.0]])
     assert set(np.asarray(PyramidROIAlign([7, 7]).levels(rois, 4096.0, 4))) <= {0, 1, 2, 3}
-
-
-# --- Looking inside ---------------------------------------------------------------------------------------------
-
-
-STEPS = {
-    "ROI/pre_nms_anchors:0": (1, 400, 4),
-    "ROI/refined_anchors:0": (1, 400, 4),
-    "ROI/refined_anchors_clipped:0": (1, 400, 4),
-    "ROI/rpn_non_max_suppression:0": (20,),
-    "ROI/rpn_non_max_suppression/NonMaxSuppressionV2:0": (20,),
-    "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0": (20,),
-}
-
-
-def test_ancestors_are_what_run_graph_accepts(model):
-    roi = model.keras_model.get_layer("ROI").output
-    outputs = [(name, model.ancestor(roi, name)) for name in STEPS]
-    outputs.append(("ROI", roi))
-    found = model.run_graph(photos(1), outputs)
-    assert {name: found[name].shape for name in STEPS} == STEPS
-    clipped = found["ROI/refined_anchors_clipped:0"]
-    np.testing.assert_array_equal(clipped, np.clip(found["ROI/refined_anchors:0"], 0, 1))
-    np.testing.assert_array_equal(
-        clipped[0, found["ROI/rpn_non_max_suppression:0"]], found["ROI"][0]
-    )
-
-
-def test_indices_after_non_max_suppression_are_those_of_one_image_without_padding(config):
-    """The cell of the original's notebooks: `ixs = rpn["post_nms_anchor_ix"][:limit]`."""
-    config.PRE_NMS_LIMIT = 10  # fewer than the 20 proposals
-    model = shake(MaskRCNN("inference", config))
-    node = model.ancestor(
-        model.keras_model.get_layer("ROI").output, "ROI/rpn_non_max_suppression:0"
-    )
-    found = model.run_graph(
-        photos(2), [("kept", node), ("rois", model.keras_model.get_layer("ROI").output)]
-    )
-    count = int(np.any(found["rois"][0] != 0, axis=1).sum())
-    assert found["kept"].shape == (count,) and 0 < count <= 10
-
-
-def test_an_unknown_ancestor_is_none(model):
-    roi = model.keras_model.get_layer("ROI").output
-    assert model.ancestor(roi, "ROI/nonsense:0") is None
-    assert model.ancestor(roi, "nonsense") is None
-    with pytest.raises(ValueError, match="Every output must be a tensor. Received: None for x"):
-        model.run_graph(photos(1), [("x", None)])
-
-
-def test_run_graph_takes_a_list_or_molded_images(model):
-    outputs = [
-        ("p2", model.keras_model.get_layer("fpn_p2").output),
-        ("d", model.keras_model.outputs[0]),
-    ]
-    images = photos(2)
-    found = model.run_graph(images, outputs)
-    molded, metas, _ = model.mold_inputs(images)
-    again = model.run_graph(molded, outputs, image_metas=metas)
-    assert found["p2"].shape == (2, 16, 16, 32)
-    np.testing.assert_array_equal(found["p2"], again["p2"])
-    np.testing.assert_array_equal(found["d"], model.run_graph(np.stack(images), outputs)["d"])
-
-
-def test_run_graph_keeps_the_batch_of_a_single_output(model):
-    image = model.keras_model.inputs[0]
-    assert model.run_graph(photos(1), [("photo", image)])["photo"].shape == (1, 64, 64, 3)
-
-
-def test_trainable_layers_have_weights(model):
-    names = [layer.name for layer in model.get_trainable_layers()]
-    assert {"res1a_conv", "bn1a", "rpn_model", "mrcnn_mask"} <= set(names)
-    assert "fpn_p6" not in names and "ROI" not in names
-    layer = model.keras_model.get_layer("fpn_p2")
-    assert model.find_trainable_layer(layer) is layer
-    assert model.find_trainable_layer(KL.TimeDistributed(layer)) is layer
-
-
-def test_a_script_that_sets_up_no_logging_is_told_what_happens(monkeypatch, capsys):
-    monkeypatch.setattr(model_room.logger, "handlers", [])
-    monkeypatch.setattr(model_room.logger, "propagate", False)
-    monkeypatch.setattr(model_room.logger, "level", 0)
-    for _ in range(2):
-        model_room._ensure_log_handler()
-    model_room.logger.info("epoch 1/10")
-    assert capsys.readouterr().err == "epoch 1/10\n"
-    own = [logging.NullHandler()]
-    monkeypatch.setattr(model_room.logger, "handlers", own)
-    model_room._ensure_log_handler()
-    assert model_room.logger.handlers == own and len(own) == 1
-
-
-def test_log_prints_shape_range_and_type(capsys):
-    log("x", np.array([[1, 5]]))
-    log("only words")
-    log("empty", np.zeros((0, 4)))
-    text = capsys.readouterr().out
-    assert "shape: (1, 2)" in text and "1.00000" in text and "5.00000" in text
-    assert "only words\n" in text and "shape: (0, 4)" in text
-
-
-# --- Files ------------------------------------------------------------------------------------------------------
-
-
-def test_keras_model_saves_and_loads_any_h5_name(model, tmp_path):
-    path = tmp_path / "x.h5"
-    model.keras_model.save_weights(str(path))
-    assert read_metadata(path)["config"]["NAME"] == "tiny"
-    fresh = shake(build(), seed=5)
-    fresh.keras_model.load_weights(str(path), by_name=True)
-    for ours, theirs in zip(fresh.keras_model.weights, model.keras_model.weights, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    with pytest.raises(ValueError, match="overwrite=False"):
-        model.keras_model.save_weights(path, overwrite=False)
-
-
-def test_keras_model_still_saves_keras_files(model, tmp_path):
-    path = tmp_path / "x.weights.h5"
-    model.keras_model.save_weights(path)
-    fresh = shake(build(), seed=5)
-    fresh.keras_model.load_weights(path)
-    np.testing.assert_array_equal(
-        fresh.keras_model.get_layer("fpn_p2").kernel, model.keras_model.get_layer("fpn_p2").kernel
-    )
-
-
-OWN = {
-    "backbone": TinyConfig.BACKBONE,
-    "TinyConfig.COMPUTE_BACKBONE_SHAPE": TinyConfig.COMPUTE_BACKBONE_SHAPE,
-}
-
-
-@pytest.mark.parametrize("name", ["x.keras", "x.h5"])
-@pytest.mark.parametrize("mode", ["inference", "training"])
-def test_keras_saves_and_loads_the_whole_network(mode, name, tmp_path):
-    model = shake(build(mode, tmp_path, DETECTION_MIN_CONFIDENCE=0.25))
-    model.class_names = ["BG", "light", "dark"]
-    if mode == "training":
-        model.set_trainable("(mrcnn_.*)|(rpn_.*)")
-        model.compile(0.01, 0.9)
-    model.keras_model.save(tmp_path / name)
-    loaded = keras.models.load_model(tmp_path / name, custom_objects=OWN)
-    for ours, theirs in zip(loaded.weights, model.keras_model.weights, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert [w.path for w in loaded.trainable_weights] == [
-        w.path for w in model.keras_model.trainable_weights
-    ]
-    assert loaded.describe() == model.metadata()
-    fresh = build(mode, tmp_path)
-    if name == "x.h5":
-        assert not fresh.load_weights(tmp_path / name, by_name=True).missing
-    if mode == "inference":
-        inputs = [
-            np.float32(x)
-            for x in (np.ones((1, 64, 64, 3)), meta(64, 64), model.get_anchors((64, 64))[None])
-        ]
-        for ours, theirs in zip(loaded(inputs), model.keras_model(inputs), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-
-
-def test_the_network_of_a_known_backbone_needs_nothing_but_its_file(tmp_path):
-    config = Config()
-    config.NAME, config.NUM_CLASSES, config.BACKBONE, config.IMAGE_MAX_DIM = (
-        "small",
-        2,
-        "mobilenet_v2",
-        64,
-    )
-    config.IMAGE_MIN_DIM = config.TOP_DOWN_PYRAMID_SIZE = config.RPN_CHANNELS = (
-        config.MASK_CHANNELS
-    ) = 64
-    network = MaskRCNN("inference", config, tmp_path).keras_model
-    text = network.to_json()
-    assert json.loads(text)["config"]["config"]["BACKBONE"] == "mobilenet_v2"
-    again = keras.models.model_from_json(text)
-    assert [w.shape for w in again.weights] == [w.shape for w in network.weights]
-    assert "Lambda" not in text
-
-
-def test_an_own_backbone_must_be_given_to_load_a_whole_file(model, tmp_path):
-    model.keras_model.save(tmp_path / "x.keras")
-    with pytest.raises(
-        ValueError, match=r'BACKBONE function of your own.*Try custom_objects=\{"backbone": '
-    ):
-        keras.models.load_model(tmp_path / "x.keras")
-
-
-def test_a_whole_network_is_exported_to_a_folder(model, tmp_path, compiled):
-    model.keras_model.save(str(tmp_path / "folder"))
-    served = tf.saved_model.load(str(tmp_path / "folder"))
-    inputs = [
-        np.float32(x)
-        for x in (np.ones((1, 64, 64, 3)), meta(64, 64), model.get_anchors((64, 64))[None])
-    ]
-    for ours, theirs in zip(served.serve(inputs), model.keras_model(inputs), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
-
-
-def test_from_weights_needs_a_config_for_an_own_backbone(model, tmp_path):
-    model.class_names = ["BG", "light", "dark"]
-    model.save_weights(tmp_path / "tiny.h5")
-    with pytest.raises(
-        ValueError, match="BACKBONE function of your own cannot be rebuilt.*Try passing config="
-    ):
-        MaskRCNN.from_weights(tmp_path / "tiny.h5")
-    again = MaskRCNN.from_weights(tmp_path / "tiny.h5", config=TinyConfig())
-    assert again.class_names == ["BG", "light", "dark"]
-    assert same(again.detect(photos(1))[0], model.detect(photos(1))[0])
-
-
-def test_from_weights_of_a_file_without_config_asks_for_one(model, tmp_path):
-    from mrcnn.weights import weight_files as weights
-
-    weights.save_weights(model.keras_model, tmp_path / "old.h5")
-    with pytest.raises(ValueError, match="carries no config.*--config"):
-        MaskRCNN.from_weights(tmp_path / "old.h5")
-
-
-def test_the_default_config_of_matterport_still_has_its_sizes():
-    config = Config()
-    assert (config.RPN_CHANNELS, config.MASK_CHANNELS, config.TOP_DOWN_PYRAMID_SIZE) == (
-        512,
-        256,
-        256,
-    )
 
 
 # --- Less than the whole network, and heads for all classes -------------------------------------------------------
