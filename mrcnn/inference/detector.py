@@ -436,9 +436,10 @@ class Detector:
             raise ValueError(
                 f"Every output must be a tensor. Received: None for {', '.join(missing)}."
             )
-        molded_images = np.asarray(images)
         if image_metas is None:
             molded_images, image_metas, _ = steps.mold_inputs(images)
+        else:
+            molded_images = np.asarray(images)
         anchors = self._batch_of_anchors(molded_images, steps)
         inside = keras.Model(self.network.inputs, list(tensors.values()))
         run = tf.function(lambda *inputs: inside(list(inputs), training=False), autograph=False)

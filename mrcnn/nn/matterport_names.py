@@ -67,7 +67,7 @@ def parse_image_meta_graph(meta: Any) -> dict[str, Any]:
 
 
 def smooth_l1_loss(y_true: Any, y_pred: Any) -> Any:
-    """Smooth L1 per element, in the shape of the inputs; see `losses.smooth_l1`."""
+    """`[...]` smooth L1 per element of `y_true` and `y_pred` `[...]`; see `losses.smooth_l1`."""
     return losses.smooth_l1(y_true, y_pred)
 
 
