@@ -1447,7 +1447,7 @@ class MaskRCNN:
         return self.detector.run_graph(images, outputs, image_metas, steps=self)
 
     def ancestor(self, tensor, name, checked=None):
-        """Return the tensor of a name in the network, for `run_graph`; None if there is none.
+        """Return the tensor of a name in the network, for `run_graph`, or None.
 
         name: of a layer, or of a step of the proposal layer: `ROI/pre_nms_anchors:0`,
             `ROI/refined_anchors:0`, `ROI/refined_anchors_clipped:0`,
@@ -1480,7 +1480,7 @@ class MaskRCNN:
 def _config_of_file(path: str | os.PathLike) -> Config:
     """The config that a weight file of this package contains.
 
-    Raises: ValueError if it contains none, or one that cannot rebuild the network.
+    Raises: ValueError if it has no config, or one that cannot rebuild the network.
     """
     if weights.is_backbone_file(path):
         raise ValueError(

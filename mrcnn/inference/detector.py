@@ -214,8 +214,8 @@ class Detector:
     ) -> dict:
         """Detect objects in an image of any size (satellite, microscope), tile by tile.
 
-        image: `[H, W, C]`, or an object that returns such arrays when sliced (`np.memmap`, zarr,
-            HDF5): memory does not grow with the image.
+        image: `[H, W, C]`, or an object that returns arrays when sliced (`np.memmap`, zarr, HDF5):
+            memory does not grow with the image.
         tile: side of a tile in pixels; default IMAGE_MAX_DIM.
         overlap: pixels that neighbouring tiles share, more than the size of your objects; default
             a quarter of the tile.
@@ -308,7 +308,7 @@ class Detector:
     def mold_images(self, images: Sequence[Any]) -> list[Molded]:
         """One `Molded` per image; uint8 if there is a GPU, which subtracts the mean in `predict`.
 
-        uint8 is a quarter of the bytes to transfer; a CPU takes longer for it than NumPy does.
+        uint8 is a quarter of the bytes to transfer. Without a GPU, NumPy is faster.
         """
         subtract_mean = not tf.config.list_logical_devices("GPU")
         return self._mold(images, subtract_mean)

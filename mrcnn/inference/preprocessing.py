@@ -37,7 +37,7 @@ def mold(image: Any, config: Config, name: str = "image", subtract_mean: bool = 
     name: how messages call the image.
     subtract_mean: False leaves the image uint8.
 
-    Raises: ValueError for an array that is no image, and in mode "none" for sides that are not
+    Raises: ValueError if the array is not an image, and in mode "none" if the sides are not
         multiples of 64.
     """
     original = _as_image(image, config, name)

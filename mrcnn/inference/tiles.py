@@ -20,7 +20,7 @@ logger = logging.getLogger("mrcnn")
 # Two detections of neighbouring tiles are the same object if their common pixels are more than
 # this share of the smaller one, both cut to the strip that the two tiles share.
 SAME_OBJECT = 0.5
-# A box that ends at most this many pixels from a tile's border is cut off by it.
+# A tile's border cuts off a box that ends at most this many pixels from the border.
 CUT_OFF = 2
 # A box that ends within this share of the overlap from a tile's border is less reliable: the
 # network saw little of the object's surroundings.
@@ -38,8 +38,8 @@ def detect_tiled(
 
     detect: `[H, W, C]` uint8 -> a dict of rois, class_ids, scores and optional masks, one bool
         array of the size of its box per object.
-    image: `[H, W, C]`, or an object that returns such arrays when sliced (a memory map). Float
-        images are scaled by one factor for all tiles, so that dark tiles stay dark.
+    image: `[H, W, C]`, or an object that returns arrays when sliced (a memory map). Float images
+        are scaled by one factor for all tiles, so that dark tiles stay dark.
     tile: side of a tile in pixels.
     overlap: pixels that neighbouring tiles share. An object that is not larger is completely
         inside at least one tile.
@@ -110,7 +110,7 @@ def _neighbours(rows: list[int], columns: list[int], tile: int) -> Iterator[tupl
 class _Detection:
     """A detection of one tile: its box in pixels of the whole image, and the mask in the box.
 
-    cut: whether a border inside the image cuts it off. near: whether it ends near such a border.
+    cut: whether a tile's border inside the image cuts it off. near: whether it ends near one.
     """
 
     def __init__(self, box: np.ndarray, class_id: int, score: float, mask: np.ndarray | None):
@@ -122,7 +122,7 @@ class _Detection:
         self.near = False
 
     def mark_borders(self, window: np.ndarray, size: tuple[int, int], overlap: int) -> None:
-        """Set `cut` and `near`; the borders of the image itself cut nothing off.
+        """Set `cut` and `near`; the image's own borders do not count.
 
         window: `(y1, x1, y2, x2)` of the tile. size: `(height, width)` of the image.
         """
