@@ -29,7 +29,7 @@ from .evaluation.matching import (
     compute_recall,
     trim_zeros,
 )
-from .files.atomic import download
+from .files.download import download
 from .nn.boxes import (
     area,
     decode,

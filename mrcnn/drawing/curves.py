@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..files.atomic import atomic_write
-from ..files.limits import figure_text
+from ..files.safe_text import figure_text
 from .figures import new_figure
 from .inputs import class_labels
 

@@ -11,7 +11,7 @@ from skimage.measure import find_contours
 
 from ..data.masks import extract_bboxes, unmold_mask
 from ..evaluation.matching import compute_matches
-from ..files.limits import LONGEST_NAME, figure_text, printable
+from ..files.safe_text import LONGEST_NAME, figure_text, printable
 from .inputs import (
     as_boxes,
     as_masks,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..files.limits import LONGEST_NAME, printable
+from ..files.safe_text import LONGEST_NAME, printable
 
 
 def random_colors(N: int, bright: bool = True) -> list[tuple[float, float, float]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..data.dataset import boxes_alone
 from ..data.masks import extract_bboxes
-from ..files.limits import printable
+from ..files.safe_text import printable
 from .inputs import as_boxes, as_masks, as_rgb
 from .instances import FONT, draw_instances, pen, stroke_thickness
 
