@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .config import Config
     from .data.dataset import Dataset
-    from .formats.datasets import open_dataset
+    from .formats.open_dataset import open_dataset
     from .model import MaskRCNN
 
 __version__ = "0.1.0"
@@ -23,7 +23,7 @@ _MODULES = {
     "Config": "config",
     "Dataset": "data.dataset",
     "MaskRCNN": "model",
-    "open_dataset": "formats.datasets",
+    "open_dataset": "formats.open_dataset",
 }
 
 

@@ -35,12 +35,7 @@ WITHOUT_TENSORFLOW = (
 )
 
 # Arrows that still go up or sideways; each goes with the change of its folder.
-STILL_CLIMBING = {
-    "drawing.figures -> evaluation.matching",
-    "formats.export -> evaluation.evaluate",
-    "nn.targets -> data.image",
-    "nn.targets -> data.masks",
-}
+STILL_CLIMBING = set()
 LOAD_KERAS = {"app.demo", "data.generator"}  # a network of its own; keras.utils.PyDataset
 
 

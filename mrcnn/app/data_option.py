@@ -28,7 +28,7 @@ def open_data(
 
     Raises: ValueError if no known format is there, or the classes are others.
     """
-    from ..formats.datasets import open_dataset
+    from ..formats.open_dataset import open_dataset
 
     if is_url(path):
         raise ValueError(
@@ -87,7 +87,7 @@ def _class_ids(info: dict) -> list | None:
 
 def image_files(folder: Path) -> list[Path]:
     """The image files in a folder, by name; an empty list if there is no such folder."""
-    from ..formats.datasets import IMAGE_SUFFIXES
+    from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     visible = [file for file in files if not file.name.startswith(".")]
@@ -117,6 +117,7 @@ def require_images(dataset: Dataset, data: str) -> None:
     paths = [info["path"] for info in on_disk if info.get("path")]
     if paths and not any(os.path.isfile(path) for path in paths):
         raise ValueError(
-            f"The images of DATA must exist. Received: {data}, of whose {len(paths)} images not one "
-            f"exists ({paths[0]} for example). Try to name the folder of the images: --images DIR."
+            f"The images of DATA must exist. Received: {data}, of whose {len(paths)} images not "
+            f"one exists ({paths[0]} for example). Try to name the folder of the images: --images "
+            f"DIR."
         )

@@ -25,8 +25,9 @@ from rich.console import Console
 from rich.progress import track
 
 from ..data.dataset import Dataset, boxes_alone, overrides, reference
-from ..data.masks import unmold_crops
-from ..files.limits import LONGEST_NAME, printable
+from ..files.safe_text import LONGEST_NAME, printable
+from ..formats.coco import check_result, coco_results
+from ..formats.rle import mask_to_rle
 from .matching import select_masks
 from .scores import (
     COCO_MAX_DETECTIONS,
@@ -48,111 +49,6 @@ FAILED_NAMES = 10  # of images that could not be read, in a table
 
 
 # --- COCO's formats -----------------------------------------------------------------------------------------
-
-
-def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
-    """One mask as a COCO run-length code that JSON can hold.
-
-    mask: [H, W], nonzero inside.
-
-    Returns: {"size": [H, W], "counts": str}.
-    """
-    rle = coco_mask.encode(np.asfortranarray(np.asarray(mask).astype(bool), dtype=np.uint8))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
-
-
-def unmold_rles(
-    masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False
-) -> list[dict]:
-    """`mask_to_rle` of each mask of `unmold_masks`, from the pixels in its box alone (equal but for rounding).
-
-    masks: [N, h, w] float 0..1. bboxes: [N, (y1, x1, y2, x2)] int pixels. image_shape: (H, W, ...).
-    """
-    height, width = (int(side) for side in image_shape[:2])
-    # The codes go column by column: the rows of the masks turned over.
-    turned = np.swapaxes(masks, 1, 2), np.asarray(bboxes)[:, [1, 0, 3, 2]], (width, height)
-    counts = [_runs(y, x, columns, height, width) for x, y, columns in unmold_crops(*turned, exact)]
-    if not counts:  # pycocotools takes no empty list
-        return []
-    rles = coco_mask.frPyObjects(
-        [{"size": [height, width], "counts": runs} for runs in counts], height, width
-    )
-    return [{"size": [height, width], "counts": rle["counts"].decode("ascii")} for rle in rles]
-
-
-def _runs(y: int, x: int, columns: np.ndarray, height: int, width: int) -> list[int]:
-    """The lengths of the runs of zeros, ones, zeros, ... of a mask [height, width], read column by column.
-
-    columns: [w, h] bool, the mask's pixels from (y, x) on, turned over; the others are zeros.
-    """
-    count, rows = columns.shape
-    flat = np.zeros(1 + count * (rows + 1), bool)  # a zero before the first column, and after each
-    flat[1:].reshape(count, rows + 1)[:, :rows] = columns
-    places = np.flatnonzero(flat[1:] != flat[:-1])
-    # The pixels that differ from the one before: place c * (rows + 1) + r is pixel (x + c) * height + y + r
-    changes = places + places // (rows + 1) * (height - rows - 1) + (x * height + y)
-    if rows == height:  # a run may go on from the end of a column to the start of the next
-        twice = np.flatnonzero(changes[1:] == changes[:-1])
-        changes = np.delete(changes, np.concatenate([twice, twice + 1]))
-    if len(changes) == 0:
-        return [height * width]
-    runs = [
-        int(changes[0]),
-        *(changes[1:] - changes[:-1]).tolist(),
-        height * width - int(changes[-1]),
-    ]
-    return runs if runs[-1] else runs[:-1]  # pycocotools ends with the ones of the last pixel
-
-
-def coco_results(
-    image_id: int, result: dict[str, np.ndarray], category_ids: dict[int, int] | None = None
-) -> list[dict]:
-    """The detections of one image as COCO result entries, ready for JSON.
-
-    image_id: the id that the truth uses for this image.
-    result: what `MaskRCNN.detect` returns for one image: rois [N, (y1, x1, y2, x2)] pixels, class_ids [N],
-        scores [N], and, unless the model is box-only, masks [H, W, N] or a list of N run-length codes.
-    category_ids: class id -> category id of the truth; default the class ids themselves.
-
-    Returns: a list of N dicts: image_id, category_id, bbox [x, y, width, height], score, and segmentation
-        (RLE) where the result has masks.
-    """
-    _check_result(result)
-    entries = []
-    for i, class_id in enumerate(result["class_ids"]):
-        y1, x1, y2, x2 = (float(side) for side in result["rois"][i])
-        entry = {
-            "image_id": image_id,
-            "category_id": int(class_id) if category_ids is None else category_ids[int(class_id)],
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "score": float(result["scores"][i]),
-        }
-        if "masks" in result:
-            masks = result["masks"]
-            entry["segmentation"] = (
-                masks[i] if isinstance(masks, list) else mask_to_rle(masks[:, :, i])
-            )
-        entries.append(entry)
-    return entries
-
-
-def _check_result(result: dict[str, np.ndarray]) -> None:
-    """Raise unless the arrays of a result tell of the same number of detections."""
-    missing = [key for key in ("rois", "class_ids", "scores") if key not in result]
-    if missing:
-        raise ValueError(
-            f"A result must hold rois, class_ids and scores. Received: one without {', '.join(missing)}. Try "
-            "proposal_recall for a network that proposes alone (RPN_ONLY), else the dict that detect() returns."
-        )
-    lengths = {key: len(result[key]) for key in ("rois", "class_ids", "scores")}
-    if "masks" in result:
-        masks = result["masks"]
-        lengths["masks"] = len(masks) if isinstance(masks, list) else np.shape(masks)[-1]
-    if len(set(lengths.values())) > 1:
-        raise ValueError(
-            f"A result must hold one row per detection in every array. Received: {lengths}. "
-            "Try the dict that detect() returns, unchanged."
-        )
 
 
 def dataset_to_coco(dataset: Dataset, image_ids: Iterable[int] | None = None) -> dict:
@@ -655,7 +551,7 @@ def _confident(
     result: dict[str, Any], min_confidence: float, size: Sequence[int]
 ) -> dict[str, Any]:
     """The part of a result from a confidence on; its masks must be of this (height, width)."""
-    _check_result(result)
+    check_result(result)
     keep = np.flatnonzero(np.asarray(result["scores"]) >= min_confidence)
     kept = {key: np.asarray(result[key])[keep] for key in ("rois", "class_ids", "scores")}
     if "masks" in result:

@@ -17,7 +17,7 @@ from mrcnn.app import cli_support, video
 from mrcnn.config import Config
 from mrcnn.data import augment
 from mrcnn.data.image import read_image
-from mrcnn.formats import datasets
+from mrcnn.formats import via as via_format
 
 
 class BalloonConfig(Config):
@@ -30,11 +30,11 @@ class BalloonConfig(Config):
     DETECTION_MIN_CONFIDENCE = 0.9
 
 
-class BalloonDataset(datasets.VIADataset):
+class BalloonDataset(via_format.VIADataset):
     """Balloons, loaded as the original's sample loads them: `load_balloon`, then `prepare`."""
 
     def __init__(self):
-        datasets.Dataset.__init__(self)
+        via_format.Dataset.__init__(self)
 
     def load_balloon(self, dataset_dir, subset):
         """Add the photos of a subset: "train" or "val"."""

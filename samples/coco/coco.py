@@ -18,8 +18,8 @@ from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
 from mrcnn.evaluation import evaluate
-from mrcnn.files import atomic as files
-from mrcnn.formats import datasets
+from mrcnn.files.download import download
+from mrcnn.formats import coco as coco_format
 
 log = logging.getLogger("mrcnn")
 
@@ -46,11 +46,11 @@ class CocoConfig(Config):
     NUM_CLASSES = 1 + 80
 
 
-class CocoDataset(datasets.CocoDataset):
+class CocoDataset(coco_format.CocoDataset):
     """COCO, loaded as the original's sample loads it: `load_coco`, once for each subset, then `prepare`."""
 
     def __init__(self):
-        datasets.Dataset.__init__(self)
+        coco_format.Dataset.__init__(self)
 
     def load_coco(
         self,
@@ -100,7 +100,7 @@ def fetch(url, folder, content):
     if (folder / content).exists():
         return
     name = url.rsplit("/", 1)[-1]
-    archive = Path(files.download(url, folder / name, MD5.get(name)))
+    archive = Path(download(url, folder / name, MD5.get(name)))
     log.info("Unpacking %s ...", archive)
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(folder)

@@ -16,7 +16,7 @@ from mrcnn.config import Config
 from mrcnn.data import augment
 from mrcnn.data.image import read_image
 from mrcnn.evaluation import evaluate
-from mrcnn.formats import datasets
+from mrcnn.formats.open_dataset import open_dataset
 
 CLASSES = ["apple", "banana", "orange"]  # yours: as they are spelled in the annotation files
 
@@ -35,7 +35,7 @@ class CustomConfig(Config):
 
 def load(folder):
     """A prepared dataset; class ids follow CLASSES, whichever classes this folder happens to show."""
-    return datasets.open_dataset(folder, class_names=CLASSES)
+    return open_dataset(folder, class_names=CLASSES)
 
 
 def train(model, training, validation, epochs):

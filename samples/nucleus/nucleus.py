@@ -19,8 +19,8 @@ from mrcnn import visualize
 from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
-from mrcnn.files import atomic as files
-from mrcnn.formats import datasets
+from mrcnn.files.atomic import atomic_write
+from mrcnn.formats import mask_images
 
 RESULTS_DIR = Path("results", "nucleus")
 VALIDATION_SHARE = 10  # one image in so many of stage1_train is kept for validation
@@ -61,11 +61,11 @@ class NucleusInferenceConfig(NucleusConfig):
     RPN_NMS_THRESHOLD = 0.7
 
 
-class NucleusDataset(datasets.MaskFolderDataset):
+class NucleusDataset(mask_images.MaskFolderDataset):
     """Nuclei, loaded as the original's sample loads them: `load_nucleus`, then `prepare`."""
 
     def __init__(self):
-        datasets.Dataset.__init__(self)
+        mask_images.Dataset.__init__(self)
 
     def load_nucleus(self, dataset_dir, subset):
         """Add the images of a subset.
@@ -154,7 +154,7 @@ def detect(model, dataset):
             found["scores"],
         )
         cli_support.save_image(picture, out / f"{name}.png")
-    with files.atomic_write(out / "submit.csv") as part:
+    with atomic_write(out / "submit.csv") as part:
         Path(part).write_text("\n".join(lines) + "\n", encoding="utf-8")
     objects = sum(1 for row in csv.reader("\n".join(lines[1:]).splitlines()) if row[1])
     print(f"{objects} nuclei in {len(dataset.image_ids)} images: {out / 'submit.csv'}")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mrcnn import visualize
 from mrcnn.app import cli_support
+from mrcnn.data import shapes as made
 from mrcnn.evaluation import evaluate
-from mrcnn.formats import datasets
 
 with cli_support.hold_stderr():  # TensorFlow, in silence
     from mrcnn.app.demo import DemoConfig
@@ -26,11 +26,11 @@ class ShapesConfig(DemoConfig):
     VALIDATION_STEPS = 5
 
 
-class ShapesDataset(datasets.ShapesDataset):
+class ShapesDataset(made.ShapesDataset):
     """The made pictures, loaded as the original's sample loads them: `load_shapes`, then `prepare`."""
 
     def __init__(self):
-        datasets.Dataset.__init__(self)
+        made.Dataset.__init__(self)
 
     def load_shapes(self, count, height, width, seed=0):
         """Add `count` pictures of `height` x `width` pixels; another seed names another, disjoint set."""

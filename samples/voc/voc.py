@@ -13,7 +13,7 @@ from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
 from mrcnn.evaluation import evaluate
-from mrcnn.formats import datasets
+from mrcnn.formats.voc import VOCDataset
 
 
 class VOCConfig(Config):
@@ -51,9 +51,9 @@ def main():
     cli_support.add_training_options(parser, (10, 20), ("HEADS", "ALL"))
     args = parser.parse_args()
     config = cli_support.read_config(args.config, VOCConfig())
-    validation = datasets.VOCDataset(args.dataset, "val")
+    validation = VOCDataset(args.dataset, "val")
     if args.command == "train":
-        training = datasets.VOCDataset(args.dataset, "train")
+        training = VOCDataset(args.dataset, "train")
         train(
             cli_support.load_for_training(config, args.logs, args.weights),
             training,

@@ -19,6 +19,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.masks import unmold_masks
 from mrcnn.evaluation import evaluate, proposals
 from mrcnn.formats.coco import CocoDataset
+from mrcnn.formats.rle import unmold_rles
 
 
 def coded(result):
@@ -64,9 +65,9 @@ def test_codes_from_boxes_are_those_of_whole_masks(seed):
     soft = rng.random((6, 5, 5), np.float32)
     soft[1:3] = [[[0]], [[1]]]
     full = unmold_masks(soft, boxes, (height, width))
-    codes = evaluate.unmold_rles(soft, boxes, (height, width))
+    codes = unmold_rles(soft, boxes, (height, width))
     assert codes == [evaluate.mask_to_rle(full[:, :, i]) for i in range(6)]
-    assert evaluate.unmold_rles(soft[:0], boxes[:0], (height, width)) == []
+    assert unmold_rles(soft[:0], boxes[:0], (height, width)) == []
 
 
 def test_results_whose_arrays_disagree_are_refused():
