@@ -20,6 +20,8 @@ import importlib
 import logging
 import math
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -102,14 +104,16 @@ logger = logging.getLogger("mrcnn")
 EXACT = {"dtype": "float32"}
 
 
-# What matterport's module imported, and so scripts take from it.
+# Names that matterport's module imported, and that scripts take from it.
 _MATTERPORTS_IMPORTS = {
     "K": "keras.backend",
     "KE": "keras.layers",  # keras.engine, of which scripts take Layer
     "KM": "keras.models",
     "datetime": "datetime",
+    "math": "math",
     "multiprocessing": "multiprocessing",
     "random": "random",
+    "re": "re",
     "utils": "mrcnn.utils",
 }
 
@@ -985,7 +989,7 @@ class MaskRCNN(DetectionMethods):
         model._run = TrainingRun()
         return model
 
-    def __init__(self, mode, config, model_dir="logs"):
+    def __init__(self, mode: str, config: Any, model_dir: str | os.PathLike = "logs"):
         self.mode = mode
         self.config = config
         self.model_dir = str(model_dir)
@@ -998,7 +1002,7 @@ class MaskRCNN(DetectionMethods):
         return self._config
 
     @config.setter
-    def config(self, config) -> None:
+    def config(self, config: Any) -> None:
         self._config, self._given_config = as_config(config), config
 
     @classmethod
@@ -1006,7 +1010,7 @@ class MaskRCNN(DetectionMethods):
         cls,
         path: str | os.PathLike,
         config: Config | None = None,
-        model_dir: str = "logs",
+        model_dir: str | os.PathLike = "logs",
         mode: str = "inference",
     ) -> MaskRCNN:
         """Build the model that a weight file describes, and load its weights.
@@ -1196,10 +1200,14 @@ class MaskRCNN(DetectionMethods):
 
         Raises: FileNotFoundError that names the folder if there is no checkpoint.
         """
-        return weights.last_checkpoint(self.model_dir, self.config.NAME)
+        return weights.last_checkpoint(self.model_dir, str(self.config.NAME))
 
     def load_weights(
-        self, filepath, by_name=False, exclude=None, remap_classes=None
+        self,
+        filepath: str | os.PathLike,
+        by_name: bool = False,
+        exclude: Sequence[str] | None = None,
+        remap_classes: dict[str, int] | None = None,
     ) -> weights.LoadReport:
         """Load a weight file; return and log which layers were loaded.
 
@@ -1234,11 +1242,11 @@ class MaskRCNN(DetectionMethods):
         self._run.resume = self.epoch > 0
         return report
 
-    def load_backbone_weights(self, filepath) -> weights.LoadReport:
+    def load_backbone_weights(self, filepath: str | os.PathLike) -> weights.LoadReport:
         """Load a file that contains only the backbone, as `keras.applications` publishes them."""
         return weights.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
 
-    def save_weights(self, filepath) -> None:
+    def save_weights(self, filepath: str | os.PathLike) -> None:
         """Write an `.h5` file in matterport's layout, with the config and class names."""
         weights.save_weights(self.keras_model, filepath, metadata=self.metadata())
 
@@ -1322,7 +1330,7 @@ class MaskRCNN(DetectionMethods):
 
     # --- Looking inside ---
 
-    def ancestor(self, tensor, name, checked=None):
+    def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
         """Return the tensor of a name in the network, for `run_graph`, or None.
 
         name: of a layer, or of a step of the proposal layer: `ROI/pre_nms_anchors:0`,
@@ -1341,7 +1349,7 @@ class MaskRCNN(DetectionMethods):
             return None
         return ProposalSteps(layer, step[0])(layer.input)
 
-    def find_trainable_layer(self, layer):
+    def find_trainable_layer(self, layer: Any) -> Any:
         """Return the layer, or the layer that it wraps."""
         while hasattr(layer, "layer"):
             layer = layer.layer
