@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 from run import peak_gb
 
-from mrcnn.app.cli import SHAPES_HELD_OUT, load_for_use, open_data
+from mrcnn.app.cli_support import load_for_use
+from mrcnn.app.data_option import SHAPES_HELD_OUT, open_data
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import evaluate

@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,9 +21,9 @@ COUNT = 100  # objects found
 
 
 def _detect(side: int = 256, count: int = COUNT, batch: int = 1, **values) -> run.Times:
-    model = run._detector("resnet50", side, count, **values)
+    model = run.detector("resnet50", side, count, **values)
     model.optimize_for_inference()
-    photos = [run._photo(side)] * batch
+    photos = [run.random_image(side)] * batch
     run._found(model, photos[0])
     return run.timed(lambda: model.detect(photos, batch_size=batch), rounds=5, enough=2)
 
@@ -75,10 +74,8 @@ def measure(curve: str, value: int) -> dict:
 
 def measured_apart(curve: str, value: int) -> dict:
     """`measure` in a fresh process."""
-    path = os.pathsep.join(filter(None, [str(run.ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": path}
     command = [sys.executable, __file__, "--child", curve, str(value)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=run.environment(), capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.splitlines() or ["no reason given"])[-1]
         raise SystemExit(f"{curve} {value} could not be measured: {reason}")

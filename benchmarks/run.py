@@ -206,14 +206,14 @@ def _config(side: int, **values):
     return config
 
 
-def _photo(side: int):
+def random_image(side: int):
     """`[side, side, 3]` uint8, the same each time."""
     import numpy as np
 
     return np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
 
 
-def _detector(backbone: str, side: int, count: int, **values):
+def detector(backbone: str, side: int, count: int, **values):
     """A model that finds exactly `count` objects: every RoI counts, and few suppress another one."""
     from mrcnn.model import MaskRCNN
 
@@ -245,7 +245,7 @@ def _detect(backbone: str, side: int, count: int, **values) -> Times:
 
     from mrcnn.model import detecting_network
 
-    model, photo = _detector(backbone, side, count, **values), _photo(side)
+    model, photo = detector(backbone, side, count, **values), random_image(side)
     model.optimize_for_inference()
     _found(model, photo)
     times = timed(lambda: model.detect([photo]))
@@ -354,7 +354,7 @@ def build_r101() -> Times:
 
 def first_detect(optimized: bool = False) -> Times:
     """The first `detect` of a ResNet101 model, less a later one."""
-    model, photo = _detector("resnet101", 1024, 35), _photo(1024)
+    model, photo = detector("resnet101", 1024, 35), random_image(1024)
     start = time.perf_counter()
     note = (
         f"{model.optimize_for_inference()} folded in {time.perf_counter() - start:.1f} s"
@@ -406,7 +406,7 @@ def finish_1024_d100() -> Times:
 
     # The network's place is taken by one that knows the answer.
     mrcnn.model.detecting_network = lambda network: lambda inputs: outputs
-    photo = _photo(1024)
+    photo = random_image(1024)
     _found(model, photo)
     return timed(lambda: model.detect([photo]))
 
@@ -433,7 +433,7 @@ def _batches(config, instances: int, generator=None, **values):
             -1,
         )
     photo, masks = (
-        _photo(side),
+        random_image(side),
         np.ascontiguousarray(np.moveaxis(masks, 0, -1)).astype(bool),
     )  # [H, W, N]
     class_ids = np.arange(instances, dtype=np.int32) % (config.NUM_CLASSES - 1) + 1
@@ -572,7 +572,7 @@ def paste_100() -> Times:
 
 def paste_100_rle() -> Times:
     """The same masks as run-length codes of the image."""
-    from mrcnn.evaluation.evaluate import unmold_rles
+    from mrcnn.formats.rle import unmold_rles
 
     masks, boxes = _soft_masks(100), _boxes(100, 1024)
     return timed(lambda: unmold_rles(masks, boxes, (1024, 1024)))
@@ -724,13 +724,22 @@ def measure(row: Row) -> dict:
     return {**row.record("; ".join(note), float(f"{value:.4g}"), reached), "unit_s": seconds}
 
 
+def environment() -> dict[str, str]:
+    """Environment of a measuring process: this checkout first, TensorFlow set up as the `mrcnn` command does it."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    defaults = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_CPU_ALLOCATOR_USE_BFC": "1",
+        "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(2**24),
+    }
+    return {**defaults, **os.environ, "PYTHONPATH": path}
+
+
 def measured_apart(row: Row) -> dict:
     """`measure` in a fresh process, repeated while the unit is unsteady."""
     command = [sys.executable, __file__, "--child", row.name]
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": path}
     for _ in range(TRIES):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True)
         if done.returncode:
             return row.record(f"{FAILED} {(done.stderr.splitlines() or ['no reason given'])[-1]}")
         record = json.loads(done.stdout.splitlines()[-1])

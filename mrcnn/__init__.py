@@ -1,15 +1,37 @@
-"""Mask R-CNN for Keras 3 and TensorFlow, in the matterport style."""
+"""Mask R-CNN for Keras 3 and TensorFlow, in the matterport style.
 
-import os
+`MaskRCNN`, `Config`, `Dataset` and `open_dataset` are imported on first use, so that `import mrcnn`
+itself loads neither TensorFlow nor NumPy and changes nothing outside the package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .data.dataset import Dataset
+    from .formats.open_dataset import open_dataset
+    from .model import MaskRCNN
 
 __version__ = "0.1.0"
 
-# TensorFlow's C++ logs tell of absent GPUs and of the cost of every tensor of unknown size, thousands of lines a
-# training; what goes wrong raises an exception as well. What the user has set stays.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+__all__ = ["Config", "Dataset", "MaskRCNN", "__version__", "open_dataset"]
 
-# Where TensorFlow computes without oneDNN (a CPU without AVX-512) it gives the memory of every large tensor back to the
-# system and gets it anew, page by page, at each op: 7 % of a detection. The allocator that it takes with oneDNN or a
-# GPU keeps the memory for the next op; the peak is the same. Its limit of 64 GB is lifted.
-os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(2**24))
+_MODULES = {
+    "Config": "config",
+    "Dataset": "data.dataset",
+    "MaskRCNN": "model",
+    "open_dataset": "formats.open_dataset",
+}
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -15,12 +15,12 @@ Papers: Mask R-CNN (He 2017), FPN (Lin 2017), Faster R-CNN (Ren 2015), ResNet (H
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import importlib
 import logging
 import math
 import os
-import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -43,12 +43,13 @@ from .data.image import (
     unmold_image,
 )
 from .data.masks import unmold_crops, unmold_masks
-from .evaluation.evaluate import unmold_rles
+from .formats.rle import unmold_rles
 from .inference import fuse_batch_norm as folding
 from .inference import tiles
 from .nn import boxes as box_math
 from .nn import losses, targets, winograd
 from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta, split_image_meta
+from .nn.molding import mold_on_device
 from .nn.ops import (
     agnostic_non_max_suppression,
     class_non_max_suppression,
@@ -67,6 +68,7 @@ from .nn.targets import (
 )
 from .training import loop as training
 from .training.callbacks import MeanAveragePrecisionCallback
+from .training.run import TrainingRun
 from .weights import weight_files as weights
 
 __all__ = [
@@ -975,6 +977,14 @@ keras.saving.get_custom_objects().update(
 # --- MaskRCNN ---------------------------------------------------------------------------------------------------
 
 
+def _run_attribute(name):
+    """A property that reads and sets an attribute of the `TrainingRun`."""
+    return property(
+        lambda model: getattr(model._run, name),
+        lambda model, value: setattr(model._run, name, value),
+    )
+
+
 class MaskRCNN:
     """The network and what one does with it: load, train, detect.
 
@@ -983,6 +993,10 @@ class MaskRCNN:
     """
 
     class_names: list[str] | None
+    # matterport's names for what the training run holds.
+    epoch = _run_attribute("epoch")
+    log_dir = _run_attribute("folder")
+    checkpoint_path = _run_attribute("checkpoint_path")
 
     def __new__(cls, *args, **kwargs):
         # Not in __init__: subclasses that repeat the body of matterport's do not call this one.
@@ -993,6 +1007,7 @@ class MaskRCNN:
         model._compiled = {}
         model._compiling = threading.Lock()  # threads may call detect() at once
         model._weights_lock = ReadWriteLock()  # and one of them load_weights()
+        model._run = TrainingRun()
         model._folded = None  # the folding.Folded that detects in place of keras_model
         return model
 
@@ -1255,7 +1270,7 @@ class MaskRCNN:
         metadata = weights.read_metadata(filepath) or {}
         self.class_names = metadata.get("class_names", self.class_names)
         self.set_log_dir(filepath)
-        self.goes_on = self.epoch > 0
+        self._run.resume = self.epoch > 0
         return report
 
     def load_backbone_weights(self, filepath) -> weights.LoadReport:
@@ -1279,22 +1294,11 @@ class MaskRCNN:
 
         model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to resume from: its folder and epoch.
         """
-        self.epoch = 0
-        self.goes_on = (
-            False  # whether the next training goes on with the state of a checkpoint just loaded
-        )
-        # The folder may end in _2: two runs that began in one minute.
-        pattern = r"[\w-]*\d{8}T\d{4}[^/\\]*[/\\]mask_rcnn_[\w.-]+?_(\d{4,})\.h5$"
-        match = re.search(pattern, str(model_path)) if model_path else None
-        if match is None:
-            training.name_log_dir(self)
-            return
-        self.epoch = int(match.group(1))
-        self.new_log_dir = None
-        self.log_dir = os.path.dirname(str(model_path))
-        name = str(self.config.NAME).lower()
-        self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
-        if self.mode == "training":
+        name = str(self.config.NAME)
+        training_mode = self.mode == "training"
+        if model_path is None or not self._run.continue_from(str(model_path), name):
+            self._run.start_new(self.model_dir, name, claim=training_mode)
+        elif training_mode:
             logger.info("Going on after epoch %d in %s", self.epoch, self.log_dir)
 
     # --- Training ---
@@ -1334,8 +1338,10 @@ class MaskRCNN:
                 "train() needs a model in training mode. Try MaskRCNN(mode='training', ...)."
             )
         self.class_names = list(getattr(train_dataset, "class_names", [])) or self.class_names
+        self._run.network, self._run.config = self.keras_model, self.config
+        self._run.class_names = self.class_names
         return training.train(
-            self,
+            self._run,
             train_dataset,
             val_dataset,
             learning_rate,
@@ -1344,7 +1350,14 @@ class MaskRCNN:
             augmentation=augmentation,
             custom_callbacks=custom_callbacks,
             no_augmentation_sources=no_augmentation_sources,
+            make_detector=self._make_detector,
         )
+
+    def _make_detector(self) -> MaskRCNN:
+        """A model of the same network in inference mode, for one image at a time."""
+        config = copy.copy(self.config)
+        config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
+        return type(self)("inference", config, self.model_dir)
 
     # --- Detection ---
 
@@ -1607,7 +1620,7 @@ class MaskRCNN:
         """
         inputs = [tf.convert_to_tensor(x) for x in inputs]
         if inputs[0].dtype == tf.uint8:
-            inputs[0] = training.molded_on_device(inputs[0], self.config)
+            inputs[0] = mold_on_device(inputs[0], self.config)
         inputs = [
             tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)
         ]

@@ -22,7 +22,7 @@ from .data.masks import (
     unmold_mask,
 )
 from .data.masks import masks_iou as compute_overlaps_masks
-from .evaluation.evaluate import (
+from .evaluation.matching import (
     compute_ap,
     compute_ap_range,
     compute_matches,

@@ -1,65 +1,40 @@
 """matterport's `visualize.*` names, handed on from `mrcnn.drawing`."""
 
-from .drawing.pictures import (
-    HEADLESS_BACKENDS as HEADLESS_BACKENDS,
+from .drawing.curves import LOSS_NAMES, plot_history, plot_overlaps, plot_precision_recall
+from .drawing.figures import (
+    HEADLESS_BACKENDS,
+    display_differences,
+    display_images,
+    display_instances,
+    display_top_masks,
+    draw_boxes,
+    draw_rois,
 )
-from .drawing.pictures import (
-    LOSS_NAMES as LOSS_NAMES,
-)
-from .drawing.pictures import (
-    apply_mask as apply_mask,
-)
-from .drawing.pictures import (
-    contact_sheet as contact_sheet,
-)
-from .drawing.pictures import (
-    display_differences as display_differences,
-)
-from .drawing.pictures import (
-    display_images as display_images,
-)
-from .drawing.pictures import (
-    display_instances as display_instances,
-)
-from .drawing.pictures import (
-    display_table as display_table,
-)
-from .drawing.pictures import (
-    display_top_masks as display_top_masks,
-)
-from .drawing.pictures import (
-    display_weight_stats as display_weight_stats,
-)
-from .drawing.pictures import (
-    draw_beside_truth as draw_beside_truth,
-)
-from .drawing.pictures import (
-    draw_box as draw_box,
-)
-from .drawing.pictures import (
-    draw_boxes as draw_boxes,
-)
-from .drawing.pictures import (
-    draw_comparison as draw_comparison,
-)
-from .drawing.pictures import (
-    draw_instances as draw_instances,
-)
-from .drawing.pictures import (
-    draw_result as draw_result,
-)
-from .drawing.pictures import (
-    draw_rois as draw_rois,
-)
-from .drawing.pictures import (
-    plot_history as plot_history,
-)
-from .drawing.pictures import (
-    plot_overlaps as plot_overlaps,
-)
-from .drawing.pictures import (
-    plot_precision_recall as plot_precision_recall,
-)
-from .drawing.pictures import (
-    random_colors as random_colors,
-)
+from .drawing.inputs import random_colors
+from .drawing.instances import apply_mask, draw_box, draw_instances
+from .drawing.pages import contact_sheet, draw_comparison, draw_next_to_ground_truth, draw_result
+from .drawing.tables import display_table, display_weight_stats
+
+__all__ = [
+    "HEADLESS_BACKENDS",
+    "LOSS_NAMES",
+    "apply_mask",
+    "contact_sheet",
+    "display_differences",
+    "display_images",
+    "display_instances",
+    "display_table",
+    "display_top_masks",
+    "display_weight_stats",
+    "draw_next_to_ground_truth",
+    "draw_box",
+    "draw_boxes",
+    "draw_comparison",
+    "draw_instances",
+    "draw_result",
+    "draw_rois",
+    "plot_history",
+    "plot_overlaps",
+    "plot_precision_recall",
+    "random_colors",
+]

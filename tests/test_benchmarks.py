@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import TinyConfig, backbone
 
-from mrcnn.evaluation.evaluate import mask_to_rle
+from mrcnn.formats.rle import mask_to_rle
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "run.py"
 NAMES = [
@@ -246,3 +246,59 @@ def test_a_part_of_a_large_result_by_hand(agreement):
     expected = np.zeros((20, 30))
     expected[:8, 5:15] = 1
     assert own["masks"] == [mask_to_rle(expected)]
+
+
+# --- peers.py ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def peers(script):
+    return script("peers")
+
+
+def test_peers_skips_without_an_environment_for_torch(peers, monkeypatch, capsys):
+    monkeypatch.delenv("PEERS_PYTHON", raising=False)
+    monkeypatch.setattr(sys, "argv", ["peers.py"])
+    assert peers.main() == 0
+    assert capsys.readouterr().out.startswith(
+        "Skipped: the environment variable PEERS_PYTHON must name a Python"
+    )
+
+
+def test_peers_prints_medians_and_the_median_ratio_of_the_rounds(peers, monkeypatch, capsys):
+    seconds = {"r50_512": ([2.0, 3.0, 1.0], [4.0, 4.0, 4.0]), "r101_1024": ([6.0], [5.0])}
+    monkeypatch.setattr(peers, "compare", lambda name, python, repeat: seconds[name])
+    monkeypatch.setenv("PEERS_PYTHON", "python")
+    monkeypatch.setattr(sys, "argv", ["peers.py"])
+    assert peers.main() == 0
+    machine, heading, *rows = capsys.readouterr().out.splitlines()
+    assert machine.endswith("cores")
+    assert heading.split() == ["case", "mrcnn,", "s", "torchvision,", "s", "ratio"]
+    assert " ".join(rows[0].split()) == "r50_512 2.00 (1.00 to 3.00) 4.00 (4.00 to 4.00) 0.50"
+    assert rows[1].split()[-1] == "1.20"
+
+
+def test_peers_workers_take_turns(peers, monkeypatch):
+    calls = []
+
+    class Worker:
+        def __init__(self, python, library, name):
+            self.library = library
+
+        def seconds(self):
+            calls.append(self.library)
+            return float(len(calls))
+
+        def close(self):
+            calls.append("closed")
+
+    monkeypatch.setattr(peers, "Worker", Worker)
+    assert peers.compare("r50_512", "python", 2) == ([1.0, 3.0], [2.0, 4.0])
+    assert calls == ["mrcnn", "torchvision"] * 2 + ["closed"] * 2
+
+
+def test_peers_refuses_another_number_of_detections(peers, monkeypatch):
+    monkeypatch.setitem(peers.DETECTORS, "mrcnn", lambda case: lambda: 3)
+    monkeypatch.setattr(sys, "stdin", iter(["detect\n"]))
+    with pytest.raises(RuntimeError, match="35 objects must be detected. Received: 3 from mrcnn"):
+        peers.serve("mrcnn", peers.CASES["r50_512"])

@@ -39,7 +39,7 @@ from PIL import Image
 
 from mrcnn.config import Config
 from mrcnn.data.image import read_image, read_size
-from mrcnn.formats.datasets import open_dataset
+from mrcnn.formats.open_dataset import open_dataset
 from mrcnn.training import training_state as state
 from mrcnn.weights import weight_files as weights
 

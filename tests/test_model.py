@@ -16,7 +16,7 @@ from tiny import Squares, TinyConfig, empty_batch_is_wrong, passes_without_onedn
 from mrcnn import model as model_room
 from mrcnn.config import Config
 from mrcnn.data.image import mold_image
-from mrcnn.evaluation.evaluate import mask_to_rle
+from mrcnn.formats.rle import mask_to_rle
 from mrcnn.inference.fuse_batch_norm import Folded
 from mrcnn.model import (
     BatchNorm,
@@ -38,8 +38,8 @@ from mrcnn.model import (
 )
 from mrcnn.nn import boxes
 from mrcnn.nn.image_meta import compose_image_meta
+from mrcnn.nn.molding import mold_on_device
 from mrcnn.nn.targets import pyramid_anchors
-from mrcnn.training import loop as training
 from mrcnn.weights.weight_files import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -933,7 +933,7 @@ def test_a_gpu_gets_photos_as_uint8_and_finds_the_same(model, sent, monkeypatch,
     ((resized, _),) = sent
     assert resized.dtype == np.uint8 and resized.shape == (2, 64, 64, 3)
     np.testing.assert_array_equal(
-        training.molded_on_device(tf.constant(resized), model.config), model.mold_inputs(images)[0]
+        mold_on_device(tf.constant(resized), model.config), model.mold_inputs(images)[0]
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli_support
 from mrcnn.files import atomic as files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,16 +56,18 @@ def run(monkeypatch, tmp_path):
         def note(what, answer=None):
             return lambda *arguments: calls.append((what, *arguments)) or answer
 
-        monkeypatch.setattr(session, "load_for_training", note("for training", network))
-        monkeypatch.setattr(session, "load_for_use", note("for use", (network, ["BG", "thing"])))
+        monkeypatch.setattr(cli_support, "load_for_training", note("for training", network))
         monkeypatch.setattr(
-            session, "find_weights", lambda start, config, logs: f"{logs}/{config.NAME}/{start}"
+            cli_support, "load_for_use", note("for use", (network, ["BG", "thing"]))
+        )
+        monkeypatch.setattr(
+            cli_support, "find_weights", lambda start, config, logs: f"{logs}/{config.NAME}/{start}"
         )
         if name != "shapes":  # whose `train` makes the model too
             monkeypatch.setattr(module, "train", note("train"), raising=False)
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
         with pytest.raises(SystemExit) as stop:
-            session.run_script(module.main)
+            cli_support.run_script(module.main)
         return stop.value.code, calls
 
     return run_sample
@@ -135,7 +137,7 @@ def coco(tmp_path):
 def test_importing_and_help_start_no_network_and_write_nothing(tmp_path):
     script = f"""
 import contextlib, importlib.util, io, sys
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli_support
 for name in {[name for name in NAMES if name != "shapes"]}:
     spec = importlib.util.spec_from_file_location(name, {str(ROOT / "samples")!r} + f"/{{name}}/{{name}}.py")
     module = importlib.util.module_from_spec(spec)
@@ -394,8 +396,8 @@ def test_weights_that_say_nothing_of_themselves_are_of_the_samples_network(tmp_p
         file.create_group("conv1").attrs["weight_names"] = [b"kernel"]
         file["conv1"]["kernel"] = np.ones(2, np.float32)
     base = load("balloon").BalloonConfig
-    _, names = session.load_for_use(str(tmp_path / "old.h5"), [], base())
-    session.load_for_use(str(tmp_path / "old.h5"), ["DETECTION_MIN_CONFIDENCE=0.2"], base())
+    _, names = cli_support.load_for_use(str(tmp_path / "old.h5"), [], base())
+    cli_support.load_for_use(str(tmp_path / "old.h5"), ["DETECTION_MIN_CONFIDENCE=0.2"], base())
     assert [config.DETECTION_MIN_CONFIDENCE for config in built] == [0.9, 0.2]
     assert folded == built
     assert names == ["BG", "class 1"] and built[0].NAME == "balloon"

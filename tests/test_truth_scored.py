@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from mrcnn.data.masks import extract_bboxes
 from mrcnn.evaluation import evaluate
-from mrcnn.formats.datasets import open_dataset
+from mrcnn.formats.open_dataset import open_dataset
 
 
 def truth_of_coco(path):

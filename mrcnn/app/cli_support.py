@@ -1,25 +1,36 @@
-"""What every command and sample begins with: messages, settings from words, and a model with its weights.
+"""What the command and the samples share: messages, exit codes, --config, --weights, output files.
 
-Modules that load slowly are imported where they are used.
+Modules that load slowly are imported inside functions.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import difflib
+import importlib.util
 import json
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Collection
+from argparse import ArgumentParser
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..files.limits import clean_name, printable_lines
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..config import Config
+    from ..model import MaskRCNN
 
 log = logging.getLogger("mrcnn")
 
 
-# Exit codes: done; data or weights; a wrong call; Ctrl-C.
+# Exit codes: done; an error in data or weights; a wrong call; Ctrl-C.
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -27,11 +38,11 @@ class UsageError(Exception):
     """The command was called wrongly: exit code 2."""
 
 
-# --- Messages ---------------------------------------------------------------------------------------------------
+# --- Messages -----------------------------------------------------------------------------------
 
 
 def set_up_logging(debug: bool = False) -> None:
-    """Show what `mrcnn` logs as plain lines on stderr."""
+    """Write the log of `mrcnn` to stderr as plain lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PlainFormatter())
     log.handlers = [handler]
@@ -40,26 +51,42 @@ def set_up_logging(debug: bool = False) -> None:
 
 
 class _PlainFormatter(logging.Formatter):
-    """The message, after the level where it is a warning or worse."""
+    """The message, with its level in front if it is a warning or worse."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = printable_lines(super().format(record))
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
-def quiet_libraries() -> None:
-    """Keep TensorFlow's own messages away, and matplotlib's windows; settings of the user stay."""
-    for name, value in {"KERAS_BACKEND": "tensorflow", "MPLBACKEND": "Agg"}.items():
+# TF_CPP_MIN_LOG_LEVEL: TensorFlow's C++ code logs thousands of lines per training; errors also raise.
+# TF_CPU_ALLOCATOR_USE_BFC: without oneDNN (a CPU without AVX-512) TensorFlow returns the memory of each
+# large tensor to the system after every op, which takes 7 % of a detection; this allocator keeps it.
+# TF_CPU_BFC_MEM_LIMIT_IN_MB: lifts that allocator's limit of 64 GB.
+_ENVIRONMENT = {
+    "KERAS_BACKEND": "tensorflow",
+    "MPLBACKEND": "Agg",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_CPU_ALLOCATOR_USE_BFC": "1",
+    "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(2**24),
+}
+
+
+def set_up_libraries() -> None:
+    """Silence TensorFlow, open no matplotlib window, keep freed memory; the user's settings stay.
+
+    To be called before TensorFlow is imported.
+    """
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
-def hushed():
-    """A block in which stderr is held back, and shown only where the block fails.
+def hold_stderr() -> Iterator[None]:
+    """Hold stderr back during a block, and write it only if the block raises.
 
-    TensorFlow 2.21 writes there while it is imported, whatever TF_CPP_MIN_LOG_LEVEL says.
+    TensorFlow 2.21 writes to stderr during its import, whatever TF_CPP_MIN_LOG_LEVEL says.
     """
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -78,27 +105,30 @@ def hushed():
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow, in silence; before everything that imports it."""
-    with hushed():
+    """Import TensorFlow silently, before any module that imports it."""
+    for name, value in _ENVIRONMENT.items():
+        if name.startswith("TF_"):
+            os.environ.setdefault(name, value)
+    with hold_stderr():
         import tensorflow  # noqa: F401
 
 
-def run_script(main) -> None:
-    """Run a sample's `main` and leave with an exit code; with MRCNN_DEBUG=1 errors show their traceback."""
+def run_script(main: Callable) -> None:
+    """Run a sample's `main` and exit with a code; MRCNN_DEBUG=1 shows tracebacks."""
     sys.exit(exit_code(main, Path(sys.argv[0]).name))
 
 
-def exit_code(run, program: str, debug: bool = False, help_hint: str = "") -> int:
-    """What `run()` returns, OK for None; an error is told in a sentence on stderr and becomes a code.
+def exit_code(run: Callable, program: str, debug: bool = False, help_hint: str = "") -> int:
+    """Call `run()` and return its code, OK for None; an error becomes a sentence on stderr and a code.
 
-    program: the name the sentence begins with. debug, or MRCNN_DEBUG=1 in the environment: errors pass through.
-    help_hint: added to what is said of a wrong call.
+    program: the name at the start of the sentence. debug, or MRCNN_DEBUG=1 in the environment: let
+    errors pass. help_hint: added to the sentence about a wrong call.
     """
     debug = debug or os.environ.get("MRCNN_DEBUG", "0") not in ("", "0")
     set_up_logging(debug)
-    quiet_libraries()
+    set_up_libraries()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal or file of few letters must not end a run
+        if hasattr(stream, "reconfigure"):  # an ASCII terminal or file must not end a run
             stream.reconfigure(errors="backslashreplace")
     try:
         return run() or OK
@@ -109,37 +139,42 @@ def exit_code(run, program: str, debug: bool = False, help_hint: str = "") -> in
             raise
         if isinstance(error, UsageError):
             return failure(USAGE, program, f"{error}{help_hint}")
-        return failure(FAILED, program, sentence(error))
+        return failure(FAILED, program, error_sentence(error))
 
 
 def failure(code: int, program: str, why: str) -> int:
-    """The code, after saying on stderr why."""
+    """Print the reason on stderr and return the code."""
     print(printable_lines(f"{program}: {why}"), file=sys.stderr)
     return code
 
 
 def say(text: object) -> None:
-    """Print a result: names from files may be in it, so without control characters."""
+    """Print a result without control characters, for it may contain names from files."""
     print(printable_lines(text))
 
 
-def sentence(error: Exception) -> str:
-    """What went wrong, for people: our own errors as they are, a stranger's with its type and one line."""
+def error_sentence(error: Exception) -> str:
+    """The message of an error for users; errors of other libraries keep their type and first line."""
     if isinstance(error, ImportError):
-        return f"{error} Try `mrcnn doctor`, which says what is missing and how to mend it."
-    if isinstance(error, OSError) and error.errno:  # the system's own; ours carry a sentence only
+        return f"{error} Try `mrcnn doctor`, which says what is missing and how to install it."
+    if (
+        isinstance(error, OSError) and error.errno
+    ):  # raised by the system; ours have a sentence only
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        return f"{what}. Try another path, or check that the folder may be written to and the disk has space."
+        return f"{what}. Try another path, or check that the folder is writable and the disk has space."
     if isinstance(error, ValueError | OSError):
         return str(error)
     first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line} (with MRCNN_DEBUG=1 in the environment it shows where)"
+    return f"{type(error).__name__}: {first_line} (MRCNN_DEBUG=1 in the environment shows where)"
 
 
-def add_training_options(parser, epochs: tuple, stages: tuple, start: str = "--weights") -> None:
-    """The options that samples which train share: where to start, where runs go, settings, and epochs by stage.
+def add_training_options(
+    parser: ArgumentParser, epochs: tuple, stages: tuple, start: str = "--weights"
+) -> None:
+    """Add the options of samples that train: initial weights, run folder, settings, epochs by stage.
 
-    epochs: to reach with each of `stages`, by default; their names. start: the option's name, as the original had it.
+    epochs: the default epoch to reach with each of `stages`, their names. start: the name of the
+    option for initial weights, as the original sample had it.
     """
     parser.add_argument(
         start,
@@ -158,20 +193,25 @@ def add_training_options(parser, epochs: tuple, stages: tuple, start: str = "--w
         metavar="NAME=VALUE",
         help="settings, or a file of them",
     )
+    default = " ".join(str(epoch) for epoch in epochs)
     parser.add_argument(
-        "--epochs", nargs=len(epochs), type=int, default=epochs, metavar=stages,
-        help=f"the epoch to reach with each stage of layers (default: {' '.join(map(str, epochs))})",
-    )  # fmt: skip
+        "--epochs",
+        nargs=len(epochs),
+        type=int,
+        default=epochs,
+        metavar=stages,
+        help=f"the epoch to reach with each stage of layers (default: {default})",
+    )
 
 
-# --- Settings ---------------------------------------------------------------------------------------------------
+# --- Settings -----------------------------------------------------------------------------------
 
 
-def read_config(items: list[str], base=None):
-    """A Config with the settings of all items, later ones winning.
+def read_config(items: list[str], base: Config | None = None) -> Config:
+    """A Config with the settings of all items; later items win.
 
-    items: `NAME=VALUE`, `.json` files (as `Config.to_dict` gives them) and `.py`
-    files that define one Config subclass. base: what holds where no item says otherwise; default `Config()`.
+    items: `NAME=VALUE`, `.json` files (as `Config.to_dict` gives them) and `.py` files that define
+    one Config subclass. base: the settings that no item names; default: `Config()`.
 
     Raises: UsageError naming the item.
     """
@@ -189,8 +229,8 @@ def read_config(items: list[str], base=None):
     return config
 
 
-def own_names(config) -> set[str]:
-    """The settings that a config or its class has set itself, apart from Config's defaults."""
+def own_names(config: Config) -> set[str]:
+    """The settings that a config or its class sets, as opposed to Config's defaults."""
     from ..config import Config
 
     names = set(vars(config))
@@ -198,28 +238,24 @@ def own_names(config) -> set[str]:
         if cls is Config:
             break
         names |= set(vars(cls))
-    return {
-        name.lstrip("_") for name in names if name.isupper()
-    }  # derived values that are set are kept as _NAME
+    # A derived value that was set is stored as _NAME.
+    return {name.lstrip("_") for name in names if name.isupper()}
 
 
-def _check_setting(name: str, config, where: str = "") -> None:
-    """Raise a UsageError where a config has no setting of that name."""
-    import difflib
-
+def _check_setting(name: str, config: Config, where: str = "") -> None:
+    """Raise a UsageError if a config has no setting of that name."""
     known = [known for known in dir(config) if known.isupper() and not known.startswith("_")]
-    if name not in known:
-        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
-        hint = f"Did you mean {near[0]}?" if near else "mrcnn/config.py lists them all."
-        raise UsageError(
-            f"--config {where}must name a setting of mrcnn.config.Config. Received: {name}. {hint}"
-        )
+    if name in known:
+        return
+    near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
+    hint = f"Did you mean {near[0]}?" if near else "mrcnn/config.py lists them all."
+    raise UsageError(
+        f"--config {where}must name a setting of mrcnn.config.Config. Received: {name}. {hint}"
+    )
 
 
-def _assign(config, name: str, text: str) -> None:
+def _assign(config: Config, name: str, text: str) -> None:
     """Set one attribute from its text: a Python literal, or a bare word."""
-    import ast
-
     import numpy as np
 
     _check_setting(name, config)
@@ -237,67 +273,56 @@ def _assign(config, name: str, text: str) -> None:
         (dict, (dict,), f'a dict such as "{_short(old)}"'),
     ):
         if isinstance(old, kinds):
-            if not isinstance(value, accepted) or (
-                isinstance(value, bool) and bool not in accepted
-            ):
+            is_bool = isinstance(value, bool)  # bool is a subclass of int
+            if not isinstance(value, accepted) or (is_bool and bool not in accepted):
                 raise UsageError(f"--config {name} must be {words}. Received: {text}.")
             break
     setattr(config, name, np.array(value) if isinstance(old, np.ndarray) else value)
 
 
-def _read_config_file(path: Path):
+def _read_config_file(path: Path) -> Config:
     """The Config of a `.json` or `.py` file."""
     if not path.is_file() or path.suffix not in (".json", ".py"):
         why = "which is neither" if path.exists() else "and there is no such file"
         raise UsageError(
-            f"--config must be NAME=VALUE without spaces, or a .json or .py file. Received: {path}, {why}."
+            "--config must be NAME=VALUE without spaces, or a .json or .py file. "
+            f"Received: {path}, {why}."
         )
     return _config_of_json(path) if path.suffix == ".json" else _config_of_script(path)
 
 
-def _config_of_json(path: Path):
+def _config_of_json(path: Path) -> Config:
     from ..config import Config
 
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--config: {path} must be complete JSON. Received: {error}.") from error
-    # Beside a weight file it was written by this package, and may hold names of the user's own.
+    # The file next to a weight file has a "config" entry, and may contain settings of the user's own.
     written_here = isinstance(values, dict) and "config" in values
-    values = values["config"] if written_here else values
+    if written_here:
+        values = values["config"]
     if not isinstance(values, dict):
         raise UsageError(
             f"--config: {path} must hold NAME: value pairs. Received: a {type(values).__name__}."
         )
-    for name in () if written_here else values:
-        _check_setting(name, Config(), f"{path}: ")
+    if not written_here:
+        for name in values:
+            _check_setting(name, Config(), f"{path}: ")
     try:
         return Config.from_dict(values)
     except ValueError as error:
         raise UsageError(f"--config: {path}: {error}") from error
 
 
-def _config_of_script(path: Path):
-    import importlib.util
-
-    from ..config import Config
-
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
+def _config_of_script(path: Path) -> Config:
+    """Run a script and return an instance of the one Config subclass that it defines."""
     try:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None  # true for every file that ends in .py
+        module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        own = [
-            cls
-            for cls in vars(module).values()
-            if isinstance(cls, type) and cls.__module__ == path.stem
-        ]
-        classes = [cls for cls in own if issubclass(cls, Config)]
-        if len(classes) != 1:
-            names = ", ".join(cls.__name__ for cls in classes) or "none"
-            raise UsageError(
-                f"--config: {path} must define one subclass of mrcnn.config.Config. Received: {names}."
-            )
-        return classes[0]()
+        return _only_config_class(vars(module), path)()
     except (Exception, SystemExit) as error:
         if isinstance(error, UsageError):
             raise
@@ -306,60 +331,84 @@ def _config_of_script(path: Path):
         ) from error
 
 
-def _short(value, length: int = 60) -> str:
+def _only_config_class(variables: dict, path: Path) -> type[Config]:
+    """The Config subclass among a script's variables that the script itself defines."""
+    from ..config import Config
+
+    classes = [value for value in variables.values() if isinstance(value, type)]
+    own = [cls for cls in classes if cls.__module__ == path.stem and issubclass(cls, Config)]
+    if len(own) != 1:
+        names = ", ".join(cls.__name__ for cls in own) or "none"
+        raise UsageError(
+            f"--config: {path} must define one subclass of mrcnn.config.Config. Received: {names}."
+        )
+    return own[0]
+
+
+def _short(value: object, length: int = 60) -> str:
     text = repr(value)
     return text if len(text) <= length else text[:length] + "..."
 
 
-def log_settings(config) -> None:
+def log_settings(config: Config) -> None:
     """Log the settings that differ from Config's defaults."""
     from ..config import Config
 
     defaults = Config().to_dict()
-    values = config.to_dict()
-    changed = [
-        f"{name}={value}" for name, value in values.items() if defaults.get(name, ...) != value
-    ]
+    values = config.to_dict().items()
+    changed = [f"{name}={value}" for name, value in values if defaults.get(name, ...) != value]
     log.info("Settings that differ from the defaults: %s", ", ".join(changed) or "none")
 
 
-# --- Weights ----------------------------------------------------------------------------------------------------
+def validated(config: Config) -> Config:
+    """The config itself, or a UsageError, for only --config can have made it invalid."""
+    try:
+        config.validate()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return config
+
+
+# --- Weights ------------------------------------------------------------------------------------
 
 
 def check_file(path: str | None, option: str) -> None:
-    """Raise before minutes are spent on the rest, where a file of the user's is not there."""
+    """Raise a FileNotFoundError if a file does not exist, before minutes of other work."""
     if path is not None and not Path(path).is_file():
         raise FileNotFoundError(
-            f"{option} must be a file. Received: {path}, which is none. Try its full path."
+            f"{option} must be a file. Received: {path}, which does not exist. Try its full path."
         )
 
 
 def check_weights(path: str | None, option: str = "--weights") -> None:
-    """Raise before a network is built if a file is not there, or holds no weights.
+    """Raise before a network is built if a file does not exist or contains no weights.
 
-    path: None for no file. option: the one that named it.
+    path: None for no file. option: the option that named it.
 
     Raises: FileNotFoundError, or ValueError that says what the file is.
     """
     check_file(path, option)
     if path is None or Path(path).suffix == ".keras":
         return
-    from ..weights import weight_files as weights
+    from ..weights import weight_files
 
-    weights.check_file(path)
+    weight_files.check_file(path)
 
 
-def check_start(config, logs: str, start: str | None, backbone_weights: str | None = None) -> None:
-    """Raise before a network is built if `load_start` could not load what --weights and --backbone-weights name.
+def check_start(
+    config: Config, logs: str, start: str | None, backbone_weights: str | None = None
+) -> None:
+    """Raise before a network is built if `load_start` could not load the initial weights.
 
-    Raises: UsageError if the COCO weights, of a ResNet-101, are asked for another backbone; FileNotFoundError or
-        ValueError if there is no such file, no run in `logs`, or no weights in the file.
+    Raises: UsageError if the COCO weights, of a ResNet-101, are asked for another backbone;
+        FileNotFoundError or ValueError if there is no such file, no run in `logs`, or no weights in
+        the file.
     """
     check_weights(backbone_weights, "--backbone-weights")
-    if start == "coco" and config.BACKBONE != "resnet101":  # before 246 MB are downloaded in vain
+    if start == "coco" and config.BACKBONE != "resnet101":  # before a download of 246 MB
         raise UsageError(
-            f"The COCO weights are of a resnet101. Received: BACKBONE={config.BACKBONE}. Try --weights imagenet, "
-            "or leave BACKBONE as it is."
+            f"The COCO weights are of a resnet101. Received: BACKBONE={config.BACKBONE}. "
+            "Try --weights imagenet, or leave BACKBONE as it is."
         )
     if start == "last":
         find_weights(start, config, logs)
@@ -367,19 +416,21 @@ def check_start(config, logs: str, start: str | None, backbone_weights: str | No
         check_weights(start)
 
 
-def load_for_use(weight_file: str, items: list[str], base=None):
-    """An inference model with the weights of a file, and the class names it answers in.
+def load_for_use(
+    weight_file: str, items: list[str], base: Config | None = None
+) -> tuple[MaskRCNN, list[str]]:
+    """An inference model with the weights of a file, and its class names.
 
-    items: of --config, on top of what the file says of itself.
-    base: the Config of a file that says nothing of itself, as those of matterport's package.
+    items: of --config, on top of the config in the file.
+    base: the Config for a file without one, such as those of matterport's package.
     """
     from ..config import Config
-    from ..weights import weight_files as weights
+    from ..weights import weight_files
 
     check_weights(weight_file)
     config = None
     if items or base is not None:
-        metadata = weights.read_metadata(weight_file) or {}
+        metadata = weight_files.read_metadata(weight_file) or {}
         if "config" in metadata:
             base = Config.from_dict(metadata["config"])
         if items or "config" not in metadata:
@@ -389,13 +440,15 @@ def load_for_use(weight_file: str, items: list[str], base=None):
     from ..model import MaskRCNN
 
     model = MaskRCNN.from_weights(weight_file, config=config)
-    model.optimize_for_inference()  # its first photo is already found sooner for it
-    names = model.class_names or ["BG", *(f"class {i}" for i in range(1, model.config.NUM_CLASSES))]
+    model.optimize_for_inference()  # worthwhile from the first image on
+    names = model.class_names
+    if not names:
+        names = ["BG", *(f"class {i}" for i in range(1, model.config.NUM_CLASSES))]
     return model, [clean_name(name) for name in names]
 
 
-def load_for_training(config, logs: str, start: str | None):
-    """A model to be trained, with the weights that --weights names; `start` as of `load_start`."""
+def load_for_training(config: Config, logs: str, start: str | None) -> MaskRCNN:
+    """A model to be trained, with the initial weights `start`, as for `load_start`."""
     validated(config)
     check_start(config, logs, start)
     load_tensorflow()
@@ -406,88 +459,29 @@ def load_for_training(config, logs: str, start: str | None):
     return model
 
 
-def validated(config):
-    """The config itself, or a UsageError: only --config can have made it wrong."""
-    try:
-        config.validate()
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return config
-
-
-# Stands at the start of the PNG files that `save_picture` marks.
-_MARK = ("Software", "mrcnn")
-
-
-def save_picture(picture, path: str | Path, marked: bool = False) -> None:
-    """Write a picture `[H, W, 3]` uint8, whole or not at all; its folder is made if it does not exist.
-
-    marked: let `is_own_picture` recognise the file, which must be a PNG.
-    """
-    from PIL import Image, PngImagePlugin
-
-    from ..files.atomic import whole_file
-
-    file_format = Image.registered_extensions().get(Path(path).suffix.lower())
-    if file_format is None:
-        raise ValueError(
-            f"A picture's name must end in .png or .jpg. Received: {path}. Try {path}.png."
-        )
-    options = {}
-    if marked:
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_text(*_MARK)
-    with whole_file(path) as part:
-        Image.fromarray(picture).save(part, format=file_format, **options)
-
-
-def is_own_picture(path: str | Path) -> bool:
-    """Whether a file is a picture that `save_picture` marked."""
-    try:
-        with open(path, "rb") as file:
-            return b"tEXt" + "\0".join(_MARK).encode() in file.read(100)
-    except OSError:
-        return False
-
-
-def free_picture(
-    folder: str | Path, stem: str, ending: str = ".png", taken: Collection[str] = ()
-) -> Path:
-    """A path `<stem><ending>` in a folder that no other file has; `<stem>_2<ending>` and so on if one has it.
-
-    A picture that `save_picture` marked before may be overwritten, anything else is somebody's photo.
-
-    taken: names that are not to be used, in lower case.
-    """
-    path, count = Path(folder, f"{stem}{ending}"), 1
-    while path.name.casefold() in taken or os.path.exists(path) and not is_own_picture(path):
-        count += 1
-        path = path.with_name(f"{stem}_{count}{ending}")
-    return path
-
-
-def find_weights(start: str, config, logs: str | Path) -> str:
-    """The path of what --weights names: "coco" (downloaded where it is not cached), "last" (of `logs`), or a file."""
-    from ..files import atomic as files
-    from ..weights import weight_files as weights
+def find_weights(start: str, config: Config, logs: str | Path) -> str:
+    """The path of initial weights: "coco" (downloaded unless cached), "last" (in `logs`), or a file."""
+    from ..files import atomic
+    from ..weights import weight_files
 
     if start == "last":
-        return weights.last_checkpoint(logs, config.NAME)
+        return weight_files.last_checkpoint(logs, config.NAME)
     if start == "coco":
         cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "models")
-        path = cache / weights.COCO_MODEL_URL.rsplit("/", 1)[-1]
-        return files.download(
-            weights.COCO_MODEL_URL, path, md5=weights.COCO_MODEL_MD5, size=weights.COCO_MODEL_SIZE
+        url = weight_files.COCO_MODEL_URL
+        path = cache / url.rsplit("/", 1)[-1]
+        return atomic.download(
+            url, path, md5=weight_files.COCO_MODEL_MD5, size=weight_files.COCO_MODEL_SIZE
         )
     return start
 
 
-def load_start(model, start: str | None, backbone_weights: str | None = None) -> None:
-    """Load into a model to be trained what --weights and --backbone-weights name; random weights for None.
+def load_start(model: MaskRCNN, start: str | None, backbone_weights: str | None = None) -> None:
+    """Load the initial weights of a model to be trained; it keeps random weights for None.
 
-    start: "coco", "imagenet", "last", a file, or None. backbone_weights: a file of the backbone alone, or None.
+    start: "coco", "imagenet", "last", a file, or None. backbone_weights: a file of the backbone, or None.
 
-    Raises: as `check_start`.
+    Raises: the errors of `check_start`.
     """
     check_start(model.config, model.model_dir, start, backbone_weights)
     if start == "last":
@@ -498,34 +492,109 @@ def load_start(model, start: str | None, backbone_weights: str | None = None) ->
     if backbone_weights is not None:
         model.load_backbone_weights(backbone_weights)
     if start == "coco":
-        from ..weights import weight_files as weights
+        from ..weights import weight_files
 
-        model.load_weights(
-            find_weights(start, model.config, model.model_dir), exclude=weights.CLASS_HEADS
-        )
+        path = find_weights(start, model.config, model.model_dir)
+        model.load_weights(path, exclude=weight_files.CLASS_HEADS)
     elif start == "imagenet":
         model.load_backbone_weights(model.get_imagenet_weights())
     elif start is not None:
         model.load_weights(start)
     elif backbone_weights is None:
-        frozen = model.config.TRAIN_BN is False
-        log.warning(
-            "Starting from random weights. --weights imagenet would need far fewer epochs%s.",
-            ", and without it --config TRAIN_BN=None, for batch norm must learn too"
-            if frozen
-            else "",
+        _warn_of_random_weights(model.config)
+
+
+def _warn_of_random_weights(config: Config) -> None:
+    hint = ""
+    if config.TRAIN_BN is False:
+        hint = ", and without it --config TRAIN_BN=None, for batch norm must be trained too"
+    log.warning(
+        "Starting from random weights. --weights imagenet would need far fewer epochs%s.", hint
+    )
+
+
+def _warn_of_other_settings(checkpoint: str, config: Config) -> None:
+    """Name the settings that differ from those with which a checkpoint was trained."""
+    from ..weights import weight_files
+
+    then = (weight_files.read_metadata(checkpoint) or {}).get("config", {})
+    now = config.to_dict()
+    both = [name for name in then if name in now]
+    changed = [f"{name}={now[name]} (was {then[name]})" for name in both if then[name] != now[name]]
+    if changed:
+        log.warning("Resuming with other settings than before: %s", ", ".join(changed))
+
+
+# --- Output files -------------------------------------------------------------------------------
+
+
+def make_folder(path: str | Path, option: str) -> Path:
+    """The folder, created if it does not exist; a UsageError if no file can be written into it."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return Path(path)
+    except OSError as error:
+        raise UsageError(
+            f"{option} must be a folder that can be written to. "
+            f"Received: {path} ({error.strerror}). Try another path."
+        ) from error
+
+
+def write_json(content: object, path: Path) -> None:
+    """Write a JSON file atomically."""
+    from ..files.atomic import atomic_write
+
+    with atomic_write(path) as part:
+        Path(part).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+# At the start of the PNG files that `save_image` marks.
+_MARK = ("Software", "mrcnn")
+
+
+def save_image(image: np.ndarray, path: str | Path, marked: bool = False) -> None:
+    """Write an image `[H, W, 3]` uint8 atomically, and create its folder.
+
+    marked: let `is_own_image` recognize the file, which must be a PNG.
+    """
+    from PIL import Image, PngImagePlugin
+
+    from ..files.atomic import atomic_write
+
+    file_format = Image.registered_extensions().get(Path(path).suffix.lower())
+    if file_format is None:
+        raise ValueError(
+            f"An image's name must end in .png or .jpg. Received: {path}. Try {path}.png."
         )
+    options = {}
+    if marked:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_text(*_MARK)
+    with atomic_write(path) as part:
+        Image.fromarray(image).save(part, format=file_format, **options)
 
 
-def _warn_of_other_settings(checkpoint: str, config) -> None:
-    """Say which settings are not those with which a checkpoint was trained."""
-    from ..weights import weight_files as weights
+def is_own_image(path: str | Path) -> bool:
+    """Whether a file is an image that `save_image` marked."""
+    try:
+        with open(path, "rb") as file:
+            return b"tEXt" + "\0".join(_MARK).encode() in file.read(100)
+    except OSError:
+        return False
 
-    then, now = (weights.read_metadata(checkpoint) or {}).get("config", {}), config.to_dict()
-    other = [
-        f"{name}={now[name]} (was {then[name]})"
-        for name in then
-        if name in now and then[name] != now[name]
-    ]
-    if other:
-        log.warning("Going on with other settings than before: %s", ", ".join(other))
+
+def free_image_path(
+    folder: str | Path, stem: str, ending: str = ".png", taken: Collection[str] = ()
+) -> Path:
+    """A path `<stem><ending>` in a folder, or `<stem>_2<ending>` and so on if a file has that name.
+
+    An image that `save_image` marked may be overwritten; any other file may be the user's.
+
+    taken: names that must not be used, in lower case.
+    """
+    path, count = Path(folder, f"{stem}{ending}"), 1
+    while path.name.casefold() in taken or (os.path.exists(path) and not is_own_image(path)):
+        count += 1
+        path = path.with_name(f"{stem}_{count}{ending}")
+    return path

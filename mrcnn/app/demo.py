@@ -16,10 +16,10 @@ from keras import layers as KL
 from PIL import Image
 
 from ..config import Config
-from ..drawing import pictures as visualize
+from ..data.shapes import ShapesDataset
+from ..drawing import curves, pages
 from ..evaluation import evaluate
-from ..files.atomic import whole_file
-from ..formats.datasets import ShapesDataset
+from ..files.atomic import atomic_write
 from ..model import BatchNorm, MaskRCNN
 
 log = logging.getLogger("mrcnn")
@@ -131,7 +131,7 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     history = model.train(train_shapes, test_shapes, config.LEARNING_RATE, epochs, layers="all")
     weights = os.path.join(out, "shapes.h5")
     model.save_weights(weights)
-    visualize.plot_history(history.history, os.path.join(out, "losses.png"))
+    curves.plot_history(history.history, os.path.join(out, "losses.png"))
 
     log.info("2/3 Detecting in %d images it has not seen", held_out)
     model = MaskRCNN.from_weights(weights)
@@ -139,7 +139,7 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     evaluation = evaluate.evaluate_dataset(
         lambda image: model.detect([image], masks="rle")[0], test_shapes
     )
-    with whole_file(os.path.join(out, "ap.txt")) as part:
+    with atomic_write(os.path.join(out, "ap.txt")) as part:
         Path(part).write_text(evaluation.table() + "\n", encoding="utf-8")
 
     log.info("3/3 Drawing detections beside the truth")
@@ -149,8 +149,8 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
     for image_id in test_shapes.image_ids[:PICTURES]:
         image = test_shapes.load_image(image_id)
         found = model.detect([image])[0]
-        picture = visualize.draw_beside_truth(test_shapes, image_id, image, found, shown_from)
-        with whole_file(os.path.join(out, f"detections_{image_id:02}.png")) as part:
+        picture = pages.draw_next_to_ground_truth(test_shapes, image_id, image, found, shown_from)
+        with atomic_write(os.path.join(out, f"detections_{image_id:02}.png")) as part:
             Image.fromarray(picture).save(part, format="png")
 
     kinds = {"box": evaluation.box, **({"mask": evaluation.mask} if config.USE_MASK else {})}
@@ -163,7 +163,7 @@ def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
         "seconds": round(time.time() - start, 1),
         "peak_memory_mb": peak_memory_mb(),
     }
-    with whole_file(os.path.join(out, "metrics.json")) as part:
+    with atomic_write(os.path.join(out, "metrics.json")) as part:
         Path(part).write_text(json.dumps(metrics, indent=2), encoding="utf-8")
     log.info(
         "%s\nEverything is in %s: start with detections_00.png",

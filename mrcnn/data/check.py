@@ -1,7 +1,7 @@
 """What would go wrong with a dataset in training, found before it: `check`, and its brief form for `train()`.
 
 Any prepared `Dataset` is looked at through `load_image` and `load_mask`, as the training does; where a reader has
-`load_outlines`, the run-length codes that its masks are drawn from, these tell the same, and no mask is drawn. An
+`load_rles`, the run-length codes that its masks are drawn from, these tell the same, and no mask is drawn. An
 error spoils the training; a warning is worth a look. Sizes are those after resizing, in pixels of the molded image:
 what the network sees.
 """
@@ -65,13 +65,13 @@ def check(
         config = Config()
     else:
         config.validate()
-    if config.learns_masks() and boxes_alone(dataset):
+    if config.has_mask_head() and boxes_alone(dataset):
         findings.append(
             Finding("boxes alone", "The annotations are boxes; the network learns masks.")
         )
         config = copy.copy(config)
         config.USE_MASK = False  # the boxes are looked at
-    elif config.learns_masks():
+    elif config.has_mask_head():
         findings += [
             Finding("left out", sentence) for sentence in getattr(dataset, "without_mask", ())
         ]

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from ..config import Config
 from ..nn import boxes
 from .check_report import SMALLEST_SIDE, Finding, count_noun
-from .dataset import Dataset, has_outlines, overrides, reference
+from .dataset import Dataset, has_rles, overrides, reference
 from .image import match_channels, resize_image, to_uint8
 from .masks import extract_bboxes, rle_areas
 
@@ -152,12 +152,12 @@ def load_objects(dataset: Dataset, image_id: int, config: Config, size: tuple) -
 
     size: (height, width) of the image, None where they are not known.
     """
-    if not config.learns_masks() and overrides(dataset, "load_bbox"):
+    if not config.has_mask_head() and overrides(dataset, "load_bbox"):
         return _objects_of_boxes(dataset, image_id, size)
     if not overrides(dataset, "load_mask"):  # it would warn at each image
         return _objects_of_masks(np.zeros((0, 0, 0), bool), np.zeros(0, int))
-    outlined = has_outlines(dataset)
-    load = dataset.load_outlines if outlined else dataset.load_mask
+    outlined = has_rles(dataset)
+    load = dataset.load_rles if outlined else dataset.load_mask
     try:
         masks, class_ids = load(image_id)
         class_ids = np.asarray(class_ids).reshape(-1).astype(int)

@@ -139,8 +139,8 @@ class Dataset:
         )
 
     def load_class_ids(self, image_id) -> np.ndarray:
-        """`[N]` int32 class ids as `load_mask` gives them; no mask is drawn where a reader has `load_outlines`."""
-        _, class_ids = (self.load_outlines if has_outlines(self) else self.load_mask)(image_id)
+        """`[N]` int32 class ids as `load_mask` gives them; no mask is drawn where a reader has `load_rles`."""
+        _, class_ids = (self.load_rles if has_rles(self) else self.load_mask)(image_id)
         return np.asarray(class_ids, np.int32).reshape(-1)
 
 
@@ -203,10 +203,10 @@ def boxes_alone(dataset: Dataset) -> bool:
     return overrides(dataset, "load_bbox") and not has_masks
 
 
-def has_outlines(dataset: Dataset) -> bool:
-    """Whether the dataset's masks are those of its `load_outlines`: nobody below has overridden `load_mask`."""
+def has_rles(dataset: Dataset) -> bool:
+    """Whether the dataset's masks are those of its `load_rles`: nobody below has overridden `load_mask`."""
     for names in (vars(dataset), *map(vars, type(dataset).__mro__)):
-        if "load_outlines" in names:
+        if "load_rles" in names:
             return True
         if "load_mask" in names:
             return False

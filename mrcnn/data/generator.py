@@ -81,7 +81,7 @@ class DataGenerator(keras.utils.PyDataset):
                 f"{config.NUM_CLASSES}, and {dataset.num_classes} classes in the dataset: {dataset.class_names}. "
                 f"Try NUM_CLASSES = {dataset.num_classes}."
             )
-        if detection_targets and not config.learns_masks():
+        if detection_targets and not config.has_mask_head():
             raise ValueError(
                 "detection_targets needs a network with masks. Received: a config with USE_MASK = "
                 f"{config.USE_MASK}, RPN_ONLY = {config.RPN_ONLY}. Try USE_MASK = True to look at them."

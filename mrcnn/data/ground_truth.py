@@ -65,7 +65,7 @@ def load_image_gt(
         mask, class_ids, bbox = _visible(mask, class_ids)
     active_class_ids = np.zeros([dataset.num_classes], dtype=np.int32)
     active_class_ids[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
-    if not config.learns_masks():
+    if not config.has_mask_head():
         mask = None
     elif use_mini_mask:
         mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE, exact=config.EXACT_RESIZE)
@@ -85,7 +85,7 @@ def _load_resized(dataset, config, image_id, rng):
         config.IMAGE_CHANNEL_COUNT,
         image_name(dataset, image_id),
     )
-    from_boxes = not config.learns_masks() and overrides(dataset, "load_bbox")
+    from_boxes = not config.has_mask_head() and overrides(dataset, "load_bbox")
     load = _load_bbox if from_boxes else _load_mask
     truth, class_ids = load(dataset, config, image_id, image.shape)
     original_shape = image.shape

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..files.atomic import whole_file
+from ..files.atomic import atomic_write
 from ..files.limits import LONGEST_NAME, figure_text, printable
 from .evaluate import Evaluation, rounded_down
 from .scores import CURVE_IOUS, RECALLS
@@ -29,13 +29,13 @@ def write(evaluation: Evaluation, folder: str | Path, heading: str = "") -> list
     heading: first line of the record, such as which weights were measured on which data.
     """
     paths = [Path(folder, name) for name in (RECORD, CURVES, CONFUSION)]
-    with whole_file(paths[0]) as part:
+    with atomic_write(paths[0]) as part:
         Path(part).write_text(record(evaluation, heading), encoding="utf-8")
     for draw, path in zip((draw_curves, draw_confusion), paths[1:], strict=True):
         figure = draw(evaluation)
         if note := evaluation.partial_note():
             figure.suptitle(note)
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             figure.savefig(part, format="png", dpi=110)
     return paths
 

@@ -39,7 +39,7 @@ class DownloadError(OSError):
 
 
 @contextmanager
-def whole_file(path: str):
+def atomic_write(path: str):
     """A path beside `path`; what the block writes there takes the place of `path`, if the block succeeds."""
     part = None
     try:
@@ -102,7 +102,7 @@ def free_name(path: str) -> str:
 def short_name(stem: str, ending: str, longest: int = 200) -> str:
     """`stem` + `ending` as the name of a file; a stem too long for it is cut, and a hash tells it from others.
 
-    longest: bytes; file systems allow 255, of which the part of `whole_file` needs some.
+    longest: bytes; file systems allow 255, of which the part of `atomic_write` needs some.
     """
     if len(os.fsencode(stem + ending)) <= longest:
         return stem + ending
@@ -149,7 +149,7 @@ def download(
         if wrong is None:
             return path
         logger.warning("%s is not the released file (%s): downloading it again.", path, wrong)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         try:
             received = _fetch(url, part, size)
         except (OSError, ValueError, http.client.HTTPException) as error:

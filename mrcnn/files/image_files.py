@@ -1,6 +1,6 @@
 """Image files to arrays: the one opener of photos, masks and label images, for a closed list of formats.
 
-Sizes are compared with the limits of `untrusted` by a file's header, before memory is allocated for its pixels.
+Sizes are compared with the limits of `limits.py` by a file's header, before memory is allocated for its pixels.
 """
 
 from __future__ import annotations

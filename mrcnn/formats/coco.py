@@ -19,20 +19,10 @@ from pycocotools import mask as coco_mask
 
 from ..data.dataset import Dataset, match_class_names, overrides
 from ..files.limits import check_size, clean_name
-from .polygons import (
-    RLE,
-    LeftOut,
-    OutlinedImages,
-    check_polygon,
-    check_rle,
-    is_finite,
-    is_side,
-    read_json,
-    segmentation_to_rle,
-    short,
-    warn_similar_names,
-    whole,
-)
+from .common import LeftOut, RLEImages, read_json, warn_similar_names
+from .polygons import check_polygon, segmentation_to_rle
+from .rle import RLE, check_rle, mask_to_rle
+from .values import is_finite, is_side, short, whole
 
 logger = logging.getLogger("mrcnn")
 
@@ -40,7 +30,7 @@ IMAGES_TRIED = 20  # of a file, to find the folder of its images
 MOST_FOLDERS = 10  # of a file_name that are tried; longer paths lose their first folders
 
 
-class CocoDataset(OutlinedImages, Dataset):
+class CocoDataset(RLEImages, Dataset):
     """COCO instances JSON: polygons of several parts, run-length codes of both kinds, and crowds.
 
     Category ids may be any numbers: `map_source_class_id("coco.18")` and `get_source_class_id(id, "coco")`
@@ -136,7 +126,7 @@ class CocoDataset(OutlinedImages, Dataset):
         """Whether there are objects, and not one has a segmentation."""
         return self._with_box > 0 and self._with_mask == 0
 
-    def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
+    def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """One run-length code per annotation with a segmentation, in the file's order, and class ids, int32 [N].
 
         Class ids are negative for crowds.
@@ -592,3 +582,61 @@ class _Files:
             names = os.listdir(folder) if os.path.isdir(folder) else []
             self._listed[folder] = {name.lower(): name for name in names}
         return folder, self._listed[folder].get(file.name.lower())
+
+
+def coco_results(
+    image_id: int, result: dict[str, np.ndarray], category_ids: dict[int, int] | None = None
+) -> list[dict]:
+    """The detections of one image as COCO result entries, ready for JSON.
+
+    image_id: the id that the truth uses for this image.
+    result: what `MaskRCNN.detect` returns for one image: rois [N, (y1, x1, y2, x2)] pixels, class_ids [N],
+        scores [N], and, unless the model is box-only, masks [H, W, N] or a list of N run-length codes.
+    category_ids: class id -> category id of the truth; default the class ids themselves.
+
+    Returns: a list of N dicts: image_id, category_id, bbox [x, y, width, height], score, and segmentation
+        (RLE) where the result has masks.
+    """
+    check_result(result)
+    entries = []
+    for i, class_id in enumerate(result["class_ids"]):
+        y1, x1, y2, x2 = (float(side) for side in result["rois"][i])
+        entry = {
+            "image_id": image_id,
+            "category_id": int(class_id) if category_ids is None else category_ids[int(class_id)],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": float(result["scores"][i]),
+        }
+        if "masks" in result:
+            masks = result["masks"]
+            entry["segmentation"] = (
+                masks[i] if isinstance(masks, list) else mask_to_rle(masks[:, :, i])
+            )
+        entries.append(entry)
+    return entries
+
+
+def check_result(result: dict[str, np.ndarray]) -> None:
+    """Raise unless the arrays of a result tell of the same number of detections."""
+    missing = [key for key in ("rois", "class_ids", "scores") if key not in result]
+    if missing:
+        raise ValueError(
+            f"A result must hold rois, class_ids and scores. Received: one without {', '.join(missing)}. Try "
+            "proposal_recall for a network that proposes alone (RPN_ONLY), else the dict that detect() returns."
+        )
+    lengths = {key: len(result[key]) for key in ("rois", "class_ids", "scores")}
+    if "masks" in result:
+        masks = result["masks"]
+        lengths["masks"] = len(masks) if isinstance(masks, list) else np.shape(masks)[-1]
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"A result must hold one row per detection in every array. Received: {lengths}. "
+            "Try the dict that detect() returns, unchanged."
+        )
+
+
+def entry_area(entry: dict) -> float:
+    """The area of a COCO result entry: its mask's, without one its box's."""
+    if "segmentation" in entry:
+        return int(coco_mask.area(entry["segmentation"]))
+    return entry["bbox"][2] * entry["bbox"][3]

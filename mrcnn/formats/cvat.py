@@ -18,20 +18,10 @@ from pycocotools import mask as coco_mask
 from ..data.dataset import Dataset, place_classes
 from ..files.image_files import read_size
 from ..files.limits import MOST_POINTS, clean_name
-from .polygons import (
-    RLE,
-    LeftOut,
-    OutlinedImages,
-    Polygon,
-    check_polygon,
-    ellipse,
-    encode,
-    polygons_to_rle,
-    read_xml,
-    rectangle,
-    short,
-    to_number,
-)
+from .common import LeftOut, RLEImages, read_xml
+from .polygons import Polygon, check_polygon, ellipse, polygons_to_rle, rectangle
+from .rle import RLE, encode
+from .values import short, to_number
 
 logger = logging.getLogger("mrcnn")
 
@@ -45,7 +35,7 @@ WITHOUT_AREA = (
 _ROOT = re.compile(rb"<annotations[\s>]")
 
 
-class CVATDataset(OutlinedImages, Dataset):
+class CVATDataset(RLEImages, Dataset):
     """Annotations of CVAT, exported as "CVAT for images 1.1": `annotations.xml`, and the images next to or in `images`.
 
     Shapes of one group and label are parts of one object, as in CVAT's COCO export. Polylines, points, cuboids and
@@ -173,7 +163,7 @@ class CVATDataset(OutlinedImages, Dataset):
             outlines=[outline for _, outline in usable],
         )
 
-    def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
+    def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """Return one run-length code per object, in the order of their first shapes, and class ids, int32 [N]."""
         info = self.image_info[image_id]
         size = self.image_size(image_id)

@@ -17,24 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import Dataset, match_class_names, place_classes
+from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.image_files import read_size
 from ..files.limits import clean_name
-from .polygons import (
-    IMAGE_SUFFIXES,
-    RLE,
-    LeftOut,
-    OutlinedImages,
-    encode,
-    image_files,
-    is_whole,
-    polygons_to_rle,
-    read_indices,
-    read_json,
-    read_xml,
-    rectangle,
-    short,
-    to_number,
-)
+from .common import LeftOut, RLEImages, image_files, read_indices, read_json, read_xml
+from .polygons import polygons_to_rle, rectangle
+from .rle import RLE, encode
+from .values import is_whole, short, to_number
 
 logger = logging.getLogger("mrcnn")
 
@@ -52,7 +41,7 @@ _ROOT = re.compile(rb"<annotation[\s>]")
 VOID = 255  # pixels of SegmentationObject and SegmentationClass that belong to nothing: rims, and what was not told
 
 
-class VOCDataset(OutlinedImages, Dataset):
+class VOCDataset(RLEImages, Dataset):
     """XML files of Pascal VOC, in the layout of VOC2007 and VOC2012 or next to their images.
 
     Objects are those of the XML file, in its order. Their masks come from `SegmentationObject`, whose pixels say
@@ -145,7 +134,7 @@ class VOCDataset(OutlinedImages, Dataset):
         }  # None: not wanted
         return class_of_name
 
-    def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
+    def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """Return one run-length code per object of the XML file, and class ids, int32 [N].
 
         An object that SegmentationObject does not show has an empty mask.

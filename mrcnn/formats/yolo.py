@@ -20,7 +20,11 @@ import yaml
 
 from ..data.dataset import Dataset, place_classes
 from ..files.limits import MOST_POINTS, clean_name
-from .polygons import RLE, LeftOut, OutlinedImages, image_files, polygons_to_rle, rectangle, short
+from .common import LeftOut, RLEImages, image_files
+from .polygons import one_outline, polygons_to_rle, rectangle
+from .results import Result, found_in
+from .rle import RLE
+from .values import short
 
 logger = logging.getLogger("mrcnn")
 
@@ -38,7 +42,7 @@ _NAMES_KEY = re.compile(rb"""^["']?names["']?\s*:""", re.MULTILINE)
 FARTHEST = 1.0  # how far outside of the image a coordinate may lie, as a fraction of it; beyond, it is in pixels
 
 
-class YOLODataset(OutlinedImages, Dataset):
+class YOLODataset(RLEImages, Dataset):
     """Labels of YOLO: polygons and boxes. The mask of a box is the filled box, and a warning says how many there are.
 
     `load_bbox` returns boxes exactly as the files give them; those of polygons enclose their points. Images without a
@@ -178,7 +182,7 @@ class YOLODataset(OutlinedImages, Dataset):
                 is_box=[is_box for _, _, is_box in usable],
             )
 
-    def load_outlines(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
+    def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
         """Return one run-length code per line, in the file's order, and class ids, int32 [N]."""
         info = self.image_info[image_id]
         size = height, width = self.image_size(image_id)
@@ -505,3 +509,33 @@ def _names_of_yaml(file: Path) -> tuple[dict[int, str] | None, bool]:
             "Try names: [cat, dog]."
         )
     return {int(key): name for key, name in names.items()}, "kpt_shape" in data
+
+
+def yolo_lines(
+    result: Result, class_names: Sequence[str], file_name: str, size: Sequence[int]
+) -> list[str]:
+    """Return the lines of the YOLO label file of one image, a line per detection: `class x1 y1 x2 y2 ...`.
+
+    Classes count from 0 without the background; coordinates are fractions of width and height. Parts and holes are
+    joined by bridges (`one_outline`), as Ultralytics joins the parts of COCO's objects. Lines carry no scores: they
+    are labels to train on. Detections of box-only models are `class cx cy width height`.
+
+    result, class_names, file_name, size: as for `labelme`.
+    """
+    height, width = size
+    lines = []
+    for i, _, _, parts in found_in(result, class_names, file_name):
+        if "masks" in result:
+            points = one_outline([ring for part in parts for ring in part]) / (width, height)
+        else:
+            (x1, y1), (x2, y2) = parts[0][0][[0, 2]] / (width, height)
+            points = np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+        lines.append(
+            " ".join(
+                [
+                    str(int(result["class_ids"][i]) - 1),
+                    *(f"{value:.8g}" for value in points.ravel()),
+                ]
+            )
+        )
+    return lines

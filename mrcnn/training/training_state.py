@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from ..files import hdf5
-from ..files.atomic import whole_file
+from ..files.atomic import atomic_write
 
 _ABOUT = "about"
 
@@ -32,7 +32,7 @@ def save_state(path: str, network, about: dict) -> None:
 
     Raises: OSError if the file cannot be written.
     """
-    with whole_file(path) as part, h5py.File(part, "w") as file:
+    with atomic_write(path) as part, h5py.File(part, "w") as file:
         file.attrs[_ABOUT] = json.dumps(about)
         for name, variable in _variables(network).items():
             file[name] = np.asarray(variable)

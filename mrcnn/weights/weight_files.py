@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 from ..files import hdf5
-from ..files.atomic import download, whole_file
+from ..files.atomic import atomic_write, download
 from ..files.limits import clean_name, printable
 
 logger = logging.getLogger("mrcnn")
@@ -164,7 +164,7 @@ def save_weights(model, path: str | os.PathLike, metadata: dict | None = None) -
     """
     path = os.fspath(path)
     text = None if metadata is None else json.dumps(metadata, default=_plain, indent=1)
-    with whole_file(path) as part, h5py.File(part, "w") as file:
+    with atomic_write(path) as part, h5py.File(part, "w") as file:
         _write_layers(file, model)
         if text is not None:
             # A str becomes a variable-length string: it lies outside the object header and may have any size.

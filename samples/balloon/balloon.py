@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn.app import cli_support as session
-from mrcnn.app import video
+from mrcnn.app import cli_support, video
 from mrcnn.config import Config
 from mrcnn.data import augment
 from mrcnn.data.image import read_image
-from mrcnn.formats import datasets
+from mrcnn.formats import via as via_format
 
 
 class BalloonConfig(Config):
@@ -31,11 +30,11 @@ class BalloonConfig(Config):
     DETECTION_MIN_CONFIDENCE = 0.9
 
 
-class BalloonDataset(datasets.VIADataset):
+class BalloonDataset(via_format.VIADataset):
     """Balloons, loaded as the original's sample loads them: `load_balloon`, then `prepare`."""
 
     def __init__(self):
-        datasets.Dataset.__init__(self)
+        via_format.Dataset.__init__(self)
 
     def load_balloon(self, dataset_dir, subset):
         """Add the photos of a subset: "train" or "val"."""
@@ -80,7 +79,7 @@ def detect_and_color_splash(model, image_path=None, video_path=None):
     if image_path:
         image = read_image(image_path)
         out = Path(f"{name}.png")
-        session.save_picture(color_splash(image, model.detect([image])[0]["masks"]), out)
+        cli_support.save_image(color_splash(image, model.detect([image])[0]["masks"]), out)
     else:
         out = Path(f"{name}.mp4")
         _, rate = video.change_video(
@@ -125,20 +124,20 @@ def main():
         parser.error("train needs --dataset")
     if args.command == "splash" and bool(args.image) == bool(args.video):
         parser.error("splash needs --image or --video, one of them")
-    config = session.read_config(args.config, BalloonConfig())
+    config = cli_support.read_config(args.config, BalloonConfig())
     if args.command == "train":
         training, validation = load(args.dataset, "train"), load(args.dataset, "val")
         train(
-            session.load_for_training(config, args.logs, args.weights),
+            cli_support.load_for_training(config, args.logs, args.weights),
             training,
             validation,
             args.epochs,
         )
         return
-    weight_file = session.find_weights(args.weights, config, args.logs)
-    model, _ = session.load_for_use(weight_file, args.config, BalloonConfig())
+    weight_file = cli_support.find_weights(args.weights, config, args.logs)
+    model, _ = cli_support.load_for_use(weight_file, args.config, BalloonConfig())
     detect_and_color_splash(model, args.image, args.video)
 
 
 if __name__ == "__main__":
-    session.run_script(main)
+    cli_support.run_script(main)

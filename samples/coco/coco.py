@@ -14,12 +14,12 @@ from pathlib import Path
 
 from pycocotools.coco import COCO
 
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
 from mrcnn.evaluation import evaluate
 from mrcnn.files import atomic as files
-from mrcnn.formats import datasets
+from mrcnn.formats import coco as coco_format
 
 log = logging.getLogger("mrcnn")
 
@@ -46,11 +46,11 @@ class CocoConfig(Config):
     NUM_CLASSES = 1 + 80
 
 
-class CocoDataset(datasets.CocoDataset):
+class CocoDataset(coco_format.CocoDataset):
     """COCO, loaded as the original's sample loads it: `load_coco`, once for each subset, then `prepare`."""
 
     def __init__(self):
-        datasets.Dataset.__init__(self)
+        coco_format.Dataset.__init__(self)
 
     def load_coco(
         self,
@@ -153,9 +153,9 @@ def main():
         "--download", nargs="?", type=yes_or_no, const=True, default=False, metavar="True|False",
         help="fetch what is missing of COCO (20 GB)",
     )  # fmt: skip
-    session.add_training_options(parser, (40, 120, 160), ("HEADS", "FROM_4", "ALL"), "--model")
+    cli_support.add_training_options(parser, (40, 120, 160), ("HEADS", "FROM_4", "ALL"), "--model")
     args = parser.parse_args()
-    config = session.read_config(args.config, CocoConfig())
+    config = cli_support.read_config(args.config, CocoConfig())
     held_out = "minival" if args.year == "2014" else "val"
 
     if args.command == "train":
@@ -163,17 +163,17 @@ def main():
         training = load(args.dataset, subsets, args.year, args.download)
         validation = load(args.dataset, [held_out], args.year, args.download)
         train(
-            session.load_for_training(config, args.logs, args.model),
+            cli_support.load_for_training(config, args.logs, args.model),
             training,
             validation,
             args.epochs,
         )
         return
     dataset = load(args.dataset, [held_out], args.year, args.download)
-    weight_file = session.find_weights(args.model, config, args.logs)
-    model, _ = session.load_for_use(weight_file, args.config, CocoConfig())
+    weight_file = cli_support.find_weights(args.model, config, args.logs)
+    model, _ = cli_support.load_for_use(weight_file, args.config, CocoConfig())
     evaluate_coco(model, dataset, args.limit)
 
 
 if __name__ == "__main__":
-    session.run_script(main)
+    cli_support.run_script(main)

@@ -11,12 +11,12 @@ import argparse
 from pathlib import Path
 
 from mrcnn import visualize
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
 from mrcnn.data.image import read_image
 from mrcnn.evaluation import evaluate
-from mrcnn.formats import datasets
+from mrcnn.formats.open_dataset import open_dataset
 
 CLASSES = ["apple", "banana", "orange"]  # yours: as they are spelled in the annotation files
 
@@ -35,7 +35,7 @@ class CustomConfig(Config):
 
 def load(folder):
     """A prepared dataset; class ids follow CLASSES, whichever classes this folder happens to show."""
-    return datasets.open_dataset(folder, class_names=CLASSES)
+    return open_dataset(folder, class_names=CLASSES)
 
 
 def train(model, training, validation, epochs):
@@ -43,7 +43,7 @@ def train(model, training, validation, epochs):
     rate, changes = model.config.LEARNING_RATE, augment.compose(["fliplr", "scale", "color"])
     model.train(training, validation, rate, epochs[0], layers="heads", augmentation=changes)
     model.train(training, validation, rate / 10, epochs[1], layers="all", augmentation=changes)
-    trained, _ = session.load_for_use(model.find_last(), [])
+    trained, _ = cli_support.load_for_use(model.find_last(), [])
     print(evaluate.coco(trained, validation).table())
 
 
@@ -55,10 +55,12 @@ def detect(model, class_names, images, out):
         picture = visualize.draw_instances(
             image, found["rois"], found["masks"], found["class_ids"], class_names, found["scores"]
         )
-        session.save_picture(
-            picture, session.free_picture(out, Path(path).stem)
+        cli_support.save_image(
+            picture, cli_support.free_image_path(out, Path(path).stem)
         )  # beside photos, too
-        session.say(f"{path}: {', '.join(class_names[i] for i in found['class_ids']) or 'nothing'}")
+        cli_support.say(
+            f"{path}: {', '.join(class_names[i] for i in found['class_ids']) or 'nothing'}"
+        )
 
 
 def main():
@@ -78,27 +80,27 @@ def main():
         default="found",
         help="where detect puts its pictures (default: found)",
     )
-    session.add_training_options(parser, (20, 40), ("HEADS", "ALL"))
+    cli_support.add_training_options(parser, (20, 40), ("HEADS", "ALL"))
     args = parser.parse_args()
     if args.command == "train" and not args.dataset:
         parser.error("train needs --dataset")
     if args.command == "detect" and not args.images:
         parser.error("detect needs --images")
-    config = session.read_config(args.config, CustomConfig())
+    config = cli_support.read_config(args.config, CustomConfig())
     if args.command == "train":
         training, validation = load(Path(args.dataset, "train")), load(Path(args.dataset, "val"))
         train(
-            session.load_for_training(config, args.logs, args.weights),
+            cli_support.load_for_training(config, args.logs, args.weights),
             training,
             validation,
             args.epochs,
         )
         return
-    model, class_names = session.load_for_use(
-        session.find_weights(args.weights, config, args.logs), args.config
+    model, class_names = cli_support.load_for_use(
+        cli_support.find_weights(args.weights, config, args.logs), args.config
     )
     detect(model, class_names, args.images, args.out)
 
 
 if __name__ == "__main__":
-    session.run_script(main)
+    cli_support.run_script(main)

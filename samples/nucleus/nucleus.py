@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from mrcnn import visualize
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
 from mrcnn.files import atomic as files
-from mrcnn.formats import datasets
+from mrcnn.formats import mask_images
 
 RESULTS_DIR = Path("results", "nucleus")
 VALIDATION_SHARE = 10  # one image in so many of stage1_train is kept for validation
@@ -61,11 +61,11 @@ class NucleusInferenceConfig(NucleusConfig):
     RPN_NMS_THRESHOLD = 0.7
 
 
-class NucleusDataset(datasets.MaskFolderDataset):
+class NucleusDataset(mask_images.MaskFolderDataset):
     """Nuclei, loaded as the original's sample loads them: `load_nucleus`, then `prepare`."""
 
     def __init__(self):
-        datasets.Dataset.__init__(self)
+        mask_images.Dataset.__init__(self)
 
     def load_nucleus(self, dataset_dir, subset):
         """Add the images of a subset.
@@ -153,8 +153,8 @@ def detect(model, dataset):
             dataset.class_names,
             found["scores"],
         )
-        session.save_picture(picture, out / f"{name}.png")
-    with files.whole_file(out / "submit.csv") as part:
+        cli_support.save_image(picture, out / f"{name}.png")
+    with files.atomic_write(out / "submit.csv") as part:
         Path(part).write_text("\n".join(lines) + "\n", encoding="utf-8")
     objects = sum(1 for row in csv.reader("\n".join(lines[1:]).splitlines()) if row[1])
     print(f"{objects} nuclei in {len(dataset.image_ids)} images: {out / 'submit.csv'}")
@@ -171,29 +171,29 @@ def main():
     parser.add_argument(
         "--subset", help="folder of images to train on (default: train), or to detect in"
     )
-    session.add_training_options(parser, (20, 40), ("HEADS", "ALL"))
+    cli_support.add_training_options(parser, (20, 40), ("HEADS", "ALL"))
     args = parser.parse_args()
     if args.command == "detect" and not args.subset:
         parser.error("detect needs --subset")
     if args.command == "train":
-        config = session.read_config(args.config, NucleusConfig())
+        config = cli_support.read_config(args.config, NucleusConfig())
         training, validation = load(args.dataset, args.subset or "train"), load(args.dataset, "val")
         train(
-            session.load_for_training(config, args.logs, args.weights),
+            cli_support.load_for_training(config, args.logs, args.weights),
             training,
             validation,
             args.epochs,
         )
         return
-    config = session.read_config(args.config, NucleusInferenceConfig())
+    config = cli_support.read_config(args.config, NucleusInferenceConfig())
     dataset = load(args.dataset, args.subset)
-    weight_file = session.find_weights(args.weights, config, args.logs)
+    weight_file = cli_support.find_weights(args.weights, config, args.logs)
     fewer_proposals = f"RPN_NMS_THRESHOLD={NucleusInferenceConfig.RPN_NMS_THRESHOLD}"  # than the training's 0.9 leaves
-    model, _ = session.load_for_use(
+    model, _ = cli_support.load_for_use(
         weight_file, [fewer_proposals, *args.config], NucleusInferenceConfig()
     )
     detect(model, dataset)
 
 
 if __name__ == "__main__":
-    session.run_script(main)
+    cli_support.run_script(main)

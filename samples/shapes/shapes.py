@@ -10,11 +10,11 @@ import argparse
 from pathlib import Path
 
 from mrcnn import visualize
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli_support
+from mrcnn.data import shapes as made
 from mrcnn.evaluation import evaluate
-from mrcnn.formats import datasets
 
-with session.hushed():  # TensorFlow, in silence
+with cli_support.hold_stderr():  # TensorFlow, in silence
     from mrcnn.app.demo import DemoConfig
 
 
@@ -26,11 +26,11 @@ class ShapesConfig(DemoConfig):
     VALIDATION_STEPS = 5
 
 
-class ShapesDataset(datasets.ShapesDataset):
+class ShapesDataset(made.ShapesDataset):
     """The made pictures, loaded as the original's sample loads them: `load_shapes`, then `prepare`."""
 
     def __init__(self):
-        datasets.Dataset.__init__(self)
+        made.Dataset.__init__(self)
 
     def load_shapes(self, count, height, width, seed=0):
         """Add `count` pictures of `height` x `width` pixels; another seed names another, disjoint set."""
@@ -47,10 +47,10 @@ def load(count, seed, config):
 
 def train(config, weights, epochs, logs):
     """Train and measure on 50 pictures that were not trained on."""
-    model = session.load_for_training(config, logs, weights)
+    model = cli_support.load_for_training(config, logs, weights)
     held_out = load(50, 2, config)
     model.train(load(500, 1, config), held_out, config.LEARNING_RATE, epochs, layers="all")
-    trained, _ = session.load_for_use(model.find_last(), [])
+    trained, _ = cli_support.load_for_use(model.find_last(), [])
     print(evaluate.coco(trained, held_out).table())
 
 
@@ -61,10 +61,10 @@ def detect(model, out):
     for image_id in dataset.image_ids:
         image = dataset.load_image(image_id)
         pictures.append(
-            visualize.draw_beside_truth(dataset, image_id, image, model.detect([image])[0])
+            visualize.draw_next_to_ground_truth(dataset, image_id, image, model.detect([image])[0])
         )
     path = Path(out, "shapes.png")
-    session.save_picture(visualize.contact_sheet(pictures, columns=2), path)
+    cli_support.save_image(visualize.contact_sheet(pictures, columns=2), path)
     print(f"Saved to {path}")
 
 
@@ -101,14 +101,14 @@ def main():
         help="other settings",
     )
     args = parser.parse_args()
-    config = session.read_config(args.config, ShapesConfig())
+    config = cli_support.read_config(args.config, ShapesConfig())
     if args.command == "train":
         train(config, args.weights, args.epochs, args.logs)
         return
-    weight_file = session.find_weights(args.weights or "last", config, args.logs)
-    model, _ = session.load_for_use(weight_file, args.config, ShapesConfig())
+    weight_file = cli_support.find_weights(args.weights or "last", config, args.logs)
+    model, _ = cli_support.load_for_use(weight_file, args.config, ShapesConfig())
     detect(model, args.out)
 
 
 if __name__ == "__main__":
-    session.run_script(main)
+    cli_support.run_script(main)

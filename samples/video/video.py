@@ -10,8 +10,7 @@ import time
 import cv2
 
 from mrcnn import visualize
-from mrcnn.app import cli_support as session
-from mrcnn.app import video
+from mrcnn.app import cli_support, video
 
 
 def annotate(model, class_names):
@@ -67,11 +66,11 @@ def main():
         help="settings, e.g. a smaller image",
     )
     args = parser.parse_args()
-    model, class_names = session.load_for_use(args.weights, args.config)
+    model, class_names = cli_support.load_for_use(args.weights, args.config)
     source = int(args.source) if args.source.isdigit() else args.source
     count, rate = video.change_video(source, args.out, annotate(model, class_names), args.limit)
     print(f"{count} frames, {rate:.2f} a second: {args.out}")
 
 
 if __name__ == "__main__":
-    session.run_script(main)
+    cli_support.run_script(main)

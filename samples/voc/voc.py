@@ -9,11 +9,11 @@ are learned as masks, which the reader says.
 
 import argparse
 
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
 from mrcnn.evaluation import evaluate
-from mrcnn.formats import datasets
+from mrcnn.formats.voc import VOCDataset
 
 
 class VOCConfig(Config):
@@ -48,23 +48,23 @@ def main():
     parser.add_argument(
         "--limit", type=int, metavar="N", help="images to evaluate on (default: all)"
     )
-    session.add_training_options(parser, (10, 20), ("HEADS", "ALL"))
+    cli_support.add_training_options(parser, (10, 20), ("HEADS", "ALL"))
     args = parser.parse_args()
-    config = session.read_config(args.config, VOCConfig())
-    validation = datasets.VOCDataset(args.dataset, "val")
+    config = cli_support.read_config(args.config, VOCConfig())
+    validation = VOCDataset(args.dataset, "val")
     if args.command == "train":
-        training = datasets.VOCDataset(args.dataset, "train")
+        training = VOCDataset(args.dataset, "train")
         train(
-            session.load_for_training(config, args.logs, args.weights),
+            cli_support.load_for_training(config, args.logs, args.weights),
             training,
             validation,
             args.epochs,
         )
         return
-    weight_file = session.find_weights(args.weights, config, args.logs)
-    model, _ = session.load_for_use(weight_file, args.config, VOCConfig())
+    weight_file = cli_support.find_weights(args.weights, config, args.logs)
+    model, _ = cli_support.load_for_use(weight_file, args.config, VOCConfig())
     print(evaluate.coco(model, validation, limit=args.limit).table())
 
 
 if __name__ == "__main__":
-    session.run_script(main)
+    cli_support.run_script(main)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.files import atomic as files
 from mrcnn.weights import weight_files as weights
@@ -19,10 +19,10 @@ from mrcnn.weights import weight_files as weights
 
 
 def test_held_back_stderr_is_shown_when_the_block_fails(capfd):
-    with session.hushed():
+    with cli_support.hold_stderr():
         os.write(2, b"noise")
     assert capfd.readouterr().err == ""
-    with pytest.raises(OSError, match="broken"), session.hushed():
+    with pytest.raises(OSError, match="broken"), cli_support.hold_stderr():
         os.write(2, b"the reason")
         raise OSError("broken")
     assert capfd.readouterr().err == "the reason"
@@ -32,11 +32,11 @@ def test_held_back_stderr_is_shown_when_the_block_fails(capfd):
 
 
 def test_no_items_give_the_defaults():
-    assert session.read_config([]).to_dict() == Config().to_dict()
+    assert cli_support.read_config([]).to_dict() == Config().to_dict()
 
 
 def test_values_are_literals_or_bare_words():
-    config = session.read_config(
+    config = cli_support.read_config(
         ["BACKBONE=resnet50", "RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128)", "MEAN_PIXEL=[1, 2, 3]", "TRAIN_BN=None",
          "LEARNING_RATE=1e-2", "NAME=photos", "IMAGE_SHAPE=[128, 192, 3]", "SEED=5"]
     )  # fmt: skip
@@ -46,7 +46,7 @@ def test_values_are_literals_or_bare_words():
     assert config.TRAIN_BN is None
     assert (config.LEARNING_RATE, config.NAME, config.SEED) == (0.01, "photos", 5)
     assert config.IMAGE_SHAPE.tolist() == [128, 192, 3]
-    assert session.own_names(config) == {
+    assert cli_support.own_names(config) == {
         "BACKBONE", "RPN_ANCHOR_SCALES", "MEAN_PIXEL", "TRAIN_BN", "LEARNING_RATE", "NAME", "IMAGE_SHAPE", "SEED",
     }  # fmt: skip
 
@@ -71,8 +71,8 @@ def test_values_are_literals_or_bare_words():
     ],
 )
 def test_a_wrong_setting_is_named(item, sentence):
-    with pytest.raises(session.UsageError, match=sentence):
-        session.read_config([item])
+    with pytest.raises(cli_support.UsageError, match=sentence):
+        cli_support.read_config([item])
 
 
 def test_later_items_win_whatever_their_kind(tmp_path):
@@ -86,7 +86,7 @@ def test_later_items_win_whatever_their_kind(tmp_path):
         json.dumps({"STEPS_PER_EPOCH": 22, "IMAGES_PER_GPU": 4, "BATCH_SIZE": 4})
     )
 
-    config = session.read_config(
+    config = cli_support.read_config(
         ["STEPS_PER_EPOCH=1", "VALIDATION_STEPS=1", script]
     )  # later wins: 11
     assert (config.NAME, config.STEPS_PER_EPOCH, config.VALIDATION_STEPS, config.BATCH_SIZE) == (
@@ -97,11 +97,11 @@ def test_later_items_win_whatever_their_kind(tmp_path):
     )
     assert type(config).__name__ == "Mine"
 
-    config = session.read_config([script, values, "OWN_THING=2"])
+    config = cli_support.read_config([script, values, "OWN_THING=2"])
     assert (config.NAME, config.STEPS_PER_EPOCH, config.OWN_THING) == ("mine", 22, 2)
     assert config.BATCH_SIZE == 4
 
-    config = session.read_config(
+    config = cli_support.read_config(
         [values, "IMAGES_PER_GPU=8"]
     )  # BATCH_SIZE 4 = 4 * 1 was no choice: it still follows
     assert config.BATCH_SIZE == 8
@@ -109,9 +109,9 @@ def test_later_items_win_whatever_their_kind(tmp_path):
 
 def test_the_json_beside_a_weight_file_is_a_config(tmp_path):
     file = tmp_path / "mask_rcnn_x_0001.json"
-    base = session.read_config(["NUM_CLASSES=4", "BACKBONE=resnet50"])
+    base = cli_support.read_config(["NUM_CLASSES=4", "BACKBONE=resnet50"])
     file.write_text(json.dumps({"config": base.to_dict(), "class_names": ["BG", "a", "b", "c"]}))
-    assert session.read_config([str(file)]).to_dict() == base.to_dict()
+    assert cli_support.read_config([str(file)]).to_dict() == base.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_the_json_beside_a_weight_file_is_a_config(tmp_path):
 )
 def test_a_wrong_config_file_is_named(name, text, sentence, tmp_path):
     (tmp_path / name).write_text(text)
-    with pytest.raises(session.UsageError, match=sentence) as caught:
-        session.read_config([str(tmp_path / name)])
+    with pytest.raises(cli_support.UsageError, match=sentence) as caught:
+        cli_support.read_config([str(tmp_path / name)])
     assert str(tmp_path / name) in str(caught.value)
 
 
@@ -155,15 +155,15 @@ def test_weights_by_name(tmp_path, monkeypatch):
         for file in names:
             (tmp_path / run / file).touch()
     last = str(tmp_path / "mine20260101T1200" / "mask_rcnn_mine_0002.h5")
-    assert session.find_weights("last", Mine(), tmp_path) == last
-    assert session.find_weights("some.h5", Mine(), tmp_path) == "some.h5"
+    assert cli_support.find_weights("last", Mine(), tmp_path) == last
+    assert cli_support.find_weights("some.h5", Mine(), tmp_path) == "some.h5"
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(files, "download", lambda url, path, **checks: (url, str(path)))
-    assert session.find_weights("coco", Mine(), tmp_path) == (
+    assert cli_support.find_weights("coco", Mine(), tmp_path) == (
         weights.COCO_MODEL_URL, str(tmp_path / "home" / "models" / "mask_rcnn_coco.h5"),
     )  # fmt: skip
     with pytest.raises(FileNotFoundError, match=r"checkpoint of 'mine'.*has 0 runs of that name"):
-        session.find_weights("last", Mine(), tmp_path / "home")
+        cli_support.find_weights("last", Mine(), tmp_path / "home")
 
 
 def test_coco_weights_for_another_backbone_are_refused_before_the_download(monkeypatch):
@@ -173,34 +173,50 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
     monkeypatch.setattr(
         files, "download", lambda *_, **__: pytest.fail("nothing may be downloaded")
     )
-    with pytest.raises(session.UsageError, match="of a resnet101. Received: BACKBONE=mobilenet_v2"):
-        session.load_start(SimpleNamespace(config=Small(), model_dir="logs"), "coco")
+    with pytest.raises(
+        cli_support.UsageError, match="of a resnet101. Received: BACKBONE=mobilenet_v2"
+    ):
+        cli_support.load_start(SimpleNamespace(config=Small(), model_dir="logs"), "coco")
 
 
 def test_a_picture_is_saved_in_a_new_folder(tmp_path):
-    session.save_picture(np.full((4, 6, 3), 200, np.uint8), tmp_path / "new" / "picture.png")
+    cli_support.save_image(np.full((4, 6, 3), 200, np.uint8), tmp_path / "new" / "picture.png")
     assert np.asarray(Image.open(tmp_path / "new" / "picture.png")).shape == (4, 6, 3)
 
 
 def test_a_picture_takes_the_place_of_an_earlier_one_alone(tmp_path):
     picture = np.full((4, 6, 3), 200, np.uint8)
-    session.save_picture(picture, tmp_path / "a.png", marked=True)
-    session.save_picture(picture, tmp_path / "b.png")
-    assert [session.is_own_picture(tmp_path / name) for name in ("a.png", "b.png", "c.png")] == [
+    cli_support.save_image(picture, tmp_path / "a.png", marked=True)
+    cli_support.save_image(picture, tmp_path / "b.png")
+    assert [cli_support.is_own_image(tmp_path / name) for name in ("a.png", "b.png", "c.png")] == [
         True,
         False,
         False,
     ]
-    assert session.free_picture(tmp_path, "a").name == "a.png"
-    assert session.free_picture(tmp_path, "b").name == "b_2.png"
-    assert session.free_picture(tmp_path, "C", taken={"c.png"}).name == "C_2.png"
+    assert cli_support.free_image_path(tmp_path, "a").name == "a.png"
+    assert cli_support.free_image_path(tmp_path, "b").name == "b_2.png"
+    assert cli_support.free_image_path(tmp_path, "C", taken={"c.png"}).name == "C_2.png"
     with pytest.raises(ValueError, match="must end in .png or .jpg. Received: .*a.picture"):
-        session.save_picture(picture, tmp_path / "a.picture")
+        cli_support.save_image(picture, tmp_path / "a.picture")
 
 
 def test_a_terminal_of_few_letters_ends_no_run(monkeypatch):
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", stdout)
-    assert session.exit_code(lambda: session.say("Großer \ud800 \x1b[31m"), "mrcnn") == session.OK
+    assert (
+        cli_support.exit_code(lambda: cli_support.say("Großer \ud800 \x1b[31m"), "mrcnn")
+        == cli_support.OK
+    )
     stdout.flush()
     assert stdout.buffer.getvalue() == b"Gro\\xdfer \\ufffd  [31m\n"
+
+
+def test_folder_without_write_permission_is_refused(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(
+        cli_support.tempfile, "TemporaryFile", refuse
+    )  # tests may run as root, whom nothing is refused
+    with pytest.raises(cli_support.UsageError, match="--out must be a folder.*Permission denied"):
+        cli_support.make_folder(tmp_path / "new", "--out")

@@ -11,7 +11,8 @@ from checked import GOOD, GREY, NOTHING, ONE, Hand, Small, kinds, rectangles
 from mrcnn.data import check as module
 from mrcnn.data.check import check, check_before_training
 from mrcnn.data.dataset import Dataset
-from mrcnn.formats.datasets import CocoDataset, ShapesDataset
+from mrcnn.data.shapes import ShapesDataset
+from mrcnn.formats.coco import CocoDataset
 
 # --- Findings -----------------------------------------------------------------------------------------------------
 
@@ -195,7 +196,7 @@ def test_a_few_images_spread_evenly_are_looked_at(monkeypatch):
 
 def test_real_annotations(shared):
     """The counts of the sets' own README: 50 balloons; 1,520 annotations of COCO, 17 of them crowds."""
-    from mrcnn.formats.datasets import open_dataset
+    from mrcnn.formats.open_dataset import open_dataset
 
     balloon = check(open_dataset(shared / "data" / "balloon" / "val"), pixels=False)
     assert (balloon.images, balloon.objects, balloon.errors) == (13, 50, [])
@@ -215,7 +216,7 @@ def test_real_annotations(shared):
 
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_outlines_of_real_annotations_say_the_same_as_their_masks(shared, part):
-    from mrcnn.formats.datasets import open_dataset
+    from mrcnn.formats.open_dataset import open_dataset
 
     dataset = open_dataset(
         shared / "data" / "coco_tiny" / "annotations" / f"instances_{part}2017.json"

@@ -104,19 +104,19 @@ def test_image_reference_that_raises_is_not_needed():
 class Outlined(Hand):
     """Entries (image, run-length codes, class ids), as the readers of annotation files have them."""
 
-    def load_outlines(self, image_id):
+    def load_rles(self, image_id):
         return self.entries[image_id][1], np.array(self.entries[image_id][2])
 
     def load_mask(self, image_id):
-        rles, class_ids = self.load_outlines(image_id)
+        rles, class_ids = self.load_rles(image_id)
         return coco_mask.decode(rles) if rles else np.zeros((64, 64, 0)), class_ids
 
 
 class NeverDrawn(Outlined):
     """Outlines alone are enough."""
 
-    def load_outlines(self, image_id):
-        return super().load_outlines(image_id)
+    def load_rles(self, image_id):
+        return super().load_rles(image_id)
 
     def load_mask(self, image_id):
         raise RuntimeError("This mask was drawn.")
@@ -173,7 +173,7 @@ def test_outlines_of_another_size_or_that_cannot_be_read():
         in check(Outlined(entry), Small()).findings[0].sentence
     )
     broken = Outlined((GREY, None, [1]))
-    broken.load_outlines = lambda image_id: or_raise(ValueError("Annotation 3 is damaged."))
+    broken.load_rles = lambda image_id: or_raise(ValueError("Annotation 3 is damaged."))
     assert check(broken, Small()).findings[0].sentence == "Annotation 3 is damaged."
 
 

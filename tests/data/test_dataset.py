@@ -8,7 +8,7 @@ from PIL import Image
 
 from mrcnn.data.dataset import (
     Dataset,
-    has_outlines,
+    has_rles,
     match_class_names,
     overrides,
     reference,
@@ -155,19 +155,19 @@ def test_whose_method_it_is():
 
 def test_class_ids_without_masks():
     class Outlined(Dataset):
-        def load_outlines(self, image_id):
+        def load_rles(self, image_id):
             return [], [1, -2]
 
         def load_mask(self, image_id):
-            return self.load_outlines(image_id)
+            return self.load_rles(image_id)
 
     class Drawn(Outlined):
         def load_mask(self, image_id):
             return np.ones((2, 2, 1)), [3]
 
-    assert Outlined().load_class_ids(0).tolist() == [1, -2] and has_outlines(Outlined())
+    assert Outlined().load_class_ids(0).tolist() == [1, -2] and has_rles(Outlined())
     # the masks of a subclass that draws its own are not those of the outlines
-    assert Drawn().load_class_ids(0).tolist() == [3] and not has_outlines(Drawn())
+    assert Drawn().load_class_ids(0).tolist() == [3] and not has_rles(Drawn())
     assert (
         Dataset().load_class_ids(0).shape == (0,) and Dataset().load_class_ids(0).dtype == np.int32
     )

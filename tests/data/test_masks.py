@@ -21,7 +21,8 @@ from mrcnn.data.masks import (
     unmold_mask,
     unmold_masks,
 )
-from mrcnn.formats.datasets import MaskFolderDataset, VIADataset
+from mrcnn.formats.mask_images import MaskFolderDataset
+from mrcnn.formats.via import VIADataset
 
 
 @given(

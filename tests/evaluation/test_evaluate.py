@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from evaluation_cases import CAT, DOG, Boxes, Torn, ground_truth_detector, masks_of, nothing, scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
@@ -16,67 +17,9 @@ from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.masks import unmold_masks
-from mrcnn.evaluation import evaluate
+from mrcnn.evaluation import evaluate, proposals
 from mrcnn.formats.coco import CocoDataset
-
-RECORDED = ("trim_zeros", "compute_matches", "compute_ap", "compute_ap_range", "compute_recall")
-
-
-def masks_of(boxes, size=(20, 20)):
-    """bool [H, W, N]: boxes (y1, x1, y2, x2), filled."""
-    masks = np.zeros((*size, len(boxes)), bool)
-    for i, (y1, x1, y2, x2) in enumerate(boxes):
-        masks[y1:y2, x1:x2, i] = True
-    return masks
-
-
-def scene(boxes, class_ids, scores=None, size=(20, 20)):
-    """The arguments that compute_matches takes for truth, or with scores for predictions."""
-    boxes = np.array(boxes, np.int32).reshape(-1, 4)
-    parts = [boxes, np.array(class_ids, np.int32)]
-    return [*parts, *([] if scores is None else [np.array(scores, float)]), masks_of(boxes, size)]
-
-
-class Boxes(Dataset):
-    """One 20 x 20 image per entry, each a list of (class id, box); a negative class id is a crowd."""
-
-    def __init__(self, images, classes=("cat", "dog")):
-        super().__init__()
-        for i, name in enumerate(classes, start=1):
-            self.add_class("test", i, name)
-        for i, objects in enumerate(images):
-            self.add_image("test", i, path=f"picture {i}", objects=objects)
-        self.prepare()
-
-    def load_image(self, image_id):
-        return np.full((20, 20, 3), image_id, np.uint8)  # the image tells the detector which it is
-
-    def load_mask(self, image_id):
-        objects = self.image_info[image_id]["objects"]
-        if not objects:
-            return np.empty((0, 0, 0)), []
-        return masks_of([box for _, box in objects]), [class_id for class_id, _ in objects]
-
-
-def truth_as_detector(dataset, masks=True):
-    def detect(image):
-        found, ids = dataset.load_mask(int(image[0, 0, 0]))
-        if len(ids) == 0:
-            found = np.zeros((20, 20, 0), bool)
-        keep = np.flatnonzero(np.array(ids, int) > 0)
-        boxes = [
-            box
-            for class_id, box in dataset.image_info[int(image[0, 0, 0])]["objects"]
-            if class_id > 0
-        ]
-        result = {
-            "rois": np.array(boxes, np.int32).reshape(-1, 4),
-            "class_ids": np.array(ids, np.int32)[keep],
-            "scores": np.ones(len(keep), np.float32),
-        }
-        return {**result, "masks": found[:, :, keep]} if masks else result
-
-    return detect
+from mrcnn.formats.rle import unmold_rles
 
 
 def coded(result):
@@ -85,164 +28,6 @@ def coded(result):
         **result,
         "masks": [evaluate.mask_to_rle(mask) for mask in np.moveaxis(result["masks"], -1, 0)],
     }
-
-
-def nothing(image):
-    return {
-        "rois": np.zeros((0, 4), np.int32),
-        "class_ids": np.zeros(0, np.int32),
-        "scores": np.zeros(0, np.float32),
-        "masks": np.zeros((*image.shape[:2], 0), bool),
-    }
-
-
-CAT, DOG = (1, (0, 0, 10, 10)), (2, (10, 10, 20, 20))
-
-
-# --- Recorded numbers -------------------------------------------------------------------------------------
-
-
-def test_the_helpers_reproduce_every_recorded_case(shared):
-    archive = np.load(shared / "reference" / "helpers.npz")
-    cases = sorted(
-        {tuple(key.split("/")[:2]) for key in archive.files if key.split("/")[0] in RECORDED}
-    )
-    assert len(cases) == 1 + 9 + 6 + 3 + 3
-    for function, case in cases:
-        prefix = f"{function}/{case}/"
-        inputs = {
-            k[len(prefix) + 3 :]: archive[k] for k in archive.files if k.startswith(prefix + "in_")
-        }
-        inputs = {k: v.item() if v.ndim == 0 else v for k, v in inputs.items()}
-        if function == "compute_ap_range":  # its own names are singular, the recorded keys plural
-            result = evaluate.compute_ap_range(*inputs.values(), verbose=0)
-        else:
-            result = getattr(evaluate, function)(**inputs)
-        outputs = [archive[k] for k in archive.files if k.startswith(prefix + "out")]
-        results = result if isinstance(result, tuple) else (result,)
-        assert len(results) == len(outputs), (function, case)
-        for got, expected in zip(results, outputs, strict=True):
-            # Recalls were recorded in float32, of which one step is 6e-8.
-            np.testing.assert_allclose(
-                got, expected, rtol=0, atol=2e-7, err_msg=f"{function}/{case}"
-            )
-            assert np.shape(got) == expected.shape
-
-
-# --- Matches ----------------------------------------------------------------------------------------------
-
-
-def test_matches_of_nothing_with_nothing():
-    gt_match, pred_match, overlaps = evaluate.compute_matches(*scene([], []), *scene([], [], []))
-    assert gt_match.shape == (0,) and pred_match.shape == (0,) and overlaps.shape == (0, 0)
-
-
-def test_empty_masks_of_any_shape_are_accepted():
-    truth, (boxes, ids, scores, _) = scene([[0, 0, 10, 10]], [1]), scene([], [], [])
-    gt_match, pred_match, _ = evaluate.compute_matches(
-        *truth, boxes, ids, scores, np.empty((0, 0, 0))
-    )
-    assert gt_match.tolist() == [-1] and len(pred_match) == 0
-
-
-def test_the_better_score_chooses_first_and_an_object_is_found_once():
-    truth = scene([[0, 0, 10, 10]], [1])
-    predictions = scene(
-        [[0, 0, 10, 9], [0, 0, 10, 10]], [1, 1], [0.9, 0.8]
-    )  # IoU 90 / 100 = 0.9, and 1
-    gt_match, pred_match, overlaps = evaluate.compute_matches(*truth, *predictions)
-    assert gt_match.tolist() == [0] and pred_match.tolist() == [0, -1]
-    np.testing.assert_allclose(overlaps, [[0.9], [1.0]])
-
-
-def test_a_class_must_agree_and_the_next_best_object_is_tried():
-    truth = scene([[0, 0, 10, 10], [0, 0, 10, 8]], [2, 1])
-    predictions = scene([[0, 0, 10, 10]], [1], [0.9])  # IoU 1 with the dog, 80 / 100 with the cat
-    gt_match, pred_match, _ = evaluate.compute_matches(*truth, *predictions)
-    assert gt_match.tolist() == [-1, 0] and pred_match.tolist() == [1]
-
-
-@pytest.mark.parametrize(("threshold", "matched"), [(0.5, True), (0.51, False)])
-def test_an_iou_equal_to_the_threshold_matches(threshold, matched):
-    truth = scene([[0, 0, 10, 10]], [1])
-    predictions = scene([[0, 0, 10, 5]], [1], [0.9])  # 50 / 100
-    gt_match, _, _ = evaluate.compute_matches(*truth, *predictions, iou_threshold=threshold)
-    assert (gt_match[0] == 0) == matched
-
-
-def test_zero_rows_are_padding_wherever_they_stand():
-    truth = scene([[0, 0, 0, 0], [0, 0, 10, 10]], [0, 1])
-    predictions = scene([[0, 0, 10, 10], [0, 0, 0, 0]], [1, 0], [0.9, 0.0])
-    gt_match, pred_match, overlaps = evaluate.compute_matches(*truth, *predictions)
-    assert gt_match.tolist() == [0] and pred_match.tolist() == [0] and overlaps.shape == (1, 1)
-
-
-# --- AP and recall ----------------------------------------------------------------------------------------
-
-
-def test_ap_without_objects_is_undefined_and_without_predictions_zero():
-    one = ([[0, 0, 10, 10]], [1])
-    assert math.isnan(evaluate.compute_ap(*scene([], []), *scene([], [], []))[0])
-    assert math.isnan(evaluate.compute_ap(*scene([], []), *scene(*one, [0.9]))[0])
-    assert evaluate.compute_ap(*scene(*one), *scene([], [], []))[0] == 0
-
-
-def test_ap_by_hand():
-    truth = scene([[0, 0, 10, 10], [10, 10, 20, 20]], [1, 1])
-    predictions = scene(
-        [[0, 0, 10, 10], [0, 10, 10, 20], [10, 10, 20, 20]], [1, 1, 1], [0.9, 0.8, 0.7]
-    )
-    ap, precisions, recalls, _ = evaluate.compute_ap(*truth, *predictions)
-    # right, wrong, right: precisions 1, 1/2, 2/3; the middle one is lifted to 2/3. Recalls 1/2, 1/2, 1.
-    np.testing.assert_allclose(precisions, [1, 1, 2 / 3, 2 / 3, 0])
-    np.testing.assert_allclose(recalls, [0, 0.5, 0.5, 1, 1])
-    assert ap == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
-
-
-def test_ap_range_is_the_mean_over_its_thresholds(caplog):
-    truth = scene([[0, 0, 10, 10]], [1])
-    predictions = scene([[0, 0, 10, 7]], [1], [0.9])  # IoU 0.7: found at 0.5, 0.6, lost at 0.8, 0.9
-    with caplog.at_level("INFO", logger="mrcnn"):
-        assert evaluate.compute_ap_range(*truth, *predictions, [0.5, 0.6, 0.8, 0.9]) == 0.5
-    assert "AP @0.50-0.90" in caplog.text
-    # IoU 72 / 100: of COCO's ten thresholds 0.50, 0.55, 0.60, 0.65, 0.70 lie below it
-    assert evaluate.compute_ap_range(*truth, *scene([[0, 0, 9, 8]], [1], [0.9]), verbose=0) == 0.5
-
-
-def test_recall_by_hand():
-    gt = np.array([[0, 0, 10, 10], [10, 10, 20, 20], [0, 10, 10, 20]])
-    proposals = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [10, 10, 20, 16], [15, 0, 20, 5]])
-    recall, positives = evaluate.compute_recall(
-        proposals, gt, 0.5
-    )  # IoU 1, .9, .6, 0: two of three found
-    assert recall == pytest.approx(2 / 3) and positives.tolist() == [0, 1, 2]
-    assert evaluate.compute_recall(np.zeros((0, 4)), gt, 0.5)[0] == 0
-    assert math.isnan(evaluate.compute_recall(proposals, np.zeros((0, 4)), 0.5)[0])
-
-
-def test_trim_zeros_keeps_rows_with_any_number():
-    assert evaluate.trim_zeros(np.zeros((0, 4))).shape == (0, 4)
-    assert evaluate.trim_zeros(np.array([[0, 0], [0, 1], [0, 0], [2, 0]])).tolist() == [
-        [0, 1],
-        [2, 0],
-    ]
-
-
-cells = st.tuples(*[st.integers(0, 9)] * 2, *[st.integers(10, 20)] * 2)
-
-
-@settings(max_examples=50, deadline=None)
-@given(boxes=st.lists(st.tuples(cells, st.integers(1, 3)), min_size=1, max_size=6, unique=True))
-def test_truth_as_prediction_has_ap_one_and_ap_never_exceeds_it(boxes):
-    where, ids = [b for b, _ in boxes], [c for _, c in boxes]
-    ap = evaluate.compute_ap(*scene(where, ids), *scene(where, ids, np.linspace(1, 0.5, len(ids))))[
-        0
-    ]
-    assert ap == pytest.approx(1)
-    fewer = evaluate.compute_ap(
-        *scene(where, ids), *scene(where[1:], ids[1:], np.ones(len(ids) - 1))
-    )[0]
-    assert fewer == pytest.approx((len(ids) - 1) / len(ids))
 
 
 # --- COCO's formats ---------------------------------------------------------------------------------------
@@ -280,9 +65,9 @@ def test_codes_from_boxes_are_those_of_whole_masks(seed):
     soft = rng.random((6, 5, 5), np.float32)
     soft[1:3] = [[[0]], [[1]]]
     full = unmold_masks(soft, boxes, (height, width))
-    codes = evaluate.unmold_rles(soft, boxes, (height, width))
+    codes = unmold_rles(soft, boxes, (height, width))
     assert codes == [evaluate.mask_to_rle(full[:, :, i]) for i in range(6)]
-    assert evaluate.unmold_rles(soft[:0], boxes[:0], (height, width)) == []
+    assert unmold_rles(soft[:0], boxes[:0], (height, width)) == []
 
 
 def test_results_whose_arrays_disagree_are_refused():
@@ -391,7 +176,7 @@ def test_bad_truth_is_named():
 
 def test_truth_as_detections_is_perfect_crowds_and_empty_images_included():
     dataset = Boxes([[CAT, DOG], [], [CAT, (-1, (10, 0, 20, 20))]])
-    result = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    result = evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset, progress=False)
     for figures in (result.box, result.mask):
         assert tuple(figures) == evaluate.FIGURES
         assert (
@@ -414,7 +199,7 @@ def test_no_detections_give_zero_and_no_truth_nan_and_the_report_says_so():
     assert silent.box["AP"] == silent.mask["AP"] == 0
     assert "Nothing was detected, so every figure is 0" in silent.table()
     empty = Boxes([[], []])
-    for detect in (nothing, lambda image: truth_as_detector(Boxes([[CAT]]))(image * 0)):
+    for detect in (nothing, lambda image: ground_truth_detector(Boxes([[CAT]]))(image * 0)):
         undefined = evaluate.evaluate_dataset(detect, empty, progress=False)
         assert all(math.isnan(v) for v in [*undefined.box.values(), *undefined.mask.values()])
         assert "every figure is undefined (nan)" in undefined.table()
@@ -426,7 +211,7 @@ def test_no_detections_give_zero_and_no_truth_nan_and_the_report_says_so():
 def test_a_box_only_detector_has_no_mask_figures():
     dataset = Boxes([[CAT, DOG]])
     result = evaluate.evaluate_dataset(
-        truth_as_detector(dataset, masks=False), dataset, progress=False
+        ground_truth_detector(dataset, masks=False), dataset, progress=False
     )
     assert result.box["AP"] == pytest.approx(1) and result.mask is None
     assert result.to_dict()["mask"] is None and "\nmask" not in result.table()
@@ -436,7 +221,10 @@ def test_the_confidence_floor_is_applied_and_stated():
     dataset = Boxes([[CAT, DOG]])
 
     def unsure(image):
-        return {**truth_as_detector(dataset)(image), "scores": np.array([0.05, 0.04], np.float64)}
+        return {
+            **ground_truth_detector(dataset)(image),
+            "scores": np.array([0.05, 0.04], np.float64),
+        }
 
     assert evaluate.EVALUATION_MIN_CONFIDENCE == 0.05
     result = evaluate.evaluate_dataset(unsure, dataset, progress=False)
@@ -457,7 +245,7 @@ def test_coco_lowers_the_threshold_of_the_model_and_puts_it_back():
     def detect(images, masks):
         assert masks == "rle"
         seen.append(config.DETECTION_MIN_CONFIDENCE)
-        return [coded(truth_as_detector(dataset)(image)) for image in images]
+        return [coded(ground_truth_detector(dataset)(image)) for image in images]
 
     result = evaluate.coco(SimpleNamespace(config=config, detect=detect), dataset, progress=False)
     assert result.mask["AP"] == pytest.approx(1) and result.images == 2
@@ -469,7 +257,7 @@ def test_coco_lowers_the_threshold_of_the_model_and_puts_it_back():
 
 def test_masks_may_be_run_length_codes():
     dataset = Boxes([[CAT, DOG], []])
-    detect = truth_as_detector(dataset)
+    detect = ground_truth_detector(dataset)
     full, codes = (
         evaluate.evaluate_dataset(function, dataset, progress=False)
         for function in (detect, lambda image: coded(detect(image)))
@@ -492,7 +280,7 @@ def test_masks_may_be_run_length_codes():
 
 def test_curves_confidence_and_confusions_come_with_the_figures():
     dataset = Boxes([[CAT, DOG]])
-    result = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    result = evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset, progress=False)
     assert result.kind == "mask" and result.precision.shape == (2, 101, 2)
     assert result.confidence == evaluate.Confidence(1, 1, 1, 1)
     assert result.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
@@ -505,7 +293,7 @@ def test_curves_confidence_and_confusions_come_with_the_figures():
         and figures["voc"] is None
     )
     boxes = evaluate.evaluate_dataset(
-        truth_as_detector(dataset, masks=False), dataset, progress=False
+        ground_truth_detector(dataset, masks=False), dataset, progress=False
     )
     assert boxes.kind == "box" and "F1 at box IoU" in boxes.table()
 
@@ -514,7 +302,7 @@ def test_vocs_figures_come_with_difficult_flags_and_use_its_boxes():
     dataset = Boxes([[CAT, DOG], [CAT]])
     for info, flags in zip(dataset.image_info, ([False, True], [False]), strict=True):
         info["difficult"] = np.array(flags)
-    detect = truth_as_detector(dataset)
+    detect = ground_truth_detector(dataset)
 
     def without_the_dog(image):
         return {
@@ -544,7 +332,7 @@ def test_vocs_figures_come_with_difficult_flags_and_use_its_boxes():
 
 def test_the_progress_bar_is_drawn_on_stderr(capsys):
     dataset = Boxes([[CAT]])
-    evaluate.evaluate_dataset(truth_as_detector(dataset), dataset)
+    evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset)
     printed = capsys.readouterr()
     assert "Evaluating" in printed.err and printed.out == ""
 
@@ -552,14 +340,14 @@ def test_the_progress_bar_is_drawn_on_stderr(capsys):
 def test_only_the_hundred_best_detections_of_a_class_count():
     size = [(y, x, y + 1, x + 1) for y in range(20) for x in range(0, 20, 2)]  # 200 objects
     dataset = Boxes([[(1, box) for box in size]])
-    result = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    result = evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset, progress=False)
     assert result.mask["AR100"] == pytest.approx(100 / 200)
     assert "the 100 best detections count" in result.table()
 
 
 def test_limit_and_image_ids_choose_the_images():
     dataset = Boxes([[CAT], [DOG], [CAT]])
-    detect = truth_as_detector(dataset)
+    detect = ground_truth_detector(dataset)
     assert evaluate.evaluate_dataset(detect, dataset, limit=2, progress=False).images == 2
     assert evaluate.evaluate_dataset(detect, dataset, image_ids=[1], progress=False).objects == 1
     with pytest.raises(ValueError, match="at least one image.*a dataset of 3 images, limit=0"):
@@ -568,7 +356,7 @@ def test_limit_and_image_ids_choose_the_images():
 
 def test_ctrl_c_leaves_the_figures_of_the_images_measured():
     dataset = Boxes([[CAT], [DOG], [CAT], [CAT]])
-    perfect = truth_as_detector(dataset)
+    perfect = ground_truth_detector(dataset)
 
     def until(last):
         def detect(image):
@@ -596,7 +384,7 @@ def test_ctrl_c_leaves_the_figures_of_the_images_measured():
 
 def test_masks_that_are_not_in_original_pixels_are_refused():
     def shrunk(image):
-        return {**truth_as_detector(dataset)(image), "masks": np.ones((10, 10, 1), bool)}
+        return {**ground_truth_detector(dataset)(image), "masks": np.ones((10, 10, 1), bool)}
 
     dataset = Boxes([[CAT]])
     with pytest.raises(ValueError, match=r"as large as the image.*\(10, 10\).*\(20, 20\)"):
@@ -605,7 +393,7 @@ def test_masks_that_are_not_in_original_pixels_are_refused():
 
 def test_nothing_of_pycocotools_is_printed(capsys):
     dataset = Boxes([[CAT]])
-    evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset, progress=False)
     assert capsys.readouterr().out == ""
 
 
@@ -661,7 +449,7 @@ class OwnBoxes(Boxes):
     load_mask = Dataset.load_mask
 
 
-def boxes_as_detector(dataset):
+def box_detector(dataset):
     def detect(image):
         found, ids = dataset.load_bbox(int(image[0, 0, 0]))
         return {
@@ -675,11 +463,11 @@ def boxes_as_detector(dataset):
 
 def test_a_dataset_of_boxes_is_measured_by_them():
     dataset = OwnBoxes([[(1, (0, 0, 9, 9)), (2, (5, 5, 15, 15))], [], [(1, (2, 2, 8, 12))]])
-    found = evaluate.evaluate_dataset(boxes_as_detector(dataset), dataset, progress=False)
+    found = evaluate.evaluate_dataset(box_detector(dataset), dataset, progress=False)
     assert (found.box["AP"], found.mask, found.objects, found.kind) == (1.0, None, 3, "box")
     # a detector with masks too: no truth for masks, so box figures alone
     with_masks = lambda image: {  # noqa: E731
-        **(boxes := boxes_as_detector(dataset)(image)),
+        **(boxes := box_detector(dataset)(image)),
         "masks": np.zeros((20, 20, len(boxes["scores"])), bool),
     }
     found = evaluate.evaluate_dataset(with_masks, dataset, progress=False)
@@ -705,9 +493,9 @@ def test_own_boxes_measure_a_box_only_model_and_masks_one_with_masks():
         load_mask = Boxes.load_mask
 
     dataset = Both([[CAT]])
-    box_only = evaluate.evaluate_dataset(boxes_as_detector(dataset), dataset, progress=False)
+    box_only = evaluate.evaluate_dataset(box_detector(dataset), dataset, progress=False)
     assert box_only.box["AP"] == pytest.approx(1, abs=1e-12)
-    with_masks = evaluate.evaluate_dataset(truth_as_detector(dataset), dataset, progress=False)
+    with_masks = evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset, progress=False)
     assert (with_masks.box["AP"], with_masks.mask["AP"]) == pytest.approx((1, 1), abs=1e-12)
 
 
@@ -720,85 +508,12 @@ def test_wrong_boxes_of_a_dataset_are_named():
         evaluate._add_boxes(evaluate._empty_truth(dataset), dataset, 0, (20, 20))
 
 
-# --- Proposals --------------------------------------------------------------------------------------------
-
-
-def test_covered_by_hand():
-    assert evaluate.covered(np.zeros((0, 4)), np.zeros((0, 4))).tolist() == []
-    assert evaluate.covered(np.zeros((0, 4)), [[0, 0, 9, 9]]).tolist() == [0]
-    assert evaluate.covered([[0, 0, 9, 9]], np.zeros((0, 4))).tolist() == []
-    objects = [[0, 0, 10, 10], [0, 2, 10, 12], [50, 50, 60, 60]]
-    # One box lies right on the second object (IoU 1), and shares 8 of 12 columns with the first: it covers the second
-    # alone. The other box covers the left half of the first. Nothing is left for the third.
-    assert evaluate.covered([[0, 2, 10, 12], [0, 0, 10, 5]], objects).tolist() == [0.5, 1.0, 0.0]
-
-
-def test_proposal_recall_by_hand():
-    """Image 0: one object found at rank 1 with IoU 1, one at rank 3 with IoU 0.6. Image 1: a crowd. Image 2: none."""
-    dataset = Boxes([[CAT, DOG], [(-1, (0, 0, 10, 10))], []])
-    rois = [[0, 0, 10, 10], [0, 10, 5, 15], [10, 10, 20, 16]]
-
-    def detect(image):  # in the wrong order: the scores count
-        return {"rois": np.array(rois)[::-1], "scores": np.array([0.1, 0.2, 0.9])}
-
-    found = evaluate.proposal_recall(detect, dataset, progress=False, counts=(1, 2, 3))
-    assert (found.images, found.objects, found.most) == (3, 2, 3)
-    assert found.recall[1] == found.recall[2] == {"AR": 0.5, "R50": 0.5, "R75": 0.5}
-    # the second is found at 0.50, 0.55 and 0.60, three of ten thresholds: (1 + 0.3) / 2
-    assert found.recall[3] == {"AR": pytest.approx(0.65), "R50": 1.0, "R75": 0.5}
-    text = found.table()
-    assert "3 images, 2 objects" in text and "        3  0.650   1.000    0.500" in text
-    assert "No image had more than 3 proposals" not in text
-    assert (
-        json.loads(json.dumps(found.to_dict(), allow_nan=False))["proposal_recall"]["1"]["R50"]
-        == 0.5
-    )
-
-
-def test_proposal_recall_of_nothing():
-    none = lambda image: {"rois": np.zeros((0, 4)), "scores": np.zeros(0)}  # noqa: E731
-    found = evaluate.proposal_recall(none, Boxes([[]]), progress=False)
-    assert found.objects == 0 and all(
-        math.isnan(value) for row in found.recall.values() for value in row.values()
-    )
-    assert found.to_dict()["proposal_recall"]["100"]["AR"] is None
-    assert (
-        "hold no objects" in found.table() and "No image had more than 0 proposals" in found.table()
-    )
-    found = evaluate.proposal_recall(none, Boxes([[CAT]]), progress=False)
-    assert found.recall[1000] == {"AR": 0.0, "R50": 0.0, "R75": 0.0}
-    with pytest.raises(ValueError, match="at least one image"):
-        evaluate.proposal_recall(none, Boxes([]), progress=False)
-
-
-def test_proposals_are_no_detections():
-    proposals = lambda image: {"rois": np.zeros((0, 4)), "scores": np.zeros(0)}  # noqa: E731
-    with pytest.raises(ValueError, match="without class_ids. Try proposal_recall"):
-        evaluate.evaluate_dataset(proposals, Boxes([[CAT]]), progress=False)
-
-
 # --- Images that cannot be read -----------------------------------------------------------------------------
-
-
-class Torn(Boxes):
-    """In the images of `torn_images` and `torn_masks` the pixels and the annotations cannot be read."""
-
-    torn_images, torn_masks = (1,), (2,)
-
-    def load_image(self, image_id):
-        if image_id in self.torn_images:
-            raise ValueError("The image must be readable.")
-        return super().load_image(image_id)
-
-    def load_mask(self, image_id):
-        if image_id in self.torn_masks:
-            raise KeyError("masks")
-        return super().load_mask(image_id)
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_named(caplog):
     dataset, drawn = Torn([[CAT], [CAT], [CAT], [DOG]]), []
-    detect = truth_as_detector(Boxes([[CAT], [CAT], [CAT], [DOG]]))
+    detect = ground_truth_detector(Boxes([[CAT], [CAT], [CAT], [DOG]]))
     result = evaluate.evaluate_dataset(
         detect, dataset, progress=False, on_image=lambda i, *_: drawn.append(i)
     )
@@ -810,7 +525,7 @@ def test_an_image_that_cannot_be_read_is_left_out_and_named(caplog):
     assert "Not counted: 2 images that could not be used: picture 1, picture 2." in result.table()
     assert json.loads(json.dumps(result.to_dict()))["failed"] == result.failed
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
-    recall = evaluate.proposal_recall(detect, dataset, progress=False)
+    recall = proposals.proposal_recall(detect, dataset, progress=False)
     assert (recall.images, len(recall.failed)) == (
         2,
         2,
@@ -820,6 +535,6 @@ def test_an_image_that_cannot_be_read_is_left_out_and_named(caplog):
 def test_no_image_that_can_be_read_is_an_error():
     dataset = Torn([[CAT], [CAT]])
     dataset.torn_images = (0, 1)
-    for measure in (evaluate.evaluate_dataset, evaluate.proposal_recall):
+    for measure in (evaluate.evaluate_dataset, proposals.proposal_recall):
         with pytest.raises(ValueError, match="The image must be readable"):
             measure(nothing, dataset, progress=False)

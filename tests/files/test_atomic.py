@@ -185,7 +185,7 @@ def test_threads_that_fetch_one_file_do_not_disturb_each_other(server, tmp_path)
 def test_a_part_has_a_new_name_and_the_rights_of_any_new_file(tmp_path):
     path, plain = tmp_path / "a.json", tmp_path / "plain"
     plain.touch()
-    with files.whole_file(path) as first, files.whole_file(path) as second:
+    with files.atomic_write(path) as first, files.atomic_write(path) as second:
         assert first != second and files._PART.fullmatch(os.path.basename(first))
         assert os.path.basename(first).startswith(
             ".a.json."
@@ -199,7 +199,7 @@ def test_a_part_has_a_new_name_and_the_rights_of_any_new_file(tmp_path):
 
 def test_the_longest_name_can_be_written(tmp_path):
     path = tmp_path / ("é" * 126 + ".h5")  # 255 bytes
-    with files.whole_file(path) as part, open(part, "w") as file:
+    with files.atomic_write(path) as part, open(part, "w") as file:
         file.write("whole")
     assert path.read_text() == "whole" and list(tmp_path.iterdir()) == [path]
 
@@ -208,7 +208,7 @@ def test_a_link_in_place_of_a_part_is_not_written_through(tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / f"w.h5.{os.getpid()}.part").symlink_to(victim)  # the name of earlier releases
-    with files.whole_file(tmp_path / "w.h5") as part, open(part, "w") as file:
+    with files.atomic_write(tmp_path / "w.h5") as part, open(part, "w") as file:
         file.write("whole")
     assert victim.read_text() == "precious"
 
@@ -253,7 +253,7 @@ def test_a_failed_write_of_hdf5_is_told_in_plain_words(tmp_path):
         "file descriptor = 5, errno = 28, error message = 'No space left on device', buf = 0x55, total write size = 2)"
     )
     match = "a.h5 must be writable. Received: No space left on device; what was there"
-    with pytest.raises(OSError, match=match), files.whole_file(str(tmp_path / "a.h5")):
+    with pytest.raises(OSError, match=match), files.atomic_write(str(tmp_path / "a.h5")):
         raise RuntimeError(told)
     assert files.reason(RuntimeError("Unable to open file\nmore")) == "Unable to open file"
 

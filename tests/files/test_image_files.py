@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mrcnn.data.image import read_image
-from mrcnn.files import image_files
-from mrcnn.files import limits as untrusted
+from mrcnn.files import image_files, limits
 from mrcnn.files.image_files import read_pixels, read_size
 
 RED = (200, 30, 30)
@@ -205,7 +204,7 @@ def test_tiffs_that_claim_or_hold_too_much_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"a\.tif .*114,688 bytes of pixels"):
         read_pixels(path)
     monkeypatch.undo()
-    monkeypatch.setattr(untrusted, "MOST_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(limits, "MOST_PIXELS", 64 * 64 - 1)
     with pytest.raises(ValueError, match=r"64 x 64 \(height x width\) in .*a\.tif"):
         read_pixels(path)
     monkeypatch.undo()

@@ -189,11 +189,11 @@ def test_coco_files_of_another_form_are_named(tmp_path, changes, message):
 
 def test_coco_outlines_tell_boxes_without_an_image(tmp_path):
     dataset = CocoDataset(write_coco(tmp_path, coco()))
-    rles, class_ids = dataset.load_outlines(0)
+    rles, class_ids = dataset.load_rles(0)
     # x, y, width, height of the two squares' box, the donut's and the crowd's three columns
     assert coco_mask.toBbox(rles).tolist() == [[4, 3, 26, 22], [10, 10, 10, 10], [2, 0, 3, 30]]
     assert class_ids.tolist() == [2, 1, -1] and dataset.image_size(0) == (HEIGHT, WIDTH)
-    assert dataset.load_outlines(1)[0] == []
+    assert dataset.load_rles(1)[0] == []
 
 
 def test_coco_names_of_files_that_cannot_be(tmp_path):

@@ -6,7 +6,8 @@ from annotated import HEIGHT, WIDTH, boxes_of, cut_or_changed, names_of, read_or
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrcnn.formats.datasets import CVATDataset, open_dataset
+from mrcnn.formats.cvat import CVATDataset
+from mrcnn.formats.open_dataset import open_dataset
 
 FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LABELS = "<meta><task><labels><label><name>dog</name></label><label><name>cat</name></label></labels></task></meta>"

@@ -3,7 +3,6 @@
 import csv
 import json
 import sys
-from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,15 +14,21 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mrcnn.evaluation import evaluate
-from mrcnn.formats import export
+from mrcnn.formats import (
+    csv_table,
+    export,
+    geojson,
+    results,
+    rle,
+)
 from mrcnn.formats.coco import CocoDataset
-from mrcnn.formats.datasets import InstanceImageDataset, open_dataset
-from mrcnn.formats.label_tools import LabelmeDataset, VIADataset
+from mrcnn.formats.labelme import LabelmeDataset, labelme_file
+from mrcnn.formats.mask_images import InstanceImageDataset, instance_image
+from mrcnn.formats.open_dataset import open_dataset
+from mrcnn.formats.via import VIADataset, via_entry
 from mrcnn.formats.yolo import YOLODataset
 
 NAMES = ["BG", "cat", "dog"]
-
 # Two parts, one of them with a hole: 3 x 3 less its middle, and 1 x 2 at its right.
 RING_AND_BAR = np.array(
     [[1, 1, 1, 0, 0, 0], [1, 0, 1, 0, 1, 1], [1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]], bool
@@ -57,70 +62,17 @@ def filled(rings, size):
 masks_of_any_shape = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
-# --- Outlines -----------------------------------------------------------------------------------------------
-
-
-def test_no_pixels_no_outline():
-    assert export.mask_outlines(np.zeros((3, 4), bool)) == []
-    assert export.mask_outlines(np.zeros((0, 0), bool)) == []
-
-
-def test_outlines_run_along_the_corners_of_pixels():
-    (ring, hole), (bar,) = export.mask_outlines(RING_AND_BAR)
-    assert {tuple(point) for point in ring.tolist()} == {(0, 0), (3, 0), (3, 3), (0, 3)}
-    assert {tuple(point) for point in hole.tolist()} == {(1, 1), (2, 1), (2, 2), (1, 2)}
-    assert {tuple(point) for point in bar.tolist()} == {(4, 1), (6, 1), (6, 2), (4, 2)}
-
-
-def test_pixels_that_touch_in_a_corner_are_two_parts():
-    parts = export.mask_outlines(np.eye(2))
-    assert [len(part) for part in parts] == [1, 1]
-    assert [len(part[0]) for part in parts] == [4, 4]
-
-
-def test_every_small_mask_comes_back_exactly():
-    """All 511 masks of 3 x 3 pixels: parts apart, all in one line, and by the area of the rings."""
-    for bits in list(product([False, True], repeat=9))[1:]:
-        mask = np.array(bits).reshape(3, 3)
-        parts = export.mask_outlines(mask)
-        assert np.array_equal(filled(map(export.one_outline, parts), mask.shape), mask)
-        rings = [ring for part in parts for ring in part]
-        assert np.array_equal(filled([export.one_outline(rings)], mask.shape), mask)
-        assert sum(area(part[0]) - sum(map(area, part[1:])) for part in parts) == mask.sum()
-
-
-def area(ring):
-    x, y = np.asarray(ring).T
-    return abs(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)) / 2
-
-
-@given(masks_of_any_shape)
-def test_any_mask_comes_back_exactly(mask):
-    parts = export.mask_outlines(mask)
-    if not mask.any():
-        assert parts == []
-        return
-    assert np.array_equal(filled(map(export.one_outline, parts), mask.shape), mask)
-    rings = [ring for part in parts for ring in part]
-    assert np.array_equal(filled([export.one_outline(rings)], mask.shape), mask)
-    for ring in rings:  # simple: no corner twice
-        assert len({tuple(point) for point in ring.tolist()}) == len(ring)
-
-
-# --- Each format --------------------------------------------------------------------------------------------
-
-
 def test_nothing_found_is_a_file_without_shapes():
-    assert export.labelme(nothing(), NAMES, "a.png", (4, 6))["shapes"] == []
-    assert export.via(nothing(), NAMES, "a.png")["a.png-1"]["regions"] == []
-    assert export.geojson(nothing(), NAMES, "a.png") == []
-    assert export.table(nothing(), NAMES, "a.png") == []
+    assert labelme_file(nothing(), NAMES, "a.png", (4, 6))["shapes"] == []
+    assert via_entry(nothing(), NAMES, "a.png")["a.png-1"]["regions"] == []
+    assert geojson.geojson_features(nothing(), NAMES, "a.png") == []
+    assert csv_table.csv_rows(nothing(), NAMES, "a.png") == []
 
 
 def test_labelme_keeps_the_parts_of_an_instance_together():
     whole = np.zeros_like(RING_AND_BAR)
     whole[3, 2:5] = True
-    content = export.labelme(result(RING_AND_BAR, whole, class_ids=[2, 1]), NAMES, "a.png", (4, 6))
+    content = labelme_file(result(RING_AND_BAR, whole, class_ids=[2, 1]), NAMES, "a.png", (4, 6))
     assert json.loads(json.dumps(content)) == content
     assert (content["imagePath"], content["imageHeight"], content["imageWidth"]) == ("a.png", 4, 6)
     shapes = content["shapes"]
@@ -132,7 +84,7 @@ def test_labelme_keeps_the_parts_of_an_instance_together():
 
 
 def test_via_has_one_region_an_instance():
-    content = export.via(result(RING_AND_BAR), NAMES, "a.png", file_bytes=7)
+    content = via_entry(result(RING_AND_BAR), NAMES, "a.png", file_bytes=7)
     (region,) = content["a.png7"]["regions"]
     assert (content["a.png7"]["filename"], content["a.png7"]["size"]) == ("a.png", 7)
     assert region["region_attributes"] == {"class": "cat"}
@@ -144,7 +96,7 @@ def test_via_has_one_region_an_instance():
 def test_geojson_keeps_parts_and_holes():
     hollow = RING_AND_BAR.copy()
     hollow[:, 4:] = False
-    both, one = export.geojson(result(RING_AND_BAR, hollow), NAMES, "a.png")
+    both, one = geojson.geojson_features(result(RING_AND_BAR, hollow), NAMES, "a.png")
     assert both["properties"] == {
         "image": "a.png",
         "class": "cat",
@@ -167,7 +119,7 @@ def signed_area(closed):
 
 @given(masks_of_any_shape.filter(np.any))
 def test_geojson_filled_with_its_holes_is_the_mask(mask):
-    (feature,) = export.geojson(result(mask), NAMES, "a.png")
+    (feature,) = geojson.geojson_features(result(mask), NAMES, "a.png")
     coordinates = feature["geometry"]["coordinates"]
     back = np.zeros(mask.shape, int)
     for outer, *holes in [coordinates] if feature["geometry"]["type"] == "Polygon" else coordinates:
@@ -178,60 +130,56 @@ def test_geojson_filled_with_its_holes_is_the_mask(mask):
 
 
 def test_the_table_by_hand():
-    (row,) = export.table(result(RING_AND_BAR, scores=[0.25]), NAMES, "a.png")
+    (row,) = csv_table.csv_rows(result(RING_AND_BAR, scores=[0.25]), NAMES, "a.png")
     # box: x 0..6, y 0..3, 6 * 3 = 18 square pixels; mask: 8 pixels of the ring and 2 of the bar
     assert list(row.values()) == ["a.png", "cat", 0.25, 0, 0, 6, 3, 18, 10]
-    assert tuple(row) == export.CSV_COLUMNS
-    (row,) = export.table(result(RING_AND_BAR, with_masks=False), NAMES, "a.png")
+    assert tuple(row) == csv_table.CSV_COLUMNS
+    (row,) = csv_table.csv_rows(result(RING_AND_BAR, with_masks=False), NAMES, "a.png")
     assert (row["box_area"], row["mask_area"]) == (18, "")
 
 
 def test_a_box_only_model_gives_boxes():
     boxes = result(RING_AND_BAR, with_masks=False)
-    (shape,) = export.labelme(boxes, NAMES, "a.png", (4, 6))["shapes"]
+    (shape,) = labelme_file(boxes, NAMES, "a.png", (4, 6))["shapes"]
     assert (shape["shape_type"], shape["points"]) == ("rectangle", [[0, 0], [6, 3]])
-    (region,) = export.via(boxes, NAMES, "a.png")["a.png-1"]["regions"]
+    (region,) = via_entry(boxes, NAMES, "a.png")["a.png-1"]["regions"]
     assert region["shape_attributes"] == {"name": "rect", "x": 0, "y": 0, "width": 6, "height": 3}
-    (feature,) = export.geojson(boxes, NAMES, "a.png")
+    (feature,) = geojson.geojson_features(boxes, NAMES, "a.png")
     assert feature["geometry"]["coordinates"] == [[[0, 0], [6, 0], [6, 3], [0, 3], [0, 0]]]
 
 
 def test_masks_without_pixels_are_left_out_and_counted(caplog):
     empty = np.zeros_like(RING_AND_BAR)
     found = result(empty, RING_AND_BAR, class_ids=[1, 2])
-    assert [f["properties"]["class"] for f in export.geojson(found, NAMES, "a.png")] == ["dog"]
+    assert [f["properties"]["class"] for f in geojson.geojson_features(found, NAMES, "a.png")] == [
+        "dog"
+    ]
     assert "a.png: 1 detections have a mask without pixels" in caplog.text
-    assert [row["mask_area"] for row in export.table(found, NAMES, "a.png")] == [0, 10]
+    assert [row["mask_area"] for row in csv_table.csv_rows(found, NAMES, "a.png")] == [0, 10]
 
 
 def test_a_class_without_a_name_is_refused():
-    for write in (export.geojson, export.via, export.table):
+    for write in (geojson.geojson_features, via_entry, csv_table.csv_rows):
         with pytest.raises(ValueError, match=r"positions in class_names, 0 to 2. Received: \[3\]"):
             write(result(RING_AND_BAR, class_ids=[3]), NAMES, "a.png")
 
 
-# --- supervision --------------------------------------------------------------------------------------------
-
-
 def test_supervision_gets_x_before_y_and_masks_first(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
-    found = export.to_supervision(result(RING_AND_BAR, class_ids=[2]), NAMES)
+    found = results.to_supervision(result(RING_AND_BAR, class_ids=[2]), NAMES)
     assert found.xyxy.tolist() == [[0, 0, 6, 3]] and found.xyxy.dtype == np.float32
     assert np.array_equal(found.mask, RING_AND_BAR[np.newaxis])
     assert (found.confidence.tolist(), found.class_id.tolist()) == ([0.5], [2])
     assert found.data["class_name"].tolist() == ["dog"]
-    empty = export.to_supervision(nothing())
+    empty = results.to_supervision(nothing())
     assert (empty.xyxy.shape, empty.mask.shape, empty.data) == ((0, 4), (0, 4, 6), {})
-    assert export.to_supervision(result(RING_AND_BAR, with_masks=False)).mask is None
+    assert results.to_supervision(result(RING_AND_BAR, with_masks=False)).mask is None
 
 
 def test_without_supervision_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="Try pip install supervision"):
-        export.to_supervision(nothing())
-
-
-# --- Many images, read again --------------------------------------------------------------------------------
+        results.to_supervision(nothing())
 
 
 @pytest.fixture
@@ -306,7 +254,7 @@ def test_the_annotations_of_coco_are_results_too(photos):
         0.75,
         10,
     )
-    assert first["segmentation"] == evaluate.mask_to_rle(RING_AND_BAR)
+    assert first["segmentation"] == rle.mask_to_rle(RING_AND_BAR)
     assert second["area"] == 24 - 10
     assert coco.loadRes(coco.dataset["annotations"]).getAnnIds(imgIds=[2]) == [1, 2]
 
@@ -348,12 +296,13 @@ def test_no_boxes_without_masks_give_empty_files(photos):
         "class_ids": np.zeros(0, int),
         "scores": np.zeros(0),
     }
-    assert export.labelme(none, NAMES, "a.png", (4, 6))["shapes"] == []
-    assert export.via(none, NAMES, "a.png")["a.png-1"]["regions"] == []
-    assert export.geojson(none, NAMES, "a.png") == export.table(none, NAMES, "a.png") == []
-
-
-# --- Photos with labels -----------------------------------------------------------------------------------------
+    assert labelme_file(none, NAMES, "a.png", (4, 6))["shapes"] == []
+    assert via_entry(none, NAMES, "a.png")["a.png-1"]["regions"] == []
+    assert (
+        geojson.geojson_features(none, NAMES, "a.png")
+        == csv_table.csv_rows(none, NAMES, "a.png")
+        == []
+    )
 
 
 def test_yolo_labels_come_back_exactly_at_any_size(tmp_path):
@@ -397,7 +346,7 @@ def test_mask_images_hold_more_than_255_objects_and_the_best_wins(tmp_path, capl
         masks[i][i // 20, i % 20] = True
     masks[300][0, :2] = True  # over the first two
     scores = np.linspace(0.4, 0.9, 301).tolist()
-    labels = export.instance_image(result(*masks, class_ids=[1] * 301, scores=scores), size)
+    labels = instance_image(result(*masks, class_ids=[1] * 301, scores=scores), size)
     assert (
         labels.dtype == np.uint16
         and labels[0, :3].tolist() == [301, 301, 3]
@@ -414,7 +363,7 @@ def test_mask_images_hold_more_than_255_objects_and_the_best_wins(tmp_path, capl
         "class_ids": np.array([1]),
         "scores": np.array([0.5]),
     }
-    assert export.instance_image(boxes, (4, 6)).sum() == 6
+    assert instance_image(boxes, (4, 6)).sum() == 6
 
 
 def test_photos_are_copied_once_and_nothing_is_replaced(photos):
@@ -436,9 +385,6 @@ def test_photos_are_copied_once_and_nothing_is_replaced(photos):
     files = export.Export(out, ["yolo", "png"], NAMES)
     files.add(long, (4, 6), nothing())
     assert len(files.write()) == 3
-
-
-# --- Names from strangers -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn.formats.datasets import open_dataset
+from mrcnn.formats.open_dataset import open_dataset
 from mrcnn.formats.voc import VOC_CLASSES, VOCDataset
 
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mrcnn.data.masks import extract_bboxes
-from mrcnn.formats.datasets import YOLODataset, open_dataset
-from mrcnn.formats.yolo import read_yaml, yolo_pair, yolo_sets
+from mrcnn.formats.open_dataset import open_dataset
+from mrcnn.formats.yolo import YOLODataset, read_yaml, yolo_pair, yolo_sets
 
 FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SQUARE = "0 0.1 0.1 0.35 0.1 0.35 0.5 0.1 0.5"  # x 4..14, y 3..15 of an image of 40 x 30

@@ -25,10 +25,10 @@ from tiny import Squares, TinyConfig, photos, shake
 from mrcnn import model as modellib
 from mrcnn.config import LOSS_NAMES, PRECISIONS
 from mrcnn.data.generator import DataGenerator
-from mrcnn.data.image import molded_photo
 from mrcnn.model import MaskRCNN
 from mrcnn.training import callbacks
 from mrcnn.training import loop as training
+from mrcnn.training import run as training_run
 from mrcnn.training.callbacks import MeanAveragePrecisionCallback
 from mrcnn.training.loop import HEADS, Schedule, layer_regex, set_trainable
 from mrcnn.training.training_state import read_about, state_path
@@ -885,7 +885,7 @@ def test_runs_of_one_minute_have_folders_of_their_own(tmp_path, dataset, monkeyp
         def now(cls):
             return cls(2026, 1, 1, 12, 30)
 
-    monkeypatch.setattr(training.datetime, "datetime", Minute)
+    monkeypatch.setattr(training_run.datetime, "datetime", Minute)
 
     def named():
         return shake(MaskRCNN("training", TinyConfig(STEPS_PER_EPOCH=1), tmp_path))
@@ -1422,18 +1422,6 @@ def noisy(channels=3):
     load_image = dataset.load_image
     dataset.load_image = lambda image_id: load_image(image_id) + noise
     return dataset
-
-
-@pytest.mark.parametrize(
-    "channels, mean",
-    [(3, [123.7, 116.8, 103.9]), (3, [127.3]), (1, [99.9]), (4, [1.1, 2.2, 3.3, 250.7])],
-)
-def test_photos_are_molded_on_the_device_bit_for_bit(channels, mean):
-    config = TinyConfig(IMAGE_CHANNEL_COUNT=channels, MEAN_PIXEL=np.array(mean))
-    photos = np.arange(256 * channels).reshape(2, 16, 8, channels).astype(np.uint8)
-    molded = training.molded_on_device(tf.constant(photos), config).numpy()
-    np.testing.assert_array_equal(molded, [molded_photo(photo, config) for photo in photos])
-    assert molded.dtype == np.float32 and molded[0, 0, 0, 0] == np.float32(-mean[0])
 
 
 @pytest.mark.parametrize("channels, mean", [(3, [123.7, 116.8, 103.9]), (1, [99.9])])

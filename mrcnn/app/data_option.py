@@ -1,0 +1,122 @@
+"""DATA of the command: open it, describe it in the log, and reject data that cannot be used."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+from ..data.dataset import Dataset
+
+log = logging.getLogger("mrcnn")
+
+# DATA "shapes": a seed names a set of generated images; no training, not even the demo's, uses the
+# second seed.
+SHAPES_TO_TRAIN = {"count": 500, "seed": 0}
+SHAPES_HELD_OUT = {"count": 100, "seed": 2**40}
+
+
+def open_data(
+    path: str, class_names: list[str] | None = None, shapes: dict | None = None, **options
+) -> Dataset:
+    """Open the dataset at a path.
+
+    class_names: the classes that it must have, background first; default: those it has.
+    shapes: the generated images that the word "shapes" stands for.
+    options: of `open_dataset`; see `data_options`.
+
+    Raises: ValueError if no known format is there, or the classes are others.
+    """
+    from ..formats.open_dataset import open_dataset
+
+    if is_url(path):
+        raise ValueError(
+            f"DATA must be on this machine. Received: the URL {path}. Try to download it first."
+        )
+    if path == "shapes":
+        options = shapes or {}
+    names = None if class_names is None else class_names[1:]
+    return open_dataset(path, class_names=names, **options)
+
+
+def data_options(args) -> dict:
+    """The arguments of `open_dataset` that --images, --strict and --attribute stand for.
+
+    Raises: ValueError if --images is not a folder.
+    """
+    if args.images is not None and not Path(args.images).is_dir():
+        raise ValueError(
+            f"--images must be a folder. Received: {args.images}, which is no folder. "
+            "Try its full path."
+        )
+    options = {"images_dir": args.images, "strict": args.strict}
+    if args.attribute is not None:
+        options["attribute"] = args.attribute
+    return options
+
+
+def is_url(word: str) -> bool:
+    """Whether a word is the address of a file on another machine."""
+    return re.match(r"[a-z][a-z0-9+.-]+://", word, re.IGNORECASE) is not None
+
+
+def objects_per_class(dataset: Dataset) -> dict[str, int] | None:
+    """Class name -> number of objects without crowds; None if only the pixels of masks tell it."""
+    counts = dict.fromkeys(dataset.class_names[1:], 0)
+    for info in dataset.image_info:
+        class_ids = _class_ids(info)
+        if class_ids is None:
+            return None
+        for class_id in class_ids:
+            internal = dataset.map_source_class_id(f"{info['source']}.{class_id}")
+            counts[dataset.class_names[internal]] += 1
+    return counts
+
+
+def _class_ids(info: dict) -> list | None:
+    """The source class ids of one image's objects; None if its entry does not list them."""
+    if "class_ids" in info:
+        return info["class_ids"]
+    if "annotations" in info:
+        return [entry["category_id"] for entry in info["annotations"] if not entry.get("iscrowd")]
+    if "masks" in info:  # a folder with one file per object
+        return [1] * len(image_files(Path(info["masks"])))
+    return None
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files in a folder, by name; an empty list if there is no such folder."""
+    from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
+
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    visible = [file for file in files if not file.name.startswith(".")]
+    return [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 image`, `2 images`; plural: if it is not the noun with an s."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def log_data(role: str, dataset: Dataset) -> None:
+    """Log the reader, images, classes and objects of a dataset. role: its use, such as "Data"."""
+    counts = objects_per_class(dataset)
+    names = dataset.class_names[1:]
+    classes = counted(len(names), "class", "classes")
+    if counts is not None:
+        classes += " (and their objects)"
+        names = [f"{name} {counts[name]}" for name in names]
+    images = counted(len(dataset.image_ids), "image")
+    log.info("%s: %s, %s, %s: %s", role, type(dataset).__name__, images, classes, ", ".join(names))
+
+
+def require_images(dataset: Dataset, data: str) -> None:
+    """Raise a ValueError if not one image file exists, before a network is built."""
+    on_disk = [info for info in dataset.image_info if not info.get("embedded")]
+    paths = [info["path"] for info in on_disk if info.get("path")]
+    if paths and not any(os.path.isfile(path) for path in paths):
+        raise ValueError(
+            f"The images of DATA must exist. Received: {data}, of whose {len(paths)} images not one "
+            f"exists ({paths[0]} for example). Try to name the folder of the images: --images DIR."
+        )

@@ -1,0 +1,297 @@
+"""`mrcnn detect`: image files to images with detections, JSON and the files of other tools."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import logging
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..data.image import read_image, read_size
+from ..drawing import pages
+from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
+from ..files.limits import printable
+from ..formats import export
+from ..formats.rle import mask_to_rle
+from .cli_support import (
+    FAILED,
+    OK,
+    error_sentence,
+    failure,
+    free_image_path,
+    is_own_image,
+    load_for_use,
+    make_folder,
+    save_image,
+    say,
+    write_json,
+)
+from .data_option import counted, image_files, is_url
+
+log = logging.getLogger("mrcnn")
+
+MAX_NAMES = 20  # of failed images, in a message
+
+
+@dataclass
+class ImagesToDetect:
+    """names: all images asked for, in order. files: the readable ones. failed: name -> reason."""
+
+    names: list[str]
+    files: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run(args) -> int:
+    """Run `mrcnn detect`."""
+    images = find_images(args.images)
+    out = make_folder(args.out, "--out")
+    model, class_names = load_for_use(args.weights, args.config)
+    if model.config.RPN_ONLY:
+        raise ValueError(
+            f"mrcnn detect needs a network that knows classes. Received: {args.weights}, a region "
+            "proposal network only (RPN_ONLY). Try `mrcnn evaluate`, which measures its proposals, or "
+            "MaskRCNN.detect in Python."
+        )
+    if args.min_confidence is not None:
+        model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
+    exports = export.Export(out, args.formats, class_names)
+    entries: list[dict] = []
+    interruption = _detect_all(model, class_names, images, out, exports, entries)
+    report = {
+        "weights": str(args.weights),
+        "class_names": class_names,
+        "min_confidence": model.config.DETECTION_MIN_CONFIDENCE,
+    }
+    if interruption is not None:
+        report["partial"] = True
+    report["images"] = entries
+    failed = [name for name in images.names if name in images.failed]
+    if failed:
+        report["failed"] = [{"file_name": name, "error": images.failed[name]} for name in failed]
+    write_json(report, out / "detections.json")
+    _say_what_was_written(out, len(entries), exports.write())
+    if interruption is not None:
+        raise interruption
+    return report_failures(len(images.names), failed)
+
+
+def _detect_all(model, class_names, images, out, exports, entries) -> BaseException | None:
+    """Append an entry for each image; returns Ctrl-C or the write error that ended the loop early.
+
+    An error of one image is recorded in `images.failed`, and the other images follow.
+    """
+    try:
+        for file, drawing in zip(images.files, _output_paths(images.files, out), strict=True):
+            try:
+                entry = detect_file(model, class_names, file, drawing, exports)
+            except Exception as error:
+                if isinstance(error, OSError) and not _is_about_the_name(error):
+                    raise  # the output folder failed, not this image
+                _record_failure(images.failed, file, error)
+                continue
+            entries.append(entry)
+            log.info("%s: %s", printable(file), counted(len(entry["detections"]), "object"))
+    except (KeyboardInterrupt, OSError) as error:
+        log.warning(
+            "Interrupted: the detections of the first %d of %d images are written.",
+            len(entries),
+            len(images.files),
+        )
+        return error
+    return None
+
+
+def _record_failure(failed: dict[str, str], file: Path, error: Exception) -> None:
+    failed[str(file)] = error_sentence(error)
+    log.error("%s: %s", printable(file), printable(error_sentence(error), 1000))
+    log.debug("Traceback:", exc_info=True)
+
+
+def _say_what_was_written(out: Path, images: int, exported: list[Path]) -> None:
+    names = [_first_part(out, path) for path in exported]
+    written = ", ".join([f"{images} images", "detections.json", *dict.fromkeys(names)])
+    say(f"{written} are in {out.resolve()}")
+
+
+def report_failures(images: int, names: list[str]) -> int:
+    """Name the first failed images on stderr; returns the exit code, OK without failures."""
+    if not names:
+        return OK
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    first = ", ".join(printable(name) for name in names[:MAX_NAMES])
+    return failure(FAILED, "mrcnn", f"{len(names)} of {images} images failed: {first}{more}")
+
+
+def _is_about_the_name(error: OSError) -> bool:
+    """Whether a file could not be written because of its name, too long for example."""
+    number = getattr(error.__cause__ or error, "errno", None)
+    return number in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+
+
+def _first_part(folder: Path, path: Path) -> str:
+    """The file or the sub-folder of `folder` that a path leads to: `via.json`, `labelme/`."""
+    parts = path.relative_to(folder).parts
+    return parts[0] if len(parts) == 1 else f"{parts[0]}/"
+
+
+def find_images(words: list[str]) -> ImagesToDetect:
+    """Find all images that the words name: image files, folders, or patterns such as `*.png`.
+
+    Reads the header of each, before a network is built, which takes much longer.
+
+    Raises: ValueError if a folder contains no images, or no image at all can be read.
+    """
+    names: dict[str, None] = {}  # a set that keeps the order
+    for word in words:
+        names.update(dict.fromkeys(_names_of(word)))
+    images = ImagesToDetect(list(names))
+    for name in names:
+        try:
+            if is_url(name):
+                raise ValueError(
+                    "An image must be a file on this machine. "
+                    f"Received: the URL {name}. Try to download it first."
+                )
+            read_size(name)
+            images.files.append(Path(name))
+        except Exception as error:  # image libraries raise errors of any type
+            images.failed[name] = error_sentence(error)
+    if not images.files:
+        raise ValueError(_no_image_readable(list(images.failed.values())))
+    for name, why in images.failed.items():
+        log.error("%s: %s", printable(name), printable(why, 1000))
+    return images
+
+
+def _no_image_readable(reasons: list[str]) -> str:
+    if len(reasons) == 1:
+        return reasons[0]
+    lines = [f"None of the {len(reasons)} images can be read:"]
+    lines += [printable(reason) for reason in reasons[:MAX_NAMES]]
+    return "\n  ".join(lines)
+
+
+def _names_of(word: str) -> list[str]:
+    """The image names that one word of the command line stands for."""
+    if is_url(word):
+        return [word]
+    names = []
+    for path in _matches(word):
+        found = _images_in(path) if path.is_dir() else [path]
+        names += [str(file) for file in found]
+    return names
+
+
+def _matches(word: str) -> list[Path]:
+    """The path itself, or the paths that match a pattern which the shell did not expand."""
+    path = Path(word).expanduser()
+    if os.path.exists(path) or not glob.has_magic(word):
+        return [path]
+    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    if not found:
+        raise ValueError(
+            f"A pattern must match files. Received: {word}, which matches none. Try a folder."
+        )
+    return found
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The images of a folder; everything else in it is counted and logged.
+
+    Raises: ValueError if there is no image.
+    """
+    images: list[Path] = []
+    skipped: Counter[str] = Counter()
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            skipped["sub-folder"] += 1
+        elif entry.suffix.lower() not in IMAGE_SUFFIXES or entry.name.startswith("."):
+            skipped[printable(entry.suffix or entry.name, 20)] += 1
+        elif is_own_image(entry):
+            skipped["earlier result"] += 1
+        else:
+            images.append(entry)
+    others = ", ".join(_counted_skip(count, what) for what, count in skipped.items())
+    if not images:
+        raise ValueError(_no_images_in(folder, others))
+    if skipped:
+        log.warning(
+            "%s: %d images; skipped are %s. Sub-folders must be named themselves, images in other "
+            "formats converted to JPEG or PNG; samples/video reads videos.",
+            printable(folder),
+            len(images),
+            others,
+        )
+    return images
+
+
+def _counted_skip(count: int, what: str) -> str:
+    """`2 sub-folders`; suffixes such as `.json` have no plural."""
+    return f"{count} {what}" if what.startswith(".") else counted(count, what)
+
+
+def _no_images_in(folder: Path, others: str) -> str:
+    """The error for a folder without images; names a folder below it that has some."""
+    below = (*sorted(folder.glob("*")), *sorted(folder.glob("*/*")))
+    with_images = next((path for path in below if image_files(path)), None)
+    hint = f" Try the folders in it, as {printable(with_images)}." if with_images else ""
+    content = f" ({others})" if others else ""
+    return (
+        "A folder must itself hold images. "
+        f"Received: {printable(folder)}, which holds none{content}.{hint}"
+    )
+
+
+def _output_paths(files: list[Path], out: Path) -> list[Path]:
+    """A path for each image with detections: all different, and none of an input image."""
+    real_out = os.path.realpath(out)
+    in_out = [file for file in files if os.path.realpath(file.parent) == real_out]
+    taken = {file.name.casefold() for file in in_out}
+    paths = []
+    for file in files:
+        path = free_image_path(out, file.stem, "_detected.png", taken)
+        taken.add(path.name.casefold())
+        paths.append(path)
+    return paths
+
+
+def detect_file(model, class_names: list[str], file: Path, drawing: Path, exports) -> dict:
+    """The entry of `detections.json` for one image file; writes the image with its detections.
+
+    drawing: where that image is written. exports: the `export.Export` for other tools' files, to
+    which the image is added.
+
+    Raises: ValueError if the image cannot be read or used, OSError if a file cannot be written.
+    """
+    image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
+    result = model.detect([image])[0]
+    save_image(pages.draw_result(image, result, class_names), drawing, marked=True)
+    exports.add(file, image.shape[:2], result)
+    return {
+        "file_name": str(file),
+        "picture": drawing.name,
+        "width": int(image.shape[1]),
+        "height": int(image.shape[0]),
+        "detections": _detections(result, class_names),
+    }
+
+
+def _detections(result: dict, class_names: list[str]) -> list[dict]:
+    """The detections of one image as JSON: boxes in pixels `[y1, x1, y2, x2]`, masks as RLE."""
+    entries = []
+    rows = zip(result["class_ids"], result["scores"], result["rois"], strict=True)
+    for i, (class_id, score, box) in enumerate(rows):
+        entry = {
+            "class_id": int(class_id),
+            "class_name": class_names[class_id],
+            "score": float(score),
+            "box": [int(side) for side in box],
+        }
+        if "masks" in result:
+            entry["mask"] = mask_to_rle(result["masks"][:, :, i])
+        entries.append(entry)
+    return entries

@@ -1,0 +1,132 @@
+"""`mrcnn evaluate`: metrics of a weight file on a dataset, with curves and drawn images."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from ..data.dataset import Dataset
+from ..drawing import pages
+from ..evaluation import evaluate, report
+from ..evaluation.proposals import proposal_recall
+from ..files.atomic import short_name
+from ..files.limits import clean_name
+from ..formats.open_dataset import split_folders
+from ..weights import weight_files
+from .cli_support import (
+    check_weights,
+    free_image_path,
+    load_for_use,
+    make_folder,
+    save_image,
+    say,
+    write_json,
+)
+from .data_option import SHAPES_HELD_OUT, data_options, log_data, open_data, require_images
+from .detect_command import report_failures
+
+log = logging.getLogger("mrcnn")
+
+
+def run(args) -> int:
+    """Run `mrcnn evaluate`."""
+    out = make_folder(args.out, "--out")
+    split = split_folders(args.data)
+    if split:
+        args.data = str(split[1])
+        log.info("Found data to train on and to validate on: measuring on %s", args.data)
+    class_names = _class_names_of(args.weights)
+    dataset = open_data(args.data, class_names, SHAPES_HELD_OUT, **data_options(args))
+    require_images(dataset, args.data)
+    model, _ = load_for_use(args.weights, args.config)
+    if dataset.num_classes != model.config.NUM_CLASSES:
+        raise ValueError(
+            f"{args.data} must have the classes of the weights. Received: {dataset.class_names[1:]}, "
+            f"and weights for {model.config.NUM_CLASSES - 1} classes. Try data annotated with the same "
+            "classes."
+        )
+    log_data("Data", dataset)
+    if model.config.RPN_ONLY:
+        return _evaluate_proposals(model, dataset, args, out)
+    return _evaluate_detections(model, dataset, args, out)
+
+
+def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
+    """Evaluate detections on the first --limit images; prints and writes the metrics."""
+    shown_from = model.config.DETECTION_MIN_CONFIDENCE
+    model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
+    image_ids = list(dataset.image_ids)[: args.limit]
+    heading = f"{args.weights} on {args.data}"
+    if len(image_ids) < len(dataset.image_ids):
+        first = f"the first {len(image_ids)} of {len(dataset.image_ids)} images"
+        heading += f", {first}"
+        log.info("Evaluating %s.", first)
+
+    def detect(image):
+        return model.detect([image], masks="full" if args.pictures else "rle")[0]
+
+    def draw(image_id, image, result):
+        _draw(dataset, image_id, image, result, shown_from, out)
+
+    interruption = None
+    try:
+        evaluation = evaluate.evaluate_dataset(
+            detect,
+            dataset,
+            image_ids,
+            min_confidence=args.min_confidence,
+            on_image=draw if args.pictures else None,
+        )
+    except evaluate.EvaluationInterrupted as interrupted:
+        interruption = interrupted
+        log.warning("Interrupted: the metrics of the images evaluated so far follow.")
+        evaluation = interrupted.figures()
+    say(evaluation.table())
+    content = {"data": args.data, "weights": args.weights, **evaluation.to_dict()}
+    write_json(content, out / "metrics.json")
+    names = ["metrics.json", *(file.name for file in report.write(evaluation, out, heading))]
+    drawn = ""
+    if args.pictures:
+        drawn = (
+            f" and {evaluation.images} images (objects with a score from {shown_from:g} on: "
+            "--config DETECTION_MIN_CONFIDENCE)"
+        )
+    say(f"{', '.join(names)}{drawn} in {out.resolve()}")
+    if interruption is not None:
+        raise interruption
+    return report_failures(len(image_ids), [entry["image"] for entry in evaluation.failed])
+
+
+def _class_names_of(weight_file: str) -> list[str] | None:
+    """The class names in a weight file, background first, cleaned like a dataset's; None without."""
+    check_weights(weight_file)
+    names = (weight_files.read_metadata(weight_file) or {}).get("class_names")
+    return [clean_name(name) for name in names] if names else None
+
+
+def _evaluate_proposals(model, dataset: Dataset, args, out: Path) -> int:
+    """Evaluate the recall of a region proposal network."""
+    if args.pictures:
+        log.warning(
+            "--pictures: proposals have no classes, and there are too many to draw: no images."
+        )
+    recall = proposal_recall(lambda image: model.detect([image])[0], dataset, limit=args.limit)
+    say(recall.table())
+    content = {"data": args.data, "weights": args.weights, **recall.to_dict()}
+    write_json(content, out / "metrics.json")
+    say(f"metrics.json in {out.resolve()}")
+    failed = [entry["image"] for entry in recall.failed]
+    return report_failures(recall.images + len(failed), failed)
+
+
+def _draw(
+    dataset: Dataset, image_id: int, image: np.ndarray, result: dict, shown_from: float, out: Path
+) -> None:
+    """Write one image with its ground truth and its detections side by side."""
+    info = dataset.image_info[image_id]
+    name = Path(info["path"]).stem if info["path"] else info["source"]
+    drawn = pages.draw_next_to_ground_truth(dataset, image_id, image, result, shown_from)
+    path = free_image_path(out, short_name(f"{image_id:04d}_{name}", ""))
+    save_image(drawn, path, marked=True)

@@ -1,0 +1,213 @@
+"""`mrcnn train`: data and options to a Config, a network and a training run."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+from ..config import Config
+from ..data.dataset import Dataset, boxes_alone, shared_images
+from ..formats.common import SETS
+from ..formats.open_dataset import split_folders
+from .cli_support import (
+    OK,
+    UsageError,
+    check_start,
+    load_start,
+    load_tensorflow,
+    log_settings,
+    make_folder,
+    own_names,
+    read_config,
+    say,
+    validated,
+)
+from .data_option import (
+    SHAPES_HELD_OUT,
+    SHAPES_TO_TRAIN,
+    data_options,
+    log_data,
+    objects_per_class,
+    open_data,
+    require_images,
+)
+
+log = logging.getLogger("mrcnn")
+
+WARMUP_STEPS = 500  # at most; a tenth of a short training
+LARGE_BACKBONES = ("resnet50", "resnet101")
+
+
+def run(args) -> int:
+    """Run `mrcnn train`."""
+    config = read_config(args.config)
+    check_layers(args.layers)
+    if args.weights != "last":  # the run's name may follow from DATA
+        check_start(config, args.logs, args.weights, args.backbone_weights)
+    train_data, val_data = open_training_data(args.data, args.val, **data_options(args))
+    fit_config(config, args, train_data, val_data)
+    log_settings(validated(config))
+    _require_masks(config, train_data, args.data)
+    check_start(config, args.logs, args.weights, args.backbone_weights)
+    make_folder(args.logs, "--logs")
+    model = _train(config, args, train_data, val_data)
+    path = model.checkpoint_path.format(epoch=model.epoch)
+    say(f"Weights: {path}")
+    log.info("Next: mrcnn detect IMAGE --weights %s --out found", path)
+    return OK
+
+
+def _train(config: Config, args, train_data: Dataset, val_data: Dataset | None):
+    """Build the network, load its initial weights and train it; returns the `MaskRCNN`."""
+    load_tensorflow()
+    import keras
+
+    from ..data import augment
+    from ..model import MaskRCNN
+
+    _warn_of_slow_cpu(config)
+    if config.SEED is not None:
+        keras.utils.set_random_seed(config.SEED)
+    model = MaskRCNN("training", config, args.logs)
+    load_start(model, args.weights, args.backbone_weights)
+    model.train(
+        train_data,
+        val_data,
+        learning_rate=config.LEARNING_RATE,
+        epochs=args.epochs,
+        layers=args.layers,
+        augmentation=augment.compose(args.augment) if args.augment else None,
+    )
+    return model
+
+
+def check_layers(layers: str) -> None:
+    """Raise a UsageError if --layers is neither a stage nor a valid regular expression."""
+    try:
+        re.compile(layers)
+    except re.error as error:
+        raise UsageError(
+            "--layers must be heads, 5+, 4+, 3+, all, or a regex that matches a layer's whole name. "
+            f"Received: {layers}, which is no regex ({error}). Try heads."
+        ) from error
+
+
+def _require_masks(config: Config, dataset: Dataset, data: str) -> None:
+    if config.has_mask_head() and boxes_alone(dataset):
+        raise ValueError(
+            f"A network with masks needs outlines to learn from. Received: {data}, whose annotations "
+            "are boxes only. Try --config USE_MASK=False, or annotate outlines."
+        )
+
+
+def _warn_of_slow_cpu(config: Config) -> None:
+    """Log a warning if a large network is to be trained without a GPU."""
+    import tensorflow as tf
+
+    side = max(config.IMAGE_SHAPE[:2])
+    large = config.BACKBONE in LARGE_BACKBONES and side > 512
+    if large and not tf.config.list_physical_devices("GPU"):
+        log.warning(
+            "There is no GPU: a step of %s at %d pixels takes many seconds here, and several GB. For a "
+            "CPU try --config BACKBONE=mobilenet_v2 IMAGE_MIN_DIM=256 IMAGE_MAX_DIM=256.",
+            config.BACKBONE,
+            side,
+        )
+
+
+def open_training_data(data: str, val: str | None, **options) -> tuple[Dataset, Dataset | None]:
+    """The datasets for training and validation; the second is None if there is none.
+
+    options: of `open_data`.
+    """
+    data, val = _with_validation(data, val)
+    train_data = open_data(data, shapes=SHAPES_TO_TRAIN, **options)
+    require_images(train_data, data)
+    log_data("Training data", train_data)
+    _require_objects(train_data, data)
+    if val is None:
+        log.info("No validation data. Try --val, or a DATA folder with folders train and val.")
+        return train_data, None
+    val_data = open_data(val, train_data.class_names, shapes=SHAPES_HELD_OUT, **options)
+    require_images(val_data, val)
+    log_data("Validation data", val_data)
+    _warn_of_shared_images(train_data, val_data)
+    return train_data, val_data
+
+
+def _with_validation(data: str, val: str | None) -> tuple[str, str | None]:
+    """The paths for training and validation; both parts if DATA is a folder that contains them."""
+    split = split_folders(data) if val is None else None
+    if split:
+        train_part, val_part = map(str, split)
+        log.info("Found data to train on in %s, and to validate on in %s", train_part, val_part)
+        return train_part, val_part
+    if val is None and data == "shapes":
+        val = "shapes"
+    return data, val
+
+
+def _require_objects(dataset: Dataset, data: str) -> None:
+    counts = objects_per_class(dataset)
+    if counts is not None and sum(counts.values()) == 0:
+        raise ValueError(
+            f"DATA must hold objects to learn from. Received: {data}, {len(dataset.image_ids)} images "
+            "and not one object. `mrcnn train --help` says where masks and annotations belong."
+        )
+
+
+def _warn_of_shared_images(train_data: Dataset, val_data: Dataset) -> None:
+    shared = shared_images(train_data, val_data)
+    if shared:
+        log.warning(
+            "%d of %d validation images are among the training images: metrics on them say little about "
+            "other images. Try --val with images of its own.",
+            shared,
+            len(val_data.image_ids),
+        )
+
+
+def fit_config(config: Config, args, train_data: Dataset, val_data: Dataset | None) -> None:
+    """Set what follows from the data unless --config sets it, then what other options set."""
+    chosen = own_names(config)
+    if args.gpus is not None:
+        config.GPU_COUNT = args.gpus
+    for name, value in _settings_of_data(config, args.data, train_data, val_data).items():
+        if name not in chosen:
+            setattr(config, name, value)
+    if "WARMUP_STEPS" not in chosen:
+        config.WARMUP_STEPS = min(WARMUP_STEPS, config.STEPS_PER_EPOCH * args.epochs // 10)
+    if config.NUM_CLASSES not in (1, train_data.num_classes):  # Config.validate reports 1
+        raise UsageError(
+            f"NUM_CLASSES must be 1 (background) + the classes of DATA, {train_data.num_classes}. "
+            f"Received: {config.NUM_CLASSES}. Try to leave it out of --config: it follows from DATA."
+        )
+    if args.seed is not None:
+        config.SEED = args.seed
+    if args.learning_rate is not None:
+        config.LEARNING_RATE = args.learning_rate
+
+
+def _settings_of_data(
+    config: Config, data: str, train_data: Dataset, val_data: Dataset | None
+) -> dict:
+    """Run name, classes and steps per epoch, as they follow from the datasets."""
+    batch_size = max(1, config.BATCH_SIZE)  # Config.validate reports 0
+    settings = {
+        "NAME": _run_name(data),
+        "NUM_CLASSES": train_data.num_classes,
+        "STEPS_PER_EPOCH": -(-len(train_data.image_ids) // batch_size),
+    }
+    if val_data is not None:
+        settings["VALIDATION_STEPS"] = -(-len(val_data.image_ids) // batch_size)
+    return settings
+
+
+def _run_name(data: str) -> str:
+    """The letters and digits of the folder's name; of its parent if it is called train and the like."""
+    path = Path(data).resolve()
+    folder = path.parent if path.is_file() else path
+    if folder.name in (*SETS, "annotations"):
+        folder = folder.parent
+    return "".join(c for c in folder.name if c.isascii() and c.isalnum()) or "mrcnn"

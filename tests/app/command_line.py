@@ -1,0 +1,102 @@
+"""Datasets, images and a stub model for tests of the command."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mrcnn.app import cli, cli_support, train_command
+from mrcnn.config import Config
+from mrcnn.formats.rle import mask_to_rle
+
+
+def run(*words):
+    """The exit code of the command in this process."""
+    try:
+        return cli.main([str(word) for word in words])
+    except SystemExit as stop:
+        return stop.code
+
+
+def via_file(folder, names, count=1):
+    """A folder of `count` grey images with a VIA file: in each image a 4 x 3 rectangle of every class."""
+    folder.mkdir(parents=True)
+    entries = {}
+    for i in range(count):
+        Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(folder / f"{i}.png")
+        regions = [
+            {
+                "shape_attributes": {"name": "rect", "x": 2, "y": 3, "width": 4, "height": 3},
+                "region_attributes": {"kind": name},
+            }
+            for name in names
+        ]
+        entries[f"{i}"] = {"filename": f"{i}.png", "regions": regions}
+    (folder / "via_region_data.json").write_text(json.dumps(entries))
+    return folder
+
+
+def coco_file(folder, name="x.json", **changes):
+    """A COCO file of one image "a.png" with a square."""
+    outline = [[2, 3, 12, 3, 12, 13, 2, 13]]
+    data = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 1,
+                "segmentation": outline,
+                "bbox": [2, 3, 10, 10],
+            }
+        ],
+        "categories": [{"id": 1, "name": "cat"}],
+        **changes,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(data))
+    return folder / name
+
+
+def image_file(path, square=True):
+    """A 30 x 40 photo (height x width), with a bright square in rows 5..14 and columns 20..29."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.zeros((30, 40, 3), np.uint8)
+    if square:
+        image[5:15, 20:30] = 255
+    Image.fromarray(image).save(path)
+    return path
+
+
+class StubModel:
+    """Finds the bright pixels of an image as one object of class 2."""
+
+    class_names = ["BG", "dark", "bright"]
+
+    def __init__(self):
+        self.config = Config()
+        self.config.NUM_CLASSES = 3
+        self.floors = []
+
+    def detect(self, images, masks="full"):
+        self.floors.append(self.config.DETECTION_MIN_CONFIDENCE)
+        mask = images[0].max(axis=2) > 200
+        ys, xs = np.nonzero(mask)
+        found = len(ys) > 0
+        box = [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1] if found else []
+        full = mask[:, :, None] if found else np.zeros((*mask.shape, 0), bool)
+        return [
+            {
+                "rois": np.array(box, np.int32).reshape(-1, 4),
+                "class_ids": np.array([2] * found, np.int32),
+                "scores": np.array([0.9] * found, np.float32),
+                "masks": full if masks == "full" else [mask_to_rle(mask)] * found,
+            }
+        ]
+
+
+def no_tensorflow(monkeypatch):
+    """Let the test fail if a command loads TensorFlow, which takes seconds."""
+    for module in (cli, cli_support, train_command):
+        monkeypatch.setattr(module, "load_tensorflow", lambda: pytest.fail("too late"))

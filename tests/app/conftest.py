@@ -1,0 +1,28 @@
+"""Fixtures for tests of the command."""
+
+import logging
+import os
+
+import pytest
+from command_line import StubModel
+
+from mrcnn.app import detect_command, evaluate_command
+
+
+@pytest.fixture(autouse=True)
+def same_log_and_environment(monkeypatch):
+    """The command configures logging and the environment of its own process: put both back."""
+    log = logging.getLogger("mrcnn")
+    before = log.handlers, log.level, log.propagate
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    yield
+    log.handlers, log.level, log.propagate = before
+
+
+@pytest.fixture
+def model(monkeypatch):
+    stub = StubModel()
+    monkeypatch.setattr(evaluate_command, "_class_names_of", lambda _: stub.class_names)
+    for module in (detect_command, evaluate_command):
+        monkeypatch.setattr(module, "load_for_use", lambda weights, items: (stub, stub.class_names))
+    return stub

@@ -1,0 +1,154 @@
+"""`mrcnn train`: settings from data, validation data, errors before a network is built."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from command_line import coco_file, image_file, no_tensorflow, run, via_file
+
+from mrcnn.app import cli, cli_support, data_option, train_command
+from mrcnn.data.shapes import ShapesDataset
+
+
+def test_settings_follow_from_the_data_unless_given(tmp_path):
+    args = SimpleNamespace(
+        data=str(tmp_path / "my photos-2" / "train"), seed=9, learning_rate=0.5, gpus=2, epochs=20
+    )
+    train, val = ShapesDataset(9), ShapesDataset(5)
+
+    config = cli_support.read_config(["IMAGES_PER_GPU=2"])
+    train_command.fit_config(config, args, train, val)
+    assert config.NAME == "myphotos2"  # of the folder above train
+    assert config.NUM_CLASSES == 4
+    assert config.STEPS_PER_EPOCH == 3  # 9 images / (2 on each of 2 GPUs), rounded up
+    assert config.VALIDATION_STEPS == 2  # 5 images / 4, rounded up
+    assert config.WARMUP_STEPS == 6  # a tenth of 20 epochs of 3 steps
+    assert (config.SEED, config.LEARNING_RATE, config.GPU_COUNT) == (9, 0.5, 2)
+
+    config = cli_support.read_config(["NAME=mine", "STEPS_PER_EPOCH=7", "VALIDATION_STEPS=1"])
+    train_command.fit_config(config, args, train, None)
+    assert (config.NAME, config.STEPS_PER_EPOCH, config.VALIDATION_STEPS) == ("mine", 7, 1)
+
+
+def test_invalid_setting_is_a_usage_error(capsys):
+    assert run("train", "shapes", "--config", "IMAGE_MAX_DIM=100") == cli.USAGE
+    assert "multiples of 64" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--layers", "(res5"], "Received: (res5, which is no regex ("),
+        (
+            ["--config", "NUM_CLASSES=5"],
+            "1 (background) + the classes of DATA, 4. Received: 5. Try to leave it out",
+        ),
+        (["--config", "NUM_CLASSES=1"], "NUM_CLASSES must count the background"),
+        (
+            ["--config", "STEPS_PER_EPOCH=0"],
+            "STEPS_PER_EPOCH must be at least 1, a whole number. Received: 0",
+        ),
+        (
+            ["--config", "IMAGES_PER_GPU=0"],
+            "IMAGES_PER_GPU must be at least 1, a whole number. Received: 0",
+        ),
+    ],
+)
+def test_invalid_options_are_reported_before_a_network_is_built(
+    words, sentence, capsys, monkeypatch, tmp_path
+):
+    no_tensorflow(monkeypatch)
+    assert run("train", "shapes", "--logs", tmp_path, *words) == cli.USAGE
+    assert sentence in capsys.readouterr().err
+
+
+def test_validation_classes_follow_the_training_classes(tmp_path, caplog):
+    via_file(tmp_path / "train", ["cat", "dog", "dog"], count=2)
+    via_file(tmp_path / "val", ["dog"])
+    with caplog.at_level("INFO", logger="mrcnn"):
+        train, val = train_command.open_training_data(str(tmp_path), None)
+    assert train.class_names == val.class_names == ["BG", "cat", "dog"]
+    assert val.load_mask(0)[1].tolist() == [2]  # alone in its file, yet still class 2
+    assert "Found data to train on in" in caplog.text
+    assert "VIADataset, 2 images, 2 classes (and their objects): cat 2, dog 4" in caplog.text
+
+
+def test_validation_on_training_images_is_warned_about(tmp_path, caplog):
+    via_file(tmp_path / "train", ["cat"], count=3)
+    train_command.open_training_data(
+        str(tmp_path / "train"), str(tmp_path / "train" / ".." / "train")
+    )
+    assert "3 of 3 validation images are among the training images" in caplog.text
+    caplog.clear()
+    via_file(tmp_path / "val", ["cat"])
+    train_command.open_training_data(str(tmp_path / "train"), str(tmp_path / "val"))
+    assert "are among the training images" not in caplog.text
+
+
+def test_images_without_masks_are_refused_for_training(tmp_path, capsys, monkeypatch):
+    no_tensorflow(monkeypatch)
+    for name in ("a", "b"):
+        image_file(tmp_path / "data" / name / "images" / "a.png")
+    assert run("train", tmp_path / "data", "--logs", tmp_path / "logs") == cli.FAILED
+    assert "DATA must hold objects to learn from" in (told := capsys.readouterr().err)
+    assert f"Received: {tmp_path / 'data'}, 2 images and not one object." in told
+
+
+def test_missing_images_are_reported_before_a_network_is_built(tmp_path, capsys, monkeypatch):
+    no_tensorflow(monkeypatch)
+    file = coco_file(tmp_path, images=[{"id": 1, "file_name": "a.png", "height": 64, "width": 64}])
+    assert run("train", file, "--logs", tmp_path / "logs") == cli.FAILED
+    assert (
+        "of whose 1 images not one exists" in (told := capsys.readouterr().err)
+        and "--images DIR" in told
+    )
+    assert run("check", file, "--no-pixels") == cli.OK
+
+
+def test_box_annotations_are_refused_for_a_network_with_masks(tmp_path, capsys, monkeypatch):
+    no_tensorflow(monkeypatch)
+    image_file(tmp_path / "a.png")
+    box = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [], "bbox": [2, 3, 10, 10]}
+    file = coco_file(tmp_path, annotations=[box])
+    assert run("train", file, "--logs", tmp_path / "logs") == cli.FAILED
+    assert "boxes only. Try --config USE_MASK=False" in capsys.readouterr().err
+    assert run("check", file, "--config", "USE_MASK=False", "--out", tmp_path / "out") == cli.OK
+    assert (
+        "1 image, 1 object" in capsys.readouterr().out
+        and (tmp_path / "out" / "contact_sheet.png").is_file()
+    )
+
+
+def test_training_and_validation_files_of_coco_are_found(tmp_path, capsys):
+    image_file(tmp_path / "images" / "a.png")
+    coco_file(tmp_path / "annotations", "instances_train.json")
+    coco_file(
+        tmp_path / "annotations", "instances_valid.json", categories=[{"id": 1, "name": "cat"}]
+    )
+    train, val = train_command.open_training_data(str(tmp_path), None)
+    assert train.class_names == val.class_names == ["BG", "cat"]
+    assert Path(val.image_info[0]["file"]).name == "instances_valid.json"
+
+
+def test_generated_validation_images_differ_from_the_training_images():
+    train, val = train_command.open_training_data("shapes", None)
+    assert train.seed != val.seed
+    assert data_option.objects_per_class(train) is None  # not known without drawing them
+
+
+def test_missing_files_are_reported_before_slow_work(tmp_path, capsys):
+    missing = tmp_path / "w.h5"
+    assert run("evaluate", "shapes", "--weights", missing) == cli.FAILED
+    assert run("train", "shapes", "--weights", missing) == cli.FAILED
+    assert run("train", "shapes", "--backbone-weights", missing) == cli.FAILED
+    assert run("train", tmp_path / "nowhere") == cli.FAILED
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mrcnn: ")]
+    assert [line.split(" must ")[0] for line in lines] == [
+        "mrcnn: --weights", "mrcnn: --weights", "mrcnn: --backbone-weights", "mrcnn: DATA",
+    ]  # fmt: skip
+
+
+def test_coco_weights_for_another_backbone_are_refused_before_the_data_is_read(tmp_path, capsys):
+    words = ["--weights", "coco", "--config", "BACKBONE=resnet50"]
+    assert run("train", tmp_path / "nowhere", *words) == cli.USAGE
+    assert "COCO weights are of a resnet101" in capsys.readouterr().err

@@ -1,0 +1,10 @@
+"""Figures do not outlive the test that opened them."""
+
+import pytest
+from matplotlib import pyplot as plt
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left():
+    yield
+    plt.close("all")

@@ -1,0 +1,295 @@
+"""Instances on arrays: which pixels are drawn, in which colour, and what is said when the inputs do not fit."""
+
+import random
+
+import numpy as np
+import pytest
+from drawing_cases import NAMES, painted, rectangle, written_texts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib import pyplot as plt
+
+from mrcnn.drawing import curves, figures, inputs, instances
+
+
+def test_draw_instances_leaves_the_global_generators_alone():
+    boxes, masks, ids = rectangle()
+    python_state, numpy_state = random.getstate(), np.random.get_state()[1].copy()
+    instances.draw_instances(np.zeros((20, 24, 3), np.uint8), boxes, masks, ids, NAMES)
+    assert random.getstate() == python_state
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+
+
+@pytest.mark.parametrize(
+    "scale, dtype", [(1, bool), (1, np.uint8), (255, np.uint8), (0.9, np.float32)]
+)
+def test_apply_mask_tints_in_place_where_the_mask_is_set(scale, dtype):
+    image = np.full((2, 2, 3), 100, np.uint8)
+    mask = (np.array([[1, 0], [0, 0]]) * scale).astype(dtype)
+    assert instances.apply_mask(image, mask, (1, 0, 0.5), alpha=0.25) is image
+    # 100 * 0.75 = 75; + 0.25 * 255 = 138.75; + 0.25 * 127.5 = 106.875; uint8 cuts the fraction off
+    assert image[0, 0].tolist() == [138, 75, 106]
+    assert (image.reshape(-1, 3)[1:] == 100).all()
+
+
+def test_apply_mask_defaults_to_half_and_spares_a_fourth_channel():
+    image = np.zeros((1, 1, 4), np.uint32)
+    assert instances.apply_mask(image, np.ones((1, 1)), (1, 1, 0, 0.8)).tolist() == [
+        [[127, 127, 0, 0]]
+    ]
+
+
+def test_apply_mask_needs_a_mask_of_the_image_size():
+    with pytest.raises(ValueError, match=r"mask \(28, 28\), image \(4, 5, 3\)"):
+        instances.apply_mask(np.zeros((4, 5, 3)), np.ones((28, 28)), (1, 0, 0))
+
+
+def test_draw_box_surrounds_its_pixels():
+    image = np.zeros((20, 24, 3), np.uint8)
+    assert instances.draw_box(image, np.array([5, 6, 10, 14], np.int32), [255, 0, 9]) is image
+    expected = np.zeros((20, 24), bool)
+    expected[3:12, 4:16] = True  # 2 px around ...
+    expected[5:10, 6:14] = False  # ... but not on the box
+    np.testing.assert_array_equal(painted(image, (255, 0, 9)), expected)
+
+
+def test_draw_box_at_the_image_border_stays_visible():
+    image = np.zeros((8, 8, 1), np.uint8)
+    instances.draw_box(image, (0, 0, 8, 8), 7)
+    assert (image[:, :, 0] == 7).sum() == 8 * 8 - 4 * 4  # two pixels from every side
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 0), (4, 2, 4, 6), (30, 2, 40, 6), (2, -9, 6, -2)])
+def test_draw_box_ignores_padding_and_boxes_outside(box):
+    assert not instances.draw_box(np.zeros((8, 8, 3)), box, (1, 1, 1)).any()
+
+
+@pytest.mark.parametrize(
+    "masks", [[], np.zeros((20, 24, 0)), np.zeros((0, 0, 0)), np.zeros((9, 9, 1)), None]
+)
+def test_draw_instances_of_nothing_is_the_image(masks):
+    image = np.arange(20 * 24 * 3, dtype=np.uint8).reshape(20, 24, 3)
+    picture = instances.draw_instances(image, [], masks, [], NAMES, scores=[])
+    np.testing.assert_array_equal(picture, image)
+    assert picture is not image
+
+
+def test_outline_encloses_exactly_the_pixels_of_the_mask():
+    image = np.zeros((20, 24, 3), np.uint8)
+    boxes, masks, ids = rectangle((5, 6, 10, 14))
+    picture = instances.draw_instances(
+        image, boxes, masks, ids, NAMES, colors=[(1, 0, 0)], captions=[""], show_mask=False
+    )
+    ring = painted(picture, (255, 0, 0))
+    assert ring.sum() == 2 * (8 + 2) + 2 * 5
+    assert np.flatnonzero(ring.any(axis=1)).tolist() == list(range(4, 11))
+    assert np.flatnonzero(ring.any(axis=0)).tolist() == list(range(5, 15))
+    assert not ring[masks[:, :, 0]].any()
+    assert not image.any()  # the input is not drawn on
+
+
+def test_contour_is_the_rim_of_the_mask_and_tint_its_inside():
+    boxes, masks, ids = rectangle((5, 6, 10, 14))
+    picture = instances.draw_instances(
+        np.zeros((20, 24, 3), np.uint8),
+        boxes,
+        masks,
+        ids,
+        NAMES,
+        colors=[(1, 0, 0)],
+        captions=[""],
+        show_bbox=False,
+    )
+    rim = painted(picture, (255, 0, 0))
+    assert rim.sum() == 2 * 8 + 2 * 3
+    inside = masks[:, :, 0] & ~rim
+    assert (picture[inside] == (int(instances.MASK_ALPHA * 255), 0, 0)).all()
+    assert not picture[~masks[:, :, 0]].any()
+
+
+def test_contour_of_a_mask_in_parts_stays_on_the_mask():
+    masks = np.zeros((20, 24, 1), bool)
+    masks[5, 6] = masks[9:11, 12:14] = True
+    picture = instances.draw_instances(
+        np.zeros((20, 24)),
+        [[5, 6, 11, 14]],
+        masks,
+        [1],
+        NAMES,
+        colors=[(0, 1, 0)],
+        captions=[""],
+        show_bbox=False,
+    )
+    np.testing.assert_array_equal(painted(picture, (0, 255, 0)), masks[:, :, 0])
+
+
+@pytest.mark.parametrize(
+    "scale, dtype", [(1, np.uint8), (255, np.uint8), (0.9, np.float32), (1, np.int64)]
+)
+def test_masks_of_any_number_type_draw_the_same(scale, dtype):
+    image = np.full((20, 24, 3), 90, np.uint8)
+    boxes, masks, ids = rectangle()
+    expected = instances.draw_instances(image, boxes, masks, ids, NAMES, [0.9])
+    masks = (masks * scale).astype(dtype)
+    other = instances.draw_instances(image, boxes.tolist(), masks, ids.tolist(), NAMES, [0.9])
+    np.testing.assert_array_equal(other, expected)
+
+
+GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # 0..220
+
+
+@pytest.mark.parametrize(
+    "image, expected",
+    [
+        (GREY, GREY),
+        (GREY[:, :, None], GREY),
+        (np.dstack([GREY, GREY + 1]), GREY),  # grey and alpha
+        (np.dstack([GREY, GREY, GREY, 255 - GREY]), GREY),  # RGBA: alpha is dropped
+        (np.dstack([GREY] * 7), GREY),
+        (GREY.astype(np.uint16), GREY),  # 8 bit values in 16 bit numbers
+        (
+            GREY.astype(np.uint16) * 256,
+            np.round(GREY * (255 / 220)),
+        ),  # 16 bit: the maximum becomes 255
+        (GREY.astype(np.float64), GREY),
+        (GREY / 255, GREY),
+        (GREY > 100, (GREY > 100) * 255),
+        (GREY.astype(np.float32) - 110, np.round(GREY * (255 / 220))),  # molded: -110..110
+        (np.where(GREY == 220, np.nan, GREY), np.where(GREY == 220, 0, GREY)),
+    ],
+)
+def test_images_of_any_channels_and_number_type_are_shown(image, expected):
+    picture = instances.draw_instances(image, [], [], [], NAMES)
+    assert picture.dtype == np.uint8
+    for channel in range(3):
+        np.testing.assert_array_equal(picture[:, :, channel], expected)
+
+
+def test_a_batch_is_no_image():
+    with pytest.raises(ValueError, match=r"\(1, 8, 8, 3\).*image\[0\]"):
+        instances.draw_instances(np.zeros((1, 8, 8, 3)), [], [], [], NAMES)
+
+
+def test_counts_must_agree():
+    boxes, masks, ids = rectangle()
+    image = np.zeros((20, 24, 3), np.uint8)
+    for draw in (instances.draw_instances, figures.display_instances):
+        with pytest.raises(ValueError, match="1 boxes, 1 masks, 2 class_ids"):
+            draw(image, boxes, masks, [1, 2], NAMES)
+        with pytest.raises(ValueError, match="3 boxes, 1 masks, 3 class_ids, 2 scores"):
+            draw(image, np.repeat(boxes, 3, axis=0), masks, [1, 1, 1], NAMES, [0.5, 0.6])
+        with pytest.raises(
+            ValueError, match="colors must have one entry per instance.*0.*|1 for 2"
+        ):
+            draw(image, np.repeat(boxes, 2, axis=0), None, [1, 1], NAMES, colors=[(1, 0, 0)])
+        with pytest.raises(ValueError, match="captions must have .* 1 for 2 instances"):
+            draw(image, np.repeat(boxes, 2, axis=0), None, [1, 1], NAMES, captions=["a"])
+        with pytest.raises(
+            ValueError, match=r"masks \(28, 28, 1\), image \(20, 24, 3\).*expand_mask"
+        ):
+            draw(image, boxes, np.ones((28, 28, 1)), ids, NAMES)
+        with pytest.raises(ValueError, match=r"boxes must be \[N, .*shape \(4,\)"):
+            draw(image, boxes[0], masks, ids, NAMES)
+
+
+def test_class_id_outside_the_names_hints_at_the_background():
+    boxes, masks, _ = rectangle()
+    for draw in (instances.draw_instances, figures.display_instances):
+        with pytest.raises(ValueError, match="class id 1 with class_names .'balloon'.*'BG'"):
+            draw(np.zeros((20, 24, 3)), boxes, masks, [1], ["balloon"])
+
+
+def test_class_names_may_be_a_dict(monkeypatch):
+    texts, (boxes, masks, _) = written_texts(monkeypatch), rectangle()
+    instances.draw_instances(np.zeros((200, 200, 3)), boxes, None, [1], {1: "x"})
+    assert texts == ["x"]
+    shown = []
+    monkeypatch.setattr(figures, "_show", lambda: shown.append(plt.gcf()))
+    figures.display_instances(np.zeros((20, 24, 3)), boxes, masks, [7], {7: "y"})
+    with pytest.raises(
+        ValueError,
+        match=r"a name for every class id. Received: class id 1 with class_names \{2: 'x'\}",
+    ):
+        figures.display_instances(np.zeros((20, 24, 3)), boxes, masks, [1], {2: "x"})
+
+
+def test_captions_make_class_names_unnecessary():
+    boxes, masks, ids = rectangle()
+    image = np.zeros((20, 24, 3), np.uint8)
+    drawn = instances.draw_instances(image, boxes, masks, ids, None, captions=["x"])
+    named = instances.draw_instances(image, boxes, masks, ids, ["BG", "x"])
+    np.testing.assert_array_equal(drawn, named)
+
+
+def test_crowds_are_named_so(monkeypatch):
+    texts = written_texts(monkeypatch)
+    instances.draw_instances(np.zeros((200, 200, 3)), [[50, 50, 90, 90]], None, [-2], NAMES, [0.5])
+    assert texts == ["circle (crowd) 0.50"]
+
+
+def test_padding_and_lost_instances_are_not_drawn(monkeypatch):
+    texts = written_texts(monkeypatch)
+    nothing = np.zeros((99, 99, 2))
+    picture = instances.draw_instances(
+        np.zeros((99, 99, 3)), np.zeros((2, 4)), nothing, [1, 1], NAMES
+    )
+    assert not picture.any() and texts == []
+
+
+def test_two_labels_at_the_same_box_do_not_hide_each_other(monkeypatch):
+    texts = written_texts(monkeypatch)
+    boxes = [[80, 80, 120, 140]] * 2
+    instances.draw_instances(np.zeros((200, 300, 3)), boxes, None, [1, 2], NAMES, [0.7, 0.8])
+    assert texts == ["circle 0.80", "square 0.70"]  # the better score has the choice
+
+
+def test_where_there_is_no_room_the_lowest_scores_go_unlabelled(monkeypatch):
+    texts = written_texts(monkeypatch)
+    scores = np.linspace(0.99, 0.2, 80)
+    instances.draw_instances(
+        np.zeros((128, 128, 3)), [[60, 60, 64, 64]] * 80, None, [1] * 80, NAMES, scores
+    )
+    assert 2 <= len(texts) < 10
+    assert texts[0] == "square 0.99"
+
+
+@pytest.mark.parametrize("side", [1, 8, 20, 64])
+def test_tiny_images(side):
+    boxes, masks, ids = rectangle((0, 0, side, side), (side, side))
+    picture = instances.draw_instances(
+        np.zeros((side, side, 3), np.uint8), boxes, masks, ids, NAMES, [0.5]
+    )
+    assert picture.shape == (side, side, 3) and picture.any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    box=st.tuples(*[st.integers(-50, 350)] * 4),
+    size=st.tuples(st.integers(1, 60), st.integers(1, 120)),
+    line=st.integers(1, 4),
+)
+def test_labels_stay_inside_the_image(shape, box, size, line):
+    spots = instances._label_spots(box, size, shape, line)
+    fits = size[0] <= shape[0] and size[1] <= shape[1]
+    assert len(spots) == (8 if fits else 0)
+    assert (spots[:, :2] >= 0).all() and (spots[:, 2:] <= shape).all()
+    assert (spots[:, 2:] - spots[:, :2] == size).all()
+
+
+def test_lines_and_letters_grow_with_the_image():
+    assert instances.pen((128, 96)) == (1, 0.35)
+    assert instances.pen((1024, 2000)) == (4, 1.0)  # 2000 / 500, 2000 / 2000
+
+
+def test_any_class_name_is_drawn():
+    boxes, masks, class_ids = rectangle()
+    image = np.zeros((20, 24, 3), np.uint8)
+    for name in (r"$\frac{$", "\x1b[31mcat\r", "cat\ud800", "a\0b", "x" * 10_000):
+        names = ["BG", name]
+        instances.draw_instances(image, boxes, masks, class_ids, names, [0.5])
+        figures.display_instances(image, boxes, masks, class_ids, names, [0.5])
+        curves.plot_overlaps(class_ids, class_ids, [0.5], np.ones((1, 1)), names)
+        figures.display_top_masks(image, masks, class_ids, names)
+        plt.gcf().canvas.draw()
+    assert inputs.class_labels([1], ["BG", "\x1b[31mcat\r"], None, 0) == ["[31mcat"]
