@@ -37,8 +37,6 @@ WITHOUT_TENSORFLOW = (
 # Arrows that still go up or sideways; each goes with the change of its folder.
 STILL_CLIMBING = {
     "drawing.figures -> evaluation.matching",
-    "nn.targets -> data.image",
-    "nn.targets -> data.masks",
 }
 LOAD_KERAS = {"app.demo", "data.generator"}  # a network of its own; keras.utils.PyDataset
 

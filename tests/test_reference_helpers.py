@@ -11,12 +11,11 @@ import random
 import numpy as np
 import pytest
 
+from mrcnn import model as modellib
 from mrcnn import utils
 from mrcnn.config import Config
 from mrcnn.data import generator as data
-from mrcnn.data import image
 from mrcnn.data.dataset import Dataset
-from mrcnn.nn import image_meta, targets
 
 IN_TEST_EVALUATE = {
     "compute_matches",
@@ -101,8 +100,8 @@ SIMPLE = [
     utils.minimize_mask,
     utils.expand_mask,
     utils.unmold_mask,
-    image_meta.compose_image_meta,
-    targets.generate_random_rois,
+    modellib.compose_image_meta,
+    modellib.generate_random_rois,
 ]
 NAMES = {
     utils.compute_overlaps_masks: "compute_overlaps_masks",
@@ -145,7 +144,7 @@ class Settings(Config):
 
 @pytest.mark.parametrize("name", WITH_CONFIG)
 def test_helper_with_config(cases, name):
-    function = getattr(targets, name, None) or getattr(image, name)
+    function = getattr(modellib, name)
     for case, (inputs, expected) in cases[name].items():
         inputs, config = dict(inputs), Settings()
         config.USE_MINI_MASK = case == "mini1"
@@ -156,7 +155,7 @@ def test_helper_with_config(cases, name):
 
 def test_parse_image_meta(cases):
     for case, (inputs, expected) in cases["parse_image_meta"].items():
-        check(image_meta.parse_image_meta(**inputs).values(), expected, case)
+        check(modellib.parse_image_meta(**inputs).values(), expected, case)
 
 
 class Recorded(Dataset):

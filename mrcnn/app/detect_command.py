@@ -53,8 +53,8 @@ def run(args) -> int:
     if model.config.RPN_ONLY:
         raise ValueError(
             f"mrcnn detect needs a network that knows classes. Received: {args.weights}, a region "
-            "proposal network only (RPN_ONLY). Try `mrcnn evaluate`, which measures its proposals, or "
-            "MaskRCNN.detect in Python."
+            "proposal network only (RPN_ONLY). Try `mrcnn evaluate`, which measures its proposals, "
+            "or MaskRCNN.detect in Python."
         )
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
