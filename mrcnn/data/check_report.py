@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from ..files.limits import LONGEST_NAME, printable
+from ..files.safe_text import LONGEST_NAME, printable
 from .check_anchors import FITTING_IOU, LEAST_GAIN
 
 SMALLEST_SIDE = 4  # px of a box after resizing: a cell of P2, the finest map of the pyramid

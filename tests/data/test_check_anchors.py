@@ -10,6 +10,7 @@ from mrcnn.app import cli_support
 from mrcnn.data.check import check
 from mrcnn.data.check_anchors import LADDER, anchor_overlaps, suggest_scales
 from mrcnn.nn import boxes
+from mrcnn.nn.anchors import generate_pyramid_anchors
 
 
 def test_sizes_are_those_after_resizing():
@@ -59,7 +60,7 @@ def test_the_overlap_is_the_best_of_all_anchors(seed, scales, shape, anchor_stri
         for level in zip(scales, config.BACKBONE_STRIDES, strict=True)
     ]
     maps = [[-(-shape[0] // s), -(-shape[1] // s)] for s in config.BACKBONE_STRIDES]
-    every = boxes.generate_pyramid_anchors(
+    every = generate_pyramid_anchors(
         scales, config.RPN_ANCHOR_RATIOS, maps, config.BACKBONE_STRIDES, anchor_stride
     )
     np.testing.assert_allclose(
