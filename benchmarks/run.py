@@ -542,7 +542,8 @@ def rpn_targets() -> Times:
     """Which of 261,888 anchors learn what from 20 boxes."""
     import numpy as np
 
-    from mrcnn.nn.targets import build_rpn_targets, pyramid_anchors
+    from mrcnn.data.rpn_targets import build_rpn_targets
+    from mrcnn.nn.anchors import pyramid_anchors
 
     config = _config(1024)
     anchors, gt_boxes = pyramid_anchors(config, (1024, 1024)), _boxes(20, 1024)

@@ -18,7 +18,6 @@ import contextlib
 import copy
 import importlib
 import logging
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -35,11 +34,36 @@ from .data.image import (
     mold_image,
     unmold_image,
 )
+from .data.roi_targets import build_detection_targets, generate_random_rois
+from .data.rpn_targets import build_rpn_targets
 from .inference.detection_methods import DetectionMethods
 from .inference.detector import log
 from .nn import boxes as box_math
 from .nn import targets
+from .nn.anchors import compute_backbone_shapes
+from .nn.backbones import (  # noqa: F401  matterport's names
+    backbone_graph,
+    conv_block,
+    identity_block,
+    keep_float32,
+    mobilenet_v2_graph,
+    resnet_graph,
+)
 from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta
+from .nn.layers import (
+    FLOAT32,
+    Anchors,
+    BatchNorm,
+    Conv2D,
+    Doubled,
+    NormalizeBoxes,
+    PerAnchor,
+    PyramidAnchors,
+    RoIConv2D,
+    RoIConv2DTranspose,
+    RoIDense,
+    SameConv2D,
+)
 from .nn.matterport_names import (  # noqa: F401
     apply_box_deltas_graph,
     batch_pack_graph,
@@ -56,21 +80,12 @@ from .nn.matterport_names import (  # noqa: F401
     smooth_l1_loss,
     trim_zeros_graph,
 )
-from .nn.ops import (
+from .nn.nms import (
     agnostic_non_max_suppression,
     class_non_max_suppression,
-    convolution,
-    crop_and_resize,
-    gather_rois_by_level,
-    image_of_rois,
     non_max_suppression,
 )
-from .nn.targets import (
-    build_detection_targets,
-    build_rpn_targets,
-    compute_backbone_shapes,
-    generate_random_rois,
-)
+from .nn.roi_align import PyramidROIAlign, log2_graph  # noqa: F401
 from .training import loop as training
 from .training.callbacks import MeanAveragePrecisionCallback
 from .training.run import TrainingRun
@@ -100,9 +115,6 @@ __all__ = [
 
 logger = logging.getLogger("mrcnn")
 
-# Of the layers that stay exact whatever PRECISION says: boxes, probabilities, RoI align.
-EXACT = {"dtype": "float32"}
-
 
 # Names that matterport's module imported, and that scripts take from it.
 _MATTERPORTS_IMPORTS = {
@@ -127,202 +139,7 @@ def __getattr__(name):
 # --- Backbone: ResNet -------------------------------------------------------------------------------------------
 
 
-@keras.saving.register_keras_serializable("mrcnn")
-class Conv2D(KL.Conv2D):
-    """Keras' convolution with its bias in one op, not four: an eighth of the time of tracing ResNet101."""
-
-    def call(self, inputs):
-        outputs = self.convolution_op(inputs, self.kernel)
-        return self.activation(tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs)
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class SameConv2D(Conv2D):
-    """`Conv2D` that keeps the size of its input by `ops.convolution`, the faster one to train; else Keras' own."""
-
-    def convolution_op(self, inputs, kernel):
-        plain = self.padding == "same" and self.strides == self.dilation_rate == (1, 1)
-        if plain and all(side % 2 for side in self.kernel_size):
-            return convolution(inputs, tf.convert_to_tensor(kernel))
-        return super().convolution_op(inputs, kernel)
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class BatchNorm(KL.BatchNormalization):
-    """Batch norm whose statistics can stay as they are while gamma and beta learn.
-
-    train_bn: False keeps the statistics (small batches); None or True learns them.
-    """
-
-    def __init__(self, train_bn=None, **kwargs):
-        super().__init__(**kwargs)
-        self.train_bn = train_bn
-
-    def __call__(self, inputs, *args, **kwargs):
-        # matterport's way to say it is BatchNorm(name=...)(x, training=False), which Keras 3 forgets in fit.
-        if not self.built and self.train_bn is None:
-            self.train_bn = kwargs.get("training")
-        return super().__call__(inputs, *args, **kwargs)
-
-    def call(self, inputs, training=None, mask=None):
-        # One fused kernel in place of Keras's chain of ops: 2 to 4 times faster on a CPU, the same numbers.
-        learns = bool(training) and self.trainable and self.train_bn is not False
-        # RoIs [B, N, h, w, C] fold into [B * N, h, w, C]; images stay as they are: the ops of a reshape, 110 times,
-        # are a good part of what the first call waits for.
-        rois = len(inputs.shape) != 4
-        images = _fold_rois(inputs) if rois else inputs
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=images,
-            scale=tf.cast(self.gamma.value, "float32"),
-            offset=tf.cast(self.beta.value, "float32"),
-            mean=[] if learns else self.moving_mean.value,
-            variance=[] if learns else self.moving_variance.value,
-            epsilon=self.epsilon,
-            is_training=learns,
-        )
-        if learns:
-            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(
-                    moving * self.momentum + ops.stop_gradient(batch) * (1.0 - self.momentum)
-                )
-        return _unfold_rois(outputs, inputs) if rois else outputs
-
-    def get_config(self):
-        return {**super().get_config(), "train_bn": self.train_bn}
-
-
-def _conv_bn(
-    x, filters, kernel, suffix, stage, block, train_bn, use_bias=True, strides=(1, 1), relu=True
-):
-    name = f"{stage}{block}_branch{suffix}"
-    x = Conv2D(
-        filters, kernel, strides=strides, padding="same", name=f"res{name}", use_bias=use_bias
-    )(x)
-    x = BatchNorm(train_bn, name=f"bn{name}")(x)
-    return KL.Activation("relu")(x) if relu else x
-
-
-def identity_block(input_tensor, kernel_size, filters, stage, block, use_bias=True, train_bn=True):
-    """A bottleneck whose shortcut is the identity (ResNet, figure 5).
-
-    filters: the widths of its three convolutions. stage, block: its place, `2` and `"a"` give `res2a_...`.
-    """
-    x = _conv_bn(input_tensor, filters[0], 1, "2a", stage, block, train_bn, use_bias)
-    x = _conv_bn(x, filters[1], kernel_size, "2b", stage, block, train_bn, use_bias)
-    x = _conv_bn(x, filters[2], 1, "2c", stage, block, train_bn, use_bias, relu=False)
-    return KL.Activation("relu", name=f"res{stage}{block}_out")(KL.Add()([x, input_tensor]))
-
-
-def conv_block(
-    input_tensor, kernel_size, filters, stage, block, strides=(2, 2), use_bias=True, train_bn=True
-):
-    """A bottleneck that changes size or width: its first and its shortcut's 1x1 convolution carry the stride."""
-    x = _conv_bn(input_tensor, filters[0], 1, "2a", stage, block, train_bn, use_bias, strides)
-    x = _conv_bn(x, filters[1], kernel_size, "2b", stage, block, train_bn, use_bias)
-    x = _conv_bn(x, filters[2], 1, "2c", stage, block, train_bn, use_bias, relu=False)
-    shortcut = _conv_bn(
-        input_tensor, filters[2], 1, "1", stage, block, train_bn, use_bias, strides, relu=False
-    )
-    return KL.Activation("relu", name=f"res{stage}{block}_out")(KL.Add()([x, shortcut]))
-
-
-RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
-
-
-def resnet_graph(input_image, architecture, stage5=False, train_bn=True):
-    """`[C1, C2, C3, C4, C5]` feature maps of strides 2, 4, 8, 16, 32; C5 is None without stage5.
-
-    input_image: `[B, H, W, C]` molded. architecture: "resnet50" or "resnet101".
-    """
-    if architecture not in RESNET_BLOCKS:
-        raise ValueError(
-            f"architecture must be one of {list(RESNET_BLOCKS)}. Received: {architecture!r}."
-        )
-    x = KL.ZeroPadding2D((3, 3))(input_image)
-    x = Conv2D(64, (7, 7), strides=(2, 2), name="conv1", use_bias=True)(x)
-    x = BatchNorm(train_bn, name="bn_conv1")(x)
-    x = KL.Activation("relu")(x)
-    # matterport calls the pooled map C1; its stride is 4, and nothing reads it
-    x = c1 = KL.MaxPooling2D((3, 3), strides=(2, 2), padding="same")(x)
-    feature_maps = [c1]
-    for stage, blocks in enumerate(RESNET_BLOCKS[architecture][: 4 if stage5 else 3], start=2):
-        width = 32 * 2 ** (stage - 1)
-        filters = [width, width, 4 * width]
-        strides = (1, 1) if stage == 2 else (2, 2)
-        x = conv_block(x, 3, filters, stage, "a", strides, train_bn=train_bn)
-        for i in range(1, blocks):
-            x = identity_block(x, 3, filters, stage, chr(ord("a") + i), train_bn=train_bn)
-        feature_maps.append(x)
-    return feature_maps if stage5 else [*feature_maps, None]
-
-
-def mobilenet_v2_graph(input_image, config):
-    """`[C1, ..., C5]` of keras.applications' MobileNetV2, its layers in place with their own names.
-
-    input_image: `[B, H, W, C]` molded; the mean is added back and the range brought to -1..1, as it was trained.
-    """
-    mean = np.broadcast_to(config.MEAN_PIXEL, [config.IMAGE_CHANNEL_COUNT])
-    x = KL.Rescaling(1 / 127.5, (mean / 127.5 - 1).tolist(), name="mobilenet_scaling", **EXACT)(
-        input_image
-    )
-    network = keras.applications.MobileNetV2(input_tensor=x, include_top=False, weights=None)
-    for layer in network.layers:
-        if isinstance(layer, KL.BatchNormalization) and config.TRAIN_BN is False:
-            layer.trainable = False
-    ends = [
-        "block_1_expand_relu",
-        "block_3_expand_relu",
-        "block_6_expand_relu",
-        "block_13_expand_relu",
-        "out_relu",
-    ]
-    return [network.get_layer(name).output for name in ends]
-
-
-def backbone_graph(input_image, config):
-    """`[C1, C2, C3, C4, C5]` of the backbone the config names, or the user's own callable."""
-    if callable(config.BACKBONE):
-        # matterport called it with stage5 and train_bn; a callable that takes the image alone is welcome too
-        try:
-            return config.BACKBONE(input_image, stage5=True, train_bn=config.TRAIN_BN)
-        except TypeError as error:
-            if "unexpected keyword argument" not in str(error):
-                raise
-            return config.BACKBONE(input_image)
-    if config.BACKBONE == "mobilenet_v2":
-        return mobilenet_v2_graph(input_image, config)
-    return resnet_graph(input_image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN)
-
-
-def _keep_exact(image, features):
-    """Layers between the two compute in float32 whatever PRECISION says.
-
-    In bfloat16 a photo of 8 bits less its mean is rounded by up to half a gray level, and small objects are found a
-    pixel beside: of nuclei 84 in 100 where float32 finds them; with C1 in float32 96 (docs/performance.md).
-    """
-    for layer in keras.Model(image, features).layers:
-        layer.dtype_policy = keras.DTypePolicy(EXACT["dtype"])
-
-
 # --- Feature pyramid --------------------------------------------------------------------------------------------
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class Doubled(KL.Layer):
-    """`[B, 2 H, 2 W, C]` of `[B, H, W, C]`: each pixel four times; `KL.UpSampling2D` of 2 in 8 ops, not 62."""
-
-    def call(self, inputs):
-        # Beside itself along the channels each pixel lies twice in its row; along the width then, each row twice.
-        pixels = ops.concatenate([inputs, inputs], axis=3)
-        rows = ops.concatenate([pixels, pixels], axis=2)  # [B, H, 2 W, 2 C]
-        return tf.ensure_shape(
-            tf.reshape(rows, tf.shape(inputs) * [1, 2, 2, 1]),
-            self.compute_output_shape(inputs.shape),
-        )
-
-    def compute_output_shape(self, input_shape):
-        batch, height, width, channels = input_shape
-        return batch, height and 2 * height, width and 2 * width, channels
 
 
 def fpn_graph(feature_maps, channels):
@@ -345,14 +162,6 @@ def fpn_graph(feature_maps, channels):
 # --- Region proposal network ------------------------------------------------------------------------------------
 
 
-@keras.saving.register_keras_serializable("mrcnn")
-class PerAnchor(KL.Reshape):
-    """`[B, H * W * A, D]` of `[B, H, W, A * D]`: `KL.Reshape` that asks for the batch alone, not for every side."""
-
-    def call(self, inputs):
-        return tf.reshape(inputs, [tf.shape(inputs)[0], *self.target_shape])
-
-
 def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
     """Objectness and deltas of every anchor of one level (Faster R-CNN, 3.1).
 
@@ -370,10 +179,10 @@ def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
     )
     shared = convolution(feature_map)
     x = Conv2D(2 * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
-    rpn_class_logits = PerAnchor((-1, 2), **EXACT)(x)  # [B, H * W * anchors_per_location, 2]
-    rpn_probs = KL.Activation("softmax", name="rpn_class_xxx", **EXACT)(rpn_class_logits)
+    rpn_class_logits = PerAnchor((-1, 2), **FLOAT32)(x)  # [B, H * W * anchors_per_location, 2]
+    rpn_probs = KL.Activation("softmax", name="rpn_class_xxx", **FLOAT32)(rpn_class_logits)
     x = Conv2D(4 * anchors_per_location, (1, 1), name="rpn_bbox_pred")(shared)
-    rpn_bbox = PerAnchor((-1, 4), **EXACT)(x)
+    rpn_bbox = PerAnchor((-1, 4), **FLOAT32)(x)
     return [rpn_class_logits, rpn_probs, rpn_bbox]
 
 
@@ -385,67 +194,6 @@ def build_rpn_model(anchor_stride, anchors_per_location, depth, channels=512):
     feature_map = keras.Input([None, None, depth], name="input_rpn_feature_map")
     outputs = rpn_graph(feature_map, anchors_per_location, anchor_stride, channels)
     return keras.Model(feature_map, outputs, name="rpn_model")
-
-
-class Anchors(KL.Layer):
-    """`[B, A, (y1, x1, y2, x2)]` the anchors of IMAGE_SHAPE, normalised, once per image of the batch."""
-
-    def __init__(self, anchors, **kwargs):
-        super().__init__(**kwargs)
-        self.anchors = np.float32(anchors)
-
-    def call(self, image):
-        return ops.broadcast_to(
-            ops.convert_to_tensor(self.anchors), [ops.shape(image)[0], *self.anchors.shape]
-        )
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], *self.anchors.shape)
-
-
-class PyramidAnchors(KL.Layer):
-    """`[B, A, (y1, x1, y2, x2)]` the anchors of images of any size, normalised.
-
-    Inputs: image, then the pyramid levels that the RPN looks at, P2 first.
-    """
-
-    def __init__(self, config, **kwargs):
-        super().__init__(**kwargs)
-        self.config = config
-
-    def call(self, inputs):
-        image, *pyramid = inputs
-        step, levels = self.config.RPN_ANCHOR_STRIDE, []
-        scales, strides = self.config.RPN_ANCHOR_SCALES, self.config.BACKBONE_STRIDES
-        for scale, stride, level in zip(
-            scales, strides, pyramid, strict=False
-        ):  # as many levels as scales
-            cell = box_math.generate_anchors(
-                scale, self.config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1
-            )
-            y, x = (
-                ops.cast(tf.range(0, ops.shape(level)[axis], step) * stride, "float32")
-                for axis in (1, 2)
-            )
-            y, x = ops.meshgrid(y, x, indexing="ij")
-            shifts = ops.stack([y, x, y, x], axis=-1)[:, :, None]  # [rows, columns, 1, 4]
-            levels.append(ops.reshape(shifts + np.float32(cell), [-1, 4]))
-        anchors = box_math.normalize(ops.concatenate(levels), ops.shape(image)[1:3])
-        return ops.broadcast_to(anchors, [ops.shape(image)[0], *ops.shape(anchors)])
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0][0], None, 4)
-
-
-class NormalizeBoxes(KL.Layer):
-    """`[B, N, 4]` pixel boxes normalised by the image's own size. Inputs: boxes, image."""
-
-    def call(self, inputs):
-        pixel_boxes, image = inputs
-        return box_math.normalize(ops.cast(pixel_boxes, "float32"), ops.shape(image)[1:3])
-
-    def compute_output_shape(self, input_shape):
-        return input_shape[0]
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -530,57 +278,6 @@ class ProposalSteps(KL.Layer):
 
 
 # --- RoI align --------------------------------------------------------------------------------------------------
-
-
-def log2_graph(x):
-    """The logarithm to base 2, element by element."""
-    return ops.log2(x)
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class PyramidROIAlign(KL.Layer):
-    """`[B, N, height, width, C]` features of each RoI, read from the pyramid level that fits its size.
-
-    Inputs: rois `[B, N, (y1, x1, y2, x2)]` normalised, image_meta `[B, IMAGE_META_SIZE]`, P2..P5.
-    pool_shape: `(height, width)`. canonical_size: a RoI of so many pixels is read from P4 (FPN, equation 1).
-    """
-
-    def __init__(self, pool_shape, canonical_size=224.0, **kwargs):
-        super().__init__(**kwargs)
-        self.pool_shape = tuple(pool_shape)
-        self.canonical_size = canonical_size
-        self.supports_jit = (
-            False  # crop_and_resize: XLA cannot compile it, and on a GPU Keras would try
-        )
-
-    def call(self, inputs):
-        rois, image_meta, *feature_maps = inputs
-        flat = ops.reshape(ops.stop_gradient(rois), [-1, 4])  # [B * N, 4]
-        image_shape = ops.cast(image_meta[0, META_COLUMNS["image_shape"]], "float32")
-        height, width, _ = ops.unstack(image_shape, 3)
-        levels = self.levels(flat, height * width, len(feature_maps))
-        image_index = image_of_rois(rois)
-
-        def pool(level, index):
-            crops = tf.gather(flat, index), tf.gather(image_index, index)
-            return crop_and_resize(feature_maps[level], *crops, self.pool_shape)
-
-        pooled = gather_rois_by_level(levels, len(feature_maps), pool)
-        return _unfold_rois(
-            tf.ensure_shape(pooled, [None, *self.pool_shape, feature_maps[0].shape[-1]]), rois
-        )
-
-    def levels(self, rois, image_area, count):
-        """`[N]` int32 in 0..count-1: the pyramid level of each RoI, 0 for P2."""
-        size = ops.sqrt(
-            ops.maximum(box_math.area(rois), 1e-12) * image_area
-        )  # pixels; padding rows have no area
-        level = 2.0 + ops.round(log2_graph(size / self.canonical_size))
-        # Clipped as integers: what is not finite, once a training diverged, still has a level.
-        return ops.clip(ops.cast(level, "int32"), 0, count - 1)
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[0][:2], *self.pool_shape, input_shape[2][-1])
 
 
 # --- Training: which RoIs learn what ----------------------------------------------------------------------------
@@ -712,92 +409,6 @@ class DetectionLayer(KL.Layer):
 # --- Heads ------------------------------------------------------------------------------------------------------
 
 
-def _fold_rois(x):
-    """`[B * N, ...]` of `[B, N, ...]`: each RoI an image of its own."""
-    return ops.reshape(x, [-1, *x.shape[2:]])
-
-
-def _unfold_rois(x, like):
-    """`[B, N, ...]` of `[B * N, ...]`; like: `[B, N, ...]` what was folded."""
-    batch, count = like.shape[:2]
-    # The count is known as a rule, which saves a dozen ops.
-    lead = [-1 if batch is None else batch, count] if count else ops.shape(like)[:2]
-    return ops.reshape(x, [*lead, *x.shape[1:]])
-
-
-class _PerRoI:
-    """Lets an image layer see each RoI of `[B, N, h, w, C]` as one image of `[B * N, h, w, C]`.
-
-    (TimeDistributed would unroll over the RoIs; folding them into the batch is a reshape without a copy.)
-    """
-
-    def build(self, input_shape):
-        super().build((None, *input_shape[2:]))
-
-    def call(self, inputs):
-        return _unfold_rois(super().call(_fold_rois(inputs)), inputs)
-
-    def compute_output_shape(self, input_shape):
-        if len(input_shape) == 4:  # `build` asks for the folded shape
-            return super().compute_output_shape(input_shape)
-        folded = super().compute_output_shape((None, *input_shape[2:]))
-        return (*input_shape[:2], *folded[1:])
-
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape), self.compute_dtype)
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class RoIConv2D(_PerRoI, SameConv2D):
-    """`Conv2D` of each RoI: `[B, N, h, w, C]` in and out."""
-
-    def call(self, inputs):
-        whole = self.padding == "valid" and self.kernel_size == tuple(inputs.shape[2:4])
-        if not whole and (self.kernel_size != (1, 1) or self.strides != (1, 1)):
-            return super().call(inputs)
-        # A kernel as large as the RoI is a matrix, and so is one of 1x1. As convolutions they take half as long again
-        # on whole RoIs of 7x7, four times on RoIs of 1x1, and twice to train.
-        size = math.prod(self.kernel_size) * inputs.shape[-1]
-        x = ops.matmul(
-            ops.reshape(inputs, [-1, size]), ops.reshape(self.kernel, [size, self.filters])
-        )
-        x = self.activation(tf.nn.bias_add(x, self.bias) if self.use_bias else x)
-        sides = (1, 1) if whole else inputs.shape[2:4]
-        return _unfold_rois(ops.reshape(x, [-1, *sides, self.filters]), inputs)
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class RoIConv2DTranspose(_PerRoI, KL.Conv2DTranspose):
-    """`Conv2DTranspose` of each RoI: `[B, N, h, w, C]` in and out."""
-
-    def call(self, inputs):
-        if self.strides != self.kernel_size:
-            return super().call(inputs)
-        # Each pixel gives a block of its own: a matrix product for each row of the blocks, in two fifths of the time.
-        height, width, channels = inputs.shape[2:]
-        rows, columns = self.kernel_size
-        matrices = tf.reshape(self.kernel, [rows, columns * self.filters, channels])
-        matrices = tf.unstack(
-            tf.transpose(matrices, [0, 2, 1])
-        )  # turned over first, in two thirds of the time
-        pixels = ops.reshape(inputs, [-1, channels])
-        x = [
-            ops.reshape(ops.matmul(pixels, m), [-1, 1, width * columns * self.filters])
-            for m in matrices
-        ]
-        x = ops.reshape(
-            ops.concatenate(x, axis=1), [-1, height * rows, width * columns, self.filters]
-        )
-        return _unfold_rois(
-            self.activation(tf.nn.bias_add(x, self.bias) if self.use_bias else x), inputs
-        )
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class RoIDense(_PerRoI, KL.Dense):
-    """`Dense` of each RoI: `[B, N, C]` in and out; Keras' own asks for all shapes first, in 16 ops."""
-
-
 def fpn_classifier_graph(
     rois,
     feature_maps,
@@ -817,7 +428,7 @@ def fpn_classifier_graph(
     Returns: logits `[B, N, NUM_CLASSES]`, probs alike, deltas `[B, N, NUM_CLASSES, 4]` (agnostic: `[B, N, 1, 4]`).
     """
     x = PyramidROIAlign(
-        [pool_size, pool_size], canonical_size, name="roi_align_classifier", **EXACT
+        [pool_size, pool_size], canonical_size, name="roi_align_classifier", **FLOAT32
     )([rois, image_meta, *feature_maps])
     # The first hidden layer is a convolution as large as its input, so that its weights keep matterport's shape.
     x = RoIConv2D(fc_layers_size, (pool_size, pool_size), name="mrcnn_class_conv1")(
@@ -827,11 +438,11 @@ def fpn_classifier_graph(
     x = RoIConv2D(fc_layers_size, (1, 1), name="mrcnn_class_conv2")(x)
     x = KL.Activation("relu")(BatchNorm(train_bn, name="mrcnn_class_bn2")(x))
     shared = KL.Reshape((-1, fc_layers_size), name="pool_squeeze")(x)  # [B, N, fc]
-    logits = RoIDense(num_classes, name="mrcnn_class_logits", **EXACT)(shared)
-    probs = KL.Activation("softmax", name="mrcnn_class", **EXACT)(logits)
+    logits = RoIDense(num_classes, name="mrcnn_class_logits", **FLOAT32)(shared)
+    probs = KL.Activation("softmax", name="mrcnn_class", **FLOAT32)(logits)
     rows = 1 if agnostic else num_classes
-    x = RoIDense(rows * 4, name="mrcnn_bbox_fc", **EXACT)(shared)
-    deltas = KL.Reshape((-1, rows, 4), name="mrcnn_bbox", **EXACT)(x)
+    x = RoIDense(rows * 4, name="mrcnn_bbox_fc", **FLOAT32)(shared)
+    deltas = KL.Reshape((-1, rows, 4), name="mrcnn_bbox", **FLOAT32)(x)
     return logits, probs, deltas
 
 
@@ -851,7 +462,7 @@ def build_fpn_mask_graph(
     num_classes: 1 for one mask for all classes.
     doublings: how often a deconvolution doubles the pooled size; 1 as in the paper.
     """
-    x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_mask", **EXACT)(
+    x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_mask", **FLOAT32)(
         [rois, image_meta, *feature_maps]
     )
     for i in (1, 2, 3, 4):
@@ -860,7 +471,7 @@ def build_fpn_mask_graph(
     for i in range(1, doublings + 1):
         name = "mrcnn_mask_deconv" if i == 1 else f"mrcnn_mask_deconv{i}"
         x = RoIConv2DTranspose(channels, (2, 2), strides=2, activation="relu", name=name)(x)
-    return RoIConv2D(num_classes, (1, 1), activation="sigmoid", name="mrcnn_mask", **EXACT)(x)
+    return RoIConv2D(num_classes, (1, 1), activation="sigmoid", name="mrcnn_mask", **FLOAT32)(x)
 
 
 def mask_rcnn_outputs(outputs, config) -> list:
@@ -1059,7 +670,7 @@ class MaskRCNN(DetectionMethods):
         # Backbone and pyramid
         c1, *feature_maps = backbone_graph(input_image, config)
         if c1 is not None:
-            _keep_exact(input_image, c1)
+            keep_float32(input_image, c1)
         pyramid = fpn_graph(feature_maps, config.TOP_DOWN_PYRAMID_SIZE)
 
         # Region proposal network, the same on every level that has a scale: the first ones
@@ -1073,18 +684,18 @@ class MaskRCNN(DetectionMethods):
         per_level = zip(*(rpn(level) for level in rpn_levels), strict=True)
         names = ("rpn_class_logits", "rpn_class", "rpn_bbox")
         rpn_class_logits, rpn_class, rpn_bbox = (
-            KL.Concatenate(axis=1, name=name, **EXACT)(list(outputs))
+            KL.Concatenate(axis=1, name=name, **FLOAT32)(list(outputs))
             for name, outputs in zip(names, per_level, strict=True)
         )
 
         any_size = config.IMAGE_RESIZE_MODE in ("pad64", "none")
         if mode == "training":
             if any_size:
-                anchors = PyramidAnchors(config, name="anchors", **EXACT)(
+                anchors = PyramidAnchors(config, name="anchors", **FLOAT32)(
                     [input_image, *rpn_levels]
                 )
             else:
-                anchors = Anchors(self.get_anchors(config.IMAGE_SHAPE), name="anchors", **EXACT)(
+                anchors = Anchors(self.get_anchors(config.IMAGE_SHAPE), name="anchors", **FLOAT32)(
                     input_image
                 )
             proposal_count = config.POST_NMS_ROIS_TRAINING
@@ -1093,7 +704,7 @@ class MaskRCNN(DetectionMethods):
             proposal_count = config.POST_NMS_ROIS_INFERENCE
         proposal_layer = ScoredProposals if config.RPN_ONLY else ProposalLayer
         rpn_rois = proposal_layer(
-            proposal_count, config.RPN_NMS_THRESHOLD, config, name="ROI", **EXACT
+            proposal_count, config.RPN_NMS_THRESHOLD, config, name="ROI", **FLOAT32
         )([rpn_class, rpn_bbox, anchors])
 
         def class_head(rois):
@@ -1131,7 +742,7 @@ class MaskRCNN(DetectionMethods):
                 KL.Identity()(input_image_meta)  # an input that no layer reads, as below
                 return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
             _, mrcnn_class, mrcnn_bbox = class_head(rpn_rois)
-            detections = DetectionLayer(config, name="mrcnn_detection", **EXACT)(
+            detections = DetectionLayer(config, name="mrcnn_detection", **FLOAT32)(
                 [rpn_rois, mrcnn_class, mrcnn_bbox, input_image_meta]
             )
             mrcnn_mask = [mask_head(detections[..., :4])] if config.USE_MASK else []
@@ -1164,16 +775,16 @@ class MaskRCNN(DetectionMethods):
             keras.Input([*mask_shape, None], name="input_gt_masks", dtype="bool")
         ] * config.USE_MASK
         inputs += [input_gt_class_ids, input_gt_boxes, *input_gt_masks]
-        gt_boxes = NormalizeBoxes(name="gt_boxes", **EXACT)([input_gt_boxes, input_image])
+        gt_boxes = NormalizeBoxes(name="gt_boxes", **FLOAT32)([input_gt_boxes, input_image])
         proposals = rpn_rois
         if not config.USE_RPN_ROIS:
             inputs.append(
                 keras.Input([config.POST_NMS_ROIS_TRAINING, 4], name="input_roi", dtype="int32")
             )
-            proposals = NormalizeBoxes(name="input_roi_normalized", **EXACT)(
+            proposals = NormalizeBoxes(name="input_roi_normalized", **FLOAT32)(
                 [inputs[-1], input_image]
             )
-        target_layer = DetectionTargetLayer(config, name="proposal_targets", **EXACT)
+        target_layer = DetectionTargetLayer(config, name="proposal_targets", **FLOAT32)
         rois, target_class_ids, target_bbox, *target_mask = target_layer(
             [proposals, input_gt_class_ids, gt_boxes, *input_gt_masks]
         )

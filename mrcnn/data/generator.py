@@ -12,17 +12,13 @@ import keras
 import numpy as np
 
 from ..config import as_config
-from ..nn.targets import (
-    anchor_blocks,
-    build_detection_targets,
-    build_rpn_targets,
-    generate_random_rois,
-    pyramid_anchors,
-)
+from ..nn.anchors import pyramid_anchors
 from .ground_truth import image_name, load_image_gt
 from .image import molded_photo
 from .image_order import ImageOrder, is_tall
 from .imgaug_support import import_imgaug
+from .roi_targets import build_detection_targets, generate_random_rois
+from .rpn_targets import anchor_blocks, build_rpn_targets
 
 log = logging.getLogger("mrcnn")
 

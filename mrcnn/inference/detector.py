@@ -24,8 +24,8 @@ from rich.progress import track
 from ..config import Config
 from ..nn import boxes as box_math
 from ..nn import winograd
+from ..nn.anchors import pyramid_anchors
 from ..nn.molding import mold_on_device
-from ..nn.targets import pyramid_anchors
 from . import tiles
 from .postprocessing import MASK_FORMS, unmold_detections, unmold_proposals, why_nothing
 from .preprocessing import Molded, batches, check_image_list, mold, stack_if_equal
