@@ -6,7 +6,7 @@ from checked import GREY, Hand, Small, rectangles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli_support
 from mrcnn.data.check import check
 from mrcnn.data.check_anchors import LADDER, anchor_overlaps, suggest_scales
 from mrcnn.nn import boxes
@@ -114,7 +114,7 @@ def test_scales_are_suggested_for_small_objects_and_fit():
     assert report.suggested_under == 0
     line = next(line for line in str(report).splitlines() if "--config" in line)
     item = line.split('"')[1]
-    pasted = session.read_config([item], config)
+    pasted = cli_support.read_config([item], config)
     assert list(pasted.RPN_ANCHOR_SCALES) == report.suggested_scales
     assert check(dataset, pasted).under == report.suggested_under
 
