@@ -389,7 +389,7 @@ class Config:
                 scales,
             )
 
-    def learns_masks(self) -> bool:
+    def has_mask_head(self) -> bool:
         """Whether the network has a mask head."""
         return bool(self.USE_MASK and not self.RPN_ONLY)
 

@@ -410,9 +410,9 @@ def test_mask_doublings(side, doublings):
 
 def test_the_losses_are_those_of_the_heads():
     config = Config()
-    assert config.learns_masks() and len(config.loss_names()) == 5
+    assert config.has_mask_head() and len(config.loss_names()) == 5
     config.USE_MASK = False
-    assert not config.learns_masks()
+    assert not config.has_mask_head()
     assert config.loss_names() == (
         "rpn_class_loss",
         "rpn_bbox_loss",
@@ -420,7 +420,7 @@ def test_the_losses_are_those_of_the_heads():
         "mrcnn_bbox_loss",
     )
     config.USE_MASK, config.RPN_ONLY = True, True
-    assert not config.learns_masks()
+    assert not config.has_mask_head()
     assert config.loss_names() == ("rpn_class_loss", "rpn_bbox_loss")
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..data.dataset import match_class_names, overrides
-from ..files.limits import check_size, clean_name
+from ..files.limits import check_size
+from ..files.safe_text import clean_name
 from .find_images import ImageSearch, path_parts, usual_folders
 from .polygons import check_polygon, segmentation_to_rle
 from .reading import RLEImages, SkippedEntries, read_json, warn_similar_names

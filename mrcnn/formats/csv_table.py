@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..files.atomic import atomic_write
-from ..files.limits import csv_cell
+from ..files.safe_text import csv_cell
 from .writing import Result, Writer, class_names_of
 
 CSV_COLUMNS = ("image", "class", "score", "x1", "y1", "x2", "y2", "box_area", "mask_area")

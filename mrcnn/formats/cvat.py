@@ -18,7 +18,8 @@ from pycocotools import mask as coco_mask
 
 from ..data.dataset import place_classes
 from ..files.image_files import read_size
-from ..files.limits import MOST_POINTS, clean_name
+from ..files.limits import MOST_POINTS
+from ..files.safe_text import clean_name
 from .polygons import Polygon, check_polygon, ellipse, polygons_to_rle, rectangle
 from .reading import AnnotatedObject, RLEImages, SkippedEntries, read_xml
 from .rle import RLE, encode

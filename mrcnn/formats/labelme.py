@@ -20,9 +20,10 @@ from pycocotools import mask as coco_mask
 
 from ..data.dataset import place_classes
 from ..data.image import match_channels, to_uint8
-from ..files.atomic import short_name
+from ..files.file_names import short_name
 from ..files.image_files import read_pixels, read_size
-from ..files.limits import LONGEST_SIDE, check_size, clean_name
+from ..files.limits import LONGEST_SIDE, check_size
+from ..files.safe_text import clean_name
 from .polygons import (
     Polygon,
     check_points,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..data.dataset import Dataset, short_names
 from ..data.shapes import ShapesDataset
-from ..files.limits import clean_name
+from ..files.safe_text import clean_name
 from .coco import CocoDataset, is_coco
 from .cvat import CVATDataset, is_cvat
 from .foreign import foreign_files, foreign_tool

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset import place_classes
-from ..files.limits import clean_name
+from ..files.safe_text import clean_name
 from .polygons import Polygon, check_polygon, ellipse, join_rings, polygons_to_rle, rectangle
 from .reading import (
     AnnotatedObject,

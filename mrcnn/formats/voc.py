@@ -22,7 +22,7 @@ import numpy as np
 from ..data.dataset import match_class_names, place_classes
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.image_files import read_size
-from ..files.limits import clean_name
+from ..files.safe_text import clean_name
 from .polygons import polygons_to_rle, rectangle
 from .reading import (
     RLEImages,

@@ -18,7 +18,8 @@ import yaml
 from ..data.dataset import place_classes
 from ..files.atomic import atomic_write
 from ..files.image_files import read_size
-from ..files.limits import LONGEST_SIDE, MOST_POINTS, clean_name
+from ..files.limits import LONGEST_SIDE, MOST_POINTS
+from ..files.safe_text import clean_name
 from .polygons import MAX_LENGTH, check_length, join_rings, polygons_to_rle, rectangle
 from .reading import RLEImages, SkippedEntries
 from .rle import RLE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import logging
 import math
@@ -25,7 +24,8 @@ from ..data.masks import extract_bboxes
 from ..drawing.pages import draw_next_to_ground_truth
 from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, evaluate_dataset
 from ..evaluation.matching import compute_ap
-from ..files.atomic import atomic_write, free_name
+from ..files.atomic import atomic_write
+from ..files.file_names import free_name
 from ..weights.weight_files import checkpoints
 from .training_state import remove_older_states, save_state, state_path
 
@@ -35,7 +35,7 @@ log = logging.getLogger("mrcnn")
 class Checkpoint(keras.callbacks.Callback):
     """After each epoch, what the training needs to go on, and the weights (that know their network).
 
-    facade: the `MaskRCNN` that trains. about: what the next start must know of this training, see `state`.
+    run: the `TrainingRun`. about: what the next start must know of this training, see `state`.
 
     With KEEP_LAST_N, checkpoints before the last N of the run are deleted.
 
@@ -43,27 +43,27 @@ class Checkpoint(keras.callbacks.Callback):
     come first: a state that leaves no room for them is deleted.
     """
 
-    def __init__(self, facade, about):
+    def __init__(self, run, about):
         super().__init__()
-        self.facade, self.about = facade, about
+        self.run, self.about = run, about
         self.rate = None
 
     def on_epoch_end(self, epoch, logs=None):
         self.about["epoch"] = epoch + 1
-        path = self.facade.checkpoint_path.format(epoch=epoch + 1)
+        path = self.run.checkpoint_path.format(epoch=epoch + 1)
         try:
             self._save_state()
-            self.facade.save_weights(path)
+            self.run.save(path)
         except OSError as error:
             if os.path.exists(self._state_path()):
                 os.remove(self._state_path())
-            self.facade.save_weights(path)
-            self.facade.epoch = epoch + 1
+            self.run.save(path)
+            self.run.epoch = epoch + 1
             raise OSError(
                 f"A checkpoint and its training state must be written. Received: {error} The weights of epoch "
                 f"{epoch + 1} are in {path}; a training that resumes from them starts with a fresh optimizer."
             ) from error
-        self.facade.epoch = epoch + 1
+        self.run.epoch = epoch + 1
         remove_older_states(self._state_path())
         self._remove_older_checkpoints()
 
@@ -86,11 +86,11 @@ class Checkpoint(keras.callbacks.Callback):
         needed = sum(
             math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables
         )
-        total, _, free = shutil.disk_usage(self.facade.log_dir)
+        total, _, free = shutil.disk_usage(self.run.folder)
         if free >= needed or not total:  # some network drives say 0 of everything
             return
         sentence = (
-            f"The disk of {self.facade.log_dir} must have room for a checkpoint and its training state, "
+            f"The disk of {self.run.folder} must have room for a checkpoint and its training state, "
             f"{_megabytes(needed)}. Received: {_megabytes(free)} free. Try to free some, KEEP_LAST_N to keep fewer "
             "checkpoints, or a folder on another disk (--logs)."
         )
@@ -101,13 +101,13 @@ class Checkpoint(keras.callbacks.Callback):
         )
 
     def _state_path(self):
-        return state_path(self.facade.log_dir, self.about["epoch"])
+        return state_path(self.run.folder, self.about["epoch"])
 
     def _remove_older_checkpoints(self):
-        keep = self.facade.config.KEEP_LAST_N
+        keep = self.run.config.KEEP_LAST_N
         if keep is None:
             return
-        for path in checkpoints(self.facade.log_dir, self.facade.config.NAME)[:-keep]:
+        for path in checkpoints(self.run.folder, self.run.config.NAME)[:-keep]:
             path.unlink()
 
 
@@ -116,14 +116,14 @@ def _megabytes(count) -> str:
 
 
 class CountEpochs(keras.callbacks.Callback):
-    """Counts the epochs of a facade that writes no checkpoints: on a host that is not the chief."""
+    """Counts the epochs of a run that writes no checkpoints: on a host that is not the chief."""
 
-    def __init__(self, facade):
+    def __init__(self, run):
         super().__init__()
-        self.facade = facade
+        self.run = run
 
     def on_epoch_end(self, epoch, logs=None):
-        self.facade.epoch = epoch + 1
+        self.run.epoch = epoch + 1
 
 
 class AveragedWeights(keras.callbacks.Callback):
@@ -187,18 +187,18 @@ class KeepBest(keras.callbacks.Callback):
     about: as for `Checkpoint`; the best figure is kept there, so that a training that goes on knows it.
     """
 
-    def __init__(self, facade, about):
+    def __init__(self, run, about):
         super().__init__()
-        self.facade, self.about = facade, about
+        self.run, self.about = run, about
 
     def on_epoch_end(self, epoch, logs=None):
         figure = (logs or {}).get("val_mAP", math.nan)
         if math.isnan(figure) or figure <= self.about["best"]:
             return
         self.about["best"] = float(figure)
-        with atomic_write(os.path.join(self.facade.log_dir, "best.h5")) as part:
-            shutil.copyfile(self.facade.checkpoint_path.format(epoch=epoch + 1), part)
-        save_state(state_path(self.facade.log_dir, epoch + 1), self.model, self.about)
+        with atomic_write(os.path.join(self.run.folder, "best.h5")) as part:
+            shutil.copyfile(self.run.checkpoint_path.format(epoch=epoch + 1), part)
+        save_state(state_path(self.run.folder, epoch + 1), self.model, self.about)
         log.info("epoch %d  the best val_mAP so far, %.3f: kept as best.h5", epoch + 1, figure)
 
 
@@ -300,14 +300,14 @@ class NotFinite(ValueError):
 class StopAtNonFinite(keras.callbacks.Callback):
     """Stops the training at the first loss or gradient that is not finite; that step has changed no weights.
 
-    facade: the `MaskRCNN` that trains. batches: its `Batches`. keeps: whether this host keeps the weights.
+    run: the `TrainingRun`. batches: its `Batches`. keeps: whether this host keeps the weights.
 
     Raises: NotFinite.
     """
 
-    def __init__(self, facade, batches, keeps=True):
+    def __init__(self, run, batches, keeps=True):
         super().__init__()
-        self.facade, self.batches, self.keeps = facade, batches, keeps
+        self.run, self.batches, self.keeps = run, batches, keeps
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -318,8 +318,8 @@ class StopAtNonFinite(keras.callbacks.Callback):
             return
         path = "the chief's last_good.h5"
         if self.keeps:
-            path = free_name(os.path.join(self.facade.log_dir, "last_good.h5"))
-            self.facade.save_weights(path)
+            path = free_name(os.path.join(self.run.folder, "last_good.h5"))
+            self.run.save(path)
         images = self.batches.names(self.batches.batch_image_ids(self.epoch, batch))
         rate = _rate(self.model)
         raise NotFinite(
@@ -615,25 +615,22 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
 class DetectionPictures(keras.callbacks.Callback):
     """Shows TensorBoard, after each epoch, what is detected in the first images of a dataset, beside the truth.
 
-    facade: the `MaskRCNN` that trains. dataset: prepared. count: of images.
+    run: the `TrainingRun`. make_detector: returns a model in inference mode
+    of the same network, for one image at a time. dataset: prepared. count: of images.
     """
 
     LARGEST_SIDE = 1024
 
-    def __init__(self, facade, dataset, count):
+    def __init__(self, run, make_detector, dataset, count):
         super().__init__()
-        self.facade, self.dataset = facade, dataset
+        self.run, self.make_detector, self.dataset = run, make_detector, dataset
         self.image_ids = list(dataset.image_ids)[:count]
         self.detector = self.writer = None
 
     def on_epoch_end(self, epoch, logs=None):
         if self.detector is None:
-            config = copy.copy(self.facade.config)
-            config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
-            self.detector = type(self.facade)("inference", config, self.facade.model_dir)
-            self.writer = tf.summary.create_file_writer(
-                os.path.join(self.facade.log_dir, "validation")
-            )
+            self.detector = self.make_detector()
+            self.writer = tf.summary.create_file_writer(os.path.join(self.run.folder, "validation"))
         _copy_weights(self.model, self.detector.keras_model)
         with self.writer.as_default(step=epoch):
             for place, image_id in enumerate(self.image_ids):

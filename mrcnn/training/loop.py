@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import itertools
 import logging
 import math
 import os
@@ -11,7 +9,6 @@ import re
 import threading
 import time
 import types
-import weakref
 import zlib
 from dataclasses import dataclass
 
@@ -24,7 +21,8 @@ from ..data.check import check_before_training
 from ..data.generator import DataGenerator
 from ..data.image import to_uint8
 from ..data.image_order import class_ids_per_image, repeat_factors
-from ..files.atomic import free_name, remove_parts
+from ..files.atomic import remove_parts
+from ..files.file_names import free_name
 from ..nn import losses
 from ..nn.image_meta import split_image_meta
 from ..nn.molding import mold_on_device
@@ -45,6 +43,7 @@ from .callbacks import (
     StopAtNonFinite,
     TensorBoard,
 )
+from .run import FolderName, TrainingRun
 from .training_state import read_about, restore_state, state_path
 
 log = logging.getLogger("mrcnn")
@@ -611,7 +610,7 @@ def stream(batches, network, endless=True):
 
 
 def train(
-    facade,
+    run: TrainingRun,
     train_dataset,
     val_dataset,
     learning_rate,
@@ -620,19 +619,20 @@ def train(
     augmentation=None,
     custom_callbacks=None,
     no_augmentation_sources=None,
+    make_detector=None,
 ):
     """Fit up to epoch `epochs`; see `MaskRCNN.train`. Returns Keras's history, or None where nothing was left to do."""
-    config, network = facade.config, facade.keras_model
+    config, network = run.config, run.network
     seed, is_chief = config.SEED, True
     if together := hosts.of(network.distribute_strategy):
         is_chief = together.is_chief
         if is_chief:
-            make_log_dir(facade)  # before the others are told its name
-        seed = _agree(facade, train_dataset, val_dataset)
-    if epochs <= facade.epoch:
+            run.make_folder()  # before the others are told its name
+        seed = _agree(run, train_dataset, val_dataset)
+    if epochs <= run.epoch:
         log.warning(
             "Nothing to train: epochs=%d means until epoch %d, and %d are done. Ask for more epochs.",
-            epochs, epochs, facade.epoch,
+            epochs, epochs, run.epoch,
         )  # fmt: skip
         return None
     if not config.USE_RPN_ROIS and val_dataset is not None:
@@ -640,7 +640,7 @@ def train(
     steps, validation_steps = (
         whole_steps(config, name) for name in ("STEPS_PER_EPOCH", "VALIDATION_STEPS")
     )
-    former = _former(facade, layers)
+    former = _former(run, layers)
     options = {
         "batch_size": config.BATCH_SIZE,
         "random_rois": 0 if config.USE_RPN_ROIS else config.POST_NMS_ROIS_TRAINING,
@@ -659,7 +659,7 @@ def train(
         repeats=repeats,
         **options,
     )
-    batches.epoch = facade.epoch
+    batches.epoch = run.epoch
     validation = None
     if val_dataset is not None and len(val_dataset.image_ids) and validation_steps:
         validation = Batches(val_dataset, config, shuffle=True, steps=validation_steps, **options)
@@ -684,23 +684,23 @@ def train(
         network.optimizer.build(network.trainable_variables)
         averages = average_variables(network) if config.EMA_DECAY else {}
     _seed(network, config)
-    if former and not _restore(facade, former, learning_rate):
+    if former and not _restore(run, former, learning_rate):
         former = None
     about = {
         "until": epochs,
         "layers": layers,
         "learning_rate": float(learning_rate),
         "seed": batches.seed,
-        "best": _best(facade),
+        "best": _best(run),
     }
 
     if is_chief:
-        make_log_dir(facade)
+        run.make_folder()
     log.info(
         "Training until epoch %d, learning rate %g, checkpoints in %s",
         epochs,
         learning_rate,
-        facade.log_dir,
+        run.folder,
     )
     stalls = Stalls(batches)
     averaging = (
@@ -708,33 +708,35 @@ def train(
         if averages
         else []
     )
-    progress = Progress(facade.epoch, epochs, steps)
+    progress = Progress(run.epoch, epochs, steps)
     watching = [progress, stalls, *(custom_callbacks or [])]
     if is_chief:
         pictures = []
         if validation is not None and config.VALIDATION_PICTURES and not config.RPN_ONLY:
-            pictures = [DetectionPictures(facade, val_dataset, config.VALIDATION_PICTURES)]
-        remove_parts(facade.log_dir)
+            pictures = [
+                DetectionPictures(run, make_detector, val_dataset, config.VALIDATION_PICTURES)
+            ]
+        remove_parts(run.folder)
         writing = [
-            Checkpoint(facade, about),
+            Checkpoint(run, about),
             *pictures,
             *watching,
             # After those, which may add figures to the logs.
-            TensorBoard(log_dir=facade.log_dir, histogram_freq=0, write_graph=False),
-            LossTable(os.path.join(facade.log_dir, "losses.csv")),
-            KeepBest(facade, about),
+            TensorBoard(log_dir=run.folder, histogram_freq=0, write_graph=False),
+            LossTable(os.path.join(run.folder, "losses.csv")),
+            KeepBest(run, about),
         ]
     else:
         log.info("This host writes no files: checkpoints, state and tables are the chief's.")
-        writing = [CountEpochs(facade), *watching]
-    stop_at_non_finite = StopAtNonFinite(facade, batches, keeps=is_chief)
+        writing = [CountEpochs(run), *watching]
+    stop_at_non_finite = StopAtNonFinite(run, batches, keeps=is_chief)
     callbacks = [*averaging, stop_at_non_finite, *schedule, Rates(config.BATCH_SIZE), *writing]
     interrupts = Interrupts()
     try:
         interrupts.start()
         history = network.fit(
             stream(batches, network),
-            initial_epoch=facade.epoch,
+            initial_epoch=run.epoch,
             epochs=epochs,
             steps_per_epoch=steps,
             validation_data=stream(validation, network, endless=False) if validation else None,
@@ -744,22 +746,22 @@ def train(
             verbose=0,
         )
         if together:  # the others wait until the chief has written its last epoch
-            hosts.gathered(network.distribute_strategy, [facade.epoch])
+            hosts.gathered(network.distribute_strategy, [run.epoch])
         return history
     except KeyboardInterrupt:
         if not is_chief:
             raise
-        path = free_name(os.path.join(facade.log_dir, "interrupted.h5"))
-        facade.save_weights(path)
+        path = free_name(os.path.join(run.folder, "interrupted.h5"))
+        run.save(path)
         log.warning(
             "Interrupted: %d epochs are done, and the weights of this moment are in %s.",
-            facade.epoch,
+            run.epoch,
             path,
         )
-        if facade.epoch:
+        if run.epoch:
             log.warning(
                 "The last checkpoint (--weights last) resumes after epoch %d, without them.",
-                facade.epoch,
+                run.epoch,
             )
         log.warning("To start a new run from them, load that file (--weights FILE).")
         raise
@@ -788,122 +790,80 @@ def whole_steps(config, name: str) -> int:
     return steps
 
 
-# --- Log folders ------------------------------------------------------------------------------------------------
-
-_claimed: weakref.WeakValueDictionary = (
-    weakref.WeakValueDictionary()
-)  # log folder -> the model that will train there
-
-
-def name_log_dir(facade) -> str:
-    """Name the log folder of a new run after the minute: `<name><date>T<time>`, or with `_2`, `_3`, ... appended.
-
-    No other run has that name: no folder on the disk, and no model of this process that trains later.
-    """
-    name = str(facade.config.NAME).lower()
-    folder = stem = os.path.join(facade.model_dir, f"{name}{datetime.datetime.now():%Y%m%dT%H%M}")
-    if facade.mode == "training":  # others write nothing there
-        for number in itertools.count(2):
-            if not os.path.exists(folder) and _claimed.get(folder, facade) is facade:
-                break
-            folder = f"{stem}_{number}"
-        _claimed[folder] = facade
-    facade.log_dir = facade.new_log_dir = folder
-    facade.checkpoint_path = os.path.join(folder, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
-    return folder
-
-
-def make_log_dir(facade) -> None:
-    """Make the log folder; a new run never shares one, so it takes another name if somebody else has made this one."""
-    if getattr(facade, "new_log_dir", None) != facade.log_dir:  # resumed, or chosen by the user
-        os.makedirs(facade.log_dir, exist_ok=True)
-        return
-    os.makedirs(facade.model_dir, exist_ok=True)
-    while True:
-        try:
-            os.mkdir(facade.log_dir)
-            break
-        except FileExistsError:
-            name_log_dir(facade)
-    facade.new_log_dir = None
-
-
 # --- Where a training starts ------------------------------------------------------------------------------------
 
 
-def _agree(facade, train_dataset, val_dataset) -> int:
+def _agree(run, train_dataset, val_dataset) -> int:
     """The seed of all hosts: SEED, or what the chief draws. The chief's log folder becomes that of all.
 
     Raises: ValueError, on every host, where they would not start from the same.
     """
-    network, goes_on = facade.keras_model, facade.goes_on
+    network = run.network
     checksum = 0
     for weight in network.weights:
         checksum = zlib.crc32(np.asarray(weight).tobytes(), checksum)
     same = {
-        "epoch": facade.epoch,
+        "epoch": run.epoch,
         "checksum of the weights": checksum,
-        "state of the optimiser (0: none)": goes_on
-        and os.path.isfile(state_path(facade.log_dir, facade.epoch)),
+        "state of the optimiser (0: none)": run.resume
+        and os.path.isfile(state_path(run.folder, run.epoch)),
         "images to train on": len(train_dataset.image_ids),
         "images to validate on": len(val_dataset.image_ids) if val_dataset is not None else 0,
     }
     drawn = np.random.SeedSequence().generate_state(1)[0]
-    parent, folder = os.path.split(facade.log_dir)
-    name = folder.encode().ljust(256, b"\0")
-    table = hosts.gathered(network.distribute_strategy, [*same.values(), drawn, *name])
+    # Hosts start in different minutes.
+    folder_name = run.folder_name or FolderName(0, 0)
+    table = hosts.gathered(network.distribute_strategy, [*same.values(), drawn, *folder_name])
     for what, values in zip(same, table.T, strict=False):
         if len(set(values)) > 1:
             raise ValueError(
                 f"All hosts must start from the same. Received: {what} = {', '.join(map(str, values))}, the chief's "
                 "first. Try a model_dir (mrcnn train --logs) and data that all hosts can read, or a copy on each."
             )
-    folder = (
-        bytes(table[0, -len(name) :].astype(np.uint8)).rstrip(b"\0").decode()
-    )  # hosts start in different minutes
-    facade.log_dir = os.path.join(parent, folder)
-    facade.checkpoint_path = os.path.join(facade.log_dir, os.path.basename(facade.checkpoint_path))
-    return facade.config.SEED if facade.config.SEED is not None else int(table[0, len(same)])
+    chief = table[0].tolist()
+    if run.folder_name is not None:
+        run.adopt_folder_name(FolderName(*chief[-2:]))
+    return run.config.SEED if run.config.SEED is not None else chief[len(same)]
 
 
-def _former(facade, layers) -> dict | None:
+def _former(run, layers) -> dict | None:
     """What the loaded checkpoint's state says of the training it stopped; None where there is nothing to go on with.
 
     A checkpoint that ended its training (all epochs it was asked for) begins a new one, as it would have without a
     stop in between: the next stage of a schedule starts with a fresh optimiser.
     """
-    if not facade.goes_on:
+    if not run.resume:
         return None
-    facade.goes_on = False
-    about = read_about(state_path(facade.log_dir, facade.epoch))
+    run.resume = False
+    about = read_about(state_path(run.folder, run.epoch))
     if about is None:
         log.warning(
             "The checkpoint of epoch %d has no training state: the optimizer starts fresh.",
-            facade.epoch,
+            run.epoch,
         )
-    elif about["until"] > facade.epoch and about["layers"] == layers:
+    elif about["until"] > run.epoch and about["layers"] == layers:
         return about
     return None
 
 
-def _restore(facade, former, learning_rate) -> bool:
+def _restore(run, former, learning_rate) -> bool:
     """Take over the state of the checkpoint that was loaded, if the optimiser is still of its kind."""
-    network = facade.keras_model
-    if not restore_state(state_path(facade.log_dir, facade.epoch), network):
+    network = run.network
+    if not restore_state(state_path(run.folder, run.epoch), network):
         log.warning(
             "The optimiser starts anew after epoch %d: it is another one than that of the checkpoint.",
-            facade.epoch,
+            run.epoch,
         )
         return False
     if former["learning_rate"] != float(learning_rate) and can_be_set(network.optimizer):
         network.optimizer.learning_rate = learning_rate
-    log.info("Going on with the optimiser and the random state of epoch %d.", facade.epoch)
+    log.info("Going on with the optimiser and the random state of epoch %d.", run.epoch)
     return True
 
 
-def _best(facade) -> float:
+def _best(run) -> float:
     """The best val_mAP of the run so far; -1 where there is none."""
-    return (read_about(state_path(facade.log_dir, facade.epoch)) or {}).get("best", -1.0)
+    return (read_about(state_path(run.folder, run.epoch)) or {}).get("best", -1.0)
 
 
 class OutOfMemory(ValueError, MemoryError):

@@ -11,6 +11,7 @@ from tiny import Squares, TinyConfig
 from mrcnn.data import augment
 from mrcnn.training import distributed as hosts
 from mrcnn.training import loop as training
+from mrcnn.training.run import FolderName, TrainingRun
 
 TWO = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
 
@@ -126,17 +127,18 @@ def test_the_hosts_pieces_are_the_batch_of_one():
     assert len(read) == 16  # each image once: no host reads another's rows
 
 
-def facade(folder, weight=1.0, epoch=0, seed=None):
-    """As much of a model as the hosts compare; weight: the only one."""
+def run(folder, weight=1.0, epoch=0, seed=None, name=None):
+    """As much of a run as the hosts compare.
+
+    weight: the only one. name: of the folder, if the run is new.
+    """
     network = SimpleNamespace(weights=[np.float32(weight)], distribute_strategy=None)
-    checkpoints = f"{folder}/mask_rcnn_tiny_{{epoch:04d}}.h5"
-    return SimpleNamespace(
-        keras_model=network, goes_on=epoch > 0, epoch=epoch, config=TinyConfig(SEED=seed),
-        log_dir=str(folder), checkpoint_path=checkpoints,
-    )  # fmt: skip
+    made = TrainingRun(str(folder), epoch=epoch, resume=epoch > 0, folder_name=name)
+    made.network, made.config = network, TinyConfig(SEED=seed)
+    return made
 
 
-def agreed(monkeypatch, *models, images=(4, 4)) -> list[int]:
+def agreed(monkeypatch, *runs, images=(4, 4)) -> list[int]:
     """The seeds of the hosts, the chief's first."""
     given = []
     monkeypatch.setattr(
@@ -145,23 +147,26 @@ def agreed(monkeypatch, *models, images=(4, 4)) -> list[int]:
         lambda strategy, numbers: given.append(numbers) or np.array([given[0], numbers]),
     )
     return [
-        training._agree(model, Squares(count), None)
-        for model, count in zip(models, images, strict=True)
+        training._agree(one, Squares(count), None) for one, count in zip(runs, images, strict=True)
     ]
 
 
 def test_the_seed_and_the_folder_are_the_chiefs(monkeypatch, tmp_path):
     """The second host started a minute later, with a folder of its own."""
-    chief, other = (
-        facade(tmp_path / "a" / "tiny20260101T1159"),
-        facade(tmp_path / "b" / "tiny20260101T1200"),
-    )
+    chief = run(tmp_path / "a" / "tiny20260101T1159_2", name=FolderName(202601011159, 2))
+    other = run(tmp_path / "b" / "tiny20260101T1200", name=FolderName(202601011200, 1))
     one, two = agreed(monkeypatch, chief, other)
     assert one == two
-    assert chief.log_dir == str(tmp_path / "a" / "tiny20260101T1159")
-    assert other.log_dir == str(tmp_path / "b" / "tiny20260101T1159")
-    assert other.checkpoint_path.format(epoch=3) == f"{other.log_dir}/mask_rcnn_tiny_0003.h5"
-    assert agreed(monkeypatch, facade(tmp_path, seed=7), facade(tmp_path, seed=7)) == [7, 7]
+    assert chief.folder == str(tmp_path / "a" / "tiny20260101T1159_2")
+    assert other.folder == str(tmp_path / "b" / "tiny20260101T1159_2")
+    assert other.checkpoint_path.format(epoch=3) == f"{other.folder}/mask_rcnn_tiny_0003.h5"
+    assert agreed(monkeypatch, run(tmp_path, seed=7), run(tmp_path, seed=7)) == [7, 7]
+
+
+def test_a_folder_that_the_user_chose_stays_on_each_host(monkeypatch, tmp_path):
+    runs = [run(tmp_path / name, name=FolderName(202601011159, 1)) for name in ("a", "b")]
+    agreed(monkeypatch, *runs)
+    assert [one.folder for one in runs] == [str(tmp_path / "a"), str(tmp_path / "b")]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +181,7 @@ def test_hosts_that_would_not_start_from_the_same_stop(monkeypatch, tmp_path, ot
     with pytest.raises(
         ValueError, match=f"All hosts must start from the same. Received: {what}, the chief's first"
     ):
-        agreed(monkeypatch, facade(tmp_path), facade(tmp_path, **other), images=images)
+        agreed(monkeypatch, run(tmp_path), run(tmp_path, **other), images=images)
 
 
 def test_a_host_without_the_state_stops(monkeypatch, tmp_path):
@@ -184,4 +189,4 @@ def test_a_host_without_the_state_stops(monkeypatch, tmp_path):
     with_state.mkdir()
     (with_state / "training_state_0003.hdf5").touch()
     with pytest.raises(ValueError, match="state of the optimiser \\(0: none\\) = 1, 0"):
-        agreed(monkeypatch, facade(with_state, epoch=3), facade(without, epoch=3))
+        agreed(monkeypatch, run(with_state, epoch=3), run(without, epoch=3))

@@ -28,6 +28,7 @@ from mrcnn.data.generator import DataGenerator
 from mrcnn.model import MaskRCNN
 from mrcnn.training import callbacks
 from mrcnn.training import loop as training
+from mrcnn.training import run as training_run
 from mrcnn.training.callbacks import MeanAveragePrecisionCallback
 from mrcnn.training.loop import HEADS, Schedule, layer_regex, set_trainable
 from mrcnn.training.training_state import read_about, state_path
@@ -884,7 +885,7 @@ def test_runs_of_one_minute_have_folders_of_their_own(tmp_path, dataset, monkeyp
         def now(cls):
             return cls(2026, 1, 1, 12, 30)
 
-    monkeypatch.setattr(training.datetime, "datetime", Minute)
+    monkeypatch.setattr(training_run.datetime, "datetime", Minute)
 
     def named():
         return shake(MaskRCNN("training", TinyConfig(STEPS_PER_EPOCH=1), tmp_path))
@@ -960,7 +961,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, dataset, monkeypat
 
     monkeypatch.setattr(weights, "_write_layers", full)
     with pytest.raises(
-        OSError, match="No space left on device.*what was there before is untouched"
+        OSError, match="No space left on device.*the file that was there before is unchanged"
     ):
         model.train(dataset, None, 0.001, epochs=2, layers="heads")
     with pytest.raises(OSError, match="No space left"):
