@@ -11,7 +11,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mrcnn.data.masks import extract_bboxes
-from mrcnn.evaluation import evaluate
+from mrcnn.evaluation.scores import coco_scores
+from mrcnn.formats.coco import coco_results
 from mrcnn.formats.open_dataset import open_dataset
 
 
@@ -105,7 +106,7 @@ def what_was_read(dataset, truth):
             "class_ids": class_ids[keep],
             "scores": np.ones(len(keep)),
         }
-        results += evaluate.coco_results(
+        results += coco_results(
             number[info["id"]], {**found, "masks": masks[:, :, keep]}, own
         )
     return results
@@ -120,7 +121,7 @@ def what_the_file_says(truth):
 
 
 def ap(truth, results, kind):
-    return evaluate.coco_figures(truth, results, kind)[0]["AP"]
+    return coco_scores(truth, results, kind).metrics["AP"]
 
 
 SETS = {
