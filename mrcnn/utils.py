@@ -29,16 +29,9 @@ from .evaluation.matching import (
     compute_recall,
     trim_zeros,
 )
-from .files.atomic import download
-from .nn.boxes import (
-    area,
-    decode,
-    encode,
-    generate_anchors,
-    generate_pyramid_anchors,
-    iou,
-    non_max_suppression,
-)
+from .files.download import download
+from .nn.anchors import generate_anchors, generate_pyramid_anchors
+from .nn.boxes import area, decode, encode, iou, non_max_suppression
 from .nn.boxes import denormalize as denorm_boxes
 from .nn.boxes import normalize as norm_boxes
 from .weights.weight_files import COCO_MODEL_MD5, COCO_MODEL_SIZE, COCO_MODEL_URL

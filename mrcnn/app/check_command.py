@@ -31,7 +31,7 @@ SHEET_IMAGES, SHEET_COLUMNS, SHEET_SIDE = 12, 4, 480
 
 
 def run(args) -> int:
-    """Run `mrcnn check` on a dataset, or on both parts of a folder with training and validation data."""
+    """Run `mrcnn check` on a dataset, or on both parts of a folder with train and val."""
     out = None if args.out is None else make_folder(args.out, "--out")
     config = read_config(args.config)
     parts = split_folders(args.data)
@@ -52,7 +52,10 @@ def run(args) -> int:
 def _check(
     args, data: str, config: Config, out: Path | None, class_names: list[str] | None = None
 ) -> tuple[Dataset, bool]:
-    """Check one dataset, print and write the report; returns the dataset and whether it has errors."""
+    """Check one dataset, print and write the report.
+
+    Returns: the dataset, and whether it has errors.
+    """
     dataset = open_data(data, class_names, SHAPES_TO_TRAIN, **data_options(args))
     if "NUM_CLASSES" not in own_names(config):
         config.NUM_CLASSES = dataset.num_classes
@@ -99,7 +102,7 @@ def _annotated(dataset: Dataset, image_id: int, pixels: bool) -> np.ndarray:
 def _draw_small(
     image: np.ndarray, masks: np.ndarray, class_ids: np.ndarray, class_names: list[str]
 ) -> np.ndarray:
-    """Draw instances on an image whose long side becomes SHEET_SIDE pixels, so that labels stay legible."""
+    """Draw instances on an image resized to SHEET_SIDE pixels, so that labels stay legible."""
     if len(class_ids) == 0:
         masks = np.zeros((*image.shape[:2], 0), bool)  # load_mask may return any empty shape
     image, (y1, x1, y2, x2), scale, padding, _ = resize_image(

@@ -1,7 +1,7 @@
 """The command `mrcnn` and its options: demo, check, train, detect, evaluate, doctor.
 
-Each command runs in a module of its own, imported when the command runs, so that `--help` and typing
-errors answer immediately. Results go to stdout, progress and warnings to stderr.
+Each command runs in a module of its own, imported when the command runs, so that `--help` and
+typing errors answer immediately. Results go to stdout, progress and warnings to stderr.
 Exit codes: 0 done; 1 an error in data, weights or the installation; 2 a wrong call; 130 Ctrl-C.
 """
 
@@ -35,11 +35,12 @@ AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy
 FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")
 
 DATA = (
-    "the word shapes (generated images), a COCO instances file, a VGG Image Annotator file, labelme "
-    "files, a Pascal VOC folder or one of its lists (ImageSets/Segmentation/train.txt), VOC's XML "
-    "files next to their images, YOLO's data.yaml or images/ and labels/, CVAT's annotations.xml, a "
-    "folder of images/ and masks/ with one image of instance ids per image, or a folder of "
-    "<id>/images/*.png and <id>/masks/*.png; a folder that contains such a file also works"
+    "the word shapes (generated images), a COCO instances file, a VGG Image Annotator file, "
+    "labelme files, a Pascal VOC folder or one of its lists (ImageSets/Segmentation/train.txt), "
+    "VOC's XML files next to their images, YOLO's data.yaml or images/ and labels/, CVAT's "
+    "annotations.xml, a folder of images/ and masks/ with one image of instance ids per image, or "
+    "a folder of <id>/images/*.png and <id>/masks/*.png; a folder that contains such a file also "
+    "works"
 )
 
 
@@ -109,7 +110,8 @@ def _add_config(parser, default: str) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="settings of mrcnn.config.Config: NAME=VALUE, a .json file of them, or a .py file that "
+        help="settings of mrcnn.config.Config: NAME=VALUE, a .json file of them, or a .py file "
+        "that "
         f"defines one Config subclass; later ones win. Default: {default}",
     )
 
@@ -139,8 +141,8 @@ def _add_demo(commands) -> None:
         "demo",
         run_demo,
         "train on generated images, evaluate, and write images with the detections",
-        "Draws squares, circles and triangles, trains a small Mask R-CNN on them from random weights "
-        "and evaluates it on images that it has not seen. Downloads nothing.",
+        "Draws squares, circles and triangles, trains a small Mask R-CNN on them from random "
+        "weights and evaluates it on images that it has not seen. Downloads nothing.",
         "mrcnn demo --out my_demo",
     )
     parser.add_argument(
@@ -164,10 +166,11 @@ def _add_check(commands) -> None:
         "check",
         _runner("check_command"),
         "find errors in your images and annotations before you train on them",
-        "Reads every image and mask, and names images that cannot be read, masks that do not fit, and "
-        "objects that are empty, annotated twice or too small after resizing. Counts the objects of "
-        "each class, and suggests RPN_ANCHOR_SCALES if the anchors do not fit their sizes. Exit code "
-        "1 if something would spoil the training, otherwise 0, with or without warnings.",
+        "Reads every image and mask, and names images that cannot be read, masks that do not fit, "
+        "and objects that are empty, annotated twice or too small after resizing. Counts the "
+        "objects of each class, and suggests RPN_ANCHOR_SCALES if the anchors do not fit their "
+        "sizes. Exit code 1 if something would spoil the training, otherwise 0, with or without "
+        "warnings.",
         "mrcnn check photos/train --out checked",
     )
     _add_data(
@@ -199,9 +202,9 @@ def _add_train(commands) -> None:
         "train",
         _runner("train_command"),
         "train on your images",
-        "Writes a folder in --logs with a weight file per epoch, losses.csv and TensorBoard's files. "
-        "The same command with --weights last resumes after the last complete epoch; Ctrl-C also "
-        "saves the current weights in interrupted.h5, from which a new run can start.",
+        "Writes a folder in --logs with a weight file per epoch, losses.csv and TensorBoard's "
+        "files. The same command with --weights last resumes after the last complete epoch; Ctrl-C "
+        "also saves the current weights in interrupted.h5, from which a new run can start.",
         "mrcnn train photos/train --val photos/val --weights coco --layers heads --epochs 10",
     )
     _add_data(parser, f"{DATA}; or a folder with such folders train and val")
@@ -213,9 +216,9 @@ def _add_train(commands) -> None:
         "--weights",
         metavar="coco|imagenet|last|FILE",
         help="initial weights: matterport's COCO weights without their heads (downloaded; needs "
-        "BACKBONE=resnet101, the default); ImageNet weights of the backbone (downloaded); the newest "
-        "checkpoint in --logs, to resume from; or a weight file, whose heads are left out if the "
-        "classes differ. Default: random weights",
+        "BACKBONE=resnet101, the default); ImageNet weights of the backbone (downloaded); the "
+        "newest checkpoint in --logs, to resume from; or a weight file, whose heads are left out "
+        "if the classes differ. Default: random weights",
     )
     parser.add_argument(
         "--backbone-weights", metavar="FILE", help="ImageNet weights of the backbone, from a file"
@@ -303,10 +306,10 @@ def _add_detect(commands) -> None:
         nargs="+",
         choices=FORMATS,
         default=[],
-        help="also write the objects for other tools: coco (coco.json), labelme (one file per image "
-        "in labelme/), via (via.json), geojson (detections.geojson), csv (detections.csv), yolo "
-        "(yolo/, a data set: data.yaml, images, labels), png (png/: images, and in masks an image of "
-        "instance ids per image). Default: none",
+        help="also write the objects for other tools: coco (coco.json), labelme (one file per "
+        "image in labelme/), via (via.json), geojson (detections.geojson), csv (detections.csv), "
+        "yolo (yolo/, a data set: data.yaml, images, labels), png (png/: images, and in masks an "
+        "image of instance ids per image). Default: none",
     )
 
 
@@ -322,11 +325,11 @@ def _add_evaluate(commands) -> None:
         "evaluate",
         _runner("evaluate_command"),
         "evaluate a weight file on annotated images",
-        "Prints COCO's twelve metrics for boxes and for masks, the AP of each class, VOC's AP if the "
-        "data is VOC's, and the confidence to use. Writes them to metrics.json and record_mAP.txt, "
-        "with precision-recall curves and the confusion matrix as images. Ctrl-C writes the metrics "
-        "of the images evaluated until then, marked PARTIAL. Weights trained with RPN_ONLY give their "
-        "recall at 100 and 1,000 proposals, in metrics.json only.",
+        "Prints COCO's twelve metrics for boxes and for masks, the AP of each class, VOC's AP if "
+        "the data is VOC's, and the confidence to use. Writes them to metrics.json and "
+        "record_mAP.txt, with precision-recall curves and the confusion matrix as images. Ctrl-C "
+        "writes the metrics of the images evaluated until then, marked PARTIAL. Weights trained "
+        "with RPN_ONLY give their recall at 100 and 1,000 proposals, in metrics.json only.",
         "mrcnn evaluate photos/val --weights mask_rcnn_nuclei_0040.h5 --out measured --pictures",
     )
     _add_data(parser)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files.limits import clean_name, printable_lines
+from ..files.safe_text import clean_name, printable_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,10 +58,10 @@ class _PlainFormatter(logging.Formatter):
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
-# TF_CPP_MIN_LOG_LEVEL: TensorFlow's C++ code logs thousands of lines per training; errors also raise.
-# TF_CPU_ALLOCATOR_USE_BFC: without oneDNN (a CPU without AVX-512) TensorFlow returns the memory of each
-# large tensor to the system after every op, which takes 7 % of a detection; this allocator keeps it.
-# TF_CPU_BFC_MEM_LIMIT_IN_MB: lifts that allocator's limit of 64 GB.
+# TF_CPP_MIN_LOG_LEVEL: TensorFlow's C++ code logs thousands of lines per training; errors also
+# raise. TF_CPU_ALLOCATOR_USE_BFC: without oneDNN (a CPU without AVX-512) TensorFlow returns the
+# memory of each large tensor to the system after every op, which takes 7 % of a detection; this
+# allocator keeps it. TF_CPU_BFC_MEM_LIMIT_IN_MB: lifts that allocator's limit of 64 GB.
 _ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     "MPLBACKEND": "Agg",
@@ -119,7 +119,7 @@ def run_script(main: Callable) -> None:
 
 
 def exit_code(run: Callable, program: str, debug: bool = False, help_hint: str = "") -> int:
-    """Call `run()` and return its code, OK for None; an error becomes a sentence on stderr and a code.
+    """Call `run()` and return its code, OK for None; turn errors into a sentence and a code.
 
     program: the name at the start of the sentence. debug, or MRCNN_DEBUG=1 in the environment: let
     errors pass. help_hint: added to the sentence about a wrong call.
@@ -154,14 +154,14 @@ def say(text: object) -> None:
 
 
 def error_sentence(error: Exception) -> str:
-    """The message of an error for users; errors of other libraries keep their type and first line."""
+    """The message of an error for users; other libraries' errors keep type and first line."""
     if isinstance(error, ImportError):
         return f"{error} Try `mrcnn doctor`, which says what is missing and how to install it."
     if (
         isinstance(error, OSError) and error.errno
     ):  # raised by the system; ours have a sentence only
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        return f"{what}. Try another path, or check that the folder is writable and the disk has space."
+        return f"{what}. Try another path; the folder must be writable, the disk not full."
     if isinstance(error, ValueError | OSError):
         return str(error)
     first_line = (str(error).strip().splitlines() or [""])[0]
@@ -171,7 +171,7 @@ def error_sentence(error: Exception) -> str:
 def add_training_options(
     parser: ArgumentParser, epochs: tuple, stages: tuple, start: str = "--weights"
 ) -> None:
-    """Add the options of samples that train: initial weights, run folder, settings, epochs by stage.
+    """Add the options of samples that train: initial weights, run folder, settings, epochs.
 
     epochs: the default epoch to reach with each of `stages`, their names. start: the name of the
     option for initial weights, as the original sample had it.
@@ -298,7 +298,8 @@ def _config_of_json(path: Path) -> Config:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--config: {path} must be complete JSON. Received: {error}.") from error
-    # The file next to a weight file has a "config" entry, and may contain settings of the user's own.
+    # The file next to a weight file has a "config" entry, and may contain settings of the user's
+    # own.
     written_here = isinstance(values, dict) and "config" in values
     if written_here:
         values = values["config"]
@@ -460,8 +461,11 @@ def load_for_training(config: Config, logs: str, start: str | None) -> MaskRCNN:
 
 
 def find_weights(start: str, config: Config, logs: str | Path) -> str:
-    """The path of initial weights: "coco" (downloaded unless cached), "last" (in `logs`), or a file."""
-    from ..files import atomic
+    """The path of initial weights.
+
+    start: "coco" (downloaded unless cached), "last" (the newest checkpoint in `logs`), or a file.
+    """
+    from ..files import download
     from ..weights import weight_files
 
     if start == "last":
@@ -470,7 +474,7 @@ def find_weights(start: str, config: Config, logs: str | Path) -> str:
         cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "models")
         url = weight_files.COCO_MODEL_URL
         path = cache / url.rsplit("/", 1)[-1]
-        return atomic.download(
+        return download.download(
             url, path, md5=weight_files.COCO_MODEL_MD5, size=weight_files.COCO_MODEL_SIZE
         )
     return start
@@ -479,7 +483,8 @@ def find_weights(start: str, config: Config, logs: str | Path) -> str:
 def load_start(model: MaskRCNN, start: str | None, backbone_weights: str | None = None) -> None:
     """Load the initial weights of a model to be trained; it keeps random weights for None.
 
-    start: "coco", "imagenet", "last", a file, or None. backbone_weights: a file of the backbone, or None.
+    start: "coco", "imagenet", "last", a file, or None. backbone_weights: a file of the backbone, or
+    None.
 
     Raises: the errors of `check_start`.
     """

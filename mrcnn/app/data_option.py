@@ -117,6 +117,7 @@ def require_images(dataset: Dataset, data: str) -> None:
     paths = [info["path"] for info in on_disk if info.get("path")]
     if paths and not any(os.path.isfile(path) for path in paths):
         raise ValueError(
-            f"The images of DATA must exist. Received: {data}, of whose {len(paths)} images not one "
-            f"exists ({paths[0]} for example). Try to name the folder of the images: --images DIR."
+            f"The images of DATA must exist. Received: {data}, of whose {len(paths)} images not "
+            f"one exists ({paths[0]} for example). Try to name the folder of the images: --images "
+            f"DIR."
         )

@@ -1,4 +1,4 @@
-"""The demo: draw shapes, train Mask R-CNN on them from nothing, measure it, leave pictures to look at."""
+"""The demo: draw shapes, train Mask R-CNN on them from random weights, evaluate, write images."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from keras import layers as KL
 from PIL import Image
 
 from ..config import Config
+from ..data.dataset import Dataset
 from ..data.shapes import ShapesDataset
 from ..drawing import curves, pages
 from ..evaluation import evaluate
@@ -24,35 +25,45 @@ from ..model import BatchNorm, MaskRCNN
 
 log = logging.getLogger("mrcnn")
 
+EPOCHS = 9
+TRAINING_IMAGES = 4000
+TEST_IMAGES = 100
+DRAWN_IMAGES = 12
 
-def backbone(image):
-    """`[C1, ..., C5]` of a small residual network: what squares and circles need, and two cores can train."""
 
-    def conv(x, channels, stride, name, relu=True):
-        x = KL.Conv2D(
-            channels, 3, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
-        )(x)
-        x = BatchNorm(name=f"{name}_bn")(x)
-        return KL.Activation("relu")(x) if relu else x
+def backbone(image: keras.KerasTensor) -> list[keras.KerasTensor]:
+    """A small residual network that two CPU cores can train on simple shapes.
 
-    def block(x, channels, stride, name):
-        shortcut = x if stride == 1 else conv(x, channels, stride, f"{name}_shortcut", relu=False)
-        x = conv(x, channels, stride, f"{name}_a")
-        return KL.Activation("relu")(
-            KL.Add()([conv(x, channels, 1, f"{name}_b", relu=False), shortcut])
-        )
+    image: `[B, H, W, 3]` molded.
 
-    x = conv(KL.Rescaling(1 / 64)(image), 24, 2, "stage1")
+    Returns: `[C1, ..., C5]`, feature maps of strides 2, 4, 8, 16, 32.
+    """
+    x = _conv(KL.Rescaling(1 / 64)(image), 24, 2, "stage1")
     stages = [x]
     for stage, channels in enumerate((32, 64, 128, 160), start=2):
-        x = block(x, channels, 2, f"stage{stage}_1")
-        x = block(x, channels, 1, f"stage{stage}_2")
+        x = _residual_block(x, channels, 2, f"stage{stage}_1")
+        x = _residual_block(x, channels, 1, f"stage{stage}_2")
         stages.append(x)
     return stages
 
 
+def _conv(x, channels: int, stride: int, name: str, relu: bool = True):
+    x = KL.Conv2D(channels, 3, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(
+        x
+    )
+    x = BatchNorm(name=f"{name}_bn")(x)
+    return KL.Activation("relu")(x) if relu else x
+
+
+def _residual_block(x, channels: int, stride: int, name: str):
+    shortcut = x if stride == 1 else _conv(x, channels, stride, f"{name}_shortcut", relu=False)
+    x = _conv(x, channels, stride, f"{name}_a")
+    x = _conv(x, channels, 1, f"{name}_b", relu=False)
+    return KL.Activation("relu")(KL.Add()([x, shortcut]))
+
+
 class DemoConfig(Config):
-    """The whole network, narrow: 128 px images, three shapes, from random weights."""
+    """The complete network with few channels: images of 128 px, three shapes, random weights."""
 
     NAME = "shapes"
     BACKBONE = staticmethod(backbone)
@@ -82,103 +93,115 @@ class DemoConfig(Config):
     WARMUP_STEPS = 50
     STEPS_PER_EPOCH = 100
     VALIDATION_STEPS = 3
-    VALIDATION_PICTURES = 0  # pictures are drawn at the end
+    VALIDATION_PICTURES = 0  # the demo draws images at its end
 
     @staticmethod
     def COMPUTE_BACKBONE_SHAPE(image_shape):
-        return np.array(
-            [[image_shape[0] // stride, image_shape[1] // stride] for stride in (4, 8, 16, 32, 64)]
-        )
+        height, width = image_shape[:2]
+        return np.array([[height // stride, width // stride] for stride in (4, 8, 16, 32, 64)])
 
 
-EPOCHS = 9
-PICTURES = 12
+def run(
+    out: str = "mrcnn_demo", seed: int = 0, short: bool = False, config: Config | None = None
+) -> dict:
+    """Run the demo and return its metrics, which `metrics.json` contains as well.
 
+    out: folder for weights, images, loss curves, AP table and metrics.
+    seed: of weights, data and sampling.
+    short: run too few steps to learn much, in a minute, to check that everything works.
+    config: default: `DemoConfig()`.
 
-def run(out="mrcnn_demo", seed=0, short=False, config=None) -> dict:
-    """The demo's figures, as it also leaves them in `metrics.json`.
+    Returns: box_ap, box_ap50, mask_ap, mask_ap50 (0..1; of masks only if the network has them),
+    seconds, peak_memory_mb.
 
-    out: folder for weights, pictures, loss curve, AP table and metrics. seed: of weights, data and samples.
-    short: a check that everything works, in a minute: too few steps to learn much. config: default `DemoConfig()`.
-
-    Returns: box_ap, box_ap50, mask_ap, mask_ap50 (0..1; of masks only where there are some), seconds, peak_memory_mb.
-
-    Raises: ValueError for the region proposal network alone, which detects nothing.
+    Raises: ValueError for a region proposal network, which has no detections.
     """
     start = time.time()
     keras.utils.set_random_seed(seed)
     config = config or DemoConfig()
     if config.RPN_ONLY:
         raise ValueError(
-            "The demo measures detections, so RPN_ONLY must be False. Received: True. Try `mrcnn train shapes "
-            "--config samples/shapes/shapes.py RPN_ONLY=True`, and `mrcnn evaluate shapes`."
+            "The demo measures detections, so RPN_ONLY must be False. Received: True. Try `mrcnn "
+            "train shapes --config samples/shapes/shapes.py RPN_ONLY=True`, and `mrcnn evaluate "
+            "shapes`."
         )
     config.SEED = seed
-    epochs, held_out = EPOCHS, 100
+    epochs, test_images = EPOCHS, TEST_IMAGES
     if short:
-        config.STEPS_PER_EPOCH, config.VALIDATION_STEPS, epochs, held_out = 10, 1, 2, 10
-    # Training and test shapes come from seeds that no other run of either kind uses.
-    train_shapes = ShapesDataset(4000, seed=2 * seed)
-    test_shapes = ShapesDataset(held_out, seed=2 * seed + 1)
+        config.STEPS_PER_EPOCH, config.VALIDATION_STEPS, epochs, test_images = 10, 1, 2, 10
+    # No other run of either kind uses these seeds.
+    train_shapes = ShapesDataset(TRAINING_IMAGES, seed=2 * seed)
+    test_shapes = ShapesDataset(test_images, seed=2 * seed + 1)
     os.makedirs(out, exist_ok=True)
 
-    log.info(
-        "1/3 Training on drawn shapes, %d steps of %d images",
-        epochs * config.STEPS_PER_EPOCH,
-        config.BATCH_SIZE,
-    )
-    model = MaskRCNN("training", config, os.path.join(out, "logs"))
-    history = model.train(train_shapes, test_shapes, config.LEARNING_RATE, epochs, layers="all")
-    weights = os.path.join(out, "shapes.h5")
-    model.save_weights(weights)
-    curves.plot_history(history.history, os.path.join(out, "losses.png"))
+    steps = epochs * config.STEPS_PER_EPOCH
+    log.info("1/3 Training on drawn shapes, %d steps of %d images", steps, config.BATCH_SIZE)
+    weights = _train(config, train_shapes, test_shapes, epochs, out)
 
-    log.info("2/3 Detecting in %d images it has not seen", held_out)
+    log.info("2/3 Detecting in %d images it has not seen", test_images)
     model = MaskRCNN.from_weights(weights)
     model.config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
     evaluation = evaluate.evaluate_dataset(
         lambda image: model.detect([image], masks="rle")[0], test_shapes
     )
-    with atomic_write(os.path.join(out, "ap.txt")) as part:
-        Path(part).write_text(evaluation.table() + "\n", encoding="utf-8")
+    _write_text(evaluation.table() + "\n", os.path.join(out, "ap.txt"))
 
-    log.info("3/3 Drawing detections beside the truth")
-    # After the few steps of the short demo no score is high.
-    best = evaluation.confidence.score if evaluation.confidence else math.nan
-    shown_from = min(DemoConfig.DETECTION_MIN_CONFIDENCE, best) if not math.isnan(best) else 0.0
-    for image_id in test_shapes.image_ids[:PICTURES]:
-        image = test_shapes.load_image(image_id)
-        found = model.detect([image])[0]
-        picture = pages.draw_next_to_ground_truth(test_shapes, image_id, image, found, shown_from)
-        with atomic_write(os.path.join(out, f"detections_{image_id:02}.png")) as part:
-            Image.fromarray(picture).save(part, format="png")
-
-    kinds = {"box": evaluation.box, **({"mask": evaluation.mask} if config.USE_MASK else {})}
-    metrics = {
-        **{
-            f"{kind}_{ap.lower()}": figures[ap]
-            for kind, figures in kinds.items()
-            for ap in ("AP", "AP50")
-        },
-        "seconds": round(time.time() - start, 1),
-        "peak_memory_mb": peak_memory_mb(),
-    }
-    with atomic_write(os.path.join(out, "metrics.json")) as part:
-        Path(part).write_text(json.dumps(metrics, indent=2), encoding="utf-8")
-    log.info(
-        "%s\nEverything is in %s: start with detections_00.png",
-        evaluation.table(),
-        os.path.abspath(out),
-    )
+    log.info("3/3 Drawing detections next to the ground truth")
+    _draw(model, test_shapes, _lowest_score_to_draw(evaluation), out)
+    metrics = _metrics(evaluation, config.USE_MASK, time.time() - start)
+    _write_text(json.dumps(metrics, indent=2), os.path.join(out, "metrics.json"))
+    table, folder = evaluation.table(), os.path.abspath(out)
+    log.info("%s\nEverything is in %s: start with detections_00.png", table, folder)
     if short:
         log.info(
-            "--short trains too little to find the shapes: the pictures show guesses. `mrcnn demo` trains enough."
+            "--short trains too few steps to find the shapes: the images show guesses. `mrcnn "
+            "demo` trains enough."
         )
     return metrics
 
 
+def _train(config: Config, train_data: Dataset, val_data: Dataset, epochs: int, out: str) -> str:
+    """Train from random weights; returns the path of the weight file."""
+    model = MaskRCNN("training", config, os.path.join(out, "logs"))
+    history = model.train(train_data, val_data, config.LEARNING_RATE, epochs, layers="all")
+    weights = os.path.join(out, "shapes.h5")
+    model.save_weights(weights)
+    curves.plot_history(history.history, os.path.join(out, "losses.png"))
+    return weights
+
+
+def _lowest_score_to_draw(evaluation) -> float:
+    """The default threshold, or the best one if that is lower, as after a short demo."""
+    best = evaluation.confidence.score if evaluation.confidence else math.nan
+    return 0.0 if math.isnan(best) else min(DemoConfig.DETECTION_MIN_CONFIDENCE, best)
+
+
+def _draw(model: MaskRCNN, dataset: Dataset, shown_from: float, out: str) -> None:
+    for image_id in dataset.image_ids[:DRAWN_IMAGES]:
+        image = dataset.load_image(image_id)
+        found = model.detect([image])[0]
+        drawn = pages.draw_next_to_ground_truth(dataset, image_id, image, found, shown_from)
+        with atomic_write(os.path.join(out, f"detections_{image_id:02}.png")) as part:
+            Image.fromarray(drawn).save(part, format="png")
+
+
+def _metrics(evaluation, has_masks: bool, seconds: float) -> dict:
+    metrics = {"box_ap": evaluation.box["AP"], "box_ap50": evaluation.box["AP50"]}
+    if has_masks:
+        metrics["mask_ap"] = evaluation.mask["AP"]
+        metrics["mask_ap50"] = evaluation.mask["AP50"]
+    metrics["seconds"] = round(seconds, 1)
+    metrics["peak_memory_mb"] = peak_memory_mb()
+    return metrics
+
+
+def _write_text(text: str, path: str) -> None:
+    with atomic_write(path) as part:
+        Path(part).write_text(text, encoding="utf-8")
+
+
 def peak_memory_mb() -> float | None:
-    """The most memory this process has held, None where the system does not tell (Windows)."""
+    """The peak memory of this process in MB; None on Windows, which does not report it."""
     try:
         import resource
     except ImportError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..data.image import read_image, read_size
 from ..drawing import pages
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
-from ..files.limits import printable
+from ..files.safe_text import printable
 from ..formats import export
 from ..formats.rle import mask_to_rle
 from .cli_support import (
@@ -53,8 +53,8 @@ def run(args) -> int:
     if model.config.RPN_ONLY:
         raise ValueError(
             f"mrcnn detect needs a network that knows classes. Received: {args.weights}, a region "
-            "proposal network only (RPN_ONLY). Try `mrcnn evaluate`, which measures its proposals, or "
-            "MaskRCNN.detect in Python."
+            "proposal network only (RPN_ONLY). Try `mrcnn evaluate`, which measures its proposals, "
+            "or MaskRCNN.detect in Python."
         )
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence

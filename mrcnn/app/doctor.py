@@ -1,6 +1,6 @@
-"""What is installed, what is missing or broken, and the command that mends it.
+"""Check the installation: versions, missing or broken dependencies, devices, remedies.
 
-Needs nothing but Python itself: dependencies are imported one by one, and a missing one is a finding.
+Needs only Python itself: dependencies are imported one by one, and a missing one is a finding.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MODULES = {
     "scikit-image": "skimage",
     "pillow": "PIL",
     "pyyaml": "yaml",
-}  # if the names differ
+}  # module names that differ from the distribution
 
-# Distributions of OpenCV; all of them write the same folder cv2, so that the last one installed wins.
+# Distributions of OpenCV; all write the same folder cv2, so that the last installed one wins.
 OPENCV = (
     "opencv-python",
     "opencv-python-headless",
@@ -34,13 +34,13 @@ OPENCV = (
     "opencv-contrib-python-headless",
 )
 
-# A library of the system that OpenCV loads -> the package of Debian and Ubuntu that has it.
+# A system library that OpenCV loads -> the package of Debian and Ubuntu that contains it.
 SYSTEM_PACKAGES = {"libGL": "libgl1", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0"}
 
 
 @dataclass
 class Finding:
-    """One thing looked at. broken: mrcnn will not work so. remedy: a command, or words."""
+    """One check. broken: mrcnn does not work with it. remedy: a command, or a sentence."""
 
     name: str
     state: str
@@ -59,63 +59,63 @@ def examine() -> list[Finding]:
 
 
 def report(findings: list[Finding]) -> str:
-    """The findings as text: a line each, and below what is broken the remedy."""
+    """The findings as text: a line each, with the remedy below a broken one."""
     lines = []
     for finding in findings:
         lines.append(f"{'BROKEN' if finding.broken else 'ok':7} {finding.name:15} {finding.state}")
         if finding.remedy:
             lines.append(f"{'':23} try: {finding.remedy}")
     broken = [finding.name for finding in findings if finding.broken]
-    lines += [
-        "",
-        f"To be mended: {', '.join(broken)}" if broken else "Everything mrcnn needs is here.",
-    ]
+    lines.append("")
+    if broken:
+        lines.append(f"To be repaired: {', '.join(broken)}")
+    else:
+        lines.append("Everything that mrcnn needs is installed.")
     return "\n".join(lines)
 
 
 def requirements() -> list[str]:
-    """What mrcnn demands, such as `numpy>=2`: from the installed package, else from the checkout's list."""
+    """Requirements such as `numpy>=2`: of the installed package, otherwise of requirements.txt."""
     try:
-        demanded = importlib.metadata.requires(DISTRIBUTION) or []
+        required = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
-        file = Path(__file__).parents[1] / "requirements.txt"
-        demanded = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        demanded = [line.split("#")[0].strip() for line in demanded]
-    plain = [demand for demand in demanded if demand and "extra ==" not in demand]
-    plain = [demand.split(";")[0].strip() for demand in plain if _for_this_python(demand)]
-    return sorted(
-        plain, key=lambda demand: _name(demand) == "imgaug"
-    )  # last: it is imported through mrcnn.data.generator
+        file = Path(__file__).parents[2] / "requirements.txt"
+        required = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        required = [line.split("#")[0].strip() for line in required]
+    plain = [line for line in required if line and "extra ==" not in line]
+    plain = [line.split(";")[0].strip() for line in plain if _for_this_python(line)]
+    # imgaug comes last, for it is imported through other libraries.
+    return sorted(plain, key=lambda line: _name(line) == "imgaug")
 
 
 def _for_this_python(requirement: str) -> bool:
     """Whether a requirement such as `pillow>=13; python_version >= "3.11"` applies here."""
     try:
         from packaging.requirements import Requirement
-    except ImportError:  # reported as a missing dependency of its own
+    except ImportError:  # reported as a missing dependency
         return True
     marker = Requirement(requirement).marker
     return marker is None or marker.evaluate()
 
 
 def _name(requirement: str) -> str:
-    return re.match(r"[\w.-]+", requirement)[0].lower()
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower()
 
 
 def _python() -> Finding:
     version = platform.python_version()
     where = f"{version} ({sys.executable})"
     try:
-        demanded = importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"]
+        required = importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"]
     except importlib.metadata.PackageNotFoundError:
-        demanded = None
-    if demanded and not _within(version, demanded):
-        return Finding("Python", where, True, f"a virtual environment with Python {demanded}")
+        required = None
+    if required and not _within(version, required):
+        return Finding("Python", where, True, f"a virtual environment with Python {required}")
     return Finding("Python", where)
 
 
 def _mrcnn() -> Finding:
-    where = f"{__version__} ({Path(__file__).parent})"
+    where = f"{__version__} ({Path(__file__).parents[1]})"
     try:
         importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
@@ -128,11 +128,11 @@ def _mrcnn() -> Finding:
 
 
 def check_dependency(requirement: str) -> Finding:
-    """Whether one dependency can be imported and has a version that is asked for.
+    """Check that one dependency can be imported and has a required version.
 
     requirement: such as `opencv-python>=4.9,<5`.
     """
-    name, demanded = _name(requirement), requirement[len(_name(requirement)) :].strip()
+    name, required = _name(requirement), requirement[len(_name(requirement)) :].strip()
     module_name = MODULES.get(name, name.replace("-", "_"))
     install = f"pip install '{requirement}'"
     try:
@@ -142,13 +142,13 @@ def check_dependency(requirement: str) -> Finding:
     version = _version(name, module)
     if version is None:
         return Finding(name, "no version known")
-    if demanded and not _within(version, demanded):
-        return Finding(name, f"{version}, but mrcnn needs {demanded}", True, install)
+    if required and not _within(version, required):
+        return Finding(name, f"{version}, but mrcnn needs {required}", True, install)
     return Finding(name, version)
 
 
 def _opencv_clash() -> list[Finding]:
-    """A finding if several distributions of OpenCV are installed over one another; broken if their versions differ."""
+    """A finding if several OpenCV distributions are installed; broken if their versions differ."""
     installed = {}
     for name in OPENCV:
         try:
@@ -170,7 +170,7 @@ def _opencv_clash() -> list[Finding]:
 
 
 def _import(module_name: str):
-    """The module; imgaug, which NumPy 2 alone would break, the way mrcnn loads it."""
+    """Import a module; imgaug as mrcnn imports it, for plain `import imgaug` fails on NumPy 2."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if module_name == "imgaug":
         return importlib.import_module("mrcnn.data.generator").import_imgaug()
@@ -185,7 +185,7 @@ def _why(error: Exception) -> str:
 
 
 def _remedy(module_name: str, requirement: str, error: Exception) -> str:
-    """The command that mends a failed import."""
+    """The command that repairs a failed import."""
     if module_name == "cv2":
         library = re.search(r"lib\w+", str(error))
         package = SYSTEM_PACKAGES.get(library[0]) if library else None
@@ -195,14 +195,14 @@ def _remedy(module_name: str, requirement: str, error: Exception) -> str:
                 f"apt-get install {package}  (or, without root: pip uninstall -y opencv-python && "
                 f"pip install '{headless}')"
             )
-    if module_name == "imgaug":  # it was imported together with others
-        return f"what is broken above first, then pip install '{requirement}'"
+    if module_name == "imgaug":  # it is imported together with other libraries
+        return f"repair the libraries above first, then pip install '{requirement}'"
     force = "" if isinstance(error, ModuleNotFoundError) else "--force-reinstall "
     return f"pip install {force}'{requirement}'"
 
 
 def _version(name: str, module) -> str | None:
-    """The version that was imported: of OpenCV several wheels may be installed over one another."""
+    """The version of the imported module: several OpenCV wheels may overwrite each other."""
     version = getattr(module, "__version__", None)
     if isinstance(version, str):
         return version
@@ -212,13 +212,13 @@ def _version(name: str, module) -> str | None:
         return None
 
 
-def _within(version: str, demanded: str) -> bool:
-    """Whether a version lies in a range such as `>=4.9,<5`; True where `packaging` is not there to tell."""
+def _within(version: str, required: str) -> bool:
+    """Whether a version is in a range such as `>=4.9,<5`; True without `packaging`."""
     try:
         from packaging.specifiers import SpecifierSet
     except ImportError:  # a finding of its own
         return True
-    return SpecifierSet(demanded).contains(version, prereleases=True)
+    return SpecifierSet(required).contains(version, prereleases=True)
 
 
 def _backend() -> Finding:
@@ -248,7 +248,7 @@ def _devices() -> Finding:
     if shutil.which("nvidia-smi"):
         return Finding(
             "devices",
-            f"{cores}; TensorFlow sees no GPU, though nvidia-smi is here",
+            f"{cores}; TensorFlow sees no GPU, but nvidia-smi is installed",
             remedy="pip install 'tensorflow[and-cuda]'",
         )
     return Finding("devices", f"{cores}; no GPU")

@@ -11,8 +11,8 @@ from ..data.dataset import Dataset
 from ..drawing import pages
 from ..evaluation import evaluate, report
 from ..evaluation.proposals import proposal_recall
-from ..files.atomic import short_name
-from ..files.limits import clean_name
+from ..files.file_names import short_name
+from ..files.safe_text import clean_name
 from ..formats.open_dataset import split_folders
 from ..weights import weight_files
 from .cli_support import (
@@ -43,8 +43,9 @@ def run(args) -> int:
     model, _ = load_for_use(args.weights, args.config)
     if dataset.num_classes != model.config.NUM_CLASSES:
         raise ValueError(
-            f"{args.data} must have the classes of the weights. Received: {dataset.class_names[1:]}, "
-            f"and weights for {model.config.NUM_CLASSES - 1} classes. Try data annotated with the same "
+            f"{args.data} must have the classes of the weights. Received: "
+            f"{dataset.class_names[1:]}, and weights for {model.config.NUM_CLASSES - 1} classes. "
+            f"Try data annotated with the same "
             "classes."
         )
     log_data("Data", dataset)
@@ -57,7 +58,7 @@ def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
     """Evaluate detections on the first --limit images; prints and writes the metrics."""
     shown_from = model.config.DETECTION_MIN_CONFIDENCE
     model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
-    image_ids = list(dataset.image_ids)[: args.limit]
+    image_ids = [int(i) for i in dataset.image_ids[: args.limit]]
     heading = f"{args.weights} on {args.data}"
     if len(image_ids) < len(dataset.image_ids):
         first = f"the first {len(image_ids)} of {len(dataset.image_ids)} images"
@@ -100,7 +101,7 @@ def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
 
 
 def _class_names_of(weight_file: str) -> list[str] | None:
-    """The class names in a weight file, background first, cleaned like a dataset's; None without."""
+    """The class names in a weight file, background first, or None; cleaned like a dataset's."""
     check_weights(weight_file)
     names = (weight_files.read_metadata(weight_file) or {}).get("class_names")
     return [clean_name(name) for name in names] if names else None

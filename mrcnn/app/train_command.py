@@ -88,7 +88,8 @@ def check_layers(layers: str) -> None:
         re.compile(layers)
     except re.error as error:
         raise UsageError(
-            "--layers must be heads, 5+, 4+, 3+, all, or a regex that matches a layer's whole name. "
+            "--layers must be heads, 5+, 4+, 3+, all, or a regex that matches a layer's whole "
+            "name. "
             f"Received: {layers}, which is no regex ({error}). Try heads."
         ) from error
 
@@ -96,7 +97,8 @@ def check_layers(layers: str) -> None:
 def _require_masks(config: Config, dataset: Dataset, data: str) -> None:
     if config.has_mask_head() and boxes_alone(dataset):
         raise ValueError(
-            f"A network with masks needs outlines to learn from. Received: {data}, whose annotations "
+            f"A network with masks needs outlines to learn from. Received: {data}, whose "
+            f"annotations "
             "are boxes only. Try --config USE_MASK=False, or annotate outlines."
         )
 
@@ -109,8 +111,8 @@ def _warn_of_slow_cpu(config: Config) -> None:
     large = config.BACKBONE in LARGE_BACKBONES and side > 512
     if large and not tf.config.list_physical_devices("GPU"):
         log.warning(
-            "There is no GPU: a step of %s at %d pixels takes many seconds here, and several GB. For a "
-            "CPU try --config BACKBONE=mobilenet_v2 IMAGE_MIN_DIM=256 IMAGE_MAX_DIM=256.",
+            "There is no GPU: a step of %s at %d pixels takes many seconds here, and several GB. "
+            "For a CPU try --config BACKBONE=mobilenet_v2 IMAGE_MIN_DIM=256 IMAGE_MAX_DIM=256.",
             config.BACKBONE,
             side,
         )
@@ -152,7 +154,8 @@ def _require_objects(dataset: Dataset, data: str) -> None:
     counts = objects_per_class(dataset)
     if counts is not None and sum(counts.values()) == 0:
         raise ValueError(
-            f"DATA must hold objects to learn from. Received: {data}, {len(dataset.image_ids)} images "
+            f"DATA must hold objects to learn from. Received: {data}, {len(dataset.image_ids)} "
+            f"images "
             "and not one object. `mrcnn train --help` says where masks and annotations belong."
         )
 
@@ -161,8 +164,8 @@ def _warn_of_shared_images(train_data: Dataset, val_data: Dataset) -> None:
     shared = shared_images(train_data, val_data)
     if shared:
         log.warning(
-            "%d of %d validation images are among the training images: metrics on them say little about "
-            "other images. Try --val with images of its own.",
+            "%d of %d validation images are among the training images: metrics on them say little "
+            "about other images. Try --val with images of its own.",
             shared,
             len(val_data.image_ids),
         )
@@ -181,7 +184,8 @@ def fit_config(config: Config, args, train_data: Dataset, val_data: Dataset | No
     if config.NUM_CLASSES not in (1, train_data.num_classes):  # Config.validate reports 1
         raise UsageError(
             f"NUM_CLASSES must be 1 (background) + the classes of DATA, {train_data.num_classes}. "
-            f"Received: {config.NUM_CLASSES}. Try to leave it out of --config: it follows from DATA."
+            f"Received: {config.NUM_CLASSES}. Try to leave it out of --config: it follows from "
+            f"DATA."
         )
     if args.seed is not None:
         config.SEED = args.seed
@@ -205,7 +209,7 @@ def _settings_of_data(
 
 
 def _run_name(data: str) -> str:
-    """The letters and digits of the folder's name; of its parent if it is called train and the like."""
+    """Letters and digits of the folder's name, or of its parent's if it is called train or so."""
     path = Path(data).resolve()
     folder = path.parent if path.is_file() else path
     if folder.name in (*SETS, "annotations"):

@@ -1,4 +1,4 @@
-"""Video files and cameras: each frame read, changed by a function, and written to a file that plays."""
+"""Video files and cameras: read each frame, change it by a function, write a playable file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,25 +16,31 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..files.limits import printable
+from ..files.safe_text import printable
 
 log = logging.getLogger("mrcnn")
 
-# What OpenCV writes without further libraries, by the file's ending.
+# Codecs that OpenCV writes without further libraries, by file suffix.
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
-_DEFAULT_RATE = 25.0  # of a camera, which may not know its own
+_DEFAULT_RATE = 25.0  # of a camera that does not report its own
+
+
+class WrittenVideo(NamedTuple):
+    """frames: how many were written. rate: frames processed per second."""
+
+    frames: int
+    rate: float
 
 
 def read_frames(source: str | Path | int) -> Iterator[np.ndarray]:
-    """The frames `[H, W, RGB]` uint8 of a video file, in order, or of a camera until it ends.
+    """Yield the frames `[H, W, RGB]` uint8 of a video file or a camera, in order.
 
     source: the path of a file, or the number of a camera (0: the first).
 
-    Raises: ValueError where there is no such file or camera, or where it holds no frame that can be read.
+    Raises: ValueError if there is no such file or camera, or it has no readable frame.
     """
     capture = _open(source)
     try:
-        frame = None
         while True:
             found, frame = capture.read()
             if not found:
@@ -44,7 +51,7 @@ def read_frames(source: str | Path | int) -> Iterator[np.ndarray]:
 
 
 def frame_rate(source: str | Path | int) -> float:
-    """Frames a second, as the file says; 25 where it does not."""
+    """Frames per second of a video; 25 if the file does not say."""
     capture = _open(source)
     rate = capture.get(cv2.CAP_PROP_FPS)
     capture.release()
@@ -56,67 +63,88 @@ def change_video(
     out: str | Path,
     change: Callable[[np.ndarray], np.ndarray],
     limit: int | None = None,
-) -> tuple[int, float]:
-    """Write a video whose frames are `change(frame)`; returns their number, and frames a second of the work.
+) -> WrittenVideo:
+    """Write a video whose frames are `change(frame)`.
 
-    source: the path of a video file, or the number of a camera; a camera goes on until Ctrl-C, or `limit`.
-    out: a `.mp4` or `.avi` file, which appears when it is complete. After Ctrl-C it holds the frames up to then.
-    change: `[H, W, RGB]` uint8 -> the same; all its pictures must be of one size.
+    source: the path of a video file, or the number of a camera, which is read until Ctrl-C or
+    `limit`.
+    out: a `.mp4` or `.avi` file, which appears when it is complete. After Ctrl-C it contains the
+    frames until then.
+    change: `[H, W, RGB]` uint8 -> the same; all results must have one size.
 
     Raises: ValueError naming the file that cannot be read or written.
     """
     out = Path(out)
-    codec = _CODECS.get(out.suffix.lower())
-    if codec is None:
+    if out.suffix.lower() not in _CODECS:
         raise ValueError(
-            f"A video must be written as .mp4 or .avi. Received: {out}. Try {out.with_suffix('.mp4')}."
+            f"A video must be written as .mp4 or .avi. Received: {out}. Try "
+            f"{out.with_suffix('.mp4')}."
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(
-        f"{out.stem[:100]}.{secrets.token_hex(4)}.part{out.suffix}"
-    )  # OpenCV goes by the suffix
-    rate, total = frame_rate(source), _frame_count(source)
-    if limit is not None:
-        total = min(total or limit, limit)
-    writer, count, started = None, 0, time.perf_counter()
+    # The suffix stays last, for OpenCV chooses the container by it.
+    part = out.with_name(f"{out.stem[:100]}.{secrets.token_hex(4)}.part{out.suffix}")
+    writer = _Writer(part, frame_rate(source))
+    started = time.perf_counter()
     try:
-        with _progress() as bar:
+        with _progress_bar() as bar:
+            total = _total(source, limit)
             task = bar.add_task(escape(printable(out.name)), total=total, rate="")
             for frame in read_frames(source):
-                picture = change(frame)
-                if writer is None:
-                    size = picture.shape
-                    writer = _writer(part, codec, rate, size)
-                if picture.shape != size:  # OpenCV would leave the frame out in silence
-                    raise ValueError(
-                        f"All pictures of a video must have one size. Received: {picture.shape} after {size}. Try "
-                        "resizing them in the function that changes the frames."
-                    )
-                writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-                count += 1
-                bar.update(
-                    task,
-                    completed=count,
-                    rate=f"{count / (time.perf_counter() - started):.1f} frames/s",
-                )
-                if count == limit:
+                writer.write(change(frame))
+                rate = writer.count / (time.perf_counter() - started)
+                bar.update(task, completed=writer.count, rate=f"{rate:.1f} frames/s")
+                if writer.count == limit:
                     break
     except KeyboardInterrupt:
-        if not count:
+        if not writer.count:
             raise
-        log.warning("Stopped after %d frames.", count)
+        log.warning("Stopped after %d frames.", writer.count)
     except BaseException:
-        if writer is not None:
-            writer.release()
-            part.unlink(missing_ok=True)
+        writer.close()
+        part.unlink(missing_ok=True)
         raise
-    if not count:
+    if not writer.count:
         raise ValueError(
-            f"A video must hold frames that can be read. Received: {source}. Try to play it elsewhere."
+            f"A video must contain readable frames. Received: {source}. Try to play it elsewhere."
         )
-    writer.release()
+    writer.close()
     os.replace(part, out)
-    return count, count / (time.perf_counter() - started)
+    return WrittenVideo(writer.count, writer.count / (time.perf_counter() - started))
+
+
+class _Writer:
+    """Writes frames `[H, W, RGB]` uint8; the first one gives the size."""
+
+    def __init__(self, path: Path, rate: float):
+        self.path, self.rate = path, rate
+        self.count = 0
+        self._shape: tuple[int, ...] = ()
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, frame: np.ndarray) -> None:
+        if self._writer is None:
+            self._shape = frame.shape
+            self._writer = _open_writer(self.path, self.rate, frame.shape)
+        if frame.shape != self._shape:  # OpenCV would drop the frame silently
+            raise ValueError(
+                f"All frames of a video must have one size. Received: {frame.shape} after "
+                f"{self._shape}. Try resizing them in the function that changes the frames."
+            )
+        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self.count += 1
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+
+def _open_writer(path: Path, rate: float, shape: tuple[int, ...]) -> cv2.VideoWriter:
+    height, width = shape[:2]
+    codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
+    writer = cv2.VideoWriter(str(path), codec, rate, (width, height))
+    if not writer.isOpened():
+        raise ValueError(f"OpenCV must be able to write {path}. Try a writable folder, or .avi.")
+    return writer
 
 
 def _open(source: str | Path | int) -> cv2.VideoCapture:
@@ -128,42 +156,32 @@ def _open(source: str | Path | int) -> cv2.VideoCapture:
     if not capture.isOpened():
         kind = f"camera {source}" if isinstance(source, int) else f"the file {source}"
         raise ValueError(
-            f"OpenCV must be able to open a video. Received: {kind}, which it cannot. Try another camera number, or "
-            "convert the file, for instance with: ffmpeg -i old new.mp4"
+            f"OpenCV must be able to open a video. Received: {kind}, which it cannot open. Try "
+            f"another "
+            "camera number, or convert the file, for instance with: ffmpeg -i old new.mp4"
         )
     return capture
 
 
-def _frame_count(source: str | Path | int) -> int | None:
-    """How many frames a file says it has; None for a camera, and where it does not say."""
+def _total(source: str | Path | int, limit: int | None) -> int | None:
+    """The expected number of frames; None if it is unknown, as for a camera without a limit."""
     if isinstance(source, int):
-        return None
+        return limit
     capture = _open(source)
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
-    return count if count > 0 else None
+    if count <= 0:
+        return limit
+    return count if limit is None else min(count, limit)
 
 
-def _writer(path: Path, codec: str, rate: float, shape: tuple[int, ...]) -> cv2.VideoWriter:
-    height, width = shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, (width, height))
-    if not writer.isOpened():
-        raise ValueError(
-            f"OpenCV must be able to write {path}. Try a folder that may be written to, or .avi."
-        )
-    return writer
-
-
-def _progress() -> Progress:
+def _progress_bar() -> Progress:
     console = Console(stderr=True)
-    columns = (
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-    )
-    return Progress(
-        *columns,
         TextColumn("{task.fields[rate]}"),
         console=console,
         disable=not console.is_terminal,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..files.atomic import atomic_write
-from ..files.limits import figure_text
+from ..files.safe_text import figure_text
 from .figures import new_figure
 from .inputs import ClassNames, class_labels
 

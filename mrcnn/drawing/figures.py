@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data.masks import extract_bboxes, unmold_mask
-from ..files.limits import LONGEST_NAME, figure_text, printable
+from ..files.safe_text import LONGEST_NAME, figure_text, printable
 from .inputs import (
     ClassNames,
     Color,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..files.limits import LONGEST_NAME, printable
+from ..files.safe_text import LONGEST_NAME, printable
 
 ClassNames = Sequence[str] | Mapping[int, str]
 Color = Sequence[float] | np.ndarray

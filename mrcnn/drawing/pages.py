@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..data.dataset import Dataset, boxes_alone
 from ..data.masks import extract_bboxes
-from ..files.limits import printable
+from ..files.safe_text import printable
 from .inputs import ClassNames, as_boxes, as_masks, as_rgb
 from .instances import FONT, Pen, draw_instances, pen_for
 

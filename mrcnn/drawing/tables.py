@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..files.limits import printable_lines
+from ..files.safe_text import printable_lines
 
 
 def display_table(table: Iterable[Sequence[Any]]) -> None:

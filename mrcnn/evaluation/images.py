@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ..data.dataset import Dataset
-from ..files.limits import printable
+from ..files.safe_text import printable
 
 log = logging.getLogger("mrcnn")
 

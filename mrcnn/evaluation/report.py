@@ -15,7 +15,7 @@ from ..drawing.curves import (
     save_png,
 )
 from ..files.atomic import atomic_write
-from ..files.limits import LONGEST_NAME, printable
+from ..files.safe_text import LONGEST_NAME, printable
 from .scores import CURVE_IOUS, RECALLS
 from .summary import Evaluation, rounded_down
 

@@ -1,6 +1,6 @@
 """COCO's twelve metrics of the detections of a dataset, by box or by mask.
 
-All functions take the ground truth as a COCO instances dict (`ground_truth.dataset_to_coco` makes
+All functions take the ground truth as a COCO instances dict (`coco_ground_truth.dataset_to_coco` makes
 it) and the detections as COCO result entries (`formats.coco.coco_results` makes them).
 
 The numbers are pycocotools': 101 recall points, ten IoU thresholds, and at most the 100 best

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files.limits import LONGEST_NAME, printable
+from ..files.safe_text import LONGEST_NAME, printable
 from .confusion import Confidence
 from .images import failure_lines
 from .scores import COCO_MAX_DETECTIONS, METRICS

@@ -20,7 +20,7 @@ def run(*words):
 
 
 def via_file(folder, names, count=1):
-    """A folder of `count` grey images with a VIA file: in each image a 4 x 3 rectangle of every class."""
+    """A folder of grey images with a VIA file: in each a 4 x 3 rectangle of every class."""
     folder.mkdir(parents=True)
     entries = {}
     for i in range(count):
@@ -60,7 +60,7 @@ def coco_file(folder, name="x.json", **changes):
 
 
 def image_file(path, square=True):
-    """A 30 x 40 photo (height x width), with a bright square in rows 5..14 and columns 20..29."""
+    """A 30 x 40 image (height x width), with a bright square in rows 5..14 and columns 20..29."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = np.zeros((30, 40, 3), np.uint8)
     if square:

@@ -24,13 +24,15 @@ def test_help_version_and_typing_errors_import_nothing_slow():
 import contextlib, io, sys
 from mrcnn.app import cli
 codes = []
-for words in (["--help"], ["--version"], ["train", "--help"], ["detect"], ["train", "x", "--epochs", "0"]):
+calls = ["--help", "--version", "train --help", "detect", "train x --epochs 0"]
+for words in map(str.split, calls):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
             codes.append(cli.main(words))
         except SystemExit as stop:
             codes.append(stop.code)
-print(codes, [name for name in ("tensorflow", "keras", "cv2", "numpy", "matplotlib") if name in sys.modules])
+slow = ("tensorflow", "keras", "cv2", "numpy", "matplotlib")
+print(codes, [name for name in slow if name in sys.modules])
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -138,10 +140,10 @@ def test_unwritable_output_folder_exits_with_2(words, tmp_path, capsys, monkeypa
     monkeypatch.chdir(tmp_path)
     for path, why in ((taken, "File exists"), (taken / "x", "Not a directory")):
         assert run(*words, path) == cli.USAGE
-        told = (
+        shown = (
             f"mrcnn: {words[-1]} must be a folder that can be written to. Received: {path} ({why})."
         )
-        assert told in capsys.readouterr().err
+        assert shown in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "environment"), [(["--debug"], "0"), ([], "1")])
@@ -167,9 +169,11 @@ def test_demo_passes_its_options_and_prints_the_metrics(monkeypatch, tmp_path, c
         return {"box_ap": 0.81234, "images": 100}
 
     monkeypatch.setattr(cli, "load_tensorflow", lambda: None)
-    room = SimpleNamespace(run=stub, DemoConfig=lambda: cli_support.read_config(["NUM_CLASSES=4"]))
-    monkeypatch.setitem(sys.modules, "mrcnn.app.demo", room)
-    monkeypatch.setattr("mrcnn.app.demo", room, raising=False)
+    module = SimpleNamespace(
+        run=stub, DemoConfig=lambda: cli_support.read_config(["NUM_CLASSES=4"])
+    )
+    monkeypatch.setitem(sys.modules, "mrcnn.app.demo", module)
+    monkeypatch.setattr("mrcnn.app.demo", module, raising=False)
     assert (
         run("demo", "--out", tmp_path, "--seed", 7, "--short", "--config", "USE_MASK=False")
         == cli.OK

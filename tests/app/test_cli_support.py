@@ -1,4 +1,4 @@
-"""What commands and samples begin with: messages, settings from words, weights by name."""
+"""Messages, settings from words, weights by name, output files."""
 
 import io
 import json
@@ -12,10 +12,10 @@ from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.config import Config
-from mrcnn.files import atomic as files
+from mrcnn.files import download
 from mrcnn.weights import weight_files as weights
 
-# --- Messages -----------------------------------------------------------------------------------------------------
+# --- Messages -------------------------------------------------------------------------------------
 
 
 def test_held_back_stderr_is_shown_when_the_block_fails(capfd):
@@ -28,7 +28,7 @@ def test_held_back_stderr_is_shown_when_the_block_fails(capfd):
     assert capfd.readouterr().err == "the reason"
 
 
-# --- Settings -----------------------------------------------------------------------------------------------------
+# --- Settings -------------------------------------------------------------------------------------
 
 
 def test_no_items_give_the_defaults():
@@ -37,9 +37,17 @@ def test_no_items_give_the_defaults():
 
 def test_values_are_literals_or_bare_words():
     config = cli_support.read_config(
-        ["BACKBONE=resnet50", "RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128)", "MEAN_PIXEL=[1, 2, 3]", "TRAIN_BN=None",
-         "LEARNING_RATE=1e-2", "NAME=photos", "IMAGE_SHAPE=[128, 192, 3]", "SEED=5"]
-    )  # fmt: skip
+        [
+            "BACKBONE=resnet50",
+            "RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128)",
+            "MEAN_PIXEL=[1, 2, 3]",
+            "TRAIN_BN=None",
+            "LEARNING_RATE=1e-2",
+            "NAME=photos",
+            "IMAGE_SHAPE=[128, 192, 3]",
+            "SEED=5",
+        ]
+    )
     assert config.BACKBONE == "resnet50"
     assert config.RPN_ANCHOR_SCALES == (8, 16, 32, 64, 128)
     assert isinstance(config.MEAN_PIXEL, np.ndarray) and config.MEAN_PIXEL.tolist() == [1, 2, 3]
@@ -47,8 +55,15 @@ def test_values_are_literals_or_bare_words():
     assert (config.LEARNING_RATE, config.NAME, config.SEED) == (0.01, "photos", 5)
     assert config.IMAGE_SHAPE.tolist() == [128, 192, 3]
     assert cli_support.own_names(config) == {
-        "BACKBONE", "RPN_ANCHOR_SCALES", "MEAN_PIXEL", "TRAIN_BN", "LEARNING_RATE", "NAME", "IMAGE_SHAPE", "SEED",
-    }  # fmt: skip
+        "BACKBONE",
+        "RPN_ANCHOR_SCALES",
+        "MEAN_PIXEL",
+        "TRAIN_BN",
+        "LEARNING_RATE",
+        "NAME",
+        "IMAGE_SHAPE",
+        "SEED",
+    }
 
 
 @pytest.mark.parametrize(
@@ -70,7 +85,7 @@ def test_values_are_literals_or_bare_words():
         ),
     ],
 )
-def test_a_wrong_setting_is_named(item, sentence):
+def test_wrong_setting_is_named(item, sentence):
     with pytest.raises(cli_support.UsageError, match=sentence):
         cli_support.read_config([item])
 
@@ -80,7 +95,8 @@ def test_later_items_win_whatever_their_kind(tmp_path):
     Path(script).write_text(
         "from mrcnn.config import Config\n\n"
         "class Base(object):\n    IMAGES_PER_GPU = 3\n\n"
-        "class Mine(Base, Config):\n    NAME = 'mine'\n    STEPS_PER_EPOCH = 11\n    OWN_THING = 1\n"
+        "class Mine(Base, Config):\n    NAME = 'mine'\n    STEPS_PER_EPOCH = 11\n    OWN_THING = "
+        "1\n"
     )
     Path(values).write_text(
         json.dumps({"STEPS_PER_EPOCH": 22, "IMAGES_PER_GPU": 4, "BATCH_SIZE": 4})
@@ -107,7 +123,7 @@ def test_later_items_win_whatever_their_kind(tmp_path):
     assert config.BATCH_SIZE == 8
 
 
-def test_the_json_beside_a_weight_file_is_a_config(tmp_path):
+def test_json_file_next_to_a_weight_file_is_a_config(tmp_path):
     file = tmp_path / "mask_rcnn_x_0001.json"
     base = cli_support.read_config(["NUM_CLASSES=4", "BACKBONE=resnet50"])
     file.write_text(json.dumps({"config": base.to_dict(), "class_names": ["BG", "a", "b", "c"]}))
@@ -134,23 +150,26 @@ def test_the_json_beside_a_weight_file_is_a_config(tmp_path):
         ("a.txt", "", "which is neither"),
     ],
 )
-def test_a_wrong_config_file_is_named(name, text, sentence, tmp_path):
+def test_wrong_config_file_is_named(name, text, sentence, tmp_path):
     (tmp_path / name).write_text(text)
     with pytest.raises(cli_support.UsageError, match=sentence) as caught:
         cli_support.read_config([str(tmp_path / name)])
     assert str(tmp_path / name) in str(caught.value)
 
 
-# --- Weights ------------------------------------------------------------------------------------------------------
+# --- Weights --------------------------------------------------------------------------------------
 
 
-def test_weights_by_name(tmp_path, monkeypatch):
+def test_weights_are_found_by_name(tmp_path, monkeypatch):
     class Mine(Config):
         NAME = "Mine"
 
-    for run, names in {"mine20260101T1200": ["mask_rcnn_mine_0001.h5", "mask_rcnn_mine_0002.h5"],
-                       "mine20260102T1200": [], "other20260103T1200": ["mask_rcnn_other_0009.h5"],
-                       "minesweeper20260104T1200": ["mask_rcnn_minesweeper_0003.h5"]}.items():  # fmt: skip
+    for run, names in {
+        "mine20260101T1200": ["mask_rcnn_mine_0001.h5", "mask_rcnn_mine_0002.h5"],
+        "mine20260102T1200": [],
+        "other20260103T1200": ["mask_rcnn_other_0009.h5"],
+        "minesweeper20260104T1200": ["mask_rcnn_minesweeper_0003.h5"],
+    }.items():
         (tmp_path / run).mkdir()
         for file in names:
             (tmp_path / run / file).touch()
@@ -158,10 +177,11 @@ def test_weights_by_name(tmp_path, monkeypatch):
     assert cli_support.find_weights("last", Mine(), tmp_path) == last
     assert cli_support.find_weights("some.h5", Mine(), tmp_path) == "some.h5"
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(files, "download", lambda url, path, **checks: (url, str(path)))
+    monkeypatch.setattr(download, "download", lambda url, path, **checks: (url, str(path)))
     assert cli_support.find_weights("coco", Mine(), tmp_path) == (
-        weights.COCO_MODEL_URL, str(tmp_path / "home" / "models" / "mask_rcnn_coco.h5"),
-    )  # fmt: skip
+        weights.COCO_MODEL_URL,
+        str(tmp_path / "home" / "models" / "mask_rcnn_coco.h5"),
+    )
     with pytest.raises(FileNotFoundError, match=r"checkpoint of 'mine'.*has 0 runs of that name"):
         cli_support.find_weights("last", Mine(), tmp_path / "home")
 
@@ -171,7 +191,7 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
         BACKBONE = "mobilenet_v2"
 
     monkeypatch.setattr(
-        files, "download", lambda *_, **__: pytest.fail("nothing may be downloaded")
+        download, "download", lambda *_, **__: pytest.fail("nothing may be downloaded")
     )
     with pytest.raises(
         cli_support.UsageError, match="of a resnet101. Received: BACKBONE=mobilenet_v2"
@@ -179,12 +199,12 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
         cli_support.load_start(SimpleNamespace(config=Small(), model_dir="logs"), "coco")
 
 
-def test_a_picture_is_saved_in_a_new_folder(tmp_path):
+def test_image_is_saved_in_a_new_folder(tmp_path):
     cli_support.save_image(np.full((4, 6, 3), 200, np.uint8), tmp_path / "new" / "picture.png")
     assert np.asarray(Image.open(tmp_path / "new" / "picture.png")).shape == (4, 6, 3)
 
 
-def test_a_picture_takes_the_place_of_an_earlier_one_alone(tmp_path):
+def test_only_marked_images_are_overwritten(tmp_path):
     picture = np.full((4, 6, 3), 200, np.uint8)
     cli_support.save_image(picture, tmp_path / "a.png", marked=True)
     cli_support.save_image(picture, tmp_path / "b.png")
@@ -200,7 +220,7 @@ def test_a_picture_takes_the_place_of_an_earlier_one_alone(tmp_path):
         cli_support.save_image(picture, tmp_path / "a.picture")
 
 
-def test_a_terminal_of_few_letters_ends_no_run(monkeypatch):
+def test_ascii_terminal_does_not_end_a_run(monkeypatch):
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", stdout)
     assert (

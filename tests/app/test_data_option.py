@@ -43,8 +43,8 @@ def test_images_option_and_strict_option(tmp_path, capsys):
     good = json.loads(coco_file(tmp_path / "labels").read_text())["annotations"]
     file = coco_file(tmp_path / "labels", annotations=good + bad)
     assert run("check", file, "--images", tmp_path / "photos") == cli.OK
-    told = capsys.readouterr()
-    assert "1 image, 1 object" in told.out and "1 of 2 annotations" in told.err
+    shown = capsys.readouterr()
+    assert "1 image, 1 object" in shown.out and "1 of 2 annotations" in shown.err
     assert run("check", file, "--images", tmp_path / "photos", "--strict") == cli.FAILED
     assert "category_id must be among" in capsys.readouterr().err
 
@@ -55,8 +55,8 @@ def test_json_file_is_not_read_as_yaml(content, tmp_path, capsys):
     file.write_text(content)
     assert run("check", file) == cli.FAILED
     assert (
-        "YOLO. " not in (told := capsys.readouterr().err)
-        and "data.yaml of YOLO" not in told.split("Understood")[0]
+        "YOLO. " not in (shown := capsys.readouterr().err)
+        and "data.yaml of YOLO" not in shown.split("Understood")[0]
     )
 
 

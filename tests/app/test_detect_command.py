@@ -53,8 +53,11 @@ def test_detect_writes_one_drawing_per_image_and_one_json(model, tmp_path, capsy
     assert full["picture"] == "b_detected.png" and same_name["picture"] == "b_2_detected.png"
     assert Image.open(out / "b_detected.png").size == (760, 570)  # magnified 19 times, to about 768
     assert sorted(p.name for p in out.iterdir()) == [
-        "a_detected.png", "b_2_detected.png", "b_detected.png", "detections.json",
-    ]  # fmt: skip
+        "a_detected.png",
+        "b_2_detected.png",
+        "b_detected.png",
+        "detections.json",
+    ]
 
 
 def test_detect_writes_the_files_of_other_tools(model, tmp_path, capsys):
@@ -112,8 +115,8 @@ def test_any_error_of_one_image_leaves_the_others(model, tmp_path, capsys, monke
 
     monkeypatch.setattr(model, "detect", detect)
     assert run("detect", thin, good, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
-    told = capsys.readouterr().err
-    assert f"{thin}: error: !dsize.empty()" in told and f"1 of 2 images failed: {thin}" in told
+    shown = capsys.readouterr().err
+    assert f"{thin}: error: !dsize.empty()" in shown and f"1 of 2 images failed: {thin}" in shown
     report = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [entry["file_name"] for entry in report["images"]] == [str(good)]
 
@@ -157,7 +160,7 @@ def test_detect_into_the_input_folder_keeps_the_input_images(model, tmp_path, ca
     image_file(tmp_path / "a.png")
     image_file(tmp_path / "a_detected.png", square=False)
     before = (tmp_path / "a_detected.png").read_bytes()
-    for _ in range(2):  # the pictures of the first run are no photos of the second
+    for _ in range(2):  # the drawings of the first run are no input of the second
         assert run("detect", tmp_path, "--weights", "w.h5", "--out", tmp_path) == cli.OK
         entries = json.loads((tmp_path / "detections.json").read_text())["images"]
         names = {Path(entry["file_name"]).name: entry["picture"] for entry in entries}
@@ -203,10 +206,10 @@ def test_full_disk_keeps_the_results_so_far(model, tmp_path, capsys, monkeypatch
         detect_command.save_image,
     )
 
-    def save(picture, path, **options):
+    def save(image, path, **options):
         if path.name.startswith("b"):
             raise OSError("disk full")
-        plain(picture, path, **options)
+        plain(image, path, **options)
 
     monkeypatch.setattr(detect_command, "save_image", save)
     assert run("detect", *files, "--weights", "w.h5", "--out", tmp_path / "out") == cli.FAILED
@@ -236,8 +239,8 @@ def test_other_files_in_a_folder_are_counted(model, tmp_path, capsys):
         (tmp_path / "in" / name).touch()
     image_file(tmp_path / "in" / "more" / "f.png")
     assert run("detect", tmp_path / "in", "--weights", "w.h5", "--out", tmp_path / "out") == cli.OK
-    told = capsys.readouterr().err
-    assert f"{tmp_path / 'in'}: 2 images; skipped are 2 .HEIC, 1 .mp4, 1 sub-folder." in told
+    shown = capsys.readouterr().err
+    assert f"{tmp_path / 'in'}: 2 images; skipped are 2 .HEIC, 1 .mp4, 1 sub-folder." in shown
     names = [
         Path(e["file_name"]).name
         for e in json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
@@ -266,8 +269,8 @@ def test_words_that_are_no_image_are_reported_before_a_network_is_built(
     monkeypatch.setattr(detect_command, "load_for_use", lambda *_: pytest.fail("too late"))
     monkeypatch.chdir(tmp_path)
     assert run("detect", word, "--weights", "w.h5", "--out", "out") == cli.FAILED
-    assert (told := capsys.readouterr().err).startswith("mrcnn: ") and word in told
-    assert not word.startswith("http") or "Try to download it first." in told
+    assert (shown := capsys.readouterr().err).startswith("mrcnn: ") and word in shown
+    assert not word.startswith("http") or "Try to download it first." in shown
     assert run("detect", word, "other.png", "--weights", "w.h5", "--out", "out") == cli.FAILED
     assert capsys.readouterr().err.startswith("mrcnn: None of the 2 images can be read:\n  ")
     assert not (tmp_path / "out").exists()
@@ -285,6 +288,6 @@ def test_control_characters_in_names_do_not_reach_the_terminal(model, tmp_path, 
         run("detect", bad, good, "--weights", "w.h5", "--out", tmp_path / "out\x1b[0m")
         == cli.FAILED
     )
-    told = "".join(capsys.readouterr())
-    assert "a [31m.png" in told and "b .png: 1 object" in told
-    assert not any(character in told for character in "\x1b\x07")
+    shown = "".join(capsys.readouterr())
+    assert "a [31m.png" in shown and "b .png: 1 object" in shown
+    assert not any(character in shown for character in "\x1b\x07")

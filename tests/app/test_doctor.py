@@ -67,12 +67,12 @@ def test_opencv_without_libgl_names_the_system_package(monkeypatch):
 def test_imgaug_error_names_the_library_below_it(monkeypatch):
     broken_import(
         monkeypatch,
-        "mrcnn.data.generator",
+        "mrcnn.data.imgaug_support",
         ImportError("libGL.so.1: cannot open shared object file"),
     )
     finding = doctor.check_dependency("imgaug>=0.4")
     assert finding.broken
-    assert finding.remedy == "what is broken above first, then pip install 'imgaug>=0.4'"
+    assert finding.remedy == "repair the libraries above first, then pip install 'imgaug>=0.4'"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_wrong_version_is_broken(module_name, version, requirement, monkeypatch)
 
 @pytest.mark.parametrize(
     ("headless", "findings"), [(None, []), ("4.12.0.88", [False]), ("4.10.0.84", [True])]
-)  # fmt: skip
+)
 def test_two_distributions_of_opencv_clash(headless, findings, monkeypatch):
     def version(name):
         known = {"opencv-python": "4.12.0.88", "opencv-python-headless": headless}
@@ -120,7 +120,7 @@ def test_doctor_reports_without_tensorflow(monkeypatch, capsys):
     assert "BROKEN  tensorflow" in printed
     assert "ok      numpy" in printed
     assert "devices" not in printed
-    assert printed.rstrip().endswith("To be mended: tensorflow")
+    assert printed.rstrip().endswith("To be repaired: tensorflow")
 
 
 def test_doctor_drops_requirements_of_other_pythons(monkeypatch):

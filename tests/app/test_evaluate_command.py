@@ -13,7 +13,7 @@ from mrcnn.app import cli
 def test_evaluate_prints_the_table_and_writes_the_metrics(model, tmp_path, capsys):
     folder = via_file(tmp_path / "val", ["bright"], count=3)
     image = np.zeros((64, 64, 3), np.uint8)
-    image[3:6, 2:6] = 255  # the rectangle of the truth: x 2, y 3, 4 wide, 3 high
+    image[3:6, 2:6] = 255  # the rectangle of the ground truth: x 2, y 3, 4 wide, 3 high
     for i in (0, 1, 2):
         Image.fromarray(image).save(folder / f"{i}.png")
     out = tmp_path / "out"
@@ -25,8 +25,13 @@ def test_evaluate_prints_the_table_and_writes_the_metrics(model, tmp_path, capsy
     assert (metrics["data"], metrics["weights"], metrics["images"]) == (str(folder), "w.h5", 2)
     assert model.floors == [0.05, 0.05]
     assert sorted(p.name for p in out.iterdir()) == [
-        "0000_0.png", "0001_1.png", "confusion_matrix.png", "metrics.json", "precision_recall.png", "record_mAP.txt",
-    ]  # fmt: skip
+        "0000_0.png",
+        "0001_1.png",
+        "confusion_matrix.png",
+        "metrics.json",
+        "precision_recall.png",
+        "record_mAP.txt",
+    ]
     # detect() answers with scores of 0.9 in float32, a trifle below 0.9
     assert metrics["confidence"] == {
         "score": float(np.float32(0.9)),
@@ -79,16 +84,16 @@ def test_region_proposal_network_is_evaluated_by_its_recall(model, tmp_path, cap
     proposals = {
         "rois": np.array([[3, 2, 6, 6]]),
         "scores": np.array([0.9]),
-    }  # the rectangle of the truth
+    }  # the rectangle of the ground truth
     monkeypatch.setattr(model, "detect", lambda images: [proposals])
     folder, out = via_file(tmp_path / "val", ["bright"], count=2), tmp_path / "out"
     assert (
         run("evaluate", folder, "--weights", "w.h5", "--out", out, "--pictures", "--limit", 1)
         == cli.OK
     )
-    told = capsys.readouterr()
-    assert "1 images, 1 objects" in told.out and "    1,000  1.000   1.000    1.000" in told.out
-    assert "no images" in told.err
+    shown = capsys.readouterr()
+    assert "1 images, 1 objects" in shown.out and "    1,000  1.000   1.000    1.000" in shown.out
+    assert "no images" in shown.err
     assert json.loads((out / "metrics.json").read_text())["proposal_recall"]["100"]["AR"] == 1.0
     assert (
         run("detect", image_file(tmp_path / "a.png"), "--weights", "w.h5", "--out", out)

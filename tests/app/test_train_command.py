@@ -68,7 +68,7 @@ def test_validation_classes_follow_the_training_classes(tmp_path, caplog):
     with caplog.at_level("INFO", logger="mrcnn"):
         train, val = train_command.open_training_data(str(tmp_path), None)
     assert train.class_names == val.class_names == ["BG", "cat", "dog"]
-    assert val.load_mask(0)[1].tolist() == [2]  # alone in its file, yet still class 2
+    assert val.load_mask(0)[1].tolist() == [2]  # the only class of its file, yet class 2
     assert "Found data to train on in" in caplog.text
     assert "VIADataset, 2 images, 2 classes (and their objects): cat 2, dog 4" in caplog.text
 
@@ -90,8 +90,8 @@ def test_images_without_masks_are_refused_for_training(tmp_path, capsys, monkeyp
     for name in ("a", "b"):
         image_file(tmp_path / "data" / name / "images" / "a.png")
     assert run("train", tmp_path / "data", "--logs", tmp_path / "logs") == cli.FAILED
-    assert "DATA must hold objects to learn from" in (told := capsys.readouterr().err)
-    assert f"Received: {tmp_path / 'data'}, 2 images and not one object." in told
+    assert "DATA must hold objects to learn from" in (shown := capsys.readouterr().err)
+    assert f"Received: {tmp_path / 'data'}, 2 images and not one object." in shown
 
 
 def test_missing_images_are_reported_before_a_network_is_built(tmp_path, capsys, monkeypatch):
@@ -99,8 +99,8 @@ def test_missing_images_are_reported_before_a_network_is_built(tmp_path, capsys,
     file = coco_file(tmp_path, images=[{"id": 1, "file_name": "a.png", "height": 64, "width": 64}])
     assert run("train", file, "--logs", tmp_path / "logs") == cli.FAILED
     assert (
-        "of whose 1 images not one exists" in (told := capsys.readouterr().err)
-        and "--images DIR" in told
+        "of whose 1 images not one exists" in (shown := capsys.readouterr().err)
+        and "--images DIR" in shown
     )
     assert run("check", file, "--no-pixels") == cli.OK
 
@@ -144,8 +144,11 @@ def test_missing_files_are_reported_before_slow_work(tmp_path, capsys):
     assert run("train", tmp_path / "nowhere") == cli.FAILED
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mrcnn: ")]
     assert [line.split(" must ")[0] for line in lines] == [
-        "mrcnn: --weights", "mrcnn: --weights", "mrcnn: --backbone-weights", "mrcnn: DATA",
-    ]  # fmt: skip
+        "mrcnn: --weights",
+        "mrcnn: --weights",
+        "mrcnn: --backbone-weights",
+        "mrcnn: DATA",
+    ]
 
 
 def test_coco_weights_for_another_backbone_are_refused_before_the_data_is_read(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Videos frame by frame, on small files made here."""
+"""Videos frame by frame, on small generated files."""
 
 import logging
 
@@ -11,7 +11,7 @@ from mrcnn.app import video
 
 @pytest.fixture(params=[".avi", ".mp4"])
 def clip(request, tmp_path):
-    """Eight frames of 48 x 64, 10 a second: red, with a white square that moves to the right by 4 px a frame."""
+    """Eight red frames of 48 x 64, 10 per second, with a white square moving 4 px to the right."""
     path = tmp_path / f"clip{request.param}"
     codec = {".avi": "MJPG", ".mp4": "mp4v"}[request.param]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 10, (64, 48))
@@ -35,7 +35,7 @@ def test_frames_are_rgb_and_in_order(clip):
     assert video.frame_rate(clip) == 10
 
 
-def test_a_changed_video(clip, tmp_path):
+def test_video_is_changed_frame_by_frame(clip, tmp_path):
     out = tmp_path / "new" / f"out{clip.suffix}"
     count, rate = video.change_video(clip, out, lambda frame: frame[:, ::-1].copy())
     assert count == 8 and rate > 0
@@ -45,7 +45,7 @@ def test_a_changed_video(clip, tmp_path):
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
-def test_a_limit_and_ctrl_c_leave_a_video_that_plays(clip, tmp_path, caplog):
+def test_limit_and_interrupt_leave_a_playable_video(clip, tmp_path, caplog):
     out = tmp_path / "short.mp4"
     assert video.change_video(clip, out, lambda frame: frame, limit=3)[0] == 3
     assert len(list(video.read_frames(out))) == 3
@@ -63,7 +63,7 @@ def test_a_limit_and_ctrl_c_leave_a_video_that_plays(clip, tmp_path, caplog):
     assert "Stopped after 4 frames" in caplog.text
 
 
-def test_a_failure_leaves_no_half_video(clip, tmp_path):
+def test_failure_leaves_no_partial_video(clip, tmp_path):
     sizes = iter([(48, 64, 3), (48, 60, 3)])
     with pytest.raises(ValueError, match=r"one size. Received: \(48, 60, 3\) after \(48, 64, 3\)"):
         video.change_video(
@@ -72,7 +72,7 @@ def test_a_failure_leaves_no_half_video(clip, tmp_path):
     assert not list((tmp_path / "new").iterdir())
 
 
-def test_what_cannot_be_read_or_written(tmp_path):
+def test_unreadable_and_unwritable_videos_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must exist. Received: .*none.mp4"):
         list(video.read_frames(tmp_path / "none.mp4"))
     (tmp_path / "text.mp4").write_text("no video")

@@ -1,4 +1,4 @@
-"""Pixels: reading, resize modes, masks and mini-masks, boxes of masks, the mean and image_meta."""
+"""Pixels: reading, resize modes, masks and mini-masks, boxes of masks, the mean."""
 
 import io
 import random

@@ -93,8 +93,13 @@ def test_an_optimized_model_detects_the_same_and_saves_what_it_was(tmp_path):
     expected = model.detect(pictures)
     assert len(expected[0]["rois"])
     assert model.optimize_for_inference() == 5 + 2 + 4  # backbone, class head, mask head
-    assert len(set(model._folded.passed)) == 11 + 11  # the batch norms, and the ReLU after each
-    assert model._folded.convolutions["mrcnn_mask_conv1"].activation is keras.activations.relu
+    assert (
+        len(set(model.detector._running.passed)) == 11 + 11
+    )  # the batch norms, and the ReLU after each
+    assert (
+        model.detector._running.convolutions["mrcnn_mask_conv1"].activation
+        is keras.activations.relu
+    )
     for found, same in zip(model.detect(pictures), expected, strict=True):
         np.testing.assert_allclose(found["scores"], same["scores"], atol=1e-4)
         assert np.abs(found["rois"] - same["rois"]).max() <= 1

@@ -7,7 +7,7 @@ import pytest
 from annotated import annotation, coco, write_coco, write_image
 from evaluation_cases import CAT, DOG, Boxes, OwnBoxes, masks_of
 
-from mrcnn.evaluation.ground_truth import dataset_to_coco
+from mrcnn.evaluation.coco_ground_truth import dataset_to_coco
 from mrcnn.formats.coco import CocoDataset
 
 
