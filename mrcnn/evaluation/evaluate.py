@@ -15,8 +15,8 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..formats.coco import check_result, coco_results
-from .confusion import Matches, best_confidence, confusion_matrix, match
 from .coco_ground_truth import ImageTruth, image_truth, is_measured_by_boxes, join_truths
+from .confusion import Matches, best_confidence, confusion_matrix, match
 from .images import FailedImages, select_images, with_progress
 from .matching import select_masks
 from .scores import CocoScores, coco_scores

@@ -20,8 +20,8 @@ from evaluation_cases import (
 from score_cases import pycocotools_evaluation
 
 from mrcnn.evaluation import evaluate, proposals, scores
-from mrcnn.evaluation.confusion import Confidence
 from mrcnn.evaluation.coco_ground_truth import dataset_to_coco
+from mrcnn.evaluation.confusion import Confidence
 from mrcnn.formats.coco import coco_results
 from mrcnn.formats.rle import mask_to_rle
 
