@@ -618,7 +618,7 @@ class MaskRCNN:
         model._compiling = threading.Lock()  # threads may call detect() at once
         model._weights_lock = ReadWriteLock()  # and one of them load_weights()
         model._run = TrainingRun()
-        model._folded = None  # the folding.Folded that detects in place of keras_model
+        model._folded = None  # the folding.BatchNormFusedModel that detects in place of keras_model
         return model
 
     def __init__(self, mode, config, model_dir="logs"):
@@ -1079,7 +1079,7 @@ class MaskRCNN:
         """
         self._need_inference("optimize_for_inference")
         with self._weights_lock.writing():
-            self._folded = folding.Folded(detecting_network(self.keras_model))
+            self._folded = folding.BatchNormFusedModel(detecting_network(self.keras_model))
             self._compiled = {}
             return len(self._folded.convolutions)
 

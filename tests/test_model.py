@@ -17,7 +17,7 @@ from mrcnn import model as model_room
 from mrcnn.config import Config
 from mrcnn.data.image import mold_image
 from mrcnn.formats.rle import mask_to_rle
-from mrcnn.inference.fuse_batch_norm import Folded
+from mrcnn.inference.fuse_batch_norm import BatchNormFusedModel
 from mrcnn.model import (
     DetectionLayer,
     MaskRCNN,
@@ -517,7 +517,7 @@ def test_detect_sees_the_masks_of_the_own_classes(values, optimized):
     if optimized:
         model.optimize_for_inference()
     detections, probs, masks = model.predict(inputs)
-    every = (Folded(model.keras_model) if optimized else model.keras_model)(inputs)
+    every = (BatchNormFusedModel(model.keras_model) if optimized else model.keras_model)(inputs)
     np.testing.assert_allclose(detections, every[0], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(probs, every[1], rtol=1e-5, atol=1e-5)
     class_ids = detections[..., 4].astype(int)
@@ -1216,7 +1216,10 @@ def test_agnostic_suppression_takes_effect_at_the_next_detect(model, config, com
 def test_in_mixed_precision_the_photo_is_seen_in_float32(backbone, exact, short):
     """The layers up to C1; a folded network computes likewise."""
     network = build(PRECISION="mixed_bfloat16", BACKBONE=backbone, COMPUTE_BACKBONE_SHAPE=None)
-    for made in (network.keras_model.get_layer, Folded(network.keras_model).convolutions.get):
+    for made in (
+        network.keras_model.get_layer,
+        BatchNormFusedModel(network.keras_model).convolutions.get,
+    ):
         layers = {name: made(name) for name in (*exact, *short) if "bn" not in name}
         assert {name: layer.compute_dtype for name, layer in layers.items()} == {
             name: "float32" if name in exact else "bfloat16" for name in layers

@@ -23,6 +23,7 @@ from rich.progress import track
 from ..config import Config
 from ..files.limits import LONGEST_NAME, printable
 from ..nn import boxes
+from ..nn.anchors import generate_anchors
 from .dataset import Dataset, boxes_alone, has_rles, overrides, reference
 from .image import match_channels, resize_image, to_uint8
 from .masks import extract_bboxes, rle_areas
@@ -767,7 +768,7 @@ def anchor_overlaps(
     nearest = np.clip(
         np.round(centers / step) * step, 0, last
     )  # of its shape, the nearest overlaps most
-    shapes_of_anchors = boxes.generate_anchors(
+    shapes_of_anchors = generate_anchors(
         scale, config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1
     )  # around (0, 0)
     anchors = np.tile(nearest, 2)[:, None] + shapes_of_anchors

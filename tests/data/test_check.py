@@ -31,6 +31,7 @@ from mrcnn.data.masks import extract_bboxes, resize_mask
 from mrcnn.data.shapes import ShapesDataset
 from mrcnn.formats.coco import CocoDataset
 from mrcnn.nn import boxes
+from mrcnn.nn.anchors import generate_pyramid_anchors
 
 GREY = np.full((64, 64, 3), 128, np.uint8)
 
@@ -486,7 +487,7 @@ def test_the_overlap_is_the_best_of_all_anchors(seed, scales, shape, anchor_stri
         for level in zip(scales, config.BACKBONE_STRIDES, strict=True)
     ]
     maps = [[-(-shape[0] // s), -(-shape[1] // s)] for s in config.BACKBONE_STRIDES]
-    every = boxes.generate_pyramid_anchors(
+    every = generate_pyramid_anchors(
         scales, config.RPN_ANCHOR_RATIOS, maps, config.BACKBONE_STRIDES, anchor_stride
     )
     np.testing.assert_allclose(
