@@ -29,7 +29,7 @@ from .evaluation.matching import (
     compute_recall,
     trim_zeros,
 )
-from .files.atomic import download
+from .files.download import download
 from .nn.anchors import generate_anchors, generate_pyramid_anchors
 from .nn.boxes import area, decode, encode, iou, non_max_suppression
 from .nn.boxes import denormalize as denorm_boxes

@@ -1,5 +1,6 @@
 """Fixtures every test may use."""
 
+import json
 import lzma
 import os
 import shutil
@@ -44,6 +45,20 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("needs the shared reference data: set MRCNN_SHARED to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def parity() -> dict:
+    """Recorded numbers that are part of the repository: recording -> key -> array."""
+    from reference import make
+
+    return make.read()
+
+
+@pytest.fixture(scope="session")
+def matterport_api() -> dict:
+    """Public names of matterport/Mask_RCNN 2.1: module -> name -> parameters and defaults."""
+    return json.loads((Path(__file__).parent / "reference" / "matterport_api.json").read_text())
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from tiny import TinyConfig, photos, shake
 
-from mrcnn.model import MaskRCNN, ReadWriteLock
+from mrcnn.model import MaskRCNN
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST, LAST = 200, 2000  # the steps, or calls, after which memory is read
@@ -157,39 +156,6 @@ def same(result, other):
     return all(np.array_equal(values, other[name]) for name, values in result.items())
 
 
-def test_a_writer_waits_for_readers_and_keeps_new_ones_out():
-    lock, order = ReadWriteLock(), []
-    inside, leave = threading.Barrier(3), threading.Event()
-
-    def read(name):
-        with lock.reading():
-            inside.wait()  # both of the first readers are in at once
-            leave.wait()
-            order.append(name)
-
-    def write():
-        with lock.writing(), lock.writing():
-            order.append("writer")
-
-    def read_later():
-        with lock.reading():
-            order.append("later")
-
-    threads = [threading.Thread(target=read, args=["reader"]) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    inside.wait()
-    for target in (write, read_later):
-        threads.append(threading.Thread(target=target))
-        threads[-1].start()
-        time.sleep(0.05)
-    assert order == []
-    leave.set()
-    for thread in threads:
-        thread.join()
-    assert order == ["reader", "reader", "writer", "later"]
-
-
 @pytest.mark.parametrize("optimized", [False, True])
 def test_detections_meanwhile_see_all_weights_of_one_file(optimized, tmp_path):
     model, expected = MaskRCNN("inference", TinyConfig()), []
@@ -197,7 +163,7 @@ def test_detections_meanwhile_see_all_weights_of_one_file(optimized, tmp_path):
         shake(model, seed).save_weights(tmp_path / f"{seed}.h5")
         if optimized:
             model.optimize_for_inference()
-        model._compiled = {}
+        model.detector._compiled = {}
         expected.append(model.detect(photos(1))[0])
     loaded = threading.Event()
     with ThreadPoolExecutor(3) as threads:
@@ -222,7 +188,7 @@ def test_a_deleted_model_leaves_no_graph_with_its_weights_behind(optimized):
     if optimized:
         model.optimize_for_inference()
     model.detect(photos(1))
-    (run,) = model._compiled.values()
+    (run,) = model.detector._compiled.values()
     gone = [weakref.ref(x) for x in (model, model.keras_model, run.get_concrete_function().graph)]
     del model, run
     gc.collect()

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from mrcnn.app import cli_support
-from mrcnn.files import atomic as files
+from mrcnn.files import download
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["balloon", "coco", "custom", "nucleus", "shapes", "video", "voc"]
@@ -320,7 +320,7 @@ def test_coco_download_without_a_network(run, tmp_path, monkeypatch, capsys):
     def no_network(url, path, size):
         raise OSError("no network")
 
-    monkeypatch.setattr(files, "_fetch", no_network)
+    monkeypatch.setattr(download, "_fetch", no_network)
     assert run("coco", "train", "--dataset=D", "--year=2017", "--model=coco", "--download")[0] == 1
     error = capsys.readouterr().err
     assert (

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files.limits import clean_name, printable_lines
+from ..files.safe_text import clean_name, printable_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -465,7 +465,7 @@ def find_weights(start: str, config: Config, logs: str | Path) -> str:
 
     start: "coco" (downloaded unless cached), "last" (the newest checkpoint in `logs`), or a file.
     """
-    from ..files import atomic
+    from ..files import download
     from ..weights import weight_files
 
     if start == "last":
@@ -474,7 +474,7 @@ def find_weights(start: str, config: Config, logs: str | Path) -> str:
         cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "models")
         url = weight_files.COCO_MODEL_URL
         path = cache / url.rsplit("/", 1)[-1]
-        return atomic.download(
+        return download.download(
             url, path, md5=weight_files.COCO_MODEL_MD5, size=weight_files.COCO_MODEL_SIZE
         )
     return start

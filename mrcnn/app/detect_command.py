@@ -13,7 +13,7 @@ from pathlib import Path
 from ..data.image import read_image, read_size
 from ..drawing import pages
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
-from ..files.limits import printable
+from ..files.safe_text import printable
 from ..formats import export
 from ..formats.rle import mask_to_rle
 from .cli_support import (

@@ -11,8 +11,8 @@ from ..data.dataset import Dataset
 from ..drawing import pages
 from ..evaluation import evaluate, report
 from ..evaluation.proposals import proposal_recall
-from ..files.atomic import short_name
-from ..files.limits import clean_name
+from ..files.file_names import short_name
+from ..files.safe_text import clean_name
 from ..formats.open_dataset import split_folders
 from ..weights import weight_files
 from .cli_support import (

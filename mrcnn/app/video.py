@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..files.limits import printable
+from ..files.safe_text import printable
 
 log = logging.getLogger("mrcnn")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..files.limits import clean_name, printable
+from ..files.safe_text import clean_name, printable
 from .image import read_image
 from .masks import extract_bboxes
 

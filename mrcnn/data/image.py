@@ -19,7 +19,7 @@ import numpy as np
 
 from ..files.image_files import read_pixels
 from ..files.image_files import read_size as read_size
-from ..files.limits import printable
+from ..files.safe_text import printable
 
 log = logging.getLogger("mrcnn")
 

@@ -1,1 +1,1 @@
-"""Boxes, masks and curves as images."""
+"""Boxes, masks and curves drawn on arrays (OpenCV) and in matplotlib figures."""

@@ -1,18 +1,27 @@
-"""Curves and matrices: losses of a training, precision over recall, overlaps, confusions."""
+"""Losses, precision and recall, overlaps and confusions as matplotlib figures.
+
+`plot_*` draw into pyplot's figures, as notebooks expect. `draw_*` return a `Figure` that pyplot
+does not know, so that it needs neither a display nor closing. matplotlib is imported by the
+functions that draw.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from ..files.atomic import atomic_write
-from ..files.limits import figure_text
+from ..files.safe_text import figure_text
 from .figures import new_figure
-from .inputs import class_labels
+from .inputs import ClassNames, class_labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LOSS_NAMES = (
     "loss",
@@ -22,13 +31,96 @@ LOSS_NAMES = (
     "mrcnn_bbox_loss",
     "mrcnn_mask_loss",
 )
+# With more classes the curves of classes are thin gray lines without names in the legend.
+NAMED_CURVES = 10
+NUMBERED_CLASSES = 25  # counts are not readable in the figure of a larger confusion matrix
 
 
-def plot_precision_recall(AP, precisions, recalls) -> None:
-    """Draws the precision-recall curve.
+def save_png(figure: Figure, path: str | Path, dpi: int) -> None:
+    """Write a figure as a PNG; its folder is created, and the file is complete or absent."""
+    with atomic_write(path) as part:
+        figure.savefig(part, format="png", dpi=dpi)
 
-    AP: average precision at IoU 0.5, for the title
-    precisions, recalls: [K] as from `compute_ap`
+
+# --- Losses -------------------------------------------------------------------------------------
+
+
+def plot_history(history: Mapping[str, Sequence[float]], path_or_ax: str | Path | Axes) -> None:
+    """Draw the total loss of a training and its five parts, with validation losses if present.
+
+    history: {"loss": [one per epoch], "rpn_class_loss": [...], ..., "val_loss": [...]}; other
+        keys are ignored.
+    path_or_ax: path of a PNG with one panel per loss, or axes that take all curves.
+
+    Raises: ValueError if the history has no loss.
+    """
+    names = [name for name in LOSS_NAMES if name in history or f"val_{name}" in history]
+    if not names:
+        raise ValueError(
+            f"history must hold at least one of {', '.join(LOSS_NAMES)}. "
+            f"Received: {sorted(history)}. Try model.keras_model.history.history."
+        )
+    if isinstance(path_or_ax, (str, Path)):
+        save_png(_loss_panels(history, names), path_or_ax, dpi=100)
+        return
+    for i, name in enumerate(names):
+        _plot_loss(path_or_ax, history, name, color=f"C{i}", labels=(name, f"val_{name}"))
+    _finish_loss_axes(path_or_ax)
+
+
+def _loss_panels(history: Mapping[str, Sequence[float]], names: Sequence[str]) -> Figure:
+    """Draw each loss in a panel of its own."""
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4.5 * columns, 3.4 * rows), layout="constrained")
+    for i, name in enumerate(names):
+        title = "total loss" if name == "loss" else name
+        ax = figure.add_subplot(rows, columns, i + 1, title=title)
+        _plot_loss(ax, history, name, color="C0", labels=("training", "validation"))
+        _finish_loss_axes(ax)
+    return figure
+
+
+def _plot_loss(
+    ax: Axes,
+    history: Mapping[str, Sequence[float]],
+    name: str,
+    color: str,
+    labels: tuple[str, str],
+) -> None:
+    """Draw one loss over the epochs: training solid, validation dashed."""
+    for key, style, label in ((name, "-", labels[0]), (f"val_{name}", "--", labels[1])):
+        values = history.get(key, ())
+        if len(values) == 0:
+            continue
+        epochs = range(1, len(values) + 1)
+        marker = "o" if len(values) == 1 else None  # a line needs two points
+        ax.plot(epochs, values, style, color=color, label=label, marker=marker)
+
+
+def _finish_loss_axes(ax: Axes) -> None:
+    """Set legend, grid and scales; the y axis starts at 0 and ends above the highest value."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set_xlabel("epoch")
+    ax.update_datalim([(1, 0)])
+    ax.autoscale_view()
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.grid(alpha=0.3)
+    if ax.lines:
+        ax.legend()
+
+
+# --- Precision and recall -----------------------------------------------------------------------
+
+
+def plot_precision_recall(AP: float, precisions: ArrayLike, recalls: ArrayLike) -> None:
+    """Draw the precision-recall curve of one image.
+
+    AP: average precision at IoU 0.5, for the title. precisions, recalls: [K], see `compute_ap`.
     """
     ax = new_figure().add_subplot()
     ax.set_title(f"Precision-Recall Curve. AP@50 = {AP:.3f}")
@@ -36,107 +128,157 @@ def plot_precision_recall(AP, precisions, recalls) -> None:
     ax.plot(recalls, precisions)
 
 
-def plot_overlaps(
-    gt_class_ids, pred_class_ids, pred_scores, overlaps, class_names, threshold=0.5
-) -> None:
-    """Draws a grid of the IoU of every prediction (row) with every true object (column).
+def draw_precision_recall(
+    recalls: np.ndarray,
+    precision: np.ndarray,
+    mean: np.ndarray,
+    class_names: Sequence[str],
+    titles: Sequence[str],
+) -> Figure:
+    """Draw precision over recall, one panel per IoU threshold: the mean and each class.
 
-    gt_class_ids: [G], pred_class_ids: [P]; zeros are padding
-    pred_scores: [P]
-    overlaps: [P, G]
-    threshold: an IoU above it is a match, or wrong if the classes differ
+    recalls: [R]. precision: [T, R, classes], nan for a class without objects.
+    mean: [T, R] over the classes. class_names: one per class. titles: T, one per panel.
     """
-    gt_class_ids, pred_class_ids = np.asarray(gt_class_ids), np.asarray(pred_class_ids)
-    gt_class_ids, pred_class_ids = (
-        gt_class_ids[gt_class_ids != 0],
-        pred_class_ids[pred_class_ids != 0],
-    )
-    predictions, truths = len(pred_class_ids), len(gt_class_ids)
-    overlaps = np.asarray(overlaps)
-    overlaps = overlaps[:predictions, :truths] if overlaps.ndim == 2 else overlaps
-    if overlaps.shape != (predictions, truths):
-        raise ValueError(
-            "overlaps must have a row per prediction and a column per true object. "
-            f"Received: {overlaps.shape} for {predictions} predictions and {truths} true objects."
-        )
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5.5), layout="constrained")
+    names = [figure_text(name) for name in class_names]
+    panels = figure.subplots(1, len(titles), sharey=True)
+    for panel, title, curves, mean_curve in zip(panels, titles, precision, mean, strict=True):
+        if len(names) > 1:  # the curve of a single class is the mean
+            _plot_classes(panel, recalls, curves, names)
+        mean_name = "mean over classes" if len(names) > 1 else (names or ["no class"])[0]
+        label = _curve_label(mean_name, mean_curve)
+        panel.plot(recalls, mean_curve, color="black", linewidth=2.5, label=label)
+        panel.set(title=title, xlabel="recall", xlim=(0, 1.01), ylim=(0, 1.03))
+        panel.grid(alpha=0.3)
+        panel.legend(loc="best", fontsize=9)
+    figure.axes[0].set_ylabel("precision")
+    return figure
+
+
+def _plot_classes(ax: Axes, recalls: np.ndarray, curves: np.ndarray, names: Sequence[str]) -> None:
+    """Draw one curve per class. curves: [R, classes]."""
+    for k, name in enumerate(names):
+        if len(names) > NAMED_CURVES:
+            ax.plot(recalls, curves[:, k], color="0.8", linewidth=0.6)
+        else:
+            ax.plot(recalls, curves[:, k], label=_curve_label(name, curves[:, k]))
+
+
+def _curve_label(name: str, curve: np.ndarray) -> str:
+    if np.isnan(curve[0]):
+        return f"{name}: no objects"
+    return f"{name}: AP {curve.mean():.3f}"
+
+
+# --- Overlaps and confusions --------------------------------------------------------------------
+
+
+def plot_overlaps(
+    gt_class_ids: ArrayLike,
+    pred_class_ids: ArrayLike,
+    pred_scores: Sequence[float] | np.ndarray,
+    overlaps: ArrayLike,
+    class_names: ClassNames,
+    threshold: float = 0.5,
+) -> None:
+    """Draw a grid of the IoU of every prediction (row) with every ground truth object (column).
+
+    gt_class_ids: [G]. pred_class_ids: [P]. Zeros are padding.
+    pred_scores: [P]. overlaps: [P, G].
+    threshold: a pair of a higher IoU is marked "match", or "wrong" if the classes differ.
+    """
+    gt_class_ids = np.asarray(gt_class_ids)
+    gt_class_ids = gt_class_ids[gt_class_ids != 0]
+    pred_class_ids = np.asarray(pred_class_ids)
+    pred_class_ids = pred_class_ids[pred_class_ids != 0]
+    overlaps = _without_padding(overlaps, len(pred_class_ids), len(gt_class_ids))
     ax = new_figure((12, 10)).add_subplot()
     if overlaps.size:
         ax.imshow(overlaps, interpolation="nearest", cmap="Blues", vmin=0, vmax=1)
-    found = [
-        figure_text(label)
-        for label in class_labels(pred_class_ids, class_names, pred_scores, digits=2)
-    ]
-    there = [figure_text(label) for label in class_labels(gt_class_ids, class_names, None, 0)]
-    ax.set_yticks(range(predictions), found)
-    ax.set_xticks(range(truths), there, rotation=90)
+    rows = class_labels(pred_class_ids, class_names, pred_scores, digits=2)
+    columns = class_labels(gt_class_ids, class_names, None, digits=0)
+    ax.set_yticks(range(len(rows)), [figure_text(label) for label in rows])
+    ax.set_xticks(range(len(columns)), [figure_text(label) for label in columns], rotation=90)
     ax.set(xlabel="ground truth", ylabel="predictions")
-    for i, j in np.ndindex(predictions, truths):
-        iou, verdict = overlaps[i, j], ""
+    for (i, j), iou in np.ndenumerate(overlaps):
+        verdict = ""
         if iou > threshold:
             verdict = "match" if gt_class_ids[j] == pred_class_ids[i] else "wrong"
-        ax.text(
-            j,
-            i,
-            f"{iou:.3f}\n{verdict}",
-            horizontalalignment="center",
-            verticalalignment="center",
-            fontsize=9,
-            color="white" if iou > 0.5 else "black",
-        )
+        _write_cell(ax, i, j, f"{iou:.3f}\n{verdict}", dark=bool(iou > 0.5), fontsize=9)
 
 
-def plot_history(history: Mapping[str, Sequence[float]], path_or_ax) -> None:
-    """Draws the loss curves of a training, the total and its five parts, with validation where there is any.
-
-    history: {"loss": [one per epoch], "rpn_class_loss": [...], ..., "val_loss": [...]}; it may hold more
-    path_or_ax: path of a PNG to write, one panel per loss (its folder is made); or axes that take all curves
-    Raises: ValueError when the history holds no loss.
-    """
-    names = [name for name in LOSS_NAMES if name in history or f"val_{name}" in history]
-    if not names:
+def _without_padding(overlaps: ArrayLike, predictions: int, objects: int) -> np.ndarray:
+    """Return the first rows and columns of overlaps as `[predictions, objects]`."""
+    overlaps = np.asarray(overlaps)
+    if overlaps.ndim == 2:
+        overlaps = overlaps[:predictions, :objects]
+    if overlaps.shape != (predictions, objects):
         raise ValueError(
-            f"history must hold at least one of {', '.join(LOSS_NAMES)}. Received: {sorted(history)}. "
-            "Try model.keras_model.history.history."
+            "overlaps must have a row per prediction and a column per ground truth object. "
+            f"Received: {overlaps.shape} for {predictions} predictions and "
+            f"{objects} ground truth objects."
         )
-    if not isinstance(path_or_ax, (str, Path)):
-        for i, name in enumerate(names):
-            _plot_loss(path_or_ax, history, name, color=f"C{i}", labels=(name, f"val_{name}"))
-        _finish_loss_axes(path_or_ax)
-        return
-    # A Figure of its own, not pyplot's: nothing to show and nothing to close.
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    figure = Figure(figsize=(4.5 * columns, 3.4 * rows), layout="constrained")
-    for i, name in enumerate(names):
-        ax = figure.add_subplot(
-            rows, columns, i + 1, title="total loss" if name == "loss" else name
-        )
-        _plot_loss(ax, history, name, color="C0", labels=("training", "validation"))
-        _finish_loss_axes(ax)
-    with atomic_write(path_or_ax) as part:
-        figure.savefig(part, format="png", dpi=100)
+    return overlaps
 
 
-def _plot_loss(ax, history, name, color, labels) -> None:
-    """Draws one loss over the epochs: training solid, validation dashed."""
-    for key, style, label in ((name, "-", labels[0]), (f"val_{name}", "--", labels[1])):
-        values = history.get(key, ())
-        if len(values) == 0:
-            continue
-        epochs = range(1, len(values) + 1)
-        marker = "o" if len(values) == 1 else None  # one point makes no line
-        ax.plot(epochs, values, style, color=color, label=label, marker=marker)
+def _write_cell(ax: Axes, row: int, column: int, text: str, dark: bool, fontsize: int) -> None:
+    """Write a text into a cell of a matrix, white if the cell is dark."""
+    style: dict[str, Any] = {"color": "white" if dark else "black", "fontsize": fontsize}
+    ax.text(column, row, text, ha="center", va="center", **style)
 
 
-def _finish_loss_axes(ax) -> None:
-    """Legend, grid and scales of a plot of losses over epochs."""
-    ax.set_xlabel("epoch")
-    ax.update_datalim(
-        [(1, 0)]
-    )  # from 0 on, and room above the highest line, be they ever so close together
-    ax.autoscale_view()
-    ax.set_ylim(bottom=0)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.grid(alpha=0.3)
-    if ax.lines:
-        ax.legend()
+def draw_confusion(
+    counts: np.ndarray, class_names: Sequence[str], missed: str, nothing: str, title: str
+) -> Figure:
+    """Draw a confusion matrix: counts as numbers, shares of a class's objects as color.
+
+    counts: [classes + 1, classes + 1], rows ground truth and columns detected. The last column
+        counts missed objects, the last row detections without an object; that row is colored by
+        the share of the class's detections.
+    missed, nothing: names of the last column and of the last row.
+    """
+    from matplotlib.figure import Figure
+
+    names = [figure_text(name) for name in class_names]
+    readable = len(names) <= NUMBERED_CLASSES
+    cell_inches = 0.55 if readable else 0.17
+    fontsize = 9 if readable else 6
+    side = max(5.0, cell_inches * len(counts) + 2.5)
+    figure = Figure(figsize=(side + 1.8, side), layout="constrained")
+    ax = figure.subplots()
+    shares = _confusion_shares(counts)
+    image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    bar = figure.colorbar(image, ax=ax, shrink=0.8, fraction=0.04, pad=0.02)
+    bar.set_label("share of the class's objects; last row: of its detections", fontsize=8)
+    ax.set_yticks(range(len(counts)), [*names, nothing], fontsize=fontsize)
+    ax.set_xticks(range(len(counts)), [*names, missed], fontsize=fontsize, ha="right")
+    for label in ax.get_xticklabels():
+        label.set(rotation=45 if readable else 90, rotation_mode="anchor")
+        label.set_verticalalignment("top" if readable else "center")
+    ax.set(title=title, xlabel="detected", ylabel="ground truth")
+    # Lines between the classes and the last row and column.
+    ax.axhline(len(names) - 0.5, color="0.4", linewidth=1)
+    ax.axvline(len(names) - 0.5, color="0.4", linewidth=1)
+    if readable:
+        _write_counts(ax, counts, shares, fontsize)
+    return figure
+
+
+def _confusion_shares(counts: np.ndarray) -> np.ndarray:
+    """Divide rows by the objects of their class, the last row by the detections of each class."""
+    objects = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(objects, 1)
+    shares[-1] = counts[-1] / np.maximum(counts.sum(axis=0), 1)
+    return shares
+
+
+def _write_counts(ax: Axes, counts: np.ndarray, shares: np.ndarray, fontsize: int) -> None:
+    """Write the counts into the cells, except the last one, which is undefined."""
+    last = len(counts) - 1
+    for (row, column), count in np.ndenumerate(counts):
+        if (row, column) != (last, last):
+            dark = bool(shares[row, column] > 0.5)
+            _write_cell(ax, row, column, str(count), dark, fontsize)

@@ -1,22 +1,28 @@
-"""Figures of images, boxes, masks and proposals by matplotlib, for notebooks."""
+"""Images, boxes, masks and proposals as matplotlib figures, for notebooks.
+
+Boxes are `(y1, x1, y2, x2)` in pixels of the image, y2 and x2 exclusive: an outline encloses
+exactly the pixels of its box. Colors are RGB in 0..1. matplotlib is imported by the functions
+that draw, because a server that imports this package does not need it.
+"""
+
+from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib import lines, patches, patheffects
-from matplotlib import pyplot as plt
-from skimage.measure import find_contours
+from numpy.typing import ArrayLike
 
 from ..data.masks import extract_bboxes, unmold_mask
-from ..evaluation.matching import compute_matches
-from ..files.limits import LONGEST_NAME, figure_text, printable
+from ..files.safe_text import LONGEST_NAME, figure_text, printable
 from .inputs import (
+    ClassNames,
+    Color,
     as_boxes,
     as_masks,
     as_rgb,
-    check_counts,
     check_enough,
     checked_instances,
     class_labels,
@@ -25,96 +31,123 @@ from .inputs import (
 )
 from .instances import apply_mask
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 log = logging.getLogger("mrcnn")
-# Backends that only write files. Nobody closes their figures, so a loop would pile them up.
+
+# Backends that only write files. Users do not close their figures; in a loop they would
+# accumulate.
 HEADLESS_BACKENDS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 
+GRAY = (0.5, 0.5, 0.5)
 
-def new_figure(figsize=None):
-    """A new current figure. Where no window can show it, it takes the place of the one opened here before."""
+
+# --- Figures and axes ---------------------------------------------------------------------------
+
+
+def new_figure(figsize: tuple[float, float] | None = None) -> Figure:
+    """Open a new current figure; on a headless backend it replaces the previous one.
+
+    figsize: (width, height) in inches.
+    """
+    import matplotlib
+    from matplotlib import pyplot as plt
+
     if matplotlib.get_backend().lower() not in HEADLESS_BACKENDS:
         return plt.figure(figsize=figsize)
-    # It is not closed right after plt.show(): scripts call plt.savefig() next.
+    # It is not closed after plt.show(), because scripts call plt.savefig() next.
     plt.close("mrcnn")
     return plt.figure("mrcnn", figsize=figsize)
 
 
 def _show() -> None:
-    """Shows the current figures; in silence where there is no display."""
+    """Show the current figures, without matplotlib's warning if there is no display."""
+    from matplotlib import pyplot as plt
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*non-interactive.*")
         plt.show()
 
 
-def _frame(ax, shape, margin, title) -> None:
-    """Sets up the axes for an image of `shape`, with a margin in which things outside of it can be seen."""
+def _set_limits(ax: Axes, shape: Sequence[int], margin: float, title: str) -> None:
+    """Prepare axes for an image of shape (H, W, ...) with a margin for objects outside it."""
     ax.set_ylim(shape[0] + margin, -margin)
     ax.set_xlim(-margin, shape[1] + margin)
     ax.axis("off")
     ax.set_title(title)
 
 
-def _add_box(ax, box, color, **style) -> None:
-    """Adds a box's outline. Pixel i spans i - 0.5 to i + 0.5 in an imshow picture."""
+def _add_box(ax: Axes, box: np.ndarray, color: Any, **style: Any) -> None:
+    """Add the outline of a box. imshow draws pixel i from i - 0.5 to i + 0.5."""
+    from matplotlib.patches import Rectangle
+
     y1, x1, y2, x2 = box
     corner = (x1 - 0.5, y1 - 0.5)
-    ax.add_patch(
-        patches.Rectangle(corner, x2 - x1, y2 - y1, edgecolor=color, facecolor="none", **style)
-    )
+    style = {"edgecolor": color, "facecolor": "none", **style}
+    ax.add_patch(Rectangle(corner, x2 - x1, y2 - y1, **style))
 
 
-def _add_text(ax, y, x, text, **style) -> None:
-    """Adds white text with a dark rim, readable on white and on black."""
-    rim = [patheffects.withStroke(linewidth=2, foreground="black", alpha=0.7)]
-    ax.text(
-        x,
-        y,
-        str(text).replace("$", r"\$"),
-        size=11,
-        color="w",
-        backgroundcolor="none",
-        path_effects=rim,
-        **style,
-    )
+def _add_text(ax: Axes, y: float, x: float, text: object, **style: Any) -> None:
+    """Add white text with a dark rim, readable on white and on black."""
+    from matplotlib.patheffects import withStroke
+
+    rim = [withStroke(linewidth=2, foreground="black", alpha=0.7)]
+    style = {"size": 11, "color": "w", "backgroundcolor": "none", "path_effects": rim, **style}
+    ax.text(x, y, str(text).replace("$", r"\$"), **style)
 
 
-def _add_mask(ax, picture, mask, color, tint=True) -> None:
-    """Tints the mask's pixels in the picture, and adds its contours to the axes."""
+def _add_mask(
+    ax: Axes, image: np.ndarray, mask: np.ndarray, color: Color, tint: bool = True
+) -> None:
+    """Tint the pixels of a mask `[H, W]` in the image, and add its contours to the axes."""
+    from matplotlib.patches import Polygon
+    from skimage.measure import find_contours
+
     mask = np.asarray(mask) > 0.5
     y1, x1, y2, x2 = extract_bboxes(mask[:, :, np.newaxis])[0]
     mask = mask[y1:y2, x1:x2]
     if mask.size == 0:
         return
     if tint:
-        apply_mask(picture[y1:y2, x1:x2], mask, color)
+        apply_mask(image[y1:y2, x1:x2], mask, color)
     # A rim of zeros closes the contours of masks that touch the border.
-    for contour in find_contours(np.pad(mask, 1).astype(np.float32), 0.5):
+    padded = np.pad(mask, 1).astype(np.float32)
+    for contour in find_contours(padded, 0.5):
         points = contour[:, ::-1] - 1 + (x1, y1)
-        ax.add_patch(patches.Polygon(points, facecolor="none", edgecolor=color))
+        ax.add_patch(Polygon(points, facecolor="none", edgecolor=color))
 
 
-def _add_connection(ax, box, refined_box, color) -> None:
-    """Joins the top left corners of a box before and after refinement, so that the pair can be told."""
-    ax.add_line(lines.Line2D([box[1], refined_box[1]], [box[0], refined_box[0]], color=color))
+def _add_connection(ax: Axes, box: np.ndarray, refined_box: np.ndarray, color: Any) -> None:
+    """Connect the top left corners of a box before and after refinement."""
+    from matplotlib.lines import Line2D
+
+    ax.add_line(Line2D([box[1], refined_box[1]], [box[0], refined_box[0]], color=color))
 
 
-def display_images(images, titles=None, cols=4, cmap=None, norm=None, interpolation=None) -> None:
-    """Shows images in a grid.
+# --- Images -------------------------------------------------------------------------------------
 
-    images: list of [H, W] or [H, W, channels] arrays
-    titles: one per image
-    cols: images per row
-    cmap, norm, interpolation: matplotlib's, for images of one channel (grey by default)
+
+def display_images(
+    images: Sequence[Any],
+    titles: Sequence[str] | None = None,
+    cols: int = 4,
+    cmap: Any = None,
+    norm: Any = None,
+    interpolation: str | None = None,
+) -> None:
+    """Show images in a grid.
+
+    images: arrays [H, W] or [H, W, channels]. titles: one per image. cols: images per row.
+    cmap, norm, interpolation: matplotlib's, for images of one channel (default: gray).
     """
     if len(images) == 0:
         log.warning("No images to display.")
         return
     titles = [""] * len(images) if titles is None else titles
     rows = -(-len(images) // cols)
-    tallest = max(np.shape(image)[0] / np.shape(image)[1] for image in images)
-    figure = new_figure(
-        (14, max(1, 14 * rows / cols * min(1, tallest) + 0.3 * rows))
-    )  # and room for the titles
+    figure = new_figure(_grid_size(images, rows, cols))
     for i, (image, title) in enumerate(zip(images, titles, strict=False)):
         image = np.asarray(image)
         if image.ndim == 3:
@@ -122,259 +155,243 @@ def display_images(images, titles=None, cols=4, cmap=None, norm=None, interpolat
         ax = figure.add_subplot(rows, cols, i + 1)
         ax.set_title(title, fontsize=9)
         ax.axis("off")
-        ax.imshow(
-            image, cmap="gray" if cmap is None else cmap, norm=norm, interpolation=interpolation
-        )
+        colormap = "gray" if cmap is None else cmap
+        ax.imshow(image, cmap=colormap, norm=norm, interpolation=interpolation)
     _show()
 
 
-def display_instances(
-    image,
-    boxes,
-    masks,
-    class_ids,
-    class_names,
-    scores=None,
-    title="",
-    figsize=(16, 16),
-    ax=None,
-    show_mask=True,
-    show_bbox=True,
-    colors=None,
-    captions=None,
-    **ignored,
-) -> None:
-    """Draws instances over the image into `ax`, or shows them in a figure of their own.
+def _grid_size(images: Sequence[Any], rows: int, cols: int) -> tuple[float, float]:
+    """Return (width, height) in inches of a grid, with space for the titles."""
+    tallest = max(np.shape(image)[0] / np.shape(image)[1] for image in images)
+    cell_height = 14 / cols * min(1, tallest)
+    return 14, max(1, rows * cell_height + 0.3 * rows)
 
-    image: [H, W] or [H, W, channels] of any number type
-    boxes: [N, (y1, x1, y2, x2)] pixels
-    masks: [H, W, N] bool, 0/1, 0/255 or probabilities; None draws none
-    class_ids: [N] positions in class_names (the first of which is the background), or keys of it if it is a dict;
-        negative for crowds
-    scores: [N] shown after the class name
-    show_mask: tints the masks; their contours are drawn either way
-    show_bbox: draws the boxes
-    colors: N RGB colours in 0..1; random by default
-    captions: N texts in place of "class score"
-    ignored: keywords that only forks have (making_image, making_video, show_class ...); a warning names them.
-    Raises: ValueError when the inputs do not describe the same instances.
+
+def display_top_masks(
+    image: np.ndarray,
+    mask: ArrayLike,
+    class_ids: ArrayLike,
+    class_names: ClassNames,
+    limit: int = 4,
+) -> None:
+    """Show an image and the masks of the classes that cover most of its area.
+
+    mask: [H, W, N]. class_ids: [N]. limit: number of classes.
+    """
+    mask = as_masks(mask, image.shape) > 0.5
+    class_ids = np.asarray(class_ids)
+    areas = mask.sum(axis=(0, 1))
+    present = set(class_ids.tolist())
+    largest = sorted(present, key=lambda class_id: -areas[class_ids == class_id].sum())[:limit]
+    images = [image]
+    titles = [f"H x W={image.shape[0]}x{image.shape[1]}"]
+    for class_id in largest:
+        planes = mask[:, :, class_ids == class_id]
+        # Instance k of the class gets the gray level k; later instances cover earlier ones.
+        images.append((planes * np.arange(1, planes.shape[2] + 1)).max(axis=2))
+        titles.append(figure_text(class_labels([class_id], class_names, None, 0)[0]))
+    for _ in range(limit - len(largest)):
+        images.append(np.zeros(image.shape[:2], int))
+        titles.append("-")
+    display_images(images, titles=titles, cols=limit + 1, cmap="Blues_r")
+
+
+# --- Instances ----------------------------------------------------------------------------------
+
+
+def display_instances(
+    image: ArrayLike,
+    boxes: ArrayLike,
+    masks: ArrayLike | None,
+    class_ids: ArrayLike,
+    class_names: ClassNames,
+    scores: Sequence[float] | np.ndarray | None = None,
+    title: str = "",
+    figsize: tuple[float, float] = (16, 16),
+    ax: Axes | None = None,
+    show_mask: bool = True,
+    show_bbox: bool = True,
+    colors: Sequence[Color] | None = None,
+    captions: Sequence[Any] | None = None,
+    **ignored: Any,
+) -> None:
+    """Draw instances on an image, into `ax` or into a figure that is shown.
+
+    image: [H, W] or [H, W, channels] of any number type.
+    boxes: [N, (y1, x1, y2, x2)] pixels.
+    masks: [H, W, N] bool, 0/1, 0/255 or probabilities; None draws no masks.
+    class_ids: [N] positions in class_names (the first is the background), or its keys if it is
+        a dict; negative for crowds.
+    scores: [N], written after the class name.
+    show_mask: tint the masks; contours are drawn in any case. show_bbox: draw the boxes.
+    colors: N RGB colors in 0..1; default random.
+    captions: N texts that replace "class score".
+    ignored: keywords of matterport's forks (making_image, making_video, show_class ...); they
+        are unused, and a warning names them.
+
+    Raises: ValueError if the arrays do not describe the same instances.
     """
     if ignored:
         log.warning("display_instances ignores %s: not among its arguments.", ", ".join(ignored))
-    picture = as_rgb(image)
+    canvas = as_rgb(image)
     boxes, masks, captions = checked_instances(
-        picture.shape, boxes, masks, class_ids, class_names, scores, captions, digits=3
+        canvas.shape, boxes, masks, class_ids, class_names, scores, captions, digits=3
     )
-    _log_if_nothing(boxes)
-    colors = random_colors(len(boxes)) if colors is None or len(colors) == 0 else colors
+    _warn_if_empty(boxes)
+    if colors is None or len(colors) == 0:
+        colors = random_colors(len(boxes))
     check_enough("colors", colors, len(boxes))
-    auto_show = ax is None
-    ax = new_figure(figsize).add_subplot() if auto_show else ax
-    _frame(ax, picture.shape, margin=10, title=title)
+    axes = new_figure(figsize).add_subplot() if ax is None else ax
+    _set_limits(axes, canvas.shape, margin=10, title=title)
     for i, box in enumerate(boxes):
         if not np.any(box):
             continue  # lost when the image was cropped
         if show_bbox:
-            _add_box(ax, box, colors[i], linewidth=2, alpha=0.7, linestyle="dashed")
+            _add_box(axes, box, colors[i], linewidth=2, alpha=0.7, linestyle="dashed")
         if captions[i]:
-            _add_text(ax, box[0] + 8, box[1], captions[i])
+            _add_text(axes, box[0] + 8, box[1], captions[i])
         if masks is not None:
-            _add_mask(ax, picture, masks[:, :, i], colors[i], tint=show_mask)
-    ax.imshow(picture)
-    if auto_show:
+            _add_mask(axes, canvas, masks[:, :, i], colors[i], tint=show_mask)
+    axes.imshow(canvas)
+    if ax is None:
         _show()
 
 
-def _log_if_nothing(boxes: np.ndarray) -> None:
-    """Says why a picture without instances has none."""
+def _warn_if_empty(boxes: np.ndarray) -> None:
+    """Log why an image without instances has no instances."""
     if len(boxes) == 0:
         log.warning(
-            "No instances to display: zero boxes were given. If they come from detect(), no score reached "
-            "DETECTION_MIN_CONFIDENCE of the config: detect(..., verbose=1) tells the best one."
+            "No instances to display: zero boxes were given. If they come from detect(), no "
+            "score reached DETECTION_MIN_CONFIDENCE of the config: detect(..., verbose=1) logs "
+            "the highest score."
         )
     elif not boxes.any():
         log.warning(
-            "No instances to display: all %d boxes are zero (padding, or cropped away).", len(boxes)
+            "No instances to display: all %d boxes are zero (padding, or cropped away).",
+            len(boxes),
         )
 
 
-def display_differences(
-    image,
-    gt_box,
-    gt_class_id,
-    gt_mask,
-    pred_box,
-    pred_class_id,
-    pred_score,
-    pred_mask,
-    class_names,
-    title="",
-    ax=None,
-    show_mask=True,
-    show_box=True,
-    iou_threshold=0.5,
-    score_threshold=0.5,
+# --- Proposals and RoIs -------------------------------------------------------------------------
+
+
+def draw_rois(
+    image: ArrayLike,
+    rois: ArrayLike,
+    refined_rois: ArrayLike,
+    mask: ArrayLike,
+    class_ids: ArrayLike,
+    class_names: ClassNames,
+    limit: int = 10,
 ) -> None:
-    """Draws truth in green and predictions in red, each captioned "score / IoU", as `display_instances` does.
+    """Draw RoIs (dashed), refined RoIs (solid) and masks; RoIs of the background are gray.
 
-    The IoU is that with the matched truth, or the best one with any where there is no match.
-    iou_threshold, score_threshold: of the matching, see `mrcnn.utils.compute_matches`.
+    image: [H, W, channels].
+    rois, refined_rois: [N, (y1, x1, y2, x2)] pixels.
+    mask: [N, h, w], the mask of each RoI's class in the frame of the RoI.
+    class_ids: [N].
+    limit: maximum number of RoIs; a random choice by NumPy's global generator.
     """
-    gt_box, gt_mask, gt_class_id, _ = _without_padding(image, gt_box, gt_mask, gt_class_id)
-    pred_box, pred_mask, pred_class_id, pred_score = _without_padding(
-        image, pred_box, pred_mask, pred_class_id, pred_score
-    )
-    _, matches, overlaps = compute_matches(
-        gt_box,
-        gt_class_id,
-        gt_mask,
-        pred_box,
-        pred_class_id,
-        pred_score,
-        pred_mask,
-        iou_threshold=iou_threshold,
-        score_threshold=score_threshold,
-    )
-    captions = [""] * len(pred_box)
-    for i, match, ious in zip(np.argsort(pred_score)[::-1], matches, overlaps, strict=True):
-        iou = ious[int(match)] if match > -1 else max(ious, default=0)
-        captions[i] = f"{pred_score[i]:.2f} / {iou:.2f}"
-    display_instances(
-        image,
-        np.concatenate([gt_box, pred_box]),
-        np.concatenate([gt_mask, pred_mask], axis=2),
-        np.concatenate([gt_class_id, pred_class_id]),
-        class_names,
-        title=title or "Ground truth (green) and detections (red), captions: score / IoU",
-        ax=ax,
-        show_mask=show_mask,
-        show_bbox=show_box,
-        captions=[""] * len(gt_box) + captions,
-        colors=[(0, 1, 0, 0.8)] * len(gt_box) + [(1, 0, 0, 1)] * len(pred_box),
-    )
-
-
-def _without_padding(image, boxes, masks, class_ids, scores=None):
-    """Boxes, bool masks, class ids and scores (zeros if None) of the instances whose box is not all zero."""
-    boxes, class_ids = as_boxes(boxes), np.asarray(class_ids, int)
-    scores = np.zeros(len(boxes)) if scores is None else np.asarray(scores)
-    masks = as_masks(masks if len(boxes) else [], np.shape(image))
-    check_counts(boxes=boxes, masks=np.moveaxis(masks, 2, 0), class_ids=class_ids, scores=scores)
-    real = np.any(boxes != 0, axis=1)
-    return boxes[real], masks[:, :, real] > 0.5, class_ids[real], scores[real]
-
-
-def draw_rois(image, rois, refined_rois, mask, class_ids, class_names, limit=10) -> None:
-    """Draws ROIs (dashed), what refinement makes of them (solid), and their masks; background ROIs are grey.
-
-    image: [H, W, channels]
-    rois, refined_rois: [N, (y1, x1, y2, x2)] pixels
-    mask: [N, h, w] the mask of each ROI's class, in the frame of the ROI
-    class_ids: [N]
-    limit: so many at most, drawn at random by NumPy's global generator
-    """
-    picture = as_rgb(image)
-    rois, refined_rois, class_ids = as_boxes(rois), as_boxes(refined_rois), np.asarray(class_ids)
+    canvas = as_rgb(image)
+    rois = as_boxes(rois)
+    refined_rois = as_boxes(refined_rois)
+    masks = np.asarray(mask, np.float32)
+    class_ids = np.asarray(class_ids)
     positive = int(np.sum(class_ids > 0))
-    ids = np.arange(len(rois))
-    if len(ids) > limit:
-        ids = np.random.choice(ids, limit, replace=False)
+    chosen = np.arange(len(rois))
+    if len(chosen) > limit:
+        chosen = np.random.choice(chosen, limit, replace=False)
     ax = new_figure((12, 12)).add_subplot()
-    _frame(ax, picture.shape, 20, f"{len(ids)} of {len(rois)} ROIs; of all, {positive} positive")
-    for i, color in zip(ids, steady_colors(len(ids)), strict=True):
-        class_id, roi, refined = class_ids[i], rois[i], refined_rois[i]
-        _add_box(ax, roi, color if class_id else "gray", linewidth=2, linestyle="dashed")
-        if not class_id:
+    title = f"{len(chosen)} of {len(rois)} ROIs; of all, {positive} positive"
+    _set_limits(ax, canvas.shape, 20, title)
+    for i, color in zip(chosen, steady_colors(len(chosen)), strict=True):
+        if not class_ids[i]:
+            _add_box(ax, rois[i], "gray", linewidth=2, linestyle="dashed")
             continue
-        _add_box(ax, refined, color, linewidth=2)
-        _add_connection(ax, roi, refined, color)
-        _add_text(ax, refined[0] + 8, refined[1], printable(class_names[class_id], LONGEST_NAME))
-        pasted = unmold_mask(np.asarray(mask[i], np.float32), roi.astype(np.int32), picture.shape)
-        apply_mask(picture, pasted, color)
-    ax.imshow(picture)
+        _add_box(ax, rois[i], color, linewidth=2, linestyle="dashed")
+        _add_box(ax, refined_rois[i], color, linewidth=2)
+        _add_connection(ax, rois[i], refined_rois[i], color)
+        y1, x1 = refined_rois[i][:2]
+        _add_text(ax, y1 + 8, x1, printable(class_names[class_ids[i]], LONGEST_NAME))
+        pasted = unmold_mask(masks[i], rois[i].astype(np.int32), canvas.shape)
+        apply_mask(canvas, pasted, color)
+    ax.imshow(canvas)
     log.info("ROIs: %d positive, %d negative", positive, len(rois) - positive)
 
 
 def draw_boxes(
-    image,
-    boxes=None,
-    refined_boxes=None,
-    masks=None,
-    captions=None,
-    visibilities=None,
-    title="",
-    ax=None,
+    image: ArrayLike,
+    boxes: ArrayLike | None = None,
+    refined_boxes: ArrayLike | None = None,
+    masks: ArrayLike | None = None,
+    captions: Sequence[Any] | None = None,
+    visibilities: Sequence[int] | np.ndarray | None = None,
+    title: str = "",
+    ax: Axes | None = None,
 ) -> None:
-    """Draws boxes (dashed), the refined ones (solid), masks and captions over an image.
+    """Draw boxes (dotted), refined boxes (solid), masks and captions on an image.
 
-    boxes, refined_boxes: [N, (y1, x1, y2, x2)] pixels; one of the two may be missing
-    masks: [H, W, N]
-    captions: N texts, put on the refined boxes where there are any
-    visibilities: [N] 0: grey and dotted, 1: coloured and dotted, 2: coloured and solid. Default: 1
+    boxes, refined_boxes: [N, (y1, x1, y2, x2)] pixels; one of the two is optional.
+    masks: [H, W, N].
+    captions: N texts, written at the refined boxes if given.
+    visibilities: [N] 0: gray and dotted, not refined; 1: colored and dotted; 2: colored and
+        solid. Default: 1.
     """
-    if boxes is None and refined_boxes is None:
+    first = refined_boxes if boxes is None else boxes
+    if first is None:
         raise ValueError("boxes or refined_boxes must be given. Received: neither.")
-    picture = as_rgb(image)
-    boxes = None if boxes is None else as_boxes(boxes)
-    refined_boxes = None if refined_boxes is None else as_boxes(refined_boxes)
-    masks = None if masks is None else as_masks(masks, picture.shape)
-    count = len(boxes if boxes is not None else refined_boxes)
-    masks = None if masks is None else np.moveaxis(masks, 2, 0)
-    given = (refined_boxes, masks, captions, visibilities)
-    for name, values in zip(
-        ("refined_boxes", "masks", "captions", "visibilities"), given, strict=True
-    ):
+    canvas = as_rgb(image)
+    before = None if boxes is None else as_boxes(boxes)
+    after = None if refined_boxes is None else as_boxes(refined_boxes)
+    planes = None if masks is None else np.moveaxis(as_masks(masks, canvas.shape), 2, 0)
+    count = len(as_boxes(first))
+    given = {
+        "refined_boxes": after,
+        "masks": planes,
+        "captions": captions,
+        "visibilities": visibilities,
+    }
+    for name, values in given.items():
         if values is not None:
             check_enough(name, values, count)
     colors = random_colors(count)
-    ax = new_figure((12, 12)).add_subplot() if ax is None else ax
-    _frame(ax, picture.shape, picture.shape[0] // 10, title)
+    axes = new_figure((12, 12)).add_subplot() if ax is None else ax
+    _set_limits(axes, canvas.shape, canvas.shape[0] // 10, title)
     for i in range(count):
         visibility = 1 if visibilities is None else visibilities[i]
-        color = colors[i] if visibility else (0.5, 0.5, 0.5)
-        corner = None
-        if boxes is not None and np.any(boxes[i]):
-            corner = boxes[i]
-            _add_box(
-                ax,
-                corner,
-                color,
-                linewidth=2,
-                linestyle="solid" if visibility == 2 else "dotted",
-                alpha=1 if visibility else 0.5,
-            )
-        if refined_boxes is not None and visibility:
-            _add_box(ax, refined_boxes[i], color, linewidth=2)
-            if corner is not None:
-                _add_connection(ax, corner, refined_boxes[i], color)
-            corner = refined_boxes[i]
-        if corner is None:
+        color = colors[i] if visibility else GRAY
+        box = None if before is None or not np.any(before[i]) else before[i]
+        refined = None if after is None or not visibility else after[i]
+        _add_refinement(axes, box, refined, color, visibility)
+        labeled = box if refined is None else refined
+        if labeled is None:
             continue
         if captions is not None and captions[i]:
-            ground = {"facecolor": color, "alpha": 0.5, "pad": 2, "edgecolor": "none"}
-            _add_text(ax, corner[0], corner[1], captions[i], verticalalignment="top", bbox=ground)
-        if masks is not None:
-            _add_mask(ax, picture, masks[i], color)
-    ax.imshow(picture)
+            _add_caption(axes, labeled, captions[i], color)
+        if planes is not None:
+            _add_mask(axes, canvas, planes[i], color)
+    axes.imshow(canvas)
 
 
-def display_top_masks(image, mask, class_ids, class_names, limit=4) -> None:
-    """Shows the image and, beside it, the masks of the `limit` classes that cover most of it.
+def _add_refinement(
+    ax: Axes,
+    box: np.ndarray | None,
+    refined_box: np.ndarray | None,
+    color: Color,
+    visibility: int,
+) -> None:
+    """Add a box, its refinement and the line between them, as far as they are given."""
+    if box is not None:
+        linestyle = "solid" if visibility == 2 else "dotted"
+        alpha = 1 if visibility else 0.5
+        _add_box(ax, box, color, linewidth=2, linestyle=linestyle, alpha=alpha)
+    if refined_box is not None:
+        _add_box(ax, refined_box, color, linewidth=2)
+    if box is not None and refined_box is not None:
+        _add_connection(ax, box, refined_box, color)
 
-    mask: [H, W, N]; class_ids: [N]
-    """
-    mask, class_ids = as_masks(mask, image.shape) > 0.5, np.asarray(class_ids)
-    areas = mask.sum(axis=(0, 1))
-    found = sorted(
-        set(class_ids.tolist()), key=lambda class_id: -areas[class_ids == class_id].sum()
-    )[:limit]
-    images, titles = [image], [f"H x W={image.shape[0]}x{image.shape[1]}"]
-    for class_id in found:
-        planes = mask[:, :, class_ids == class_id]
-        # Instance k of the class gets the grey level k, the later ones on top.
-        images.append((planes * np.arange(1, planes.shape[2] + 1)).max(axis=2))
-        titles.append(figure_text(class_labels([class_id], class_names, None, 0)[0]))
-    blank = np.zeros(image.shape[:2], int)
-    images += [blank] * (limit - len(found))
-    titles += ["-"] * (limit - len(found))
-    display_images(images, titles=titles, cols=limit + 1, cmap="Blues_r")
+
+def _add_caption(ax: Axes, box: np.ndarray, caption: object, color: Color) -> None:
+    """Add a caption on a half-transparent background at the top left corner of a box."""
+    background = {"facecolor": color, "alpha": 0.5, "pad": 2, "edgecolor": "none"}
+    _add_text(ax, box[0], box[1], caption, verticalalignment="top", bbox=background)

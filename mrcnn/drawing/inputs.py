@@ -1,16 +1,42 @@
-"""What is to be drawn: images, boxes and masks checked, colours, captions."""
+"""Checks and conversions of everything that is drawn: images, boxes, masks, captions, colors.
+
+Boxes are `(y1, x1, y2, x2)` in pixels of the image, y2 and x2 exclusive. Colors are RGB in 0..1.
+"""
+
+from __future__ import annotations
 
 import colorsys
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..files.limits import LONGEST_NAME, printable
+from ..files.safe_text import LONGEST_NAME, printable
+
+ClassNames = Sequence[str] | Mapping[int, str]
+Color = Sequence[float] | np.ndarray
+
+GOLDEN_RATIO = 0.618034
+
+
+class Instances(NamedTuple):
+    """Checked arrays of N instances.
+
+    boxes: [N, (y1, x1, y2, x2)]. masks: [H, W, N], or None. captions: N texts.
+    """
+
+    boxes: np.ndarray
+    masks: np.ndarray | None
+    captions: list[str]
+
+
+# --- Colors -------------------------------------------------------------------------------------
 
 
 def random_colors(N: int, bright: bool = True) -> list[tuple[float, float, float]]:
-    """N colours evenly spread over the hues, shuffled by Python's global `random`.
+    """Return N colors of evenly spaced hues, shuffled with Python's global `random`.
 
     bright: full brightness; otherwise 70 %.
     """
@@ -21,105 +47,155 @@ def random_colors(N: int, bright: bool = True) -> list[tuple[float, float, float
 
 
 def steady_colors(count: int) -> list[tuple[float, float, float]]:
-    """`count` colours in which neighbours differ: always the same ones, without the global `random`."""
-    golden_ratio = 0.618034
-    return [colorsys.hsv_to_rgb(i * golden_ratio % 1, 0.85, 1.0) for i in range(count)]
+    """Return `count` colors, the same on every call, in which neighbors differ clearly."""
+    return [colorsys.hsv_to_rgb(i * GOLDEN_RATIO % 1, 0.85, 1.0) for i in range(count)]
 
 
-def as_rgb(image) -> np.ndarray:
-    """A fresh uint8 [H, W, 3] picture of an image of any channel count and number type.
+# --- Arrays -------------------------------------------------------------------------------------
 
-    One or two channels are shown grey (the first), of more than three the first three. Values within 0..255
-    are kept, bool and floats within 0..1 are scaled up, all else (16 bit, mean-subtracted) is stretched.
+
+def as_rgb(image: ArrayLike) -> np.ndarray:
+    """Copy an image of any channel count and number type to uint8 `[H, W, 3]`.
+
+    One or two channels: the first one, as gray. More than three: the first three.
+    Values within 0..255 are kept. Bool, and floats within 0..1, are multiplied by 255. All other
+    values (16 bit, mean-subtracted) are stretched to 0..255.
     """
     image = np.asarray(image)
     if image.ndim == 2:
         image = image[:, :, np.newaxis]
     if image.ndim != 3 or image.shape[2] == 0:
         raise ValueError(
-            f"An image must be [height, width] or [height, width, channels]. Received: shape {image.shape}. "
-            "Try image[0] if this is a batch."
+            "An image must be [height, width] or [height, width, channels]. "
+            f"Received: shape {image.shape}. Try image[0] if this is a batch."
         )
-    image = image[:, :, :3] if image.shape[2] >= 3 else np.repeat(image[:, :, :1], 3, axis=2)
+    if image.shape[2] < 3:
+        image = np.repeat(image[:, :, :1], 3, axis=2)
+    image = image[:, :, :3]
     if image.dtype == np.uint8 or image.size == 0:
-        return image.astype(np.uint8, order="C")  # a copy
+        return image.astype(np.uint8, order="C")
+    return np.ascontiguousarray(_to_8_bits(image))
+
+
+def _to_8_bits(image: np.ndarray) -> np.ndarray:
     values = np.nan_to_num(image.astype(np.float32), posinf=0, neginf=0)
-    low, high = min(values.min(), 0.0), values.max()
+    low = min(values.min(), 0.0)
+    high = values.max()
     unit_range = image.dtype == bool or (image.dtype.kind == "f" and high <= 1)
     if low == 0 and unit_range:
         values *= 255
     elif low < 0 or high > 255:
         values = (values - low) * (255 / max(high - low, 1e-6))
-    return np.ascontiguousarray(np.round(values).astype(np.uint8))
+    return np.round(values).astype(np.uint8)
 
 
-def as_boxes(boxes) -> np.ndarray:
-    """[N, (y1, x1, y2, x2)], also for an empty list."""
+def as_boxes(boxes: ArrayLike) -> np.ndarray:
+    """Return boxes as `[N, (y1, x1, y2, x2)]`; an empty list gives `[0, 4]`."""
     boxes = np.asarray(boxes)
-    boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+    if boxes.size == 0:
+        return boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes must be [N, (y1, x1, y2, x2)]. Received: shape {boxes.shape}.")
     return boxes
 
 
-def as_masks(masks, shape) -> np.ndarray:
-    """[H, W, N] masks that fit an image of `shape`; any empty shape stands for no masks."""
+def as_masks(masks: ArrayLike, shape: Sequence[int]) -> np.ndarray:
+    """Return masks as `[H, W, N]` of an image's size; any empty array gives `[H, W, 0]`.
+
+    shape: (H, W, ...) of the image.
+    """
     masks = np.asarray(masks)
     if masks.size == 0:
         return np.zeros((*shape[:2], 0), bool)
     if masks.ndim != 3 or masks.shape[:2] != tuple(shape[:2]):
         raise ValueError(
-            f"masks must be [height, width, N] of the image's size. Received: masks {masks.shape}, image "
-            f"{tuple(shape)}. Try use_mini_mask=False, or mrcnn.utils.expand_mask() for mini-masks."
+            "masks must be [height, width, N] of the image's size. Received: "
+            f"masks {masks.shape}, image {tuple(shape)}. "
+            "Try use_mini_mask=False, or mrcnn.utils.expand_mask() for mini-masks."
         )
     return masks
 
 
-def class_labels(class_ids, class_names, scores, digits: int) -> list[str]:
-    """ "name score" for every instance; a negative class id marks a crowd."""
-    names = class_names if isinstance(class_names, Mapping) else dict(enumerate(class_names))
+# --- Instances ----------------------------------------------------------------------------------
+
+
+def class_labels(
+    class_ids: Sequence[int] | np.ndarray,
+    class_names: ClassNames,
+    scores: Sequence[float] | np.ndarray | None,
+    digits: int,
+) -> list[str]:
+    """Return "name score" for every instance; a negative class id marks a crowd.
+
+    scores: None leaves the score out. digits: decimals of the score.
+    """
+    names = class_names
+    if not isinstance(names, Mapping):
+        names = dict(enumerate(names))
     labels = []
     for i, class_id in enumerate(class_ids):
         if abs(int(class_id)) not in names:
             raise ValueError(
-                f"class_names must have a name for every class id. Received: class id {int(class_id)} with "
-                f"class_names {class_names}. Try adding 'BG' (background, id 0) as the first name if it is missing; "
-                "dataset.class_names has it."
+                f"class_names must have a name for every class id. Received: class id "
+                f"{int(class_id)} with class_names {class_names}. Try adding 'BG' (background, "
+                "id 0) as the first name if it is missing; dataset.class_names has it."
             )
-        label = printable(names[abs(int(class_id))], LONGEST_NAME) + (
-            " (crowd)" if class_id < 0 else ""
-        )
-        labels.append(label if scores is None else f"{label} {scores[i]:.{digits}f}")
+        label = printable(names[abs(int(class_id))], LONGEST_NAME)
+        if class_id < 0:
+            label += " (crowd)"
+        if scores is not None:
+            label += f" {scores[i]:.{digits}f}"
+        labels.append(label)
     return labels
 
 
-def checked_instances(shape, boxes, masks, class_ids, class_names, scores, captions, digits):
-    """Boxes [N, 4], masks [H, W, N] or None, and N captions; checked to speak of the same N instances."""
-    boxes, class_ids = as_boxes(boxes), np.asarray(class_ids).reshape(-1)
-    # A dataset's "no instances" may keep one all-zero plane; there is nothing in it to draw.
-    masks = None if masks is None else as_masks(masks if len(boxes) else [], shape)
+def checked_instances(
+    shape: Sequence[int],
+    boxes: ArrayLike,
+    masks: ArrayLike | None,
+    class_ids: ArrayLike,
+    class_names: ClassNames,
+    scores: Sequence[float] | np.ndarray | None,
+    captions: Sequence[Any] | None,
+    digits: int,
+) -> Instances:
+    """Convert and check the arguments of the functions that draw instances.
+
+    shape: (H, W, ...) of the image. captions: N texts; None or empty for "class score".
+    digits: decimals of the score in a caption.
+
+    Raises: ValueError unless all arrays describe the same N instances.
+    """
+    boxes = as_boxes(boxes)
+    class_ids = np.asarray(class_ids).reshape(-1)
+    if masks is not None:
+        # A dataset's "no instances" may keep one all-zero plane; it is dropped with the boxes.
+        masks = as_masks(masks if len(boxes) else [], shape)
     planes = None if masks is None else np.moveaxis(masks, 2, 0)
     check_counts(boxes=boxes, masks=planes, class_ids=class_ids, scores=scores)
     if captions is None or len(captions) == 0:
-        return boxes, masks, class_labels(class_ids, class_names, scores, digits)
+        return Instances(boxes, masks, class_labels(class_ids, class_names, scores, digits))
     check_enough("captions", captions, len(boxes))
-    return boxes, masks, ["" if caption is None else str(caption) for caption in captions]
+    texts = ["" if caption is None else str(caption) for caption in captions]
+    return Instances(boxes, masks, texts)
 
 
-def check_counts(**arrays) -> None:
-    """Raises ValueError unless the arrays (None: not given) have the same length."""
+def check_counts(**arrays: Any) -> None:
+    """Raise a ValueError unless the arrays have one length; those that are None are ignored."""
     counts = {name: len(values) for name, values in arrays.items() if values is not None}
     if len(set(counts.values())) > 1:
         received = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise ValueError(
-            f"boxes, masks, class_ids and scores must describe the same instances. Received: {received}. "
-            "Try passing all of them from one result: r['rois'], r['masks'], r['class_ids'], r['scores']."
+            "boxes, masks, class_ids and scores must describe the same instances. "
+            f"Received: {received}. Try passing all of them from one result: "
+            "r['rois'], r['masks'], r['class_ids'], r['scores']."
         )
 
 
-def check_enough(name: str, values, count: int) -> None:
-    """Raises ValueError if there is not one of `values` for every instance."""
+def check_enough(name: str, values: Sequence[Any] | np.ndarray, count: int) -> None:
+    """Raise a ValueError if there are fewer values than instances."""
     if len(values) < count:
         raise ValueError(
-            f"{name} must have one entry per instance. Received: {len(values)} for {count} instances."
+            f"{name} must have one entry per instance. "
+            f"Received: {len(values)} for {count} instances."
         )

@@ -1,33 +1,71 @@
-"""Instances drawn on arrays by OpenCV: masks, boxes and labels. Needs no display."""
+"""Masks, boxes and labels drawn on arrays with OpenCV, without a display.
+
+Boxes are `(y1, x1, y2, x2)` in pixels of the image, y2 and x2 exclusive: an outline encloses
+exactly the pixels of its box. Colors are RGB in 0..1 in arguments, 0..255 in private functions.
+"""
+
+from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..data.masks import extract_bboxes
-from .inputs import as_rgb, check_enough, checked_instances, steady_colors
+from .inputs import ClassNames, Color, as_rgb, check_enough, checked_instances, steady_colors
 
 log = logging.getLogger("mrcnn")
+
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-SMALLEST_FONT = 0.25  # of Hershey's 22 px capitals: below it letters run together
+SMALLEST_FONT = 0.25  # of Hershey's 22 px capitals; letters of a smaller font run together
+
 MASK_ALPHA = 0.4
 
 
-def apply_mask(
-    image: np.ndarray, mask: np.ndarray, color: Sequence[float], alpha: float = 0.5
-) -> np.ndarray:
-    """The image itself, its first three channels tinted in place where the mask is set.
+class Pen(NamedTuple):
+    """Thickness of lines in pixels and scale of OpenCV's font."""
 
-    image: [H, W, channels] any number type with values in 0..255
-    mask: [H, W] bool, 0/1, 0/255 or probabilities (set above 0.5)
-    color: RGB in 0..1
+    line: int
+    font: float
+
+    @property
+    def stroke(self) -> int:
+        """Thickness in pixels of the strokes of letters."""
+        return max(1, round(1.5 * self.font))
+
+
+class Label(NamedTuple):
+    """A caption to be written at a box; color: its background, 0..255."""
+
+    box: np.ndarray
+    text: str
+    color: tuple[int, ...]
+
+
+class FittedText(NamedTuple):
+    """A text with the font scale that fits into the image, and its size in pixels."""
+
+    text: str
+    scale: float
+    text_height: int
+    label_size: tuple[int, int]  # height and width, with the padding around the text
+
+
+def apply_mask(image: np.ndarray, mask: ArrayLike, color: Color, alpha: float = 0.5) -> np.ndarray:
+    """Tint an image in place where a mask is set, and return it.
+
+    image: [H, W, channels] of any number type, values in 0..255. Only three channels are tinted.
+    mask: [H, W] bool, 0/1, 0/255 or probabilities (set above 0.5).
+    color: RGB in 0..1. alpha: weight of the color.
     """
     inside = np.asarray(mask) > 0.5
     if inside.shape != image.shape[:2]:
         raise ValueError(
-            f"mask must be as high and wide as the image. Received: mask {inside.shape}, image {image.shape}."
+            "mask must be as high and wide as the image. "
+            f"Received: mask {inside.shape}, image {image.shape}."
         )
     tint = np.array([alpha * channel * 255 for channel in color[:3]])
     pixels = image[:, :, :3]
@@ -35,21 +73,87 @@ def apply_mask(
     return image
 
 
-def draw_box(image: np.ndarray, box: Sequence[int], color) -> np.ndarray:
-    """The image itself, with a 2 px outline drawn in place around a box.
+def draw_box(image: np.ndarray, box: Sequence[int] | np.ndarray, color: Any) -> np.ndarray:
+    """Draw an outline of 2 pixels around a box in place, and return the image.
 
-    box: (y1, x1, y2, x2) pixels
-    color: one value per channel, in the image's own range
+    box: (y1, x1, y2, x2) pixels. color: one value per channel, in the image's own range.
     """
     return _outline_box(image, box, color, thickness=2)
 
 
-def _outline_box(image, box, color, thickness):
-    """Outlines a box in place: the lines lie just outside it, or on the image's border if it ends there."""
+def draw_instances(
+    image: ArrayLike,
+    boxes: ArrayLike,
+    masks: ArrayLike | None,
+    class_ids: ArrayLike,
+    class_names: ClassNames,
+    scores: Sequence[float] | np.ndarray | None = None,
+    colors: Sequence[Color] | None = None,
+    captions: Sequence[str] | None = None,
+    show_mask: bool = True,
+    show_bbox: bool = True,
+) -> np.ndarray:
+    """Draw instances on a copy of an image. Needs no display.
+
+    image: [H, W] or [H, W, channels] of any number type.
+    boxes: [N, (y1, x1, y2, x2)] pixels.
+    masks: [H, W, N] bool, 0/1, 0/255 or probabilities; None draws no masks.
+    class_ids: [N] positions in class_names, or its keys; negative for crowds.
+    scores: [N], written after the class name.
+    colors: N RGB colors in 0..1; default N well-separated hues, the same on every call.
+    captions: N texts that replace "class score"; "" leaves a label out.
+    show_mask: tint and contour. show_bbox: outline.
+
+    Lines and letters grow with the image. Labels stay inside the image and do not overlap. If
+    there is not enough space, the labels of the lowest scores are left out.
+
+    Returns: uint8 [H, W, 3].
+    Raises: ValueError if the arrays do not describe the same instances.
+    """
+    canvas = as_rgb(image)
+    boxes, masks, captions = checked_instances(
+        canvas.shape, boxes, masks, class_ids, class_names, scores, captions, digits=2
+    )
+    colors = steady_colors(len(boxes)) if colors is None else colors
+    check_enough("colors", colors, len(boxes))
+    colors_8_bit = [_to_8_bit_color(color) for color in colors]
+    pen = pen_for(canvas.shape)
+    if show_mask and masks is not None:
+        _paint_masks(canvas, masks, colors_8_bit, pen.line)
+    drawn = [i for i in range(len(boxes)) if np.any(boxes[i])]
+    if show_bbox:
+        for i in drawn:
+            _outline_box(canvas, boxes[i], colors_8_bit[i], pen.line)
+    if scores is not None:
+        drawn.sort(key=lambda i: -scores[i])
+    labels = [Label(boxes[i], captions[i], colors_8_bit[i]) for i in drawn if captions[i]]
+    _write_labels(canvas, labels, pen)
+    return canvas
+
+
+def _to_8_bit_color(color: Color) -> tuple[int, ...]:
+    return tuple(round(255 * float(channel)) for channel in color[:3])
+
+
+def pen_for(shape: Sequence[int]) -> Pen:
+    """Return the line thickness and font scale that suit an image of shape (H, W, ...)."""
+    side = max(shape[:2])
+    return Pen(line=max(1, round(side / 500)), font=max(0.35, side / 2000))
+
+
+def _outline_box(
+    image: np.ndarray, box: Sequence[int] | np.ndarray, color: Any, thickness: int
+) -> np.ndarray:
+    """Outline a box in place, just outside its pixels, or at the image border if it ends there.
+
+    Padding (an empty box) and a box outside the image are not drawn.
+    """
     height, width = image.shape[:2]
-    y1, x1, y2, x2 = (int(round(float(v))) for v in box)
-    if y2 <= y1 or x2 <= x1 or y1 >= height or x1 >= width or y2 <= 0 or x2 <= 0:
-        return image  # padding, or wholly outside
+    y1, x1, y2, x2 = (int(round(float(side))) for side in box)
+    empty = y2 <= y1 or x2 <= x1
+    outside = y1 >= height or x1 >= width or y2 <= 0 or x2 <= 0
+    if empty or outside:
+        return image
     top, bottom = np.clip([y1 - thickness, y2], 0, max(height - thickness, 0))
     left, right = np.clip([x1 - thickness, x2], 0, max(width - thickness, 0))
     for y in (top, bottom):
@@ -59,70 +163,15 @@ def _outline_box(image, box, color, thickness):
     return image
 
 
-def draw_instances(
-    image: np.ndarray,
-    boxes,
-    masks,
-    class_ids,
-    class_names,
-    scores=None,
-    colors=None,
-    captions=None,
-    show_mask: bool = True,
-    show_bbox: bool = True,
-) -> np.ndarray:
-    """uint8 [H, W, 3]: the image with its instances drawn over it. Needs no display; the input stays.
+def _paint_masks(
+    canvas: np.ndarray, masks: np.ndarray, colors: Sequence[tuple[int, ...]], line: int
+) -> None:
+    """Tint and contour masks, the largest first, so that small ones stay visible.
 
-    image: [H, W] or [H, W, channels] of any number type
-    boxes: [N, (y1, x1, y2, x2)] pixels
-    masks: [H, W, N] bool, 0/1, 0/255 or probabilities; None draws none
-    class_ids: [N] positions in class_names; negative for crowds
-    scores: [N] shown after the class name
-    colors: N RGB colours in 0..1; by default N well-separated hues, the same on every call
-    captions: N texts in place of "class score"; "" for none
-    show_mask: tint and contour. show_bbox: outlines.
-
-    Lines and letters grow with the image. Labels stay inside it and never cover one another: where a crowd
-    leaves no room, those of the lower scores are left out (their boxes and masks are drawn).
-    Raises: ValueError when the inputs do not describe the same instances.
+    masks: [H, W, N]. line: thickness of the contours in pixels.
     """
-    canvas = as_rgb(image)
-    boxes, masks, captions = checked_instances(
-        canvas.shape, boxes, masks, class_ids, class_names, scores, captions, digits=2
-    )
-    colors = steady_colors(len(boxes)) if colors is None else colors
-    check_enough("colors", colors, len(boxes))
-    colors = [tuple(round(255 * float(channel)) for channel in color[:3]) for color in colors]
-    line, font = pen(canvas.shape)
-    if show_mask and masks is not None:
-        _paint_masks(canvas, masks, colors, line)
-    drawn = [i for i in range(len(boxes)) if np.any(boxes[i])]
-    for i in drawn if show_bbox else ():
-        _outline_box(canvas, boxes[i], colors[i], line)
-    if scores is not None:
-        drawn.sort(key=lambda i: -scores[i])
-    _write_labels(
-        canvas, [(boxes[i], captions[i], colors[i]) for i in drawn if captions[i]], line, font
-    )
-    return canvas
-
-
-def pen(shape) -> tuple[int, float]:
-    """Line thickness in px and OpenCV font scale that suit an image of this shape."""
-    side = max(shape[:2])
-    return max(1, round(side / 500)), max(0.35, side / 2000)
-
-
-def stroke_thickness(font: float) -> int:
-    """Thickness in px of the letters' strokes at a font scale."""
-    return max(1, round(1.5 * font))
-
-
-def _paint_masks(canvas, masks, colors, line) -> None:
-    """Tints and contours masks on the canvas, the largest first so that small ones stay visible."""
     extents = extract_bboxes(masks if masks.dtype == bool else masks > 0.5)
     areas = (extents[:, 2] - extents[:, 0]) * (extents[:, 3] - extents[:, 1])
-    kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
     for i in np.argsort(-areas, kind="stable"):
         if areas[i] == 0:
             continue
@@ -130,48 +179,77 @@ def _paint_masks(canvas, masks, colors, line) -> None:
         mask = masks[y1:y2, x1:x2, i] > 0.5
         region = canvas[y1:y2, x1:x2]
         apply_mask(region, mask, np.array(colors[i]) / 255, MASK_ALPHA)
-        # The contour is the mask's own rim: pixels that erosion (with nothing beyond the crop) takes away.
-        core = cv2.erode(
-            mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0
-        )
-        region[mask & (core == 0)] = colors[i]
+        region[_rim(mask, line)] = colors[i]
 
 
-def _write_labels(canvas, labels, line, font) -> None:
-    """Writes (box, text, background colour) labels on the canvas; the first ones have the choice of place."""
-    height, width = canvas.shape[:2]
-    pad, stroke = line + 1, stroke_thickness(font)
-    boxes = np.array([box for box, _, _ in labels]).reshape(-1, 4)
+def _rim(mask: np.ndarray, line: int) -> np.ndarray:
+    """Return the pixels of a mask `[h, w]` that erosion by `line` pixels removes."""
+    kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
+    core = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return mask & (core == 0)
+
+
+# --- Labels -------------------------------------------------------------------------------------
+
+
+def _write_labels(canvas: np.ndarray, labels: Sequence[Label], pen: Pen) -> None:
+    """Write labels on the canvas in their order; each takes the free spot that hides least."""
+    boxes = np.array([label.box for label in labels]).reshape(-1, 4)
     taken = np.zeros((0, 4), int)
-    for box, text, color in labels:
-        (text_width, _), _ = cv2.getTextSize(text, FONT, font, stroke)
-        scale = font * min(1.0, (width - 2 * pad) / text_width)
-        (text_width, text_height), baseline = cv2.getTextSize(text, FONT, scale, stroke)
-        size = (text_height + baseline + 2 * pad, text_width + 2 * pad)
-        spots = _label_spots(box, size, (height, width), line)
-        spots = spots[_overlap(spots, taken).sum(axis=1) == 0]
-        if scale < SMALLEST_FONT or len(spots) == 0:
-            log.debug("No room for the label %r", text)
+    for label in labels:
+        text = _fit_text(label.text, canvas.shape[1], pen)
+        spots = _label_spots(label.box, text.label_size, canvas.shape[:2], pen.line)
+        spots = spots[_shared_areas(spots, taken).sum(axis=1) == 0]
+        if text.scale < SMALLEST_FONT or len(spots) == 0:
+            log.debug("No space for the label %r", label.text)
             continue
-        spot = spots[np.argmin(_overlap(spots, boxes).sum(axis=1))]  # the first that hides least
+        hidden = _shared_areas(spots, boxes).sum(axis=1)
+        spot = spots[np.argmin(hidden)]
         taken = np.vstack([taken, spot])
-        y1, x1, y2, x2 = spot
-        canvas[y1:y2, x1:x2] = color
-        dark_ground = np.dot(color, (0.299, 0.587, 0.114)) < 140
-        ink = (255, 255, 255) if dark_ground else (0, 0, 0)
-        cv2.putText(
-            canvas, text, (x1 + pad, y1 + pad + text_height), FONT, scale, ink, stroke, cv2.LINE_AA
-        )
+        _write_label(canvas, spot, text, label.color, pen)
 
 
-def _label_spots(box, size, shape, line) -> np.ndarray:
-    """[K, (y1, x1, y2, x2)] places for a label of `size` at a box, inside the image, the best first.
+def _fit_text(text: str, width: int, pen: Pen) -> FittedText:
+    """Scale a text down if it is wider than the image. width: of the image, pixels."""
+    padding = _label_padding(pen)
+    (full_width, _), _ = cv2.getTextSize(text, FONT, pen.font, pen.stroke)
+    scale = pen.font * min(1.0, (width - 2 * padding) / full_width)
+    (text_width, text_height), baseline = cv2.getTextSize(text, FONT, scale, pen.stroke)
+    size = (text_height + baseline + 2 * padding, text_width + 2 * padding)
+    return FittedText(text, scale, text_height, size)
 
-    Above, below, inside and beside it; none where the label is larger than the image.
+
+def _label_padding(pen: Pen) -> int:
+    return pen.line + 1
+
+
+def _write_label(
+    canvas: np.ndarray, spot: np.ndarray, text: FittedText, color: tuple[int, ...], pen: Pen
+) -> None:
+    """Fill a spot with the color and write the text on it, white on dark and black on light."""
+    y1, x1, y2, x2 = spot
+    canvas[y1:y2, x1:x2] = color
+    luminance = np.dot(color, (0.299, 0.587, 0.114))
+    ink = (255, 255, 255) if luminance < 140 else (0, 0, 0)
+    padding = _label_padding(pen)
+    origin = (x1 + padding, y1 + padding + text.text_height)
+    cv2.putText(canvas, text.text, origin, FONT, text.scale, ink, pen.stroke, cv2.LINE_AA)
+
+
+def _label_spots(
+    box: ArrayLike, size: tuple[int, int], shape: Sequence[int], line: int
+) -> np.ndarray:
+    """Return spots `[K, (y1, x1, y2, x2)]` for a label at a box, the best first.
+
+    Above, below, at either side and inside the box, all within the image; K is 0 if the label is
+    larger than the image.
+
+    size: (height, width) of the label. shape: (H, W) of the image. line: thickness of outlines.
     """
     y1, x1, y2, x2 = np.round(np.asarray(box, float)).astype(int)
-    high, wide = size
-    above, below, left, right = y1 - line - high, y2 + line, x1 - line, x2 + line - wide
+    label_height, label_width = size
+    above, below = y1 - line - label_height, y2 + line
+    left, right = x1 - line, x2 + line - label_width
     corners = np.array(
         [
             (above, left),
@@ -179,20 +257,20 @@ def _label_spots(box, size, shape, line) -> np.ndarray:
             (above, right),
             (below, right),
             (y1, x2 + line),
-            (y1, x1 - line - wide),
+            (y1, x1 - line - label_width),
             (y1, x1),
-            (y2 - high, x1),
+            (y2 - label_height, x1),
         ]
     )
-    room = np.array(shape) - size
-    if room.min() < 0:
+    largest = np.array(shape) - size
+    if largest.min() < 0:
         return np.zeros((0, 4), int)
-    corners = np.clip(corners, 0, room)
+    corners = np.clip(corners, 0, largest)
     return np.hstack([corners, corners + size])
 
 
-def _overlap(boxes1, boxes2) -> np.ndarray:
-    """[N, M] area in px that each box of the first set shares with each of the second."""
+def _shared_areas(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
+    """Return the intersection areas `[N, M]`, square pixels, of boxes `[N, 4]` and `[M, 4]`."""
     corner1 = np.maximum(boxes1[:, np.newaxis, :2], boxes2[np.newaxis, :, :2])
     corner2 = np.minimum(boxes1[:, np.newaxis, 2:], boxes2[np.newaxis, :, 2:])
     return np.maximum(corner2 - corner1, 0).prod(axis=2)

@@ -1,119 +1,155 @@
-"""Pages of several images, as arrays: results, comparisons with the ground truth, contact sheets."""
+"""Results, comparisons with the ground truth and contact sheets as arrays, without a display.
+
+A result is one entry of the list that `MaskRCNN.detect` returns: a dict of rois
+[N, (y1, x1, y2, x2)] pixels, masks [H, W, N], class_ids [N] and scores [N].
+"""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..data.dataset import boxes_alone
+from ..data.dataset import Dataset, boxes_alone
 from ..data.masks import extract_bboxes
-from ..files.limits import printable
-from .inputs import as_boxes, as_masks, as_rgb
-from .instances import FONT, draw_instances, pen, stroke_thickness
+from ..files.safe_text import printable
+from .inputs import ClassNames, as_boxes, as_masks, as_rgb
+from .instances import FONT, Pen, draw_instances, pen_for
 
-RESULT_SIDE = 768  # px; smaller images are magnified to about this
-COMPARISON_SIDE = 512  # px; the same for either half of a comparison
+RESULT_SIDE = 768  # pixels; smaller images are magnified to about this
+COMPARISON_SIDE = 512  # pixels; the same for each half of a comparison
+GAP = 8  # pixels between the images of a page
+
+
+def draw_result(
+    image: ArrayLike, result: Mapping[str, Any], class_names: ClassNames, side: int = RESULT_SIDE
+) -> np.ndarray:
+    """Draw one entry of `detect`'s list on its image; see `draw_instances`. Needs no display.
+
+    image: [H, W] or [H, W, channels]. A small one is magnified by a whole number to about `side`
+        pixels, so that labels are readable and leave space for the objects.
+    result: without "rois" the boxes are those of the masks; without "masks" (a box-only model)
+        only boxes are drawn; "scores" are optional.
+    class_names: if the background and one class, labels contain only the score.
+
+    Returns: uint8 [H', W', 3].
+    """
+    canvas = as_rgb(image)
+    masks = as_masks(result["masks"], canvas.shape) if "masks" in result else None
+    if "rois" in result:
+        boxes = as_boxes(result["rois"])
+    else:
+        boxes = extract_bboxes(as_masks(result["masks"], canvas.shape) > 0.5)
+    factor = max(1, round(side / max(canvas.shape[:2])))
+    if factor > 1:
+        canvas = _magnify(canvas, factor)
+        masks = None if masks is None else _magnify(masks, factor)
+        boxes = boxes * factor
+    scores = result.get("scores")
+    captions = None
+    if len(class_names) == 2:
+        captions = [""] * len(boxes) if scores is None else [f"{score:.2f}" for score in scores]
+    return draw_instances(
+        canvas, boxes, masks, result["class_ids"], class_names, scores, captions=captions
+    )
+
+
+def _magnify(image: np.ndarray, factor: int) -> np.ndarray:
+    """Repeat each pixel of `[H, W, C]` along both sides: `[H * factor, W * factor, C]`."""
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def draw_comparison(
-    image: np.ndarray, truth: Mapping, detections: Mapping, class_names, shown_from: float = 0.0
+    image: ArrayLike,
+    truth: Mapping[str, Any],
+    detections: Mapping[str, Any],
+    class_names: ClassNames,
+    shown_from: float = 0.0,
 ) -> np.ndarray:
-    """Truth at the left and detections at the right of one titled picture: uint8 [H', W', 3].
+    """Draw ground truth (left) and detections (right) on one titled page.
 
-    image: [H, W] or [H, W, channels]; a small one is magnified by a whole number, so that labels can be read
-    truth, detections: as from `detect`: "rois" [N, (y1, x1, y2, x2)], "masks" [H, W, N], "class_ids" [N] and,
-        where known, "scores" [N]. Without "rois" the boxes are those of the masks; without "masks" boxes are drawn.
-    shown_from: detections below this score are left out, and the title says so
+    image: [H, W] or [H, W, channels]; a small one is magnified, see `draw_result`.
+    truth, detections: results as for `draw_result`; the ground truth has no scores.
+    shown_from: detections of a lower score are left out; the title shows the limit.
+
+    Returns: uint8 [H', W', 3].
     """
+    title = "detections"
     if shown_from > 0:
-        keep = np.asarray(detections["scores"]) >= shown_from
-        rows = {
-            key: np.asarray(detections[key])[keep]
-            for key in ("rois", "class_ids", "scores")
-            if key in detections
-        }
-        masks = (
-            {"masks": np.asarray(detections["masks"])[:, :, keep]} if "masks" in detections else {}
-        )
-        detections = {**rows, **masks}
-    found = f"detections from {shown_from:.2g} on" if shown_from > 0 else "detections"
-    panes = [
-        titled(
-            draw_result(image, result, class_names, COMPARISON_SIDE),
-            f"{title}: {len(result['class_ids'])}",
-        )
-        for title, result in (("truth", truth), (found, detections))
-    ]
-    return contact_sheet(panes, columns=2)
+        detections = _confident(detections, shown_from)
+        title = f"detections from {shown_from:.2g} on"
+    halves = []
+    for result, heading in ((truth, "ground truth"), (detections, title)):
+        drawn = draw_result(image, result, class_names, COMPARISON_SIDE)
+        halves.append(titled(drawn, f"{heading}: {len(result['class_ids'])}"))
+    return contact_sheet(halves, columns=2)
+
+
+def _confident(result: Mapping[str, Any], lowest: float) -> dict[str, Any]:
+    """Return the detections of a result whose score is at least `lowest`."""
+    keep = np.asarray(result["scores"]) >= lowest
+    kept = {}
+    for key in ("rois", "class_ids", "scores"):
+        if key in result:
+            kept[key] = np.asarray(result[key])[keep]
+    if "masks" in result:
+        kept["masks"] = np.asarray(result["masks"])[:, :, keep]
+    return kept
 
 
 def draw_next_to_ground_truth(
-    dataset, image_id: int, image: np.ndarray, result: Mapping, shown_from: float = 0.0
-):
-    """`draw_comparison` of a dataset's image, whose truth is loaded here, with one entry of `detect`'s list."""
+    dataset: Dataset,
+    image_id: int,
+    image: np.ndarray,
+    result: Mapping[str, Any],
+    shown_from: float = 0.0,
+) -> np.ndarray:
+    """Draw a `draw_comparison` of a result with the ground truth that a dataset loads.
+
+    image_id: of the dataset. image: what the dataset loads for this id.
+    """
     boxes_only = boxes_alone(dataset)
-    shapes, class_ids = dataset.load_bbox(image_id) if boxes_only else dataset.load_mask(image_id)
-    if len(class_ids) == 0:  # any empty shape is allowed
-        shapes, boxes_only = np.zeros((0, 4), np.int32), True
+    load = dataset.load_bbox if boxes_only else dataset.load_mask
+    shapes, class_ids = load(image_id)
+    if len(class_ids) == 0:  # datasets return masks of any empty shape
+        shapes = np.zeros((0, 4), np.int32)
+        boxes_only = True
     truth = {"rois" if boxes_only else "masks": shapes, "class_ids": class_ids}
     return draw_comparison(image, truth, result, dataset.class_names, shown_from)
 
 
-def draw_result(
-    image: np.ndarray, result: Mapping, class_names, side: int = RESULT_SIDE
-) -> np.ndarray:
-    """One entry of `detect`'s list drawn on its image: uint8 [H', W', 3]. Needs no display; see `draw_instances`.
-
-    image: [H, W] or [H, W, channels]; a small one is magnified by a whole number to about `side` pixels, so that
-        labels can be read and leave room for what they name
-    result: "rois" [N, (y1, x1, y2, x2)], "masks" [H, W, N], "class_ids" [N] and, where known, "scores" [N].
-        Without "rois" the boxes are those of the masks; without "masks" (box-only models) boxes alone are drawn.
-    class_names: with a single class besides the background, labels hold only the score
-    """
-    picture = as_rgb(image)
-    masks = as_masks(result["masks"], picture.shape) if "masks" in result else None
-    boxes = as_boxes(result["rois"] if "rois" in result else extract_bboxes(masks > 0.5))
-    times = max(1, round(side / max(picture.shape[:2])))
-    if times > 1:
-        picture = picture.repeat(times, axis=0).repeat(times, axis=1)
-        boxes = boxes * times
-        if masks is not None:
-            planes = np.moveaxis(masks, 2, 0).repeat(times, axis=1).repeat(times, axis=2)
-            masks = np.moveaxis(planes, 0, 2)
-    scores, captions = result.get("scores"), None
-    if len(class_names) == 2:
-        captions = [""] * len(boxes) if scores is None else [f"{score:.2f}" for score in scores]
-    return draw_instances(
-        picture, boxes, masks, result["class_ids"], class_names, scores, captions=captions
-    )
-
-
-def titled(picture, title) -> np.ndarray:
-    """The picture below a white strip with the title."""
+def titled(image: np.ndarray, title: str) -> np.ndarray:
+    """Add a white strip with a title above an image: uint8 `[H', W, 3]`."""
     title = printable(title)
-    font = 1.3 * pen(picture.shape)[1]
-    stroke = stroke_thickness(font)
-    (_, text_height), baseline = cv2.getTextSize(title, FONT, font, stroke)
-    strip = np.full((text_height + 2 * baseline, picture.shape[1], 3), 255, np.uint8)
-    foot = (baseline // 2, text_height + baseline // 2)
-    cv2.putText(strip, title, foot, FONT, font, (0, 0, 0), stroke, cv2.LINE_AA)
-    return np.vstack([strip, picture])
+    base = pen_for(image.shape)
+    pen = Pen(base.line, 1.3 * base.font)
+    (_, text_height), baseline = cv2.getTextSize(title, FONT, pen.font, pen.stroke)
+    strip = np.full((text_height + 2 * baseline, image.shape[1], 3), 255, np.uint8)
+    origin = (baseline // 2, text_height + baseline // 2)
+    cv2.putText(strip, title, origin, FONT, pen.font, (0, 0, 0), pen.stroke, cv2.LINE_AA)
+    return np.vstack([strip, image])
 
 
-def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """uint8 [H, W, 3]: pictures of any sizes on white, `columns` to a row; [0, 0, 3] for none."""
+def contact_sheet(images: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Arrange images of any sizes in rows of `columns` on white.
+
+    Returns: uint8 [H, W, 3]; [0, 0, 3] without images.
+    """
     if columns < 1:
         raise ValueError(f"columns must be at least 1. Received: {columns}.")
-    if len(pictures) == 0:
+    if len(images) == 0:
         return np.zeros((0, 0, 3), np.uint8)
-    pictures = [as_rgb(picture) for picture in pictures]
-    columns = min(columns, len(pictures))
-    gap = 8
-    high = max(picture.shape[0] for picture in pictures) + gap
-    wide = max(picture.shape[1] for picture in pictures) + gap
-    rows = -(-len(pictures) // columns)
-    sheet = np.full((rows * high - gap, columns * wide - gap, 3), 255, np.uint8)
-    for i, picture in enumerate(pictures):
-        y, x = i // columns * high, i % columns * wide
-        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    images = [as_rgb(image) for image in images]
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    cell_height = max(image.shape[0] for image in images) + GAP
+    cell_width = max(image.shape[1] for image in images) + GAP
+    sheet = np.full((rows * cell_height - GAP, columns * cell_width - GAP, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        row, column = divmod(i, columns)
+        y, x = row * cell_height, column * cell_width
+        sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
     return sheet

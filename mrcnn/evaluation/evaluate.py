@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ..data.dataset import Dataset, boxes_alone, overrides, reference
-from ..files.limits import LONGEST_NAME, printable
+from ..files.safe_text import LONGEST_NAME, printable
 from ..formats.coco import check_result, coco_results
 from ..formats.rle import mask_to_rle
 from .matching import select_masks

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..files.atomic import atomic_write
-from ..files.limits import LONGEST_NAME, figure_text, printable
+from ..files.safe_text import LONGEST_NAME, figure_text, printable
 from .evaluate import Evaluation, rounded_down
 from .scores import CURVE_IOUS, RECALLS
 

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from .atomic import reason
-from .limits import printable
+from .safe_text import printable
 
 MOST_NAMES = 20_000  # of layers or weights in a file; ResNet101 has 700
 _MOST_BYTES = 2**22  # of a list of names

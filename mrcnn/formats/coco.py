@@ -18,7 +18,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..data.dataset import Dataset, match_class_names, overrides
-from ..files.limits import check_size, clean_name
+from ..files.limits import check_size
+from ..files.safe_text import clean_name
 from .common import LeftOut, RLEImages, read_json, warn_similar_names
 from .polygons import check_polygon, segmentation_to_rle
 from .rle import RLE, check_rle, mask_to_rle

@@ -17,7 +17,8 @@ from pycocotools import mask as coco_mask
 
 from ..data.dataset import Dataset, place_classes
 from ..files.image_files import read_size
-from ..files.limits import MOST_POINTS, clean_name
+from ..files.limits import MOST_POINTS
+from ..files.safe_text import clean_name
 from .common import LeftOut, RLEImages, read_xml
 from .polygons import Polygon, check_polygon, ellipse, polygons_to_rle, rectangle
 from .rle import RLE, encode

@@ -12,8 +12,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from ..files.atomic import atomic_write, short_name
-from ..files.limits import csv_cell
+from ..files.atomic import atomic_write
+from ..files.file_names import short_name
+from ..files.safe_text import csv_cell
 from .coco import coco_results, entry_area
 from .csv_table import CSV_COLUMNS, csv_rows
 from .geojson import geojson_features

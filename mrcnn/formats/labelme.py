@@ -18,7 +18,8 @@ from ..data.dataset import (
 )
 from ..data.image import match_channels, to_uint8
 from ..files.image_files import read_pixels, read_size
-from ..files.limits import LONGEST_SIDE, check_size, clean_name
+from ..files.limits import LONGEST_SIDE, check_size
+from ..files.safe_text import clean_name
 from .common import LeftOut, RLEImages, find_image, image_files, keep_known, read_json
 from .polygons import (
     Polygon,

@@ -14,7 +14,7 @@ from ..data.dataset import (
     short_names,
 )
 from ..data.shapes import ShapesDataset
-from ..files.limits import clean_name
+from ..files.safe_text import clean_name
 from .coco import CocoDataset, is_coco
 from .common import SETS, VALIDATION, image_files, listing, read_json
 from .cvat import CVATDataset, is_cvat

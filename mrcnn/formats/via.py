@@ -14,7 +14,7 @@ from ..data.dataset import (
     Dataset,
     place_classes,
 )
-from ..files.limits import clean_name
+from ..files.safe_text import clean_name
 from .common import LeftOut, RLEImages, find_image, keep_known, read_json
 from .polygons import Polygon, check_polygon, ellipse, one_outline, polygons_to_rle, rectangle
 from .results import Result, found_in

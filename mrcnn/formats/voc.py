@@ -19,7 +19,7 @@ import numpy as np
 from ..data.dataset import Dataset, match_class_names, place_classes
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.image_files import read_size
-from ..files.limits import clean_name
+from ..files.safe_text import clean_name
 from .common import LeftOut, RLEImages, image_files, read_indices, read_json, read_xml
 from .polygons import polygons_to_rle, rectangle
 from .rle import RLE, encode

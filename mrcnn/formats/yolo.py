@@ -19,7 +19,8 @@ import numpy as np
 import yaml
 
 from ..data.dataset import Dataset, place_classes
-from ..files.limits import MOST_POINTS, clean_name
+from ..files.limits import MOST_POINTS
+from ..files.safe_text import clean_name
 from .common import LeftOut, RLEImages, image_files
 from .polygons import one_outline, polygons_to_rle, rectangle
 from .results import Result, found_in

@@ -24,7 +24,8 @@ from ..data.masks import extract_bboxes
 from ..drawing.pages import draw_next_to_ground_truth
 from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, evaluate_dataset
 from ..evaluation.matching import compute_ap
-from ..files.atomic import atomic_write, free_name
+from ..files.atomic import atomic_write
+from ..files.file_names import free_name
 from ..weights.weight_files import checkpoints
 from .training_state import remove_older_states, save_state, state_path
 

@@ -21,7 +21,8 @@ from ..data.check import check_before_training
 from ..data.generator import DataGenerator
 from ..data.image import to_uint8
 from ..data.image_order import class_ids_per_image, repeat_factors
-from ..files.atomic import free_name, remove_parts
+from ..files.atomic import remove_parts
+from ..files.file_names import free_name
 from ..nn import losses
 from ..nn.image_meta import split_image_meta
 from ..nn.molding import mold_on_device

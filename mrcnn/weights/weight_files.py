@@ -24,8 +24,9 @@ import h5py
 import numpy as np
 
 from ..files import hdf5
-from ..files.atomic import atomic_write, download
-from ..files.limits import clean_name, printable
+from ..files.atomic import atomic_write
+from ..files.download import download
+from ..files.safe_text import clean_name, printable
 
 logger = logging.getLogger("mrcnn")
 
@@ -939,10 +940,14 @@ def imagenet_weights(backbone: str, cache_dir: str | os.PathLike | None = None) 
         DownloadError: the file is not there and cannot be fetched.
     """
     _check_backbone(backbone)
-    url, *md5s = IMAGENET_FILES[backbone]
+    url, md5, *older = IMAGENET_FILES[backbone]
     if cache_dir is None:
         home = os.environ.get("KERAS_HOME", os.path.join(os.path.expanduser("~"), ".keras"))
         cache_dir = os.path.join(home, "models")
     return download(
-        url, os.path.join(cache_dir, url.rsplit("/", 1)[-1]), *md5s, size=IMAGENET_SIZES[backbone]
+        url,
+        os.path.join(cache_dir, url.rsplit("/", 1)[-1]),
+        md5,
+        size=IMAGENET_SIZES[backbone],
+        older_md5s=older,
     )

@@ -18,7 +18,7 @@ from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
 from mrcnn.evaluation import evaluate
-from mrcnn.files import atomic as files
+from mrcnn.files.download import download
 from mrcnn.formats import coco as coco_format
 
 log = logging.getLogger("mrcnn")
@@ -100,7 +100,7 @@ def fetch(url, folder, content):
     if (folder / content).exists():
         return
     name = url.rsplit("/", 1)[-1]
-    archive = Path(files.download(url, folder / name, MD5.get(name)))
+    archive = Path(download(url, folder / name, MD5.get(name)))
     log.info("Unpacking %s ...", archive)
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(folder)

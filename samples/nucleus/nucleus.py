@@ -19,7 +19,7 @@ from mrcnn import visualize
 from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
-from mrcnn.files import atomic as files
+from mrcnn.files.atomic import atomic_write
 from mrcnn.formats import mask_images
 
 RESULTS_DIR = Path("results", "nucleus")
@@ -154,7 +154,7 @@ def detect(model, dataset):
             found["scores"],
         )
         cli_support.save_image(picture, out / f"{name}.png")
-    with files.atomic_write(out / "submit.csv") as part:
+    with atomic_write(out / "submit.csv") as part:
         Path(part).write_text("\n".join(lines) + "\n", encoding="utf-8")
     objects = sum(1 for row in csv.reader("\n".join(lines[1:]).splitlines()) if row[1])
     print(f"{objects} nuclei in {len(dataset.image_ids)} images: {out / 'submit.csv'}")

@@ -1,4 +1,4 @@
-"""Figures do not outlive the test that opened them."""
+"""Close matplotlib figures after each test."""
 
 import pytest
 from matplotlib import pyplot as plt

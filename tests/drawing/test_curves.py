@@ -1,4 +1,4 @@
-"""Curves and matrices."""
+"""Curves of losses and precision, grids of overlaps."""
 
 import cv2
 import numpy as np
@@ -9,14 +9,14 @@ from matplotlib import pyplot as plt
 from mrcnn.drawing import curves
 
 
-def test_plot_precision_recall():
+def test_plot_precision_recall_draws_the_curve_and_the_ap():
     curves.plot_precision_recall(0.75, np.array([1, 1, 0.5]), np.array([0, 0.5, 1]))
     ax = plt.gca()
     assert "0.750" in ax.get_title()
     assert ax.lines[0].get_xydata().tolist() == [[0, 1], [0.5, 1], [1, 0.5]]
 
 
-def test_plot_overlaps_tells_match_from_wrong():
+def test_plot_overlaps_marks_matches_and_wrong_classes():
     overlaps = np.array([[0.8, 0.1, 0], [0.3, 0.6, 0], [0, 0, 0]])
     curves.plot_overlaps(np.array([1, 1, 0]), np.array([1, 2, 0]), [0.9, 0.7, 0], overlaps, NAMES)
     ax = plt.gca()
@@ -25,32 +25,29 @@ def test_plot_overlaps_tells_match_from_wrong():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["square", "square"]
 
 
-def test_plot_overlaps_of_nothing_and_of_a_wrong_shape():
+def test_plot_overlaps_takes_zero_predictions_and_rejects_a_wrong_shape():
     none = np.zeros(0, int)
     curves.plot_overlaps(np.array([1]), none, [], np.zeros((0, 1)), NAMES)
     assert texts_of(plt.gca()) == []
     with pytest.raises(
-        ValueError, match=r"Received: \(1, 1\) for 1 predictions and 2 true objects"
+        ValueError, match=r"Received: \(1, 1\) for 1 predictions and 2 ground truth objects"
     ):
         curves.plot_overlaps(np.array([1, 1]), np.array([1]), [0.5], np.zeros((1, 1)), NAMES)
 
 
-def test_plot_history_writes_a_png_and_leaves_no_figure(tmp_path):
+def test_plot_history_writes_a_png_without_an_open_figure(tmp_path):
     history = {name: [3.0, 2.0, 1.0] for name in curves.LOSS_NAMES}
     history["val_loss"] = [3.5, 2.5, float("nan")]
     path = tmp_path / "new" / "losses.png"
     curves.plot_history(history, path)
-    assert cv2.imread(str(path)).shape == (
-        680,
-        1350,
-        3,
-    )  # 2 x 3 panels of 4.5 x 3.4 inches, 100 dots an inch
+    # 2 x 3 panels of 4.5 x 3.4 inches, 100 dots an inch
+    assert cv2.imread(str(path)).shape == (680, 1350, 3)
     assert plt.get_fignums() == []
     curves.plot_history({"loss": [1.0]}, str(tmp_path / "one.png"))
     assert cv2.imread(str(tmp_path / "one.png")).shape == (340, 450, 3)
 
 
-def test_plot_history_into_axes():
+def test_plot_history_draws_all_losses_into_given_axes():
     _, ax = plt.subplots()
     history = {"loss": [2, 1], "val_loss": [3, 2], "mrcnn_mask_loss": [1], "learning_rate": [9, 9]}
     curves.plot_history(history, ax)
@@ -61,7 +58,7 @@ def test_plot_history_into_axes():
     assert low == 0 and high > 3
 
 
-def test_plot_history_leaves_room_above_losses_close_together():
+def test_plot_history_has_a_margin_above_nearly_equal_losses():
     _, ax = plt.subplots()
     curves.plot_history(
         {"mrcnn_mask_loss": [0.69, 0.685], "val_mrcnn_mask_loss": [0.6931, 0.6931]}, ax
@@ -70,6 +67,6 @@ def test_plot_history_leaves_room_above_losses_close_together():
     assert low == 0 and high == pytest.approx(0.6931 * 1.05)
 
 
-def test_plot_history_without_losses():
+def test_plot_history_rejects_a_history_without_losses():
     with pytest.raises(ValueError, match=r"at least one of loss, .* Received: \['accuracy'\]"):
         curves.plot_history({"accuracy": [1]}, "never.png")

@@ -1,4 +1,4 @@
-"""Figures of matplotlib: their artists, titles and warnings."""
+"""matplotlib figures: their artists, titles and warnings."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from mrcnn.drawing import figures
 
 
-def test_keywords_of_forks_are_ignored_with_a_warning(caplog, monkeypatch):
+def test_display_instances_warns_of_keywords_it_ignores(caplog, monkeypatch):
     monkeypatch.setattr(figures, "_show", lambda: None)
     boxes, masks, ids = rectangle()
     figures.display_instances(
@@ -29,7 +29,7 @@ def test_keywords_of_forks_are_ignored_with_a_warning(caplog, monkeypatch):
     assert "display_instances ignores making_image, making_video, show_class" in caplog.text
 
 
-def test_display_instances_shows_and_leaves_the_figure_for_savefig(monkeypatch):
+def test_display_instances_shows_the_figure_and_keeps_it_open(monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "show", lambda *args, **kwargs: shown.append(plt.gcf()))
     boxes, masks, ids = rectangle()
@@ -40,7 +40,7 @@ def test_display_instances_shows_and_leaves_the_figure_for_savefig(monkeypatch):
     assert plt.gcf().get_size_inches().tolist() == [16, 16]
 
 
-def test_display_instances_in_a_loop_neither_warns_nor_piles_up_figures():
+def test_display_instances_in_a_loop_keeps_one_figure_open():
     boxes, masks, ids = rectangle()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -68,12 +68,12 @@ def test_display_instances_draws_into_given_axes_without_showing(monkeypatch):
     assert not left.images and texts_of(right) == ["hello"]
     (box,) = [p for p in right.patches if isinstance(p, patches.Rectangle)]
     (contour,) = [p for p in right.patches if isinstance(p, patches.Polygon)]
-    # pixels 6..13 and 5..9 reach from 5.5 to 13.5 and from 4.5 to 9.5 in an imshow picture
+    # pixels 6..13 and 5..9 reach from 5.5 to 13.5 and from 4.5 to 9.5 in an imshow image
     assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (5.5, 4.5, 8, 5)
     assert contour.get_xy().min(axis=0).tolist() == [5.5, 4.5]
     assert contour.get_xy().max(axis=0).tolist() == [13.5, 9.5]
-    picture = right.images[0].get_array()
-    np.testing.assert_array_equal(picture[:, :, 0], masks[:, :, 0] * 127)  # half of red
+    drawn = right.images[0].get_array()
+    np.testing.assert_array_equal(drawn[:, :, 0], masks[:, :, 0] * 127)  # half of red
 
 
 def test_display_instances_without_tint_or_boxes_keeps_the_contour():
@@ -93,7 +93,7 @@ def test_display_instances_without_tint_or_boxes_keeps_the_contour():
         (np.zeros((2, 4)), np.zeros((20, 24, 2)), [1, 1], "all 2 boxes are zero"),
     ],
 )
-def test_display_instances_of_nothing_says_so_and_shows_the_image(
+def test_display_instances_without_instances_warns_and_shows_the_image(
     boxes, masks, ids, message, caplog
 ):
     with caplog.at_level(logging.WARNING, "mrcnn"):
@@ -104,7 +104,7 @@ def test_display_instances_of_nothing_says_so_and_shows_the_image(
     assert (plt.gca().images[0].get_array() == 7).all()
 
 
-def test_display_images(caplog):
+def test_display_images_arranges_a_grid(caplog):
     images = [
         np.zeros((4, 5), bool),
         np.zeros((4, 5, 1)),
@@ -121,28 +121,27 @@ def test_display_images(caplog):
     ]
     assert plt.gcf().axes[0].get_subplotspec().get_gridspec().get_geometry() == (3, 2)
     wide = plt.gcf().get_size_inches()
-    figures.display_images(
-        [np.zeros((4, 16))] * 2, cols=1
-    )  # as high as a quarter of its width, and the titles
+    # Each row is a quarter as high as it is wide, plus its title.
+    figures.display_images([np.zeros((4, 16))] * 2, cols=1)
     assert plt.gcf().get_size_inches() == pytest.approx((14, 2 * (14 / 4 + 0.3)))
     assert wide == pytest.approx((14, 3 * (7 * 4 / 5 + 0.3)))
     figures.display_images([])
     assert "No images to display" in caplog.text
 
 
-def test_display_top_masks_puts_the_largest_class_first():
+def test_display_top_masks_orders_classes_by_area():
     masks = np.zeros((10, 10, 3), bool)
     masks[0, :3, 0] = masks[1, :4, 1] = masks[5:9, :, 2] = True  # areas 3, 4, 40
     figures.display_top_masks(np.zeros((10, 10, 3)), masks, np.array([1, 1, 2]), NAMES, limit=3)
     axes = plt.gcf().axes
     assert [ax.get_title() for ax in axes] == ["H x W=10x10", "circle", "square", "-"]
-    grey = np.asarray(axes[2].images[0].get_array())
-    assert grey[0, 0] == 1 and grey[1, 0] == 2 and grey.sum() == 3 * 1 + 4 * 2
+    gray = np.asarray(axes[2].images[0].get_array())
+    assert gray[0, 0] == 1 and gray[1, 0] == 2 and gray.sum() == 3 * 1 + 4 * 2
     figures.display_top_masks(np.zeros((10, 10, 3)), np.zeros((10, 10, 0)), [], NAMES, limit=1)
     assert [ax.get_title() for ax in plt.gcf().axes] == ["H x W=10x10", "-"]
 
 
-def test_draw_rois_pastes_positive_masks_only():
+def test_draw_rois_pastes_masks_of_positive_rois_only():
     rois = np.array([[2, 3, 6, 9], [10, 10, 14, 18]])
     image, masks = np.zeros((20, 24, 3)), np.ones((2, 28, 28))
     figures.draw_rois(image, rois, rois + 1, masks, np.array([2, 0]), NAMES)
@@ -155,7 +154,7 @@ def test_draw_rois_pastes_positive_masks_only():
     assert tinted.sum() == 4 * 6 and tinted[2:6, 3:9].all()
 
 
-def test_draw_rois_limits_how_many_and_takes_none():
+def test_draw_rois_respects_its_limit_and_takes_zero_rois():
     rois = np.tile([2, 3, 6, 9], (30, 1))
     image = np.zeros((20, 24, 3))
     figures.draw_rois(image, rois, rois, np.ones((30, 8, 8)), np.zeros(30, int), NAMES, limit=4)
@@ -180,7 +179,7 @@ def test_draw_boxes_styles_by_visibility():
     )
     ax = plt.gca()
     outlines = [p for p in ax.patches if isinstance(p, patches.Rectangle)]
-    # grey is not refined; the others are followed by their refined box; the zero box is skipped
+    # gray is not refined; the others are followed by their refined box; the zero box is skipped
     assert [p.get_linestyle() for p in outlines] == ["dotted", "dotted", "solid", "solid", "solid"]
     assert outlines[0].get_edgecolor() == (0.5, 0.5, 0.5, 0.5)
     assert len(ax.lines) == 2 and texts_of(ax) == ["a", "b", "c"]
@@ -188,7 +187,7 @@ def test_draw_boxes_styles_by_visibility():
     assert sum(isinstance(p, patches.Polygon) for p in ax.patches) == 1
 
 
-def test_draw_boxes_needs_boxes_and_takes_none():
+def test_draw_boxes_requires_boxes_and_takes_zero_boxes():
     with pytest.raises(ValueError, match="boxes or refined_boxes must be given. Received: neither"):
         figures.draw_boxes(np.zeros((4, 4, 3)))
     with pytest.raises(ValueError, match="captions must have .* 1 for 2"):

@@ -1,11 +1,11 @@
-"""Colours."""
+"""Colors and captions."""
 
 import random
 
 from mrcnn.drawing import inputs
 
 
-def test_random_colors_of_nothing():
+def test_zero_random_colors():
     assert inputs.random_colors(0) == []
 
 

@@ -1,4 +1,4 @@
-"""Instances on arrays: which pixels are drawn, in which colour, and what is said when the inputs do not fit."""
+"""Instances on arrays: which pixels get which color, where labels go, which inputs are rejected."""
 
 import random
 
@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from mrcnn.drawing import curves, figures, inputs, instances
 
 
-def test_draw_instances_leaves_the_global_generators_alone():
+def test_draw_instances_does_not_use_global_random_state():
     boxes, masks, ids = rectangle()
     python_state, numpy_state = random.getstate(), np.random.get_state()[1].copy()
     instances.draw_instances(np.zeros((20, 24, 3), np.uint8), boxes, masks, ids, NAMES)
@@ -32,19 +32,19 @@ def test_apply_mask_tints_in_place_where_the_mask_is_set(scale, dtype):
     assert (image.reshape(-1, 3)[1:] == 100).all()
 
 
-def test_apply_mask_defaults_to_half_and_spares_a_fourth_channel():
+def test_apply_mask_defaults_to_half_and_ignores_a_fourth_channel():
     image = np.zeros((1, 1, 4), np.uint32)
     assert instances.apply_mask(image, np.ones((1, 1)), (1, 1, 0, 0.8)).tolist() == [
         [[127, 127, 0, 0]]
     ]
 
 
-def test_apply_mask_needs_a_mask_of_the_image_size():
+def test_apply_mask_rejects_a_mask_of_another_size():
     with pytest.raises(ValueError, match=r"mask \(28, 28\), image \(4, 5, 3\)"):
         instances.apply_mask(np.zeros((4, 5, 3)), np.ones((28, 28)), (1, 0, 0))
 
 
-def test_draw_box_surrounds_its_pixels():
+def test_draw_box_outlines_its_pixels_from_outside():
     image = np.zeros((20, 24, 3), np.uint8)
     assert instances.draw_box(image, np.array([5, 6, 10, 14], np.int32), [255, 0, 9]) is image
     expected = np.zeros((20, 24), bool)
@@ -67,20 +67,20 @@ def test_draw_box_ignores_padding_and_boxes_outside(box):
 @pytest.mark.parametrize(
     "masks", [[], np.zeros((20, 24, 0)), np.zeros((0, 0, 0)), np.zeros((9, 9, 1)), None]
 )
-def test_draw_instances_of_nothing_is_the_image(masks):
+def test_draw_instances_without_instances_copies_the_image(masks):
     image = np.arange(20 * 24 * 3, dtype=np.uint8).reshape(20, 24, 3)
-    picture = instances.draw_instances(image, [], masks, [], NAMES, scores=[])
-    np.testing.assert_array_equal(picture, image)
-    assert picture is not image
+    drawn = instances.draw_instances(image, [], masks, [], NAMES, scores=[])
+    np.testing.assert_array_equal(drawn, image)
+    assert drawn is not image
 
 
-def test_outline_encloses_exactly_the_pixels_of_the_mask():
+def test_outline_encloses_exactly_the_pixels_of_the_box():
     image = np.zeros((20, 24, 3), np.uint8)
     boxes, masks, ids = rectangle((5, 6, 10, 14))
-    picture = instances.draw_instances(
+    drawn = instances.draw_instances(
         image, boxes, masks, ids, NAMES, colors=[(1, 0, 0)], captions=[""], show_mask=False
     )
-    ring = painted(picture, (255, 0, 0))
+    ring = painted(drawn, (255, 0, 0))
     assert ring.sum() == 2 * (8 + 2) + 2 * 5
     assert np.flatnonzero(ring.any(axis=1)).tolist() == list(range(4, 11))
     assert np.flatnonzero(ring.any(axis=0)).tolist() == list(range(5, 15))
@@ -88,9 +88,9 @@ def test_outline_encloses_exactly_the_pixels_of_the_mask():
     assert not image.any()  # the input is not drawn on
 
 
-def test_contour_is_the_rim_of_the_mask_and_tint_its_inside():
+def test_mask_has_a_contour_and_a_tinted_interior():
     boxes, masks, ids = rectangle((5, 6, 10, 14))
-    picture = instances.draw_instances(
+    drawn = instances.draw_instances(
         np.zeros((20, 24, 3), np.uint8),
         boxes,
         masks,
@@ -100,17 +100,17 @@ def test_contour_is_the_rim_of_the_mask_and_tint_its_inside():
         captions=[""],
         show_bbox=False,
     )
-    rim = painted(picture, (255, 0, 0))
+    rim = painted(drawn, (255, 0, 0))
     assert rim.sum() == 2 * 8 + 2 * 3
     inside = masks[:, :, 0] & ~rim
-    assert (picture[inside] == (int(instances.MASK_ALPHA * 255), 0, 0)).all()
-    assert not picture[~masks[:, :, 0]].any()
+    assert (drawn[inside] == (int(instances.MASK_ALPHA * 255), 0, 0)).all()
+    assert not drawn[~masks[:, :, 0]].any()
 
 
-def test_contour_of_a_mask_in_parts_stays_on_the_mask():
+def test_contour_of_a_mask_in_two_parts_stays_on_the_mask():
     masks = np.zeros((20, 24, 1), bool)
     masks[5, 6] = masks[9:11, 12:14] = True
-    picture = instances.draw_instances(
+    drawn = instances.draw_instances(
         np.zeros((20, 24)),
         [[5, 6, 11, 14]],
         masks,
@@ -120,7 +120,7 @@ def test_contour_of_a_mask_in_parts_stays_on_the_mask():
         captions=[""],
         show_bbox=False,
     )
-    np.testing.assert_array_equal(painted(picture, (0, 255, 0)), masks[:, :, 0])
+    np.testing.assert_array_equal(painted(drawn, (0, 255, 0)), masks[:, :, 0])
 
 
 @pytest.mark.parametrize(
@@ -135,42 +135,40 @@ def test_masks_of_any_number_type_draw_the_same(scale, dtype):
     np.testing.assert_array_equal(other, expected)
 
 
-GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # 0..220
+GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # 0..220
 
 
 @pytest.mark.parametrize(
     "image, expected",
     [
-        (GREY, GREY),
-        (GREY[:, :, None], GREY),
-        (np.dstack([GREY, GREY + 1]), GREY),  # grey and alpha
-        (np.dstack([GREY, GREY, GREY, 255 - GREY]), GREY),  # RGBA: alpha is dropped
-        (np.dstack([GREY] * 7), GREY),
-        (GREY.astype(np.uint16), GREY),  # 8 bit values in 16 bit numbers
-        (
-            GREY.astype(np.uint16) * 256,
-            np.round(GREY * (255 / 220)),
-        ),  # 16 bit: the maximum becomes 255
-        (GREY.astype(np.float64), GREY),
-        (GREY / 255, GREY),
-        (GREY > 100, (GREY > 100) * 255),
-        (GREY.astype(np.float32) - 110, np.round(GREY * (255 / 220))),  # molded: -110..110
-        (np.where(GREY == 220, np.nan, GREY), np.where(GREY == 220, 0, GREY)),
+        (GRAY, GRAY),
+        (GRAY[:, :, None], GRAY),
+        (np.dstack([GRAY, GRAY + 1]), GRAY),  # gray and alpha
+        (np.dstack([GRAY, GRAY, GRAY, 255 - GRAY]), GRAY),  # RGBA: alpha is dropped
+        (np.dstack([GRAY] * 7), GRAY),
+        (GRAY.astype(np.uint16), GRAY),  # 8 bit values in 16 bit numbers
+        # 16 bit: the maximum becomes 255
+        (GRAY.astype(np.uint16) * 256, np.round(GRAY * (255 / 220))),
+        (GRAY.astype(np.float64), GRAY),
+        (GRAY / 255, GRAY),
+        (GRAY > 100, (GRAY > 100) * 255),
+        (GRAY.astype(np.float32) - 110, np.round(GRAY * (255 / 220))),  # molded: -110..110
+        (np.where(GRAY == 220, np.nan, GRAY), np.where(GRAY == 220, 0, GRAY)),
     ],
 )
 def test_images_of_any_channels_and_number_type_are_shown(image, expected):
-    picture = instances.draw_instances(image, [], [], [], NAMES)
-    assert picture.dtype == np.uint8
+    drawn = instances.draw_instances(image, [], [], [], NAMES)
+    assert drawn.dtype == np.uint8
     for channel in range(3):
-        np.testing.assert_array_equal(picture[:, :, channel], expected)
+        np.testing.assert_array_equal(drawn[:, :, channel], expected)
 
 
-def test_a_batch_is_no_image():
+def test_a_batch_is_rejected_as_an_image():
     with pytest.raises(ValueError, match=r"\(1, 8, 8, 3\).*image\[0\]"):
         instances.draw_instances(np.zeros((1, 8, 8, 3)), [], [], [], NAMES)
 
 
-def test_counts_must_agree():
+def test_arrays_of_different_lengths_are_rejected():
     boxes, masks, ids = rectangle()
     image = np.zeros((20, 24, 3), np.uint8)
     for draw in (instances.draw_instances, figures.display_instances):
@@ -192,7 +190,7 @@ def test_counts_must_agree():
             draw(image, boxes[0], masks, ids, NAMES)
 
 
-def test_class_id_outside_the_names_hints_at_the_background():
+def test_error_for_an_unknown_class_id_mentions_the_background():
     boxes, masks, _ = rectangle()
     for draw in (instances.draw_instances, figures.display_instances):
         with pytest.raises(ValueError, match="class id 1 with class_names .'balloon'.*'BG'"):
@@ -213,7 +211,7 @@ def test_class_names_may_be_a_dict(monkeypatch):
         figures.display_instances(np.zeros((20, 24, 3)), boxes, masks, [1], {2: "x"})
 
 
-def test_captions_make_class_names_unnecessary():
+def test_class_names_are_unused_if_captions_are_given():
     boxes, masks, ids = rectangle()
     image = np.zeros((20, 24, 3), np.uint8)
     drawn = instances.draw_instances(image, boxes, masks, ids, None, captions=["x"])
@@ -221,29 +219,29 @@ def test_captions_make_class_names_unnecessary():
     np.testing.assert_array_equal(drawn, named)
 
 
-def test_crowds_are_named_so(monkeypatch):
+def test_label_of_a_crowd_says_crowd(monkeypatch):
     texts = written_texts(monkeypatch)
     instances.draw_instances(np.zeros((200, 200, 3)), [[50, 50, 90, 90]], None, [-2], NAMES, [0.5])
     assert texts == ["circle (crowd) 0.50"]
 
 
-def test_padding_and_lost_instances_are_not_drawn(monkeypatch):
+def test_zero_boxes_are_not_drawn(monkeypatch):
     texts = written_texts(monkeypatch)
     nothing = np.zeros((99, 99, 2))
-    picture = instances.draw_instances(
+    drawn = instances.draw_instances(
         np.zeros((99, 99, 3)), np.zeros((2, 4)), nothing, [1, 1], NAMES
     )
-    assert not picture.any() and texts == []
+    assert not drawn.any() and texts == []
 
 
-def test_two_labels_at_the_same_box_do_not_hide_each_other(monkeypatch):
+def test_two_labels_at_the_same_box_are_both_written_best_score_first(monkeypatch):
     texts = written_texts(monkeypatch)
     boxes = [[80, 80, 120, 140]] * 2
     instances.draw_instances(np.zeros((200, 300, 3)), boxes, None, [1, 2], NAMES, [0.7, 0.8])
     assert texts == ["circle 0.80", "square 0.70"]  # the better score has the choice
 
 
-def test_where_there_is_no_room_the_lowest_scores_go_unlabelled(monkeypatch):
+def test_labels_of_the_lowest_scores_are_omitted_without_space(monkeypatch):
     texts = written_texts(monkeypatch)
     scores = np.linspace(0.99, 0.2, 80)
     instances.draw_instances(
@@ -254,12 +252,12 @@ def test_where_there_is_no_room_the_lowest_scores_go_unlabelled(monkeypatch):
 
 
 @pytest.mark.parametrize("side", [1, 8, 20, 64])
-def test_tiny_images(side):
+def test_tiny_images_are_drawn(side):
     boxes, masks, ids = rectangle((0, 0, side, side), (side, side))
-    picture = instances.draw_instances(
+    drawn = instances.draw_instances(
         np.zeros((side, side, 3), np.uint8), boxes, masks, ids, NAMES, [0.5]
     )
-    assert picture.shape == (side, side, 3) and picture.any()
+    assert drawn.shape == (side, side, 3) and drawn.any()
 
 
 @settings(max_examples=60, deadline=None)
@@ -278,11 +276,11 @@ def test_labels_stay_inside_the_image(shape, box, size, line):
 
 
 def test_lines_and_letters_grow_with_the_image():
-    assert instances.pen((128, 96)) == (1, 0.35)
-    assert instances.pen((1024, 2000)) == (4, 1.0)  # 2000 / 500, 2000 / 2000
+    assert instances.pen_for((128, 96)) == (1, 0.35)
+    assert instances.pen_for((1024, 2000)) == (4, 1.0)  # 2000 / 500, 2000 / 2000
 
 
-def test_any_class_name_is_drawn():
+def test_class_names_with_odd_characters_are_drawn():
     boxes, masks, class_ids = rectangle()
     image = np.zeros((20, 24, 3), np.uint8)
     for name in (r"$\frac{$", "\x1b[31mcat\r", "cat\ud800", "a\0b", "x" * 10_000):

@@ -1,17 +1,17 @@
-"""Tables."""
+"""Tables of values and of weights."""
 
 import numpy as np
 
 from mrcnn.drawing import tables
 
 
-def test_display_table(capsys):
+def test_display_table_prints_aligned_columns(capsys):
     tables.display_table([["name", "value"], ["[a]", 2.5]])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [["name", "value"], ["[a]", "2.5"]]
 
 
-def test_display_weight_stats_marks_what_looks_wrong(capsys, monkeypatch):
+def test_display_weight_stats_marks_odd_weights(capsys, monkeypatch):
     class Weight:
         def __init__(self, name, values):
             self.name, self.values = name, np.array(values, np.float32)
@@ -46,6 +46,6 @@ def test_display_weight_stats_marks_what_looks_wrong(capsys, monkeypatch):
     assert [" ".join(line[1:3]) for line in lines[3:]] == ["*** dead?", "*** overflow?", "*** not"]
 
 
-def test_a_table_does_not_steer_the_terminal(capsys):
+def test_display_table_removes_control_characters(capsys):
     tables.display_table([["[bold]cat\x1b[31m", 1]])
     assert capsys.readouterr().out.startswith("[bold]cat [31m")

@@ -1,7 +1,6 @@
-"""`mrcnn.visualize`: matterport's names and signatures, and differences between ground truth and detections."""
+"""`mrcnn.visualize`: matterport's signatures, and `display_differences`."""
 
 import inspect
-import json
 import os
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from matplotlib import pyplot as plt
 from mrcnn import visualize
 
 
-def test_every_function_of_the_original_keeps_its_parameters(shared):
-    api = json.loads((shared / "design" / "matterport_api.json").read_text())["mrcnn.visualize"]
+def test_matterport_functions_keep_their_parameters(matterport_api):
+    api = matterport_api["mrcnn.visualize"]
     assert len(api) == 13
     for name, entry in api.items():
         parameters = inspect.signature(getattr(visualize, name)).parameters.values()
@@ -23,10 +22,11 @@ def test_every_function_of_the_original_keeps_its_parameters(shared):
         assert found[: len(entry["args"])] == entry["args"], name
 
 
-def test_works_without_a_display_or_any_setting():
+def test_display_instances_works_without_a_display():
     code = (
         "import numpy as np; from mrcnn import visualize; import matplotlib.pyplot as plt;"
-        "visualize.display_instances(np.zeros((9, 9, 3), np.uint8), [[1, 1, 5, 5]], None, [1], ['BG', 'a']);"
+        "image = np.zeros((9, 9, 3), np.uint8);"
+        "visualize.display_instances(image, [[1, 1, 5, 5]], None, [1], ['BG', 'a']);"
         "print(plt.get_backend())"
     )
     hidden = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")
@@ -66,7 +66,7 @@ def test_display_differences_captions_score_and_iou():
     assert [p.get_x() for p in boxes] == [-0.5, 11.5, 1.5]
 
 
-def test_display_differences_of_equal_scores_and_of_nothing():
+def test_display_differences_of_equal_scores_and_of_empty_sets():
     boxes, masks, ids = rectangle((0, 0, 4, 4))
     far_boxes, far_masks, _ = rectangle((8, 8, 12, 12))
     image = np.zeros((20, 24, 3))

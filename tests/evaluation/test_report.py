@@ -216,7 +216,7 @@ def test_a_failed_write_leaves_the_old_record(tmp_path, monkeypatch):
     monkeypatch.setattr(
         report.Figure, "savefig", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full"))
     )
-    with pytest.raises(OSError, match="what was there before is untouched"):
+    with pytest.raises(OSError, match="the file that was there before is unchanged"):
         report.write(evaluation(), tmp_path)
     assert [path.read_bytes() for path in paths] == before
     assert sorted(tmp_path.iterdir()) == sorted(paths)

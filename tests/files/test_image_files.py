@@ -4,6 +4,7 @@ import io
 import resource
 import struct
 import time
+import warnings
 import zlib
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mrcnn.data.image import read_image
-from mrcnn.files import image_files, limits
+from mrcnn.files import image_files, limits, tiff
 from mrcnn.files.image_files import read_pixels, read_size
 
 RED = (200, 30, 30)
@@ -179,6 +180,14 @@ def png_header(width, height):
     )
 
 
+def test_large_image_within_the_limit_gives_no_warning_of_pillow(tmp_path):
+    (tmp_path / "large.png").write_bytes(png_header(10_000, 9_000))  # Pillow warns from 89 million
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.resetwarnings()
+        assert read_size(tmp_path / "large.png") == (9_000, 10_000)
+    assert caught == []
+
+
 @pytest.mark.parametrize("size", [(60000, 50000), (150_000, 10)])
 def test_a_size_above_the_limit_is_refused_by_the_header(tmp_path, size):
     (tmp_path / "huge.png").write_bytes(png_header(*size))
@@ -200,7 +209,7 @@ def test_tiffs_that_claim_or_hold_too_much_are_refused(tmp_path, monkeypatch):
     options = {"photometric": "minisblack", "planarconfig": "contig", "compression": "zlib"}
     tifffile.imwrite(path, values, **options)
     assert read_pixels(path).shape == (64, 64, 7)
-    monkeypatch.setattr(image_files, "MOST_MASK_BYTES", values.nbytes - 1)
+    monkeypatch.setattr(tiff, "MOST_MASK_BYTES", values.nbytes - 1)
     with pytest.raises(ValueError, match=r"a\.tif .*114,688 bytes of pixels"):
         read_pixels(path)
     monkeypatch.undo()

@@ -961,7 +961,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, dataset, monkeypat
 
     monkeypatch.setattr(weights, "_write_layers", full)
     with pytest.raises(
-        OSError, match="No space left on device.*what was there before is untouched"
+        OSError, match="No space left on device.*the file that was there before is unchanged"
     ):
         model.train(dataset, None, 0.001, epochs=2, layers="heads")
     with pytest.raises(OSError, match="No space left"):

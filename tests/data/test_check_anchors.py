@@ -1,0 +1,155 @@
+"""Anchors that fit or do not: overlaps against the full grid, suggested scales."""
+
+import numpy as np
+import pytest
+from checked import GREY, Hand, Small, rectangles
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrcnn.app import cli_support
+from mrcnn.data.check import check
+from mrcnn.data.check_anchors import LADDER, anchor_overlaps, suggest_scales
+from mrcnn.nn import boxes
+from mrcnn.nn.anchors import generate_pyramid_anchors
+
+
+def test_sizes_are_those_after_resizing():
+    # 64 x 64 to 128 x 128: 10 x 20 becomes 20 x 40, and the square root of 800 is 28.28
+    report = check(
+        Hand((GREY, rectangles((8, 8, 18, 28)), [1]), classes=["cat"]),
+        Small(NUM_CLASSES=2, IMAGE_MIN_DIM=128, IMAGE_MAX_DIM=128),
+    )
+    assert report.sizes[50] == 28.3
+    assert report.sizes[0] == report.sizes[100]
+
+
+def overlap(*box, scale=32, stride=4, side=256, **values):
+    molded = np.array([box], float)
+    return anchor_overlaps(molded, np.array([[side, side]]), scale, stride, Small(**values))[0]
+
+
+def test_the_overlap_with_an_anchor_at_its_place():
+    assert overlap(48, 48, 80, 80) == 1  # 32 x 32 around (64, 64), which is a centre
+    # around (66, 66), half-way between centres: 30 * 30 = 900 of 2 * 1024 - 900 = 1148
+    assert overlap(50, 50, 82, 82) == pytest.approx(900 / 1148)
+    # every second cell only: the next centre of (68, 68) is 4 px away, 28 * 28 = 784 of 2048 - 784 = 1264
+    assert overlap(52, 52, 84, 84, RPN_ANCHOR_STRIDE=2) == pytest.approx(784 / 1264)
+    # twice as wide as high: the ratio 2 has 32 * sqrt(2) by 32 / sqrt(2), here the box itself
+    half = 16 / np.sqrt(2)
+    assert overlap(64 - half, 64 - 2 * half, 64 + half, 64 + 2 * half) == pytest.approx(1)
+    # at the border: the last centre of a side of 64 at stride 64 is 0, so 16 * 16 of 32 * 32 * 2 - 256
+    assert overlap(0, 0, 32, 32, side=64, stride=64) == pytest.approx(256 / (2048 - 256))
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([(4, 8, 16, 32, 64), (8, 16, 32, 64, 128)]),
+    st.sampled_from([(64, 64), (128, 192)]),
+    st.sampled_from([1, 2]),
+)
+def test_the_overlap_is_the_best_of_all_anchors(seed, scales, shape, anchor_stride):
+    """Law: only the nearest anchors are looked at, and no other one of all overlaps more."""
+    rng = np.random.default_rng(seed)
+    config = Small(RPN_ANCHOR_SCALES=scales, RPN_ANCHOR_STRIDE=anchor_stride)
+    corners = rng.uniform(0, 0.9, (5, 2)) * shape
+    sides = rng.uniform(2, 60, (5, 2))
+    molded = np.concatenate([corners, np.minimum(corners + sides, shape)], axis=1)
+    shapes = np.tile(shape, (5, 1))
+    found = [
+        anchor_overlaps(molded, shapes, *level, config)
+        for level in zip(scales, config.BACKBONE_STRIDES, strict=True)
+    ]
+    maps = [[-(-shape[0] // s), -(-shape[1] // s)] for s in config.BACKBONE_STRIDES]
+    every = generate_pyramid_anchors(
+        scales, config.RPN_ANCHOR_RATIOS, maps, config.BACKBONE_STRIDES, anchor_stride
+    )
+    np.testing.assert_allclose(
+        np.max(found, axis=0), boxes.iou(molded, every).max(axis=1), atol=1e-12
+    )
+
+
+def test_the_table_of_anchors_counts_every_object_once():
+    # the squares of 16 px are anchors of P2; the stripe of 4 x 64 is not: 4 * 22.6 = 90 of 256 + 256 - 90 for scale 16,
+    # 4 * 67.9 > 4 * 64 of 48 * 48 for scale 48
+    masks = rectangles((8, 8, 24, 24), (32, 32, 48, 48), (0, 0, 4, 64))
+    report = check(Hand((GREY, masks, [1, 2, 1])), Small())
+    assert [(row["scale"], row["stride"]) for row in report.anchors] == [
+        (16, 4),
+        (24, 8),
+        (32, 16),
+        (48, 32),
+        (64, 64),
+    ]
+    assert sum(row["objects"] for row in report.anchors) == report.objects_with_anchor() == 3
+    assert report.anchors[0]["objects"] >= 2
+    assert report.under == pytest.approx(1 / 3)
+    missed = sum(row["objects"] * row["under"] for row in report.anchors if row["objects"])
+    assert missed == pytest.approx(1)
+    assert {row["under"] for row in report.anchors if not row["objects"]} == {None}
+
+
+def small_squares(side, count=30):
+    """Images of 512 x 512 with one square each, anywhere."""
+    rng = np.random.default_rng(0)
+    entries = []
+    for _ in range(count):
+        y, x = rng.integers(0, 512 - side, 2)
+        mask = rectangles((y, x, y + side, x + side), size=(512, 512))
+        entries.append((np.zeros((512, 512, 3), np.uint8), mask, [1]))
+    return Hand(*entries, classes=["cat"])
+
+
+def test_scales_are_suggested_for_small_objects_and_fit():
+    config = Small(
+        NUM_CLASSES=2,
+        IMAGE_MIN_DIM=512,
+        IMAGE_MAX_DIM=512,
+        RPN_ANCHOR_SCALES=(32, 64, 128, 256, 512),
+    )
+    dataset = small_squares(12)
+    report = check(dataset, config)
+    # 12 x 12 in 32 x 32 is 144 / 1024 = 0.14 at best
+    assert (report.under, [finding.kind for finding in report.findings]) == (1.0, ["anchors"])
+    assert report.suggested_scales[0] == 12
+    assert report.suggested_under == 0
+    line = next(line for line in str(report).splitlines() if "--config" in line)
+    item = line.split('"')[1]
+    pasted = cli_support.read_config([item], config)
+    assert list(pasted.RPN_ANCHOR_SCALES) == report.suggested_scales
+    assert check(dataset, pasted).under == report.suggested_under
+
+
+def test_nothing_is_suggested_where_the_scales_fit():
+    config = Small(
+        NUM_CLASSES=2,
+        IMAGE_MIN_DIM=512,
+        IMAGE_MAX_DIM=512,
+        RPN_ANCHOR_SCALES=(32, 64, 128, 256, 512),
+    )
+    report = check(small_squares(40), config)
+    assert (report.findings, report.suggested_scales) == ([], None)
+    assert "Other scales would bring less than 5% of the objects above it." in str(report)
+
+
+@settings(max_examples=20)  # each tries all 6188 choices
+@given(st.integers(0, 2**32 - 1))
+def test_no_choice_of_the_ladder_fits_more_objects_than_the_suggested_one(seed):
+    rng = np.random.default_rng(seed)
+    config = Small()
+    centers, sides = rng.uniform(60, 450, (8, 2)), rng.uniform(4, 120, (8, 2))
+    molded, shapes = (
+        np.concatenate([centers - sides / 2, centers + sides / 2], axis=1),
+        np.full((8, 2), 512),
+    )
+
+    def fitting(scales):
+        levels = zip(scales, config.BACKBONE_STRIDES, strict=True)
+        return np.mean(
+            np.max([anchor_overlaps(molded, shapes, *level, config) for level in levels], axis=0)
+            >= 0.5
+        )
+
+    scales = suggest_scales(molded, shapes, config)
+    assert scales == sorted(set(scales)) and set(scales) <= set(LADDER)
+    other = sorted(rng.choice(LADDER, 5, replace=False).tolist())
+    assert fitting(scales) >= fitting(other)

@@ -1,0 +1,173 @@
+"""Downloads from a server on the loopback address."""
+
+import hashlib
+import http.server
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mrcnn.files import download as downloads
+from mrcnn.files.download import DownloadError, download
+
+CONTENT = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 9000  # 2.3 MB: more than one read
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests += 1
+        if self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to/"))
+            self.end_headers()
+            return
+        if self.path == "/absent.h5":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        if self.path == "/login.h5":
+            self.end_headers()
+            self.wfile.write(b"\n<!DOCTYPE html><html>Log in to the hotel's wifi</html>")
+            return
+        if self.path != "/unannounced.h5":
+            self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(CONTENT[: len(CONTENT) // 2] if self.path == "/cut.h5" else CONTENT)
+
+    def log_message(self, *args):
+        """Silence: the test's output is not the place."""
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.requests = 0
+    server.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("name", ["whole.h5", "unannounced.h5"])
+@pytest.mark.parametrize("md5", [MD5, None])
+def test_a_complete_download_is_kept_and_not_repeated(server, tmp_path, name, md5):
+    path = tmp_path / "cache" / "models" / name
+    for _ in range(2):
+        assert download(f"{server.url}/{name}", path, md5) == str(path)
+        assert path.read_bytes() == CONTENT
+    assert server.requests == 1
+    assert [p.name for p in path.parent.iterdir()] == [name]
+
+
+def test_a_cached_file_with_another_checksum_is_fetched_again(server, tmp_path, caplog):
+    path = tmp_path / "whole.h5"
+    path.write_bytes(b"half")
+    download(f"{server.url}/whole.h5", path, MD5)
+    assert path.read_bytes() == CONTENT
+    assert "whole.h5 is not the released file (it must begin with" in caplog.text
+
+
+def test_a_cached_file_of_an_earlier_release_is_kept(server, tmp_path):
+    path = tmp_path / "whole.h5"
+    path.write_bytes(b"of 2017")
+    earlier = hashlib.md5(b"of 2017").hexdigest()
+    assert download(f"{server.url}/whole.h5", path, MD5, older_md5s=[earlier]) == str(path)
+    assert path.read_bytes() == b"of 2017" and server.requests == 0
+    with pytest.raises(DownloadError, match="its MD5 must be"):  # what is fetched must be today's
+        download(f"{server.url}/whole.h5", tmp_path / "new.h5", earlier, older_md5s=[MD5])
+
+
+def nothing_listening():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("name", "md5", "match"),
+    [
+        ("cut.h5", None, "cut off after 1152004 of 2304008 bytes"),
+        ("whole.h5", "0" * 32, f"its MD5 must be {'0' * 32}, received {MD5}"),
+        ("absent.h5", None, "404"),
+        (None, None, "refused"),
+    ],
+)
+def test_a_failed_download_names_url_path_and_remedy_and_leaves_nothing(
+    server, tmp_path, name, md5, match
+):
+    url = f"{server.url}/{name}" if name else f"{nothing_listening()}/x.h5"
+    path = tmp_path / "models" / "x.h5"
+    with pytest.raises(DownloadError, match=match) as error:
+        download(url, path, md5)
+    assert isinstance(error.value, OSError)
+    assert url in str(error.value)
+    assert f"put it at {path}" in str(error.value)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_failed_download_leaves_the_file_that_was_there(server, tmp_path):
+    path = tmp_path / "x.h5"
+    path.write_bytes(b"old")
+    with pytest.raises(DownloadError, match="cut off"):
+        download(f"{server.url}/cut.h5", path, MD5)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("address", "path", "checks", "match"),
+    [
+        ("login.h5", "x.h5", {}, "received a web page, perhaps of a login"),
+        ("login.h5", "x.bin", {}, "received a web page, perhaps of a login"),
+        ("whole.h5", "x.zip", {}, r"must begin with b'PK\\x03\\x04', received b'\\x89HDF'"),
+        ("whole.h5", "x.h5", {"size": 9_999_999}, "must have 9,999,999 bytes, received 2,304,008"),
+        ("whole.h5", "x.h5", {"size": 99}, "more than the 99 bytes"),
+        ("unannounced.h5", "x.h5", {"size": 99}, "more than the 99 bytes"),
+        ("to/file:///etc/passwd", "x.bin", {}, "url 'file:///etc/passwd' is not allowed"),
+        ("to/ftp://127.0.0.1:1/x", "x.bin", {}, "must begin with http or https, received ftp:"),
+    ],
+)
+def test_a_wrong_file_is_never_kept(server, tmp_path, address, path, checks, match):
+    with pytest.raises(DownloadError, match=match):
+        download(f"{server.url}/{address}", tmp_path / path, **checks)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_web_addresses_are_fetched(tmp_path):
+    with pytest.raises(DownloadError, match="must begin with http or https"):
+        download((tmp_path / "x").as_uri(), tmp_path / "y")
+
+
+def test_a_body_without_a_size_is_bounded(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "_MOST_BYTES", 1000)
+    with pytest.raises(DownloadError, match="more than the 1,000 bytes"):
+        download(f"{server.url}/unannounced.h5", tmp_path / "x.h5")
+
+
+def test_a_redirect_is_followed(server, tmp_path):
+    download(f"{server.url}/to/{server.url}/whole.h5", tmp_path / "x.h5", MD5, size=len(CONTENT))
+    assert (tmp_path / "x.h5").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("content", [b"half", CONTENT[:-1], b"<html>log in</html>"])
+def test_a_cached_file_of_another_size_or_kind_is_fetched_again(server, tmp_path, content):
+    path = tmp_path / "whole.h5"
+    path.write_bytes(content)
+    download(f"{server.url}/whole.h5", path, size=len(CONTENT))
+    assert path.read_bytes() == CONTENT
+
+
+def test_threads_that_fetch_one_file_do_not_disturb_each_other(server, tmp_path):
+    path = tmp_path / "whole.h5"
+    with ThreadPoolExecutor(4) as pool:
+        assert (
+            list(pool.map(lambda _: download(f"{server.url}/whole.h5", path, MD5), range(4)))
+            == [str(path)] * 4
+        )
+    assert path.read_bytes() == CONTENT and list(tmp_path.iterdir()) == [path]
