@@ -1,4 +1,4 @@
-"""Fixtures every test may use."""
+"""Fixtures for all tests."""
 
 import json
 import lzma
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A busy machine is no failure: no example has a time limit.
+# No time limit per example, for a busy machine must not fail a test.
 settings.register_profile("mrcnn", deadline=None)
 settings.load_profile("mrcnn")
 
@@ -25,12 +25,12 @@ def shared_folder() -> Path | None:
 
 @pytest.fixture
 def compiled():
-    """Asked for, beside `eagerly`, by the tests that are about the traced graph."""
+    """Requested next to `eagerly` by tests of the traced graph."""
 
 
 @pytest.fixture
 def eagerly(request):
-    """Nothing is traced: a small network's few steps take less time than their graph. See `compiled`."""
+    """Run functions eagerly: tracing a small network takes longer than its few steps."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly("compiled" not in request.fixturenames)
@@ -40,7 +40,7 @@ def eagerly(request):
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The shared folder; tests that ask for it skip, and say so, where it does not exist."""
+    """The shared folder; tests that request it skip if it does not exist."""
     folder = shared_folder()
     if folder is None:
         pytest.skip("needs the shared reference data: set MRCNN_SHARED to its folder")
