@@ -63,7 +63,7 @@ def matterport_api() -> dict:
 
 @pytest.fixture(scope="session")
 def reference_weights(shared, tmp_path_factory) -> Path:
-    """matterport's own `.h5` of a ResNet50 at 256 px, unpacked once: to be read, not written to."""
+    """matterport's own `.h5` of a ResNet50 at 256 px, unpacked once; read-only."""
     path = tmp_path_factory.mktemp("reference") / "r50_256.h5"
     with lzma.open(shared / "reference" / "r50_256.h5.xz") as packed, open(path, "wb") as file:
         shutil.copyfileobj(packed, file, 1 << 20)
@@ -72,7 +72,7 @@ def reference_weights(shared, tmp_path_factory) -> Path:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Reports travel from process to process as UTF-8, which what a test logs of broken file names need not be."""
+    """Make the text of reports valid UTF-8, which xdist needs; tests log broken file names."""
     report = yield
     report.sections = [
         (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
