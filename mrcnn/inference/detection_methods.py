@@ -13,7 +13,7 @@ import numpy as np
 
 from ..config import Config
 from .detector import AnchorCache, Detector
-from .fuse_batch_norm import Folded
+from .fuse_batch_norm import BatchNormFusedModel
 from .postprocessing import unmold_proposals
 from .preprocessing import Molded
 
@@ -120,7 +120,7 @@ class DetectionMethods:
         """
         self._need_inference("optimize_for_inference")
         with self.detector.weights_lock.writing():
-            fused = Folded(self.keras_model)
+            fused = BatchNormFusedModel(self.keras_model)
             self.detector.run_with(fused)
         self._is_fused = True
         return len(fused.convolutions)
