@@ -1,10 +1,10 @@
-"""Balloons: train on a VGG Image Annotator file, and turn everything but the balloons grey ("colour splash").
+"""Balloons: train on a VGG Image Annotator file; make all but the balloons grey ("colour splash").
 
     python samples/balloon/balloon.py train --dataset DIR --weights coco
-    python samples/balloon/balloon.py splash --weights last --image photo.jpg
+    python samples/balloon/balloon.py splash --weights last --image image.jpg
     python samples/balloon/balloon.py splash --weights last --video party.mp4
 
-DIR holds the folders `train` and `val`, each with its photos and `via_region_data.json`.
+DIR holds the folders `train` and `val`, each with its images and `via_region_data.json`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from mrcnn.formats import via as via_format
 
 
 class BalloonConfig(Config):
-    """The original's settings, for a GPU of 12 GB. `config.py` beside this file has those for two CPU cores."""
+    """The original's settings, for a GPU of 12 GB; `config.py` is for two CPU cores."""
 
     NAME = "balloon"
     IMAGES_PER_GPU = 2
@@ -31,13 +31,13 @@ class BalloonConfig(Config):
 
 
 class BalloonDataset(via_format.VIADataset):
-    """Balloons, loaded as the original's sample loads them: `load_balloon`, then `prepare`."""
+    """Balloons, loaded like the original's sample: `load_balloon`, then `prepare`."""
 
     def __init__(self):
         via_format.Dataset.__init__(self)
 
     def load_balloon(self, dataset_dir, subset):
-        """Add the photos of a subset: "train" or "val"."""
+        """Add the images of a subset: "train" or "val"."""
         super().__init__(Path(dataset_dir, subset), class_name="balloon", class_names=["balloon"])
 
 
@@ -50,7 +50,7 @@ def load(dataset_dir, subset):
 
 
 def train(model, training, validation, epochs=30):
-    """The heads only: with so few photos, and COCO's weights to start from, no more is needed."""
+    """Train the heads only, which is enough for few images and COCO's weights."""
     changes = augment.compose(["fliplr", "scale", "color"])
     model.train(
         training,
@@ -63,7 +63,7 @@ def train(model, training, validation, epochs=30):
 
 
 def color_splash(image, mask):
-    """The image in grey, but for the pixels of the masks.
+    """The image in grey except for the pixels of the masks.
 
     image: [H, W, RGB] uint8. mask: [H, W, N].
     """
@@ -94,7 +94,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "command", choices=["train", "splash"], help="learn; or grey all but the balloons"
+        "command", choices=["train", "splash"], help="train, or make all but the balloons grey"
     )
     parser.add_argument("--dataset", metavar="DIR", help="folder with train and val (for train)")
     parser.add_argument(
@@ -106,7 +106,7 @@ def main():
     parser.add_argument(
         "--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)"
     )
-    parser.add_argument("--image", metavar="FILE", help="photo to splash")
+    parser.add_argument("--image", metavar="FILE", help="image to splash")
     parser.add_argument("--video", metavar="FILE", help="video to splash")
     parser.add_argument(
         "--config",

@@ -4,7 +4,7 @@ from mrcnn.config import Config
 
 
 class BalloonConfig(Config):
-    """Whole photos at 384 px: 61 of them teach, so the network is narrow and augmentation does much of the work."""
+    """Whole images at 384 px: with 61 training images, a narrow network and strong augmentation."""
 
     NAME = "balloon"
     BACKBONE = "mobilenet_v2"

@@ -1,10 +1,10 @@
-"""COCO: train on it, and evaluate with its twelve figures.
+"""COCO: train on it, and evaluate with its twelve metrics.
 
     python samples/coco/coco.py train --dataset DIR --year 2017 --model imagenet
     python samples/coco/coco.py evaluate --dataset DIR --year 2017 --model coco --limit 500
 
-DIR is laid out as COCO's archives unpack: `annotations/instances_<subset><year>.json`, `<subset><year>/*.jpg`.
-`--download` fetches and unpacks what is missing (20 GB).
+DIR is laid out as COCO's archives unpack: `annotations/instances_<subset><year>.json`,
+`<subset><year>/*.jpg`. `--download` fetches and unpacks what is missing (20 GB).
 """
 
 import argparse
@@ -25,7 +25,7 @@ log = logging.getLogger("mrcnn")
 
 DEFAULT_DATASET_YEAR = "2014"
 COCO_URL = "http://images.cocodataset.org"
-# MD5 of the archives; COCO publishes nothing else.
+# MD5 of the archives, the only checksum that COCO publishes.
 MD5 = {
     "annotations_trainval2014.zip": "0a379cfc70b0e71301e0f377548639bd",
     "train2014.zip": "0da8c0bd3d6becc4dcb32757491aca88",
@@ -47,7 +47,7 @@ class CocoConfig(Config):
 
 
 class CocoDataset(coco_format.CocoDataset):
-    """COCO, loaded as the original's sample loads it: `load_coco`, once for each subset, then `prepare`."""
+    """COCO, loaded like the original's sample: `load_coco` for each subset, then `prepare`."""
 
     def __init__(self):
         coco_format.Dataset.__init__(self)
@@ -65,7 +65,8 @@ class CocoDataset(coco_format.CocoDataset):
         """Add a subset ("train", "val"; in 2014 also "minival" and "valminusminival") of a year.
 
         class_ids: category ids to keep.
-        class_map: kept for its place. return_coco: also return the `pycocotools.coco.COCO` of the file.
+        class_map: unused. return_coco: also return the `pycocotools.coco.COCO` of the
+        file.
         auto_download: fetch what is missing first.
         """
         file = Path(dataset_dir, "annotations", f"instances_{subset}{year}.json")
@@ -85,7 +86,7 @@ class CocoDataset(coco_format.CocoDataset):
         return COCO(str(file)) if return_coco else None
 
     def auto_download(self, dataset_dir, subset, year):
-        """Fetch and unpack the archives of the images and annotations, where they are not there."""
+        """Fetch and unpack the archives of the images and annotations, if they are missing."""
         name, root = f"{SUBSETS_OF_2014.get(subset, subset)}{year}", Path(dataset_dir)
         fetch(
             f"{COCO_URL}/annotations/annotations_trainval{year}.zip",
@@ -96,7 +97,7 @@ class CocoDataset(coco_format.CocoDataset):
 
 
 def fetch(url, folder, content):
-    """Download an archive and unpack it, unless `folder/content` is there."""
+    """Download an archive and unpack it, unless `folder/content` exists."""
     if (folder / content).exists():
         return
     name = url.rsplit("/", 1)[-1]
@@ -117,17 +118,17 @@ def load(dataset_dir, subsets, year, download=False):
 
 
 def train(model, training, validation, epochs=(40, 120, 160)):
-    """The original's schedule: the heads, then from stage 4 up, then everything at a tenth of the rate."""
+    """The original's schedule: heads, stage 4 and up, then all layers at a tenth of the rate."""
     rate, changes = model.config.LEARNING_RATE, augment.compose(["fliplr"])
     for epoch, layers, factor in zip(epochs, ("heads", "4+", "all"), (1, 1, 0.1), strict=True):
         model.train(training, validation, rate * factor, epoch, layers, augmentation=changes)
 
 
 def evaluate_coco(model, dataset, limit=None, image_ids=None):
-    """Print, and return, COCO's figures on a dataset, or on the first `limit` of its images."""
-    figures = evaluate.coco(model, dataset, image_ids=image_ids, limit=limit)
-    print(figures.table())
-    return figures
+    """Print, and return, COCO's metrics on a dataset, or on the first `limit` of its images."""
+    metrics = evaluate.coco(model, dataset, image_ids=image_ids, limit=limit)
+    print(metrics.table())
+    return metrics
 
 
 def yes_or_no(word):
@@ -142,7 +143,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "command", choices=["train", "evaluate"], help="learn; or print COCO's figures"
+        "command", choices=["train", "evaluate"], help="train, or print COCO's metrics"
     )
     parser.add_argument("--dataset", metavar="DIR", required=True, help="folder of COCO")
     parser.add_argument("--year", default=DEFAULT_DATASET_YEAR, help="2014 or 2017 (default: 2014)")
@@ -151,7 +152,7 @@ def main():
     )
     parser.add_argument(
         "--download", nargs="?", type=yes_or_no, const=True, default=False, metavar="True|False",
-        help="fetch what is missing of COCO (20 GB)",
+        help="fetch missing files of COCO (20 GB)",
     )  # fmt: skip
     cli_support.add_training_options(parser, (40, 120, 160), ("HEADS", "FROM_4", "ALL"), "--model")
     args = parser.parse_args()

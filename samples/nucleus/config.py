@@ -4,7 +4,7 @@ from mrcnn.config import Config
 
 
 class NucleusConfig(Config):
-    """Random 256 px crops of twice enlarged images: nuclei are small, half of them under 18 px across."""
+    """Random 256 px crops of images enlarged twice: half of the nuclei are under 18 px wide."""
 
     NAME = "nucleus"
     BACKBONE = "mobilenet_v2"

@@ -1,10 +1,10 @@
-"""Nuclei of the 2018 Data Science Bowl: train, and detect with the run-length codes of its submission file.
+"""Nuclei of the 2018 Data Science Bowl: train, and write the submission file.
 
     python samples/nucleus/nucleus.py train --dataset DIR --subset train --weights imagenet
     python samples/nucleus/nucleus.py detect --dataset DIR --subset stage1_test --weights last
 
-DIR holds the subsets as folders (`stage1_train`, `stage1_test`, or any other) of `<id>/images/*.png` and
-`<id>/masks/*.png`.
+DIR holds the subsets as folders (`stage1_train`, `stage1_test`, or any other) of
+`<id>/images/*.png` and `<id>/masks/*.png`.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from mrcnn.files.atomic import atomic_write
 from mrcnn.formats import mask_images
 
 RESULTS_DIR = Path("results", "nucleus")
-VALIDATION_SHARE = 10  # one image in so many of stage1_train is kept for validation
+VALIDATION_SHARE = 10  # one image in ten of stage1_train is used for validation
 
 
 class NucleusConfig(Config):
-    """The original's settings, for a GPU of 12 GB. `config.py` beside this file has those for two CPU cores."""
+    """The original's settings, for a GPU of 12 GB; `config.py` is for two CPU cores."""
 
     NAME = "nucleus"
     IMAGES_PER_GPU = 6
@@ -62,7 +62,7 @@ class NucleusInferenceConfig(NucleusConfig):
 
 
 class NucleusDataset(mask_images.MaskFolderDataset):
-    """Nuclei, loaded as the original's sample loads them: `load_nucleus`, then `prepare`."""
+    """Nuclei, loaded like the original's sample: `load_nucleus`, then `prepare`."""
 
     def __init__(self):
         mask_images.Dataset.__init__(self)
@@ -70,8 +70,8 @@ class NucleusDataset(mask_images.MaskFolderDataset):
     def load_nucleus(self, dataset_dir, subset):
         """Add the images of a subset.
 
-        subset: a folder of dataset_dir; or `train` or `val` where there is none of that name: nine tenths, or
-        the other tenth, of `stage1_train`, told apart by the image's id.
+        subset: a folder of dataset_dir; or `train` or `val` where there is none of that name: nine
+        tenths, or the other tenth, of `stage1_train`, told apart by the image's id.
         """
         folder = Path(dataset_dir, subset)
         if folder.is_dir() or subset not in ("train", "val"):
@@ -102,11 +102,11 @@ def train(model, training, validation, epochs=(20, 40)):
     model.train(training, validation, rate, epochs[1], layers="all", augmentation=changes)
 
 
-# --- The submission file's run-length code ------------------------------------------------------------------------
+# --- Run-length encoding of the submission file --------------------------------------------------
 
 
 def rle_encode(mask):
-    """ "start length start length ..." of a mask `[H, W]`: pixels counted from 1, down the columns."""
+    """ "start length start length ..." of a mask `[H, W]`: pixels from 1, down the columns."""
     pixels = np.concatenate([[0], np.asarray(mask, np.uint8).T.ravel(), [0]])
     changes = np.flatnonzero(np.diff(pixels)) + 1
     changes[1::2] -= changes[::2]
@@ -114,7 +114,7 @@ def rle_encode(mask):
 
 
 def rle_decode(rle, shape):
-    """The mask `[H, W]` bool of such a code."""
+    """The mask `[H, W]` bool of a run-length encoding."""
     numbers = np.array(rle.split(), int).reshape(-1, 2)
     mask = np.zeros(shape[0] * shape[1], bool)
     for start, length in numbers:
@@ -123,7 +123,7 @@ def rle_decode(rle, shape):
 
 
 def mask_to_rle(image_id, mask, scores):
-    """The lines "image id,code" of one image's masks `[H, W, N]`; a pixel goes to the mask with the best score.
+    """Lines "image id,code" of masks `[H, W, N]`; the best score gets a shared pixel.
 
     An image without a nucleus has one line, with nothing behind the comma.
     """
@@ -137,7 +137,7 @@ def mask_to_rle(image_id, mask, scores):
 
 
 def detect(model, dataset):
-    """Detect in every image; leaves pictures and `submit.csv` in a new folder of RESULTS_DIR."""
+    """Detect in every image; write drawings and `submit.csv` to a new folder of RESULTS_DIR."""
     out = RESULTS_DIR / f"submit_{datetime.datetime.now():%Y%m%dT%H%M%S}"
     out.mkdir(parents=True)
     lines = ["ImageId,EncodedPixels"]
@@ -165,7 +165,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "command", choices=["train", "detect"], help="learn; or write pictures and submit.csv"
+        "command", choices=["train", "detect"], help="train, or write drawings and submit.csv"
     )
     parser.add_argument("--dataset", metavar="DIR", required=True, help="folder of the subsets")
     parser.add_argument(
@@ -188,7 +188,8 @@ def main():
     config = cli_support.read_config(args.config, NucleusInferenceConfig())
     dataset = load(args.dataset, args.subset)
     weight_file = cli_support.find_weights(args.weights, config, args.logs)
-    fewer_proposals = f"RPN_NMS_THRESHOLD={NucleusInferenceConfig.RPN_NMS_THRESHOLD}"  # than the training's 0.9 leaves
+    # Training keeps more proposals, with a threshold of 0.9.
+    fewer_proposals = f"RPN_NMS_THRESHOLD={NucleusInferenceConfig.RPN_NMS_THRESHOLD}"
     model, _ = cli_support.load_for_use(
         weight_file, [fewer_proposals, *args.config], NucleusInferenceConfig()
     )
