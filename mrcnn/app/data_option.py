@@ -100,7 +100,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def log_data(role: str, dataset: Dataset) -> None:
-    """Log the reader, images, classes and objects of a dataset. role: its use, "Data" for example."""
+    """Log the reader, images, classes and objects of a dataset. role: for example "Data"."""
     counts = objects_per_class(dataset)
     names = dataset.class_names[1:]
     classes = counted(len(names), "class", "classes")
