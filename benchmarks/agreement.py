@@ -1,14 +1,13 @@
-"""Agreement of detections with those of float32: fused batch norm, bfloat16, image tiles.
+"""Compare detections with those of float32: fused batch norm, bfloat16, tiles of one image.
 
     python benchmarks/agreement.py WEIGHTS DATA --config IMAGE_MIN_SCALE=2.5
     python benchmarks/agreement.py WEIGHTS DATA --tiled 10000
 
-The first prints AP for each mode, and the number of float32 detections with score >= 0.5 that have
-a detection of the same class at box IoU >= 0.9. The mode "noise" is float32 on images with noise of
-one gray level, for comparison.
-The second repeats the images side by side in one image of 10,000 x 10,000 pixels, and compares AP
-in it with AP of the single images; it prints the time and the peak memory. `--scale 2` enlarges the
-images first.
+The first prints for each variant the AP, and how many detections of float32 with a score >= 0.5
+have one of the same class at a box IoU >= 0.9. The last variant is float32 on images with noise of
+one gray level. The second repeats the images in a grid on one large square image, and compares the
+AP there with that of the single images; it prints time and peak memory. `--scale 2` enlarges the
+images.
 """
 
 from __future__ import annotations
@@ -28,16 +27,15 @@ from mrcnn.app.data_option import SHAPES_HELD_OUT, open_data
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import evaluate
-from mrcnn.formats.rle import mask_to_rle
 from mrcnn.model import MaskRCNN
 from mrcnn.nn import boxes
 from mrcnn.weights import weight_files as weights
 
-GAP = 16  # black pixels between neighbouring images
+GAP = 16  # black pixels between images of the grid
 
 
 def agreement(path: str, data: str, settings: list[str], limit: int | None) -> None:
-    """Print a line for each mode."""
+    """Print a line for each variant."""
     plain, reference = load_for_use(path, settings)[0], None
     dataset = open_data(data, plain.class_names, shapes=SHAPES_HELD_OUT)
     for name in ("float32", "fused", "bfloat16", "bfloat16 fused", "noise"):
@@ -60,13 +58,13 @@ def agreement(path: str, data: str, settings: list[str], limit: int | None) -> N
         matched, count, difference = matches(reference, seen)
         ap = "" if found.mask is None else f", mask AP {found.mask['AP']:.4f}"
         print(
-            f"{name:16} box AP {found.box['AP']:.4f}{ap}; {matched} of {count} matched, scores "
-            f"within {difference:.1g}"
+            f"{name:16} box AP {found.box['AP']:.4f}{ap}; "
+            f"{matched} of {count} matched, scores within {difference:.1g}"
         )
 
 
 def matches(reference: list[dict], seen: list[dict]) -> tuple[int, int, float]:
-    """Matched and all reference detections with score >= 0.5, and the largest score difference."""
+    """Matched detections with a score >= 0.5, all of them, and the largest score difference."""
     matched, count, difference = 0, 0, 0.0
     for first, second in zip(reference, seen, strict=True):
         ious = boxes.iou(np.float64(first["rois"]), np.float64(second["rois"]))
@@ -82,7 +80,7 @@ def matches(reference: list[dict], seen: list[dict]) -> tuple[int, int, float]:
 
 
 class Enlarged(Dataset):
-    """Images of a dataset, enlarged; an id may occur several times."""
+    """Images of a dataset, enlarged; an image may be repeated."""
 
     def __init__(self, dataset: Dataset, image_ids: list[int], scale: float):
         super().__init__()
@@ -112,7 +110,7 @@ class Enlarged(Dataset):
 
 
 def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int) -> None:
-    """Print the metrics of the single images, and of the large image."""
+    """Print the metrics of the single images and of the large image."""
     config = Config.from_dict(weights.read_metadata(path)["config"])
     config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
     config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_SCALE, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM = (
@@ -151,8 +149,8 @@ def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int
         )
         seconds = time.perf_counter() - start
     print(
-        f"{side} x {side} pixels: {len(found['rois'])} found in {seconds:.0f} s, peak "
-        f"{peak_gb():.2f} GB"
+        f"{side} x {side} pixels: {len(found['rois'])} detected in {seconds:.0f} s, "
+        f"peak {peak_gb():.2f} GB"
     )
 
     large = Enlarged(dataset, [image_id for image_id, _, _ in places], scale)
@@ -161,20 +159,18 @@ def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int
     }
     singles = iter([one_by_one[image_id] for image_id, _, _ in places])
     parts = iter([part(found, y, x, *images[image_id].shape[:2]) for image_id, y, x in places])
-    for name, results in (("single", singles), ("in tiles", parts)):
-        metrics = evaluate.evaluate_dataset(_answers(results), large, progress=False)
-        print(f"{name:10} mask AP {metrics.mask['AP']:.4f}, AP50 {metrics.mask['AP50']:.4f}, "
-              f"box AP {metrics.box['AP']:.4f}; {metrics.detections} found, {metrics.objects} "
-              f"objects")  # fmt: skip
-
-
-def _answers(results):
-    """A `detect` function that returns the next of the results, whatever the image."""
-    return lambda image: next(results)
+    for name, results in (("single", singles), ("tiled", parts)):
+        detect = lambda _, results=results: next(results)  # noqa: E731
+        metrics = evaluate.evaluate_dataset(detect, large, progress=False)
+        print(
+            f"{name:10} mask AP {metrics.mask['AP']:.4f}, AP50 {metrics.mask['AP50']:.4f}, "
+            f"box AP {metrics.box['AP']:.4f}; {metrics.detections} detections, "
+            f"{metrics.objects} objects"
+        )
 
 
 def part(found: dict, y: int, x: int, height: int, width: int) -> dict:
-    """The part of a large image's result whose box centers lie in one image of it."""
+    """The part of a large image's result whose box centres lie in one image of the grid."""
     center_y, center_x = (
         found["rois"][:, [0, 2]].mean(axis=1),
         found["rois"][:, [1, 3]].mean(axis=1),
@@ -186,7 +182,7 @@ def part(found: dict, y: int, x: int, height: int, width: int) -> dict:
         y1, x1, y2, x2 = np.clip(box, 0, [height, width, height, width])
         mask = np.zeros((height, width), bool)
         mask[y1:y2, x1:x2] = found["masks"][i][y1 - box[0] : y2 - box[0], x1 - box[1] : x2 - box[1]]
-        masks.append(mask_to_rle(mask))
+        masks.append(evaluate.mask_to_rle(mask))
     return {
         "rois": rois,
         "class_ids": found["class_ids"][own],
@@ -196,9 +192,7 @@ def part(found: dict, y: int, x: int, height: int, width: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Compare detections with those of float32, image by image."
-    )
+    parser = argparse.ArgumentParser(description="Compare detections with those of float32.")
     parser.add_argument("weights")
     parser.add_argument("data", help="a folder of images and annotations, or shapes")
     parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE")

@@ -10,9 +10,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..data.image import read_image, read_size
+from ..data.image import read_image
 from ..drawing import pages
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
+from ..files.image_files import read_size
 from ..files.safe_text import printable
 from ..formats import export
 from ..formats.rle import mask_to_rle
