@@ -24,7 +24,7 @@ from pycocotools import mask as coco_mask
 from rich.console import Console
 from rich.progress import track
 
-from ..data.dataset import Dataset, boxes_alone, overrides, reference
+from ..data.dataset import Dataset, has_boxes_only, overrides, reference
 from ..files.safe_text import LONGEST_NAME, printable
 from ..formats.coco import check_result, coco_results
 from ..formats.rle import mask_to_rle
@@ -66,7 +66,7 @@ def dataset_to_coco(dataset: Dataset, image_ids: Iterable[int] | None = None) ->
     ids = dataset.image_ids if image_ids is None else image_ids
     truth = _empty_truth(dataset)
     for image_id in ids:
-        if boxes_alone(dataset):
+        if has_boxes_only(dataset):
             _add_boxes(truth, dataset, int(image_id), dataset.load_image(image_id).shape[:2])
         else:
             _add_truth(truth, dataset, int(image_id))
@@ -80,7 +80,7 @@ def _empty_truth(dataset: Dataset) -> dict:
 
 def _boxes_are_truth(dataset: Dataset, has_masks: bool) -> bool:
     """Whether an image's truth is the dataset's own `load_bbox`: no masks were detected, or it has none."""
-    return boxes_alone(dataset) or (overrides(dataset, "load_bbox") and not has_masks)
+    return has_boxes_only(dataset) or (overrides(dataset, "load_bbox") and not has_masks)
 
 
 def _add_boxes(truth: dict, dataset: Dataset, image_id: int, size: Sequence[int]) -> None:
