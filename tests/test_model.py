@@ -8,7 +8,7 @@ from keras import layers as KL
 from tiny import Squares, TinyConfig, photos, shake
 
 from mrcnn import model as model_room
-from mrcnn.inference.fuse_batch_norm import Folded
+from mrcnn.inference.fuse_batch_norm import BatchNormFusedModel
 from mrcnn.model import (
     DetectionLayer,
     MaskRCNN,
@@ -601,7 +601,10 @@ def test_a_second_class_for_the_same_object_is_suppressed_across_classes():
 def test_in_mixed_precision_the_photo_is_seen_in_float32(backbone, exact, short):
     """The layers up to C1; a folded network computes likewise."""
     network = build(PRECISION="mixed_bfloat16", BACKBONE=backbone, COMPUTE_BACKBONE_SHAPE=None)
-    for made in (network.keras_model.get_layer, Folded(network.keras_model).convolutions.get):
+    for made in (
+        network.keras_model.get_layer,
+        BatchNormFusedModel(network.keras_model).convolutions.get,
+    ):
         layers = {name: made(name) for name in (*exact, *short) if "bn" not in name}
         assert {name: layer.compute_dtype for name, layer in layers.items()} == {
             name: "float32" if name in exact else "bfloat16" for name in layers

@@ -16,6 +16,7 @@ import numpy as np
 from mrcnn.app import cli_support, video
 from mrcnn.config import Config
 from mrcnn.data import augment
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.image import read_image
 from mrcnn.formats import via as via_format
 
@@ -34,7 +35,7 @@ class BalloonDataset(via_format.VIADataset):
     """Balloons, loaded as in matterport's sample: `load_balloon`, then `prepare`."""
 
     def __init__(self):
-        via_format.Dataset.__init__(self)
+        Dataset.__init__(self)
 
     def load_balloon(self, dataset_dir, subset):
         """Add the images of a subset: "train" or "val"."""

@@ -17,6 +17,7 @@ from pycocotools.coco import COCO
 from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
+from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import evaluate
 from mrcnn.files.download import download
 from mrcnn.formats import coco as coco_format
@@ -50,7 +51,7 @@ class CocoDataset(coco_format.CocoDataset):
     """COCO, loaded as in matterport's sample: `load_coco` once per subset, then `prepare`."""
 
     def __init__(self):
-        coco_format.Dataset.__init__(self)
+        Dataset.__init__(self)
 
     def load_coco(
         self,

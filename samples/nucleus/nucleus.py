@@ -19,6 +19,7 @@ from mrcnn import visualize
 from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
+from mrcnn.data.dataset import Dataset
 from mrcnn.files.atomic import atomic_write
 from mrcnn.formats import mask_images
 
@@ -65,7 +66,7 @@ class NucleusDataset(mask_images.MaskFolderDataset):
     """Nuclei, loaded as in matterport's sample: `load_nucleus`, then `prepare`."""
 
     def __init__(self):
-        mask_images.Dataset.__init__(self)
+        Dataset.__init__(self)
 
     def load_nucleus(self, dataset_dir, subset):
         """Add the images of a subset.
