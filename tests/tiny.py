@@ -112,6 +112,13 @@ def photos(count, seed=0, sizes=((64, 64),)):
     return [rng.integers(0, 255, (*sizes[i % len(sizes)], 3), dtype=np.uint8) for i in range(count)]
 
 
+def operation_types(function):
+    """The types of the operations of a function and of all functions it calls."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
+    return {node.op for node in nodes}
+
+
 def empty_batch_is_wrong() -> bool:
     """Whether TensorFlow's own convolution gives an empty batch the channels of its input, as oneDNN's does."""
     return tf.nn.conv2d(tf.zeros((0, 1, 1, 2)), tf.zeros((1, 1, 2, 3)), 1, "SAME").shape[-1] != 3

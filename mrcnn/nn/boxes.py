@@ -13,6 +13,9 @@ _MAX_LOG = (
     80.0  # exp of more is no float32: an untrained network's boxes stay finite, and can be clipped
 )
 
+# An anchor or proposal that overlaps a crowd by more than this is not taken as background.
+CROWD_IOU = 0.001
+
 
 def _xp(array):
     """The namespace that works on this array: numpy, or keras.ops."""
@@ -147,40 +150,3 @@ def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float)
         kept.append(best)
         order = rest[iou(boxes[best][None], boxes[rest])[0] <= threshold]
     return np.array(kept, dtype=np.int32)
-
-
-def generate_anchors(scales, ratios, shape, feature_stride, anchor_stride) -> np.ndarray:
-    """`[N, (y1, x1, y2, x2)]` anchors of one pyramid level in pixels, row by row, per cell by ratio and scale.
-
-    scales: side(s) in pixels. ratios: width / height. shape: `(height, width)` of the feature map.
-    feature_stride: pixels per cell. anchor_stride: cells per anchor.
-    """
-    scales, ratios = np.meshgrid(np.array(scales), np.array(ratios))
-    scales, ratios = scales.flatten(), ratios.flatten()
-    heights, widths = scales / np.sqrt(ratios), scales * np.sqrt(ratios)
-    center_y = np.arange(0, shape[0], anchor_stride) * feature_stride
-    center_x = np.arange(0, shape[1], anchor_stride) * feature_stride
-    center_x, center_y = np.meshgrid(center_x, center_y)
-    centers = np.stack(
-        [center_y.reshape(-1, 1), center_x.reshape(-1, 1)], axis=-1
-    )  # [cells, 1, (y, x)]
-    sizes = np.stack([heights, widths], axis=-1)[None]  # [1, shapes, (h, w)]
-    return np.concatenate([centers - 0.5 * sizes, centers + 0.5 * sizes], axis=-1).reshape(-1, 4)
-
-
-def generate_pyramid_anchors(
-    scales, ratios, feature_shapes, feature_strides, anchor_stride
-) -> np.ndarray:
-    """`[N, (y1, x1, y2, x2)]` anchors in pixels, level after level, of the first levels: one scale per level."""
-    if len(scales) > min(len(feature_shapes), len(feature_strides)):
-        raise ValueError(
-            f"Each scale needs a pyramid level. Received: {len(scales)} scales, {len(feature_shapes)} shapes and "
-            f"{len(feature_strides)} strides. Try fewer scales."
-        )
-    levels = zip(scales, feature_shapes, feature_strides, strict=False)
-    return np.concatenate(
-        [
-            generate_anchors(scale, ratios, shape, stride, anchor_stride)
-            for scale, shape, stride in levels
-        ]
-    )

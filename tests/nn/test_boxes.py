@@ -106,37 +106,6 @@ def test_non_max_suppression_by_hand():
     assert boxes.non_max_suppression(candidates[[0, 2]], scores[[0, 2]], 0.5).tolist() == [0, 1]
 
 
-def test_anchors_by_hand():
-    anchors = boxes.generate_anchors(32, [0.25, 1, 4], (2, 2), 16, 1)
-    # ratio 1/4: 32 / sqrt(1/4) = 64 high, 32 * 1/2 = 16 wide; ratio 4: 16 high, 64 wide
-    first = [[-32, -8, 32, 8], [-16, -16, 16, 16], [-8, -32, 8, 32]]
-    np.testing.assert_allclose(anchors[:3], first)
-    # row by row: the next cell is 16 to the right, the one after the row 16 down
-    np.testing.assert_allclose(anchors[3:6], np.array(first) + [0, 16, 0, 16])
-    np.testing.assert_allclose(anchors[6:9], np.array(first) + [16, 0, 16, 0])
-    assert anchors.shape == (2 * 2 * 3, 4)
-
-
-def test_every_second_cell_gets_anchors():
-    anchors = boxes.generate_anchors(8, [1], (3, 4), 4, 2)
-    # rows 0 and 2, columns 0 and 2: centres at 0, 8 and 0, 8
-    np.testing.assert_allclose(
-        anchors, [[-4, -4, 4, 4], [-4, 4, 4, 12], [4, -4, 12, 4], [4, 4, 12, 12]]
-    )
-
-
-def test_pyramid_anchors_follow_the_levels():
-    anchors = boxes.generate_pyramid_anchors((8, 16), [1], [(2, 2), (1, 1)], [4, 8], 1)
-    assert anchors.shape == (2 * 2 + 1, 4)
-    np.testing.assert_allclose(anchors[-1], [-8, -8, 8, 8])
-    first_level = boxes.generate_pyramid_anchors((8,), [1], [(2, 2), (1, 1)], [4, 8], 1)
-    np.testing.assert_array_equal(first_level, anchors[:4])
-    with pytest.raises(
-        ValueError, match="Each scale needs a pyramid level. Received: 3 scales, 2 shapes"
-    ):
-        boxes.generate_pyramid_anchors((8, 16, 32), [1], [(2, 2), (1, 1)], [4, 8, 16], 1)
-
-
 # --- Laws -------------------------------------------------------------------------------------------------------
 
 

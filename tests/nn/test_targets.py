@@ -1,270 +1,204 @@
-"""Who learns what, in numpy: anchors matched and sampled, random RoIs, head targets. Tensors: test_targets_graph.py."""
+"""Matching and sampling of proposals in the network: who is positive, who is background, what each should say."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import tensorflow as tf
 
-from mrcnn.config import Config
 from mrcnn.nn import boxes, targets
 
-
-class Settings(Config):
-    NUM_CLASSES = 4
-    IMAGE_MIN_DIM = 128
-    IMAGE_MAX_DIM = 128
-    RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
-    RPN_TRAIN_ANCHORS_PER_IMAGE = 8
-    TRAIN_ROIS_PER_IMAGE = 12
-    USE_MINI_MASK = False
+T = 6  # RoIs that train; a third of them, two, may be positive
 
 
-SHAPE = (128, 128, 3)
-NO_BOXES, NO_IDS = np.zeros((0, 4), np.int32), np.zeros(0, np.int32)
+def settings(**changes):
+    values = {
+        "TRAIN_ROIS_PER_IMAGE": T,
+        "ROI_POSITIVE_RATIO": 0.34,
+        "ROI_POSITIVE_IOU": 0.5,
+        "BBOX_STD_DEV": np.array([0.1, 0.1, 0.2, 0.2]),
+        "USE_MINI_MASK": False,
+        "MASK_SHAPE": [4, 4],
+    }
+    return SimpleNamespace(**{**values, **changes})
 
 
-def config(**values):
-    made = Settings()
-    for name, value in values.items():
-        setattr(made, name, value)
-    return made
+GT = [0.0, 0.0, 0.4, 0.4]
+FAR = [[0.5, 0.1 * i, 0.6, 0.1 * i + 0.1] for i in range(10)]  # ten boxes that touch nothing
 
 
-def match(anchors, class_ids, gt_boxes, seed=0, **values):
-    gt_boxes = np.array(gt_boxes, np.int32).reshape(-1, 4)
-    return targets.build_rpn_targets(
-        SHAPE,
-        np.array(anchors, float),
-        np.array(class_ids, np.int32),
-        gt_boxes,
-        config(**values),
-        np.random.default_rng(seed),
+def run(proposals, gt_ids, gt_boxes, masks=None, priorities=None, config=None):
+    """One image, everything given in plain lists; gt padded to three rows; priorities fall unless given."""
+    proposals = np.float32(proposals)
+    gt_ids = np.int32(list(gt_ids) + [0] * (3 - len(gt_ids)))
+    gt_boxes = np.float32(list(gt_boxes) + [[0.0] * 4] * (3 - len(gt_boxes)))
+    masks = np.zeros((8, 8, 3), bool) if masks is None else masks
+    if priorities is None:
+        priorities = np.linspace(1, 0.1, len(proposals))
+    found = targets.detection_targets(
+        tf.constant(proposals[None]), gt_ids[None], tf.constant(gt_boxes[None]), masks[None],
+        tf.constant(np.float32(priorities)[None]), config or settings(),
+    )  # fmt: skip
+    return [np.asarray(output[0]) for output in found]
+
+
+def test_shapes_are_fixed():
+    for proposals in ([[0.0] * 4] * 3, [GT] * 20):
+        rois, ids, deltas, masks = run(proposals, [1], [GT])
+        assert (rois.shape, ids.shape, deltas.shape, masks.shape) == (
+            (T, 4),
+            (T,),
+            (T, 4),
+            (T, 4, 4),
+        )
+        assert ids.dtype == np.int32
+
+
+def test_no_proposals_give_zeros():
+    for output in run([[0.0] * 4] * 4, [1], [GT]):
+        assert not output.any()
+
+
+def test_positives_come_first_and_negatives_keep_the_ratio():
+    rois, ids, _, _ = run([*FAR[:8], GT], [2], [GT])
+    np.testing.assert_allclose(rois[0], GT)
+    # one positive: int(1 / 0.34) = 2 RoIs together, so one negative
+    np.testing.assert_array_equal(ids, [2, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(rois[1], FAR[0])
+    assert not rois[2:].any()
+
+
+def test_at_most_the_ratio_is_positive():
+    shifted = [[0.0, 0.0, 0.4, 0.4 + 0.01 * i] for i in range(4)]
+    rois, ids, _, _ = run([*shifted, *FAR], [1], [GT])
+    # int(6 * 0.34) = 2 positives; int(2 / 0.34) - 2 = 3 negatives; one row of padding
+    np.testing.assert_array_equal(ids, [1, 1, 0, 0, 0, 0])
+    np.testing.assert_allclose(rois[:2], shifted[:2])
+    np.testing.assert_allclose(rois[2:5], np.float32(FAR[:3]))
+    assert not rois[5].any()
+
+
+def test_the_highest_priorities_are_taken():
+    shifted = [[0.0, 0.0, 0.4, 0.4 + 0.01 * i] for i in range(4)]
+    rois, *_ = run([*shifted, *FAR[:3]], [1], [GT], priorities=[0.1, 0.9, 0.2, 0.8, 0.3, 0.5, 0.4])
+    np.testing.assert_allclose(rois[:2], np.float32([shifted[1], shifted[3]]))
+    np.testing.assert_allclose(rois[2:5], np.float32([FAR[1], FAR[2], FAR[0]]))
+
+
+def test_without_objects_all_is_background():
+    rois, ids, deltas, masks = run(FAR, [], [])
+    np.testing.assert_allclose(rois, np.float32(FAR[:T]))
+    assert not ids.any() and not deltas.any() and not masks.any()
+
+
+def test_an_iou_of_one_half_is_positive():
+    # 0.4 x 0.4 inside 0.4 x 0.8: IoU 1/2 exactly in float32; a sliver more is not
+    _, ids, _, _ = run([[0.0, 0.0, 0.5, 1.0]], [1], [[0.0, 0.0, 0.5, 0.5]])
+    assert ids[0] == 1
+    _, ids, _, _ = run([[0.0, 0.0, 0.51, 1.0]], [1], [[0.0, 0.0, 0.5, 0.5]])
+    assert ids[0] == 0
+
+
+def test_of_equal_overlaps_the_first_object_counts():
+    _, ids, _, _ = run([GT], [3, 1], [GT, GT])
+    assert ids[0] == 3
+
+
+def test_what_lies_in_a_crowd_is_no_background():
+    crowd = [0.5, 0.0, 0.6, 0.35]  # covers FAR[0] to half of FAR[3]
+    rois, ids, _, _ = run([GT, *FAR], [1, -1], [GT, crowd], config=settings(ROI_POSITIVE_RATIO=0.2))
+    assert ids[0] == 1
+    # one positive: 5 - 1 = 4 negatives; the first four boxes lie in the crowd
+    np.testing.assert_allclose(rois[1:5], np.float32(FAR[4:8]))
+
+
+def test_a_crowd_is_nothing_to_learn():
+    rois, ids, _, _ = run([GT], [-1], [GT])
+    assert not ids.any() and not rois.any()
+
+
+def test_deltas_lead_to_the_object_in_units_of_the_deviation():
+    roi, gt = [0.1, 0.1, 0.5, 0.5], [0.15, 0.1, 0.55, 0.6]
+    _, ids, deltas, _ = run([roi], [1], [gt])
+    assert ids[0] == 1
+    # dy = 0.05 / 0.4 = 0.125, / 0.1 = 1.25; dx = 0.05 / 0.4; dh = 0; dw = log(0.5 / 0.4) / 0.2 = 1.1157
+    np.testing.assert_allclose(deltas[0], [1.25, 1.25, 0.0, np.log(1.25) / 0.2], atol=1e-5)
+    back = boxes.decode(np.float32([roi]), deltas[:1] * np.float32([0.1, 0.1, 0.2, 0.2]))
+    np.testing.assert_allclose(back[0], gt, atol=1e-6)
+
+
+def test_the_mask_is_the_rois_window_of_its_own_object():
+    masks = np.zeros((9, 9, 3), bool)
+    masks[:5, :, 1] = True  # the second object: the upper half
+    masks[:, :, 0] = True
+    objects = [[0.6, 0.6, 0.7, 0.7], [0.0, 0.0, 1.0, 1.0]]
+    _, ids, _, found = run([[0.0, 0.0, 1.0, 1.0]], [1, 2], objects, masks=masks)
+    assert ids[0] == 2
+    # rows at 0, 8/3, 16/3, 8: the first two are inside; half is rounded away
+    np.testing.assert_array_equal(found[0], [[1] * 4, [1] * 4, [0] * 4, [0] * 4])
+    assert not found[1:].any()
+
+
+def test_a_mini_mask_covers_its_box():
+    """The mini-mask of a box, seen by a RoI equal to the box, is itself; by its right half, its right half."""
+    masks = np.zeros((4, 4, 3), bool)
+    masks[:, 2:, 0] = True
+    gt = [0.25, 0.25, 0.75, 0.75]
+    _, _, _, found = run([gt], [1], [gt], masks=masks, config=settings(USE_MINI_MASK=True))
+    np.testing.assert_array_equal(found[0], masks[:, :, 0])
+    right = [0.25, 0.5, 0.75, 0.75]
+    _, ids, _, found = run(
+        [right], [1], [gt], masks=masks, config=settings(USE_MINI_MASK=True, ROI_POSITIVE_IOU=0.4)
+    )
+    assert ids[0] == 1
+    # columns 1.5, 2, 2.5, 3 of the mini-mask: 0.5 is rounded away
+    np.testing.assert_array_equal(found[0], [[0, 1, 1, 1]] * 4)
+
+
+def test_nothing_is_nan_where_nothing_is_learned():
+    for output in run([GT, [0.2, 0.2, 0.2, 0.2], [0.0] * 4], [1, -1], [GT, [0.3, 0.3, 0.3, 0.3]]):
+        assert np.isfinite(output).all()
+
+
+def test_a_batch_is_its_images():
+    rng = np.random.default_rng(3)
+    corner, size = rng.uniform(0, 0.5, (2, 12, 2)), rng.uniform(0.1, 0.5, (2, 12, 2))
+    proposals = np.concatenate([corner, corner + size], axis=-1).astype(np.float32)
+    gt_boxes = proposals[:, :3] + np.float32(0.01)
+    ids = np.int32([[1, -2, 2], [3, 0, 0]])
+    masks = rng.uniform(size=(2, 8, 8, 3)) > 0.5
+    priorities = rng.uniform(0.1, 1, (2, 12)).astype(np.float32)
+    arguments = [proposals, ids, gt_boxes, masks, priorities]
+    together = targets.detection_targets(*map(tf.constant, arguments), settings())
+    for i in range(2):
+        alone = targets.detection_targets(
+            *(tf.constant(x[i : i + 1]) for x in arguments), settings()
+        )
+        for both, one in zip(together, alone, strict=True):
+            np.testing.assert_allclose(both[i], one[0], rtol=1e-6, atol=1e-7)
+    assert (np.asarray(together[1])[0] > 0).any()
+
+
+@pytest.mark.parametrize("total, ratio, slots", [(200, 0.33, 66), (6, 0.34, 2), (32, 0.5, 16)])
+def test_positive_slots(total, ratio, slots):
+    assert (
+        targets.positive_slots(
+            SimpleNamespace(TRAIN_ROIS_PER_IMAGE=total, ROI_POSITIVE_RATIO=ratio)
+        )
+        == slots
     )
 
 
-# --- Anchors ------------------------------------------------------------------------------------------------------
-
-
-def test_without_objects_anchors_are_background():
-    rpn_match, rpn_bbox = match(targets.pyramid_anchors(config(), SHAPE), [], [])
-    assert (rpn_match == -1).sum() == 8 and not (rpn_match == 1).any()
-    assert rpn_bbox.shape == (8, 4) and not rpn_bbox.any()
-
-
-def test_matching_by_hand():
-    anchors = [
-        [0, 0, 10, 10],  # the object itself: positive
-        [0, 0, 10, 8],  # 80 of 100 = 0.8 >= 0.7: positive
-        [0, 0, 10, 5],  # 0.5: neutral
-        [0, 0, 10, 2],  # 0.2 < 0.3: negative
-        [50, 50, 60, 60],
-        [0, 0, 10, 7],  # exactly 0.7: positive
-        [0, 0, 10, 3],  # exactly 0.3: neutral
-    ]
-    rpn_match, rpn_bbox = match(anchors, [1], [[0, 0, 10, 10]])
-    assert rpn_match.tolist() == [1, 1, 0, -1, -1, 1, 0]
-    # anchor 1: centre (5, 4), 10 x 8 -> centre (5, 5): dx = 1/8, dw = log(10/8); divided by 0.1, 0.1, 0.2, 0.2
-    np.testing.assert_allclose(rpn_bbox[0], 0)
-    np.testing.assert_allclose(rpn_bbox[1], [0, 0.125 / 0.1, 0, np.log(10 / 8) / 0.2])
-    np.testing.assert_allclose(rpn_bbox[2], [0, 1.5 / 7 / 0.1, 0, np.log(10 / 7) / 0.2])
-    assert not rpn_bbox[3:].any()
-
-
-def test_every_object_gets_its_best_anchors_and_all_ties():
-    anchors = [[0, 0, 10, 10], [0, 10, 10, 20], [0, 20, 10, 30], [50, 50, 90, 90]]
-    # The object lies half in anchor 0 and half in 1: 50 / (100 + 100 - 50) = 1/3 each, between 0.3 and 0.7.
-    rpn_match, _ = match(anchors, [2], [[0, 5, 10, 15]])
-    assert rpn_match.tolist() == [1, 1, -1, -1]
-    # Even below 0.3, where both would be negative: 10 / (100 + 20 - 10) each.
-    rpn_match, _ = match(anchors, [2], [[0, 9, 10, 11]])
-    assert rpn_match.tolist() == [1, 1, -1, -1]
-
-
-def test_an_object_no_anchor_touches_makes_none_positive():
-    rpn_match, rpn_bbox = match([[0, 0, 10, 10], [20, 20, 30, 30]], [1], [[100, 100, 110, 110]])
-    assert rpn_match.tolist() == [-1, -1] and not rpn_bbox.any()
-
-
-def test_an_anchor_between_two_objects_learns_the_nearer():
-    # IoU with the first 8/12 = 2/3, with the second 9/11
-    gt_boxes = [[0, 2, 10, 12], [0, 1, 10, 11]]
-    _, rpn_bbox = match([[0, 0, 10, 10], [60, 60, 70, 70]], [1, 1], gt_boxes)
-    np.testing.assert_allclose(rpn_bbox[0], [0, 0.1 / 0.1, 0, 0])
-    # a tie goes to the first object
-    _, rpn_bbox = match([[0, 5, 10, 15]], [1, 1], [[0, 3, 10, 13], [0, 7, 10, 17]])
-    np.testing.assert_allclose(rpn_bbox[0], [0, -0.2 / 0.1, 0, 0])
-
-
-def test_a_small_object_gets_the_best_of_anchors_much_larger_than_it():
-    # 2 x 2 pixels in anchors of 100 and 400: IoU 4 / 100 and 4 / 400. The first learns them, and not the object of one
-    # pixel, listed before them, whose best anchor it is too: 1 / 100.
-    anchors = [[0, 0, 10, 10], [0, 0, 20, 20], [50, 50, 60, 60]]
-    rpn_match, rpn_bbox = match(anchors, [1, 1], [[0, 0, 1, 1], [4, 4, 6, 6]])
-    assert rpn_match.tolist() == [1, -1, -1]
-    # centre (5, 5) -> (5, 5); log(2 / 10) / 0.2
-    np.testing.assert_allclose(rpn_bbox[0], [0, 0, np.log(0.2) / 0.2, np.log(0.2) / 0.2])
-
-
-@pytest.mark.parametrize("count", [0, 1, 8, 9, 30])
-@pytest.mark.parametrize("known", [False, True])
-def test_blocks_of_anchors_hide_no_overlap(count, known):
-    """The match is that of every anchor with every box; the 4,092 anchors are no whole number of blocks."""
-    rng = np.random.default_rng(count)
-    anchors = targets.pyramid_anchors(config(), SHAPE)
-    size = rng.integers(1, 128, (count, 2))
-    corner = rng.integers(0, 129 - size)
-    gt_boxes = np.concatenate([corner, corner + size], axis=1).astype(np.int32).reshape(-1, 4)
-    class_ids = rng.choice([1, 2, 3, -1], count, p=[0.3, 0.3, 0.3, 0.1]).astype(np.int32)
-    everyone = config(RPN_TRAIN_ANCHORS_PER_IMAGE=2 * len(anchors))  # none is dropped
-    blocks = targets.anchor_blocks(anchors) if known else None
-    found, _ = targets.build_rpn_targets(SHAPE, anchors, class_ids, gt_boxes, everyone, rng, blocks)
-
-    overlaps = boxes.iou(anchors, gt_boxes[class_ids > 0].astype(float))
-    covered = (
-        boxes.iou(anchors, gt_boxes[class_ids < 0].astype(float)).max(axis=1, initial=0) >= 0.001
+def test_without_masks_the_rest_is_the_same():
+    priorities = tf.constant(np.linspace(1, 0.1, 11, dtype=np.float32)[None])
+    proposals, ids = tf.constant(np.float32([[*FAR, GT]])), np.int32([[2]])
+    boxes_ = tf.constant(np.float32([[GT]]))
+    with_masks = targets.detection_targets(
+        proposals, ids, boxes_, np.ones((1, 8, 8, 1), bool), priorities, settings()
     )
-    best = overlaps.max(axis=1, initial=0)
-    expected = np.where((best < 0.3) & ~covered, -1, 0)
-    expected[((overlaps == overlaps.max(axis=0, initial=0)) & (overlaps > 0)).any(axis=1)] = 1
-    expected[best >= 0.7] = 1
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_what_a_crowd_covers_is_neither():
-    anchors = [[0, 0, 10, 10], [50, 50, 60, 60], [55, 55, 65, 65], [100, 100, 110, 110]]
-    rpn_match, _ = match(anchors, [1, -1], [[0, 0, 10, 10], [50, 50, 70, 70]])
-    assert rpn_match.tolist() == [1, 0, 0, -1]
-    # a crowd alone: no object, its area still excluded
-    rpn_match, rpn_bbox = match(anchors, [-1], [[50, 50, 70, 70]])
-    assert rpn_match.tolist() == [-1, 0, 0, -1] and not rpn_bbox.any()
-
-
-def test_a_crowd_takes_no_object_from_an_anchor():
-    rpn_match, _ = match([[50, 50, 60, 60]], [-2, 1], [[50, 50, 60, 60], [50, 50, 60, 60]])
-    assert rpn_match.tolist() == [1]
-
-
-def test_at_most_half_of_the_sample_is_positive():
-    anchors = np.array(
-        [[i, 0, i + 40, 40] for i in range(9)] + [[60, i, 80, i + 20] for i in range(30)]
+    *without, masks = targets.detection_targets(
+        proposals, ids, boxes_, None, priorities, settings()
     )
-    rpn_match, rpn_bbox = match(anchors, [1], [[4, 0, 44, 40]], RPN_TRAIN_ANCHORS_PER_IMAGE=8)
-    assert (rpn_match == 1).sum() == 4 and (rpn_match == -1).sum() == 4
-    assert len(rpn_bbox) == 8
-    drawn = [match(anchors, [1], [[4, 0, 44, 40]], seed=seed)[0] for seed in (1, 1, 2)]
-    np.testing.assert_array_equal(drawn[0], drawn[1])
-    assert not np.array_equal(drawn[0], drawn[2])
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 2**32 - 1), st.integers(0, 6))
-def test_the_quick_way_equals_the_whole_table_of_overlaps(seed, count):
-    """All [A, N] overlaps at once, as the paper writes it; without sampling both must agree."""
-    rng = np.random.default_rng(seed)
-    made = config(RPN_TRAIN_ANCHORS_PER_IMAGE=10**6)
-    anchors = targets.pyramid_anchors(made, (64, 64, 3))
-    corner = rng.integers(0, 50, (count, 2))
-    gt_boxes = np.concatenate([corner, corner + rng.integers(1, 40, (count, 2))], axis=1)
-    class_ids = rng.choice([1, 2, -1], count)
-    rpn_match, _ = targets.build_rpn_targets((64, 64, 3), anchors, class_ids, gt_boxes, made, rng)
-
-    expected = np.zeros(len(anchors), int)
-    table = boxes.iou(anchors, gt_boxes[class_ids > 0])
-    best = table.max(axis=1, initial=0)
-    crowds = boxes.iou(anchors, gt_boxes[class_ids < 0]).max(axis=1, initial=0)
-    expected[(best < 0.3) & (crowds < 0.001)] = -1
-    expected[((table == table.max(axis=0, initial=0)) & (table > 0)).any(axis=1)] = 1
-    expected[best >= 0.7] = 1
-    np.testing.assert_array_equal(rpn_match, expected)
-
-
-# --- Shapes of the pyramid ------------------------------------------------------------------------------------------
-
-
-def test_backbone_shapes():
-    # 128 / (4, 8, 16, 32, 64), 192 / ..., rounded up
-    shapes = targets.compute_backbone_shapes(config(), (128, 192, 3))
-    assert shapes.tolist() == [[32, 48], [16, 24], [8, 12], [4, 6], [2, 3]]
-    own = config(BACKBONE=abs, COMPUTE_BACKBONE_SHAPE=lambda shape: [shape[:2]])
-    assert targets.compute_backbone_shapes(own, (128, 192, 3)) == [(128, 192)]
-
-
-def test_pyramid_anchors_are_three_a_cell():
-    anchors = targets.pyramid_anchors(config(), (128, 192, 3))
-    assert anchors.shape == (3 * (32 * 48 + 16 * 24 + 8 * 12 + 4 * 6 + 2 * 3), 4)
-
-
-# --- RoIs -----------------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(0, 5), st.integers(0, 40))
-def test_random_rois_lie_in_the_image_and_near_the_objects(seed, objects, count):
-    rng = np.random.default_rng(seed)
-    corner = rng.integers(0, 100, (objects, 2))
-    gt_boxes = np.concatenate([corner, corner + rng.integers(1, 28, (objects, 2))], axis=1)
-    rois = targets.generate_random_rois(SHAPE, count, np.ones(objects, int), gt_boxes, rng)
-    assert rois.shape == (count, 4) and rois.dtype == np.int32
-    assert np.all(rois >= 0) and np.all(rois <= 128)
-    assert np.all(rois[:, 2:] > rois[:, :2])
-    each = int(0.9 * count / objects) if objects else 0
-    for i, (y1, x1, y2, x2) in enumerate(gt_boxes):
-        near = rois[each * i : each * (i + 1)]
-        h, w = y2 - y1, x2 - x1
-        assert np.all(near >= [y1 - h, x1 - w] * 2) and np.all(near <= [y2 + h, x2 + w] * 2)
-
-
-def test_detection_targets_need_rois_and_objects():
-    mask = np.zeros((128, 128, 0), bool)
-    with pytest.raises(ValueError, match="Received: 1 RoIs, 0 objects"):
-        targets.build_detection_targets(np.array([[0, 0, 9, 9]]), NO_IDS, NO_BOXES, mask, config())
-    crowd = np.array([-1]), np.array([[0, 0, 9, 9]]), np.ones((128, 128, 1), bool)
-    with pytest.raises(ValueError, match="0 objects"):
-        targets.build_detection_targets(np.array([[0, 0, 9, 9]]), *crowd, config())
-    with pytest.raises(ValueError, match="Received: 0 RoIs, 1 objects"):
-        targets.build_detection_targets(NO_BOXES, np.array([1]), *crowd[1:], config())
-
-
-def test_detection_targets_by_hand():
-    gt_box, mask = np.array([[20, 20, 60, 60]]), np.zeros((128, 128, 1), bool)
-    mask[20:60, 20:40] = True  # the left half of the box
-    rois = np.array([[20, 20, 60, 60], [20, 20, 60, 100], [80, 80, 120, 120]])
-    # IoU: 1; 1600 / 3200 = 0.5, which is neither above nor below 0.5; 0
-    out_rois, class_ids, deltas, masks = targets.build_detection_targets(
-        rois, np.array([3]), gt_box, mask, config(), np.random.default_rng(0)
-    )
-    assert class_ids.tolist() == [3] + [0] * 11
-    np.testing.assert_array_equal(out_rois, rois[[0] + [2] * 11])  # the only background comes again
-    assert deltas.shape == (12, 4, 4) and masks.shape == (12, 28, 28, 4)
-    assert not deltas.any()  # the RoI is the box
-    np.testing.assert_array_equal(masks[0, 1:-1, 1:13, 3], 1)
-    np.testing.assert_array_equal(masks[0, :, 15:, 3], 0)
-    assert not masks[0, :, :, :3].any() and not masks[1:].any()
-
-
-def test_detection_target_deltas_by_hand():
-    # RoI 40 x 40 at 20, object 44 x 40: dy = 2 / 40, dh = log(1.1), divided by 0.1 and 0.2
-    gt_box, mask = np.array([[20, 20, 64, 60]]), np.ones((128, 128, 1), bool)
-    rois = np.array([[20, 20, 60, 60], [80, 80, 120, 120]])
-    _, class_ids, deltas, _ = targets.build_detection_targets(
-        rois, np.array([2]), gt_box, mask, config(), np.random.default_rng(0)
-    )
-    np.testing.assert_allclose(deltas[0, 2], [0.05 / 0.1, 0, np.log(1.1) / 0.2, 0], rtol=1e-6)
-    assert not deltas[0, [0, 1, 3]].any()
-
-
-def test_only_a_third_is_positive_and_without_background_positives_come_again():
-    gt_box, mask = np.array([[20, 20, 60, 60]]), np.ones((128, 128, 1), bool)
-    same, other = np.tile(gt_box, (9, 1)), np.tile([[80, 80, 120, 120]], (20, 1))
-    _, class_ids, *_ = targets.build_detection_targets(
-        np.concatenate([same, other]),
-        np.array([1]),
-        gt_box,
-        mask,
-        config(),
-        np.random.default_rng(0),
-    )
-    assert class_ids.tolist() == [1] * 3 + [0] * 9  # int(12 * 0.33) = 3
-    _, class_ids, *_ = targets.build_detection_targets(
-        same, np.array([1]), gt_box, mask, config(), np.random.default_rng(0)
-    )
-    assert class_ids.tolist() == [1] * 12
+    assert masks is None
+    for a, b in zip(without, with_masks[:3], strict=True):
+        np.testing.assert_array_equal(a, b)

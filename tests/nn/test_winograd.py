@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiny import Squares, TinyConfig, shake
 
 from mrcnn.model import MaskRCNN
-from mrcnn.nn import ops, winograd
+from mrcnn.nn import layers, winograd
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_ops_convolution_takes_it(always):
     )
     def ours(images, kernel):
         with winograd.where_it_pays():
-            return ops.convolution(images, kernel)
+            return layers.convolution(images, kernel)
 
     np.testing.assert_allclose(
         ours(images, kernel), tf.nn.conv2d(images, kernel, 1, "SAME"), rtol=0, atol=1e-4
@@ -111,7 +111,7 @@ def test_detect_finds_the_same(always, tmp_path, monkeypatch):
     kernels = []
     pays = winograd.pays
     monkeypatch.setattr(winograd, "pays", lambda kernel: kernels.append(pays(kernel)) and False)
-    model._compiled = {}
+    model.detector._compiled = {}
     for ours, plain in zip(found, model.detect(photos), strict=True):
         np.testing.assert_array_equal(ours["class_ids"], plain["class_ids"])
         np.testing.assert_allclose(ours["scores"], plain["scores"], rtol=0, atol=1e-5)

@@ -1,0 +1,302 @@
+"""The Keras layers of the network, against Keras' own."""
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import layers as KL
+from tiny import empty_batch_is_wrong, operation_types, passes_without_onednn
+
+from mrcnn.nn import layers, roi_align
+from mrcnn.nn.layers import (
+    BatchNorm,
+    Conv2D,
+    Doubled,
+    PerAnchor,
+    RoIConv2D,
+    RoIConv2DTranspose,
+    RoIDense,
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([(1, 1), (3, 3), (1, 3), (5, 3)]),
+    st.integers(0, 3),
+    st.integers(1, 6),
+    st.integers(1, 6),
+)
+def test_convolution_and_its_gradients_are_tensorflows(seed, sides, count, height, width):
+    if count == 0 and empty_batch_is_wrong():
+        assert passes_without_onednn(
+            f"{__file__}::test_convolution_and_its_gradients_are_tensorflows"
+        )
+        return
+    rng = np.random.default_rng(seed)
+    images = tf.constant(rng.normal(size=(count, height, width, 2)), tf.float32)
+    kernel = tf.constant(rng.normal(size=(*sides, 2, 4)), tf.float32)
+    weights = tf.constant(rng.normal(size=(count, height, width, 4)), tf.float32)
+    found = []
+    for convolve in (
+        layers.convolution,
+        lambda images, kernel: tf.nn.conv2d(images, kernel, 1, "SAME"),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch([images, kernel])
+            convolved = convolve(images, kernel)
+            total = tf.reduce_sum(convolved * weights)
+        found.append((convolved, *tape.gradient(total, [images, kernel])))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+
+
+def test_what_flows_back_through_a_convolution_is_one():
+    """By hand: three pixels in a row, a kernel of 1, 2, 3, and what it gives counts 1, 10 and 100."""
+    images, kernel = tf.zeros((1, 1, 3, 1)), tf.reshape(tf.constant([1.0, 2.0, 3.0]), (1, 3, 1, 1))
+
+    @tf.function
+    def gradient(images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            total = tf.reduce_sum(
+                layers.convolution(images, kernel)[0, 0, :, 0] * [1.0, 10.0, 100.0]
+            )
+        return tape.gradient(total, images)
+
+    # out[i] = 1 in[i - 1] + 2 in[i] + 3 in[i + 1]; so in[0] gets 2 * 1 + 1 * 10, in[1] 3 * 1 + 2 * 10 + 1 * 100
+    np.testing.assert_allclose(gradient(images)[0, 0, :, 0], [12, 123, 230])
+    types = operation_types(gradient.get_concrete_function(images))
+    assert "Conv2D" in types and "Conv2DBackpropInput" not in types
+
+
+def test_a_graph_that_takes_gradients_can_be_freed():
+    @tf.function
+    def step(images, kernel):
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            x = layers.convolution(images, kernel)
+            x = roi_align.crop_and_resize(x, tf.constant([[0.0, 0.0, 1.0, 1.0]]), [0], (2, 2))
+        return tape.gradient(x, kernel)
+
+    graph = weakref.ref(
+        step.get_concrete_function(tf.ones((1, 4, 4, 2)), tf.ones((3, 3, 2, 2))).graph
+    )
+    del step
+    gc.collect()
+    assert graph() is None
+
+
+def test_batch_norm_told_at_its_call_keeps_its_statistics():
+    image = keras.Input([4, 4, 3])
+    told = BatchNorm(name="told")(image, training=False)
+    outputs = [told, BatchNorm(name="free")(image), BatchNorm(False, name="own")(image)]
+    network = keras.Model(image, outputs)
+    network(np.full((2, 4, 4, 3), 9.0, np.float32), training=True)
+    means = [np.array(network.get_layer(name).moving_mean) for name in ("told", "free", "own")]
+    # momentum 0.99: the free one moves from 0 by a hundredth of 9
+    np.testing.assert_allclose(means, [[0] * 3, [0.09] * 3, [0] * 3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("shape", [(2, 4, 5, 3), (2, 6, 4, 5, 3)])  # images, RoIs
+def test_batch_norm_gives_keras_numbers(shape, training):
+    x = np.random.default_rng(0).normal(3, 2, shape).astype(np.float32)
+    ours, keras_own = BatchNorm(epsilon=1e-3), KL.BatchNormalization(epsilon=1e-3)
+    for _ in range(2):  # the second reads the statistics of the first
+        np.testing.assert_allclose(
+            ours(x, training=training), keras_own(x, training=training), rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"use_bias": False}, {"activation": "relu", "strides": 2, "padding": "same"}]
+)
+def test_a_convolution_gives_keras_numbers(values):
+    x = np.random.default_rng(0).normal(0, 1, (2, 6, 5, 3)).astype(np.float32)
+    ours, keras_own = Conv2D(4, 3, bias_initializer="normal", **values), KL.Conv2D(4, 3, **values)
+    found = ours(x)
+    keras_own.build(x.shape)
+    keras_own.set_weights(ours.get_weights())
+    np.testing.assert_array_equal(found, keras_own(x))
+
+
+@pytest.mark.parametrize(
+    "known", [True, False]
+)  # the batch, the sides and the number of RoIs, when it is traced
+@pytest.mark.parametrize(
+    ("ours", "keras_own", "shape"),
+    [
+        (Doubled, lambda: KL.UpSampling2D(2), (2, 3, 5, 4)),
+        (Doubled, lambda: KL.UpSampling2D(2), (1, 1, 1, 1)),
+        (Doubled, lambda: KL.UpSampling2D(2), (0, 2, 2, 3)),
+        (lambda: PerAnchor((-1, 4)), lambda: KL.Reshape((-1, 4)), (2, 3, 5, 12)),
+        (lambda: RoIDense(6), lambda: KL.Dense(6), (2, 3, 5)),
+        (lambda: RoIDense(6), lambda: KL.Dense(6), (2, 0, 5)),
+    ],
+)
+def test_a_layer_of_fewer_ops_gives_keras_numbers_and_gradients(ours, keras_own, shape, known):
+    x = tf.random.stateless_normal(shape, seed=(1, 2))
+    ours, keras_own = ours(), keras_own()
+    keras_own.build(shape)
+    ours.build(shape)
+    ours.set_weights(keras_own.get_weights())
+    spec = tf.TensorSpec(shape if known else [*[None] * (len(shape) - 1), shape[-1]])
+    found = []
+    for layer in (ours, keras_own):
+        layer = tf.function(layer.__call__, [spec], autograph=False)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            loss = tf.reduce_sum(y * tf.random.stateless_normal(tf.shape(y), seed=(3, 4)))
+        found.append((y, tape.gradient(loss, x)))
+    for tensor, same in zip(*found, strict=True):
+        assert tensor.shape == same.shape
+        np.testing.assert_allclose(tensor, same, rtol=1e-6, atol=1e-6)
+    some = (None, *shape[1:])
+    assert ours.compute_output_shape(some) == keras_own.compute_output_shape(some)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "ops"),
+    [
+        (BatchNorm, [None, None, None, 3], ["FusedBatchNormV3"]),
+        (
+            BatchNorm,
+            [None, 5, 4, 4, 3],
+            ["Const", "Const", "FusedBatchNormV3", "Reshape", "Reshape"],
+        ),
+        (
+            lambda: Conv2D(4, 3, activation="relu"),
+            [None, None, None, 3],
+            ["BiasAdd", "Conv2D", "Relu"],
+        ),
+        (
+            lambda: RoIConv2D(4, 3),
+            [None, 5, 4, 4, 3],
+            ["BiasAdd", "Const", "Const", "Conv2D", "Reshape", "Reshape"],
+        ),
+        (
+            lambda: RoIDense(4),
+            [None, 5, 3],
+            ["BiasAdd", "Const", "Const", "MatMul", "Reshape", "Reshape"],
+        ),
+        (
+            Doubled,
+            [None, None, None, 3],
+            [*["ConcatV2"] * 2, *["Const"] * 3, "EnsureShape", "Mul", "Reshape", "Shape"],
+        ),
+    ],
+)
+def test_layers_trace_no_more_ops_than_they_need(make, shape, ops):
+    # ResNet101 has 104 of some: with shapes read and reshaped by each the first detect took nearly twice as long
+    layer = make()
+    layer.build(tuple(shape))
+    graph = (
+        tf.function(layer.__call__, autograph=False)
+        .get_concrete_function(tf.TensorSpec(shape))
+        .graph
+    )
+    inputs = {"Placeholder", "ReadVariableOp", "Identity", "NoOp"}
+    assert sorted(op.type for op in graph.get_operations() if op.type not in inputs) == ops
+
+
+def test_a_convolution_as_large_as_the_roi_is_a_matrix_product():
+    x = np.random.default_rng(0).normal(size=(2, 4, 3, 5, 6)).astype(np.float32)
+    layer = RoIConv2D(7, (3, 5), activation="relu", bias_initializer="normal")
+    pooled = layer(x)
+    plain = KL.Conv2D(7, (3, 5), activation="relu")
+    plain.build((None, 3, 5, 6))
+    plain.set_weights(layer.get_weights())
+    expected = plain(x.reshape(8, 3, 5, 6))
+    np.testing.assert_allclose(pooled, np.reshape(expected, (2, 4, 1, 1, 7)), rtol=1e-5, atol=1e-6)
+    assert not any(
+        op.type == "Conv2D"
+        for op in tf.function(layer).get_concrete_function(x).graph.get_operations()
+    )
+
+
+@pytest.mark.parametrize("rois", [(2, 3), (2, 0)])
+@pytest.mark.parametrize(
+    ("ours", "keras_own", "op"),
+    [
+        (
+            lambda: RoIConv2D(4, 1, activation="sigmoid"),
+            lambda: KL.Conv2D(4, 1, activation="sigmoid"),
+            "MatMul",
+        ),
+        (
+            lambda: RoIConv2D(4, 1, use_bias=False),
+            lambda: KL.Conv2D(4, 1, use_bias=False),
+            "MatMul",
+        ),
+        (lambda: RoIConv2D(4, 1, strides=2), lambda: KL.Conv2D(4, 1, strides=2), "Conv2D"),
+        (
+            lambda: RoIConv2D(4, 3, padding="same"),
+            lambda: KL.Conv2D(4, 3, padding="same"),
+            "Conv2D",
+        ),
+        (
+            lambda: RoIConv2D(4, 2, padding="same"),
+            lambda: KL.Conv2D(4, 2, padding="same"),
+            "Conv2D",
+        ),
+        (
+            lambda: RoIConv2DTranspose(4, 2, strides=2, activation="relu"),
+            lambda: KL.Conv2DTranspose(4, 2, strides=2, activation="relu"),
+            "MatMul",
+        ),
+        (
+            lambda: RoIConv2DTranspose(4, (1, 3), strides=(1, 3), use_bias=False),
+            lambda: KL.Conv2DTranspose(4, (1, 3), strides=(1, 3), use_bias=False),
+            "MatMul",
+        ),
+        (
+            lambda: RoIConv2DTranspose(4, 3, strides=2, padding="same"),
+            lambda: KL.Conv2DTranspose(4, 3, strides=2, padding="same"),
+            "Conv2DBackpropInput",
+        ),
+    ],
+)
+def test_a_layer_of_rois_gives_keras_numbers_and_gradients(ours, keras_own, op, rois):
+    if 0 in rois and empty_batch_is_wrong():
+        name = "test_a_layer_of_rois_gives_keras_numbers_and_gradients"
+        assert passes_without_onednn(f"{__file__}::{name}")
+        return
+    x = tf.random.stateless_normal((*rois, 4, 5, 6), seed=(1, 2))
+    ours, keras_own = ours(), keras_own()
+    keras_own.build((None, 4, 5, 6))
+    keras_own.set_weights(
+        [np.random.default_rng(0).normal(size=w.shape) for w in keras_own.get_weights()]
+    )
+    ours.build((*rois, 4, 5, 6))
+    ours.set_weights(keras_own.get_weights())
+    found = []
+    for layer, inputs in ((ours, x), (keras_own, tf.reshape(x, (-1, 4, 5, 6)))):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            y = layer(inputs)
+            total = tf.reduce_sum(
+                tf.reshape(y, [-1]) * tf.random.stateless_normal([tf.size(y)], seed=(3, 4))
+            )
+        found.append(
+            [y, *tape.gradient(total, [inputs, *(w.value for w in layer.trainable_weights)])]
+        )
+    assert (
+        found[0][0].shape == ours.compute_output_shape(x.shape) == (*rois, *found[1][0].shape[1:])
+    )
+    for tensor, same in zip(*found, strict=True):
+        np.testing.assert_allclose(np.ravel(tensor), np.ravel(same), rtol=1e-4, atol=1e-4)
+    graph = (
+        tf.function(ours.__call__, autograph=False).get_concrete_function(x).graph.as_graph_def()
+    )
+    nodes = [
+        *graph.node,
+        *(node for function in graph.library.function for node in function.node_def),
+    ]
+    assert op in {node.op for node in nodes}

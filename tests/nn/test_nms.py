@@ -1,0 +1,105 @@
+"""Non-max suppression of tensors, against suppressions worked out by hand."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrcnn.nn import boxes, nms
+
+BOXES = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [0, 20, 10, 30], [0, 0, 0, 0]], np.float32)[None]
+
+
+def test_non_max_suppression():
+    # IoU of the first two: 90 / 110 = 0.82. The better one stays, then the third; the box without area overlaps none.
+    kept, valid = nms.non_max_suppression(
+        BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 5, 0.7
+    )
+    np.testing.assert_array_equal(kept, [[1, 2, 3, 0, 0]])
+    np.testing.assert_array_equal(valid, [3])
+    kept, valid = nms.non_max_suppression(
+        BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 5, 0.83
+    )
+    np.testing.assert_array_equal(kept[:, :4], [[1, 2, 0, 3]])
+    np.testing.assert_array_equal(valid, [4])
+
+
+def test_non_max_suppression_stops_at_max_output():
+    kept, valid = nms.non_max_suppression(
+        BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 1, 0.7
+    )
+    np.testing.assert_array_equal(kept, [[1]])
+    np.testing.assert_array_equal(valid, [1])
+
+
+def test_non_max_suppression_of_no_boxes():
+    kept, valid = nms.non_max_suppression(np.zeros((2, 0, 4)), np.zeros((2, 0)), 3, 0.5)
+    np.testing.assert_array_equal(kept, np.zeros((2, 3)))
+    np.testing.assert_array_equal(valid, [0, 0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 40), st.sampled_from([0.3, 0.5, 0.7]))
+def test_non_max_suppression_equals_numpy(seed, count, threshold):
+    rng = np.random.default_rng(seed)
+    corner, size = rng.uniform(0, 1, (count, 2)), rng.uniform(0.05, 0.6, (count, 2))
+    these = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
+    scores = rng.permutation(count).astype(np.float32)
+    kept, valid = nms.non_max_suppression(these[None], scores[None], count, threshold)
+    np.testing.assert_array_equal(
+        kept[0, : int(valid[0])], boxes.non_max_suppression(these, scores, threshold)
+    )
+
+
+def test_class_non_max_suppression_lets_other_classes_overlap():
+    scores = np.array([[0.5, 0.9, 0.7, 0.0]], np.float32)
+    same, _, _ = nms.class_non_max_suppression(BOXES, np.array([[1, 1, 1, 1]]), scores, 3, 4, 0.5)
+    np.testing.assert_array_equal(same[0], [BOXES[0, 1], BOXES[0, 2], [0] * 4, [0] * 4])
+    kept, ids, best = nms.class_non_max_suppression(
+        BOXES, np.array([[1, 2, 1, 1]]), scores, 3, 4, 0.5
+    )
+    np.testing.assert_array_equal(kept[0], [BOXES[0, 1], BOXES[0, 2], BOXES[0, 0], [0] * 4])
+    np.testing.assert_array_equal(ids, [[2, 1, 1, 0]])
+    np.testing.assert_allclose(best, [[0.9, 0.7, 0.5, 0.0]])
+
+
+def test_class_non_max_suppression_with_all_scores_zero_is_empty():
+    found = nms.class_non_max_suppression(
+        BOXES, np.array([[1, 2, 1, 1]]), np.zeros((1, 4), np.float32), 3, 2, 0.5
+    )
+    for part in found:
+        assert not np.any(part)
+
+
+def test_agnostic_non_max_suppression():
+    """The second box, of another class, falls to the better first; score 0 takes no part; the rest is zeros."""
+    ids, scores = np.array([[1, 2, 2, 1]], np.int32), np.array([[0.5, 0.9, 0.0, 0.3]], np.float32)
+    found = BOXES.copy()
+    found[0, 3] = [0, 40, 10, 50]
+    boxes_kept, ids_kept, scores_kept = nms.agnostic_non_max_suppression(found, ids, scores, 3, 0.7)
+    np.testing.assert_array_equal(boxes_kept, [[found[0, 1], found[0, 3], [0, 0, 0, 0]]])
+    np.testing.assert_array_equal(ids_kept, [[2, 1, 0]])
+    np.testing.assert_allclose(scores_kept, [[0.9, 0.3, 0]])
+
+
+def test_agnostic_non_max_suppression_of_no_boxes():
+    none = nms.agnostic_non_max_suppression(
+        np.zeros((1, 1, 4)), np.ones((1, 1), np.int32), np.zeros((1, 1)), 2, 0.5
+    )
+    assert not any(np.any(rows) for rows in none)
+    assert [tuple(rows.shape) for rows in none] == [(1, 2, 4), (1, 2), (1, 2)]
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000))
+def test_agnostic_non_max_suppression_of_one_class_is_that_of_the_class(seed):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 1, (2, 20, 2))
+    these = np.concatenate([corner, corner + rng.uniform(0.1, 0.6, (2, 20, 2))], axis=2).astype(
+        np.float32
+    )
+    scores = rng.uniform(0, 1, (2, 20)).astype(np.float32) * (rng.uniform(size=(2, 20)) > 0.2)
+    ids = np.full((2, 20), 2, np.int32)
+    across = nms.agnostic_non_max_suppression(these, ids, scores, 6, 0.5)
+    within = nms.class_non_max_suppression(these, ids, scores, 4, 6, 0.5)
+    for a, b in zip(across, within, strict=True):
+        np.testing.assert_array_equal(a, b)
