@@ -19,12 +19,11 @@ from .checks import (
     refuse_shapes,
 )
 from .class_heads import remap_heads
-from .keras_applications import CONVERSIONS
+from .imagenet import weights_of
 from .load_report import LoadReport, first_names
 from .matching import Change, PlannedLayer, excluded_leaves, plan_load, split_nested
 from .model_layers import layers_with_weights
 from .weight_file import WeightFile, is_not_backbone
-from .zoo import check_backbone
 
 logger = logging.getLogger("mrcnn")
 
@@ -103,7 +102,7 @@ def load_backbone_weights(model, file: WeightFile | str | os.PathLike, backbone:
         FileNotFoundError: no such file.
         ValueError: a file of another backbone, or some of the backbone's layers do not match.
     """
-    check_backbone(backbone)
+    convert = weights_of(backbone).convert
     model_layers = {
         name: layer
         for name, layer in layers_with_weights(model).items()
@@ -111,7 +110,7 @@ def load_backbone_weights(model, file: WeightFile | str | os.PathLike, backbone:
     }
     with _opened(file) as weight_file:
         report = LoadReport(weight_file.path)
-        file_layers, changes = CONVERSIONS[backbone](weight_file, model_layers)
+        file_layers, changes = convert(weight_file, model_layers)
         plan = plan_load(model_layers, file_layers, report, changes=changes)
         refuse_deeper_resnet(report, backbone)
         refuse_other_network(model_layers, file_layers, report)
