@@ -40,7 +40,7 @@ def test_derived_values_may_be_assigned():
         256,
         3,
     ]
-    assert Config().BATCH_SIZE == 2  # of this instance alone
+    assert Config().BATCH_SIZE == 2  # only of this instance
 
 
 def test_values_set_before_init():

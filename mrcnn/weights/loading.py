@@ -37,7 +37,7 @@ def load_weights(
     remap_classes: Mapping[str, int] | None = None,
     class_names: Sequence[str] | None = None,
 ) -> LoadReport:
-    """Load a Mask R-CNN's weights from a file in matterport's layout, all or nothing.
+    """Load a Mask R-CNN's weights from a file in matterport's layout, completely or not at all.
 
     model: Keras model to fill.
     file: an opened WeightFile, or the path of an `.h5` file of this package, of matterport's or of
@@ -54,7 +54,7 @@ def load_weights(
     Returns: the report, which is logged too.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: not a weight file; no layer matches; the backbone, the RPN or a head is missing;
             shapes differ; unknown classes in remap_classes.
     """
@@ -84,7 +84,7 @@ def load_weights(
 
 
 def load_backbone_weights(model, file: WeightFile | str | os.PathLike, backbone: str) -> LoadReport:
-    """Load a backbone's ImageNet weights (a file without top), all or nothing.
+    """Load a backbone's ImageNet weights (a file without top), completely or not at all.
 
     ResNet files are read with the layer names of 2017 (`res2a_branch2a`), as they are, and with
     those of today's keras.applications (`conv2_block1_1_conv`). The latter were trained on BGR
@@ -99,7 +99,7 @@ def load_backbone_weights(model, file: WeightFile | str | os.PathLike, backbone:
     Returns: the report for the backbone's layers, which is logged too.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: a file of another backbone, or some of the backbone's layers do not match.
     """
     convert = weights_of(backbone).convert

@@ -13,7 +13,7 @@ class ReleasedFile(NamedTuple):
 
     url: str
     size: int  # bytes
-    md5: str | None = None  # hexadecimal; None if none is published
+    md5: str | None = None  # hexadecimal; None if it is not published
     older_md5s: tuple[str, ...] = ()  # of earlier releases, which may stay in a cache
 
 

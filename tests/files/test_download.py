@@ -79,7 +79,9 @@ def test_a_cached_file_of_an_earlier_release_is_kept(server, tmp_path):
     earlier = hashlib.md5(b"of 2017").hexdigest()
     assert download(f"{server.url}/whole.h5", path, MD5, older_md5s=[earlier]) == str(path)
     assert path.read_bytes() == b"of 2017" and server.requests == 0
-    with pytest.raises(DownloadError, match="its MD5 must be"):  # what is fetched must be today's
+    with pytest.raises(
+        DownloadError, match="its MD5 must be"
+    ):  # a new download must be today's release
         download(f"{server.url}/whole.h5", tmp_path / "new.h5", earlier, older_md5s=[MD5])
 
 

@@ -1,4 +1,4 @@
-"""Loading weights, all or nothing."""
+"""Loading weights, completely or not at all."""
 
 import logging
 
