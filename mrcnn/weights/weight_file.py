@@ -39,10 +39,16 @@ class WeightFile:
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
         self._file = hdf5.open_for_reading(self.path)
+        try:
+            self._refuse_training_state()
+        except ValueError:
+            self.close()
+            raise
+
+    def _refuse_training_state(self) -> None:
         with self._damage_reported():
             is_training_state = hdf5.has(self._file, "optimizer") and "about" in self._file.attrs
         if is_training_state:
-            self.close()
             raise ValueError(
                 f"The file must hold weights. Received: {self.path!r}, a training state: the "
                 "optimizer's variables, which a resumed training reads by itself. Try the "
