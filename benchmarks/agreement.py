@@ -27,6 +27,7 @@ from mrcnn.app.data_option import SHAPES_HELD_OUT, open_data
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import evaluate
+from mrcnn.formats.rle import mask_to_rle
 from mrcnn.model import MaskRCNN
 from mrcnn.nn import boxes
 from mrcnn.weights import weight_files as weights
@@ -182,7 +183,7 @@ def part(found: dict, y: int, x: int, height: int, width: int) -> dict:
         y1, x1, y2, x2 = np.clip(box, 0, [height, width, height, width])
         mask = np.zeros((height, width), bool)
         mask[y1:y2, x1:x2] = found["masks"][i][y1 - box[0] : y2 - box[0], x1 - box[1] : x2 - box[1]]
-        masks.append(evaluate.mask_to_rle(mask))
+        masks.append(mask_to_rle(mask))
     return {
         "rois": rois,
         "class_ids": found["class_ids"][own],

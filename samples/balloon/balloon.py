@@ -1,10 +1,10 @@
-"""Balloons: train on a VGG Image Annotator file; make all but the balloons grey ("colour splash").
+"""Balloons: train on a VGG Image Annotator file; keep only balloons in color ("color splash").
 
     python samples/balloon/balloon.py train --dataset DIR --weights coco
-    python samples/balloon/balloon.py splash --weights last --image image.jpg
+    python samples/balloon/balloon.py splash --weights last --image photo.jpg
     python samples/balloon/balloon.py splash --weights last --video party.mp4
 
-DIR holds the folders `train` and `val`, each with its images and `via_region_data.json`.
+DIR has the folders `train` and `val`, each with its images and `via_region_data.json`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from mrcnn.formats import via as via_format
 
 
 class BalloonConfig(Config):
-    """The original's settings, for a GPU of 12 GB; `config.py` is for two CPU cores."""
+    """matterport's settings, for a GPU of 12 GB; those in `config.py` are for two CPU cores."""
 
     NAME = "balloon"
     IMAGES_PER_GPU = 2
@@ -32,7 +32,7 @@ class BalloonConfig(Config):
 
 
 class BalloonDataset(via_format.VIADataset):
-    """Balloons, loaded like the original's sample: `load_balloon`, then `prepare`."""
+    """Balloons, loaded as in matterport's sample: `load_balloon`, then `prepare`."""
 
     def __init__(self):
         Dataset.__init__(self)
@@ -43,7 +43,7 @@ class BalloonDataset(via_format.VIADataset):
 
 
 def load(dataset_dir, subset):
-    """A prepared dataset of one subset."""
+    """Return a prepared dataset of one subset."""
     dataset = BalloonDataset()
     dataset.load_balloon(dataset_dir, subset)
     dataset.prepare()
@@ -51,7 +51,7 @@ def load(dataset_dir, subset):
 
 
 def train(model, training, validation, epochs=30):
-    """Train the heads only, which is enough for few images and COCO's weights."""
+    """Train the heads only: the images are few, and COCO's weights are a good start."""
     changes = augment.compose(["fliplr", "scale", "color"])
     model.train(
         training,
@@ -64,18 +64,17 @@ def train(model, training, validation, epochs=30):
 
 
 def color_splash(image, mask):
-    """The image in grey except for the pixels of the masks.
+    """Turn an image gray, except the pixels of the masks.
 
     image: [H, W, RGB] uint8. mask: [H, W, N].
     """
-    grey = np.repeat(
-        (image @ [0.299, 0.587, 0.114]).round().astype(np.uint8)[:, :, None], 3, axis=2
-    )
-    return np.where(np.any(mask, axis=-1, keepdims=True), image, grey)
+    luminance = (image @ [0.299, 0.587, 0.114]).round().astype(np.uint8)
+    gray = np.repeat(luminance[:, :, None], 3, axis=2)
+    return np.where(np.any(mask, axis=-1, keepdims=True), image, gray)
 
 
 def detect_and_color_splash(model, image_path=None, video_path=None):
-    """Write the splash of an image, or of every frame of a video, into the working directory."""
+    """Write the color splash of an image or a video into the working directory."""
     name = f"splash_{datetime.datetime.now():%Y%m%dT%H%M%S}"
     if image_path:
         image = read_image(image_path)
@@ -83,10 +82,12 @@ def detect_and_color_splash(model, image_path=None, video_path=None):
         cli_support.save_image(color_splash(image, model.detect([image])[0]["masks"]), out)
     else:
         out = Path(f"{name}.mp4")
-        _, rate = video.change_video(
-            video_path, out, lambda f: color_splash(f, model.detect([f])[0]["masks"])
-        )
-        print(f"{rate:.1f} frames a second")
+
+        def splash_frame(frame):
+            return color_splash(frame, model.detect([frame])[0]["masks"])
+
+        _, rate = video.change_video(video_path, out, splash_frame)
+        print(f"{rate:.1f} frames per second")
     print(f"Saved to {out}")
 
 
@@ -95,7 +96,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "command", choices=["train", "splash"], help="train, or make all but the balloons grey"
+        "command", choices=["train", "splash"], help="train; or turn all but the balloons gray"
     )
     parser.add_argument("--dataset", metavar="DIR", help="folder with train and val (for train)")
     parser.add_argument(

@@ -4,7 +4,7 @@ from mrcnn.config import Config
 
 
 class BalloonConfig(Config):
-    """Whole images at 384 px: with 61 training images, a narrow network and strong augmentation."""
+    """Whole images at 384 px. There are only 61: a narrow network, and much augmentation."""
 
     NAME = "balloon"
     BACKBONE = "mobilenet_v2"
