@@ -221,8 +221,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 MODES = ("L", "RGB", "P", "I;16", "F", "1", "CMYK")
 
 
-def _photos():
-    photos = []
+def _image_files():
+    files = []
     noise = np.random.default_rng(0).integers(0, 255, (24, 20, 3), dtype=np.uint8)
     for kind in FORMATS:
         for mode in MODES:
@@ -237,11 +237,11 @@ def _photos():
                 image.save(file, kind)
             except (OSError, KeyError, ValueError):  # this format has no such mode
                 continue
-            photos.append(file.getvalue())
-    return photos
+            files.append(file.getvalue())
+    return files
 
 
-PHOTOS = _photos()
+PHOTOS = _image_files()
 
 
 @fuzz("images")
