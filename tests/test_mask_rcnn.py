@@ -14,7 +14,8 @@ from mrcnn import model as model_module
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN, log
 from mrcnn.nn.image_meta import compose_image_meta
-from mrcnn.weights import weight_files
+from mrcnn.weights.saving import save_weights
+from mrcnn.weights.weight_file import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -157,7 +158,7 @@ def test_log_prints_shape_range_and_type(capsys):
 def test_keras_model_saves_and_loads_any_h5_name(model, tmp_path):
     path = tmp_path / "x.h5"
     model.keras_model.save_weights(str(path))
-    assert weight_files.read_metadata(path)["config"]["NAME"] == "tiny"
+    assert read_metadata(path)["config"]["NAME"] == "tiny"
     other = shake(build(), seed=5)
     other.keras_model.load_weights(str(path), by_name=True)
     for loaded, saved in zip(other.keras_model.weights, model.keras_model.weights, strict=True):
@@ -259,7 +260,7 @@ def test_from_weights_needs_a_config_for_a_users_backbone(model, class_names, tm
 
 
 def test_from_weights_of_a_file_without_config_asks_for_one(model, tmp_path):
-    weight_files.save_weights(model.keras_model, tmp_path / "old.h5")
+    save_weights(model.keras_model, tmp_path / "old.h5")
     with pytest.raises(ValueError, match="carries no config.*--config"):
         MaskRCNN.from_weights(tmp_path / "old.h5")
 

@@ -17,7 +17,7 @@ from tiny import Squares, TinyConfig, photos, shake
 
 import mrcnn.model as modellib
 from mrcnn.model import MaskRCNN
-from mrcnn.weights import weight_files as weights
+from mrcnn.weights.saving import save_weights
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 HERE = Path(__file__).parent
@@ -57,7 +57,7 @@ def coco_file(folder):
         if kind == "kernel":
             spread = scales.get(layer, 1.4) / np.sqrt(np.prod(weight.shape[:-1]))
             weight.assign(rng.normal(0, spread, weight.shape))
-    return weights.save_weights(model.keras_model, folder / "mask_rcnn_coco.h5")
+    return save_weights(model.keras_model, folder / "mask_rcnn_coco.h5")
 
 
 def noise(seed, height, width, channels=3):
