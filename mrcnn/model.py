@@ -19,7 +19,8 @@ import copy
 import importlib
 import logging
 import os
-import threading
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,10 +36,8 @@ from .data.image import (
 )
 from .data.roi_targets import build_detection_targets, generate_random_rois
 from .data.rpn_targets import build_rpn_targets
-from .inference import fuse_batch_norm as folding
-from .inference.detector import AnchorCache, Detector, log
-from .inference.postprocessing import unmold_proposals
-from .inference.preprocessing import Molded
+from .inference.detection_methods import DetectionMethods
+from .inference.detector import log
 from .nn import boxes as box_math
 from .nn import targets
 from .nn.anchors import compute_backbone_shapes
@@ -117,14 +116,16 @@ __all__ = [
 logger = logging.getLogger("mrcnn")
 
 
-# What matterport's module imported, and so scripts take from it.
+# Names that matterport's module imported, and that scripts take from it.
 _MATTERPORTS_IMPORTS = {
     "K": "keras.backend",
     "KE": "keras.layers",  # keras.engine, of which scripts take Layer
     "KM": "keras.models",
     "datetime": "datetime",
+    "math": "math",
     "multiprocessing": "multiprocessing",
     "random": "random",
+    "re": "re",
     "utils": "mrcnn.utils",
 }
 
@@ -569,7 +570,7 @@ def _run_attribute(name):
     )
 
 
-class MaskRCNN:
+class MaskRCNN(DetectionMethods):
     """The network and what users do with it: build, load weights, train, detect.
 
         model = MaskRCNN.from_weights("coco.h5")
@@ -585,11 +586,7 @@ class MaskRCNN:
     `keras_model` is the Keras network, `class_names` come from the weight file or the dataset.
     """
 
-    class_names: list[str] | None
-    _anchors: AnchorCache
-    _detector: Detector | None
-    _detector_lock: threading.Lock
-    _is_fused: bool  # whether detection uses fused batch norm
+    read_outputs = staticmethod(mask_rcnn_outputs)
     _run: TrainingRun
 
     # matterport's names for attributes of the training run.
@@ -600,15 +597,10 @@ class MaskRCNN:
     def __new__(cls, *args, **kwargs):
         # Subclasses that repeat the body of matterport's __init__ do not call the one below.
         model = super().__new__(cls)
-        model.class_names = None
-        model._anchors = AnchorCache()
-        model._detector = None
-        model._detector_lock = threading.Lock()
-        model._is_fused = False
         model._run = TrainingRun()
         return model
 
-    def __init__(self, mode, config, model_dir="logs"):
+    def __init__(self, mode: str, config: Any, model_dir: str | os.PathLike = "logs"):
         self.mode = mode
         self.config = config
         self.model_dir = str(model_dir)
@@ -621,7 +613,7 @@ class MaskRCNN:
         return self._config
 
     @config.setter
-    def config(self, config) -> None:
+    def config(self, config: Any) -> None:
         self._config, self._given_config = as_config(config), config
 
     @classmethod
@@ -629,7 +621,7 @@ class MaskRCNN:
         cls,
         path: str | os.PathLike,
         config: Config | None = None,
-        model_dir: str = "logs",
+        model_dir: str | os.PathLike = "logs",
         mode: str = "inference",
     ) -> MaskRCNN:
         """Build the model that a weight file describes, and load its weights.
@@ -819,10 +811,14 @@ class MaskRCNN:
 
         Raises: FileNotFoundError that names the folder if there is no checkpoint.
         """
-        return weights.last_checkpoint(self.model_dir, self.config.NAME)
+        return weights.last_checkpoint(self.model_dir, str(self.config.NAME))
 
     def load_weights(
-        self, filepath, by_name=False, exclude=None, remap_classes=None
+        self,
+        filepath: str | os.PathLike,
+        by_name: bool = False,
+        exclude: Sequence[str] | None = None,
+        remap_classes: dict[str, int] | None = None,
     ) -> weights.LoadReport:
         """Load a weight file; return and log which layers were loaded.
 
@@ -857,11 +853,11 @@ class MaskRCNN:
         self._run.resume = self.epoch > 0
         return report
 
-    def load_backbone_weights(self, filepath) -> weights.LoadReport:
+    def load_backbone_weights(self, filepath: str | os.PathLike) -> weights.LoadReport:
         """Load a file that contains only the backbone, as `keras.applications` publishes them."""
         return weights.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
 
-    def save_weights(self, filepath) -> None:
+    def save_weights(self, filepath: str | os.PathLike) -> None:
         """Write an `.h5` file in matterport's layout, with the config and class names."""
         weights.save_weights(self.keras_model, filepath, metadata=self.metadata())
 
@@ -943,121 +939,9 @@ class MaskRCNN:
         config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
         return type(self)("inference", config, self.model_dir)
 
-    # --- Detection: handed on to `inference.detector` ---
-
-    @property
-    def detector(self) -> Detector:
-        """The `Detector` of `keras_model`, with the present config and class names."""
-        with self._detector_lock:
-            detector = self._detector
-            if detector is None or detector.network is not self.keras_model:
-                network = self.keras_model
-                read_outputs = getattr(network, "read_outputs", mask_rcnn_outputs)
-                detector = Detector(network, self.config, read_outputs=read_outputs)
-                self._detector = detector
-            detector.config, detector.class_names = self.config, self.class_names
-            return detector
-
-    def _need_inference(self, method: str) -> None:
-        if self.mode != "inference":
-            raise ValueError(
-                f"{method}() needs a model in inference mode. Try MaskRCNN(mode='inference', ...)."
-            )
-
-    def detect(self, images, verbose=0, batch_size=None, masks="full") -> list[dict]:
-        """Detect objects in images of any number and any sizes.
-
-        images: a list of `[H, W, C]` uint8 images; or a generator of them, which is read at most
-            one batch ahead of the network.
-        verbose: 1 prints the inputs and the milliseconds of each step.
-        batch_size: how many images the network sees at once, if they have the same molded size;
-            default BATCH_SIZE.
-        masks: "full", or a form that takes less memory, "crop" or "rle".
-
-        Returns: one dict per image, in pixels of the original image, best score first:
-            rois: `[N, (y1, x1, y2, x2)]` int32. class_ids: `[N]` int32. scores: `[N]` float32.
-            masks: "full": `[H, W, N]` bool. "crop": a list of N `[h, w]` bool, the part of each
-            mask in its roi. "rle": a list of N run-length codes as COCO stores them. Missing if
-            USE_MASK is False.
-            With RPN_ONLY only rois and scores (objectness) of the proposals.
-        """
-        self._need_inference("detect")
-        return self.detector.detect(images, verbose, batch_size, masks, steps=self)
-
-    def detect_molded(self, molded_images, image_metas, verbose=0) -> list[dict]:
-        """Detect objects in images that are already molded; see `Detector.detect_molded`."""
-        self._need_inference("detect_molded")
-        return self.detector.detect_molded(molded_images, image_metas, verbose, steps=self)
-
-    def detect_tiled(self, image, tile=None, overlap=None, verbose=0) -> dict:
-        """Detect objects in an image of any size, tile by tile; see `Detector.detect_tiled`."""
-        self._need_inference("detect_tiled")
-        return self.detector.detect_tiled(image, tile, overlap, verbose, steps=self)
-
-    def optimize_for_inference(self) -> int:
-        """Let `detect` use a copy of the network with batch norm fused into its convolutions.
-
-        `keras_model`, and what is saved of it, stays as it is. `load_weights` fuses the new
-        weights too; after any other change of weights call it again. Scores stay within 1e-4.
-
-        Returns: the number of fused convolutions.
-        """
-        self._need_inference("optimize_for_inference")
-        with self.detector.weights_lock.writing():
-            fused = folding.Folded(self.keras_model)
-            self.detector.run_with(fused)
-        self._is_fused = True
-        return len(fused.convolutions)
-
-    def mold_images(self, images) -> list[Molded]:
-        """`mold_inputs` as one `Molded` per image; a replaced `mold_inputs` is respected."""
-        if getattr(self.mold_inputs, "__func__", None) is MaskRCNN.mold_inputs:
-            return self.detector.mold_images(images)
-        molded_images, metas, windows = self.mold_inputs(images)
-        shapes = [np.shape(image) for image in images]
-        rows = zip(molded_images, metas, windows, shapes, strict=True)
-        return [Molded(*row) for row in rows]
-
-    def mold_inputs(self, images):
-        """Return molded_images, image_metas and windows; see `Detector.mold_inputs`."""
-        return self.detector.mold_inputs(images)
-
-    def predict(self, inputs) -> list[np.ndarray]:
-        """Run the network on a list of its inputs; see `Detector.predict`."""
-        return self.detector.predict(inputs)
-
-    def unmold_detections(
-        self, detections, mrcnn_mask, original_image_shape, image_shape, window, masks="full"
-    ):
-        """Return one image's boxes, class_ids, scores and masks in its own pixels.
-
-        See `postprocessing.unmold_detections`.
-        """
-        return self.detector.unmold_detections(
-            detections, mrcnn_mask, original_image_shape, image_shape, window, masks
-        )
-
-    def unmold_proposals(self, proposals, original_image_shape, image_shape, window) -> dict:
-        """One image's proposals in its pixels; see `postprocessing.unmold_proposals`."""
-        return unmold_proposals(proposals, original_image_shape, image_shape, window)
-
-    def get_anchors(self, image_shape) -> np.ndarray:
-        """`[A, (y1, x1, y2, x2)]` normalised anchors for a molded image of this shape; cached.
-
-        `self.anchors` becomes the same anchors in pixels.
-        """
-        anchors = self._anchors.get(image_shape, self.config)
-        self.anchors = anchors.pixels
-        return anchors.normalized
-
     # --- Looking inside ---
 
-    def run_graph(self, images, outputs, image_metas=None) -> dict[str, np.ndarray]:
-        """Return the values of any tensors of the network, by name; see `Detector.run_graph`."""
-        self._need_inference("run_graph")
-        return self.detector.run_graph(images, outputs, image_metas, steps=self)
-
-    def ancestor(self, tensor, name, checked=None):
+    def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
         """Return the tensor of a name in the network, for `run_graph`, or None.
 
         name: of a layer, or of a step of the proposal layer: `ROI/pre_nms_anchors:0`,
@@ -1076,7 +960,7 @@ class MaskRCNN:
             return None
         return ProposalSteps(layer, step[0])(layer.input)
 
-    def find_trainable_layer(self, layer):
+    def find_trainable_layer(self, layer: Any) -> Any:
         """Return the layer, or the layer that it wraps."""
         while hasattr(layer, "layer"):
             layer = layer.layer

@@ -38,7 +38,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mrcnn.config import Config
-from mrcnn.data.image import read_image, read_size
+from mrcnn.data.image import read_image
+from mrcnn.files.image_files import read_size
 from mrcnn.formats.open_dataset import open_dataset
 from mrcnn.training import training_state as state
 from mrcnn.weights import weight_files as weights

@@ -1,4 +1,4 @@
-"""What the command and the samples share: messages, exit codes, --config, --weights, output files.
+"""Shared by the command and the samples: messages, exit codes, settings, weights, output files.
 
 Modules that load slowly are imported inside functions.
 """
@@ -149,7 +149,7 @@ def failure(code: int, program: str, why: str) -> int:
 
 
 def say(text: object) -> None:
-    """Print a result without control characters, for it may contain names from files."""
+    """Print a result without control characters, because names from files may be in the text."""
     print(printable_lines(text))
 
 
@@ -402,8 +402,8 @@ def check_start(
     """Raise before a network is built if `load_start` could not load the initial weights.
 
     Raises: UsageError if the COCO weights, of a ResNet-101, are asked for another backbone;
-        FileNotFoundError or ValueError if there is no such file, no run in `logs`, or no weights in
-        the file.
+        FileNotFoundError or ValueError if the file does not exist, there is no run in `logs`, or no
+        weights in the file.
     """
     check_weights(backbone_weights, "--backbone-weights")
     if start == "coco" and config.BACKBONE != "resnet101":  # before a download of 246 MB
@@ -423,7 +423,7 @@ def load_for_use(
     """An inference model with the weights of a file, and its class names.
 
     items: of --config, on top of the config in the file.
-    base: the Config for a file without one, such as those of matterport's package.
+    base: the Config for a file without one, like matterport's files.
     """
     from ..config import Config
     from ..weights import weight_files

@@ -216,8 +216,8 @@ def test_only_marked_images_are_overwritten(tmp_path):
     assert cli_support.free_image_path(tmp_path, "a").name == "a.png"
     assert cli_support.free_image_path(tmp_path, "b").name == "b_2.png"
     assert cli_support.free_image_path(tmp_path, "C", taken={"c.png"}).name == "C_2.png"
-    with pytest.raises(ValueError, match="must end in .png or .jpg. Received: .*a.picture"):
-        cli_support.save_image(picture, tmp_path / "a.picture")
+    with pytest.raises(ValueError, match="must end in .png or .jpg. Received: .*a.image"):
+        cli_support.save_image(picture, tmp_path / "a.image")
 
 
 def test_ascii_terminal_does_not_end_a_run(monkeypatch):
