@@ -439,8 +439,8 @@ def names_of(model):
 
 
 def test_without_masks_there_is_no_mask_head():
-    boxes_alone = build(USE_MASK=False)
-    assert [tuple(x.shape) for x in boxes_alone.keras_model.outputs] == [
+    has_boxes_only = build(USE_MASK=False)
+    assert [tuple(x.shape) for x in has_boxes_only.keras_model.outputs] == [
         (None, 10, 6),
         (None, 20, 3),
         (None, 20, 3, 4),
@@ -449,7 +449,7 @@ def test_without_masks_there_is_no_mask_head():
         (None, None, 4),
     ]
     trained = build("training", USE_MASK=False)
-    for made in (boxes_alone, trained):
+    for made in (has_boxes_only, trained):
         assert not [name for name in names_of(made) if "mask" in name]
         assert {"mrcnn_class_conv1", "mrcnn_bbox_fc", "rpn_model"} <= names_of(made)
     assert [x.name for x in trained.keras_model.inputs][4:] == [
@@ -461,11 +461,13 @@ def test_without_masks_there_is_no_mask_head():
 def test_boxes_without_masks_are_those_with_them(model, tmp_path):
     """The same weights find the same boxes; results have no masks."""
     model.save_weights(tmp_path / "whole.h5")
-    boxes_alone = build(USE_MASK=False)
-    report = boxes_alone.load_weights(tmp_path / "whole.h5")
+    has_boxes_only = build(USE_MASK=False)
+    report = has_boxes_only.load_weights(tmp_path / "whole.h5")
     assert report.missing == [] and {name[:10] for name in report.unused} == {"mrcnn_mask"}
     pictures = photos(3, sizes=((64, 64), (40, 80)))
-    for found, expected in zip(boxes_alone.detect(pictures), model.detect(pictures), strict=True):
+    for found, expected in zip(
+        has_boxes_only.detect(pictures), model.detect(pictures), strict=True
+    ):
         assert set(found) == {"rois", "class_ids", "scores"} and len(found["rois"])
         for name in found:
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)

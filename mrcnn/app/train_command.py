@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ..config import Config
-from ..data.dataset import Dataset, boxes_alone, shared_images
+from ..data.dataset import Dataset, has_boxes_only, shared_images
 from ..formats.open_dataset import split_folders
 from ..formats.reading import SETS
 from .cli_support import (
@@ -95,7 +95,7 @@ def check_layers(layers: str) -> None:
 
 
 def _require_masks(config: Config, dataset: Dataset, data: str) -> None:
-    if config.has_mask_head() and boxes_alone(dataset):
+    if config.has_mask_head() and has_boxes_only(dataset):
         raise ValueError(
             f"A network with masks needs outlines to learn from. Received: {data}, whose "
             f"annotations "

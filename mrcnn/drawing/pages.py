@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..data.dataset import Dataset, boxes_alone
+from ..data.dataset import Dataset, has_boxes_only
 from ..data.masks import extract_bboxes
 from ..files.safe_text import printable
 from .inputs import ClassNames, as_boxes, as_masks, as_rgb
@@ -111,7 +111,7 @@ def draw_next_to_ground_truth(
 
     image_id: of the dataset. image: what the dataset loads for this id.
     """
-    boxes_only = boxes_alone(dataset)
+    boxes_only = has_boxes_only(dataset)
     load = dataset.load_bbox if boxes_only else dataset.load_mask
     shapes, class_ids = load(image_id)
     if len(class_ids) == 0:  # datasets return masks of any empty shape

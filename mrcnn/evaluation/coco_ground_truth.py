@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.dataset import Dataset, boxes_alone, overrides, reference
+from ..data.dataset import Dataset, has_boxes_only, overrides, reference
 from ..formats.rle import mask_to_rle
 
 log = logging.getLogger("mrcnn")
@@ -37,7 +37,7 @@ def dataset_to_coco(dataset: Dataset, image_ids: Iterable[int] | None = None) ->
     """
     ground_truths = []
     for image_id in dataset.image_ids if image_ids is None else image_ids:
-        by_boxes = boxes_alone(dataset)
+        by_boxes = has_boxes_only(dataset)
         size = dataset.load_image(image_id).shape[:2] if by_boxes else None
         ground_truths.append(image_ground_truth(dataset, int(image_id), size, by_boxes))
     return join_ground_truths(dataset, ground_truths)
@@ -63,7 +63,7 @@ def is_measured_by_boxes(dataset: Dataset, has_masks: bool) -> bool:
 
     That is if the dataset has only boxes, or if it has its own boxes and no masks were detected.
     """
-    return boxes_alone(dataset) or (overrides(dataset, "load_bbox") and not has_masks)
+    return has_boxes_only(dataset) or (overrides(dataset, "load_bbox") and not has_masks)
 
 
 def image_ground_truth(

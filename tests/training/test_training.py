@@ -1327,10 +1327,10 @@ def test_what_has_no_masks_trains_on_boxes_alone(tmp_path, mode, losses):
 
 def test_box_losses_are_those_of_the_whole_network(tmp_path, dataset):
     """Same weights, same batch, same sample: the four losses without the mask's."""
-    whole, boxes_alone = build(tmp_path), build(tmp_path, USE_MASK=False)
+    whole, has_boxes_only = build(tmp_path), build(tmp_path, USE_MASK=False)
     whole.save_weights(tmp_path / "whole.h5")
-    boxes_alone.load_weights(tmp_path / "whole.h5")
-    logs = [model.train(dataset, None, 0.0, 1, "all").history for model in (whole, boxes_alone)]
+    has_boxes_only.load_weights(tmp_path / "whole.h5")
+    logs = [model.train(dataset, None, 0.0, 1, "all").history for model in (whole, has_boxes_only)]
     for name in LOSS_NAMES[:4]:
         np.testing.assert_allclose(logs[0][name], logs[1][name], rtol=1e-5)
 
