@@ -109,7 +109,7 @@ def draw_next_to_ground_truth(
 ) -> np.ndarray:
     """Draw a `draw_comparison` of a result with the ground truth that a dataset loads.
 
-    image_id: of the dataset. image: what the dataset loads for this id.
+    image_id: of the dataset. image: the image that the dataset loads for this id.
     """
     boxes_only = has_boxes_only(dataset)
     load = dataset.load_bbox if boxes_only else dataset.load_mask
