@@ -232,8 +232,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 MODES = ("L", "RGB", "P", "I;16", "F", "1", "CMYK")
 
 
-def _images():
-    images = []
+def _image_files():
+    files = []
     noise = np.random.default_rng(0).integers(0, 255, (24, 20, 3), dtype=np.uint8)
     for kind in FORMATS:
         for mode in MODES:
@@ -246,11 +246,11 @@ def _images():
                 image.save(file, kind)
             except (OSError, KeyError, ValueError):  # the format does not have this mode
                 continue
-            images.append(file.getvalue())
-    return images
+            files.append(file.getvalue())
+    return files
 
 
-IMAGES = _images()
+IMAGES = _image_files()
 
 
 @fuzz("images")

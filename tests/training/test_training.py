@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import Squares, TinyConfig, photos, shake
+from tiny import Squares, TinyConfig, noise_images, shake
 
 from mrcnn import model as modellib
 from mrcnn.config import LOSS_NAMES, PRECISIONS
@@ -271,7 +271,7 @@ def test_xla_stays_off_where_there_is_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr(
         tf, "function", lambda *args, **named: options.append(named) or function(*args, **named)
     )
-    detecting.detect(photos(1))
+    detecting.detect(noise_images(1))
     assert options[0]["jit_compile"] is False  # that around the network; Keras makes others inside
 
 
@@ -1245,7 +1245,7 @@ def test_saved_and_loaded_it_detects_the_same(tmp_path, dataset):
     for name in ("a.h5", "b.h5"):
         model.save_weights(tmp_path / name)
         model = MaskRCNN.from_weights(tmp_path / name, config=TinyConfig())
-        found.append(model.detect(photos(1))[0])
+        found.append(model.detect(noise_images(1))[0])
     assert len(found[0]["rois"]) > 0
     for key in ("rois", "class_ids", "scores", "masks"):
         np.testing.assert_array_equal(found[0][key], found[1][key])
@@ -1321,7 +1321,7 @@ def test_what_has_no_masks_trains_on_boxes_alone(tmp_path, mode, losses):
     )
     found = MaskRCNN("inference", TinyConfig(**mode), str(tmp_path))
     found.load_weights(model.find_last())
-    assert set(found.detect(photos(1))[0]) == (
+    assert set(found.detect(noise_images(1))[0]) == (
         {"rois", "scores"} if len(losses) == 2 else {"rois", "class_ids", "scores"}
     )
 
