@@ -30,7 +30,7 @@ from mrcnn.evaluation import evaluate
 from mrcnn.formats.rle import mask_to_rle
 from mrcnn.model import MaskRCNN
 from mrcnn.nn import boxes
-from mrcnn.weights import weight_files as weights
+from mrcnn.weights.weight_file import read_metadata
 
 GAP = 16  # black pixels between images of the grid
 
@@ -112,7 +112,7 @@ class Enlarged(Dataset):
 
 def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int) -> None:
     """Print the metrics of the single images and of the large image."""
-    config = Config.from_dict(weights.read_metadata(path)["config"])
+    config = Config.from_dict(read_metadata(path)["config"])
     config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
     config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_SCALE, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM = (
         "pad64",

@@ -224,7 +224,7 @@ def test_matches_need_class_and_iou(agreement):
     # The first is there, less sure; the second's class is another one; the third does not count.
     second = {"rois": boxes, "class_ids": np.array([1, 2, 1]), "scores": np.array([0.7, 0.8, 0.4])}
     assert agreement.matches([first], [second]) == (1, 2, pytest.approx(0.2))
-    # one pixel of ten beside: an IoU of 90 / 110
+    # shifted by one pixel of ten: an IoU of 90 / 110
     assert agreement.matches([first], [{**first, "rois": boxes + [0, 1, 0, 1]}]) == (0, 2, 0)
     nothing = {"rois": np.zeros((0, 4)), "class_ids": np.zeros(0), "scores": np.zeros(0)}
     assert agreement.matches([first, nothing], [nothing, nothing]) == (0, 2, 0)
@@ -234,7 +234,7 @@ def test_part_of_a_large_result(agreement):
     found = {
         "rois": np.array(
             [[98, 100, 108, 110], [0, 0, 9, 9]]
-        ),  # the first rises two pixels above the photo
+        ),  # the first starts two pixels above the image
         "class_ids": np.array([1, 2]),
         "scores": np.array([0.9, 0.8]),
         "masks": [np.ones((10, 10), bool), np.ones((9, 9), bool)],

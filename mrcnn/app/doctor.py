@@ -173,7 +173,7 @@ def _import(module_name: str):
     """Import a module; imgaug as mrcnn imports it, for plain `import imgaug` fails on NumPy 2."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if module_name == "imgaug":
-        return importlib.import_module("mrcnn.data.generator").import_imgaug()
+        return importlib.import_module("mrcnn.data.imgaug_support").import_imgaug()
     return importlib.import_module(module_name)
 
 

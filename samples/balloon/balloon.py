@@ -1,7 +1,7 @@
 """Balloons: train on a VGG Image Annotator file; keep only balloons in color ("color splash").
 
     python samples/balloon/balloon.py train --dataset DIR --weights coco
-    python samples/balloon/balloon.py splash --weights last --image photo.jpg
+    python samples/balloon/balloon.py splash --weights last --image balloons.jpg
     python samples/balloon/balloon.py splash --weights last --video party.mp4
 
 DIR has the folders `train` and `val`, each with its images and `via_region_data.json`.

@@ -12,8 +12,7 @@ from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.config import Config
-from mrcnn.files import download
-from mrcnn.weights import weight_files as weights
+from mrcnn.weights import zoo
 
 # --- Messages -------------------------------------------------------------------------------------
 
@@ -177,9 +176,9 @@ def test_weights_are_found_by_name(tmp_path, monkeypatch):
     assert cli_support.find_weights("last", Mine(), tmp_path) == last
     assert cli_support.find_weights("some.h5", Mine(), tmp_path) == "some.h5"
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(download, "download", lambda url, path, **checks: (url, str(path)))
+    monkeypatch.setattr(zoo, "download", lambda url, path, **checks: (url, str(path)))
     assert cli_support.find_weights("coco", Mine(), tmp_path) == (
-        weights.COCO_MODEL_URL,
+        zoo.COCO_MODEL_URL,
         str(tmp_path / "home" / "models" / "mask_rcnn_coco.h5"),
     )
     with pytest.raises(FileNotFoundError, match=r"checkpoint of 'mine'.*has 0 runs of that name"):
@@ -190,9 +189,7 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
     class Small(Config):
         BACKBONE = "mobilenet_v2"
 
-    monkeypatch.setattr(
-        download, "download", lambda *_, **__: pytest.fail("nothing may be downloaded")
-    )
+    monkeypatch.setattr(zoo, "download", lambda *_, **__: pytest.fail("nothing may be downloaded"))
     with pytest.raises(
         cli_support.UsageError, match="of a resnet101. Received: BACKBONE=mobilenet_v2"
     ):
