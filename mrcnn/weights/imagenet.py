@@ -1,6 +1,6 @@
 """ImageNet weights of each backbone: the released file, and its conversion to our layers.
 
-To add a backbone, add a row to `IMAGENET_WEIGHTS`.
+To add the weights of a backbone (nn/backbones.py), add a row to `IMAGENET_WEIGHTS`.
 """
 
 from __future__ import annotations
