@@ -1,1 +1,1 @@
-"""Weight files to layers and back."""
+"""Weight files: what they hold, loading, saving, released files and checkpoints."""
