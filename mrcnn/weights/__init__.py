@@ -1,1 +1,1 @@
-"""Weight files: what they hold, loading, saving, released files and checkpoints."""
+"""Weight files: their contents, loading, saving, released files and checkpoints."""
