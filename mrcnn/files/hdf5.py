@@ -121,22 +121,23 @@ def stored(parent: h5py.Group, path: str) -> Stored:
         raise _refusal(parent, path, "which is no array")
     if item.external or item.is_virtual:
         raise _refusal(parent, path, "which takes its data from another file")
-    if item.dtype.kind not in "fiu":
-        raise _refusal(parent, path, f"which holds {item.dtype}, no plain numbers")
+    dtype = _dtype(item)
+    if dtype.kind not in "fiu":
+        raise _refusal(parent, path, f"which holds {dtype}, no plain numbers")
     if item.id.get_create_plist().get_nfilters():
         raise _refusal(
             parent, path, "which is compressed", "`h5repack -f NONE OLD NEW`, which unpacks a file"
         )
-    size = math.prod(item.shape) * item.dtype.itemsize
+    size = math.prod(item.shape) * dtype.itemsize
     held = min(item.id.get_storage_size(), os.path.getsize(parent.file.filename))
     if size > held:
         raise _refusal(
             parent, path, f"which claims {size:,} bytes, of which the file holds {held:,}"
         )
-    chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
+    chunk = math.prod(item.chunks or ()) * dtype.itemsize
     if chunk > max(size, _LARGEST_CHUNK):
         raise _refusal(parent, path, f"of {size:,} bytes in a chunk of {chunk:,}")
-    return Stored(str(item.name), item.shape, item.dtype)
+    return Stored(str(item.name), item.shape, dtype)
 
 
 def read(file: h5py.File, entry: Stored, dtype: np.dtype | str) -> np.ndarray:
@@ -177,13 +178,12 @@ def names(parent: h5py.Group, attribute: str) -> list[str]:
         shape = stored_as.shape
         if shape is None or 0 in shape:
             continue  # Keras 2 wrote an empty list as a list of numbers
-        length = math.prod(shape)
+        length, dtype = math.prod(shape), _dtype(stored_as)
         too_many = len(found) + length > MOST_NAMES
-        too_long = length * stored_as.dtype.itemsize > _MOST_BYTES
-        is_list = h5py.check_string_dtype(stored_as.dtype) is not None and len(shape) == 1
+        too_long = length * dtype.itemsize > _MOST_BYTES
+        is_list = h5py.check_string_dtype(dtype) is not None and len(shape) == 1
         if too_many or too_long or not is_list:
-            received = f"{stored_as.dtype} {shape}"
-            problem = f"no list of at most {MOST_NAMES:,} names, but {received}"
+            problem = f"no list of at most {MOST_NAMES:,} names, but {dtype} {shape}"
             raise _refusal(parent, piece, problem)
         found += [_decoded(name) for name in _attribute(parent, piece, length)]
     return found
@@ -194,9 +194,10 @@ def text(parent: h5py.Group, attribute: str) -> str | None:
     if attribute not in parent.attrs:
         return None
     stored_as = parent.attrs.get_id(attribute)
-    if stored_as.shape != () or h5py.check_string_dtype(stored_as.dtype) is None:
+    dtype = _dtype(stored_as)
+    if stored_as.shape != () or h5py.check_string_dtype(dtype) is None:
         raise _refusal(parent, attribute, "which is no text")
-    if stored_as.dtype.itemsize > _MOST_TEXT:
+    if dtype.itemsize > _MOST_TEXT:
         raise _refusal(parent, attribute, f"which is longer than {_MOST_TEXT:,} bytes")
     return _decoded(_attribute(parent, attribute, 1))
 
@@ -206,7 +207,7 @@ def _attribute(parent: h5py.Group, attribute: str, length: int) -> Any:
 
     Texts of a fixed length were checked by the caller; texts of variable length are in a heap.
     """
-    is_variable = parent.attrs.get_id(attribute).dtype.kind == "O"
+    is_variable = _dtype(parent.attrs.get_id(attribute)).kind == "O"
     if is_variable and not _heap_is_small(parent.file, length):
         raise _refusal(parent, attribute, f"which is longer than {_MOST_TEXT:,} bytes, or damaged")
     return parent.attrs[attribute]
@@ -273,6 +274,18 @@ def _entry(parent: h5py.Group, path: str) -> Any:
             raise _refusal(parent, path, "which is a link to another place")
         item = item[name]
     return item
+
+
+def _dtype(item: Any) -> np.dtype:
+    """The type of an array's or an attribute's numbers.
+
+    Raises:
+        TypeError: the type is damaged, for which h5py raises a ValueError as well.
+    """
+    try:
+        return item.dtype
+    except ValueError as error:
+        raise TypeError(str(error)) from error
 
 
 def _decoded(value: bytes | str) -> str:

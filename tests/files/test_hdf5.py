@@ -277,6 +277,24 @@ def test_pipe_is_refused_without_waiting(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    ("question", "name"), [(hdf5.stored, "x"), (hdf5.text, "text"), (hdf5.names, "names")]
+)
+def test_unknown_type_of_numbers_is_reported_as_damage(question, name, tmp_path):
+    unknown = h5py.h5t.IEEE_F32LE.copy()
+    unknown.set_ebias(10**6)  # h5py cannot represent the range of the exponents
+    four, one = h5py.h5s.create_simple((4,)), h5py.h5s.create(h5py.h5s.SCALAR)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        h5py.h5d.create(file.id, b"x", unknown, four)
+        h5py.h5a.create(file.id, b"text", unknown, one)
+        h5py.h5a.create(file.id, b"names", unknown, four)
+    with (
+        pytest.raises(ValueError, match="must be readable. Received: .*x.h5', damaged"),
+        hdf5.open_file(tmp_path / "x.h5") as file,
+    ):
+        question(file, name)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_damaged_bytes_give_a_value_error(seed, tmp_path):
     with h5py.File(tmp_path / "whole.h5", "w") as file:
