@@ -50,10 +50,11 @@ def apply_augmentation(
         image, mask = _augment_with_albumentations(augmentation, image, mask, rng)
     elif callable(augmentation):
         rng = rng if rng is not None else np.random.default_rng()
+        function: Callable[..., Any] = augmentation
         if getattr(augmentation, "pastes", False):
-            image, mask, class_ids = augmentation(image, mask, rng, class_ids, draw_other)
+            image, mask, class_ids = function(image, mask, rng, class_ids, draw_other)
         else:
-            image, mask = augmentation(image, mask, rng)
+            image, mask = function(image, mask, rng)
     else:
         raise TypeError(
             "augmentation must be an imgaug augmenter, an albumentations transform, or a callable "

@@ -278,8 +278,9 @@ def _pad_instances(
 
 def _stack(rows: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
     """Stack each column to `[B, ...]`; a single row is not copied, for full masks take 100 MB."""
-    columns = zip(*rows, strict=True)
-    return [np.stack(column) if len(column) > 1 else column[0][None] for column in columns]
+    if len(rows) == 1:
+        return [column[None] for column in rows[0]]
+    return [np.stack(column) for column in zip(*rows, strict=True)]
 
 
 def data_generator(
