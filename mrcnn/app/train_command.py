@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..config import Config
 from ..data.dataset import Dataset, has_boxes_only, shared_images
-from ..formats.common import SETS
 from ..formats.open_dataset import split_folders
+from ..formats.reading import SETS
 from .cli_support import (
     OK,
     UsageError,
@@ -119,7 +119,7 @@ def _warn_of_slow_cpu(config: Config) -> None:
 
 
 def open_training_data(data: str, val: str | None, **options) -> tuple[Dataset, Dataset | None]:
-    """The datasets for training and validation; the second is None if there is none.
+    """The datasets for training and validation; the second may be None.
 
     options: of `open_data`.
     """

@@ -24,9 +24,10 @@ from ..data.image_order import class_ids_per_image, repeat_factors
 from ..files.atomic import remove_parts
 from ..files.file_names import free_name
 from ..nn import losses
+from ..nn.backbones import stage_regex
 from ..nn.image_meta import split_image_meta
 from ..nn.molding import mold_on_device
-from ..weights import weight_files as weights
+from ..weights import loading, saving
 from . import distributed as hosts
 from .callbacks import (
     AveragedWeights,
@@ -89,14 +90,14 @@ class Network(keras.Model):
             raise ValueError(
                 f"With overwrite=False the file must not exist. Received: {filepath}. Try another name."
             )
-        return weights.save_weights(
+        return saving.save_weights(
             self, filepath, metadata=self.describe() if self.describe else None
         )
 
     def load_weights(self, filepath, skip_mismatch=False, by_name=True, exclude=None, **kwargs):
         if not _is_matterport_name(filepath):
             return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
-        return weights.load_weights(
+        return loading.load_weights(
             self, filepath, exclude=exclude, allow_head_mismatch=skip_mismatch
         )
 
@@ -343,12 +344,6 @@ def strategy(config):
 # --- Which layers learn -----------------------------------------------------------------------------------------
 
 HEADS = r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)"
-# The backbone's stages from its end; "4+" is every stage from 4 on, and the heads.
-STAGES = {
-    "5": r"(res5.*)|(bn5.*)|(block_1[3-6]_.*)|(Conv_1.*)",
-    "4": r"(res4.*)|(bn4.*)|(block_([6-9]|1[0-2])_.*)",
-    "3": r"(res3.*)|(bn3.*)|(block_[3-5]_.*)",
-}
 
 
 def layer_regex(layers: str) -> str:
@@ -358,7 +353,7 @@ def layer_regex(layers: str) -> str:
     if layers == "heads":
         return HEADS
     if re.fullmatch(r"[345]\+", layers):
-        return "|".join([*(regex for stage, regex in STAGES.items() if stage >= layers[0]), HEADS])
+        return f"{stage_regex(layers[0])}|{HEADS}"
     return layers
 
 

@@ -1,4 +1,4 @@
-"""The reader of YOLO's labels: layouts of Ultralytics, Roboflow, labelImg and darknet, and broken files."""
+"""YOLO: polygons, boxes, every layout, and files that are damaged or hostile."""
 
 import json
 import time
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from mrcnn.data.masks import extract_bboxes
 from mrcnn.formats.open_dataset import open_dataset
-from mrcnn.formats.yolo import YOLODataset, read_yaml, yolo_pair, yolo_sets
+from mrcnn.formats.yolo import YOLODataset
+from mrcnn.formats.yolo_layout import find_sets, read_yaml, yolo_pair
 
 FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SQUARE = "0 0.1 0.1 0.35 0.1 0.35 0.5 0.1 0.5"  # x 4..14, y 3..15 of an image of 40 x 30
@@ -58,17 +59,21 @@ def test_boxes_are_exact_and_end_at_the_border(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "path: .\ntrain: images/train\nval: images/val\ntest: # optional\nnames:\n  0: cat\n  1: dog\n",
-        "path: /content/datasets/mine\ntrain: images/train\nval: images/val\nnames: ['cat', 'dog']\nnc: 2\n",
-        "train: /home/alice/mine/images/train\nval: C:\\data\\images\\val\nnames: {0: cat, 1: dog}\n",
-        "train: [images/train]\nval: ../images/val\nnames: [cat, dog]\ndownload: |\n  import os\n  os._exit(1)\n",
+        "path: .\ntrain: images/train\nval: images/val\ntest: # optional\n"
+        "names:\n  0: cat\n  1: dog\n",
+        "path: /content/datasets/mine\ntrain: images/train\nval: images/val\n"
+        "names: ['cat', 'dog']\nnc: 2\n",
+        "train: /home/alice/mine/images/train\nval: C:\\data\\images\\val\n"
+        "names: {0: cat, 1: dog}\n",
+        "train: [images/train]\nval: ../images/val\nnames: [cat, dog]\n"
+        "download: |\n  import os\n  os._exit(1)\n",
     ],
 )
 def test_layout_of_ultralytics(tmp_path, text):
     put(tmp_path, SQUARE, images="images/train", labels="labels/train")
     put(tmp_path, BOX, name="b", images="images/val", labels="labels/val")
     file = yaml_file(tmp_path, text, "coco8-seg.yaml")
-    assert sorted(yolo_sets(file)) == ["train", "val"]
+    assert sorted(find_sets(file)) == ["train", "val"]
     for path in (file, tmp_path):
         assert names_of(open_dataset(path)) == ["cat"]
         assert names_of(open_dataset(path, split="val")) == ["dog"]
@@ -118,7 +123,7 @@ def test_layouts_without_data_yaml(tmp_path):
     assert names_of(open_dataset(tmp_path / "darknet")) == ["dog"]
     put(tmp_path / "bare" / "train", SQUARE)
     put(tmp_path / "bare" / "valid", SQUARE)
-    assert sorted(yolo_sets(tmp_path / "bare")) == ["train", "val"]
+    assert sorted(find_sets(tmp_path / "bare")) == ["train", "val"]
 
 
 def test_a_list_of_images_is_a_set(tmp_path):
@@ -132,7 +137,7 @@ def test_a_list_of_images_is_a_set(tmp_path):
     assert [len(info["class_ids"]) for info in dataset.image_info] == [1, 2]
 
 
-def test_images_may_lie_elsewhere(tmp_path):
+def test_images_dir_of_label_files_elsewhere(tmp_path):
     put(tmp_path / "photos", images=".", labels=".")
     put(tmp_path / "mine", SQUARE, name="a")
     (tmp_path / "mine" / "images" / "a.png").unlink()
@@ -146,7 +151,7 @@ def test_images_may_lie_elsewhere(tmp_path):
 def test_images_without_label_files_are_negatives_and_counted(tmp_path, caplog):
     put(tmp_path, SQUARE)
     put(tmp_path, name="b")
-    put(tmp_path, "", name="c")  # an empty label file says that there is nothing
+    put(tmp_path, "", name="c")  # an empty label file: no objects
     dataset = YOLODataset(tmp_path)
     assert [len(dataset.load_class_ids(i)) for i in dataset.image_ids] == [1, 0, 0]
     assert dataset.load_mask(1)[0].shape == (HEIGHT, WIDTH, 0) and dataset.load_bbox(1)[
@@ -173,7 +178,7 @@ def test_images_without_label_files_are_negatives_and_counted(tmp_path, caplog):
         ("-1 0.1 0.1 0.2 0.2", "Received: -1"),
     ],
 )
-def test_lines_that_cannot_be_used_are_left_out(tmp_path, caplog, line, message):
+def test_unusable_yolo_lines_are_skipped(tmp_path, caplog, line, message):
     yaml_file(put(tmp_path / "train", SQUARE, line, BOX).parent)
     dataset = YOLODataset(tmp_path)
     assert names_of(dataset) == (["cat", "dog"] if message else ["cat", "cat", "dog"])
@@ -184,7 +189,17 @@ def test_lines_that_cannot_be_used_are_left_out(tmp_path, caplog, line, message)
             YOLODataset(tmp_path, strict=True)
 
 
-def test_classes_follow_the_names_that_are_asked_for(tmp_path):
+def test_yolo_polygon_too_long_to_fill_is_skipped(tmp_path):
+    triangle = " .1 .1 .9 .9 .1 .9"  # 32 + 32 + 24 px in an image of 30 x 40
+    yaml_file(put(tmp_path / "train", f"0{triangle * 30_000}", f"0{triangle * 101}", BOX).parent)
+    dataset = YOLODataset(tmp_path)
+    (reason,) = dataset.left_out
+    assert "at most 2,000,000 pixels long. Received: 2,640,000 pixels" in reason
+    assert "a.txt, line 1" in reason
+    assert dataset.load_mask(0)[0].sum(axis=(0, 1)).all()
+
+
+def test_yolo_classes_follow_class_names(tmp_path):
     yaml_file(put(tmp_path / "train", SQUARE, BOX).parent)
     dataset = YOLODataset(tmp_path, class_names=["dog", "bird", "cat"])
     assert dataset.class_names == ["BG", "dog", "bird", "cat"] and names_of(dataset) == [
@@ -198,7 +213,7 @@ def test_classes_follow_the_names_that_are_asked_for(tmp_path):
     assert names_of(YOLODataset(tmp_path / "bare", class_names=["cat", "dog"])) == ["cat", "dog"]
 
 
-def test_names_stay_texts_and_are_cleaned(tmp_path):
+def test_yolo_names_stay_texts_and_are_cleaned(tmp_path):
     put(tmp_path / "train", SQUARE, BOX, "2 0.1 0.1 0.2 0.2")
     yaml_file(tmp_path, 'train: train/images\nnames: [no, 12, "a\\e[31m", null]\n')
     assert YOLODataset(tmp_path).class_names == ["BG", "no", "12", "a [31m", "null"]
@@ -215,8 +230,8 @@ def test_keypoints_behind_a_box_are_ignored(tmp_path):
     [
         ("names: [cat", "must be YAML"),
         ("a: &a [1]\nb: *a\nnames: [cat]", "without aliases"),
-        ("- 1\n", "must hold names"),
-        ("", "must hold names"),
+        ("- 1\n", "must contain names"),
+        ("", "must contain names"),
         ("train: train/images\nnames: {cat: 0}\n", "list of class names"),
         ("train: train/images\nnames: [[cat]]\n", "list of class names"),
         ("train: train/images\n", "list of class names"),
@@ -224,7 +239,7 @@ def test_keypoints_behind_a_box_are_ignored(tmp_path):
             "train: gone\nnames: [cat]",
             "images and label files of the set train. Received: no images",
         ),
-        ("!!python/object/apply:os.system ['exit 1']", "must hold names"),
+        ("!!python/object/apply:os.system ['exit 1']", "must contain names"),
         ("names: " + "x" * 300_000, "at most 262,144 bytes"),
         ("[" * 100_000, "must be YAML"),
     ],
@@ -241,7 +256,7 @@ def test_a_bad_data_yaml_is_named(tmp_path, text, message):
 def test_a_folder_without_labels_is_not_yolo(tmp_path):
     write_image(tmp_path / "images" / "a.png")
     (tmp_path / "images" / "readme.txt").write_text("hello")
-    assert yolo_sets(tmp_path) == {}
+    assert find_sets(tmp_path) == {}
     with pytest.raises(ValueError, match="Received: no images with label files"):
         YOLODataset(tmp_path)
     with pytest.raises(ValueError, match="Received: no images with label files"):
@@ -265,7 +280,7 @@ def test_a_json_data_yaml_is_read(tmp_path):
 
 @FUZZ
 @given(seed=st.integers(0, 2**32), which=st.sampled_from(["data.yaml", "train/labels/a.txt"]))
-def test_a_damaged_yolo_file_is_read_or_refused_with_a_sentence(tmp_path, seed, which):
+def test_damaged_yolo_file_raises_only_value_errors_with_a_remedy(tmp_path, seed, which):
     yaml_file(put(tmp_path / "train", SQUARE, BOX).parent)
     file = tmp_path / which
     file.write_bytes(cut_or_changed(file.read_bytes(), seed))
@@ -274,6 +289,6 @@ def test_a_damaged_yolo_file_is_read_or_refused_with_a_sentence(tmp_path, seed, 
 
 @FUZZ
 @given(text=st.text("0123456789.-+einfax \n", max_size=60))
-def test_any_label_file_is_read(tmp_path, text):
+def test_any_yolo_label_file_is_read(tmp_path, text):
     yaml_file(put(tmp_path / "train", text or SQUARE).parent)
     read_or_refuse(lambda: YOLODataset(tmp_path))
