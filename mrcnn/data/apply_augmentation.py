@@ -81,7 +81,7 @@ def _is_from_albumentations(augmentation: Any) -> bool:
 def _augment_with_albumentations(
     augmentation: Any, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply a transform to image and masks in one call; a copy of it is seeded from `rng`.
+    """Apply a transform to image and masks in one call; `rng` seeds a copy of the transform.
 
     Raises: TypeError if it asks for boxes or keypoints.
     """

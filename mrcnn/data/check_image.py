@@ -1,4 +1,4 @@
-"""The faults of one image: what cannot be read, does not match, or is lost by resizing."""
+"""The faults of one image: unreadable or mismatching files, objects that resizing loses."""
 
 from __future__ import annotations
 

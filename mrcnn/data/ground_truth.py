@@ -155,7 +155,7 @@ def _load_resized(dataset: Dataset, config: Config, image_id: int, rng: Rng) -> 
 def _draw_other(
     dataset: Dataset, config: Config, image_id: int, rng: np.random.Generator
 ) -> Instances | None:
-    """Draw another readable image of the same source, resized; None if there is none."""
+    """Draw another readable image of the same source, resized; None if no draw succeeds."""
     source = dataset.image_info[image_id]["source"]
     for _ in range(MAX_DRAWS):
         other = dataset.image_ids[int(rng.integers(len(dataset.image_ids)))]

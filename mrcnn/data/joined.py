@@ -30,7 +30,7 @@ class JoinedDataset(Dataset):
     def __init__(self, datasets: Sequence[Dataset]):
         """Join prepared datasets, their images in the given order.
 
-        Raises: ValueError if there are none, or one is not prepared.
+        Raises: ValueError if the list is empty, or a dataset is not prepared.
         """
         super().__init__()
         datasets = list(datasets)
