@@ -30,8 +30,8 @@ class ShapesDataset(Dataset):
 
     Each image has a noisy background and one to four shapes of 12 to 64 px, in colors that differ
     from the background and from each other. An upper shape hides pixels of those below, but never
-    more than three tenths of one (matterport's sample limited the overlap of boxes alike), so that each
-    shape can be recognized. An image depends on (seed, image_id) only: different seeds give
+    more than three tenths of one (matterport's sample limited the overlap of boxes alike), so that
+    each shape can be recognized. An image depends on (seed, image_id) only: different seeds give
     disjoint sets.
     """
 
