@@ -245,9 +245,9 @@ def _only_known(files: list[Path], path: Path, problems: list[str]) -> _JSONFile
 
     Raises: ValueError if there are several, or if `path` itself is damaged.
     """
-    found = None  # only recognised content stays in memory
+    found = None  # only recognized content stays in memory
     for file in files:
-        known = _recognise(file, path, problems)
+        known = _recognize(file, path, problems)
         if known is None:
             continue
         if found is not None:
@@ -262,7 +262,7 @@ def _only_known(files: list[Path], path: Path, problems: list[str]) -> _JSONFile
     return found
 
 
-def _recognise(file: Path, path: Path, problems: list[str]) -> _JSONFile | None:
+def _recognize(file: Path, path: Path, problems: list[str]) -> _JSONFile | None:
     """Return a file with its format and content; None, with a message in `problems`, for others."""
     if file.suffix.lower() != ".json":
         return None
