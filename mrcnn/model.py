@@ -1,13 +1,15 @@
-"""The network, top to bottom, as the paper's figure draws it, and the thin `MaskRCNN` facade.
+"""The Mask R-CNN network, top to bottom as in the paper's figure, and the `MaskRCNN` class.
 
-    image -> ResNet C2..C5 -> FPN P2..P6 -> RPN -> proposals
-        training:  proposals -> RoIs and targets -> class, box and mask heads -> losses (losses.py)
+    image -> backbone C2..C5 -> FPN P2..P6 -> RPN -> proposals
+        training:  proposals -> RoIs and targets -> class, box and mask heads -> losses
         inference: proposals -> class and box head -> detections -> mask head
 
-Shape shorthand: B images, A anchors, N proposals or RoIs, T RoIs that train, D detections, C channels.
-Words: anchors -> proposals (after NMS) -> rois (what a head sees) -> detections. `*_deltas` are encoded boxes,
-`gt_*` is the truth, `target_*` what a head should say, `*_logits` and `*_probs` before and after the softmax.
-Boxes are `(y1, x1, y2, x2)`, normalised inside the network, pixels at its border.
+Shape shorthand: B images, A anchors, N proposals or RoIs, T RoIs that train, D detections,
+C channels, h and w the sides of a feature map.
+Naming: anchors -> proposals (after NMS) -> rois (inputs of a head) -> detections. `*_deltas` are
+encoded boxes, `gt_*` is ground truth, `target_*` the targets of a head, `*_logits` and `*_probs`
+are before and after the softmax.
+Boxes are `(y1, x1, y2, x2)`: normalised inside the network, in pixels outside.
 
 Papers: Mask R-CNN (He 2017), FPN (Lin 2017), Faster R-CNN (Ren 2015), ResNet (He 2015).
 """
@@ -25,7 +27,6 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 from keras import layers as KL
-from keras import ops
 
 from .config import Config, as_config
 from .data.generator import DataGenerator, data_generator, load_image_gt
@@ -44,6 +45,7 @@ from .nn.backbones import backbone_graph
 from .nn.detections import refine_detections, select_class_masks
 from .nn.heads import class_head, mask_head
 from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta
+from .nn.keras_ops import ops
 from .nn.layers import FLOAT32, Anchors, BatchNorm, NormalizeBoxes, PyramidAnchors, SameConv2D
 from .nn.matterport_names import (  # noqa: F401  scripts take them from here
     apply_box_deltas_graph,
@@ -208,7 +210,8 @@ class ProposalLayer(KL.Layer):
 
     def steps(self, inputs: list) -> ProposalSteps:
         """Return every intermediate, as `MaskRCNN.ancestor` offers them."""
-        return propose(*inputs, self.config, self.proposal_count, self.nms_threshold)
+        probs, deltas, anchors = inputs
+        return propose(probs, deltas, anchors, self.config, self.proposal_count, self.nms_threshold)
 
     def compute_output_shape(self, input_shape):
         return (None, self.proposal_count, 4)
@@ -287,9 +290,13 @@ def detection_targets_graph(
     proposals: Any, gt_class_ids: Any, gt_boxes: Any, gt_masks: Any, config: Any
 ) -> list:
     """`DetectionTargetLayer` of one image: arguments and results without the batch axis."""
-    inputs = [ops.expand_dims(x, 0) for x in (proposals, gt_class_ids, gt_boxes, gt_masks)]
-    priorities = keras.random.uniform(ops.shape(inputs[0])[:2])
-    return [output[0] for output in targets.detection_targets(*inputs, priorities, config)]
+    proposals, gt_class_ids = proposals[None], gt_class_ids[None]
+    gt_boxes, gt_masks = gt_boxes[None], gt_masks[None]
+    priorities = keras.random.uniform(ops.shape(proposals)[:2])
+    outputs = targets.detection_targets(
+        proposals, gt_class_ids, gt_boxes, gt_masks, priorities, config
+    )
+    return [output[0] for output in outputs]
 
 
 # --- Inference: detections ---
@@ -447,7 +454,7 @@ def _build_inference(trunk: Trunk, config: Config) -> MaskRCNNInference:
 
 
 def _build_training(trunk: Trunk, config: Config) -> MaskRCNNTraining:
-    """proposals -> RoIs and targets -> class, box and mask head, as named outputs for the losses."""
+    """proposals -> RoIs and targets -> class, box and mask head; outputs by name."""
     rpn_match = keras.Input([None, 1], name="input_rpn_match", dtype="int32")
     rpn_bbox = keras.Input([config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4], name="input_rpn_bbox")
     _mark_as_read(trunk.image_meta, rpn_match, rpn_bbox)
@@ -471,7 +478,7 @@ def _build_training(trunk: Trunk, config: Config) -> MaskRCNNTraining:
 
 
 def _ground_truth_inputs(config: Config) -> list:
-    """Class ids `[B, M]`, boxes `[B, M, 4]` in pixels and, with a mask head, masks `[B, H, W, M]`."""
+    """Class ids `[B, M]`, boxes `[B, M, 4]` pixels and, with a mask head, masks `[B, H, W, M]`."""
     class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
     boxes = keras.Input([None, 4], name="input_gt_boxes")
     if not config.USE_MASK:
@@ -506,7 +513,7 @@ def _training_heads(trunk: Trunk, sampled: list, config: Config) -> dict[str, An
     return outputs
 
 
-# --- MaskRCNN ---------------------------------------------------------------------------------------------------
+# --- MaskRCNN ---
 
 
 def _run_attribute(name):
@@ -585,25 +592,27 @@ class MaskRCNN(DetectionMethods):
         model.load_weights(path)
         return model
 
-    def build(self, mode, config):
-        """The Keras network: training gives named outputs for the losses, inference the seven of matterport.
+    def build(self, mode: str, config: Any) -> keras.Model:
+        """Build the Keras network of a mode.
 
-        Training inputs: image, meta, rpn_match, rpn_bbox, gt_class_ids, gt_boxes (pixels), gt_masks[, rois].
-        Inference inputs: image, meta, anchors (normalised).
+        Inference: inputs image, image_meta, anchors (normalised); outputs mrcnn_detection,
+        mrcnn_class, mrcnn_bbox, mrcnn_mask, ROI, rpn_class, rpn_bbox.
+        Training: inputs image, image_meta, rpn_match, rpn_bbox, gt_class_ids, gt_boxes (pixels),
+        gt_masks[, rois]; outputs by name, for the losses.
 
-        USE_MASK = False leaves out the mask head and with it gt_masks; RPN_ONLY leaves out both heads: rpn_bbox is the
-        last input of training, and inference gives scored proposals, rpn_class and rpn_bbox.
+        USE_MASK = False: no mask head, no gt_masks. RPN_ONLY: no heads; rpn_bbox is the last input
+        of training, and inference returns scored proposals, rpn_class, rpn_bbox.
         """
         if mode not in ("training", "inference"):
             raise ValueError(f"mode must be 'training' or 'inference'. Received: {mode!r}.")
         _ensure_log_handler()
-        # Thresholds changed on self.config later take effect only if the layers hold that very object.
+        # The layers read the thresholds of self.config, so they must have that very object.
         config = self.config if config is self._given_config else as_config(config)
         config.validate()
         config.check_names()
-        scope = (
-            training.strategy(config).scope() if mode == "training" else contextlib.nullcontext()
-        )
+        scope = contextlib.nullcontext()
+        if mode == "training":
+            scope = training.strategy(config).scope()
         with scope, _precision(config.PRECISION):
             network = self._build(mode, config)
         network.describe = self.metadata
@@ -628,17 +637,14 @@ class MaskRCNN(DetectionMethods):
         proposals = propose_rois([rpn["rpn_class"], rpn["rpn_bbox"], anchors])
         roi_levels = pyramid[: len(feature_maps)]
         trunk = Trunk(image, image_meta, anchors, roi_levels, rpn, proposals)
-        return (
-            _build_inference(trunk, config)
-            if mode == "inference"
-            else _build_training(trunk, config)
-        )
+        finish = _build_inference if mode == "inference" else _build_training
+        return finish(trunk, config)
 
     def _anchors_of(self, image: Any, rpn_levels: list, config: Config) -> Any:
         """`[B, A, 4]` the anchors of the training images."""
         if config.IMAGE_RESIZE_MODE in ANY_SIZE_MODES:
             return PyramidAnchors(config, name="anchors", **FLOAT32)([image, *rpn_levels])
-        anchors = self.get_anchors(config.IMAGE_SHAPE)
+        anchors = self.get_anchors(tuple(config.IMAGE_SHAPE))
         return Anchors(anchors, name="anchors", **FLOAT32)(image)
 
     # --- Weights and log folders ---

@@ -122,6 +122,7 @@ def _bottleneck(x, kernel_size, filters, name, use_bias, train_bn, strides=(1, 1
 
 # --- MobileNetV2 (Sandler 2018) ---
 
+NOT_PRETRAINED: Any = None  # Keras' annotation says str
 MOBILENET_ENDS = (
     "block_1_expand_relu",
     "block_3_expand_relu",
@@ -142,7 +143,9 @@ def mobilenet_v2_graph(input_image: Any, config: Any) -> list:
     mean = np.broadcast_to(config.MEAN_PIXEL, [config.IMAGE_CHANNEL_COUNT])
     offset = (mean / 127.5 - 1).tolist()
     x = KL.Rescaling(1 / 127.5, offset, name="mobilenet_scaling", **FLOAT32)(input_image)
-    network = keras.applications.MobileNetV2(input_tensor=x, include_top=False, weights=None)
+    network = keras.applications.MobileNetV2(
+        input_tensor=x, include_top=False, weights=NOT_PRETRAINED
+    )
     for layer in network.layers:
         if isinstance(layer, KL.BatchNormalization) and config.TRAIN_BN is False:
             layer.trainable = False
@@ -211,7 +214,7 @@ def backbone_graph(input_image: Any, config: Any) -> list:
     return feature_maps
 
 
-def _build_backbone(input_image, config):
+def _build_backbone(input_image, config: Any) -> Any:
     if not callable(config.BACKBONE):
         return BACKBONES[config.BACKBONE].build(input_image, config)
     try:

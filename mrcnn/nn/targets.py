@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
 
 from . import boxes
 from .boxes import CROWD_IOU
+from .keras_ops import ops
 from .roi_align import crop_and_resize, image_of_rois
 
 
