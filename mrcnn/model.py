@@ -75,7 +75,10 @@ from .nn.roi_align import PyramidROIAlign
 from .training import loop as training
 from .training.callbacks import MeanAveragePrecisionCallback
 from .training.run import TrainingRun
-from .weights import weight_files as weights
+from .weights import checkpoints, loading, saving, zoo
+from .weights.checks import check_sizes
+from .weights.load_report import LoadReport
+from .weights.weight_file import WeightFile
 
 __all__ = [
     "BatchNorm",
@@ -582,14 +585,15 @@ class MaskRCNN(DetectionMethods):
 
         path: an `.h5` file written by this package; other files need a `config`.
         """
-        if config is None:
-            config = _config_of_file(path)
+        with WeightFile(path) as file:
+            if config is None:
+                config = _config_of_file(file)
+                if mode == "inference":
+                    config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
             if mode == "inference":
-                config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
-        if mode == "inference":
-            weights.check_sizes(path, config)
-        model = cls(mode, config, model_dir)
-        model.load_weights(path)
+                check_sizes(file, config)
+            model = cls(mode, config, model_dir)
+            model._load(file)
         return model
 
     def build(self, mode: str, config: Any) -> keras.Model:
@@ -654,7 +658,7 @@ class MaskRCNN(DetectionMethods):
 
         Raises: FileNotFoundError that names the folder if there is no checkpoint.
         """
-        return weights.last_checkpoint(self.model_dir, str(self.config.NAME))
+        return checkpoints.last_checkpoint(self.model_dir, str(self.config.NAME))
 
     def load_weights(
         self,
@@ -662,7 +666,7 @@ class MaskRCNN(DetectionMethods):
         by_name: bool = False,
         exclude: Sequence[str] | None = None,
         remap_classes: dict[str, int] | None = None,
-    ) -> weights.LoadReport:
+    ) -> LoadReport:
         """Load a weight file; return and log which layers were loaded.
 
         filepath: matterport's `.h5`, one written here, or a backbone's ImageNet file.
@@ -670,16 +674,26 @@ class MaskRCNN(DetectionMethods):
         exclude: names of layers to skip.
         remap_classes: class name in the file -> class id here, to keep the rows of known classes.
 
-        Raises: ValueError if the file is of another network; see `weights.load_weights`.
+        Raises: ValueError if the file is of another network; see `weights.loading`.
         """
+        with WeightFile(filepath) as file:
+            return self._load(file, exclude, remap_classes)
+
+    def _load(
+        self,
+        file: WeightFile,
+        exclude: Sequence[str] | None = None,
+        remap_classes: dict[str, int] | None = None,
+    ) -> LoadReport:
         training_mode = self.mode == "training"
-        if training_mode and os.path.isfile(filepath) and weights.is_backbone_file(filepath):
-            return self.load_backbone_weights(filepath)
+        if training_mode and file.kind == "backbone":
+            return loading.load_backbone_weights(self.keras_model, file, self.config.BACKBONE)
+        metadata = file.metadata
         # A detection in another thread sees the former weights or these, never a mixture.
         with self.detector.weights_lock.writing():
-            report = weights.load_weights(
+            report = loading.load_weights(
                 self.keras_model,
-                filepath,
+                file,
                 exclude=exclude or (),
                 allow_head_mismatch=training_mode,
                 remap_classes=remap_classes,
@@ -690,19 +704,18 @@ class MaskRCNN(DetectionMethods):
             logger.warning(
                 "Layers were excluded in inference mode: %s stay random.", ", ".join(exclude)
             )
-        metadata = weights.read_metadata(filepath) or {}
         self.class_names = metadata.get("class_names", self.class_names)
-        self.set_log_dir(filepath)
+        self.set_log_dir(file.path)
         self._run.resume = self.epoch > 0
         return report
 
-    def load_backbone_weights(self, filepath: str | os.PathLike) -> weights.LoadReport:
+    def load_backbone_weights(self, filepath: str | os.PathLike) -> LoadReport:
         """Load a file that contains only the backbone, as `keras.applications` publishes them."""
-        return weights.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
+        return loading.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
 
     def save_weights(self, filepath: str | os.PathLike) -> None:
         """Write an `.h5` file in matterport's layout, with the config and class names."""
-        weights.save_weights(self.keras_model, filepath, metadata=self.metadata())
+        saving.save_weights(self.keras_model, filepath, metadata=self.metadata())
 
     def metadata(self) -> dict:
         """Return the description of the network that weight files contain."""
@@ -710,7 +723,7 @@ class MaskRCNN(DetectionMethods):
 
     def get_imagenet_weights(self) -> str:
         """Return the path of the backbone's ImageNet file; download it unless it is cached."""
-        return weights.imagenet_weights(self.config.BACKBONE)
+        return zoo.imagenet_weights(self.config.BACKBONE)
 
     def set_log_dir(self, model_path=None) -> None:
         """Name the log folder and the checkpoints of the next training; nothing is created yet.
@@ -815,28 +828,27 @@ class MaskRCNN(DetectionMethods):
         return [layer for layer in layers if layer.get_weights()]
 
 
-def _config_of_file(path: str | os.PathLike) -> Config:
+def _config_of_file(file: WeightFile) -> Config:
     """The config that a weight file of this package contains.
 
     Raises: ValueError if it has no config, or one that cannot rebuild the network.
     """
-    if weights.is_backbone_file(path):
+    if file.kind == "backbone":
         raise ValueError(
-            f"Weights of a whole network are needed. Received: {path}, which has only those of a "
+            f"Weights of a whole network are needed. Received: {file.path}, which has only those of a "
             "backbone. Try training from it: mrcnn train DATA --backbone-weights FILE."
         )
-    metadata = weights.read_metadata(path) or {}
-    if "config" not in metadata:
+    if "config" not in file.metadata:
         raise ValueError(
-            f"The weight file must say what network it is for. Received: {path}, which carries no "
+            f"The weight file must say what network it is for. Received: {file.path}, which carries no "
             "config (only files written by this package do). "
             "Try passing config= (on the command line --config)."
         )
-    config = Config.from_dict(metadata["config"])
+    config = Config.from_dict(file.metadata["config"])
     if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
         raise ValueError(
             "A network with a BACKBONE function of your own cannot be rebuilt from its file. "
-            f"Received: {path} ({config.BACKBONE}). "
+            f"Received: {file.path} ({config.BACKBONE}). "
             "Try passing config= (on the command line --config FILE.py) with it."
         )
     return config

@@ -1,4 +1,7 @@
-"""A long training and a service that never stops: memory stays where it was, and threads see what one would."""
+"""Long trainings and services: memory does not grow, and threads get the results of one thread.
+
+The slow tests train for 2,000 steps and detect 2,000 times.
+"""
 
 import gc
 import json
@@ -12,19 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TinyConfig, photos, shake
+from tiny import TinyConfig, noise_images, shake
 
 from mrcnn.model import MaskRCNN
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRST, LAST = 200, 2000  # the steps, or calls, after which memory is read
+FIRST, LAST = 200, 2000  # the steps, or calls, after which memory is compared
 SIZES = ((64, 64), (60, 100), (120, 70), (128, 128), (40, 190), (200, 64))
 
 STEPS = """
 import json, re, sys, tempfile
 import keras
 from mrcnn.model import MaskRCNN
-from tiny import Squares, TinyConfig, photos, shake
+from tiny import Squares, TinyConfig, noise_images, shake
 
 first, last, sizes = json.loads(sys.argv[1])
 seen = {}
@@ -45,56 +48,64 @@ class Memory(keras.callbacks.Callback):
         resident(self.step)
 
 
-per_epoch = first // 2  # what an epoch ends with, validation and checkpoint, has been seen before the first figure
+per_epoch = first // 2  # so that a validation and a checkpoint come before the first reading
 config = TinyConfig(
-    STEPS_PER_EPOCH=per_epoch, KEEP_LAST_N=2, IMAGES_PER_GPU=1, PRE_NMS_LIMIT=100, POST_NMS_ROIS_TRAINING=40,
+    STEPS_PER_EPOCH=per_epoch,
+    KEEP_LAST_N=2,
+    IMAGES_PER_GPU=1,
+    PRE_NMS_LIMIT=100,
+    POST_NMS_ROIS_TRAINING=40,
     TRAIN_ROIS_PER_IMAGE=4,
 )
 squares = Squares(8)
 with tempfile.TemporaryDirectory() as folder:
     model = MaskRCNN("training", config, folder)
-    model.train(squares, squares, 1e-4, epochs=last // per_epoch, layers="all", custom_callbacks=[Memory()])
+    epochs = last // per_epoch
+    model.train(squares, squares, 1e-4, epochs, layers="all", custom_callbacks=[Memory()])
 """
 
 DETECTION = """
-model = shake(MaskRCNN("inference", TinyConfig(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)))
-pictures = photos(24, sizes=sizes)
+config = TinyConfig(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)
+model = shake(MaskRCNN("inference", config))
+images = noise_images(24, sizes=sizes)
 for call in range(1, last + 1):
-    model.detect([pictures[call % len(pictures)]])
+    model.detect([images[call % len(images)]])
     resident(call)
 """
 
-# What one model leaves behind, and what a new threshold, which is a new trace, does; sizes of 97 MB as in the issue.
+# Ten models one after the other, then ten thresholds, each of which needs a new trace; 97 MB each.
 MODELS = """
 import gc
 from mrcnn.config import Config
 
 
 class Fat(Config):
-    NAME, NUM_CLASSES, BACKBONE, IMAGE_MIN_DIM, IMAGE_MAX_DIM = "fat", 2, "mobilenet_v2", 64, 64
+    NAME, NUM_CLASSES, BACKBONE = "fat", 2, "mobilenet_v2"
+    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 64
     TOP_DOWN_PYRAMID_SIZE = RPN_CHANNELS = 32
     FPN_CLASSIF_FC_LAYERS_SIZE, MASK_CHANNELS, POST_NMS_ROIS_INFERENCE = 4096, 16, 16
 
 
 for count in range(1, last + 1):
     if count <= last // 2:
-        model = None  # before the next one is made
+        model = None  # freed before the next one is built
         gc.collect()
         model = MaskRCNN("inference", Fat())
     else:
         model.config.DETECTION_MIN_CONFIDENCE = 0.5 + count / 100
-    model.detect(photos(1))
-    gc.collect()  # a former graph is a cycle
+    model.detect(noise_images(1))
+    gc.collect()  # a graph that is no longer used is a reference cycle
     resident(count)
 seen["weights"] = sum(weight.numpy().nbytes for weight in model.keras_model.weights) // 1024
 """
 
-SAY = "\nprint(json.dumps(seen))\n"
+REPORT = "\nprint(json.dumps(seen))\n"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not os.path.exists("/proc/self/status"), reason="reads the memory where Linux says it"
+    not os.path.exists("/proc/self/status"),
+    reason="reads the memory from /proc, which only Linux has",
 )
 @pytest.mark.parametrize(
     ("work", "sizes"),
@@ -104,27 +115,27 @@ SAY = "\nprint(json.dumps(seen))\n"
         pytest.param(DETECTION, SIZES, id="detection-of-many-sizes"),
     ],
 )
-def test_memory_stays_where_it_was(work, sizes):
+def test_memory_of_a_long_run_does_not_grow(work, sizes):
     seen = memory_of(work, FIRST, LAST, sizes)
     assert seen[str(LAST)] <= 1.03 * seen[str(FIRST)], seen
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not os.path.exists("/proc/self/status"), reason="reads the memory where Linux says it"
+    not os.path.exists("/proc/self/status"),
+    reason="reads the memory from /proc, which only Linux has",
 )
-def test_ten_models_and_ten_thresholds_leave_no_memory_behind():
-    seen = memory_of(
-        MODELS, 2, 24
-    )  # the first two models, and the first two thresholds, fill what is kept once
+def test_deleted_models_and_former_thresholds_free_their_memory():
+    # The first two models, and the first two thresholds, fill caches that stay.
+    seen = memory_of(MODELS, 2, 24)
     assert seen["12"] - seen["2"] < 0.1 * seen["weights"], seen
     assert seen["24"] - seen["14"] < 0.1 * seen["weights"], seen
 
 
 def memory_of(work, first, last, sizes=None):
-    """`{count of steps: kilobytes}` the resident memory of a process that does this work."""
+    """`{number of steps: kilobytes}`, the resident memory of a process that does this work."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    command = [sys.executable, "-c", STEPS + work + SAY, json.dumps([first, last, sizes])]
+    command = [sys.executable, "-c", STEPS + work + REPORT, json.dumps([first, last, sizes])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads(done.stdout.splitlines()[-1])
@@ -135,21 +146,18 @@ def memory_of(work, first, last, sizes=None):
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [SIZES[:1], SIZES], ids=["one-size", "many-sizes"])
 @pytest.mark.parametrize("mode", ["square", "pad64"])
-def test_eight_threads_find_exactly_what_one_finds(mode, sizes):
-    """They begin at once with a model that has detected nothing yet: it is compiled while they wait."""
-    model = shake(
-        MaskRCNN(
-            "inference", TinyConfig(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)
-        )
-    )
-    pictures = photos(96, sizes=sizes)
+def test_eight_threads_get_the_results_of_one_thread(mode, sizes):
+    """The model has not detected before: one thread compiles the network, the others wait."""
+    config = TinyConfig(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)
+    model = shake(MaskRCNN("inference", config))
+    images = noise_images(96, sizes=sizes)
     with ThreadPoolExecutor(8) as threads:
-        at_once = list(threads.map(lambda picture: model.detect([picture])[0], pictures))
-    assert sum(len(found["scores"]) for found in at_once) > len(pictures)
-    for picture, found in zip(pictures, at_once, strict=True):
-        (alone,) = model.detect([picture])
-        for name, values in alone.items():
-            np.testing.assert_array_equal(found[name], values)
+        results = list(threads.map(lambda image: model.detect([image])[0], images))
+    assert sum(len(result["scores"]) for result in results) > len(images)
+    for image, result in zip(images, results, strict=True):
+        (expected,) = model.detect([image])
+        for name, values in expected.items():
+            np.testing.assert_array_equal(result[name], values)
 
 
 def same(result, other):
@@ -157,21 +165,21 @@ def same(result, other):
 
 
 @pytest.mark.parametrize("optimized", [False, True])
-def test_detections_meanwhile_see_all_weights_of_one_file(optimized, tmp_path):
+def test_detection_during_load_weights_uses_the_weights_of_one_file(optimized, tmp_path):
     model, expected = MaskRCNN("inference", TinyConfig()), []
     for seed in (0, 1):
         shake(model, seed).save_weights(tmp_path / f"{seed}.h5")
         if optimized:
             model.optimize_for_inference()
         model.detector._compiled = {}
-        expected.append(model.detect(photos(1))[0])
+        expected.append(model.detect(noise_images(1))[0])
     loaded = threading.Event()
     with ThreadPoolExecutor(3) as threads:
 
         def detect_until_loaded():
             found = []
             while not loaded.is_set():
-                found += model.detect(photos(1))
+                found += model.detect(noise_images(1))
             return found
 
         waiting = [threads.submit(detect_until_loaded) for _ in range(3)]
@@ -183,13 +191,14 @@ def test_detections_meanwhile_see_all_weights_of_one_file(optimized, tmp_path):
 
 
 @pytest.mark.parametrize("optimized", [False, True])
-def test_a_deleted_model_leaves_no_graph_with_its_weights_behind(optimized):
+def test_deleted_model_frees_its_network_and_graph(optimized):
     model = MaskRCNN("inference", TinyConfig())
     if optimized:
         model.optimize_for_inference()
-    model.detect(photos(1))
+    model.detect(noise_images(1))
     (run,) = model.detector._compiled.values()
-    gone = [weakref.ref(x) for x in (model, model.keras_model, run.get_concrete_function().graph)]
-    del model, run
+    objects = (model, model.keras_model, run.get_concrete_function().graph)
+    references = [weakref.ref(one) for one in objects]
+    del model, run, objects
     gc.collect()
-    assert [reference() for reference in gone] == [None] * 3
+    assert [reference() for reference in references] == [None] * 3

@@ -11,7 +11,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mrcnn.data.masks import extract_bboxes
-from mrcnn.evaluation import evaluate
+from mrcnn.evaluation.scores import coco_scores
+from mrcnn.formats.coco import coco_results
 from mrcnn.formats.open_dataset import open_dataset
 
 
@@ -103,7 +104,7 @@ def results_of_reader(dataset, ground_truth):
             "scores": np.ones(len(keep)),
             "masks": masks,
         }
-        results += evaluate.coco_results(number[info["id"]], detections, category_ids)
+        results += coco_results(number[info["id"]], detections, category_ids)
     return results
 
 
@@ -118,7 +119,7 @@ def results_of_file(ground_truth):
 
 
 def ap(ground_truth, results, kind):
-    return evaluate.coco_figures(ground_truth, results, kind)[0]["AP"]
+    return coco_scores(ground_truth, results, kind).metrics["AP"]
 
 
 SETS = {

@@ -8,6 +8,7 @@ import tensorflow as tf
 from reference import make
 
 from mrcnn import model as modellib
+from mrcnn import utils
 from mrcnn.config import Config
 from mrcnn.nn import boxes, targets
 
@@ -34,7 +35,15 @@ def test_archive_is_below_one_megabyte():
 def test_proposals(parity):
     recorded = parity["inference_0"]
     config = config_of(recorded)
-    anchors = boxes.normalize(targets.pyramid_anchors(config, (256, 256)), (256, 256))
+    shapes = modellib.compute_backbone_shapes(config, (256, 256, 3))
+    anchors = utils.generate_pyramid_anchors(
+        config.RPN_ANCHOR_SCALES,
+        config.RPN_ANCHOR_RATIOS,
+        shapes,
+        config.BACKBONE_STRIDES,
+        config.RPN_ANCHOR_STRIDE,
+    )
+    anchors = utils.norm_boxes(anchors, (256, 256))
     layer = modellib.ProposalLayer(1000, config.RPN_NMS_THRESHOLD, config)
     inputs = (recorded["rpn_class"], recorded["rpn_bbox"], np.float32(anchors[None]))
     proposals = layer([tf.constant(array) for array in inputs])

@@ -80,7 +80,8 @@ def image_boxes(
     """
     y1, x1, y2, x2 = box_math.normalize(np.asarray(window), image_shape[:2])
     shift = np.array([y1, x1, y1, x1])
-    scale = np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
+    height, width = y2 - y1, x2 - x1
+    scale = np.array([height, width, height, width])
     # A window of one row or column has no extent in normalised coordinates: its boxes then
     # span the image.
     whole_image = np.tile([0.0, 0.0, 1.0, 1.0], (len(boxes), 1))

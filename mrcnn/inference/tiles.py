@@ -60,9 +60,11 @@ def detect_tiled(
     height, width = image.shape[:2]
     rows = _starts(height, tile, overlap)
     columns = _starts(width, tile, overlap)
-    windows = [
-        np.array([y, x, min(y + tile, height), min(x + tile, width)]) for y in rows for x in columns
-    ]
+    windows = []
+    for y in rows:
+        for x in columns:
+            bottom, right = min(y + tile, height), min(x + tile, width)
+            windows.append(np.array([y, x, bottom, right]))
     unit = _is_unit_everywhere(image, windows)
     per_tile = []
     for window in progress(windows):
@@ -141,12 +143,11 @@ class _Detection:
         """
         y1, x1, y2, x2 = region
         canvas = np.zeros((y2 - y1, x2 - x1), bool)
-        top, left, bottom, right = _intersection(self.box, region)
+        shared = _intersection(self.box, region)
         part: Any = True
         if self.mask is not None:
-            box_top, box_left = self.box[:2]
-            part = self.mask[top - box_top : bottom - box_top, left - box_left : right - box_left]
-        canvas[top - y1 : bottom - y1, left - x1 : right - x1] = part
+            part = self.mask[_slices(shared, origin=self.box)]
+        canvas[_slices(shared, origin=region)] = part
         return canvas
 
 
@@ -168,7 +169,15 @@ def _detections(
 
 def _intersection(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The box that two boxes share; without area if they share no pixel."""
-    return np.concatenate([np.maximum(first[:2], second[:2]), np.minimum(first[2:], second[2:])])
+    top_left = np.maximum(first[:2], second[:2])
+    bottom_right = np.minimum(first[2:], second[2:])
+    return np.concatenate([top_left, bottom_right])
+
+
+def _slices(box: np.ndarray, origin: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of a box in an array that begins at the first corner of `origin`."""
+    y1, x1, y2, x2 = box - np.tile(origin[:2], 2)
+    return slice(y1, y2), slice(x1, x2)
 
 
 def _has_area(box: np.ndarray) -> bool:
@@ -177,7 +186,9 @@ def _has_area(box: np.ndarray) -> bool:
 
 def _bounding_box(detections: Sequence[_Detection]) -> np.ndarray:
     boxes = np.array([detection.box for detection in detections])
-    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+    top_left = boxes[:, :2].min(axis=0)
+    bottom_right = boxes[:, 2:].max(axis=0)
+    return np.concatenate([top_left, bottom_right])
 
 
 def _groups(
@@ -218,10 +229,9 @@ def _matches(
     neighbours: Iterable[tuple[int, int]],
 ) -> dict[int, list[_Detection]]:
     """`{id of a detection: the detections of neighbouring tiles that are the same object}`."""
-    matches: dict[int, list[_Detection]] = {}
-    for detections in per_tile:
-        for detection in detections:
-            matches[id(detection)] = []
+    matches: dict[int, list[_Detection]] = {
+        id(detection): [] for detections in per_tile for detection in detections
+    }
     for first, second in neighbours:
         strip = _intersection(windows[first], windows[second])
         in_strip = [
@@ -263,12 +273,15 @@ def _merge(group: list[_Detection]) -> _Detection:
 
 
 def _result(detections: list[_Detection]) -> dict:
-    result: dict[str, Any] = {
-        "rois": np.array([detection.box for detection in detections], np.int32).reshape(-1, 4),
-        "class_ids": np.array([detection.class_id for detection in detections], np.int32),
-        "scores": np.array([detection.score for detection in detections], np.float32),
-    }
+    boxes = [detection.box for detection in detections]
+    class_ids = [detection.class_id for detection in detections]
+    scores = [detection.score for detection in detections]
     masks = [detection.mask for detection in detections]
+    result: dict[str, Any] = {
+        "rois": np.array(boxes, np.int32).reshape(-1, 4),
+        "class_ids": np.array(class_ids, np.int32),
+        "scores": np.array(scores, np.float32),
+    }
     if all(mask is not None for mask in masks):
         result["masks"] = masks
     return result

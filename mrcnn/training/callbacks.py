@@ -26,7 +26,7 @@ from ..evaluation.evaluate import EVALUATION_MIN_CONFIDENCE, evaluate_dataset
 from ..evaluation.matching import compute_ap
 from ..files.atomic import atomic_write
 from ..files.file_names import free_name
-from ..weights.weight_files import checkpoints
+from ..weights.checkpoints import checkpoints
 from .training_state import remove_older_states, save_state, state_path
 
 log = logging.getLogger("mrcnn")

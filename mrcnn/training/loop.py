@@ -27,7 +27,7 @@ from ..nn import losses
 from ..nn.backbones import stage_regex
 from ..nn.image_meta import split_image_meta
 from ..nn.molding import mold_on_device
-from ..weights import weight_files as weights
+from ..weights import loading, saving
 from . import distributed as hosts
 from .callbacks import (
     AveragedWeights,
@@ -90,14 +90,14 @@ class Network(keras.Model):
             raise ValueError(
                 f"With overwrite=False the file must not exist. Received: {filepath}. Try another name."
             )
-        return weights.save_weights(
+        return saving.save_weights(
             self, filepath, metadata=self.describe() if self.describe else None
         )
 
     def load_weights(self, filepath, skip_mismatch=False, by_name=True, exclude=None, **kwargs):
         if not _is_matterport_name(filepath):
             return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
-        return weights.load_weights(
+        return loading.load_weights(
             self, filepath, exclude=exclude, allow_head_mismatch=skip_mismatch
         )
 

@@ -13,7 +13,7 @@ from mrcnn.evaluation import matching
 RECORDED = ("trim_zeros", "compute_matches", "compute_ap", "compute_ap_range", "compute_recall")
 
 
-def test_the_helpers_reproduce_every_recorded_case(parity):
+def test_functions_reproduce_every_recorded_case_of_matterport(parity):
     archive = parity["helpers"]
     cases = sorted({tuple(key.split("/")[:2]) for key in archive if key.split("/")[0] in RECORDED})
     assert len(cases) == 1 + 9 + 6 + 3 + 3
@@ -36,48 +36,48 @@ def test_the_helpers_reproduce_every_recorded_case(parity):
             assert np.shape(got) == expected.shape
 
 
-def test_matches_of_nothing_with_nothing():
+def test_matches_of_empty_sets():
     gt_match, pred_match, overlaps = matching.compute_matches(*scene([], []), *scene([], [], []))
     assert gt_match.shape == (0,) and pred_match.shape == (0,) and overlaps.shape == (0, 0)
 
 
 def test_empty_masks_of_any_shape_are_accepted():
-    truth, (boxes, ids, scores, _) = scene([[0, 0, 10, 10]], [1]), scene([], [], [])
+    ground_truth, (boxes, ids, scores, _) = scene([[0, 0, 10, 10]], [1]), scene([], [], [])
     gt_match, pred_match, _ = matching.compute_matches(
-        *truth, boxes, ids, scores, np.empty((0, 0, 0))
+        *ground_truth, boxes, ids, scores, np.empty((0, 0, 0))
     )
     assert gt_match.tolist() == [-1] and len(pred_match) == 0
 
 
-def test_the_better_score_chooses_first_and_an_object_is_found_once():
-    truth = scene([[0, 0, 10, 10]], [1])
+def test_the_higher_score_matches_first_and_an_object_matches_once():
+    ground_truth = scene([[0, 0, 10, 10]], [1])
     predictions = scene(
         [[0, 0, 10, 9], [0, 0, 10, 10]], [1, 1], [0.9, 0.8]
     )  # IoU 90 / 100 = 0.9, and 1
-    gt_match, pred_match, overlaps = matching.compute_matches(*truth, *predictions)
+    gt_match, pred_match, overlaps = matching.compute_matches(*ground_truth, *predictions)
     assert gt_match.tolist() == [0] and pred_match.tolist() == [0, -1]
     np.testing.assert_allclose(overlaps, [[0.9], [1.0]])
 
 
-def test_a_class_must_agree_and_the_next_best_object_is_tried():
-    truth = scene([[0, 0, 10, 10], [0, 0, 10, 8]], [2, 1])
+def test_a_match_is_within_the_class_even_if_another_overlaps_more():
+    ground_truth = scene([[0, 0, 10, 10], [0, 0, 10, 8]], [2, 1])
     predictions = scene([[0, 0, 10, 10]], [1], [0.9])  # IoU 1 with the dog, 80 / 100 with the cat
-    gt_match, pred_match, _ = matching.compute_matches(*truth, *predictions)
+    gt_match, pred_match, _ = matching.compute_matches(*ground_truth, *predictions)
     assert gt_match.tolist() == [-1, 0] and pred_match.tolist() == [1]
 
 
 @pytest.mark.parametrize(("threshold", "matched"), [(0.5, True), (0.51, False)])
 def test_an_iou_equal_to_the_threshold_matches(threshold, matched):
-    truth = scene([[0, 0, 10, 10]], [1])
+    ground_truth = scene([[0, 0, 10, 10]], [1])
     predictions = scene([[0, 0, 10, 5]], [1], [0.9])  # 50 / 100
-    gt_match, _, _ = matching.compute_matches(*truth, *predictions, iou_threshold=threshold)
+    gt_match, _, _ = matching.compute_matches(*ground_truth, *predictions, iou_threshold=threshold)
     assert (gt_match[0] == 0) == matched
 
 
-def test_zero_rows_are_padding_wherever_they_stand():
-    truth = scene([[0, 0, 0, 0], [0, 0, 10, 10]], [0, 1])
+def test_zero_rows_are_padding_at_any_position():
+    ground_truth = scene([[0, 0, 0, 0], [0, 0, 10, 10]], [0, 1])
     predictions = scene([[0, 0, 10, 10], [0, 0, 0, 0]], [1, 0], [0.9, 0.0])
-    gt_match, pred_match, overlaps = matching.compute_matches(*truth, *predictions)
+    gt_match, pred_match, overlaps = matching.compute_matches(*ground_truth, *predictions)
     assert gt_match.tolist() == [0] and pred_match.tolist() == [0] and overlaps.shape == (1, 1)
 
 
@@ -88,29 +88,32 @@ def test_ap_without_objects_is_undefined_and_without_predictions_zero():
     assert matching.compute_ap(*scene(*one), *scene([], [], []))[0] == 0
 
 
-def test_ap_by_hand():
-    truth = scene([[0, 0, 10, 10], [10, 10, 20, 20]], [1, 1])
+def test_ap_is_the_area_under_the_non_increasing_curve():
+    ground_truth = scene([[0, 0, 10, 10], [10, 10, 20, 20]], [1, 1])
     predictions = scene(
         [[0, 0, 10, 10], [0, 10, 10, 20], [10, 10, 20, 20]], [1, 1, 1], [0.9, 0.8, 0.7]
     )
-    ap, precisions, recalls, _ = matching.compute_ap(*truth, *predictions)
-    # right, wrong, right: precisions 1, 1/2, 2/3; the middle one is lifted to 2/3. Recalls 1/2, 1/2, 1.
+    ap, precisions, recalls, _ = matching.compute_ap(*ground_truth, *predictions)
+    # Right, wrong, right: precisions 1, 1/2, 2/3; the second rises to 2/3. Recalls 1/2, 1/2, 1.
     np.testing.assert_allclose(precisions, [1, 1, 2 / 3, 2 / 3, 0])
     np.testing.assert_allclose(recalls, [0, 0.5, 0.5, 1, 1])
     assert ap == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
 def test_ap_range_is_the_mean_over_its_thresholds(caplog):
-    truth = scene([[0, 0, 10, 10]], [1])
+    ground_truth = scene([[0, 0, 10, 10]], [1])
     predictions = scene([[0, 0, 10, 7]], [1], [0.9])  # IoU 0.7: found at 0.5, 0.6, lost at 0.8, 0.9
     with caplog.at_level("INFO", logger="mrcnn"):
-        assert matching.compute_ap_range(*truth, *predictions, [0.5, 0.6, 0.8, 0.9]) == 0.5
+        assert matching.compute_ap_range(*ground_truth, *predictions, [0.5, 0.6, 0.8, 0.9]) == 0.5
     assert "AP @0.50-0.90" in caplog.text
     # IoU 72 / 100: of COCO's ten thresholds 0.50, 0.55, 0.60, 0.65, 0.70 lie below it
-    assert matching.compute_ap_range(*truth, *scene([[0, 0, 9, 8]], [1], [0.9]), verbose=0) == 0.5
+    assert (
+        matching.compute_ap_range(*ground_truth, *scene([[0, 0, 9, 8]], [1], [0.9]), verbose=0)
+        == 0.5
+    )
 
 
-def test_recall_by_hand():
+def test_recall_counts_objects_that_are_the_best_match_of_a_box():
     gt = np.array([[0, 0, 10, 10], [10, 10, 20, 20], [0, 10, 10, 20]])
     proposals = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [10, 10, 20, 16], [15, 0, 20, 5]])
     recall, positives = matching.compute_recall(
@@ -121,7 +124,7 @@ def test_recall_by_hand():
     assert math.isnan(matching.compute_recall(proposals, np.zeros((0, 4)), 0.5)[0])
 
 
-def test_trim_zeros_keeps_rows_with_any_number():
+def test_trim_zeros_keeps_rows_with_a_nonzero_number():
     assert matching.trim_zeros(np.zeros((0, 4))).shape == (0, 4)
     assert matching.trim_zeros(np.array([[0, 0], [0, 1], [0, 0], [2, 0]])).tolist() == [
         [0, 1],
@@ -134,7 +137,7 @@ cells = st.tuples(*[st.integers(0, 9)] * 2, *[st.integers(10, 20)] * 2)
 
 @settings(max_examples=50, deadline=None)
 @given(boxes=st.lists(st.tuples(cells, st.integers(1, 3)), min_size=1, max_size=6, unique=True))
-def test_truth_as_prediction_has_ap_one_and_ap_never_exceeds_it(boxes):
+def test_ground_truth_as_prediction_has_ap_one_and_fewer_predictions_less(boxes):
     where, ids = [b for b, _ in boxes], [c for _, c in boxes]
     ap = matching.compute_ap(*scene(where, ids), *scene(where, ids, np.linspace(1, 0.5, len(ids))))[
         0

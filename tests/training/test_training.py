@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import Squares, TinyConfig, photos, shake
+from tiny import Squares, TinyConfig, noise_images, shake
 
 from mrcnn import model as modellib
 from mrcnn.config import LOSS_NAMES, PRECISIONS
@@ -32,7 +32,8 @@ from mrcnn.training import run as training_run
 from mrcnn.training.callbacks import MeanAveragePrecisionCallback
 from mrcnn.training.loop import HEADS, Schedule, layer_regex, set_trainable
 from mrcnn.training.training_state import read_about, state_path
-from mrcnn.weights import weight_files as weights
+from mrcnn.weights import saving
+from mrcnn.weights.weight_file import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 PARTS = (*LOSS_NAMES, "weight_decay")
@@ -270,7 +271,7 @@ def test_xla_stays_off_where_there_is_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr(
         tf, "function", lambda *args, **named: options.append(named) or function(*args, **named)
     )
-    detecting.detect(photos(1))
+    detecting.detect(noise_images(1))
     assert options[0]["jit_compile"] is False  # that around the network; Keras makes others inside
 
 
@@ -863,7 +864,7 @@ def test_the_last_checkpoints_and_the_best_are_kept(tmp_path, dataset):
     assert (
         read_about(state_path(model.log_dir, 5))["best"] == 0.5
     )  # 0.4 of the fifth epoch is not the best of the run
-    assert weights.read_metadata(os.path.join(model.log_dir, "best.h5"))["class_names"] == [
+    assert read_metadata(os.path.join(model.log_dir, "best.h5"))["class_names"] == [
         "BG",
         "light",
         "dark",
@@ -873,7 +874,7 @@ def test_the_last_checkpoints_and_the_best_are_kept(tmp_path, dataset):
 def test_one_character_of_find_last_is_explained(tmp_path, dataset):
     """Scripts of 2017 write find_last()[1]."""
     model = build(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"find_last\(\) in place of find_last\(\)\[1\]"):
+    with pytest.raises(FileNotFoundError, match=r"find_last\(\) instead of find_last\(\)\[1\]"):
         model.load_weights("/logs/tiny20240101T0000/mask_rcnn_tiny_0001.h5"[1], by_name=True)
 
 
@@ -959,7 +960,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, dataset, monkeypat
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(weights, "_write_layers", full)
+    monkeypatch.setattr(saving, "_write_layers", full)
     with pytest.raises(
         OSError, match="No space left on device.*the file that was there before is unchanged"
     ):
@@ -975,7 +976,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, dataset, monkeypat
 def test_weights_come_before_the_state_when_only_one_fits(tmp_path, dataset, monkeypatch):
     """A disk with room for one of two equal files: the state would take it, and the epoch would be lost."""
     model, written = build(tmp_path, STEPS_PER_EPOCH=1), []
-    save_weights, save_state = weights.save_weights, callbacks.save_state
+    save_weights, save_state = saving.save_weights, callbacks.save_state
 
     def one_fits(save):
         def write(*args, **named):
@@ -986,7 +987,7 @@ def test_weights_come_before_the_state_when_only_one_fits(tmp_path, dataset, mon
 
         return write
 
-    monkeypatch.setattr(weights, "save_weights", one_fits(save_weights))
+    monkeypatch.setattr(saving, "save_weights", one_fits(save_weights))
     monkeypatch.setattr(callbacks, "save_state", one_fits(save_state))
     with pytest.raises(
         OSError, match=r"No space left on device(.|\n)*The weights of epoch 1 are in .*_0001.h5"
@@ -1244,7 +1245,7 @@ def test_saved_and_loaded_it_detects_the_same(tmp_path, dataset):
     for name in ("a.h5", "b.h5"):
         model.save_weights(tmp_path / name)
         model = MaskRCNN.from_weights(tmp_path / name, config=TinyConfig())
-        found.append(model.detect(photos(1))[0])
+        found.append(model.detect(noise_images(1))[0])
     assert len(found[0]["rois"]) > 0
     for key in ("rois", "class_ids", "scores", "masks"):
         np.testing.assert_array_equal(found[0][key], found[1][key])
@@ -1320,17 +1321,17 @@ def test_what_has_no_masks_trains_on_boxes_alone(tmp_path, mode, losses):
     )
     found = MaskRCNN("inference", TinyConfig(**mode), str(tmp_path))
     found.load_weights(model.find_last())
-    assert set(found.detect(photos(1))[0]) == (
+    assert set(found.detect(noise_images(1))[0]) == (
         {"rois", "scores"} if len(losses) == 2 else {"rois", "class_ids", "scores"}
     )
 
 
 def test_box_losses_are_those_of_the_whole_network(tmp_path, dataset):
     """Same weights, same batch, same sample: the four losses without the mask's."""
-    whole, boxes_alone = build(tmp_path), build(tmp_path, USE_MASK=False)
+    whole, has_boxes_only = build(tmp_path), build(tmp_path, USE_MASK=False)
     whole.save_weights(tmp_path / "whole.h5")
-    boxes_alone.load_weights(tmp_path / "whole.h5")
-    logs = [model.train(dataset, None, 0.0, 1, "all").history for model in (whole, boxes_alone)]
+    has_boxes_only.load_weights(tmp_path / "whole.h5")
+    logs = [model.train(dataset, None, 0.0, 1, "all").history for model in (whole, has_boxes_only)]
     for name in LOSS_NAMES[:4]:
         np.testing.assert_allclose(logs[0][name], logs[1][name], rtol=1e-5)
 
