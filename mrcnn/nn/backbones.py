@@ -159,7 +159,7 @@ class Backbone(NamedTuple):
     """What the package knows of a backbone.
 
     build: `(image [B, H, W, C], config) -> [C1, C2, C3, C4, C5]`.
-    stages: regex of the names of a stage's layers, by the stage's number; see `stage_regex`.
+    stages: regex of the layer names of each stage that "3+", "4+" and "5+" can train.
     """
 
     build: Callable[[Any, Any], list]
@@ -186,16 +186,6 @@ BACKBONES = {
     "resnet101": Backbone(_build_resnet, RESNET_STAGES),
     "mobilenet_v2": Backbone(mobilenet_v2_graph, MOBILENET_STAGES),
 }
-
-
-def stage_regex(first: str) -> str:
-    """Return the regex of the layers of all backbones' stages from `first` ("3", "4", "5") on."""
-    found = []
-    for backbone in BACKBONES.values():
-        for stage, regex in backbone.stages.items():
-            if stage >= first and regex not in found:
-                found.append(regex)
-    return "|".join(found)
 
 
 def backbone_graph(input_image: Any, config: Any) -> list:
