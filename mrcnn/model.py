@@ -47,7 +47,7 @@ from .nn.proposals import STEP_NAMES, ProposalStep, ProposalSteps, propose
 from .training import loop as training
 from .training.callbacks import MeanAveragePrecisionCallback  # noqa: F401
 from .training.run import TrainingRun
-from .weights import checkpoints, loading, saving, zoo
+from .weights import checkpoints, imagenet, loading, saving
 from .weights.checks import check_sizes
 from .weights.file_config import config_of_file
 from .weights.load_report import LoadReport
@@ -641,7 +641,7 @@ class MaskRCNN(DetectionMethods):
 
     def get_imagenet_weights(self) -> str:
         """Return the path of the backbone's ImageNet file; download it unless it is cached."""
-        return zoo.imagenet_weights(self.config.BACKBONE)
+        return imagenet.imagenet_weights(self.config.BACKBONE)
 
     def set_log_dir(self, model_path=None) -> None:
         """Name the log folder and the checkpoints of the next training; nothing is created yet.
