@@ -146,8 +146,8 @@ def detection_targets_graph(
 
     Returns: rois `[T, 4]`, class_ids `[T]`, deltas `[T, 4]`, masks `[T, *MASK_SHAPE]`.
     """
-    proposals, gt_class_ids = proposals[None], gt_class_ids[None]
-    gt_boxes, gt_masks = gt_boxes[None], gt_masks[None]
+    proposals, gt_class_ids = ops.expand_dims(proposals, 0), ops.expand_dims(gt_class_ids, 0)
+    gt_boxes, gt_masks = ops.expand_dims(gt_boxes, 0), ops.expand_dims(gt_masks, 0)
     priorities = keras.random.uniform(ops.shape(proposals)[:2])
     outputs = detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, config)
     return [output[0] for output in outputs]
