@@ -44,7 +44,15 @@ from .nn.backbones import backbone_graph
 from .nn.detections import refine_detections, select_class_masks
 from .nn.heads import class_head, mask_head
 from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta
-from .nn.layers import FLOAT32, Anchors, BatchNorm, NormalizeBoxes, PyramidAnchors, SameConv2D
+from .nn.layers import (
+    FLOAT32,
+    Anchors,
+    BatchNorm,
+    NormalizeBoxes,
+    PyramidAnchors,
+    SameConv2D,
+    precision_policy,
+)
 from .nn.matterport_names import (  # noqa: F401  scripts take them from here
     apply_box_deltas_graph,
     batch_pack_graph,
@@ -74,7 +82,7 @@ from .training import loop as training
 from .training.callbacks import MeanAveragePrecisionCallback
 from .training.run import TrainingRun
 from .weights import checkpoints, imagenet, loading, saving
-from .weights.checks import check_sizes
+from .weights.checks import check_sizes, config_of_file
 from .weights.load_report import LoadReport
 from .weights.weight_file import WeightFile
 
@@ -580,7 +588,7 @@ class MaskRCNN(DetectionMethods):
         """
         with WeightFile(path) as file:
             if config is None:
-                config = _config_of_file(file)
+                config = config_of_file(file)
                 if mode == "inference":
                     config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
             if mode == "inference":
@@ -608,7 +616,7 @@ class MaskRCNN(DetectionMethods):
         scope = (
             training.strategy(config).scope() if mode == "training" else contextlib.nullcontext()
         )
-        with scope, _precision(config.PRECISION):
+        with scope, precision_policy(config.PRECISION):
             network = self._build(mode, config)
         network.describe = self.metadata
         return network
@@ -820,43 +828,6 @@ class MaskRCNN(DetectionMethods):
         """Return all layers that have weights."""
         layers = [self.find_trainable_layer(layer) for layer in self.keras_model.layers]
         return [layer for layer in layers if layer.get_weights()]
-
-
-def _config_of_file(file: WeightFile) -> Config:
-    """The config that a weight file of this package contains.
-
-    Raises: ValueError if it has no config, or one that cannot rebuild the network.
-    """
-    if file.kind == "backbone":
-        raise ValueError(
-            f"Weights of a whole network are needed. Received: {file.path}, which has only those of a "
-            "backbone. Try training from it: mrcnn train DATA --backbone-weights FILE."
-        )
-    if "config" not in file.metadata:
-        raise ValueError(
-            f"The weight file must say what network it is for. Received: {file.path}, which carries no "
-            "config (only files written by this package do). "
-            "Try passing config= (on the command line --config)."
-        )
-    config = Config.from_dict(file.metadata["config"])
-    if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
-        raise ValueError(
-            "A network with a BACKBONE function of your own cannot be rebuilt from its file. "
-            f"Received: {file.path} ({config.BACKBONE}). "
-            "Try passing config= (on the command line --config FILE.py) with it."
-        )
-    return config
-
-
-@contextlib.contextmanager
-def _precision(policy):
-    """Layers made in it compute in this dtype policy, but for those that say otherwise."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _ensure_log_handler() -> None:

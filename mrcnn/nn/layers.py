@@ -5,8 +5,10 @@ Shape shorthand: B images, A anchors, N RoIs, C channels, h and w the sides of a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -21,6 +23,17 @@ from .custom_gradient import traced_once
 
 # For layers that compute in float32 whatever PRECISION says: boxes, probabilities, RoI align.
 FLOAT32 = {"dtype": "float32"}
+
+
+@contextlib.contextmanager
+def precision_policy(policy: str) -> Iterator[None]:
+    """Give layers without a `dtype` this Keras dtype policy inside a `with` block."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 # --- Convolutions ---
