@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ..config import Config
 from .class_heads import only_classes_differ, outputs_per_class
 from .load_report import LoadReport, ShapeMismatch, first_names
 from .weight_file import FileLayers, WeightFile, is_not_backbone
@@ -39,33 +38,6 @@ _HEADS = {
     "class and box head": _Head(("mrcnn_class", "mrcnn_bbox"), "RPN_ONLY = True"),
     "mask head": _Head(("mrcnn_mask",), "USE_MASK = False"),
 }
-
-
-def config_of_file(file: WeightFile) -> Config:
-    """Return the config that a weight file of this package contains.
-
-    Raises: ValueError if it has no config, or one that cannot rebuild the network.
-    """
-    if file.kind == "backbone":
-        raise ValueError(
-            f"Weights of a whole network are needed. Received: {file.path}, which has only those "
-            "of a backbone. "
-            "Try training from it: mrcnn train DATA --backbone-weights FILE."
-        )
-    if "config" not in file.metadata:
-        raise ValueError(
-            "The weight file must say what network it is for. "
-            f"Received: {file.path}, which carries no config (only files written by this package "
-            "do). Try passing config= (on the command line --config)."
-        )
-    config = Config.from_dict(file.metadata["config"])
-    if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
-        raise ValueError(
-            "A network with a BACKBONE function of your own cannot be rebuilt from its file. "
-            f"Received: {file.path} ({config.BACKBONE}). "
-            "Try passing config= (on the command line --config FILE.py) with it."
-        )
-    return config
 
 
 def check_sizes(file: WeightFile, config) -> None:
