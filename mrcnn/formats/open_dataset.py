@@ -73,7 +73,9 @@ FORMATS = (
             "a Pascal VOC folder": (
                 "with Annotations and JPEGImages, or one of its lists ImageSets/*/*.txt"
             ),
-            "VOC's XML files": "next to their images, or in annots/ or annotations/ of images/",
+            "VOC's XML files": (
+                "next to their images, or in annots/ or annotations/ next to images/"
+            ),
         },
         is_path=is_voc,
     ),
