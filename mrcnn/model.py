@@ -16,42 +16,32 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import importlib
 import logging
 import os
-import threading
-import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers as KL
 from keras import ops
-from rich.progress import track
 
 from .config import Config, as_config
 from .data.dataset import Dataset
 from .data.generator import DataGenerator, data_generator, load_image_gt
 from .data.image import (
-    match_channels,
     mold_image,
-    molded_photo,
-    resize_image,
-    to_uint8,
     unmold_image,
 )
-from .data.masks import unmold_crops, unmold_masks
 from .data.roi_targets import build_detection_targets, generate_random_rois
 from .data.rpn_targets import build_rpn_targets
-from .formats.rle import unmold_rles
-from .inference import fuse_batch_norm as folding
-from .inference import tiles
+from .inference.detection_methods import DetectionMethods
+from .inference.detector import log
 from .nn import boxes as box_math
-from .nn import losses, targets, winograd
-from .nn.anchors import compute_backbone_shapes, pyramid_anchors
+from .nn import targets
+from .nn.anchors import compute_backbone_shapes
 from .nn.backbones import (  # noqa: F401  matterport's names
     backbone_graph,
     conv_block,
@@ -60,7 +50,7 @@ from .nn.backbones import (  # noqa: F401  matterport's names
     mobilenet_v2_graph,
     resnet_graph,
 )
-from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta, split_image_meta
+from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta
 from .nn.layers import (
     FLOAT32,
     Anchors,
@@ -75,7 +65,22 @@ from .nn.layers import (
     RoIDense,
     SameConv2D,
 )
-from .nn.molding import mold_on_device
+from .nn.matterport_names import (  # noqa: F401
+    apply_box_deltas_graph,
+    batch_pack_graph,
+    clip_boxes_graph,
+    denorm_boxes_graph,
+    mrcnn_bbox_loss_graph,
+    mrcnn_class_loss_graph,
+    mrcnn_mask_loss_graph,
+    norm_boxes_graph,
+    overlaps_graph,
+    parse_image_meta_graph,
+    rpn_bbox_loss_graph,
+    rpn_class_loss_graph,
+    smooth_l1_loss,
+    trim_zeros_graph,
+)
 from .nn.nms import (
     agnostic_non_max_suppression,
     class_non_max_suppression,
@@ -116,14 +121,16 @@ __all__ = [
 logger = logging.getLogger("mrcnn")
 
 
-# What matterport's module imported, and so scripts take from it.
+# Names that matterport's module imported, and that scripts take from it.
 _MATTERPORTS_IMPORTS = {
     "K": "keras.backend",
     "KE": "keras.layers",  # keras.engine, of which scripts take Layer
     "KM": "keras.models",
     "datetime": "datetime",
+    "math": "math",
     "multiprocessing": "multiprocessing",
     "random": "random",
+    "re": "re",
     "utils": "mrcnn.utils",
 }
 
@@ -132,15 +139,6 @@ def __getattr__(name):
     if name in _MATTERPORTS_IMPORTS:
         return importlib.import_module(_MATTERPORTS_IMPORTS[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def log(text, array=None):
-    """Print a line, and of an array its shape, range and type."""
-    if array is not None:
-        array = np.asarray(array)
-        low, high = (f"{array.min():10.5f}", f"{array.max():10.5f}") if array.size else ("", "")
-        text = f"{text:25}  shape: {array.shape!s:20}  min: {low:10}  max: {high:10}  {array.dtype}"
-    print(text)
 
 
 # --- Backbone: ResNet -------------------------------------------------------------------------------------------
@@ -257,6 +255,15 @@ class ScoredProposals(ProposalLayer):
 
     def compute_output_shape(self, input_shape):
         return (None, self.proposal_count, 5)
+
+
+# The steps that `ProposalSteps` returns, by matterport's names of their tensors.
+PROPOSAL_STEPS = (
+    "pre_nms_anchors",
+    "refined_anchors",
+    "refined_anchors_clipped",
+    "rpn_non_max_suppression",
+)
 
 
 class ProposalSteps(KL.Layer):
@@ -472,119 +479,86 @@ def build_fpn_mask_graph(
     return RoIConv2D(num_classes, (1, 1), activation="sigmoid", name="mrcnn_mask", **FLOAT32)(x)
 
 
-class OwnMasks(KL.Layer):
-    """`[B, N, h, w, 1]` the soft mask of each detection's own class, with the weights of `mrcnn_mask`.
+def mask_rcnn_outputs(outputs, config) -> list:
+    """The outputs of an inference network that `Detector` reads.
 
-    The masks of the other classes, which nobody looks at, are four fifths of that layer's time with 81 classes.
-    Inputs: features `[B, N, h, w, C]`, as `mrcnn_mask` gets them, and detections `[B, N, 6]`.
+    Returns: detections `[B, D, 6]`, class probabilities `[B, N, NUM_CLASSES]` and, with a mask
+        head, the mask of each detection's own class, `[B, D, h, w, 1]`. With RPN_ONLY all
+        outputs, scored proposals first.
     """
-
-    def __init__(self, mrcnn_mask, **kwargs):
-        super().__init__(**kwargs)
-        self.mrcnn_mask = mrcnn_mask
-
-    def call(self, inputs):
-        features, detections = inputs
-        kernel = ops.transpose(self.mrcnn_mask.kernel[0, 0])  # [NUM_CLASSES, C]
-        class_ids = ops.cast(detections[..., 4], "int32")
-        own = class_ids if kernel.shape[0] > 1 else ops.zeros_like(class_ids)
-        kernel, bias = (ops.take(weight, own, axis=0) for weight in (kernel, self.mrcnn_mask.bias))
-        logits = ops.einsum("bnhwc,bnc->bnhw", features, kernel) + bias[..., None, None]
-        return self.mrcnn_mask.activation(logits)[..., None]
+    if config.RPN_ONLY:
+        return list(outputs)
+    detections, class_probs = outputs[:2]
+    if not config.USE_MASK:
+        return [detections, class_probs]
+    return [detections, class_probs, select_class_masks(outputs[3], detections[..., 4])]
 
 
-def detecting_network(network):
-    """What `detect` reads of an inference network: detections, class probabilities and, if it has any, own masks."""
-    if (
-        network.outputs[0]._keras_history.operation.name != "mrcnn_detection"
-    ):  # RPN_ONLY: scored proposals
-        return network
-    outputs, layer, node = network.outputs[:2], *network.outputs[3]._keras_history[:2]
-    if layer.name == "mrcnn_mask":
-        (features,) = layer._inbound_nodes[node].input_tensors
-        outputs = [*outputs, OwnMasks(layer, name="own_masks", **FLOAT32)([features, outputs[0]])]
-    return keras.Model(network.inputs, outputs)
+def select_class_masks(masks, class_ids):
+    """`[B, D, h, w, 1]` the masks of the given classes; masks of all classes at once stay.
+
+    masks: `[B, D, h, w, NUM_CLASSES]` or `[B, D, h, w, 1]`. class_ids: `[B, D]`.
+    """
+    if masks.shape[-1] == 1:
+        return masks
+    own = tf.gather(masks, tf.cast(class_ids, tf.int32), axis=-1, batch_dims=2)  # [B, D, h, w]
+    return own[..., None]
 
 
-# --- Losses, under matterport's names ---------------------------------------------------------------------------
+# --- Networks that Keras saves and loads whole ---
 
 
-def smooth_l1_loss(y_true, y_pred):
-    """Smooth L1, element by element; see `losses.smooth_l1`."""
-    return losses.smooth_l1(y_true, y_pred)
+def _network_from_config(mode: str, config: dict, custom_objects: dict | None):
+    """Rebuild the network of a whole Keras file from what `Network.get_config` wrote there.
 
-
-def rpn_class_loss_graph(rpn_match, rpn_class_logits):
-    """Scalar; see `losses.rpn_class_loss`."""
-    return losses.mean(*losses.rpn_class_loss(rpn_match, rpn_class_logits))
-
-
-def rpn_bbox_loss_graph(config, target_bbox, rpn_match, rpn_bbox):
-    """Scalar; see `losses.rpn_bbox_loss`."""
-    return losses.mean(*losses.rpn_bbox_loss(target_bbox, rpn_match, rpn_bbox))
-
-
-def mrcnn_class_loss_graph(target_class_ids, pred_class_logits, active_class_ids):
-    """Scalar; see `losses.mrcnn_class_loss`."""
-    return losses.mean(
-        *losses.mrcnn_class_loss(target_class_ids, pred_class_logits, active_class_ids)
-    )
-
-
-def mrcnn_bbox_loss_graph(target_bbox, target_class_ids, pred_bbox):
-    """Scalar; see `losses.mrcnn_bbox_loss`."""
-    return losses.mean(*losses.mrcnn_bbox_loss(target_bbox, target_class_ids, pred_bbox))
-
-
-def mrcnn_mask_loss_graph(target_masks, target_class_ids, pred_masks):
-    """Scalar; see `losses.mrcnn_mask_loss`."""
-    return losses.mean(*losses.mrcnn_mask_loss(target_masks, target_class_ids, pred_masks))
-
-
-# --- Networks as whole files ------------------------------------------------------------------------------------
-
-
-def _network_from_config(cls, config, custom_objects=None):
-    """The network of a file that Keras saved whole, from what `Network.get_config` put there.
-
-    Raises: ValueError if its backbone is a function of the user's own that `custom_objects` does not name.
+    Raises: ValueError if the backbone is a function of the user's that `custom_objects` lacks.
     """
     settings = Config.from_dict(config["config"])
     for setting in ("BACKBONE", "COMPUTE_BACKBONE_SHAPE"):
         value = getattr(settings, setting)
         if isinstance(value, str) and ":" in value:
-            name = value.rpartition(":")[2]
-            function = keras.saving.get_registered_object(name, custom_objects)
-            if function is None:
-                raise ValueError(
-                    f"A network with a {setting} function of your own cannot be rebuilt from its file alone. "
-                    f'Received: {value}. Try custom_objects={{"{name}": your function}}.'
-                )
-            setattr(settings, setting, function)
-    model = MaskRCNN(cls.mode, settings)
+            setattr(settings, setting, _registered_function(setting, value, custom_objects))
+    model = MaskRCNN(mode, settings)
     model.class_names = config["class_names"]
     for layer in leaves(model.keras_model):
         layer.trainable = layer.name not in config["frozen"]
     return model.keras_model
 
 
+def _registered_function(setting: str, value: str, custom_objects):
+    """The function that a config calls `"module:name"`, by its name among the custom objects."""
+    name = value.rpartition(":")[2]
+    function = keras.saving.get_registered_object(name, custom_objects)
+    if function is None:
+        raise ValueError(
+            f"A network with a {setting} function of your own cannot be rebuilt from its file "
+            f"without that function. Received: {value}. "
+            f'Try custom_objects={{"{name}": your function}}.'
+        )
+    return function
+
+
 @keras.saving.register_keras_serializable("mrcnn")
 class MaskRCNNInference(Network):
-    """The network that detects; Keras saves and loads it whole. See `MaskRCNN.build`."""
+    """The network that detects, see `MaskRCNN.build`; Keras saves and loads it whole."""
 
-    mode = "inference"
-    from_config = classmethod(_network_from_config)
+    read_outputs = staticmethod(mask_rcnn_outputs)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return _network_from_config("inference", config, custom_objects)
 
 
 @keras.saving.register_keras_serializable("mrcnn")
 class MaskRCNNTraining(TrainingNetwork):
-    """The network that learns; Keras saves and loads it whole. See `MaskRCNN.build`."""
+    """The network that trains, see `MaskRCNN.build`; Keras saves and loads it whole."""
 
-    mode = "training"
-    from_config = classmethod(_network_from_config)
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return _network_from_config("training", config, custom_objects)
 
 
-# In a whole `.h5` Keras looks for the class by its name alone.
+# A whole `.h5` names its class without the package, so Keras needs the bare names too.
 keras.saving.get_custom_objects().update(
     {cls.__name__: cls for cls in (MaskRCNNInference, MaskRCNNTraining)}
 )
@@ -601,35 +575,37 @@ def _run_attribute(name):
     )
 
 
-class MaskRCNN:
-    """The network and what one does with it: load, train, detect.
+class MaskRCNN(DetectionMethods):
+    """The network and what users do with it: build, load weights, train, detect.
 
-    mode: "training" or "inference". config: a `Config`. model_dir: where training writes its log folders.
-    `keras_model` is the Keras network; `class_names` the names that came with the weights or the dataset.
+        model = MaskRCNN.from_weights("coco.h5")
+        (result,) = model.detect([image])  # [H, W, 3] uint8
+        for box, class_id, score in zip(result["rois"], result["class_ids"], result["scores"]):
+            print(model.class_names[class_id], score, box)  # box: (y1, x1, y2, x2) in pixels
+        result["masks"]  # [H, W, N] bool
+
+    mode: "training" or "inference".
+    config: a `Config`.
+    model_dir: the folder of the log folders that training writes.
+
+    `keras_model` is the Keras network, `class_names` come from the weight file or the dataset.
     """
 
-    class_names: list[str] | None
+    read_outputs = staticmethod(mask_rcnn_outputs)
     _run: TrainingRun
-    # matterport's names for what the training run holds.
+
+    # matterport's names for attributes of the training run.
     epoch = _run_attribute("epoch")
     log_dir = _run_attribute("folder")
     checkpoint_path = _run_attribute("checkpoint_path")
 
     def __new__(cls, *args, **kwargs):
-        # Not in __init__: subclasses that repeat the body of matterport's do not call this one.
+        # Subclasses that repeat the body of matterport's __init__ do not call the one below.
         model = super().__new__(cls)
-        model.class_names = None
-        model._anchor_cache = {}
-        model._sent_anchors = None, None  # the array, and its copy on the device
-        model._compiled = {}
-        model._compiling = threading.Lock()  # threads may call detect() at once
-        model._weights_lock = ReadWriteLock()  # and one of them load_weights()
         model._run = TrainingRun()
-        model._folded = None  # the folding.Folded that detects in place of keras_model
         return model
 
-    def __init__(self, mode, config, model_dir="logs"):
-        _be_heard()
+    def __init__(self, mode: str, config: Any, model_dir: str | os.PathLike = "logs"):
         self.mode = mode
         self.config = config
         self.model_dir = str(model_dir)
@@ -638,37 +614,27 @@ class MaskRCNN:
 
     @property
     def config(self) -> Config:
-        """The settings; an object of another class that is assigned becomes a `Config` of its values."""
+        """The settings; an object of another class becomes a `Config` with its values."""
         return self._config
 
     @config.setter
-    def config(self, config) -> None:
+    def config(self, config: Any) -> None:
         self._config, self._given_config = as_config(config), config
 
     @classmethod
-    def from_weights(cls, path, config=None, model_dir="logs", mode="inference") -> MaskRCNN:
-        """A model built as the weight file says, with its weights loaded.
+    def from_weights(
+        cls,
+        path: str | os.PathLike,
+        config: Config | None = None,
+        model_dir: str | os.PathLike = "logs",
+        mode: str = "inference",
+    ) -> MaskRCNN:
+        """Build the model that a weight file describes, and load its weights.
 
         path: an `.h5` file written by this package; other files need a `config`.
         """
-        metadata = weights.read_metadata(path) or {}
         if config is None:
-            if weights.is_backbone_file(path):
-                raise ValueError(
-                    f"Weights of a whole network are needed. Received: {path}, of a backbone alone, which detects "
-                    "nothing. Try training from it: mrcnn train DATA --backbone-weights FILE."
-                )
-            if "config" not in metadata:
-                raise ValueError(
-                    f"The weight file must say what network it is for. Received: {path}, which carries no config "
-                    "(only files written by this package do). Try passing config= (on the command line --config)."
-                )
-            config = Config.from_dict(metadata["config"])
-            if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
-                raise ValueError(
-                    f"A network with a BACKBONE function of your own cannot be rebuilt from its file. Received: {path} "
-                    f"({config.BACKBONE}). Try passing config= (on the command line --config FILE.py) with it."
-                )
+            config = _config_of_file(path)
             if mode == "inference":
                 config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
         if mode == "inference":
@@ -688,6 +654,7 @@ class MaskRCNN:
         """
         if mode not in ("training", "inference"):
             raise ValueError(f"mode must be 'training' or 'inference'. Received: {mode!r}.")
+        _ensure_log_handler()
         # Thresholds changed on self.config later take effect only if the layers hold that very object.
         config = self.config if config is self._given_config else as_config(config)
         config.validate()
@@ -845,42 +812,43 @@ class MaskRCNN:
     # --- Weights and log folders ---
 
     def find_last(self) -> str:
-        """The path of the newest checkpoint under model_dir.
+        """Return the path of the newest checkpoint under model_dir.
 
-        Raises: FileNotFoundError naming the folder where there is none.
+        Raises: FileNotFoundError that names the folder if there is no checkpoint.
         """
-        return weights.last_checkpoint(self.model_dir, self.config.NAME)
+        return weights.last_checkpoint(self.model_dir, str(self.config.NAME))
 
     def load_weights(
-        self, filepath, by_name=False, exclude=None, remap_classes=None
+        self,
+        filepath: str | os.PathLike,
+        by_name: bool = False,
+        exclude: Sequence[str] | None = None,
+        remap_classes: dict[str, int] | None = None,
     ) -> weights.LoadReport:
-        """Load a weight file; returns (and logs) what was and what was not loaded.
+        """Load a weight file; return and log which layers were loaded.
 
-        filepath: matterport's `.h5`, one written here, or a backbone's ImageNet file. by_name: kept for its place,
-        layers are always matched by name. exclude: names of layers to leave as they are. remap_classes: class
-        name in the file -> class id here, to keep the rows of known classes.
+        filepath: matterport's `.h5`, one written here, or a backbone's ImageNet file.
+        by_name: unused, layers are always matched by name.
+        exclude: names of layers to skip.
+        remap_classes: class name in the file -> class id here, to keep the rows of known classes.
 
-        Raises: ValueError where the file is of another network; see `weights.load_weights`.
+        Raises: ValueError if the file is of another network; see `weights.load_weights`.
         """
-        if (
-            self.mode == "training"
-            and os.path.isfile(filepath)
-            and weights.is_backbone_file(filepath)
-        ):
+        training_mode = self.mode == "training"
+        if training_mode and os.path.isfile(filepath) and weights.is_backbone_file(filepath):
             return self.load_backbone_weights(filepath)
-        with (
-            self._weights_lock.writing()
-        ):  # a detection sees the former weights or these, not some of each
+        # A detection in another thread sees the former weights or these, never a mixture.
+        with self.detector.weights_lock.writing():
             report = weights.load_weights(
                 self.keras_model,
                 filepath,
                 exclude=exclude or (),
-                allow_head_mismatch=self.mode == "training",
+                allow_head_mismatch=training_mode,
                 remap_classes=remap_classes,
             )
-            if self._folded is not None:
+            if self._is_fused:
                 self.optimize_for_inference()
-        if self.mode == "inference" and exclude:
+        if exclude and not training_mode:
             logger.warning(
                 "Layers were excluded in inference mode: %s stay random.", ", ".join(exclude)
             )
@@ -890,20 +858,20 @@ class MaskRCNN:
         self._run.resume = self.epoch > 0
         return report
 
-    def load_backbone_weights(self, filepath) -> weights.LoadReport:
-        """Load a file of the backbone alone, as `keras.applications` gives them."""
+    def load_backbone_weights(self, filepath: str | os.PathLike) -> weights.LoadReport:
+        """Load a file that contains only the backbone, as `keras.applications` publishes them."""
         return weights.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
 
-    def save_weights(self, filepath) -> None:
-        """Write an `.h5` file in matterport's layout that knows its network (config and class names)."""
+    def save_weights(self, filepath: str | os.PathLike) -> None:
+        """Write an `.h5` file in matterport's layout, with the config and class names."""
         weights.save_weights(self.keras_model, filepath, metadata=self.metadata())
 
     def metadata(self) -> dict:
-        """What a weight file says of itself."""
+        """Return the description of the network that weight files contain."""
         return {"config": self.config.to_dict(), "class_names": self.class_names}
 
     def get_imagenet_weights(self) -> str:
-        """The path of the backbone's ImageNet file, downloaded where it is not cached."""
+        """Return the path of the backbone's ImageNet file; download it unless it is cached."""
         return weights.imagenet_weights(self.config.BACKBONE)
 
     def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
@@ -968,500 +936,69 @@ class MaskRCNN:
         return train(run, data, stage, self._make_detector, custom_callbacks)
 
     def _make_detector(self) -> MaskRCNN:
-        """Return a model of the same network in inference mode, for one image per batch."""
+        """A model of the same network in inference mode, for one image at a time."""
         config = copy.copy(self.config)
         config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
         return type(self)("inference", config, self.model_dir)
 
-    # --- Detection ---
-
-    def mold_inputs(self, images):
-        """Photos as the network wants them.
-
-        images: a list of `[H, W, C]` uint8 (or what `image.to_uint8` takes).
-
-        Returns: molded_images `[B, h, w, C]` float32, image_metas `[B, IMAGE_META_SIZE]`, windows `[B, 4]` pixels;
-        photos of different molded sizes come as a list.
-        """
-        _check_several(images, "mold_inputs")
-        photos, metas, windows = self._resized(images)
-        return _stacked([molded_photo(photo, self.config) for photo in photos]), metas, windows
-
-    def _resized(self, images):
-        """`mold_inputs` without the molding: the photos uint8, of the network's size."""
-        config = self.config
-        # A random crop is no way to look at a photo.
-        mode = "pad64" if config.IMAGE_RESIZE_MODE == "crop" else config.IMAGE_RESIZE_MODE
-        resized, metas, windows = [], [], []
-        for i, image in enumerate(images):
-            photo = self._photo(image, f"image {i}")
-            padded, window, scale, _, _ = resize_image(
-                photo,
-                min_dim=config.IMAGE_MIN_DIM,
-                max_dim=config.IMAGE_MAX_DIM,
-                min_scale=config.IMAGE_MIN_SCALE,
-                mode=mode,
-                shape=config.IMAGE_SHAPE if mode == "square" else None,
-                exact=config.EXACT_RESIZE,
-            )
-            if padded.shape[0] % 64 or padded.shape[1] % 64:
-                raise ValueError(
-                    f"In mode 'none' an image's sides must be multiples of 64. Received: image {i} of "
-                    f"{padded.shape}. Try IMAGE_RESIZE_MODE = 'pad64' or 'square'."
-                )
-            resized.append(padded)
-            metas.append(
-                compose_image_meta(
-                    0, photo.shape, padded.shape, window, scale, np.zeros(config.NUM_CLASSES, int)
-                )
-            )
-            windows.append(window)
-        return _stacked(resized), np.stack(metas), np.stack(windows)
-
-    def _photo(self, image, name):
-        image = np.asarray(image)
-        if image.dtype.kind == "f" and image.size and image.min() < 0:
-            logger.warning(
-                "%s has negative values: it looks already molded, so its mean is added again. "
-                "detect() wants the photo itself.",
-                name,
-            )
-            if image.ndim == 3 and image.shape[2] == self.config.IMAGE_CHANNEL_COUNT:
-                image = np.round(image + self.config.MEAN_PIXEL).astype(np.int32)
-        photo = match_channels(to_uint8(image), self.config.IMAGE_CHANNEL_COUNT, name)
-        if not photo.shape[0] or not photo.shape[1]:
-            raise ValueError(f"An image must have pixels. Received: {name} of shape {photo.shape}.")
-        return photo
-
-    def detect(self, images, verbose=0, batch_size=None, masks="full") -> list[dict]:
-        """Objects in photos of any number and any sizes.
-
-        images: `[H, W, C]` photos, uint8: a list, or a generator, which is read no further than the photos after those
-        that the network sees. verbose: 1 prints what goes in, and the milliseconds of each step.
-        batch_size: how many photos the network sees at once, where their molded sizes are equal; default BATCH_SIZE.
-        masks: "full", or what takes less memory, "crop" or "rle".
-
-        Returns one dict per photo, in original pixels, best score first:
-            rois: `[N, (y1, x1, y2, x2)]` int32. class_ids: `[N]` int32. scores: `[N]` float32.
-            masks: `[H, W, N]` bool; as "crop" a list of N `[h, w]` bool, what of each lies in its roi; as "rle" a list
-            of N run-length codes, as COCO has them; not there where USE_MASK is False.
-        With RPN_ONLY: rois and scores (objectness) of the proposals alone.
-        """
-        self._need_inference("detect")
-        _check_several(images, "detect")
-        if masks not in MASK_FORMS:
-            raise ValueError(
-                f"masks must be one of {', '.join(MASK_FORMS)}. Received: {masks!r}. Try 'full'."
-            )
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(
-                f"batch_size must be at least 1. Received: {batch_size}. Try None, for BATCH_SIZE."
-            )
-        if verbose:
-            log(
-                f"Processing {len(images)} images"
-                if hasattr(images, "__len__")
-                else "Processing images"
-            )
-        results = []
-        # The next photos are prepared while the network sees these.
-        for photos, molded, metas, windows, seconds in one_ahead(
-            self._prepared(images, batch_size)
-        ):
-            if verbose:
-                for photo in photos:
-                    log("image", photo)
-            shapes = [np.shape(photo) for photo in photos]
-            results += self._detect(molded, metas, windows, shapes, verbose, masks, seconds)
-        return results
-
-    def optimize_for_inference(self) -> int:
-        """Let `detect` use a copy of the network whose batch norm is folded into its convolutions; how many were.
-
-        `keras_model`, and what is saved of it, stays as it was. `load_weights` folds the new weights; after changing
-        weights in another way call it again. Scores stay within 1e-4.
-        """
-        self._need_inference("optimize_for_inference")
-        with self._weights_lock.writing():
-            self._folded = folding.Folded(detecting_network(self.keras_model))
-            self._compiled = {}
-            return len(self._folded.convolutions)
-
-    def detect_tiled(self, image, tile=None, overlap=None, verbose=0) -> dict:
-        """Objects in an image of any size, as satellites and microscopes give them, seen tile by tile.
-
-        image: `[H, W, C]`, or whatever gives such arrays when sliced (`np.memmap`, zarr, HDF5): memory does not grow
-        with it. tile: side in pixels of what `detect` is given at once; default IMAGE_MAX_DIM. overlap: pixels that
-        neighbouring tiles share, more than your objects measure; default a fourth of the tile. verbose: 1 shows how
-        far it is.
-
-        Returns what `detect` gives for one image with `masks="crop"`; an object in several tiles is there once, see
-        `tiles.detect_tiled`.
-        """
-        self._need_inference("detect_tiled")
-        if self.config.RPN_ONLY:
-            raise ValueError(
-                "detect_tiled() needs a network with heads. Received: RPN_ONLY = True. Try detect()."
-            )
-        tile, most, counts = (
-            tile or self.config.IMAGE_MAX_DIM,
-            self.config.DETECTION_MAX_INSTANCES,
-            [],
-        )
-
-        def found(part):
-            (result,) = self.detect([part], masks="crop")
-            counts.append(len(result["rois"]))
-            return result
-
-        progress = functools.partial(track, description="Tiles", disable=not verbose)
-        result = tiles.detect_tiled(
-            found, image, tile, tile // 4 if overlap is None else overlap, progress
-        )
-        if full := sum(count >= most for count in counts):
-            logger.warning(
-                "%d of %d tiles hold as many objects as one detection gives, DETECTION_MAX_INSTANCES = %d: others "
-                "there may be missing. Try smaller tiles, or a higher limit.", full, len(counts), most,
-            )  # fmt: skip
-        return result
-
-    def _prepared(self, images, batch_size):
-        """Yields photos the network sees at once, what `mold_inputs` makes of them, and the seconds it took.
-
-        A GPU gets uint8, a fourth of the bytes, and `predict` molds them there; on a CPU that would take longer.
-        """
-        own = (
-            getattr(self.mold_inputs, "__func__", None) is not MaskRCNN.mold_inputs
-        )  # it decides what goes in
-        prepare = (
-            self._resized if tf.config.list_logical_devices("GPU") and not own else self.mold_inputs
-        )
-        for photos in self._chunks(images, batch_size or self.config.BATCH_SIZE):
-            start = time.perf_counter()
-            prepared = prepare(photos)
-            yield photos, *prepared, time.perf_counter() - start
-
-    def _chunks(self, images, most):
-        """Runs of at most so many neighbours whose molded size will be equal."""
-        fixed = self.config.IMAGE_RESIZE_MODE == "square"
-        chunk = []
-        for image in images:
-            if chunk and not fixed and np.shape(image)[:2] != np.shape(chunk[0])[:2]:
-                yield chunk
-                chunk = []
-            chunk.append(image)
-            if len(chunk) == most:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
-
-    def detect_molded(self, molded_images, image_metas, verbose=0) -> list[dict]:
-        """`detect` on images that are already molded; results in their own pixels.
-
-        molded_images: `[B, h, w, C]` of `mold_inputs`. image_metas: `[B, IMAGE_META_SIZE]`.
-        """
-        self._need_inference("detect_molded")
-        shapes = [image.shape for image in molded_images]
-        windows = [(0, 0, *shape[:2]) for shape in shapes]
-        return self._detect(
-            np.asarray(molded_images), np.asarray(image_metas), windows, shapes, verbose
-        )
-
-    def _need_inference(self, what):
-        if self.mode != "inference":
-            raise ValueError(
-                f"{what}() needs a model in inference mode. Try MaskRCNN(mode='inference', ...)."
-            )
-
-    def _detect(self, molded, metas, windows, shapes, verbose, masks="full", seconds=0.0):
-        """The results of a batch; molded: or uint8, see `predict`. masks: as for `detect`. seconds: of preparing it."""
-        begin = time.perf_counter()
-        anchors = self._batch_of_anchors(molded)
-        if verbose:
-            log(
-                "photos, molded on the GPU" if molded.dtype == np.uint8 else "molded_images", molded
-            )
-            log("image_metas", metas)
-            log("anchors", anchors.numpy())
-        start = time.perf_counter()
-        found, *outputs = self.predict([molded, metas, anchors])
-        seen = time.perf_counter()
-        names = ("rois", "class_ids", "scores", "masks")
-        results = []
-        for i, shape in enumerate(shapes):
-            if self.config.RPN_ONLY:
-                results.append(self.unmold_proposals(found[i], shape, molded[i].shape, windows[i]))
-                continue
-            soft_masks = outputs[1][i] if self.config.USE_MASK else None
-            unmolded = self.unmold_detections(
-                found[i], soft_masks, shape, molded[i].shape, windows[i], masks
-            )
-            results.append(
-                {name: rows for name, rows in zip(names, unmolded, strict=True) if rows is not None}
-            )
-            if verbose and len(unmolded[0]) == 0:
-                log(self._why_nothing(outputs[0][i]))
-        if verbose:
-            steps = seconds + start - begin, seen - start, time.perf_counter() - seen
-            log(
-                "Preparing {:.0f} ms, network {:.0f} ms, finishing {:.0f} ms".format(
-                    *(1000 * step for step in steps)
-                )
-            )
-        return results
-
-    def _why_nothing(self, probs) -> str:
-        """The best score of a class that is no background, and what removed it."""
-        best = float(probs[:, 1:].max())
-        class_id = int(probs[:, 1:].max(axis=0).argmax()) + 1
-        threshold = self.config.DETECTION_MIN_CONFIDENCE
-        name = self.class_names[class_id] if self.class_names else f"class {class_id}"
-        if best < threshold:
-            return (
-                f"Nothing detected: the best score was {best:.3f} ({name}), removed by DETECTION_MIN_CONFIDENCE = "
-                f"{threshold}. Try a lower one, or train longer."
-            )
-        return f"Nothing detected: the best score was {best:.3f} ({name}), but the background scored higher there."
-
-    def predict(self, inputs) -> list[np.ndarray]:
-        """What `detect` reads of the network, for a list of its inputs; compiled once per setting of the thresholds.
-
-        Images of uint8 are photos of the network's size, and are molded on the device.
-
-        Returns: detections `[B, D, 6]`, probs `[B, P, NUM_CLASSES]`, masks `[B, D, h, w, 1]` of the detections' own
-        classes (not with USE_MASK = False). With RPN_ONLY: all outputs, scored proposals first.
-        """
-        inputs = [tf.convert_to_tensor(x) for x in inputs]
-        if inputs[0].dtype == tf.uint8:
-            inputs[0] = mold_on_device(inputs[0], self.config)
-        inputs = [
-            tf.cast(x, spec.dtype) for x, spec in zip(inputs, self.keras_model.inputs, strict=True)
-        ]
-        with self._weights_lock.reading():
-            return [output.numpy() for output in self._compiled_network()(*inputs)]
-
-    def _compiled_network(self):
-        """The function behind `predict`, for the thresholds of this moment."""
-        config = self.config
-        # Thresholds are read when the graph is traced: new values, new trace.
-        key = (
-            config.DETECTION_MIN_CONFIDENCE,
-            config.DETECTION_NMS_THRESHOLD,
-            config.DETECTION_MAX_INSTANCES,
-            config.PRE_NMS_LIMIT,
-            config.CLASS_AGNOSTIC_NMS,
-        )
-        with self._compiling:
-            if key not in self._compiled:
-                signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.keras_model.inputs]
-                network = self._folded or detecting_network(self.keras_model)
-                # TensorFlow warns of functions that are traced often, and takes those of one `def` for one function.
-                run = functools.partial(_run_network, network)
-                self._compiled = {
-                    key: tf.function(run, signature, autograph=False, jit_compile=False)
-                }
-            return self._compiled[key]
-
-    def unmold_detections(
-        self, detections, mrcnn_mask, original_image_shape, image_shape, window, masks="full"
-    ):
-        """One image's raw outputs in original pixels.
-
-        detections: `[D, (y1, x1, y2, x2, class_id, score)]` normalised, zero-padded.
-        mrcnn_mask: `[D, h, w, NUM_CLASSES]`, `[D, h, w, 1]` for all classes, or None. original_image_shape:
-        `(H, W, ...)`.
-        image_shape: `(h, w, ...)` of the molded image. window: `(y1, x1, y2, x2)` pixels of the photo in it.
-        masks: their form, as for `detect`.
-
-        Returns: boxes `[N, 4]` int32, class_ids `[N]` int32, scores `[N]`, masks `[H, W, N]` bool or None.
-        """
-        padding = np.flatnonzero(detections[:, 4] == 0)
-        count = padding[0] if len(padding) else len(detections)
-        class_ids = detections[:count, 4].astype(np.int32)
-        scores = detections[:count, 5]
-        photo_boxes = _photo_boxes(
-            detections[:count, :4], original_image_shape, image_shape, window
-        )
-        real = box_math.area(photo_boxes) > 0
-        if mrcnn_mask is None:
-            return photo_boxes[real], class_ids[real], scores[real], None
-        own = class_ids if mrcnn_mask.shape[-1] > 1 else 0
-        soft = mrcnn_mask[np.arange(count), :, :, own][real]  # [N, h, w]
-        photo_boxes, class_ids, scores = photo_boxes[real], class_ids[real], scores[real]
-        unmolded = MASK_FORMS[masks](
-            soft, photo_boxes, original_image_shape, exact=self.config.EXACT_RESIZE
-        )
-        return photo_boxes, class_ids, scores, unmolded
-
-    def unmold_proposals(self, proposals, original_image_shape, image_shape, window) -> dict:
-        """One image's scored proposals in original pixels: `rois` `[N, 4]` int32 and `scores` `[N]`, best first.
-
-        proposals: `[P, (y1, x1, y2, x2, objectness)]` normalised, zero-padded; what lies beside the photo is left out.
-        original_image_shape, image_shape, window: as for `unmold_detections`.
-        """
-        height, width = original_image_shape[:2]
-        rois = _photo_boxes(proposals[:, :4], original_image_shape, image_shape, window)
-        rois = box_math.clip(rois, np.array([0, 0, height, width], np.int32))
-        real = (box_math.area(rois) > 0) & (proposals[:, 4] > 0)
-        return {"rois": rois[real], "scores": proposals[real, 4]}
-
-    def get_anchors(self, image_shape) -> np.ndarray:
-        """`[A, (y1, x1, y2, x2)]` normalised anchors for a molded image of this shape, kept for the next call.
-
-        The same in pixels is left in `self.anchors`.
-        """
-        key = tuple(int(side) for side in image_shape[:2])
-        cached = self._anchor_cache.get(key)  # one look: another thread may replace the cache
-        if cached is None:
-            pixels = pyramid_anchors(self.config, key)
-            cached = pixels, box_math.normalize(pixels, key)
-            self._anchor_cache = {key: cached}
-        self.anchors, normalized = cached
-        return normalized
-
-    def _batch_of_anchors(self, molded) -> tf.Tensor:
-        """`[B, A, 4]` the anchors of a batch of molded images, sent to the device once for a size."""
-        anchors = self.get_anchors(molded.shape[1:])
-        array, sent = self._sent_anchors  # one look, as above
-        if array is not anchors:
-            sent = tf.constant(anchors[None])
-            self._sent_anchors = anchors, sent
-        return tf.broadcast_to(sent, (len(molded), *anchors.shape))
-
     # --- Looking inside ---
 
-    def ancestor(self, tensor, name, checked=None):
-        """The tensor of that name in the network, for `run_graph`; None where there is none.
+    def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
+        """Return the tensor of a name in the network, for `run_graph`, or None.
 
-        name: a layer's, or one of the proposal layer's steps: `ROI/pre_nms_anchors:0`, `ROI/refined_anchors:0`,
-        `ROI/refined_anchors_clipped:0`, `ROI/rpn_non_max_suppression:0`. tensor, checked: kept for their place.
+        name: of a layer, or of a step of the proposal layer: `ROI/pre_nms_anchors:0`,
+            `ROI/refined_anchors:0`, `ROI/refined_anchors_clipped:0`,
+            `ROI/rpn_non_max_suppression:0`.
+        tensor, checked: unused.
         """
-        parts = name.split(":")[0].split("/")
-        layer_names = {layer.name: layer for layer in self.keras_model.layers}
-        layer = layer_names.get(parts[0])
+        layer_name, *step = name.split(":")[0].split("/")
+        layers = {layer.name: layer for layer in self.keras_model.layers}
+        layer = layers.get(layer_name)
         if layer is None:
             return None
-        if len(parts) > 1 and isinstance(layer, ProposalLayer):
-            steps = (
-                "pre_nms_anchors",
-                "refined_anchors",
-                "refined_anchors_clipped",
-                "rpn_non_max_suppression",
-            )
-            return ProposalSteps(layer, parts[1])(layer.input) if parts[1] in steps else None
-        return layer.output if len(parts) == 1 or not isinstance(layer, ProposalLayer) else None
+        if not step or not isinstance(layer, ProposalLayer):
+            return layer.output
+        if step[0] not in PROPOSAL_STEPS:
+            return None
+        return ProposalSteps(layer, step[0])(layer.input)
 
-    def find_trainable_layer(self, layer):
-        """The layer itself, or the one it wraps."""
-        return self.find_trainable_layer(layer.layer) if hasattr(layer, "layer") else layer
+    def find_trainable_layer(self, layer: Any) -> Any:
+        """Return the layer, or the layer that it wraps."""
+        while hasattr(layer, "layer"):
+            layer = layer.layer
+        return layer
 
     def get_trainable_layers(self) -> list:
-        """All layers that have weights."""
-        found = (self.find_trainable_layer(layer) for layer in self.keras_model.layers)
-        return [layer for layer in found if layer.get_weights()]
-
-    def run_graph(self, images, outputs, image_metas=None) -> dict[str, np.ndarray]:
-        """Any tensors of the network, by name.
-
-        images: a list of photos; or, with image_metas, an array of molded images.
-        outputs: `[(name, tensor)]`, tensors of layers (`keras_model.get_layer(n).output`) or of `ancestor`.
-        """
-        self._need_inference("run_graph")
-        outputs = dict(outputs)
-        missing = [name for name, tensor in outputs.items() if tensor is None]
-        if missing:
-            raise ValueError(
-                f"Every output must be a tensor. Received: None for {', '.join(missing)}."
-            )
-        if image_metas is None:
-            molded, image_metas, _ = self.mold_inputs(images)
-        else:
-            molded = np.asarray(images)
-        anchors = self._batch_of_anchors(molded)
-        inside = keras.Model(self.keras_model.inputs, list(outputs.values()))
-        inputs = [tf.cast(x, "float32") for x in (molded, image_metas, anchors)]
-        values = tf.function(lambda *x: inside(list(x), training=False), autograph=False)(*inputs)
-        values = tf.nest.flatten(values)  # Keras gives one output as it is, not in a list
-        found = {name: np.asarray(value) for name, value in zip(outputs, values, strict=True)}
-        for name, value in found.items():
-            log(name, value)
-        return found
+        """Return all layers that have weights."""
+        layers = [self.find_trainable_layer(layer) for layer in self.keras_model.layers]
+        return [layer for layer in layers if layer.get_weights()]
 
 
-class ReadWriteLock:
-    """Lets any number of threads read at once; one that writes waits for them, and they wait for it."""
+def _config_of_file(path: str | os.PathLike) -> Config:
+    """The config that a weight file of this package contains.
 
-    def __init__(self):
-        self._gate = threading.RLock()  # held by who writes or waits to: no one else begins to read
-        self._readers, self._left = 0, threading.Condition()
-
-    @contextlib.contextmanager
-    def reading(self):
-        with self._gate, self._left:
-            self._readers += 1
-        try:
-            yield
-        finally:
-            with self._left:
-                self._readers -= 1
-                self._left.notify_all()
-
-    @contextlib.contextmanager
-    def writing(self):
-        with self._gate:
-            with self._left:
-                self._left.wait_for(lambda: not self._readers)
-            yield
-
-
-def _run_network(network, *inputs):
-    with winograd.where_it_pays():
-        return network(list(inputs))
-
-
-def _check_several(images, name) -> None:
-    if getattr(images, "ndim", 4) < 4:
-        raise ValueError(
-            f"images must be a list of photos, or an array [B, H, W, C] of them. Received: an array of shape "
-            f"{tuple(images.shape)}. Try {name}([image]); for a stack of grey photos list(images)."
-        )
-
-
-def _stacked(images):
-    """One array, where they are of one shape."""
-    return np.stack(images) if len({image.shape for image in images}) == 1 else images
-
-
-def _mask_crops(masks, bboxes, image_shape, exact):
-    """A list of N `[h, w]` bool: what of each mask lies in its box."""
-    return [crop for _, _, crop in unmold_crops(masks, bboxes, image_shape, exact)]
-
-
-MASK_FORMS = {"full": unmold_masks, "crop": _mask_crops, "rle": unmold_rles}
-
-
-def one_ahead(items):
-    """The items of an iterable, each made in a thread while the one before is in use."""
-    items, end = iter(items), object()
-    with ThreadPoolExecutor(1) as maker:
-        coming = maker.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = maker.submit(next, items, end)
-            yield item
-
-
-def _photo_boxes(boxes, original_image_shape, image_shape, window) -> np.ndarray:
-    """`[N, 4]` int32 pixels of the photo: from the molded image's coordinates to the window's, then to the photo's.
-
-    boxes: `[N, (y1, x1, y2, x2)]` normalised. The shapes and the window: as for `MaskRCNN.unmold_detections`.
+    Raises: ValueError if it has no config, or one that cannot rebuild the network.
     """
-    y1, x1, y2, x2 = box_math.normalize(np.asarray(window), image_shape[:2])
-    shift, scale = np.array([y1, x1, y1, x1]), np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
-    # A window of one row or column has no extent in these coordinates: its boxes span the photo.
-    spanning = np.tile([0.0, 0.0, 1.0, 1.0], (len(boxes), 1))
-    boxes = np.divide(boxes - shift, scale, out=spanning, where=scale > 0)
-    return box_math.denormalize(boxes, original_image_shape[:2])
+    if weights.is_backbone_file(path):
+        raise ValueError(
+            f"Weights of a whole network are needed. Received: {path}, which has only those of a "
+            "backbone. Try training from it: mrcnn train DATA --backbone-weights FILE."
+        )
+    metadata = weights.read_metadata(path) or {}
+    if "config" not in metadata:
+        raise ValueError(
+            f"The weight file must say what network it is for. Received: {path}, which carries no "
+            "config (only files written by this package do). "
+            "Try passing config= (on the command line --config)."
+        )
+    config = Config.from_dict(metadata["config"])
+    if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
+        raise ValueError(
+            "A network with a BACKBONE function of your own cannot be rebuilt from its file. "
+            f"Received: {path} ({config.BACKBONE}). "
+            "Try passing config= (on the command line --config FILE.py) with it."
+        )
+    return config
 
 
 @contextlib.contextmanager
@@ -1475,52 +1012,8 @@ def _precision(policy):
         keras.config.set_dtype_policy(before)
 
 
-def _be_heard() -> None:
-    """Show what is logged as plain lines on stderr, where the script has not set up logging and would see nothing."""
+def _ensure_log_handler() -> None:
+    """Print log lines on stderr, unless the program has set up logging itself."""
     if not logger.hasHandlers():
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.INFO)
-
-
-# --- Box and meta helpers, under matterport's names -------------------------------------------------------------
-
-
-def apply_box_deltas_graph(boxes, deltas):
-    """See `boxes.decode`."""
-    return box_math.decode(boxes, deltas)
-
-
-def clip_boxes_graph(boxes, window):
-    """See `boxes.clip`."""
-    return box_math.clip(boxes, window)
-
-
-def overlaps_graph(boxes1, boxes2):
-    """See `boxes.iou`."""
-    return box_math.iou(boxes1, boxes2)
-
-
-def norm_boxes_graph(boxes, shape):
-    """See `boxes.normalize`; `shape` is a tensor `[height, width]`."""
-    return box_math.normalize(boxes, (shape[0], shape[1]))
-
-
-def denorm_boxes_graph(boxes, shape):
-    """See `boxes.denormalize`; `shape` is a tensor `[height, width]`."""
-    return box_math.denormalize(boxes, (shape[0], shape[1]))
-
-
-def parse_image_meta_graph(meta):
-    """See `image.split_image_meta`."""
-    return split_image_meta(meta)
-
-
-def trim_zeros_graph(boxes, name="trim_zeros"):
-    """The rows `[N, 4]` that are not all zero, and `[M]` bool which those are."""
-    non_zeros = tf.reduce_any(boxes != 0, axis=1)
-    return tf.boolean_mask(boxes, non_zeros, name=name), non_zeros
-
-
-def batch_pack_graph(x, counts, num_rows):
-    """`[sum(counts), ...]` the first `counts[i]` rows of each of the `num_rows` images of `x`."""
-    return tf.concat([x[i, : counts[i]] for i in range(num_rows)], axis=0)

@@ -1,5 +1,6 @@
-"""Fixtures every test may use."""
+"""Fixtures for all tests."""
 
+import json
 import lzma
 import os
 import shutil
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A busy machine is no failure: no example has a time limit.
+# No time limit per example, for a busy machine must not fail a test.
 settings.register_profile("mrcnn", deadline=None)
 settings.load_profile("mrcnn")
 
@@ -24,12 +25,12 @@ def shared_folder() -> Path | None:
 
 @pytest.fixture
 def compiled():
-    """Asked for, beside `eagerly`, by the tests that are about the traced graph."""
+    """Requested next to `eagerly` by tests of the traced graph."""
 
 
 @pytest.fixture
 def eagerly(request):
-    """Nothing is traced: a small network's few steps take less time than their graph. See `compiled`."""
+    """Run functions eagerly: tracing a small network takes longer than its few steps."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly("compiled" not in request.fixturenames)
@@ -39,7 +40,7 @@ def eagerly(request):
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The shared folder; tests that ask for it skip, and say so, where it does not exist."""
+    """The shared folder; tests that request it skip if it does not exist."""
     folder = shared_folder()
     if folder is None:
         pytest.skip("needs the shared reference data: set MRCNN_SHARED to its folder")
@@ -47,8 +48,22 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def parity() -> dict:
+    """Recorded numbers that are part of the repository: recording -> key -> array."""
+    from reference import make
+
+    return make.read()
+
+
+@pytest.fixture(scope="session")
+def matterport_api() -> dict:
+    """Public names of matterport/Mask_RCNN 2.1: module -> name -> parameters and defaults."""
+    return json.loads((Path(__file__).parent / "reference" / "matterport_api.json").read_text())
+
+
+@pytest.fixture(scope="session")
 def reference_weights(shared, tmp_path_factory) -> Path:
-    """matterport's own `.h5` of a ResNet50 at 256 px, unpacked once: to be read, not written to."""
+    """matterport's own `.h5` of a ResNet50 at 256 px, unpacked once; read-only."""
     path = tmp_path_factory.mktemp("reference") / "r50_256.h5"
     with lzma.open(shared / "reference" / "r50_256.h5.xz") as packed, open(path, "wb") as file:
         shutil.copyfileobj(packed, file, 1 << 20)
@@ -57,7 +72,7 @@ def reference_weights(shared, tmp_path_factory) -> Path:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Reports travel from process to process as UTF-8, which what a test logs of broken file names need not be."""
+    """Make the text of reports valid UTF-8, which xdist needs; tests log broken file names."""
     report = yield
     report.sections = [
         (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections

@@ -3,7 +3,6 @@
 import ast
 import importlib
 import inspect
-import json
 
 import numpy as np
 import pytest
@@ -14,16 +13,11 @@ from mrcnn.weights import weight_files as weights
 MODULES = ("config", "utils", "model", "visualize", "parallel_model")
 
 
-@pytest.fixture(scope="module")
-def api(shared):
-    return json.loads((shared / "design" / "matterport_api.json").read_text())
-
-
 @pytest.mark.parametrize("name", MODULES)
-def test_every_name_resolves_with_its_parameters(api, name):
+def test_every_name_resolves_with_its_parameters(matterport_api, name):
     module = importlib.import_module(f"mrcnn.{name}")
     problems = []
-    for symbol, entry in api[f"mrcnn.{name}"].items():
+    for symbol, entry in matterport_api[f"mrcnn.{name}"].items():
         found = getattr(module, symbol, None)
         if found is None:
             problems.append(f"{symbol} is missing")
@@ -94,10 +88,10 @@ def test_differences_are_seen():
     assert differences("one", None, []) == ["one is missing"]
 
 
-def test_every_setting_has_the_original_default(api):
+def test_every_setting_has_the_original_default(matterport_api):
     from mrcnn.config import Config
 
-    for name, text in api["mrcnn.config"]["Config"]["attributes"].items():
+    for name, text in matterport_api["mrcnn.config"]["Config"]["attributes"].items():
         assert same(getattr(Config, name), text), name
 
 

@@ -186,7 +186,10 @@ def test_every_library_that_is_imported_is_required():
     [
         ("logging, os", "mrcnn"),
         # OpenCV and TensorFlow set variables of their own: they come first.
-        ("logging, os, cv2, matplotlib, scipy.ndimage", "mrcnn.formats.datasets, mrcnn.visualize"),
+        (
+            "logging, os, cv2, matplotlib, scipy.ndimage",
+            "mrcnn.formats.open_dataset, mrcnn.visualize",
+        ),
         ("logging, os, cv2, matplotlib, tensorflow, keras", "mrcnn.model"),
     ],
 )

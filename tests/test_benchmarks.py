@@ -152,7 +152,6 @@ def test_gflop_by_hand(benchmark):
 )
 def test_rows_of_networks_run_and_their_work_is_counted(benchmark, monkeypatch, row):
     """Of small networks, once. GFLOP is nan where a change of the network leaves a shape unknown."""
-    import mrcnn.model
 
     def config(side, **values):
         small = {"BACKBONE": backbone, "TRAIN_ROIS_PER_IMAGE": 12, "DETECTION_MAX_INSTANCES": 10}
@@ -164,9 +163,6 @@ def test_rows_of_networks_run_and_their_work_is_counted(benchmark, monkeypatch, 
         return benchmark.Times([2.0], 1.0, [(1.0, 1.0)])
 
     monkeypatch.setattr(benchmark, "timed", once)
-    monkeypatch.setattr(
-        mrcnn.model, "detecting_network", mrcnn.model.detecting_network
-    )  # undone afterwards
     if row != "finish_1024_d100":
         monkeypatch.setattr(benchmark, "_config", config)
     times = getattr(benchmark, row)()

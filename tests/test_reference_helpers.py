@@ -1,8 +1,7 @@
-"""Every numpy helper against numbers recorded from matterport's code (reference/helpers.npz).
+"""Every NumPy helper against numbers recorded from matterport's code (tests/reference/README.md).
 
-Integers and booleans are equal, floats agree to 1e-6 relative. The numbers come from scikit-image 0.21; those of 0.26
-are the same in every recorded case, so that no exception is made. Those of
-`evaluate` are compared in test_evaluate.py.
+Integers and booleans are equal, floats agree to 1e-6 relative. The numbers come from scikit-image 0.21; 0.26 gives the
+same in every recorded case. tests/evaluation/test_matching.py compares the helpers of evaluation.
 """
 
 import inspect
@@ -17,7 +16,7 @@ from mrcnn.config import Config
 from mrcnn.data import generator as data
 from mrcnn.data.dataset import Dataset
 
-IN_TEST_EVALUATE = {
+IN_TEST_MATCHING = {
     "compute_matches",
     "compute_ap",
     "compute_ap_range",
@@ -26,27 +25,25 @@ IN_TEST_EVALUATE = {
 }
 
 
-@pytest.fixture(scope="module")
-def cases(shared):
-    """`{function: {case: ({argument: value}, [outputs])}}`."""
+def by_function(archive):
+    """`{function: {case: ({argument: value}, [outputs])}}` of arrays by `function/case/name`."""
     found = {}
-    with np.load(shared / "reference" / "helpers.npz") as archive:
-        for key in archive.files:
-            function, _, rest = key.partition("/")
-            case, _, name = rest.partition("/")
-            if not rest:
-                continue  # "versions"
-            inputs, outputs = found.setdefault(function, {}).setdefault(case, ({}, {}))
-            if name.startswith("in_"):
-                inputs[name[3:]] = plain(archive[key])
-            else:
-                outputs[name] = plain(archive[key])
-    return {
-        function: {
-            case: (inputs, list(outputs.values())) for case, (inputs, outputs) in by_case.items()
-        }
-        for function, by_case in found.items()
-    }
+    for key, value in archive.items():
+        function, _, rest = key.partition("/")
+        case, _, name = rest.partition("/")
+        if not rest:
+            continue  # "versions"
+        inputs, outputs = found.setdefault(function, {}).setdefault(case, ({}, []))
+        if name.startswith("in_"):
+            inputs[name[3:]] = plain(value)
+        else:
+            outputs.append(plain(value))
+    return found
+
+
+@pytest.fixture(scope="module")
+def cases(parity):
+    return by_function(parity["helpers"])
 
 
 def plain(value):
@@ -125,7 +122,7 @@ def name_of(function):
 def test_no_recorded_helper_is_forgotten(cases):
     assert (
         set(cases)
-        == {name_of(f) for f in SIMPLE} | set(WITH_CONFIG) | set(OTHERS) | IN_TEST_EVALUATE
+        == {name_of(f) for f in SIMPLE} | set(WITH_CONFIG) | set(OTHERS) | IN_TEST_MATCHING
     )
 
 
@@ -133,6 +130,15 @@ def test_no_recorded_helper_is_forgotten(cases):
 def test_helper(cases, function):
     for case, (inputs, expected) in cases[name_of(function)].items():
         check(run(function, inputs), expected, case)
+
+
+def test_resize_image_on_all_recorded_images(shared):
+    with np.load(shared / "reference" / "helpers.npz") as file:
+        keys = [key for key in file.files if key.startswith("resize_image/")]
+        recorded = by_function({key: file[key] for key in keys})["resize_image"]
+    assert len(recorded) == 23
+    for case, (inputs, expected) in recorded.items():
+        check(run(utils.resize_image, inputs), expected, case)
 
 
 class Settings(Config):

@@ -1,4 +1,4 @@
-"""Weights written here and read by a fresh process: the same bits, under the same names."""
+"""Weights written here and read by a new process: the same bits, under the same names."""
 
 import hashlib
 import json
@@ -20,8 +20,10 @@ import numpy as np
 from mrcnn.model import MaskRCNN
 
 model = MaskRCNN.from_weights(sys.argv[1])
-bits = {weight.path: hashlib.sha256(np.array(weight).tobytes()).hexdigest() for weight in model.keras_model.weights}
-print(json.dumps(bits))
+digests = {}
+for weight in model.keras_model.weights:
+    digests[weight.path] = hashlib.sha256(np.array(weight).tobytes()).hexdigest()
+print(json.dumps(digests))
 """
 
 
@@ -29,8 +31,8 @@ def digest(values) -> str:
     return hashlib.sha256(np.ascontiguousarray(values, np.float32).tobytes()).hexdigest()
 
 
-def bits_in_a_fresh_process(path) -> dict[str, str]:
-    """`{weight path: digest}` of a network that another Python built and loaded from the file alone."""
+def digests_in_a_new_process(path) -> dict[str, str]:
+    """`{weight path: digest}` of the network that another process builds from the file."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(path)],
         cwd=ROOT,
@@ -43,25 +45,25 @@ def bits_in_a_fresh_process(path) -> dict[str, str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def bits_in_the_file(path) -> dict[str, str]:
-    """`{"layer/weight": digest}` of every array of a weight file, whatever group it lies in."""
-    found = {}
+def digests_in_the_file(path) -> dict[str, str]:
+    """`{"layer/weight": digest}` of every array of a weight file, in any group."""
+    digests = {}
     with h5py.File(path) as file:
 
-        def note(name, item):
+        def add(name, item):
             if isinstance(item, h5py.Dataset):
-                found["/".join(name.split("/")[-2:]).removesuffix(":0")] = digest(item[()])
+                digests[short_name(name).removesuffix(":0")] = digest(item[()])
 
-        file.visititems(note)
-    return found
+        file.visititems(add)
+    return digests
 
 
-def short(path: str) -> str:
-    """The last two parts of a weight's path: its layer and itself."""
+def short_name(path: str) -> str:
+    """`layer/weight`, the last two parts of a weight's path."""
     return "/".join(path.split("/")[-2:])
 
 
-def test_a_file_of_the_original_comes_back_bit_equal(shared, reference_weights, tmp_path):
+def test_file_of_matterport_is_bit_equal_after_load_and_save(shared, reference_weights, tmp_path):
     original, copy = reference_weights, tmp_path / "copy.h5"
     with np.load(shared / "reference" / "inference_0.npz") as archive:
         config = Config.from_dict(json.loads(str(archive["config_json"])))
@@ -69,16 +71,19 @@ def test_a_file_of_the_original_comes_back_bit_equal(shared, reference_weights, 
     model.load_weights(original, by_name=True)
     model.save_weights(copy)
 
-    recorded = bits_in_the_file(original)
-    # 53 convolutions (kernel, bias) and 53 batch norms (4) of ResNet50; FPN 8 and RPN 3 convolutions; heads: 2 hidden
-    # and 5 mask convolutions, 1 deconvolution, 2 dense, 2 + 4 batch norms. Convolutions and dense have 2 weights each.
+    recorded = digests_in_the_file(original)
+    # ResNet50: 53 convolutions and 53 batch norms; 8 convolutions of the FPN, 3 of the RPN; heads:
+    # 2 hidden and 5 mask convolutions, 1 deconvolution, 2 dense layers, 2 + 4 batch norms.
+    # Convolutions and dense layers have 2 weights each, batch norms 4.
     assert len(recorded) == 53 * 2 + 53 * 4 + (8 + 3 + 2 + 5 + 1 + 2) * 2 + 6 * 4
-    assert bits_in_the_file(copy) == recorded
-    assert {short(path): bits for path, bits in bits_in_a_fresh_process(copy).items()} == recorded
+    assert digests_in_the_file(copy) == recorded
+    assert {
+        short_name(path): bits for path, bits in digests_in_a_new_process(copy).items()
+    } == recorded
 
 
 @pytest.mark.slow
-def test_resnet101_comes_back_bit_equal(tmp_path):
+def test_resnet101_is_bit_equal_after_save_and_load(tmp_path):
     config = Config()
     config.NAME, config.NUM_CLASSES, config.BACKBONE = "deep", 3, "resnet101"
     config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = 64
@@ -92,8 +97,8 @@ def test_resnet101_comes_back_bit_equal(tmp_path):
     model.keras_model.save_weights(path)
 
     ours = {weight.path: digest(weight) for weight in model.keras_model.weights}
-    assert bits_in_a_fresh_process(path) == ours
-    assert bits_in_the_file(path) == {short(name): bits for name, bits in ours.items()}
+    assert digests_in_a_new_process(path) == ours
+    assert digests_in_the_file(path) == {short_name(name): bits for name, bits in ours.items()}
     further = [f"4{letter}" for letter in "bcdefghijklmnopqrstuvw"]
     assert len(further) == 22
     expected = {
@@ -106,5 +111,5 @@ def test_resnet101_comes_back_bit_equal(tmp_path):
         )
         for name in names
     }
-    assert expected <= {short(name) for name in ours}
-    assert not any(name.startswith(("res4x", "bn4x")) for name in map(short, ours))
+    assert expected <= {short_name(name) for name in ours}
+    assert not any(name.startswith(("res4x", "bn4x")) for name in map(short_name, ours))

@@ -83,7 +83,7 @@ def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
     except evaluate.EvaluationInterrupted as interrupted:
         interruption = interrupted
         log.warning("Interrupted: the metrics of the images evaluated so far follow.")
-        evaluation = interrupted.figures()
+        evaluation = interrupted.evaluation()
     say(evaluation.table())
     content = {"data": args.data, "weights": args.weights, **evaluation.to_dict()}
     write_json(content, out / "metrics.json")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..config import Config
 from ..data.dataset import Dataset, boxes_alone, shared_images
-from ..formats.common import SETS
 from ..formats.open_dataset import split_folders
+from ..formats.reading import SETS
 from .cli_support import (
     OK,
     UsageError,

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..config import Config
 from ..nn import boxes
+from ..nn.anchors import generate_anchors
 
 FITTING_IOU = 0.5  # an anchor that overlaps an object by less has to be stretched far
 # What RPN_ANCHOR_SCALES are suggested from: powers of two and their middles.
@@ -30,7 +31,7 @@ def anchor_overlaps(
     nearest = np.clip(
         np.round(centers / step) * step, 0, last
     )  # of its shape, the nearest overlaps most
-    shapes_of_anchors = boxes.generate_anchors(
+    shapes_of_anchors = generate_anchors(
         scale, config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1
     )  # around (0, 0)
     anchors = np.tile(nearest, 2)[:, None] + shapes_of_anchors

@@ -230,7 +230,7 @@ def _write_cell(ax: Axes, row: int, column: int, text: str, dark: bool, fontsize
     ax.text(column, row, text, ha="center", va="center", **style)
 
 
-def draw_confusion(
+def draw_confusion_matrix(
     counts: np.ndarray, class_names: Sequence[str], missed: str, nothing: str, title: str
 ) -> Figure:
     """Draw a confusion matrix: counts as numbers, shares of a class's objects as color.

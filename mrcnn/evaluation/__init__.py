@@ -1,1 +1,1 @@
-"""Metrics of detections."""
+"""Metrics of detections and proposals."""

@@ -1,15 +1,14 @@
-"""Reader of COCO's instances files, as other tools write them too.
+"""COCO's instances files, as other tools write them too: reader and writer; COCO result entries.
 
-Every number is checked when the file is opened; pixels are touched when asked for. An entry that cannot be used is
-left out, and a warning counts them; a file of another form is a ValueError that names file, entry and remedy.
+The reader checks every number when it opens the file and reads pixels on demand. It skips entries
+that cannot be used and logs one warning with their number; a file of another form is a ValueError
+that names file, entry and remedy.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,36 +16,41 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..data.dataset import Dataset, match_class_names, overrides
+from ..data.dataset import match_class_names, overrides
 from ..files.limits import check_size
 from ..files.safe_text import clean_name
-from .common import LeftOut, RLEImages, read_json, warn_similar_names
+from .find_images import ImageSearch, path_parts, usual_folders
 from .polygons import check_polygon, segmentation_to_rle
+from .reading import RLEImages, SkippedEntries, read_json, warn_similar_names
 from .rle import RLE, check_rle, mask_to_rle
-from .values import is_finite, is_side, short, whole
+from .values import is_finite, is_side, short, to_integer
+from .writing import Result, Writer, relative_path, write_json
 
 logger = logging.getLogger("mrcnn")
 
-IMAGES_TRIED = 20  # of a file, to find the folder of its images
-MOST_FOLDERS = 10  # of a file_name that are tried; longer paths lose their first folders
+IMAGES_TRIED = 20  # of a file, to choose the folder of its images
+
+Images = dict[str, dict | None]  # key of the image id -> arguments of `add_image`; None if skipped
 
 
-class CocoDataset(RLEImages, Dataset):
-    """COCO instances JSON: polygons of several parts, run-length codes of both kinds, and crowds.
+class CocoDataset(RLEImages):
+    """COCO instances JSON: polygons of several parts, RLEs of both kinds, and crowds.
 
-    Category ids may be any numbers: `map_source_class_id("coco.18")` and `get_source_class_id(id, "coco")`
-    translate, and `image_info[i]["id"]` is the file's own image id. Categories of one name are one class.
-    Crowds get a negative class id. Images without annotations are kept: they show what is not an object.
+    Category ids may be any numbers: `map_source_class_id("coco.18")` and
+    `get_source_class_id(id, "coco")` translate, and `image_info[i]["id"]` is the file's image id.
+    Categories of one name are one class. Crowds get a negative class id. Images without annotations
+    are kept: they show the background.
 
-    Annotations with a `bbox` and no segmentation have no mask: they are objects of `load_bbox` only, for networks
-    without masks (USE_MASK = False).
+    Annotations with a `bbox` and no segmentation have no mask: they are objects of `load_bbox`
+    only, for networks without masks (USE_MASK = False).
     """
 
-    # A subclass may call Dataset.__init__ and `add_file` alone, as samples/coco does.
+    # On the class, for samples/coco calls only Dataset.__init__ and `add_file`.
     _wanted: list[str] | None = None  # names of the classes
     _same_class: Mapping[int, int] = {}  # category id -> the one under which its class was added
     _has_class: frozenset[int] = frozenset()  # category ids
-    _with_mask = _with_box = 0  # annotations with a segmentation, and those with a bbox only
+    _with_mask = 0  # annotations with a segmentation
+    _with_box = 0  # annotations with only a bbox
 
     def __init__(
         self,
@@ -57,16 +61,17 @@ class CocoDataset(RLEImages, Dataset):
         class_names: Sequence[str] | None = None,
         strict: bool = False,
     ):
-        """A prepared dataset.
+        """Create a prepared dataset.
 
         json_path: the instances file. `info` and `licenses` may be missing.
-        images_dir: where the images are; default the one of the usual places that holds them, such as the file's own
-            folder, `images` or `images/<subset>` there or a folder above, or `<subset>` for `instances_<subset>.json`.
+        images_dir: the folder of the images. Default: the usual folder that contains most of them,
+            such as the file's own folder, `images` or `images/<subset>` there or one folder up, or
+            `<subset>` for `instances_<subset>.json`.
         class_ids: COCO category ids to keep; default all. All images are kept in either case.
-        data: the file's content if the caller has read it.
-        class_names: all classes, in the order of their ids, whatever the file's numbers; annotations of others are
-            left out. Default: the categories of the file in the order of their ids.
-        strict: refuse a file with an entry that cannot be used. Default: leave it out, with a warning.
+        data: the content of the file, if it has been read.
+        class_names: all classes, in the order of their ids, whatever the file's numbers;
+            annotations of others are skipped. Default: the file's categories, sorted by id.
+        strict: raise a ValueError at the first entry that cannot be used, instead of skipping it.
         """
         super().__init__()
         if class_names is not None:
@@ -82,45 +87,45 @@ class CocoDataset(RLEImages, Dataset):
         data: dict | None = None,
         strict: bool = False,
     ) -> None:
-        """Add the images and categories of one more file, to be prepared afterwards; arguments as of the class.
+        """Add the images and categories of one more file; arguments as of the class.
 
-        The files of one dataset share their category ids, as those of COCO do.
+        The files of one dataset share their category ids, as those of COCO do. Call `prepare`
+        afterwards.
         """
         path = Path(json_path)
         data = read_json(path) if data is None else data
         if not is_coco(data):
             raise ValueError(
-                f"{path} must be a COCO instances file: lists named images, annotations and categories. "
-                f"Received: {short(data)}. Try an instances_*.json file."
+                f"{path} must be a COCO instances file: lists named images, annotations and "
+                f"categories. Received: {short(data)}. Try an instances_*.json file."
             )
-        out = LeftOut(path, strict)
-        categories = _categories(data["categories"], path, out)
-        self._finish(out, len(data["categories"]), "categories")
+        skipped = SkippedEntries(path, strict)
+        categories = _read_categories(data["categories"], path, skipped)
+        self._report(skipped, len(data["categories"]), "categories")
         chosen = self._add_categories(categories, class_ids, path)
 
-        out = LeftOut(path, strict)
-        images = _images(data["images"], path, out)
-        _find_files(images, path, images_dir, out)
-        self._finish(out, len(data["images"]), "images")
+        skipped = SkippedEntries(path, strict)
+        images = _read_images(data["images"], path, skipped)
+        _find_files(images, path, images_dir, skipped)
+        self._report(skipped, len(data["images"]), "images")
 
-        out = LeftOut(path, strict)
-        self._add_annotations(data["annotations"], images, categories, chosen, path, out)
-        self._finish(out, len(data["annotations"]), "annotations")
+        skipped = SkippedEntries(path, strict)
+        self._add_annotations(data["annotations"], images, categories, chosen, path, skipped)
+        self._report(skipped, len(data["annotations"]), "annotations")
         for image in images.values():
             if image:
                 self.add_image("coco", **image, file=str(path))
 
-    def _finish(self, out: LeftOut, total: int, what: str) -> None:
-        out.warn(total, what)
-        self.left_out += out.sentences
+    def _report(self, skipped: SkippedEntries, total: int, what: str) -> None:
+        skipped.warn(total, what)
+        self.left_out += skipped.reasons
 
-    def prepare(self, class_map=None) -> None:
+    def prepare(self, class_map: object = None) -> None:
         """Number classes and images; categories of one name share their class."""
         super().prepare(class_map)
         for category_id, other in self._same_class.items():
-            self.class_from_source_map[f"coco.{category_id}"] = self.class_from_source_map[
-                f"coco.{other}"
-            ]
+            class_id = self.class_from_source_map[f"coco.{other}"]
+            self.class_from_source_map[f"coco.{category_id}"] = class_id
 
     @property
     def boxes_only(self) -> bool:
@@ -128,120 +133,117 @@ class CocoDataset(RLEImages, Dataset):
         return self._with_box > 0 and self._with_mask == 0
 
     def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
-        """One run-length code per annotation with a segmentation, in the file's order, and class ids, int32 [N].
+        """Return the RLE of each annotation with a segmentation, in the order of the file.
 
-        Class ids are negative for crowds.
-
+        Returns: N RLEs; class ids, int32 `[N]`, negative for crowds.
         Raises: ValueError if no annotation of the dataset has a segmentation.
         """
         info = self.image_info[image_id]
-        size = self.image_size(image_id)
         entries = [entry for entry in info["annotations"] if _has_mask(entry)]
         if not entries and info["annotations"] and self.boxes_only:
             raise ValueError(
-                f"Masks need annotations with a segmentation. Received: {info['file']}, whose annotations are boxes "
-                "only. Try a network without masks (--config USE_MASK=False), or annotate the outlines of the objects."
+                f"Masks need annotations with a segmentation. Received: {info['file']}, whose "
+                "annotations are boxes only. Try a network without masks "
+                "(--config USE_MASK=False), or annotate the outlines of the objects."
             )
-        rles = [
-            segmentation_to_rle(
-                entry["segmentation"], size, f"{info['file']}, annotation {entry.get('id')}"
-            )
-            for entry in entries
-        ]
-        return rles, self._class_ids(entries)
+        return [self._rle(entry, image_id) for entry in entries], self._class_ids(entries)
+
+    def _rle(self, entry: dict, image_id: int) -> RLE:
+        where = f"{self.image_info[image_id]['file']}, annotation {entry.get('id')}"
+        return segmentation_to_rle(entry["segmentation"], self.image_size(image_id), where)
 
     def annotated_boxes(self, image_id: int) -> list[dict]:
-        """The file's own `bbox` [x, y, width, height] and `area`, if they are there, of each mask of `load_mask`."""
+        """Return the file's own `bbox` [x, y, width, height] and `area` of each mask, if given."""
         shapes = []
         for entry in self.image_info[image_id]["annotations"]:
-            if _has_mask(entry):
-                shape = (
-                    {"bbox": [float(side) for side in entry["bbox"]]}
-                    if _is_box(entry.get("bbox"))
-                    else {}
-                )
-                if is_finite(entry.get("area")) and entry["area"] > 0:
-                    shape["area"] = entry["area"]
-                shapes.append(shape)
+            if not _has_mask(entry):
+                continue
+            shape = {}
+            if _is_box(entry.get("bbox")):
+                shape["bbox"] = [float(side) for side in entry["bbox"]]
+            if is_finite(entry.get("area")) and entry["area"] > 0:
+                shape["area"] = entry["area"]
+            shapes.append(shape)
         return shapes
 
     def load_class_ids(self, image_id: int) -> np.ndarray:
-        """Class ids, int32 [N], negative for crowds, in the file's order, of boxes without a mask too."""
+        """Return class ids, int32 `[N]`, in the order of the file, boxes without a mask included.
+
+        Ids are negative for crowds.
+        """
         return self._class_ids(self.image_info[image_id]["annotations"])
 
     def _load_bbox(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """`load_bbox` of a dataset with annotations that have no mask: their `bbox`, and of the others the mask's."""
-        info = self.image_info[image_id]
-        size = self.image_size(image_id)
-        boxes = []
-        for entry in info["annotations"]:
-            if _has_mask(entry):
-                rle = segmentation_to_rle(
-                    entry["segmentation"], size, f"{info['file']}, annotation {entry.get('id')}"
-                )
-                x, y, width, height = coco_mask.toBbox(rle) if coco_mask.area(rle) else [0] * 4
-            else:
-                x, y, width, height = entry["bbox"]
-            boxes.append([y, x, y + height, x + width])
-        boxes = np.clip(np.array(boxes, float).reshape(-1, 4), 0, [*size, *size])
-        return boxes, self._class_ids(info["annotations"])
+        """Serve as `load_bbox` if some annotations have no mask: their `bbox`, else the mask's."""
+        entries = self.image_info[image_id]["annotations"]
+        height, width = self.image_size(image_id)
+        boxes = [self._box(entry, image_id) for entry in entries]
+        corners = np.array(boxes, float).reshape(-1, 4)
+        return np.clip(corners, 0, [height, width, height, width]), self._class_ids(entries)
+
+    def _box(self, entry: dict, image_id: int) -> list[float]:
+        """Return the box [y1, x1, y2, x2] of an annotation; zeros for an empty mask."""
+        if not _has_mask(entry):
+            x, y, width, height = entry["bbox"]
+            return [y, x, y + height, x + width]
+        rle = self._rle(entry, image_id)
+        if coco_mask.area(rle) == 0:
+            return [0, 0, 0, 0]
+        x, y, width, height = coco_mask.toBbox(rle)
+        return [y, x, y + height, x + width]
 
     def _class_ids(self, entries: list[dict]) -> np.ndarray:
         ids = []
         for entry in entries:
-            class_id = self.map_source_class_id(f"coco.{whole(entry['category_id'])}")
+            class_id = self.map_source_class_id(f"coco.{to_integer(entry['category_id'])}")
             ids.append(-class_id if entry.get("iscrowd") else class_id)
         return np.array(ids, np.int32)
+
+    # --- Reading a file ---------------------------------------------------------------------------
 
     def _add_categories(
         self, categories: dict[int, str], class_ids: Iterable[int] | None, path: Path
     ) -> set[int]:
-        """Add the classes; returns the category ids to keep."""
+        """Add the classes. Returns: the category ids to keep."""
         chosen = set(categories) if class_ids is None else set(class_ids)
         unknown = sorted(chosen - set(categories))
         if unknown:
             raise ValueError(
-                f"class_ids must be category ids of {path}. Received: {unknown}. Try some of {short(categories, 400)}."
+                f"class_ids must be category ids of {path}. Received: {unknown}. "
+                f"Try some of {short(categories, 400)}."
             )
-        ids_of_name: dict[str, list[int]] = {}
-        for category_id in sorted(chosen):
-            ids_of_name.setdefault(categories[category_id], []).append(category_id)
-        warn_similar_names(ids_of_name, path)
-        for name, ids in ids_of_name.items():
-            if len(ids) > 1:
-                logger.warning(
-                    "The categories %s in %s are all called %s: they are one class.",
-                    ids,
-                    path,
-                    name,
-                )
-        if self._wanted is None:
-            ids_of_class = ids_of_name
-        else:
-            places = match_class_names(list(ids_of_name), self._wanted)
-            ids_of_class = {name: [] for name in self._wanted}
-            for name, place in places.items():
-                ids_of_class[self._wanted[place]] += ids_of_name[name]
+        ids_of_name = _ids_of_names(categories, chosen, path)
         unused = max([0, *categories]) + 1
-        for name, ids in ids_of_class.items():
-            if not ids:  # a class that this file lacks: an id that no category has
-                ids, unused = [unused], unused + 1
+        for name, ids in self._ids_of_classes(ids_of_name).items():
+            if not ids:  # a class that this file lacks gets an id that no category has
+                ids = [unused]
+                unused += 1
             self.add_class("coco", ids[0], name)
             self._same_class = {**self._same_class, **dict.fromkeys(ids[1:], ids[0])}
             self._has_class |= set(ids)
         return chosen
 
+    def _ids_of_classes(self, ids_of_name: dict[str, list[int]]) -> dict[str, list[int]]:
+        """Return class name -> category ids: of the wanted classes, else of all names."""
+        if self._wanted is None:
+            return ids_of_name
+        ids_of_class: dict[str, list[int]] = {name: [] for name in self._wanted}
+        for name, place in match_class_names(list(ids_of_name), self._wanted).items():
+            ids_of_class[self._wanted[place]] += ids_of_name[name]
+        return ids_of_class
+
     def _add_annotations(
         self,
         annotations: list,
-        images: dict[str, dict | None],
+        images: Images,
         categories: dict[int, str],
         chosen: set[int],
         path: Path,
-        out: LeftOut,
+        skipped: SkippedEntries,
     ) -> None:
-        """Give each image its annotations of the chosen classes, checked."""
-        masks, boxes, strangers = 0, 0, []
+        """Give each image its checked annotations of the chosen classes."""
+        masks, boxes = 0, 0
+        strangers: set[int] = set()  # categories that are not wanted
         for i, annotation in enumerate(annotations):
             annotation_id = annotation.get("id", i) if isinstance(annotation, dict) else i
             where = f"{path}, annotation {short(annotation_id)}"
@@ -250,169 +252,200 @@ class CocoDataset(RLEImages, Dataset):
                 if image is None or category_id not in chosen:
                     continue
                 if category_id not in self._has_class:
-                    strangers.append(category_id)
+                    strangers.add(category_id)
                     raise ValueError(
                         f"Every class must be among {short(self._wanted, 300)}. Received: "
-                        f"{short(categories[category_id])} in {where}. Try to correct the name, or remove the "
-                        "annotation."
+                        f"{short(categories[category_id])} in {where}. "
+                        "Try to correct the name, or remove the annotation."
                     )
-                entry = _checked(annotation, (image["height"], image["width"]), where, out)
+                size = image["height"], image["width"]
+                entry = _check_annotation(annotation, size, where, skipped)
             except ValueError as error:
-                out.add(error)
+                skipped.add(error)
                 continue
-            masks += _has_mask(entry)
-            if not _has_mask(entry):
+            if _has_mask(entry):
+                masks += 1
+            else:
                 boxes += 1
-                name = short(os.path.basename(str(image["path"])))
-                self.without_mask.append(
-                    f"An annotation must have a segmentation for a network with masks to learn it. Received: a bbox "
-                    f"alone in {where}, image {name}. Try to draw its outline, or --config USE_MASK=False."
-                )
+                self.without_mask.append(_without_mask(image, where))
             image["annotations"].append(entry)
-        self._with_mask += masks
-        self._with_box += boxes
         if strangers and not masks + boxes:
             names = sorted({categories[category_id] for category_id in strangers})
             raise ValueError(
-                f"The classes of {path} must be {short(self._wanted, 300)}. Received: {short(names, 300)}. "
-                "Try data annotated with those classes."
+                f"The classes of {path} must be {short(self._wanted, 300)}. "
+                f"Received: {short(names, 300)}. Try data annotated with those classes."
             )
+        self._count(masks, boxes, path)
+
+    def _count(self, masks: int, boxes: int, path: Path) -> None:
+        """Count annotations with a mask and those with only a box; the latter need `load_bbox`."""
+        self._with_mask += masks
+        self._with_box += boxes
         if boxes and not overrides(self, "load_bbox"):
-            self.load_bbox = self._load_bbox  # else boxes are those of the masks, as everywhere
+            self.load_bbox = self._load_bbox  # otherwise boxes are those of the masks
         if boxes and masks:
             logger.warning(
-                "%d of %d annotations in %s have a bbox and no segmentation: a network with masks does not learn them, "
-                "one without (--config USE_MASK=False) does.",
-                boxes, boxes + masks, path,
-            )  # fmt: skip
+                "%d of %d annotations in %s have a bbox and no segmentation: a network with masks "
+                "does not learn them, one without (--config USE_MASK=False) does.",
+                boxes,
+                boxes + masks,
+                path,
+            )
 
 
 def is_coco(data: Any) -> bool:
-    """Whether the content of a JSON file looks like COCO's instances."""
+    """Return whether the content of a JSON file looks like COCO's instances."""
     return isinstance(data, dict) and all(
         isinstance(data.get(key), list) for key in ("images", "annotations", "categories")
     )
 
 
-# --- Entries of the file ------------------------------------------------------------------------------------
+# --- Categories and images of the file ------------------------------------------------------------
 
 
-def _key(value: Any) -> str | None:
-    """An image id as a key: 7, 7.0 and "7" are the same. None for what is no id."""
-    number = whole(value)
-    if number is not None:
-        return str(number)
-    return value if isinstance(value, str) else None
-
-
-def _categories(entries: list, path: Path, out: LeftOut) -> dict[int, str]:
-    """Category id -> name, of the entries that can be used."""
+def _read_categories(entries: list, path: Path, skipped: SkippedEntries) -> dict[int, str]:
+    """Return category id -> name of the usable entries."""
     names: dict[int, str] = {}
     for i, entry in enumerate(entries):
-        category_id = whole(entry.get("id")) if isinstance(entry, dict) else None
+        where = f"{path}, category {i}"
+        category_id = to_integer(entry.get("id")) if isinstance(entry, dict) else None
         if category_id is None or "name" not in entry:
-            out.add(
-                ValueError(
-                    f"A category must have a whole number as id, and a name. Received: {short(entry)} in {path}, "
-                    f"category {i}. Try to export the annotations again."
-                )
+            error = ValueError(
+                "A category must have a whole number as id, and a name. "
+                f"Received: {short(entry)} in {where}. Try to export the annotations again."
             )
+            skipped.add(error)
         elif category_id in names:
-            out.add(
-                ValueError(
-                    f"Category ids must be unique. Received: {category_id} a second time in {path}, category {i}, "
-                    f"{short(entry['name'])}. Try to renumber the categories."
-                )
+            error = ValueError(
+                f"Category ids must be unique. Received: {category_id} a second time in {where}, "
+                f"{short(entry['name'])}. Try to renumber the categories."
             )
+            skipped.add(error)
         else:
             names[category_id] = clean_name(entry["name"])
     if entries and not names:
-        raise ValueError(out.sentences[0])
+        raise ValueError(skipped.reasons[0])
     return names
 
 
-def _images(entries: list, path: Path, out: LeftOut) -> dict[str, dict | None]:
-    """Key of the image id -> what `add_image` takes, `path` as the file says it; None for one that is left out."""
-    images: dict[str, dict | None] = {}
+def _ids_of_names(categories: dict[int, str], chosen: set[int], path: Path) -> dict[str, list[int]]:
+    """Return class name -> the chosen category ids of that name; log names with several ids."""
+    ids_of_name: dict[str, list[int]] = {}
+    for category_id in sorted(chosen):
+        ids_of_name.setdefault(categories[category_id], []).append(category_id)
+    warn_similar_names(ids_of_name, path)
+    for name, ids in ids_of_name.items():
+        if len(ids) > 1:
+            logger.warning(
+                "The categories %s in %s are all called %s: they are one class.", ids, path, name
+            )
+    return ids_of_name
+
+
+def _read_images(entries: list, path: Path, skipped: SkippedEntries) -> Images:
+    """Return the images by key; `path` in them is the name in the file."""
+    images: Images = {}
     for i, entry in enumerate(entries):
         where = f"{path}, image {i}"
         try:
-            image = _image(entry, where)
+            image = _read_image(entry, where)
         except ValueError as error:
-            out.add(error)
+            skipped.add(error)
             key = _key(entry.get("id")) if isinstance(entry, dict) else None
             if key is not None:
                 images.setdefault(key, None)
             continue
-        key = _key(entry["id"])
-        if images.get(key) is None:
+        key = _key(image["image_id"])
+        assert key is not None  # _read_image checks it
+        earlier = images.get(key)
+        if earlier is None:
             images[key] = image
             continue
         error = ValueError(
             f"Image ids must be unique. Received: {entry['id']!r} a second time in {where}. "
             "Try to renumber the images of one of the files that were merged."
         )
-        if image["path"] != images[key]["path"]:  # whose the annotations are cannot be told
+        if image["path"] != earlier["path"]:  # the annotations could belong to either
             raise error
-        out.add(error)
+        skipped.add(error)
     if entries and not any(images.values()):
-        raise ValueError(out.sentences[0])
+        raise ValueError(skipped.reasons[0])
     return images
 
 
-def _image(entry: Any, where: str) -> dict:
-    """What `add_image` takes, from an entry of "images"."""
-    if (
-        not isinstance(entry, dict)
-        or not (isinstance(entry.get("file_name"), str) and entry["file_name"])
-        or _key(entry.get("id")) is None
-        or not all(is_side(entry.get(side) or None) for side in ("height", "width"))
-    ):
+def _key(value: Any) -> str | None:
+    """Return an image id as a key: 7, 7.0 and "7" are the same; None for anything else."""
+    number = to_integer(value)
+    if number is not None:
+        return str(number)
+    return value if isinstance(value, str) else None
+
+
+def _read_image(entry: Any, where: str) -> dict:
+    """Return the arguments of `add_image` from an entry of "images"."""
+    if not _is_image(entry):
         raise ValueError(
-            f"An image must have an id, a file_name, and whole numbers as height and width. "
+            "An image must have an id, a file_name, and whole numbers as height and width. "
             f"Received: {short(entry)} in {where}. Try to export the annotations again."
         )
-    height, width = (
-        whole(entry.get(side) or None) for side in ("height", "width")
-    )  # some tools write 0 for unknown
+    height, width = to_integer(entry.get("height")), to_integer(entry.get("width"))
     if height and width:
         check_size(height, width, where)
-    number = whole(entry["id"])
+    number = to_integer(entry["id"])
     return {
         "image_id": entry["id"] if number is None else number,
         "path": entry["file_name"],
-        "height": height,
-        "width": width,
+        "height": height or None,
+        "width": width or None,
         "annotations": [],
     }
 
 
+def _is_image(entry: Any) -> bool:
+    if not isinstance(entry, dict) or _key(entry.get("id")) is None:
+        return False
+    if not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
+        return False
+    # Some tools write 0 for an unknown size.
+    return all(is_side(entry.get(side) or None) for side in ("height", "width"))
+
+
+# --- Annotations of the file ----------------------------------------------------------------------
+
+
 def _check_links(
-    annotation: Any, images: dict, categories: dict, where: str
+    annotation: Any, images: Images, categories: dict[int, str], where: str
 ) -> tuple[dict | None, int]:
-    """The image of an annotation, None for one that is left out, and its category id."""
+    """Return the image of an annotation, None for a skipped one, and its category id.
+
+    Raises: ValueError if the file lists no such image or category.
+    """
     key = _key(annotation.get("image_id")) if isinstance(annotation, dict) else None
-    if key not in images:
+    if key is None or key not in images:
         raise ValueError(
-            f"An annotation must belong to an image of the file. Received: {short(annotation)} as {where}. "
+            "An annotation must belong to an image of the file. "
+            f"Received: {short(annotation)} as {where}. "
             "Try to remove the annotation, or to add the image."
         )
-    category_id = whole(annotation.get("category_id"))
-    if category_id not in categories:
+    category_id = to_integer(annotation.get("category_id"))
+    if category_id is None or category_id not in categories:
         raise ValueError(
-            f"A category_id must be among the file's categories. Received: "
+            "A category_id must be among the file's categories. Received: "
             f"{short(annotation.get('category_id'))} in {where}. "
             "Try to add the category, or to remove the annotation."
         )
     return images[key], category_id
 
 
-def _checked(
-    annotation: dict, size: tuple[int | None, int | None], where: str, out: LeftOut
+def _check_annotation(
+    annotation: dict,
+    size: tuple[int | None, int | None],
+    where: str,
+    skipped: SkippedEntries,
 ) -> dict:
-    """An annotation with the parts of its segmentation that can be drawn, or with none and a `bbox`.
+    """Return an annotation with the usable parts of its segmentation, or with its `bbox`.
 
-    size: (height, width) of its image, None if the file does not tell.
+    size: (height, width) of its image, None if unknown.
 
     Raises: ValueError if it has neither.
     """
@@ -420,29 +453,46 @@ def _checked(
     if isinstance(segmentation, dict):
         check_rle(segmentation, size, where)
         return annotation
-    good, errors = [], []
-    for part in segmentation if isinstance(segmentation, list) else ():
-        try:
-            if part != []:
-                check_polygon(part, where)
-                good.append(part)
-        except ValueError as error:
-            errors.append(error)
-    if good:
+    parts = segmentation if isinstance(segmentation, list) else []
+    usable, errors = _usable_parts(parts, where)
+    if usable:
         for error in errors:
-            out.add(error)
-        return (
-            annotation if len(good) == len(segmentation) else {**annotation, "segmentation": good}
-        )
+            skipped.add(error)
+        return annotation if len(usable) == len(parts) else {**annotation, "segmentation": usable}
     if errors:
         raise errors[0]
     if not _is_box(annotation.get("bbox")):
         raise ValueError(
-            f"An annotation must have a segmentation (polygons or a run-length code), or a bbox [x, y, width, height]. "
-            f"Received: {short(segmentation)} and {short(annotation.get('bbox'))} in {where}. "
+            "An annotation must have a segmentation (polygons or a run-length code), or a bbox "
+            f"[x, y, width, height]. Received: {short(segmentation)} and "
+            f"{short(annotation.get('bbox'))} in {where}. "
             "Try to annotate the object's outline, or remove the entry."
         )
     return {**annotation, "segmentation": []}
+
+
+def _usable_parts(parts: list, where: str) -> tuple[list, list[ValueError]]:
+    """Return the polygons that can be drawn, and why others cannot; empty ones are ignored."""
+    usable, errors = [], []
+    for part in parts:
+        if part == []:
+            continue
+        try:
+            check_polygon(part, where)
+            usable.append(part)
+        except ValueError as error:
+            errors.append(error)
+    return usable, errors
+
+
+def _without_mask(image: dict, where: str) -> str:
+    """Return a message for an annotation that is only a box."""
+    name = short(os.path.basename(str(image["path"])))
+    return (
+        "An annotation must have a segmentation for a network with masks to learn it. "
+        f"Received: only a bbox in {where}, image {name}. "
+        "Try to draw its outline, or --config USE_MASK=False."
+    )
 
 
 def _has_mask(entry: dict) -> bool:
@@ -450,155 +500,93 @@ def _has_mask(entry: dict) -> bool:
 
 
 def _is_box(value: Any) -> bool:
-    """Whether a value is [x, y, width, height] of a box with an area."""
-    return (
-        isinstance(value, list)
-        and len(value) == 4
-        and all(map(is_finite, value))
-        and min(value[2:]) > 0
-    )
+    """Return whether a value is [x, y, width, height] of a box with an area."""
+    if not isinstance(value, list) or len(value) != 4:
+        return False
+    return all(is_finite(side) for side in value) and min(value[2:]) > 0
 
 
-# --- Files of the images ------------------------------------------------------------------------------------
+# --- Files of the images --------------------------------------------------------------------------
 
 
 def _find_files(
-    images: dict[str, dict | None], path: Path, images_dir: str | Path | None, out: LeftOut
+    images: Images, path: Path, images_dir: str | Path | None, skipped: SkippedEntries
 ) -> None:
-    """Fill in the path of each image; one whose file is missing is left out, unless all are."""
-    names = {key: image["path"] for key, image in images.items() if image}
-    folders = _usual_folders(path) if images_dir is None else [Path(images_dir)]
-    tried = list(names.values())[:: max(1, len(names) // IMAGES_TRIED)]
-    # The first of those with the most images
-    folder = max(folders, key=lambda f: len(_Files(f).find(dict(enumerate(tried)))))
-    files = _Files(folder)
-    found = files.find(names)
-    renamed = [key for key in found if found[key] != folder / names[key].replace("\\", "/")]
-    if renamed:
-        logger.warning(
-            "%d of %d images that %s lists were found by the end of their path or in other case only: %s as %s, for "
-            "one.",
-            len(renamed), len(names), path, short(names[renamed[0]]), found[renamed[0]],
-        )  # fmt: skip
-    outside = [key for key in found if ".." in found[key].relative_to(folder).parts]
+    """Fill in the path of each image; skip images without a file, unless all are without."""
+    listed = {key: image for key, image in images.items() if image}
+    names = {key: image["path"] for key, image in listed.items()}
+    search = ImageSearch(_images_folder(names, path, images_dir))
+    folder, found = search.folder, search.find(names)
+    _warn_renamed(names, found, folder, path)
+    outside = {key for key, file in found.items() if ".." in file.relative_to(folder).parts}
     if outside:
+        first = next(key for key in found if key in outside)
         logger.warning(
-            "%d of %d images that %s lists lie outside of %s and are read there: %s, for one.",
-            len(outside), len(names), path, folder, found[outside[0]],
+            "%d of %d images that %s lists are outside of %s and are read there: %s, for one.",
+            len(outside), len(names), path, folder, found[first],
         )  # fmt: skip
-    for key, name in names.items():
-        images[key]["path"] = str(found.get(key) or folder.joinpath(*_parts(name)))
-        if key in found and not (out.strict and key in outside):
+    for key, image in listed.items():
+        image["path"] = str(found.get(key) or folder.joinpath(*path_parts(names[key])))
+        if key in found and not (skipped.strict and key in outside):
             continue
         error = ValueError(
-            f"A listed image must exist. Received: {short(name)} in {path}, which is not in {folder}. Try to put it "
-            "there, or to name the folder of the images: --images DIR (in Python images_dir=)."
+            f"A listed image must exist. Received: {short(names[key])} in {path}, which is not in "
+            f"{folder}. Try to put it there, or to name the folder of the images: --images DIR "
+            "(in Python images_dir=)."
         )
-        if found or out.strict:
-            out.add(error)
+        if found or skipped.strict:
+            skipped.add(error)
             images[key] = None
-    if names and not found:  # the annotations can still be looked at
+    if names and not found:  # the annotations can still be examined
+        first = next(iter(listed.values()))
         logger.warning(
-            "%d of %d images that %s lists are missing, %s for one. Try to put them there, or to name their folder: "
-            "--images DIR (in Python images_dir=).",
-            len(names), len(names), path, next(image["path"] for image in images.values() if image),
+            "%d of %d images that %s lists are missing, %s for one. Try to put them there, or to "
+            "name their folder: --images DIR (in Python images_dir=).",
+            len(names), len(names), path, first["path"],
         )  # fmt: skip
 
 
-def _usual_folders(path: Path) -> list[Path]:
-    """Where tools put the images of an annotation file; the most usual first.
-
-    COCO: annotations/instances_val2017.json and val2017/. CVAT, Datumaro, ultralytics: annotations/instances_val.json
-    and images/ or images/val/. mmdetection: annotations/val.json and val/. Roboflow: valid/_annotations.coco.json
-    beside the images. Label Studio: result.json and images/.
-    """
-    subset = re.sub("^instances_", "", path.stem)
-    here, above = path.parent, path.parent.parent
-    if not path.stem.startswith("instances_") and not re.search(
-        "annot|label", here.name, re.IGNORECASE
-    ):
-        return [here, here / "images", here / subset, here / "images" / subset]
-    places = [above / subset, here / subset, here, here / "images"]
-    places += [above / "images" / subset, here / "images" / subset, above / "images", above]
-    return places if path.stem.startswith("instances_") else [here, *places]
+def _images_folder(names: dict[str, str], path: Path, images_dir: str | Path | None) -> Path:
+    """Return the folder that contains most of a sample of the images; the first of equal ones."""
+    if images_dir is not None:
+        return Path(images_dir)
+    step = max(1, len(names) // IMAGES_TRIED)
+    sample = dict(list(names.items())[::step])
+    return max(usual_folders(path), key=lambda folder: len(ImageSearch(folder).find(sample)))
 
 
-def _parts(name: str) -> list[str]:
-    """The folders and the name of a file_name, of Windows, a URL or another machine too, without any `..` or root."""
-    if re.match(r"[a-z]+://", name, re.IGNORECASE):
-        name = urllib.parse.unquote(name.split("?")[0].split("//", 1)[1])
-    parts = [part for part in re.split(r"[\\/]", name) if part not in ("", ".")]
-    if ".." in parts:
-        parts = parts[len(parts) - parts[::-1].index("..") :]
-    return [part for part in parts[-MOST_FOLDERS:] if not part.endswith(":")]  # C:
+def _warn_renamed(names: dict[str, str], found: dict[str, Path], folder: Path, path: Path) -> None:
+    """Log how many images were found under another path than the file names."""
+    renamed = [key for key in found if found[key] != folder / names[key].replace("\\", "/")]
+    if renamed:
+        first = renamed[0]
+        logger.warning(
+            "%d of %d images that %s lists were found by the end of their path or in other case "
+            "only: %s as %s, for one.",
+            len(renamed), len(names), path, short(names[first]), found[first],
+        )  # fmt: skip
 
 
-class _Files:
-    """Finds the files that an annotation file names, in one folder and below it.
-
-    A relative name with `..` is followed out of the folder, as tools write it (`mrcnn detect --format coco` does);
-    absolute names are not.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self._listed: dict[Path, dict[str, str]] = {}  # folder -> name in lower case -> name
-
-    def find(self, names: dict) -> dict:
-        """Key -> path, of those that are there; no file is found for two keys unless both name it in full.
-
-        A file is looked for as it is named, then without its first folders, then in other case.
-        """
-        found = {}
-        for key, name in names.items():
-            file = self._as_named(name)
-            if file is not None:
-                found[key] = file
-        taken = set(found.values())
-        for key, name in names.items():
-            file = None if key in found else self._by_end(_parts(name))
-            if file is not None and file not in taken:
-                found[key] = file
-                taken.add(file)
-        return found
-
-    def _as_named(self, name: str) -> Path | None:
-        relative = re.match(r"\.\.[\\/]", name)
-        file = (
-            self.folder / name.replace("\\", "/")
-            if relative
-            else self.folder.joinpath(*_parts(name))
-        )
-        return file if os.path.isfile(file) else None
-
-    def _by_end(self, parts: list[str]) -> Path | None:
-        ends = [parts[i:] for i in range(len(parts))]
-        files = [self.folder.joinpath(*end) for end in ends]
-        files += [folder / name for folder, name in map(self._in_any_case, files) if name]
-        return next((file for file in files if os.path.isfile(file)), None)
-
-    def _in_any_case(self, file: Path) -> tuple[Path, str | None]:
-        folder = file.parent
-        if folder not in self._listed:
-            names = os.listdir(folder) if os.path.isdir(folder) else []
-            self._listed[folder] = {name.lower(): name for name in names}
-        return folder, self._listed[folder].get(file.name.lower())
+# --- Writing --------------------------------------------------------------------------------------
 
 
 def coco_results(
-    image_id: int, result: dict[str, np.ndarray], category_ids: dict[int, int] | None = None
-) -> list[dict]:
-    """The detections of one image as COCO result entries, ready for JSON.
+    image_id: int, result: Result, category_ids: Mapping[int, int] | None = None
+) -> list[dict[str, Any]]:
+    """Return the detections of one image as COCO result entries, ready for JSON.
 
-    image_id: the id that the truth uses for this image.
-    result: what `MaskRCNN.detect` returns for one image: rois [N, (y1, x1, y2, x2)] pixels, class_ids [N],
-        scores [N], and, unless the model is box-only, masks [H, W, N] or a list of N run-length codes.
-    category_ids: class id -> category id of the truth; default the class ids themselves.
+    image_id: the id of this image in the ground truth.
+    result: as `MaskRCNN.detect` returns for one image: rois `[N, (y1, x1, y2, x2)]` pixels,
+        class_ids `[N]`, scores `[N]`, and, unless the model is box-only, masks `[H, W, N]` or a
+        list of N RLEs.
+    category_ids: class id -> category id of the ground truth; default the class ids themselves.
 
-    Returns: a list of N dicts: image_id, category_id, bbox [x, y, width, height], score, and segmentation
-        (RLE) where the result has masks.
+    Returns: N dicts with image_id, category_id, bbox [x, y, width, height], score, and segmentation
+        (RLE) if the result has masks.
+    Raises: ValueError if the arrays of the result differ in length.
     """
     check_result(result)
+    masks = result.get("masks")
     entries = []
     for i, class_id in enumerate(result["class_ids"]):
         y1, x1, y2, x2 = (float(side) for side in result["rois"][i])
@@ -608,22 +596,24 @@ def coco_results(
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "score": float(result["scores"][i]),
         }
-        if "masks" in result:
-            masks = result["masks"]
-            entry["segmentation"] = (
-                masks[i] if isinstance(masks, list) else mask_to_rle(masks[:, :, i])
-            )
+        if masks is not None:
+            is_coded = isinstance(masks, list)
+            entry["segmentation"] = masks[i] if is_coded else mask_to_rle(masks[:, :, i])
         entries.append(entry)
     return entries
 
 
-def check_result(result: dict[str, np.ndarray]) -> None:
-    """Raise unless the arrays of a result tell of the same number of detections."""
+def check_result(result: Result) -> None:
+    """Check that the arrays of a result describe the same number of detections.
+
+    Raises: ValueError otherwise.
+    """
     missing = [key for key in ("rois", "class_ids", "scores") if key not in result]
     if missing:
         raise ValueError(
-            f"A result must hold rois, class_ids and scores. Received: one without {', '.join(missing)}. Try "
-            "proposal_recall for a network that proposes alone (RPN_ONLY), else the dict that detect() returns."
+            "A result must contain rois, class_ids and scores. Received: one without "
+            f"{', '.join(missing)}. Try proposal_recall for a network that only proposes "
+            "(RPN_ONLY), else the dict that detect() returns."
         )
     lengths = {key: len(result[key]) for key in ("rois", "class_ids", "scores")}
     if "masks" in result:
@@ -631,13 +621,51 @@ def check_result(result: dict[str, np.ndarray]) -> None:
         lengths["masks"] = len(masks) if isinstance(masks, list) else np.shape(masks)[-1]
     if len(set(lengths.values())) > 1:
         raise ValueError(
-            f"A result must hold one row per detection in every array. Received: {lengths}. "
-            "Try the dict that detect() returns, unchanged."
+            "A result must contain one row per detection in every array. "
+            f"Received: {lengths}. Try the dict that detect() returns, unchanged."
         )
 
 
-def entry_area(entry: dict) -> float:
-    """The area of a COCO result entry: its mask's, without one its box's."""
+class CocoWriter(Writer):
+    """Writes `coco.json`, COCO's instances; its annotations are also COCO result entries."""
+
+    def __init__(self, folder: Path, class_names: Sequence[str]):
+        super().__init__(folder, class_names)
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, image: Path, size: Sequence[int], result: Result) -> None:
+        """Add the detections of one image."""
+        image_id = len(self._images) + 1
+        self._images.append(
+            {
+                "id": image_id,
+                "file_name": relative_path(image, self.folder),
+                "height": int(size[0]),
+                "width": int(size[1]),
+            }
+        )
+        for entry in coco_results(image_id, result):
+            number = len(self._annotations) + 1
+            extra = {"area": _area(entry), "iscrowd": 0}
+            self._annotations.append({"id": number, **entry, **extra})
+
+    def finish(self) -> list[Path]:
+        """Write the file."""
+        categories = [{"id": i, "name": name} for i, name in enumerate(self.class_names) if i > 0]
+        path = self.folder / "coco.json"
+        content = {
+            "images": self._images,
+            "annotations": self._annotations,
+            "categories": categories,
+        }
+        write_json(path, content)
+        return [path]
+
+
+def _area(entry: dict) -> float:
+    """Return the area of a result entry in pixels: of its mask, otherwise of its box."""
     if "segmentation" in entry:
         return int(coco_mask.area(entry["segmentation"]))
-    return entry["bbox"][2] * entry["bbox"][3]
+    _, _, width, height = entry["bbox"]
+    return width * height

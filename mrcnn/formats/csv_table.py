@@ -1,41 +1,68 @@
-"""Detections as a table (CSV)."""
+"""Writer of a CSV table with one row per detection."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .results import Result, class_names_of
+from ..files.atomic import atomic_write
+from ..files.safe_text import csv_cell
+from .writing import Result, Writer, class_names_of
 
 CSV_COLUMNS = ("image", "class", "score", "x1", "y1", "x2", "y2", "box_area", "mask_area")
 
 
 def csv_rows(result: Result, class_names: Sequence[str], file_name: str) -> list[dict[str, Any]]:
-    """One row a detection, with the columns `CSV_COLUMNS`: pixels and square pixels.
+    """Return one row per detection with the columns `CSV_COLUMNS`: pixels and square pixels.
 
-    result, class_names: as for `labelme`. mask_area is empty for box-only models.
+    mask_area is empty for box-only models.
+
+    result: as `MaskRCNN.detect` returns. class_names: by class id, background first.
     """
-    areas = (
-        np.asarray(result["masks"]).sum(axis=(0, 1))
-        if "masks" in result and len(result["scores"])
-        else None
-    )
+    areas = None
+    if "masks" in result and len(result["scores"]):
+        areas = np.asarray(result["masks"]).sum(axis=(0, 1))
     rows = []
     for i, name in enumerate(class_names_of(result, class_names)):
         y1, x1, y2, x2 = (int(side) for side in result["rois"][i])
-        area = "" if areas is None else int(areas[i])
-        values = (
-            str(file_name),
-            name,
-            float(result["scores"][i]),
-            x1,
-            y1,
-            x2,
-            y2,
-            (y2 - y1) * (x2 - x1),
-            area,
+        rows.append(
+            {
+                "image": str(file_name),
+                "class": name,
+                "score": float(result["scores"][i]),
+                "x1": x1,
+                "y1": y1,
+                "x2": x2,
+                "y2": y2,
+                "box_area": (y2 - y1) * (x2 - x1),
+                "mask_area": "" if areas is None else int(areas[i]),
+            }
         )
-        rows.append(dict(zip(CSV_COLUMNS, values, strict=True)))
     return rows
+
+
+class CSVWriter(Writer):
+    """Writes `detections.csv`: one row per detection of all images."""
+
+    def __init__(self, folder: Path, class_names: Sequence[str]):
+        super().__init__(folder, class_names)
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, image: Path, size: Sequence[int], result: Result) -> None:
+        """Add the detections of one image."""
+        self._rows += csv_rows(result, self.class_names, str(image))
+
+    def finish(self) -> list[Path]:
+        """Write the file; no cell is a formula for a spreadsheet."""
+        path = self.folder / "detections.csv"
+        with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, CSV_COLUMNS)
+            table.writeheader()
+            for row in self._rows:
+                texts = {name: csv_cell(row[name]) for name in ("image", "class")}
+                table.writerow({**row, **texts})
+        return [path]

@@ -1,6 +1,6 @@
 """Reader of CVAT's own XML, "CVAT for images 1.1": polygons, boxes, ellipses and masks.
 
-The file is parsed when the data set is opened; pixels are read when asked for.
+The reader parses the file when it opens it and reads pixels on demand.
 """
 
 from __future__ import annotations
@@ -11,36 +11,35 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..data.dataset import Dataset, place_classes
+from ..data.dataset import place_classes
 from ..files.image_files import read_size
 from ..files.limits import MOST_POINTS
 from ..files.safe_text import clean_name
-from .common import LeftOut, RLEImages, read_xml
 from .polygons import Polygon, check_polygon, ellipse, polygons_to_rle, rectangle
+from .reading import AnnotatedObject, RLEImages, SkippedEntries, read_xml
 from .rle import RLE, encode
 from .values import short, to_number
 
 logger = logging.getLogger("mrcnn")
 
 SHAPES = ("polygon", "box", "ellipse", "mask")
-WITHOUT_AREA = (
-    "polyline",
-    "points",
-    "cuboid",
-    "skeleton",
-)  # a tag says something of the whole image: not counted
+WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton")
+# Other elements, such as tag, describe the image as a whole and are not counted.
 _ROOT = re.compile(rb"<annotations[\s>]")
 
 
-class CVATDataset(RLEImages, Dataset):
-    """Annotations of CVAT, exported as "CVAT for images 1.1": `annotations.xml`, and the images next to or in `images`.
+class CVATDataset(RLEImages):
+    """Annotations of CVAT, exported as "CVAT for images 1.1".
 
-    Shapes of one group and label are parts of one object, as in CVAT's COCO export. Polylines, points, cuboids and
-    skeletons are left out, and a warning says how many. Images without shapes are kept as images without objects.
+    That is `annotations.xml`, and the images next to it or in `images`. Shapes of one group and
+    label are parts of one object, as in CVAT's COCO export. Polylines, points, cuboids and
+    skeletons are skipped, and a warning counts them. Images without shapes are kept as images
+    without objects.
     """
 
     def __init__(
@@ -52,242 +51,301 @@ class CVATDataset(RLEImages, Dataset):
     ):
         """Create a prepared dataset; `image_info[i]["id"]` is the image's name in the file.
 
-        path: the XML file, or the folder that holds annotations.xml.
-        images_dir: where the images are. Default: `images` next to the file, or its folder.
-        class_names: all classes, in the order of their ids. Default: the labels of the task in their order; if the
-            file lists none, the labels of the shapes, sorted.
-        strict: raise a ValueError at the first entry that cannot be used, instead of leaving it out.
+        path: the XML file, or the folder that contains annotations.xml.
+        images_dir: the folder of the images. Default: `images` next to the file, or its folder.
+        class_names: all classes, in the order of their ids. Default: the labels of the task in
+            their order; if the file lists none, the labels of the shapes, sorted.
+        strict: raise a ValueError at the first entry that cannot be used, instead of skipping it.
         """
         super().__init__()
-        path = _cvat_file(Path(path))
-        tree = read_xml(path)
-        if tree.tag != "annotations" or tree.find("track") is not None:
-            kind = (
-                "tracks of a video"
-                if tree.tag == "annotations"
-                else f"an element {short(tree.tag)}"
-            )
-            raise ValueError(
-                f"{path} must hold the images of CVAT. Received: {kind}. "
-                "Try to export the task as 'CVAT for images 1.1'."
-            )
-        self._left_out = LeftOut(path, strict)
-        folders = (
-            [Path(images_dir)] if images_dir is not None else [path.parent / "images", path.parent]
-        )
-        images = tree.findall("image")
-        found = [
-            image
-            for image in (self._read_image(entry, folders, path) for entry in images)
-            if image is not None
-        ]
-        labels = sorted({label for image in found for label in image["labels"]})
-        names = list(dict.fromkeys(map(clean_name, class_names or _task_labels(tree) or labels)))
+        path = _xml_file(Path(path))
+        tree = _read_tree(path)
+        skipped = SkippedEntries(path, strict)
+        folders = [path.parent / "images", path.parent]
+        if images_dir is not None:
+            folders = [Path(images_dir)]
+        entries = tree.findall("image")
+        images = _read_images(entries, folders, path, skipped)
+        labels = sorted({each.class_name for image in images for each in image.objects})
+        all_names = map(clean_name, class_names or _task_labels(tree) or labels)
+        names = list(dict.fromkeys(all_names))
         for class_id, name in enumerate(names, start=1):
             self.add_class("cvat", class_id, name)
-        ids = {label: place + 1 for label, place in place_classes(labels, names, path).items()}
-        for image in found:
-            self._add_image(image, ids, names)
-        if not images:
+        places = place_classes(labels, names, path)
+        for image in images:
+            self._add_image(image, places, names, skipped)
+        if not entries:
             raise ValueError(f"{path} must list images. Received: no image. Try another export.")
-        self._left_out.finish(self, len(images) + sum(map(len, images)), "images or shapes")
+        total = len(entries) + sum(len(entry) for entry in entries)
+        skipped.finish(self, total, "images or shapes")
         self.prepare()
 
-    def _read_image(
-        self, entry: ElementTree.Element, folders: list[Path], path: Path
-    ) -> dict | None:
-        """What `add_image` takes, with the `labels` of the objects; None if the image cannot be used."""
-        name = entry.get("name") or ""
-        where = f"{path}, image {short(name)}"
-        try:
-            file = _image_file(name, entry.get("subset") or "", folders, where)
-            size = read_size(file)
-            if [to_number(entry.get(side)) for side in ("height", "width")] != list(size):
-                raise ValueError(
-                    f"The size of an image must be that of its file, {size[0]} x {size[1]} (height x width). Received: "
-                    f"{entry.get('height')} x {entry.get('width')} in {where}. Try the image that was annotated."
-                )
-        except ValueError as error:
-            self._left_out.add(error)
-            return None
-        labels, outlines = self._read_shapes(entry, size, where)
-        return {
-            "id": name,
-            "path": str(file),
-            "size": size,
-            "where": where,
-            "labels": labels,
-            "outlines": outlines,
-        }
-
-    def _read_shapes(
-        self, entry: ElementTree.Element, size: tuple[int, int], where: str
-    ) -> tuple[list[str], list[list[Polygon | dict]]]:
-        """The label and the parts of each object of an image."""
-        labels, outlines, groups = [], [], {}
-        for i, shape in enumerate(entry):
-            if shape.tag not in SHAPES + WITHOUT_AREA:
+    def _add_image(
+        self, image: _CVATImage, places: dict[str, int], names: list[str], skipped: SkippedEntries
+    ) -> None:
+        known = []
+        for each in image.objects:
+            if each.class_name in places:
+                known.append(each)
                 continue
-            label, group = clean_name(shape.get("label") or ""), shape.get("group_id") or "0"
-            try:
-                part = _part_of(shape, label, size, f"{where}, shape {i}")
-            except ValueError as error:
-                self._left_out.add(error)
-                continue
-            if group == "0" or (label, group) not in groups:
-                groups[label, group] = len(outlines)
-                labels.append(label)
-                outlines.append([part])
-            else:
-                outlines[groups[label, group]].append(part)
-        return labels, outlines
-
-    def _add_image(self, image: dict, ids: dict[str, int], names: list[str]) -> None:
-        usable = []
-        for label, outline in zip(image["labels"], image["outlines"], strict=True):
-            if label in ids:
-                usable.append((ids[label], outline))
-                continue
-            self._left_out.add(
-                ValueError(
-                    f"A label must be among {short(names, 300)}. Received: {label!r} in {image['where']}. "
-                    "Try to add it to the task, or to correct the shape (in Python: class_names=)."
-                )
+            error = ValueError(
+                f"A label must be among {short(names, 300)}. Received: {each.class_name!r} in "
+                f"{each.where}. Try to add it to the task, or to correct the shape "
+                "(in Python: class_names=)."
             )
+            skipped.add(error)
         self.add_image(
             "cvat",
-            image_id=image["id"],
-            path=image["path"],
-            height=image["size"][0],
-            width=image["size"][1],
-            class_ids=[class_id for class_id, _ in usable],
-            outlines=[outline for _, outline in usable],
+            image_id=image.name,
+            path=image.path,
+            height=image.size[0],
+            width=image.size[1],
+            class_ids=[places[each.class_name] + 1 for each in known],
+            parts=[each.parts for each in known],
         )
 
     def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
-        """Return one run-length code per object, in the order of their first shapes, and class ids, int32 [N]."""
+        """Return one RLE per object, in the order of their first shapes, and class ids, int32 `[N]`."""
         info = self.image_info[image_id]
         size = self.image_size(image_id)
         rles = [
-            coco_mask.merge([_part_to_rle(part, size) for part in parts])
-            for parts in info["outlines"]
+            coco_mask.merge([_part_to_rle(part, size) for part in parts]) for parts in info["parts"]
         ]
         ids = [self.map_source_class_id(f"cvat.{class_id}") for class_id in info["class_ids"]]
         return rles, np.array(ids, np.int32)
 
 
 def is_cvat(path: Path) -> bool:
-    """Whether a file, or annotations.xml of a folder, is CVAT's own XML."""
-    file = path / "annotations.xml" if path.is_dir() else path
+    """Return whether a file, or annotations.xml of a folder, is CVAT's own XML."""
+    file = _xml_file(path)
     if file.suffix.lower() != ".xml" or not file.is_file():
         return False
     with file.open("rb") as content:
         return bool(_ROOT.search(content.read(4096)))
 
 
-def _cvat_file(path: Path) -> Path:
+def _xml_file(path: Path) -> Path:
     return path / "annotations.xml" if path.is_dir() else path
 
 
+def _read_tree(path: Path) -> ElementTree.Element:
+    """Return the root element of an XML file of CVAT for images."""
+    tree = read_xml(path)
+    if tree.tag != "annotations":
+        received = f"an element {short(tree.tag)}"
+    elif tree.find("track") is not None:
+        received = "tracks of a video"
+    else:
+        return tree
+    raise ValueError(
+        f"{path} must contain the images of CVAT. Received: {received}. "
+        "Try to export the task as 'CVAT for images 1.1'."
+    )
+
+
 def _task_labels(tree: ElementTree.Element) -> list[str]:
-    """The labels of the task, job or project in their order; parts of skeletons are no labels of their own."""
+    """Return the labels of the task, job or project in their order, without parts of skeletons."""
     labels = tree.findall("meta//labels/label")
     return [label.findtext("name") or "" for label in labels if not label.findtext("parent")]
 
 
-def _image_file(name: str, subset: str, folders: list[Path], where: str) -> Path:
-    """The image of that name in one of the folders, or in their sub-folder of the subset."""
+# --- Images ---------------------------------------------------------------------------------------
+
+
+class _CVATImage(NamedTuple):
+    """An image with its usable objects."""
+
+    name: str
+    path: str
+    size: tuple[int, int]  # height, width
+    objects: list[AnnotatedObject]
+
+
+def _read_images(
+    entries: list[ElementTree.Element], folders: list[Path], path: Path, skipped: SkippedEntries
+) -> list[_CVATImage]:
+    """Return the usable images with their usable objects."""
+    images = []
+    for entry in entries:
+        name = entry.get("name") or ""
+        where = f"{path}, image {short(name)}"
+        try:
+            file = _find_image(name, entry.get("subset") or "", folders, where)
+            size = read_size(file)
+            _check_size(entry, size, where)
+        except ValueError as error:
+            skipped.add(error)
+            continue
+        objects = _read_objects(entry, size, where, skipped)
+        images.append(_CVATImage(name, str(file), size, objects))
+    return images
+
+
+def _find_image(name: str, subset: str, folders: list[Path], where: str) -> Path:
+    """Return the image of that name in one of the folders, or in their sub-folder of the subset."""
     name = name.replace("\\", "/")
-    places = [folder / part / name for folder in folders for part in (subset, "")]
-    file = next((place for place in places if name and os.path.isfile(place)), None)
-    if file is None:
+    for folder in folders:
+        for part in (subset, ""):
+            if name and os.path.isfile(folder / part / name):
+                return folder / part / name
+    raise ValueError(
+        f"Every annotated image must exist. Received: {where}, which is not in "
+        f"{' or '.join(map(str, folders))}. Try to put it there, or to name its folder: "
+        "--images DIR (in Python images_dir=)."
+    )
+
+
+def _check_size(entry: ElementTree.Element, size: tuple[int, int], where: str) -> None:
+    """Raise a ValueError unless an image element gives the size (height, width) of its file."""
+    height, width = entry.get("height"), entry.get("width")
+    if (to_number(height), to_number(width)) != tuple(size):
         raise ValueError(
-            f"Every annotated image must exist. Received: {where}, which is not in "
-            f"{' or '.join(map(str, folders))}. Try to put it there, or to name its folder: --images DIR "
-            "(in Python images_dir=)."
+            "The size of an image must be that of its file, "
+            f"{size[0]} x {size[1]} (height x width). Received: {height} x {width} in {where}. "
+            "Try the image that was annotated."
         )
-    return file
+
+
+def _read_objects(
+    entry: ElementTree.Element, size: tuple[int, int], where: str, skipped: SkippedEntries
+) -> list[AnnotatedObject]:
+    """Return the usable objects of an image."""
+    objects: list[AnnotatedObject] = []
+    groups: dict[tuple[str, str], AnnotatedObject] = {}
+    for i, shape in enumerate(entry):
+        if shape.tag not in SHAPES + WITHOUT_AREA:
+            continue
+        label, group = clean_name(shape.get("label") or ""), shape.get("group_id") or "0"
+        try:
+            part = _part_of(shape, label, size, f"{where}, shape {i}")
+        except ValueError as error:
+            skipped.add(error)
+            continue
+        if group != "0" and (label, group) in groups:
+            groups[label, group].parts.append(part)
+            continue
+        annotated = AnnotatedObject(label, [part], where)
+        objects.append(annotated)
+        groups[label, group] = annotated
+    return objects
+
+
+# --- Shapes ---------------------------------------------------------------------------------------
+
+
+class _PlacedMask(NamedTuple):
+    """A mask inside of an image: its place, size and runs, row by row, background first."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    runs: list[int]
 
 
 def _part_of(
-    shape: ElementTree.Element, label: str, size: Sequence[int], where: str
-) -> Polygon | dict:
-    """The polygon of a shape; of a mask its place and its runs."""
+    shape: ElementTree.Element, label: str, size: tuple[int, int], where: str
+) -> Polygon | _PlacedMask:
+    """Return the polygon or the mask of a shape. size: (height, width) of the image.
+
+    Raises: ValueError if it has no label or area.
+    """
     if not label or shape.tag in WITHOUT_AREA:
         raise ValueError(
-            f"A shape must have a label and an area. Received: {shape.tag} {label!r} in {where}. Try to draw this "
-            "object as a polygon, or delete the shape."
+            f"A shape must have a label and an area. Received: {shape.tag} {label!r} in {where}. "
+            "Try to draw this object as a polygon, or delete the shape."
         )
     if shape.tag == "polygon":
-        text = shape.get("points") or ""
-        if text.count(",") > MOST_POINTS:
-            raise ValueError(
-                f"A polygon must have at most {MOST_POINTS:,} points. Received: more in {where}. Try to simplify it."
-            )
-        values = [to_number(value) for point in text.split(";") for value in point.split(",")]
-        return check_polygon([float("nan") if value is None else value for value in values], where)
+        return _polygon_of(shape, where)
     if shape.tag == "mask":
         return _mask_of(shape, size, where)
-    names = ("xtl", "ytl", "xbr", "ybr") if shape.tag == "box" else ("cx", "cy", "rx", "ry")
-    a, b, c, d = _numbers(shape, names, where)
-    angle = np.deg2rad(
-        to_number(shape.get("rotation") or "0") or 0.0
-    )  # degrees, clockwise about the center
-    if (shape.tag == "box" and (c <= a or d <= b)) or (
-        shape.tag == "ellipse" and (c <= 0 or d <= 0)
-    ):
+    angle = np.deg2rad(to_number(shape.get("rotation")) or 0.0)  # clockwise about the center
+    if shape.tag == "box":
+        return _box_of(shape, angle, where)
+    return _ellipse_of(shape, angle, where)
+
+
+def _polygon_of(shape: ElementTree.Element, where: str) -> Polygon:
+    text = shape.get("points") or ""
+    if text.count(",") > MOST_POINTS:
         raise ValueError(
-            f"A shape must have a width and a height. Received: {dict(zip(names, (a, b, c, d), strict=True))} in "
-            f"{where}. Try to draw it again, or delete it."
+            f"A polygon must have at most {MOST_POINTS:,} points. Received: more in {where}. "
+            "Try to simplify it."
         )
-    if shape.tag == "ellipse":
-        return ellipse(a, b, c, d, angle)
+    numbers = [to_number(value) for point in text.split(";") for value in point.split(",")]
+    return check_polygon([np.nan if number is None else number for number in numbers], where)
+
+
+def _box_of(shape: ElementTree.Element, angle: float, where: str) -> Polygon:
+    """Return the corners of a box, rotated by an angle in radians, clockwise about its center."""
+    x1, y1, x2, y2 = _numbers(shape, ("xtl", "ytl", "xbr", "ybr"), where)
+    if x2 <= x1 or y2 <= y1:
+        received = {"xtl": x1, "ytl": y1, "xbr": x2, "ybr": y2}
+        raise _no_area(received, where)
+    corners = rectangle(y1, x1, y2, x2)
     if not angle:
-        return rectangle(b, a, d, c)
-    center = np.array([a + c, b + d]) / 2
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return ((np.reshape(rectangle(b, a, d, c), (4, 2)) - center) @ turn + center).ravel().tolist()
+        return corners
+    center = np.array([x1 + x2, y1 + y2]) / 2
+    cos, sin = np.cos(angle), np.sin(angle)
+    rotated = (np.reshape(corners, (4, 2)) - center) @ np.array([[cos, sin], [-sin, cos]])
+    return (rotated + center).ravel().tolist()
+
+
+def _ellipse_of(shape: ElementTree.Element, angle: float, where: str) -> Polygon:
+    cx, cy, rx, ry = _numbers(shape, ("cx", "cy", "rx", "ry"), where)
+    if rx <= 0 or ry <= 0:
+        raise _no_area({"cx": cx, "cy": cy, "rx": rx, "ry": ry}, where)
+    return ellipse(cx, cy, rx, ry, angle)
+
+
+def _no_area(received: dict[str, float], where: str) -> ValueError:
+    return ValueError(
+        f"A shape must have a width and a height. Received: {received} in {where}. "
+        "Try to draw it again, or delete it."
+    )
 
 
 def _numbers(shape: ElementTree.Element, names: Sequence[str], where: str) -> list[float]:
-    values = [to_number(shape.get(name)) for name in names]
-    if None in values:
+    """Return the attributes of those names as finite numbers."""
+    texts = [shape.get(name) for name in names]
+    numbers = [number for text in texts if (number := to_number(text)) is not None]
+    if len(numbers) < len(names):
         raise ValueError(
-            f"{', '.join(names)} must be finite numbers. Received: {short([shape.get(name) for name in names])} in "
-            f"{where}. Try to draw this shape again, or delete it."
+            f"{', '.join(names)} must be finite numbers. Received: {short(texts)} in {where}. "
+            "Try to draw this shape again, or delete it."
         )
-    return values
+    return numbers
 
 
-def _mask_of(shape: ElementTree.Element, size: Sequence[int], where: str) -> dict:
-    """Place (top, left), size and runs of a mask: row by row, starting with background."""
+def _mask_of(shape: ElementTree.Element, size: tuple[int, int], where: str) -> _PlacedMask:
+    """Return a mask. size: (height, width) of its image.
+
+    Raises: ValueError if it is not inside of the image, or if its runs do not fill it.
+    """
     numbers = _numbers(shape, ("top", "left", "height", "width"), where)
     top, left, height, width = (int(number) for number in numbers)
     try:
         runs = [int(run) for run in (shape.get("rle") or "").split(",")]
-    except ValueError:  # no number, or one of thousands of digits
+    except ValueError:  # not a number, or one of thousands of digits
         runs = [-1]
-    inside = (
-        min(top, left) >= 0
-        and min(height, width) > 0
-        and top + height <= size[0]
-        and left + width <= size[1]
-    )
-    if not inside or min(runs) < 0 or sum(runs) != height * width:
+    is_inside = top >= 0 and left >= 0 and top + height <= size[0] and left + width <= size[1]
+    is_filled = min(height, width) > 0 and min(runs) >= 0 and sum(runs) == height * width
+    if not is_inside or not is_filled:
         raise ValueError(
-            "A mask must lie in its image, and its runs must add up to its height x width. Received: "
-            f"{height} x {width} at ({top}, {left}), runs {short(shape.get('rle'))} in {where}. "
-            "Try to draw it again, or export the task again."
+            "A mask must lie in its image, and its runs must add up to its height x width. "
+            f"Received: {height} x {width} at ({top}, {left}), runs {short(shape.get('rle'))} in "
+            f"{where}. Try to draw it again, or export the task again."
         )
-    return {"top": top, "left": left, "height": height, "width": width, "runs": runs}
+    return _PlacedMask(top, left, height, width, runs)
 
 
-def _part_to_rle(part: Polygon | dict, size: tuple[int, int]) -> RLE:
-    """The run-length code of a polygon, or of a mask at its place in the image."""
+def _part_to_rle(part: Polygon | _PlacedMask, size: tuple[int, int]) -> RLE:
+    """Return the RLE of a polygon, or of a mask at its place in the image."""
     if isinstance(part, list):
         return polygons_to_rle([part], size)
-    values = np.arange(len(part["runs"])) % 2
-    patch = np.repeat(values, part["runs"]).reshape(part["height"], part["width"])
+    values = np.arange(len(part.runs)) % 2
+    patch = np.repeat(values, part.runs).reshape(part.height, part.width)
+    bottom, right = part.top + part.height, part.left + part.width
     mask = np.zeros(size, bool)
-    mask[part["top"] :, part["left"] :][: part["height"], : part["width"]] = patch
+    mask[part.top : bottom, part.left : right] = patch
     return encode(mask)

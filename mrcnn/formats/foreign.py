@@ -1,74 +1,84 @@
-"""Files of other tools that no reader here reads: who wrote them, and what to export instead."""
+"""Files of other tools that no reader here reads: which tool wrote them, and what to export."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-# Names in the object that a JSON file holds, or in the entries of its list; the tool that writes them; what to do.
-FOREIGN_OBJECTS = (
-    (
-        {"imgHeight", "imgWidth", "objects"},
-        "Cityscapes",
-        "the images of its json2instanceImg.py as masks/",
-    ),
-    (
-        {"project", "config", "attribute", "file", "metadata"},
-        "VIA 3",
-        "its export to COCO, or VIA 2",
-    ),
-    ({"type", "features"}, "GeoJSON (QuPath, a map)", "an export of masks or of COCO instances"),
-    ({"size", "objects", "tags"}, "Supervisely", "its export to COCO or Pascal VOC"),
-    ({"classes", "tags"}, "Supervisely (meta.json)", "its export to COCO or Pascal VOC"),
-    ({"info", "categories", "items"}, "Datumaro", "its export to COCO instances"),
-    ({"label_classes", "images"}, "Hasty", "its export to COCO"),
-    (
-        {"class_names", "min_confidence", "images"},
-        "mrcnn detect",
-        "coco.json of `mrcnn detect --format coco`",
-    ),
+
+class ForeignTool(NamedTuple):
+    """A tool whose files are not read."""
+
+    name: str
+    remedy: str  # after "Try"
+
+
+CITYSCAPES = ForeignTool("Cityscapes", "the images of its json2instanceImg.py as masks/")
+GEOJSON = ForeignTool("GeoJSON (QuPath, a map)", "an export of masks or of COCO instances")
+LABEL_STUDIO = ForeignTool("Label Studio", "its export 'COCO' or 'YOLO with images'")
+SUPERVISELY = ForeignTool("Supervisely", "its export to COCO or Pascal VOC")
+SUPERVISELY_META = ForeignTool("Supervisely (meta.json)", "its export to COCO or Pascal VOC")
+VIA_3 = ForeignTool("VIA 3", "its export to COCO, or VIA 2")
+DATUMARO = ForeignTool("Datumaro", "its export to COCO instances")
+HASTY = ForeignTool("Hasty", "its export to COCO")
+MRCNN_DETECT = ForeignTool("mrcnn detect", "coco.json of `mrcnn detect --format coco`")
+LABELBOX = ForeignTool("Labelbox", "its converter labelbox2coco")
+COCO_RESULTS = ForeignTool("COCO results", "a file of annotations: these are detections")
+CREATE_ML = ForeignTool("CreateML", "an export to COCO")
+BDD100K = ForeignTool("BDD100K (Scalabel)", "its converter to COCO")
+TF_RECORDS = ForeignTool(
+    "TensorFlow's Object Detection API", "the annotations that the records were made of"
 )
-FOREIGN_LISTS = (
-    ({"data", "annotations"}, "Label Studio", "its export 'COCO' or 'YOLO with images'"),
-    ({"data", "completions"}, "Label Studio", "its export 'COCO' or 'YOLO with images'"),
-    ({"data_row", "projects"}, "Labelbox", "its converter labelbox2coco"),
-    (
-        {"image_id", "category_id", "score"},
-        "COCO results",
-        "a file of annotations: these are detections",
-    ),
-    ({"image", "annotations"}, "CreateML", "an export to COCO"),
-    ({"name", "labels"}, "BDD100K (Scalabel)", "its converter to COCO"),
+TABLE = ForeignTool("a table", "an export to COCO, Pascal VOC, YOLO, labelme or VIA's JSON")
+
+# Names that the object in a JSON file has.
+OBJECTS = (
+    ({"imgHeight", "imgWidth", "objects"}, CITYSCAPES),
+    ({"project", "config", "attribute", "file", "metadata"}, VIA_3),
+    ({"type", "features"}, GEOJSON),
+    ({"size", "objects", "tags"}, SUPERVISELY),
+    ({"classes", "tags"}, SUPERVISELY_META),
+    ({"info", "categories", "items"}, DATUMARO),
+    ({"label_classes", "images"}, HASTY),
+    ({"class_names", "min_confidence", "images"}, MRCNN_DETECT),
 )
-FOREIGN_NAMES = (
-    ("leftImg8bit", *FOREIGN_OBJECTS[0][1:]),
-    ("gtFine", *FOREIGN_OBJECTS[0][1:]),
-    ("*.geojson", *FOREIGN_OBJECTS[2][1:]),
-    (
-        "*.tfrecord",
-        "TensorFlow's Object Detection API",
-        "the annotations that the records were made of",
-    ),
-    ("*.csv", "a table", "an export to COCO, Pascal VOC, YOLO, labelme or VIA's JSON"),
+# Names that the entries of the list in a JSON file have.
+LISTS = (
+    ({"data", "annotations"}, LABEL_STUDIO),
+    ({"data", "completions"}, LABEL_STUDIO),
+    ({"data_row", "projects"}, LABELBOX),
+    ({"image_id", "category_id", "score"}, COCO_RESULTS),
+    ({"image", "annotations"}, CREATE_ML),
+    ({"name", "labels"}, BDD100K),
+)
+# Patterns of the names of files and folders.
+NAMES = (
+    ("leftImg8bit", CITYSCAPES),
+    ("gtFine", CITYSCAPES),
+    ("*.geojson", GEOJSON),
+    ("*.tfrecord", TF_RECORDS),
+    ("*.csv", TABLE),
 )
 
 
 def foreign_tool(data: Any) -> str | None:
-    """Which other tool wrote the content of a JSON file, and what to export instead; None if that is not known."""
-    tables, names = FOREIGN_OBJECTS, data
-    if isinstance(data, list) and data and isinstance(data[0], dict):
-        tables, names = FOREIGN_LISTS, data[0]
-    if not isinstance(names, dict):
+    """Return which other tool wrote the content of a JSON file, and what to export; else None."""
+    table, content = OBJECTS, data
+    if isinstance(data, list) and data:
+        table, content = LISTS, data[0]
+    if not isinstance(content, dict):
         return None
-    found = next(((tool, remedy) for keys, tool, remedy in tables if keys <= set(names)), None)
-    return None if found is None else f"a file of {found[0]}, which is not read. Try {found[1]}"
+    for names, tool in table:
+        if names <= set(content):
+            return f"a file of {tool.name}, which is not read. Try {tool.remedy}"
+    return None
 
 
 def foreign_files(path: Path) -> str | None:
-    """The same by the name of a file, or by the names in a folder."""
+    """Return the same by the name of a file, or by the names in a folder."""
     entries = list(path.iterdir()) if path.is_dir() else [path]
-    for pattern, tool, remedy in FOREIGN_NAMES:
-        entry = next((entry for entry in entries if entry.match(pattern)), None)
-        if entry is not None:
-            return f"{entry.name}, of {tool}, which is not read. Try {remedy}"
+    for pattern, tool in NAMES:
+        for entry in entries:
+            if entry.match(pattern):
+                return f"{entry.name}, of {tool.name}, which is not read. Try {tool.remedy}"
     return None

@@ -1,55 +1,130 @@
-"""`open_dataset`: a prepared dataset from whatever lies at a path."""
+"""`open_dataset`: the table of formats, and the reader that fits a path."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..data.dataset import (
-    Dataset,
-    short_names,
-)
+from ..data.dataset import Dataset, short_names
 from ..data.shapes import ShapesDataset
 from ..files.safe_text import clean_name
 from .coco import CocoDataset, is_coco
-from .common import SETS, VALIDATION, image_files, listing, read_json
 from .cvat import CVATDataset, is_cvat
 from .foreign import foreign_files, foreign_tool
 from .labelme import LabelmeDataset, is_labelme
 from .mask_images import (
     InstanceImageDataset,
     MaskFolderDataset,
-    image_folders,
-    images_folder,
-    masks_folder,
+    is_instance_folder,
+    is_mask_folder,
 )
+from .reading import SETS, VALIDATION, listing, read_json
 from .values import short
 from .via import VIADataset, is_via
-from .voc import VOCDataset, is_voc, voc_list
-from .yolo import YOLODataset, is_yolo, yolo_pair
+from .voc import VOCDataset, is_voc
+from .yolo import YOLODataset
+from .yolo_layout import is_yolo, yolo_pair
+
+__all__ = ["FORMATS", "SETS", "Format", "open_dataset", "split_folders"]
 
 logger = logging.getLogger("mrcnn")
 
-UNDERSTOOD = """\
-Understood are:
-  the word shapes                     made pictures of squares, circles and triangles
-  a COCO instances file (.json)       or a folder that holds one, or annotations/*.json
-  a VGG Image Annotator file (.json)  or a folder that holds one beside its images
-  a labelme file (.json)              or a folder of them, one an image
-  a Pascal VOC folder                 with Annotations and JPEGImages, or one of its lists ImageSets/*/*.txt
-  VOC's XML files                     beside their images, or in annots/ or annotations/ beside images/
-  YOLO's data.yaml                    or a folder of images/ and labels/*.txt, or of images and .txt files
-  CVAT's annotations.xml              ("CVAT for images 1.1"), or the folder that holds it, images in images/
-  a folder of images/ and masks/      (or labels/): for every photo an image of instance ids with its name
-  a folder of <id>/images/*.png and <id>/masks/*.png, one mask file per object"""
-KNOWN_JSON = (
-    "COCO's is an object with the lists images, annotations and categories, VIA's has a filename and regions for every "
-    "image, labelme's has shapes and imagePath."
+
+class Format(NamedTuple):
+    """A row of the table of formats; exactly one of `is_path` and `is_json` is given."""
+
+    name: str
+    reader: type[Dataset]
+    forms: tuple[str, ...]  # lines for the message that lists what can be read
+    is_path: Callable[[Path], bool] | None = None  # whether a file or folder is of the format
+    is_json: Callable[[Any], bool] | None = None  # whether the content of a JSON file is
+    is_one_file_per_image: bool = False  # the reader takes the folder of the JSON files
+
+
+# The first row that fits a path is its format; JSON files are read if no row fits the path itself.
+FORMATS = (
+    Format(
+        "COCO",
+        CocoDataset,
+        (
+            "a COCO instances file (.json)       "
+            "or a folder that contains one, or annotations/*.json",
+        ),
+        is_json=is_coco,
+    ),
+    Format(
+        "VGG Image Annotator",
+        VIADataset,
+        ("a VGG Image Annotator file (.json)  or a folder that contains one next to its images",),
+        is_json=is_via,
+    ),
+    Format(
+        "labelme",
+        LabelmeDataset,
+        ("a labelme file (.json)              or a folder of them, one an image",),
+        is_json=is_labelme,
+        is_one_file_per_image=True,
+    ),
+    Format(
+        "Pascal VOC",
+        VOCDataset,
+        (
+            "a Pascal VOC folder                 "
+            "with Annotations and JPEGImages, or one of its lists ImageSets/*/*.txt",
+            "VOC's XML files                     "
+            "next to their images, or in annots/ or annotations/ next to images/",
+        ),
+        is_path=is_voc,
+    ),
+    Format(
+        "instance images",
+        InstanceImageDataset,
+        (
+            "a folder of images/ and masks/      "
+            "(or labels/): for every image an image of instance ids with its name",
+        ),
+        is_path=is_instance_folder,
+    ),
+    Format(
+        "YOLO",
+        YOLODataset,
+        (
+            "YOLO's data.yaml                    "
+            "or a folder of images/ and labels/*.txt, or of images and .txt files",
+        ),
+        is_path=is_yolo,
+    ),
+    Format(
+        "CVAT",
+        CVATDataset,
+        (
+            "CVAT's annotations.xml              "
+            '("CVAT for images 1.1"), or the folder that contains it, images in images/',
+        ),
+        is_path=is_cvat,
+    ),
+    Format(
+        "mask files",
+        MaskFolderDataset,
+        ("a folder of <id>/images/*.png and <id>/masks/*.png, one mask file per object",),
+        is_path=is_mask_folder,
+    ),
 )
+SHAPES = "the word shapes                     made images of squares, circles and triangles"
+KNOWN_JSON = (
+    "COCO's is an object with the lists images, annotations and categories, VIA's has a filename "
+    "and regions for every image, labelme's has shapes and imagePath."
+)
+
+
+def _understood() -> str:
+    """Return the lines that list what can be read."""
+    forms = [form for row in FORMATS for form in row.forms]
+    return "\n  ".join(["Understood are:", SHAPES, *forms])
 
 
 def open_dataset(
@@ -59,24 +134,24 @@ def open_dataset(
     images_dir: str | Path | None = None,
     **options: Any,
 ) -> Dataset:
-    """A prepared dataset from whatever lies at `path`, recognised by its content.
+    """Return a prepared dataset of the data at `path`, in any format of `FORMATS`.
 
     path: the word "shapes", an annotation file, a list of Pascal VOC, or a folder.
-    class_names: what its classes must be, in the order of their ids, without the background: a part of the data need
-        not show them all or number them alike, and a folder of masks does not name its one class. Default: those it
-        has.
-    strict: refuse data with an entry that cannot be used. Default: such entries are left out, one warning counts
-        them, and `Dataset.left_out` lists them.
-    images_dir: where the images are, if they are not in one of the usual places; for annotation files only.
-    options: handed to the reader: `ShapesDataset` (count, default 500), `CocoDataset`, `VIADataset`,
-        `LabelmeDataset`, `VOCDataset`, `InstanceImageDataset` or `MaskFolderDataset`.
+    class_names: the classes that the dataset must have, in the order of their ids, without the
+        background: a part of the data need not contain them all or number them alike, and a folder
+        of masks does not name its one class. Default: those of the data.
+    strict: refuse data with an entry that cannot be used. Default: such entries are skipped, one
+        warning counts them, and `Dataset.left_out` lists them.
+    images_dir: the folder of the images, if it is not a usual one; only for annotation files.
+    options: passed to the reader: `ShapesDataset` (count, default 500), `CocoDataset`,
+        `VIADataset`, `LabelmeDataset`, `VOCDataset`, `InstanceImageDataset` or `MaskFolderDataset`.
 
-    Raises: ValueError that lists what was found and what is understood, or if the classes are others.
+    Raises: ValueError that lists the content of `path` and what can be read, or if the classes
+        differ.
     """
     names = None if class_names is None else [clean_name(name) for name in class_names]
-    dataset = _open(
-        path, {"strict": strict, "images_dir": images_dir, "class_names": names, **options}
-    )
+    common = {"strict": strict, "images_dir": images_dir, "class_names": names}
+    dataset = _open(path, {**common, **options})
     if names is not None and dataset.class_names[1:] not in (names, short_names(names)):
         raise ValueError(
             f"The classes of {path} must be {names}. Received: {dataset.class_names[1:]}. "
@@ -85,8 +160,23 @@ def open_dataset(
     return dataset
 
 
-def _read(reader: type[Dataset], options: dict, *args: Any, **more: Any) -> Dataset:
-    """The dataset that a reader makes of its own arguments and of those options of `open_dataset` that it takes."""
+def _open(path: str | Path, options: dict[str, Any]) -> Dataset:
+    if str(path) == "shapes":
+        return _read(ShapesDataset, {"count": 500, **options})
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise ValueError(f"DATA must exist. Received: {path}. {_understood()}")
+    for row in FORMATS:
+        if row.is_path is not None and row.is_path(path):
+            return _read(row.reader, options, path)
+    return _open_json(path, options)
+
+
+def _read(reader: type[Dataset], options: dict[str, Any], *args: Any, **more: Any) -> Dataset:
+    """Return the dataset of a reader, given those options of `open_dataset` that it takes.
+
+    Raises: ValueError for an option that only other readers take.
+    """
     takes = inspect.signature(reader).parameters
     given = {**options, **more}
     names = given["class_names"]
@@ -94,13 +184,15 @@ def _read(reader: type[Dataset], options: dict, *args: Any, **more: Any) -> Data
         given.setdefault("class_name", names[0])
     if given["images_dir"] is not None and "images_dir" not in takes:
         raise ValueError(
-            f"A folder of images can be named for annotation files that list their images. Received: "
-            f"{given['images_dir']} for data that {reader.__name__} reads. Try without it (--images)."
+            "A folder of images can be named for annotation files that list their images. "
+            f"Received: {given['images_dir']} for data that {reader.__name__} reads. "
+            "Try without it (--images)."
         )
     if "attribute" in given and "attribute" not in takes:
         raise ValueError(
-            f"A region attribute can be named for files of VIA. Received: {given['attribute']!r} for data that "
-            f"{reader.__name__} reads. Try without it (--attribute)."
+            "A region attribute can be named for files of VIA. "
+            f"Received: {given['attribute']!r} for data that {reader.__name__} reads. "
+            "Try without it (--attribute)."
         )
     for name in ("strict", "images_dir", "class_names"):
         if name not in takes:
@@ -108,97 +200,113 @@ def _read(reader: type[Dataset], options: dict, *args: Any, **more: Any) -> Data
     return reader(*args, **given)
 
 
-def _open(path: str | Path, options: dict) -> Dataset:
-    if str(path) == "shapes":
-        return _read(ShapesDataset, {"count": 500, **options})
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise ValueError(f"DATA must exist. Received: {path}. {UNDERSTOOD}")
-    if path.is_dir() and is_voc(path):
-        return _read(VOCDataset, options, path)
-    if path.is_file() and voc_list(path):
-        return _read(VOCDataset, options, *voc_list(path))
-    if image_files(images_folder(path)) and image_files(masks_folder(path)):
-        return _read(InstanceImageDataset, options, path)
-    if is_yolo(path):
-        return _read(YOLODataset, options, path)
-    if is_cvat(path):
-        return _read(CVATDataset, options, path)
-    if [folder for folder in image_folders(path) if folder.name not in SETS]:
-        return _read(MaskFolderDataset, options, path)
-    return _open_json(path, options)
+# --- JSON files -----------------------------------------------------------------------------------
 
 
-def _open_json(path: Path, options: dict) -> Dataset:
-    """The dataset of the annotation file at a path, or in a folder."""
-    unknown = []
-    for files in [[path]] if path.is_file() else _json_files(path):
-        found = []  # only contents that are recognised stay in memory
-        for file in files:
-            if file.suffix.lower() != ".json":
-                continue
-            try:
-                data = read_json(file)
-            except ValueError as error:
-                if path.is_file():
-                    raise
-                logger.warning("Skipped a file: %s", error)
-                unknown.append(str(error))
-                continue
-            if is_labelme(data) and not found:
-                return _read(LabelmeDataset, options, path)
-            reader = CocoDataset if is_coco(data) else VIADataset if is_via(data) else None
-            if reader is not None or is_labelme(data):
-                found.append((reader, file, data))
-            else:
-                tool = foreign_tool(data)
-                unknown.append(
-                    f"{file.name}, {tool}."
-                    if tool
-                    else f"{file.name} holds {_outline(data)}. {KNOWN_JSON}"
-                )
-            if len(found) > 1:
-                raise ValueError(
-                    f"{path} must hold one annotation file. Received: {', '.join(f.name for _, f, _ in found)}, "
-                    "perhaps more. Try the path of the file itself."
-                )
-        if found:
-            reader, file, data = found[0]
-            return _read(reader, options, file, data=data)
-    why = unknown[0] if unknown else f"{foreign_files(path) or listing(path)}."
-    raise ValueError(f"{path} must hold a known format. Received: {why} {UNDERSTOOD}")
+class _JSONFile(NamedTuple):
+    """A JSON file of a known format."""
+
+    row: Format
+    file: Path
+    data: Any
 
 
-def _outline(data: Any) -> str:
-    """What kind of thing a JSON file holds."""
+def _open_json(path: Path, options: dict[str, Any]) -> Dataset:
+    """Return the dataset of the annotation file at a path, or in a folder."""
+    problems: list[str] = []
+    groups = [[path]] if path.is_file() else _json_files(path)
+    for files in groups:
+        found = _only_known(files, path, problems)
+        if found is None:
+            continue
+        if found.row.is_one_file_per_image:
+            return _read(found.row.reader, options, path)
+        return _read(found.row.reader, options, found.file, data=found.data)
+    received = problems[0] if problems else f"{foreign_files(path) or listing(path)}."
+    raise ValueError(f"{path} must contain a known format. Received: {received} {_understood()}")
+
+
+def _json_files(folder: Path) -> list[list[Path]]:
+    """Return the candidates for annotation files in groups; the first with a known file counts."""
+    if (folder / "via_region_data.json").is_file():
+        return [[folder / "via_region_data.json"]]
+    below = folder / "annotations"
+    patterns = [(folder, "*.json"), (below, "instances_*.json"), (below, "*.json")]
+    return [
+        [file for file in sorted(place.glob(pattern)) if file.is_file()]
+        for place, pattern in patterns
+    ]
+
+
+def _only_known(files: list[Path], path: Path, problems: list[str]) -> _JSONFile | None:
+    """Return the file of a known format; of one file per image the first. None if there is none.
+
+    problems: gets a message for each other file.
+
+    Raises: ValueError if there are several, or if `path` itself is damaged.
+    """
+    found = None  # only recognised content stays in memory
+    for file in files:
+        known = _recognise(file, path, problems)
+        if known is None:
+            continue
+        if found is not None:
+            raise ValueError(
+                f"{path} must contain one annotation file. "
+                f"Received: {found.file.name}, {file.name}, perhaps more. "
+                "Try the path of the file itself."
+            )
+        if known.row.is_one_file_per_image:
+            return known
+        found = known
+    return found
+
+
+def _recognise(file: Path, path: Path, problems: list[str]) -> _JSONFile | None:
+    """Return a file with its format and content; None, with a message in `problems`, for others."""
+    if file.suffix.lower() != ".json":
+        return None
+    try:
+        data = read_json(file)
+    except ValueError as error:
+        if file == path:
+            raise
+        logger.warning("Skipped a file: %s", error)
+        problems.append(str(error))
+        return None
+    for row in FORMATS:
+        if row.is_json is not None and row.is_json(data):
+            return _JSONFile(row, file, data)
+    tool = foreign_tool(data)
+    if tool:
+        problems.append(f"{file.name}, {tool}.")
+    else:
+        problems.append(f"{file.name} contains {_summary(data)}. {KNOWN_JSON}")
+    return None
+
+
+def _summary(data: Any) -> str:
+    """Return a short text of the content of a JSON file."""
     if isinstance(data, dict):
         return f"an object with the names {short(list(data))}" if data else "an empty object"
     return f"a list of {len(data)}" if isinstance(data, list) else short(data)
 
 
-def _json_files(folder: Path) -> list[list[Path]]:
-    """The annotation files to look at in a folder, in groups of which the first that holds any counts."""
-    if (folder / "via_region_data.json").is_file():
-        return [[folder / "via_region_data.json"]]
-    below = folder / "annotations"
-    places = (folder, "*"), (below, "instances_*"), (below, "*")
-    return [
-        [file for file in sorted(place.glob(f"{name}.json")) if file.is_file()]
-        for place, name in places
-    ]
+# --- Training and validation data -----------------------------------------------------------------
 
 
 def split_folders(path: str | Path) -> tuple[Path, Path] | None:
-    """The training and the validation data in a folder, each a path for `open_dataset`; None if it holds no such pair.
+    """Return the training and the validation data in a folder, each a path for `open_dataset`.
 
-    They are the folders train and val (or valid, validation), or COCO's files of these names in the folder or in its
-    `annotations`: instances_train2017.json, val.json; or the two sets of YOLO's layouts.
+    They are the folders train and val (or valid, validation), or COCO's files of these names in the
+    folder or in its `annotations`: instances_train2017.json, val.json; or the two sets of YOLO's
+    layouts. None if there is no such pair.
     """
     path = Path(path).expanduser()
     if (path / "train").is_dir():
-        folder = next((path / name for name in VALIDATION if (path / name).is_dir()), None)
-        if folder is not None:
-            return path / "train", folder
+        for name in VALIDATION:
+            if (path / name).is_dir():
+                return path / "train", path / name
     for folder in (path, path / "annotations"):
         files = sorted(folder.glob("*.json")) if folder.is_dir() else []
         train = [file for file in files if _is_subset(file, ("train",))]
@@ -209,6 +317,5 @@ def split_folders(path: str | Path) -> tuple[Path, Path] | None:
 
 
 def _is_subset(file: Path, names: Sequence[str]) -> bool:
-    return (
-        re.fullmatch(rf"(instances_)?({'|'.join(names)})\d*", file.stem, re.IGNORECASE) is not None
-    )
+    pattern = rf"(instances_)?({'|'.join(names)})\d*"
+    return re.fullmatch(pattern, file.stem, re.IGNORECASE) is not None

@@ -1,4 +1,4 @@
-"""Checks of single values that an annotation file holds."""
+"""Checks of single values that an annotation file contains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..files.limits import LONGEST_SIDE
 
 
 def short(value: Any, length: int = 80) -> str:
-    """What a value looks like, cut off where it is long."""
+    """Return the `repr` of a value, cut after `length` characters."""
     try:
         text = repr(value)
     except RecursionError:  # json reads a few levels more than repr writes
@@ -17,32 +17,37 @@ def short(value: Any, length: int = 80) -> str:
     return text if len(text) <= length else text[:length] + "..."
 
 
-def is_whole(value: Any) -> bool:
-    """Whether a value from a file is a whole number (True and False are none)."""
+def is_integer(value: Any) -> bool:
+    """Return whether a value is an int; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def whole(value: Any) -> int | None:
-    """The whole number that a value from a file is, or None. 60.0 is one; True and False are none."""
+def to_integer(value: Any) -> int | None:
+    """Return a value as an int if it is an integer, as 60 and 60.0 are; otherwise None."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return value if is_whole(value) else None
+    return value if is_integer(value) else None
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value from a file is a number that a float can hold."""
+    """Return whether a value is a number that a float can represent."""
     return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def to_number(text: str | None) -> float | None:
-    """The finite number that a text says, or None."""
+    """Return the finite number that a text spells, otherwise None."""
+    if text is None:
+        return None
     try:
         value = float(text)
-    except (TypeError, ValueError):
+    except ValueError:
         return None
     return value if is_finite(value) else None
 
 
 def is_side(value: Any) -> bool:
-    """Whether a value from a file can be a height or width; None says that the file does not tell."""
-    return value is None or (whole(value) is not None and 0 < value <= LONGEST_SIDE)
+    """Return whether a value can be a height or width in pixels; None means unknown and passes."""
+    if value is None:
+        return True
+    side = to_integer(value)
+    return side is not None and 0 < side <= LONGEST_SIDE

@@ -1,4 +1,9 @@
-"""VGG Image Annotator's files."""
+"""VGG Image Annotator's JSON files: reader and writer.
+
+The reader checks every number when it opens the file and reads pixels on demand. It skips entries
+that cannot be used and logs one warning with their number; any other fault is a ValueError that
+names the file and the remedy.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +15,31 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset import (
-    Dataset,
-    place_classes,
-)
+from ..data.dataset import place_classes
 from ..files.safe_text import clean_name
-from .common import LeftOut, RLEImages, find_image, keep_known, read_json
-from .polygons import Polygon, check_polygon, ellipse, one_outline, polygons_to_rle, rectangle
-from .results import Result, found_in
+from .polygons import Polygon, check_polygon, ellipse, join_rings, polygons_to_rle, rectangle
+from .reading import (
+    AnnotatedObject,
+    RLEImages,
+    SkippedEntries,
+    find_image,
+    keep_known,
+    read_json,
+)
 from .rle import RLE
 from .values import is_finite, short
+from .writing import Result, Writer, detections_of, relative_path, write_json
 
 logger = logging.getLogger("mrcnn")
 
 
-class VIADataset(RLEImages, Dataset):
-    """Annotations of the VGG Image Annotator 1.x and 2.x: polygons, rectangles, circles and ellipses.
+class VIADataset(RLEImages):
+    """Annotations of VIA 1.x and 2.x: polygons, rectangles, circles and ellipses.
 
-    The class of a region comes from one of its attributes. Points and open polylines have no area: they are left out,
-    as are regions without a class and missing images, and a warning says how many. Images without regions are kept:
-    they show what is not an object. All classes that the file uses are added in alphabetical order; give
-    `class_names` if training and validation files might not use the same ones.
+    One attribute of the regions names the class. Points and open polylines have no area: they are
+    skipped, as are regions without a class and missing images, and a warning counts them. Images
+    without regions are kept: they show the background. All classes of the file are added in
+    alphabetical order; give `class_names` if training and validation files may use different ones.
     """
 
     def __init__(
@@ -45,61 +54,46 @@ class VIADataset(RLEImages, Dataset):
     ):
         """Create a prepared dataset.
 
-        path: the JSON file, an annotation export or a whole project, or the folder it lies in.
-        images_dir: where the images are; default beside the file.
-        attribute: the region attribute that names the class. Default: the one that most regions have; a warning names
-            the others.
-        class_name: the class of everything if regions have no attribute.
+        path: the JSON file, an annotation export or a project, or the folder that contains it.
+        images_dir: the folder of the images; default the folder of the file.
+        attribute: the region attribute that names the class. Default: the one that most regions
+            have; a warning names the others.
+        class_name: the class of every object if regions have no attribute.
         class_names: all classes, in the order of their ids; default those in the file, sorted.
-        data: the file's content if the caller has read it.
-        strict: raise a ValueError at the first entry that cannot be used, instead of leaving it out.
+        data: the content of the file, if it has been read.
+        strict: raise a ValueError at the first entry that cannot be used, instead of skipping it.
         """
         super().__init__()
-        path = _via_file(Path(path))
-        images_dir = Path(images_dir) if images_dir is not None else path.parent
-        entries = _via_entries(read_json(path) if data is None else data, path)
-        left_out = LeftOut(path, strict)
-        images = {}
-        for key, entry in entries.items():
-            where = f"{path}, entry {key!r}"
-            try:
-                images[key] = _via_image(entry, images_dir, where), _via_regions(entry, where)
-            except ValueError as error:
-                left_out.add(error)
-        attribute = _class_attribute(
-            [region for _, regions in images.values() for region in regions], attribute, path
-        )
-        found, total = [], len(entries)
+        path = _find_via_file(Path(path))
+        folder = path.parent if images_dir is None else Path(images_dir)
+        entries = _entries(read_json(path) if data is None else data, path)
+        skipped = SkippedEntries(path, strict)
+        images = _read_images(entries, folder, path, skipped)
+        all_regions = [region for _, regions in images.values() for region in regions]
+        attribute = _class_attribute(all_regions, attribute, path)
+        found = {}
         for key, (image, regions) in images.items():
-            objects = []
-            for i, region in enumerate(regions):
-                where = f"{path}, entry {key!r}, region {i}"
-                try:
-                    name = _via_class(region, attribute, class_name, where)
-                    objects.append((name, _via_polygon(region, where), where))
-                except ValueError as error:
-                    left_out.add(error)
-            total += len(regions)
-            found.append((key, image, objects))
-        used = sorted({name for *_, objects in found for name, _, _ in objects})
+            where = f"{path}, entry {key!r}"
+            found[key] = image, _read_regions(regions, attribute, class_name, where, skipped)
+        used = sorted({each.class_name for _, objects in found.values() for each in objects})
         names = [clean_name(name) for name in class_names or used or [class_name]]
         for class_id, name in enumerate(names, start=1):
             self.add_class("via", class_id, name)
         places = place_classes(used, names, path)
-        for key, image, objects in found:
-            known = keep_known(objects, places, names, left_out)
+        for key, (image, objects) in found.items():
+            known = keep_known(objects, places, names, skipped)
             self.add_image(
                 "via",
                 image_id=key,
                 path=image,
-                polygons=[polygon for _, polygon, _ in known],
-                class_ids=[places[name] + 1 for name, _, _ in known],
+                polygons=[polygon for each in known for polygon in each.parts],
+                class_ids=[places[each.class_name] + 1 for each in known],
             )
-        left_out.finish(self, total, "images or regions")
+        skipped.finish(self, len(entries) + len(all_regions), "images or regions")
         self.prepare()
 
     def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
-        """One run-length code per region, in the file's order, and class ids, int32 [N]."""
+        """Return one RLE per region, in the order of the file, and class ids, int32 `[N]`."""
         info = self.image_info[image_id]
         size = self.image_size(image_id)
         rles = [polygons_to_rle([polygon], size) for polygon in info["polygons"]]
@@ -108,7 +102,7 @@ class VIADataset(RLEImages, Dataset):
 
 
 def is_via(data: Any) -> bool:
-    """Whether the content of a JSON file looks like an annotation export or a project of VIA."""
+    """Return whether the content of a JSON file looks like an export or a project of VIA."""
     if not isinstance(data, dict):
         return False
     if "_via_img_metadata" in data:
@@ -118,23 +112,23 @@ def is_via(data: Any) -> bool:
     )
 
 
-def _via_file(path: Path) -> Path:
-    """The annotation file of a folder: via_region_data.json, or the only VIA file in it."""
+def _find_via_file(path: Path) -> Path:
+    """Return the annotation file of a folder: via_region_data.json, or its only VIA file."""
     if not path.is_dir():
         return path
     if (path / "via_region_data.json").is_file():
         return path / "via_region_data.json"
-    found = [p for p in sorted(path.glob("*.json")) if is_via(read_json(p))]
+    found = [file for file in sorted(path.glob("*.json")) if is_via(read_json(file))]
     if len(found) != 1:
         raise ValueError(
-            f"{path} must hold via_region_data.json or one VIA file. Received: {[p.name for p in found]}. "
-            "Try the path of the file itself."
+            f"{path} must contain via_region_data.json or one VIA file. "
+            f"Received: {[file.name for file in found]}. Try the path of the file itself."
         )
     return found[0]
 
 
-def _via_entries(data: Any, path: Path) -> dict[str, dict]:
-    """Image key -> entry, from an annotation export or from a project file."""
+def _entries(data: Any, path: Path) -> dict[str, Any]:
+    """Return image key -> entry of an annotation export or a project."""
     if not is_via(data):
         raise ValueError(
             f"{path} must be a VIA annotation export or project. Received: {short(data)}. "
@@ -143,8 +137,38 @@ def _via_entries(data: Any, path: Path) -> dict[str, dict]:
     return data.get("_via_img_metadata", data)
 
 
-def _via_regions(entry: Any, where: str) -> list[dict]:
-    """The regions of an entry as a list: VIA 1.x writes a dict of them, 2.x a list."""
+# --- Images and regions ---------------------------------------------------------------------------
+
+
+def _read_images(
+    entries: dict[str, Any], folder: Path, path: Path, skipped: SkippedEntries
+) -> dict[str, tuple[str, list]]:
+    """Return image key -> path of the image, and its regions as in the file."""
+    images = {}
+    for key, entry in entries.items():
+        where = f"{path}, entry {key!r}"
+        try:
+            images[key] = _find_image_of(entry, folder, where), _regions_of(entry, where)
+        except ValueError as error:
+            skipped.add(error)
+    return images
+
+
+def _find_image_of(entry: Any, folder: Path, where: str) -> str:
+    """Return the path of an entry's image."""
+    name = entry.get("filename") if isinstance(entry, dict) else None
+    found = find_image(name, folder)
+    if found is None:
+        raise ValueError(
+            f"Every annotated image must exist. Received: {short(name)} in {where}, which is not "
+            f"in {folder}. Try to put the image there, or to name its folder: --images DIR "
+            "(in Python images_dir=)."
+        )
+    return str(found)
+
+
+def _regions_of(entry: Any, where: str) -> list[Any]:
+    """Return the regions of an entry as a list: VIA 1.x writes a dict of them, 2.x a list."""
     regions = entry.get("regions", []) if isinstance(entry, dict) else None
     if isinstance(regions, dict):
         regions = list(regions.values())
@@ -156,8 +180,28 @@ def _via_regions(entry: Any, where: str) -> list[dict]:
     return regions
 
 
+def _read_regions(
+    regions: list, attribute: str | None, class_name: str, where: str, skipped: SkippedEntries
+) -> list[AnnotatedObject]:
+    """Return the usable regions of an image as objects."""
+    objects = []
+    for i, region in enumerate(regions):
+        place = f"{where}, region {i}"
+        try:
+            name = _class_of(region, attribute, class_name, place)
+            polygon = _polygon_of(region["shape_attributes"], place)
+        except ValueError as error:
+            skipped.add(error)
+            continue
+        objects.append(AnnotatedObject(name, [polygon], place))
+    return objects
+
+
+# --- Classes --------------------------------------------------------------------------------------
+
+
 def _is_region(region: Any) -> bool:
-    """Whether an entry of "regions" can be used; region_attributes may be missing."""
+    """Return whether an entry of "regions" can be used; region_attributes may be missing."""
     return (
         isinstance(region, dict)
         and isinstance(region.get("shape_attributes"), dict)
@@ -166,9 +210,11 @@ def _is_region(region: Any) -> bool:
 
 
 def _class_attribute(regions: list, attribute: str | None, path: Path) -> str | None:
-    """The region attribute that names the class: the one that most regions have; None if there is none.
+    """Return the region attribute that names the class; None if there is no attribute.
 
-    Raises: ValueError if the wanted attribute is in no region.
+    attribute: the wanted one; default the one that most regions have.
+
+    Raises: ValueError if no region has the wanted attribute.
     """
     counts = Counter(
         name
@@ -180,26 +226,27 @@ def _class_attribute(regions: list, attribute: str | None, path: Path) -> str | 
     if attribute is not None:
         if regions and attribute not in counts:
             raise ValueError(
-                f"attribute must be among those of the regions, {sorted(counts)}. Received: {attribute!r} for {path}. "
-                "Try one of these."
+                f"attribute must be among those of the regions, {sorted(counts)}. "
+                f"Received: {attribute!r} for {path}. Try one of these."
             )
         return attribute
     names = [name for name, _ in counts.most_common()]
     if len(names) > 1:
         logger.warning(
-            "Regions in %s have several attributes: %r names the class, which %d of %d regions have. Not used: %s. If "
-            "another one is meant, name it: --attribute NAME (in Python: attribute=).",
+            "Regions in %s have several attributes: %r names the class, which %d of %d regions "
+            "have. Not used: %s. If another one is meant, name it: --attribute NAME (in Python: "
+            "attribute=).",
             path, names[0], counts[names[0]], len(regions), short(names[1:], 300),
         )  # fmt: skip
     return names[0] if names else None
 
 
-def _via_class(region: dict, attribute: str | None, class_name: str, where: str) -> str:
-    """The class of a region: its attribute's value, or of a checkbox attribute the one that is ticked."""
+def _class_of(region: Any, attribute: str | None, class_name: str, where: str) -> str:
+    """Return the class of a region: the attribute's value, of a checkbox the ticked one."""
     if not _is_region(region):
         raise ValueError(
-            f"A region must have shape_attributes and region_attributes. Received: {short(region)} in {where}. "
-            "Try to export the annotations from VIA again."
+            "A region must have shape_attributes and region_attributes. "
+            f"Received: {short(region)} in {where}. Try to export the annotations from VIA again."
         )
     if attribute is None:
         return clean_name(class_name)
@@ -217,93 +264,97 @@ def _via_class(region: dict, attribute: str | None, class_name: str, where: str)
     return name
 
 
-def _via_image(entry: Any, images_dir: Path, where: str) -> str:
-    """The image's path: as named, else the file of that name in the folder."""
-    name = entry.get("filename") if isinstance(entry, dict) else None
-    found = find_image(name, [images_dir])
-    if found is None:
-        raise ValueError(
-            f"Every annotated image must exist. Received: {short(name)} in {where}, which is not in {images_dir}. "
-            "Try to put the image there, or to name its folder: --images DIR (in Python images_dir=)."
-        )
-    return str(found)
+# --- Shapes ---------------------------------------------------------------------------------------
 
 
-def _via_polygon(region: dict, where: str) -> Polygon:
-    """The outline of a region with an area, whatever its shape."""
-    shape = region["shape_attributes"]
-
-    def numbers(*names: str, default: float | None = None) -> list[float]:
-        values = [shape.get(name, default) for name in names]
-        if not all(is_finite(value) for value in values):
-            raise ValueError(
-                f"{', '.join(names)} must be finite numbers. Received: {values} in {where}. "
-                "Try to draw this shape again, or delete the region."
-            )
-        return [float(value) for value in values]
-
+def _polygon_of(shape: dict, where: str) -> Polygon:
+    """Return the polygon of a region's shape_attributes, whatever the shape."""
     name = shape.get("name")
     if name in ("polygon", "polyline"):
-        xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
-        if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
-            raise ValueError(
-                f"A polygon must have as many all_points_x as all_points_y. Received: {short(shape)} in "
-                f"{where}. Try to draw this shape again, or delete the region."
-            )
-        points = check_polygon(
-            [value for point in zip(xs, ys, strict=True) for value in point], where
-        )
-        if name == "polyline" and points[:2] != points[-2:]:
-            raise ValueError(
-                f"A polyline must be closed, its last point the first. Received: an open one in {where}: it has no "
-                "area. Try to draw this object as a polygon, or delete the region."
-            )
-        return points
+        return _points_of(shape, where)
     if name == "rect":
-        x, y, width, height = numbers("x", "y", "width", "height")
+        x, y, width, height = _numbers(shape, ("x", "y", "width", "height"), where)
         if width <= 0 or height <= 0:
             raise ValueError(
-                f"A rect must have a width and a height. Received: {width:g} and {height:g} in {where}. "
-                "Try to draw it again, or delete the region."
+                f"A rect must have a width and a height. Received: {width:g} and {height:g} in "
+                f"{where}. Try to draw it again, or delete the region."
             )
         return rectangle(y, x, y + height, x + width)
     if name == "circle":
-        cx, cy, r = numbers("cx", "cy", "r")
+        cx, cy, r = _numbers(shape, ("cx", "cy", "r"), where)
         return ellipse(cx, cy, r, r)
     if name == "ellipse":
-        return ellipse(*numbers("cx", "cy", "rx", "ry"), *numbers("theta", default=0.0))
+        cx, cy, rx, ry = _numbers(shape, ("cx", "cy", "rx", "ry"), where)
+        (theta,) = _numbers({"theta": 0.0, **shape}, ("theta",), where)
+        return ellipse(cx, cy, rx, ry, theta)
     raise ValueError(
-        f"A region must be a polygon, rect, circle, ellipse or closed polyline. Received: {name!r} in {where}. "
+        "A region must be a polygon, rect, circle, ellipse or closed polyline. "
+        f"Received: {name!r} in {where}. "
         "Try to draw this object with one of these, or delete the region."
     )
+
+
+def _points_of(shape: dict, where: str) -> Polygon:
+    """Return the points of a polygon or a closed polyline."""
+    xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
+    if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
+        raise ValueError(
+            "A polygon must have as many all_points_x as all_points_y. "
+            f"Received: {short(shape)} in {where}. "
+            "Try to draw this shape again, or delete the region."
+        )
+    flat = [value for point in zip(xs, ys, strict=True) for value in point]
+    points = check_polygon(flat, where)
+    if shape["name"] == "polyline" and points[:2] != points[-2:]:
+        raise ValueError(
+            "A polyline must be closed, its last point the first. "
+            f"Received: an open one in {where}: it has no area. "
+            "Try to draw this object as a polygon, or delete the region."
+        )
+    return points
+
+
+def _numbers(shape: dict, names: Sequence[str], where: str) -> list[float]:
+    values = [shape.get(name) for name in names]
+    if not all(is_finite(value) for value in values):
+        raise ValueError(
+            f"{', '.join(names)} must be finite numbers. Received: {values} in {where}. "
+            "Try to draw this shape again, or delete the region."
+        )
+    return [float(value) for value in values]
+
+
+# --- Writing --------------------------------------------------------------------------------------
 
 
 def via_entry(
     result: Result, class_names: Sequence[str], file_name: str, file_bytes: int = -1
 ) -> dict[str, dict]:
-    """The entry of one image in a VGG Image Annotator 2.x file: {key: entry}.
+    """Return the entry of one image in a VIA 2.x file: {key: entry}.
 
-    result, class_names: as for `labelme`. file_name: of the image, seen from VIA's folder.
-    file_bytes: size of the image file; VIA makes its key of name and size, -1 where it is not known.
+    Each detection is one polygon region, its parts and holes joined by bridges (`join_rings`), or a
+    rect for box-only models. The region attribute "class" names the class; the score, 0 to 1, is
+    the region's "score".
 
-    Returns: one polygon region a detection, its parts and holes joined by bridges (`one_outline`). The class stands
-        in the region attribute "class"; the score, a number between 0 and 1, in the region's "score" beside it.
-        Detections of box-only models are rectangles.
+    result: as `MaskRCNN.detect` returns. class_names: by class id, background first.
+    file_name: of the image, relative to VIA's folder.
+    file_bytes: size of the image file, -1 if unknown; VIA makes its key of name and size.
     """
     regions = []
-    for _, name, score, parts in found_in(result, class_names, file_name):
-        xs, ys = one_outline([ring for part in parts for ring in part]).T.tolist()
-        shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
-        if "masks" not in result:
-            shape = {
-                "name": "rect",
-                "x": xs[0],
-                "y": ys[0],
-                "width": xs[2] - xs[0],
-                "height": ys[2] - ys[0],
-            }
+    for detection in detections_of(result, class_names, file_name):
+        rings = [ring for part in detection.parts for ring in part]
+        xs, ys = join_rings(rings).T.tolist()
+        if "masks" in result:
+            shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
+        else:
+            size = {"width": xs[2] - xs[0], "height": ys[2] - ys[0]}
+            shape = {"name": "rect", "x": xs[0], "y": ys[0], **size}
         regions.append(
-            {"shape_attributes": shape, "region_attributes": {"class": name}, "score": score}
+            {
+                "shape_attributes": shape,
+                "region_attributes": {"class": detection.class_name},
+                "score": detection.score,
+            }
         )
     entry = {
         "filename": str(file_name),
@@ -312,3 +363,23 @@ def via_entry(
         "file_attributes": {},
     }
     return {f"{file_name}{file_bytes}": entry}
+
+
+class VIAWriter(Writer):
+    """Writes `via.json`: an annotation export of all images."""
+
+    def __init__(self, folder: Path, class_names: Sequence[str]):
+        super().__init__(folder, class_names)
+        self._entries: dict[str, dict] = {}
+
+    def add(self, image: Path, size: Sequence[int], result: Result) -> None:
+        """Add the detections of one image."""
+        file_bytes = image.stat().st_size if image.is_file() else -1
+        name = relative_path(image, self.folder)
+        self._entries |= via_entry(result, self.class_names, name, file_bytes)
+
+    def finish(self) -> list[Path]:
+        """Write the file."""
+        path = self.folder / "via.json"
+        write_json(path, self._entries)
+        return [path]

@@ -1,6 +1,9 @@
-"""A network for inference alone: batch norm, and the ReLU after it, folded into the convolution before."""
+"""An inference network whose batch norms are part of the convolutions before them."""
 
 from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -9,95 +12,132 @@ from keras import layers as KL
 CONVOLUTIONS = (KL.Conv2D, KL.DepthwiseConv2D)  # and their subclasses
 
 
-class Folded:
-    """The network with each batch norm that follows a convolution folded into it; called with a list of inputs.
+class Block(NamedTuple):
+    """Consecutive layers of a network, and the tensor that the first of them reads."""
 
-    Batch norm with fixed statistics is `x * s + t` per channel, with `s = gamma / sqrt(variance + epsilon)` and
-    `t = beta - mean * s`; so is the convolution before it with the kernel times s, and the bias times s plus t. All
-    other layers are the network's own, and share its weights; the folded ones hold numbers of their own, which do not
-    follow when the network's weights change. A ReLU that alone reads the batch norm becomes the activation of the
-    convolution: TensorFlow fuses the two by itself, but not where a reshape lies between them, as in the heads.
+    inputs: keras.KerasTensor
+    convolution: KL.Layer
+    norm: KL.BatchNormalization | None = None
+    relu: KL.Activation | None = None
+
+
+class BatchNormFusedModel:
+    """The network with each batch norm, and the ReLU after it, as part of the convolution before.
+
+    Batch norm with fixed statistics is `x * s + t` per channel, with
+    `s = gamma / sqrt(variance + epsilon)` and `t = beta - mean * s`. A convolution does the same
+    with its kernel times s, and its bias times s plus t. All other layers are the network's own and
+    share its weights. The fused convolutions have weights of their own: call `update_weights` when
+    the network's have changed.
+
+    network: a functional Keras model.
+    convolutions: the fused convolutions, by the name of the convolution that each replaces.
     """
 
-    def __init__(self, network):
-        self.network = network
-        self.convolutions: dict[str, KL.Layer] = {}  # the folded ones, by name
-        self.passed: list[KL.Layer] = []  # the batch norms and ReLUs that are in these
-        readers = _readers(network)
-        for norm, convolution in _pairs(network, readers).items():
-            relu = _relu(norm, readers)
-            self.convolutions[convolution.name] = _folded(
-                convolution, norm, "relu" if relu else "linear"
-            )
-            self.passed += [norm, relu] if relu else [norm]
-
-    def __call__(self, inputs):
-        # A clone of the network would be public API, and takes four times as long to make as these convolutions.
-        instead = dict.fromkeys(map(id, self.passed), _as_it_is)
-        return self.network._run_through_graph(
-            inputs, lambda layer: instead.get(id(layer)) or self.convolutions.get(layer.name, layer)
+    def __init__(self, network: keras.Model):
+        self._readers = _readers(network)
+        self._blocks: dict[int, tuple[Any, Block]] = {}  # id of a new tensor -> itself, its block
+        self._fused: dict[KL.Layer, Block] = {}
+        self.network = keras.models.clone_model(
+            keras.Model(network.inputs, network.outputs),
+            clone_function=lambda layer: layer,
+            call_function=self._call,
         )
+        used = set(self.network.layers)
+        self._fused = {layer: block for layer, block in self._fused.items() if layer in used}
+        self._blocks.clear()
+        self.convolutions = {block.convolution.name: layer for layer, block in self._fused.items()}
+        self.update_weights()
+
+    def __call__(self, inputs: list) -> Any:
+        """Return the network's outputs for a list of its inputs, in inference mode."""
+        return self.network(inputs, training=False)
+
+    def update_weights(self) -> None:
+        """Compute the weights of the fused convolutions from those of the network."""
+        for layer, block in self._fused.items():
+            layer.set_weights(_fused_weights(block.convolution, block.norm))
+
+    def _call(self, layer: KL.Layer, inputs: Any, *others: Any, **options: Any) -> Any:
+        """Call a layer of the network on new inputs, or the fused convolution that replaces it."""
+        _, block = self._blocks.get(id(inputs), (None, None))
+        block = _extend(block, layer, inputs)
+        reader = self._only_reader(layer) if block else None
+        if block is None or block.norm is None or (block.relu is None and _is_relu(reader)):
+            outputs = layer(inputs, *others, **options)
+        else:
+            fused = _fused_layer(block)
+            outputs = fused(block.inputs)
+            self._fused[fused] = block
+        # A second reader needs the output as it is: then fusing the next layer saves no time.
+        if reader is not None:
+            self._blocks[id(outputs)] = outputs, block
+        return outputs
+
+    def _only_reader(self, layer: KL.Layer) -> KL.Layer | None:
+        readers = self._readers[id(layer.output)]
+        return readers[0] if len(readers) == 1 else None
 
 
-def _as_it_is(inputs, **_):
-    return inputs
+def _extend(block: Block | None, layer: KL.Layer, inputs: Any) -> Block | None:
+    """Return the block that ends with this layer, or None if no block can.
+
+    block: of the layers that computed the inputs, or None.
+    """
+    if isinstance(layer, CONVOLUTIONS) and layer.activation is keras.activations.linear:
+        return Block(inputs, layer)
+    if block is None:
+        return None
+    if block.norm is None and isinstance(layer, KL.BatchNormalization):
+        return block._replace(norm=layer)
+    if block.norm is not None and block.relu is None and _is_relu(layer):
+        return block._replace(relu=layer)
+    return None
 
 
-def _readers(network) -> dict[int, list]:
-    """`{id of a tensor: the layers that read it}`; None stands for whoever reads an output of the network."""
-    readers = {}
-    for layer in network.layers:
-        for node in layer._inbound_nodes:
-            for tensor in node.input_tensors:
-                readers.setdefault(id(tensor), []).append(layer)
+def _is_relu(layer: KL.Layer | None) -> bool:
+    return isinstance(layer, KL.Activation) and layer.activation is keras.activations.relu
+
+
+def _readers(network: keras.Model) -> dict[int, list]:
+    """Return the layers that read a tensor, by the tensor's id; None stands for an output.
+
+    Of a layer that is called several times, the first call counts.
+    """
+    readers = defaultdict(list)
     for tensor in network.outputs:
-        readers.setdefault(id(tensor), []).append(None)
+        readers[id(tensor)].append(None)
+    for layer in network.layers:
+        if not isinstance(layer, KL.InputLayer):
+            for tensor in keras.tree.flatten(layer.input):
+                readers[id(tensor)].append(layer)
     return readers
 
 
-def _pairs(network, readers) -> dict:
-    """`{batch norm: the convolution it follows}`, where it is the convolution's only reader and each is called once."""
-    found = {}
-    for layer in network.layers:
-        if not isinstance(layer, KL.BatchNormalization) or len(layer._inbound_nodes) != 1:
-            continue
-        (tensor,) = layer._inbound_nodes[0].input_tensors
-        convolution = tensor._keras_history.operation
-        linear = (
-            isinstance(convolution, CONVOLUTIONS)
-            and convolution.activation is keras.activations.linear
-        )
-        once = linear and len(convolution._inbound_nodes) == 1
-        if once and readers[id(tensor)] == [layer]:
-            found[layer] = convolution
-    return found
+def _fused_layer(block: Block) -> KL.Layer:
+    """Return a new convolution for the layers of a block; `_fused_weights` gives its weights."""
+    convolution = block.convolution
+    is_depthwise = isinstance(convolution, KL.DepthwiseConv2D)
+    settings = convolution.get_config()
+    settings["name"] += "_fused" if block.relu is None else "_fused_relu"
+    settings["use_bias"] = True
+    settings["activation"] = "linear" if block.relu is None else "relu"
+    # Random numbers would only be drawn to be overwritten.
+    settings["depthwise_initializer" if is_depthwise else "kernel_initializer"] = "zeros"
+    return type(convolution).from_config(settings)
 
 
-def _relu(norm, readers):
-    """The ReLU that alone reads a batch norm and nothing else, or None."""
-    (reader, *others) = readers.get(id(norm.output), [None])
-    alone = not others and isinstance(reader, KL.Activation) and len(reader._inbound_nodes) == 1
-    return reader if alone and reader.activation is keras.activations.relu else None
-
-
-def _folded(convolution, norm, activation) -> KL.Layer:
-    """The convolution that does both."""
-    mean, variance = (
-        x.numpy().astype(np.float64) for x in (norm.moving_mean, norm.moving_variance)
-    )
+def _fused_weights(convolution: KL.Layer, norm: KL.BatchNormalization) -> list[np.ndarray]:
+    """Return kernel and bias of a convolution that computes the batch norm as well."""
+    mean = norm.moving_mean.numpy().astype(np.float64)
+    variance = norm.moving_variance.numpy().astype(np.float64)
     gamma = norm.gamma.numpy().astype(np.float64) if norm.scale else 1.0
     beta = norm.beta.numpy().astype(np.float64) if norm.center else 0.0
     scale = gamma / np.sqrt(variance + norm.epsilon)
     kernel = convolution.kernel.numpy()
     bias = convolution.bias.numpy().astype(np.float64) if convolution.use_bias else 0.0
-    # A depthwise kernel is [h, w, channels, multiplier], and gives channels * multiplier maps in this order.
-    depthwise = isinstance(convolution, KL.DepthwiseConv2D)
-    kernel = kernel * np.float32(scale.reshape(kernel.shape[-2:]) if depthwise else scale)
-    name = (
-        "depthwise_initializer" if depthwise else "kernel_initializer"
-    )  # no numbers are drawn to be thrown away
-    changes = {"use_bias": True, "activation": activation, name: "zeros"}
-    folded = type(convolution).from_config({**convolution.get_config(), **changes})
-    folded.build(convolution.input.shape)
-    folded.set_weights([kernel, np.asarray(beta + (bias - mean) * scale, np.float32)])
-    return folded
+    bias = np.asarray(beta + (bias - mean) * scale, np.float32)
+    if isinstance(convolution, KL.DepthwiseConv2D):
+        # The kernel is [h, w, channels, multiplier], its outputs are in the order of the last two.
+        scale = scale.reshape(kernel.shape[-2:])
+    return [kernel * np.float32(scale), bias]

@@ -1,185 +1,287 @@
-"""Images larger than a network can see at once: detected tile by tile, and put together."""
+"""Images larger than the network's input: detected tile by tile, duplicates merged.
+
+Every two neighbouring tiles share a strip of pixels, the overlap. An object in the strip is
+detected by both; its detections are grouped, and each group becomes one object of the result.
+"""
 
 from __future__ import annotations
 
 import bisect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..data.image import is_unit, to_uint8
 
-log = logging.getLogger("mrcnn")
+logger = logging.getLogger("mrcnn")
 
-# Two tiles' finds are one object where, in the strip both tiles see, this share of the smaller is the other's too.
+# Two detections of neighbouring tiles are the same object if their common pixels are more than
+# this share of the smaller one, both cut to the strip that the two tiles share.
 SAME_OBJECT = 0.5
-# A box that ends so many pixels from a tile's border is cut off there.
+# A tile's border cuts off a box that ends at most this many pixels from the border.
 CUT_OFF = 2
-# A box that ends within this share of the overlap from a border may be: little of what is beside it was seen.
+# A box that ends within this share of the overlap from a tile's border is less reliable: the
+# network saw little of the object's surroundings.
 NEAR_BORDER = 0.25
 
 
 def detect_tiled(
-    detect: Callable, image: np.ndarray, tile: int, overlap: int, progress: Callable = iter
+    detect: Callable[[np.ndarray], dict],
+    image: Any,
+    tile: int,
+    overlap: int,
+    progress: Callable[[list], Iterable] = iter,
 ) -> dict:
-    """One entry of `detect`'s list for an image of any size, in memory that does not grow with the image.
+    """Detect the objects of an image of any size; memory does not grow with the image.
 
-    detect: `[H, W, C]` -> a dict of rois, class_ids, scores and masks, a bool array of its box each; masks may be
-        left out. image: `[H, W, C]`, or whatever gives such arrays when sliced (a memory map).
-    tile: side in pixels of what is seen at once. overlap: pixels that neighbouring tiles share; objects that are no
-        larger are seen whole by one of them. progress: wraps the list of tiles, as `rich.progress.track`.
+    detect: `[H, W, C]` uint8 -> a dict of rois, class_ids, scores and optional masks, one bool
+        array of the size of its box per object.
+    image: `[H, W, C]`, or an object that returns arrays when sliced (a memory map). Float images
+        are scaled by one factor for all tiles, so that dark tiles stay dark.
+    tile: side of a tile in pixels.
+    overlap: pixels that neighbouring tiles share. An object that is not larger is completely
+        inside at least one tile.
+    progress: wraps the list of tiles, as `rich.progress.track` does.
 
-    Returns: rois `[N, (y1, x1, y2, x2)]` int32, class_ids `[N]`, scores `[N]` and masks, a list of N bool arrays
-        `[y2 - y1, x2 - x1]`; best first.
+    Returns: rois `[N, (y1, x1, y2, x2)]` int32, class_ids `[N]`, scores `[N]` and masks, a list of
+        N bool arrays `[y2 - y1, x2 - x1]`; best score first. Of an object that several tiles
+        detected, the detection with the best score that is neither cut by a tile's border nor
+        near one; if all are cut, their union.
 
-    Values that are not uint8 are scaled for the image as one: float tiles that are dark stay dark.
-
-    An object that several tiles found is there once: as the best-scored view that no tile's border cuts or comes
-    close to; where every view is cut, as all of them together.
-
-    Raises: ValueError where the overlap does not fit the tile.
+    Raises: ValueError if the overlap does not fit the tile.
     """
     if not 0 <= overlap < tile:
         raise ValueError(
-            f"overlap must be at least 0 and below tile. Received: {overlap}, and tile {tile}. Try a fourth."
+            "overlap must be at least 0 and below tile. "
+            f"Received: {overlap}, and tile {tile}. Try a quarter of the tile."
         )
     height, width = image.shape[:2]
-    rows, columns = _starts(height, tile, overlap), _starts(width, tile, overlap)
-    corners = [(y, x) for y in rows for x in columns]
-    finds, tiles = [], []
+    rows = _starts(height, tile, overlap)
+    columns = _starts(width, tile, overlap)
+    windows = []
+    for y in rows:
+        for x in columns:
+            bottom, right = min(y + tile, height), min(x + tile, width)
+            windows.append(np.array([y, x, bottom, right]))
+    unit = _is_unit_everywhere(image, windows)
+    per_tile = []
+    for window in progress(windows):
+        y1, x1, y2, x2 = window
+        pixels = to_uint8(image[y1:y2, x1:x2], name="The tiled image", unit=unit)
+        per_tile.append(_detections(detect(pixels), window, (height, width), overlap))
+    groups = _groups(per_tile, windows, _neighbours(rows, columns, tile))
+    objects = [_merge(group) for group in groups]
+    objects.sort(key=lambda detection: -detection.score)
+    logger.info("%d objects in %d tiles", len(objects), len(windows))
+    return _result(objects)
+
+
+def _is_unit_everywhere(image: Any, windows: list[np.ndarray]) -> bool:
+    """Whether the image has float values that all lie in 0..1; it is read tile by tile."""
     dtype = image.dtype if hasattr(image, "dtype") else np.asarray(image[:1, :1]).dtype
-    unit = dtype.kind == "f" and all(
-        is_unit(np.asarray(image[y : y + tile, x : x + tile])) for y, x in corners
-    )
-    for y, x in progress(corners):
-        window = np.array([y, x, min(y + tile, height), min(x + tile, width)])
-        found = detect(
-            to_uint8(image[y : window[2], x : window[3]], name="The tiled image", unit=unit)
-        )
-        finds.append(
-            [_Find(found, i, window, (height, width), overlap) for i in range(len(found["rois"]))]
-        )
-        tiles.append(window)
-    groups = _groups(finds, tiles, _neighbours(rows, columns, tile))
-    objects = sorted((_together(group) for group in groups), key=lambda find: -find.score)
-    log.info("%d objects in %d tiles", len(objects), len(tiles))
-    result = {
-        "rois": np.array([find.box for find in objects], np.int32).reshape(-1, 4),
-        "class_ids": np.array([find.class_id for find in objects], np.int32),
-        "scores": np.array([find.score for find in objects], np.float32),
-    }
-    if all(find.mask is not None for find in objects):
-        result["masks"] = [find.mask for find in objects]
-    return result
+    if dtype.kind != "f":
+        return False
+    return all(is_unit(np.asarray(image[y1:y2, x1:x2])) for y1, x1, y2, x2 in windows)
 
 
 def _starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Where the tiles of an axis begin; the last one ends with the image."""
+    """The first pixels of the tiles along an axis; the last tile ends with the image."""
     starts = list(range(0, max(1, length - overlap), tile - overlap))
     return [max(0, min(start, length - tile)) for start in starts]
 
 
-def _neighbours(rows, columns, tile):
-    """Yields `(first, second)`: the numbers of every two tiles that share pixels, row by row; once, the lower first."""
+def _neighbours(rows: list[int], columns: list[int], tile: int) -> Iterator[tuple[int, int]]:
+    """Yield the indices of every two tiles that share pixels, each pair once, lower index first.
+
+    rows, columns: the starts of the tiles; tiles are numbered row by row.
+    """
     for row, y in enumerate(rows):
+        first_row = bisect.bisect_right(rows, y - tile)
         for column, x in enumerate(columns):
-            for other_row in range(bisect.bisect_right(rows, y - tile), row + 1):
-                last = bisect.bisect_left(columns, x + tile) if other_row < row else column
-                for other_column in range(bisect.bisect_right(columns, x - tile), last):
-                    yield other_row * len(columns) + other_column, row * len(columns) + column
+            first_column = bisect.bisect_right(columns, x - tile)
+            end_column = bisect.bisect_left(columns, x + tile)
+            for other_row in range(first_row, row + 1):
+                end = end_column if other_row < row else column
+                for other_column in range(first_column, end):
+                    other = other_row * len(columns) + other_column
+                    yield other, row * len(columns) + column
 
 
-class _Find:
-    """What one tile found: a box in pixels of the whole image, and its mask, cut to the box."""
+class _Detection:
+    """A detection of one tile: its box in pixels of the whole image, and the mask in the box.
 
-    def __init__(self, found, i, window, size, overlap):
-        self.box = np.asarray(found["rois"][i]) + np.tile(window[:2], 2)
-        self.class_id, self.score = int(found["class_ids"][i]), float(found["scores"][i])
-        self.mask = found["masks"][i] if "masks" in found else None
-        inner = np.array([window[0] > 0, window[1] > 0, window[2] < size[0], window[3] < size[1]])
-        distance = min(np.abs(self.box - window)[inner].tolist(), default=np.inf)
-        self.cut, self.near = distance <= CUT_OFF, distance < NEAR_BORDER * overlap
+    cut: whether a tile's border inside the image cuts it off. near: whether it ends near one.
+    """
 
-    def pixels(self, region) -> np.ndarray:
-        """Its mask in a region `(y1, x1, y2, x2)` that overlaps its box; without masks the box is filled."""
+    def __init__(self, box: np.ndarray, class_id: int, score: float, mask: np.ndarray | None):
+        self.box = box
+        self.class_id = class_id
+        self.score = score
+        self.mask = mask
+        self.cut = False
+        self.near = False
+
+    def mark_borders(self, window: np.ndarray, size: tuple[int, int], overlap: int) -> None:
+        """Set `cut` and `near`; the image's own borders do not count.
+
+        window: `(y1, x1, y2, x2)` of the tile. size: `(height, width)` of the image.
+        """
+        height, width = size
+        y1, x1, y2, x2 = window
+        is_inner = np.array([y1 > 0, x1 > 0, y2 < height, x2 < width])
+        distances = np.abs(self.box - window)[is_inner]
+        distance = min(distances.tolist(), default=np.inf)
+        self.cut = bool(distance <= CUT_OFF)
+        self.near = bool(distance < NEAR_BORDER * overlap)
+
+    def pixels(self, region: np.ndarray) -> np.ndarray:
+        """`[h, w]` bool: its mask in a region that overlaps its box; without a mask the box.
+
+        region: `(y1, x1, y2, x2)` in pixels of the whole image.
+        """
         y1, x1, y2, x2 = region
         canvas = np.zeros((y2 - y1, x2 - x1), bool)
-        top, left, bottom, right = _common(self.box, region)
-        part = True
+        shared = _intersection(self.box, region)
+        part: Any = True
         if self.mask is not None:
-            part = self.mask[
-                top - self.box[0] : bottom - self.box[0], left - self.box[1] : right - self.box[1]
-            ]
-        canvas[top - y1 : bottom - y1, left - x1 : right - x1] = part
+            part = self.mask[_slices(shared, origin=self.box)]
+        canvas[_slices(shared, origin=region)] = part
         return canvas
 
 
-def _common(first, second) -> np.ndarray:
-    """The box that two boxes share; without area where there is none."""
-    return np.concatenate([np.maximum(first[:2], second[:2]), np.minimum(first[2:], second[2:])])
+def _detections(
+    result: dict, window: np.ndarray, size: tuple[int, int], overlap: int
+) -> list[_Detection]:
+    """The result of one tile in pixels of the whole image."""
+    offset = np.tile(window[:2], 2)
+    detections = []
+    for i, roi in enumerate(result["rois"]):
+        class_id = int(result["class_ids"][i])
+        score = float(result["scores"][i])
+        mask = result["masks"][i] if "masks" in result else None
+        detection = _Detection(np.asarray(roi) + offset, class_id, score, mask)
+        detection.mark_borders(window, size, overlap)
+        detections.append(detection)
+    return detections
 
 
-def _has_area(box) -> bool:
+def _intersection(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The box that two boxes share; without area if they share no pixel."""
+    top_left = np.maximum(first[:2], second[:2])
+    bottom_right = np.minimum(first[2:], second[2:])
+    return np.concatenate([top_left, bottom_right])
+
+
+def _slices(box: np.ndarray, origin: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of a box in an array that begins at the first corner of `origin`."""
+    y1, x1, y2, x2 = box - np.tile(origin[:2], 2)
+    return slice(y1, y2), slice(x1, x2)
+
+
+def _has_area(box: np.ndarray) -> bool:
     return bool(box[2] > box[0] and box[3] > box[1])
 
 
-def _groups(finds, tiles, neighbours) -> list[list[_Find]]:
-    """The finds of all tiles, those of one object together, the best view first. neighbours: of `_neighbours`.
+def _bounding_box(detections: Sequence[_Detection]) -> np.ndarray:
+    boxes = np.array([detection.box for detection in detections])
+    top_left = boxes[:, :2].min(axis=0)
+    bottom_right = boxes[:, 2:].max(axis=0)
+    return np.concatenate([top_left, bottom_right])
 
-    A whole view stands for the finds that agree with it, and for no more: one that took two objects for one must not
-    join them. Views that are all cut are joined along the object, however many tiles it spans.
+
+def _groups(
+    per_tile: list[list[_Detection]],
+    windows: list[np.ndarray],
+    neighbours: Iterable[tuple[int, int]],
+) -> list[list[_Detection]]:
+    """The detections of all tiles, grouped by object, the most reliable first in each group.
+
+    A group around an uncut detection contains only detections that match it: one that covers two
+    objects must not merge their groups. A group around a cut detection also contains the matches
+    of its members, because the object may span many tiles.
     """
-    agreeing = {id(find): [] for row in finds for find in row}
-    for first, second in neighbours:
-        strip = _common(tiles[first], tiles[second])
-        there = [find for find in finds[first] if _has_area(_common(find.box, strip))]
-        for here in finds[second]:
-            for other in there:
-                if other.class_id == here.class_id and _agree(here, other, strip):
-                    agreeing[id(here)].append(other)
-                    agreeing[id(other)].append(here)
-    taken, groups = set(), []
-    for best in sorted(
-        (find for row in finds for find in row), key=lambda find: (find.cut, find.near, -find.score)
-    ):
+    matches = _matches(per_tile, windows, neighbours)
+    detections = [detection for detections in per_tile for detection in detections]
+    detections.sort(key=lambda detection: (detection.cut, detection.near, -detection.score))
+    taken: set[int] = set()
+    groups = []
+    for best in detections:
         if id(best) in taken:
             continue
         taken.add(id(best))
         group = [best]
-        for find in group:  # it grows meanwhile
-            new = [
-                other
-                for other in agreeing[id(find)]
-                if id(other) not in taken and (find is best or best.cut)
-            ]
-            taken.update(map(id, new))
-            group += new
+        for member in group:  # the group grows during the loop
+            if member is not best and not best.cut:
+                break
+            for other in matches[id(member)]:
+                if id(other) not in taken:
+                    taken.add(id(other))
+                    group.append(other)
         groups.append(group)
     return groups
 
 
-def _agree(first, second, strip) -> bool:
-    """Whether two finds are the same object, as far as the strip tells that both tiles see."""
-    if not _has_area(_common(_common(first.box, second.box), strip)):
+def _matches(
+    per_tile: list[list[_Detection]],
+    windows: list[np.ndarray],
+    neighbours: Iterable[tuple[int, int]],
+) -> dict[int, list[_Detection]]:
+    """`{id of a detection: the detections of neighbouring tiles that are the same object}`."""
+    matches: dict[int, list[_Detection]] = {
+        id(detection): [] for detections in per_tile for detection in detections
+    }
+    for first, second in neighbours:
+        strip = _intersection(windows[first], windows[second])
+        in_strip = [
+            detection
+            for detection in per_tile[first]
+            if _has_area(_intersection(detection.box, strip))
+        ]
+        for detection in per_tile[second]:
+            for other in in_strip:
+                if detection.class_id == other.class_id and _same_object(detection, other, strip):
+                    matches[id(detection)].append(other)
+                    matches[id(other)].append(detection)
+    return matches
+
+
+def _same_object(first: _Detection, second: _Detection, strip: np.ndarray) -> bool:
+    """Whether two detections agree on the pixels of the strip that both tiles see."""
+    common = _intersection(first.box, second.box)
+    if not _has_area(_intersection(common, strip)):
         return False
-    hull = _common(_hull([first, second]), strip)
-    one, other = first.pixels(hull), second.pixels(hull)
-    smaller = min(one.sum(), other.sum())
-    return bool(smaller and (one & other).sum() > SAME_OBJECT * smaller)
+    region = _intersection(_bounding_box([first, second]), strip)
+    first_pixels, second_pixels = first.pixels(region), second.pixels(region)
+    smaller = min(first_pixels.sum(), second_pixels.sum())
+    shared = (first_pixels & second_pixels).sum()
+    return bool(smaller and shared > SAME_OBJECT * smaller)
 
 
-def _hull(finds) -> np.ndarray:
-    boxes = np.array([find.box for find in finds])
-    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-
-
-def _together(group) -> _Find:
-    """One find for all of an object; the best view is first."""
+def _merge(group: list[_Detection]) -> _Detection:
+    """One detection for a group: the first, or the union of all if the first is cut."""
     best = group[0]
-    if best.cut and len(group) > 1:
-        box = _hull(group)
-        if best.mask is not None:
-            best.mask = np.any([find.pixels(box) for find in group], axis=0)
-        best.box, best.score = box, max(find.score for find in group)
-    return best
+    if not best.cut or len(group) == 1:
+        return best
+    box = _bounding_box(group)
+    mask = None
+    if best.mask is not None:
+        mask = np.any([detection.pixels(box) for detection in group], axis=0)
+    score = max(detection.score for detection in group)
+    return _Detection(box, best.class_id, score, mask)
+
+
+def _result(detections: list[_Detection]) -> dict:
+    boxes = [detection.box for detection in detections]
+    class_ids = [detection.class_id for detection in detections]
+    scores = [detection.score for detection in detections]
+    masks = [detection.mask for detection in detections]
+    result: dict[str, Any] = {
+        "rois": np.array(boxes, np.int32).reshape(-1, 4),
+        "class_ids": np.array(class_ids, np.int32),
+        "scores": np.array(scores, np.float32),
+    }
+    if all(mask is not None for mask in masks):
+        result["masks"] = masks
+    return result

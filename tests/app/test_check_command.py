@@ -9,8 +9,7 @@ import pytest
 from checked import GREY
 from PIL import Image
 
-from mrcnn.app import cli
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli, cli_support
 
 
 @pytest.fixture
@@ -113,7 +112,9 @@ def test_the_command_checks_train_and_val(folder, capsys, tmp_path_factory):
 def test_check_refuses_the_settings_that_train_refuses(folder, capsys, tmp_path):
     said = []
     for command in (["check"], ["train", "--logs", str(tmp_path / "logs")]):
-        assert cli.main([*command, str(folder), "--config", "IMAGE_MAX_DIM=100"]) == session.USAGE
+        assert (
+            cli.main([*command, str(folder), "--config", "IMAGE_MAX_DIM=100"]) == cli_support.USAGE
+        )
         said.append(capsys.readouterr().err.splitlines()[-1].split(" See mrcnn")[0])
     assert said[0] == said[1]
 
@@ -126,12 +127,12 @@ def test_check_hands_strict_and_images_to_the_reader(monkeypatch, tmp_path, caps
         calls.append(options)
         raise ValueError("enough")
 
-    monkeypatch.setattr("mrcnn.formats.datasets.open_dataset", open_dataset)
+    monkeypatch.setattr("mrcnn.formats.open_dataset.open_dataset", open_dataset)
     assert (
         cli.main(["check", "x", "--strict", "--images", photos])
         == cli.main(["check", "x"])
-        == session.FAILED
+        == cli_support.FAILED
     )
     assert calls == [{"strict": True, "images_dir": photos}, {"strict": False, "images_dir": None}]
-    assert cli.main(["check", "x", "--images", str(tmp_path / "elsewhere")]) == session.FAILED
+    assert cli.main(["check", "x", "--images", str(tmp_path / "elsewhere")]) == cli_support.FAILED
     assert "--images must be a folder. Received: " in capsys.readouterr().err and len(calls) == 2

@@ -67,7 +67,7 @@ def test_opencv_without_libgl_names_the_system_package(monkeypatch):
 def test_imgaug_error_names_the_library_below_it(monkeypatch):
     broken_import(
         monkeypatch,
-        "mrcnn.data.generator",
+        "mrcnn.data.imgaug_support",
         ImportError("libGL.so.1: cannot open shared object file"),
     )
     finding = doctor.check_dependency("imgaug>=0.4")

@@ -1,4 +1,4 @@
-"""Scripts written for matterport's package, run as their users run them: a file, its arguments, nothing mocked."""
+"""Scripts written for matterport's package, run with their arguments and without mocks."""
 
 import json
 import runpy
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 HERE = Path(__file__).parent
 COCO_IDS = [
     i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-]  # COCO's 80 have gaps
+]  # COCO's 80 ids have gaps
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def coco_file(folder):
-    """The file that plays mask_rcnn_coco.h5: 81 classes, weights of some spread, no word about its network."""
+    """A stand-in for mask_rcnn_coco.h5: 81 classes, random weights, no config inside."""
     config = CocoConfig()
     model = MaskRCNN("inference", config, str(folder))
     rng = np.random.default_rng(0)
@@ -66,7 +66,7 @@ def noise(seed, height, width, channels=3):
 
 @pytest.fixture(scope="session")
 def via_folder(folder):
-    """Two subsets of two photos; VIA 1 wrote `regions` as a dict, VIA 2 as a list; one photo has none."""
+    """Two subsets of images; VIA 1 wrote `regions` as a dict, VIA 2 as a list; one is empty."""
     for subset in ("train", "val"):
         place = folder / "balloon" / subset
         place.mkdir(parents=True)
@@ -106,7 +106,7 @@ def nuclei_folder(folder):
 
 @pytest.fixture(scope="session")
 def coco_folder(folder):
-    """Three photos, 80 categories, polygons and one crowd."""
+    """Three images, 80 categories, polygons and one crowd."""
     place = folder / "coco"
     place.mkdir()
     height, width = 48, 64
@@ -159,17 +159,17 @@ def test_balloon(run, compiled, via_folder, coco_file, folder, tmp_path, capsys)
     (checkpoint,) = logs.glob("balloon*/mask_rcnn_balloon_0001.h5")
     assert trained["model"].epoch == 1
 
-    photo, splash = via_folder / "val" / "0.png", tmp_path / "splash.png"
+    image, splash = via_folder / "val" / "0.png", tmp_path / "splash.png"
     applied = run(
         "balloon.py",
         "splash",
         "--weights=last",
-        f"--image={photo}",
+        f"--image={image}",
         f"--logs={logs}",
         f"--out={splash}",
     )
     assert applied["weights_path"] == str(checkpoint)
-    original, painted = skimage.io.imread(photo), skimage.io.imread(splash)
+    original, painted = skimage.io.imread(image), skimage.io.imread(splash)
     assert painted.shape == original.shape
     grey = (painted[..., 0] == painted[..., 1]) & (painted[..., 1] == painted[..., 2])
     np.testing.assert_array_equal(painted[~grey], original[~grey])
@@ -211,7 +211,7 @@ def test_one_and_four_channels(run, coco_file):
     assert found["xray"].keras_model.get_layer("conv1").get_weights()[0].shape == (3, 3, 1, 24)
     assert_result(found["xray_result"], 50, 60)
     assert_result(found["rgbd_result"], 64, 64)
-    # The depth's filters are zeros: it sees what the colour network sees.
+    # The depth filters are zeros, so that the detections are those of the RGB network.
     for key in ("rois", "class_ids", "masks"):
         np.testing.assert_array_equal(found["rgbd_result"][key], found["rgb_result"][key])
 
@@ -262,8 +262,8 @@ def test_three_stages(run, coco_file, tmp_path, caplog):
         "4+": [False, True, True],
         "all": [True, True, True],
     }
-    # TRAIN_BN = False, handed to the layers by the backbone's call as matterport's does: gamma learns (0), the
-    # moving mean (2) and variance (3) stay.
+    # TRAIN_BN = False, passed to the layers by the backbone's call as in matterport's: gamma (0) is
+    # trained, moving mean (2) and variance (3) stay.
     assert [changed("all", "bn_conv1", part) for part in (0, 2, 3)] == [True, False, False]
 
     assert (tmp_path / "mask_rcnn_shapes.h5").is_file()
@@ -306,7 +306,8 @@ def test_inspect_model(run, compiled, coco_folder, coco_file):
     found = run("inspect_model.py", coco_folder, coco_file)
     rpn, mrcnn = found["rpn"], found["mrcnn"]
     assert {name: value.shape for name, value in rpn.items()} == {
-        # 3 anchors at each of 16 * 16 + 8 * 8 + 4 * 4 + 2 * 2 + 1 places; PRE_NMS_LIMIT 300, 30 proposals
+        # 3 anchors at each of 16 * 16 + 8 * 8 + 4 * 4 + 2 * 2 + 1 places; PRE_NMS_LIMIT 300, 30
+        # proposals
         "rpn_class": (1, 1023, 2),
         "pre_nms_anchors": (1, 300, 4),
         "refined_anchors": (1, 300, 4),
@@ -327,7 +328,8 @@ def test_inspect_model(run, compiled, coco_folder, coco_file):
     np.testing.assert_allclose(
         found["from_array"]["rpn_bbox"], found["activations"]["rpn_bbox"], rtol=1e-5, atol=1e-6
     )
-    # unmold_image cuts decimals off, as the original does: 226 molded in float32 may come back as 225.99999.
+    # unmold_image cuts decimals off, as the original does: 226 molded in float32 may come back as
+    # 225.99999.
     assert set(np.unique(found["image"].astype(int) - found["input_image"])) <= {0, 1}
     np.testing.assert_array_equal(found["molded_result"]["rois"], found["r"]["rois"])
     assert found["unknown"] is None
@@ -388,10 +390,10 @@ def test_serving(run, compiled, coco_file):
     assert facade.checkpoint_path.endswith("mask_rcnn_coco_{epoch:04d}.h5")
 
 
-# --- Lines of published scripts --------------------------------------------------------------------------------
+# --- Lines of published scripts -------------------------------------------------------------------
 
 
-def test_a_subclass_that_repeats_the_body_of_the_original_init(folder):
+def test_subclass_that_repeats_the_body_of_the_original_init(folder):
     class Own(MaskRCNN):
         def __init__(self, mode, config, model_dir):
             assert mode in ["training", "inference"]
@@ -412,7 +414,7 @@ def test_a_subclass_that_repeats_the_body_of_the_original_init(folder):
 
 
 def plain_config(**values):
-    """An object of a class that is no `Config`, as projects bring one of their own."""
+    """An object of a class that is no `Config`, as some projects have their own."""
 
     class Plain:
         pass
@@ -426,7 +428,7 @@ def plain_config(**values):
     return config
 
 
-def test_a_config_that_is_no_subclass(folder):
+def test_config_that_is_no_subclass(folder):
     class Own(MaskRCNN):
         def __init__(self, config):
             self.mode, self.config, self.model_dir = "inference", config, folder
@@ -452,7 +454,7 @@ def test_a_config_that_is_no_subclass(folder):
 
 
 class OwnLoop(MaskRCNN):
-    """As projects override `train`: callbacks and a history of their own."""
+    """A subclass with its own `train`, callbacks and history, as projects have."""
 
     def train(self, train_dataset, val_dataset, learning_rate, epochs, layers):
         train_generator = modellib.data_generator(
@@ -477,7 +479,7 @@ class OwnLoop(MaskRCNN):
         )
 
 
-def test_a_subclass_with_its_own_train(folder):
+def test_subclass_with_its_own_train(folder):
     model = OwnLoop("training", TinyConfig(), folder)
     history = model.train(Squares(), Squares(), 0.001, 2, "mrcnn_.*").history
     assert (
@@ -489,7 +491,7 @@ def test_a_subclass_with_its_own_train(folder):
     )
 
 
-def test_the_names_that_the_original_module_had():
+def test_names_of_the_original_module_exist():
     for name in (
         "os",
         "random",
@@ -515,11 +517,11 @@ def test_the_names_that_the_original_module_had():
         modellib.nothing  # noqa: B018
 
 
-def test_lines_for_flask_do_nothing(folder):
+def test_make_predict_function_does_nothing(folder):
     MaskRCNN("inference", TinyConfig(), folder).keras_model._make_predict_function()
 
 
-def test_element_tree_is_there_for_those_who_import_its_package():
+def test_importing_xml_etree_is_enough_for_element_tree():
     code = "import xml.etree, mrcnn.utils; print(xml.etree.ElementTree.__name__)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE.parents[1]
@@ -531,7 +533,7 @@ class ThreeClasses(CocoConfig):
     NUM_CLASSES = 3
 
 
-def test_weights_of_other_classes_without_exclude(coco_file, folder, caplog):
+def test_weights_with_other_classes_without_exclude(coco_file, folder, caplog):
     with pytest.raises(ValueError, match="with 81 classes for a model with 3"):
         MaskRCNN("inference", ThreeClasses(), str(folder)).load_weights(coco_file, by_name=True)
     trained = MaskRCNN("training", ThreeClasses(), str(folder))

@@ -6,10 +6,11 @@ from checked import GREY, Hand, Small, rectangles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcnn.app import cli_support as session
+from mrcnn.app import cli_support
 from mrcnn.data.check import check
 from mrcnn.data.check_anchors import LADDER, anchor_overlaps, suggest_scales
 from mrcnn.nn import boxes
+from mrcnn.nn.anchors import generate_pyramid_anchors
 
 
 def test_sizes_are_those_after_resizing():
@@ -59,7 +60,7 @@ def test_the_overlap_is_the_best_of_all_anchors(seed, scales, shape, anchor_stri
         for level in zip(scales, config.BACKBONE_STRIDES, strict=True)
     ]
     maps = [[-(-shape[0] // s), -(-shape[1] // s)] for s in config.BACKBONE_STRIDES]
-    every = boxes.generate_pyramid_anchors(
+    every = generate_pyramid_anchors(
         scales, config.RPN_ANCHOR_RATIOS, maps, config.BACKBONE_STRIDES, anchor_stride
     )
     np.testing.assert_allclose(
@@ -113,7 +114,7 @@ def test_scales_are_suggested_for_small_objects_and_fit():
     assert report.suggested_under == 0
     line = next(line for line in str(report).splitlines() if "--config" in line)
     item = line.split('"')[1]
-    pasted = session.read_config([item], config)
+    pasted = cli_support.read_config([item], config)
     assert list(pasted.RPN_ANCHOR_SCALES) == report.suggested_scales
     assert check(dataset, pasted).under == report.suggested_under
 

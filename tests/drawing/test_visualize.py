@@ -1,7 +1,6 @@
 """`mrcnn.visualize`: matterport's signatures, and `display_differences`."""
 
 import inspect
-import json
 import os
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from matplotlib import pyplot as plt
 from mrcnn import visualize
 
 
-def test_matterport_functions_keep_their_parameters(shared):
-    api = json.loads((shared / "design" / "matterport_api.json").read_text())["mrcnn.visualize"]
+def test_matterport_functions_keep_their_parameters(matterport_api):
+    api = matterport_api["mrcnn.visualize"]
     assert len(api) == 13
     for name, entry in api.items():
         parameters = inspect.signature(getattr(visualize, name)).parameters.values()

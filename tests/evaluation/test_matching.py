@@ -13,23 +13,19 @@ from mrcnn.evaluation import matching
 RECORDED = ("trim_zeros", "compute_matches", "compute_ap", "compute_ap_range", "compute_recall")
 
 
-def test_the_helpers_reproduce_every_recorded_case(shared):
-    archive = np.load(shared / "reference" / "helpers.npz")
-    cases = sorted(
-        {tuple(key.split("/")[:2]) for key in archive.files if key.split("/")[0] in RECORDED}
-    )
+def test_functions_reproduce_every_recorded_case_of_matterport(parity):
+    archive = parity["helpers"]
+    cases = sorted({tuple(key.split("/")[:2]) for key in archive if key.split("/")[0] in RECORDED})
     assert len(cases) == 1 + 9 + 6 + 3 + 3
     for function, case in cases:
         prefix = f"{function}/{case}/"
-        inputs = {
-            k[len(prefix) + 3 :]: archive[k] for k in archive.files if k.startswith(prefix + "in_")
-        }
+        inputs = {k[len(prefix) + 3 :]: archive[k] for k in archive if k.startswith(prefix + "in_")}
         inputs = {k: v.item() if v.ndim == 0 else v for k, v in inputs.items()}
         if function == "compute_ap_range":  # its own names are singular, the recorded keys plural
             result = matching.compute_ap_range(*inputs.values(), verbose=0)
         else:
             result = getattr(matching, function)(**inputs)
-        outputs = [archive[k] for k in archive.files if k.startswith(prefix + "out")]
+        outputs = [archive[k] for k in archive if k.startswith(prefix + "out")]
         results = result if isinstance(result, tuple) else (result,)
         assert len(results) == len(outputs), (function, case)
         for got, expected in zip(results, outputs, strict=True):
@@ -40,7 +36,7 @@ def test_the_helpers_reproduce_every_recorded_case(shared):
             assert np.shape(got) == expected.shape
 
 
-def test_matches_of_nothing_with_nothing():
+def test_matches_of_empty_sets():
     gt_match, pred_match, overlaps = matching.compute_matches(*scene([], []), *scene([], [], []))
     assert gt_match.shape == (0,) and pred_match.shape == (0,) and overlaps.shape == (0, 0)
 
@@ -53,7 +49,7 @@ def test_empty_masks_of_any_shape_are_accepted():
     assert gt_match.tolist() == [-1] and len(pred_match) == 0
 
 
-def test_the_better_score_chooses_first_and_an_object_is_found_once():
+def test_the_higher_score_matches_first_and_an_object_matches_once():
     truth = scene([[0, 0, 10, 10]], [1])
     predictions = scene(
         [[0, 0, 10, 9], [0, 0, 10, 10]], [1, 1], [0.9, 0.8]
@@ -63,7 +59,7 @@ def test_the_better_score_chooses_first_and_an_object_is_found_once():
     np.testing.assert_allclose(overlaps, [[0.9], [1.0]])
 
 
-def test_a_class_must_agree_and_the_next_best_object_is_tried():
+def test_a_match_is_within_the_class_even_if_another_overlaps_more():
     truth = scene([[0, 0, 10, 10], [0, 0, 10, 8]], [2, 1])
     predictions = scene([[0, 0, 10, 10]], [1], [0.9])  # IoU 1 with the dog, 80 / 100 with the cat
     gt_match, pred_match, _ = matching.compute_matches(*truth, *predictions)
@@ -78,7 +74,7 @@ def test_an_iou_equal_to_the_threshold_matches(threshold, matched):
     assert (gt_match[0] == 0) == matched
 
 
-def test_zero_rows_are_padding_wherever_they_stand():
+def test_zero_rows_are_padding_at_any_position():
     truth = scene([[0, 0, 0, 0], [0, 0, 10, 10]], [0, 1])
     predictions = scene([[0, 0, 10, 10], [0, 0, 0, 0]], [1, 0], [0.9, 0.0])
     gt_match, pred_match, overlaps = matching.compute_matches(*truth, *predictions)
@@ -92,13 +88,13 @@ def test_ap_without_objects_is_undefined_and_without_predictions_zero():
     assert matching.compute_ap(*scene(*one), *scene([], [], []))[0] == 0
 
 
-def test_ap_by_hand():
+def test_ap_is_the_area_under_the_non_increasing_curve():
     truth = scene([[0, 0, 10, 10], [10, 10, 20, 20]], [1, 1])
     predictions = scene(
         [[0, 0, 10, 10], [0, 10, 10, 20], [10, 10, 20, 20]], [1, 1, 1], [0.9, 0.8, 0.7]
     )
     ap, precisions, recalls, _ = matching.compute_ap(*truth, *predictions)
-    # right, wrong, right: precisions 1, 1/2, 2/3; the middle one is lifted to 2/3. Recalls 1/2, 1/2, 1.
+    # Right, wrong, right: precisions 1, 1/2, 2/3; the second rises to 2/3. Recalls 1/2, 1/2, 1.
     np.testing.assert_allclose(precisions, [1, 1, 2 / 3, 2 / 3, 0])
     np.testing.assert_allclose(recalls, [0, 0.5, 0.5, 1, 1])
     assert ap == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
@@ -114,7 +110,7 @@ def test_ap_range_is_the_mean_over_its_thresholds(caplog):
     assert matching.compute_ap_range(*truth, *scene([[0, 0, 9, 8]], [1], [0.9]), verbose=0) == 0.5
 
 
-def test_recall_by_hand():
+def test_recall_counts_objects_that_are_the_best_match_of_a_box():
     gt = np.array([[0, 0, 10, 10], [10, 10, 20, 20], [0, 10, 10, 20]])
     proposals = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [10, 10, 20, 16], [15, 0, 20, 5]])
     recall, positives = matching.compute_recall(
@@ -125,7 +121,7 @@ def test_recall_by_hand():
     assert math.isnan(matching.compute_recall(proposals, np.zeros((0, 4)), 0.5)[0])
 
 
-def test_trim_zeros_keeps_rows_with_any_number():
+def test_trim_zeros_keeps_rows_with_a_nonzero_number():
     assert matching.trim_zeros(np.zeros((0, 4))).shape == (0, 4)
     assert matching.trim_zeros(np.array([[0, 0], [0, 1], [0, 0], [2, 0]])).tolist() == [
         [0, 1],
@@ -138,7 +134,7 @@ cells = st.tuples(*[st.integers(0, 9)] * 2, *[st.integers(10, 20)] * 2)
 
 @settings(max_examples=50, deadline=None)
 @given(boxes=st.lists(st.tuples(cells, st.integers(1, 3)), min_size=1, max_size=6, unique=True))
-def test_truth_as_prediction_has_ap_one_and_ap_never_exceeds_it(boxes):
+def test_ground_truth_as_prediction_has_ap_one_and_fewer_predictions_less(boxes):
     where, ids = [b for b, _ in boxes], [c for _, c in boxes]
     ap = matching.compute_ap(*scene(where, ids), *scene(where, ids, np.linspace(1, 0.5, len(ids))))[
         0

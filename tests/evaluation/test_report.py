@@ -1,45 +1,49 @@
-"""What an evaluation leaves: the record's text, and pictures that show what they should."""
+"""The files of an evaluation: text of the record, curves and confusions in the figures."""
 
 import math
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from mrcnn.evaluation import evaluate, report
+from mrcnn.evaluation import report
+from mrcnn.evaluation.confusion import Confidence
+from mrcnn.evaluation.scores import METRICS
+from mrcnn.evaluation.summary import Evaluation
 
 LINE = np.linspace(0, 1, 101)
 
 
 def evaluation(names=("cat", "dog"), kind="mask", score=0.5678, voc=None, **options):
-    """An evaluation whose first class falls from precision 1 to 0, and whose last has no objects."""
+    """Return an evaluation: precision of the first class from 1 to 0, no objects of the last."""
     count = len(names)
     precision = np.full((2, 101, count), math.nan)
     precision[0, :, : max(count - 1, 1)] = (1 - LINE)[:, None]
     precision[1, :, : max(count - 1, 1)] = 0.25
     confusion = np.zeros((count + 1, count + 1), int)
     confusion[0, :2] = 12, 3
-    figures = dict.fromkeys(evaluate.FIGURES, 0.25)
+    metrics = dict.fromkeys(METRICS, 0.25)
     row = {"objects": 15, "box_AP": 0.25, "mask_AP": 0.25, "confidence": score, "F1": 0.8}
     values = {
-        "box": figures,
-        "mask": figures if kind == "mask" else None,
+        "box": metrics,
+        "mask": metrics if kind == "mask" else None,
         "per_class": [{"id": i, "name": name, **row} for i, name in enumerate(names, start=1)],
         "images": 2,
         "objects": 15,
         "detections": 15,
         "kind": kind,
         "precision": precision,
-        "confidence": evaluate.Confidence(score, 0.8, 0.75, 0.85),
+        "confidence": Confidence(score, 0.8, 0.75, 0.85),
         "confusion": confusion,
         "voc": voc,
     }
-    return evaluate.Evaluation(**{**values, **options})
+    return Evaluation(**{**values, **options})
 
 
-def test_what_is_partial_says_so(tmp_path, monkeypatch):
+def test_a_partial_evaluation_is_marked_in_all_files(tmp_path, monkeypatch):
     titles = []
-    monkeypatch.setattr(report.Figure, "suptitle", lambda self, text: titles.append(text))
+    monkeypatch.setattr(Figure, "suptitle", lambda self, text: titles.append(text))
     report.write(evaluation(partial_of=7), tmp_path)
     assert (
         "PARTIAL: interrupted after 2 of 7 images.\n2 images, 15 objects"
@@ -48,10 +52,10 @@ def test_what_is_partial_says_so(tmp_path, monkeypatch):
     assert titles == ["interrupted after 2 of 7 images"] * 2
 
 
-# --- The record -------------------------------------------------------------------------------------------
+# --- The record ---------------------------------------------------------------------------------
 
 
-def test_the_record_holds_all_figures():
+def test_the_record_has_all_metrics():
     text = report.record(evaluation(), "weights w.h5, data photos")
     assert text.startswith("weights w.h5, data photos\n\n2 images, 15 objects, 15 detections")
     # 0.5678 rounded down: from 0.568 on the detection of that very score would be cut off
@@ -63,7 +67,7 @@ recall     0.0   0.1   0.2   0.3   0.4   0.5   0.6   0.7   0.8   0.9   1.0
 IoU 0.5  1.000 0.900 0.800 0.700 0.600 0.500 0.400 0.300 0.200 0.100 0.000
 IoU 0.75 0.250 0.250 0.250 0.250 0.250 0.250 0.250 0.250 0.250 0.250 0.250
 
-Confusions at mask IoU 0.5, confidence >= 0.567: rows truth, columns detected
+Confusions at mask IoU 0.5, confidence >= 0.567: rows ground truth, columns detected
                   cat     dog  missed
 cat                12       3       0
 dog                 0       0       0
@@ -72,22 +76,23 @@ nothing there       0       0       0
     assert "VOC" not in text
 
 
-def test_the_record_of_voc_data():
+def test_the_record_of_voc_data_has_vocs_ap_of_each_class():
     measured = evaluation(voc={"box": [0.5, 0.625]})
     for row, aps in zip(measured.per_class, ([0.5, 0.625], [math.nan, math.nan]), strict=True):
         row["VOC"] = {"box": aps}
     text = report.record(measured)
+    assert "VOC's AP at box IoU 0.5, objects marked difficult left out: 0.500 by" in text
     assert (
-        "VOC's AP at box IoU 0.5, objects marked difficult left out: 0.500 by the rules of 2007, 0.625 by"
-        in text
-    )
-    assert (
-        "class   box AP 2007   box AP 2010\ncat           0.500         0.625\ndog             nan           nan"
+        """
+class   box AP 2007   box AP 2010
+cat           0.500         0.625
+dog             nan           nan
+"""
         in text
     )
 
 
-def test_of_many_classes_the_most_frequent_confusions_are_listed():
+def test_the_record_of_many_classes_lists_the_most_frequent_confusions():
     names = [f"class {i}" for i in range(30)]
     confusion = np.zeros((31, 31), int)
     confusion[0, 0], confusion[2, 5], confusion[3, 30], confusion[30, 4] = 99, 7, 9, 1
@@ -95,17 +100,17 @@ def test_of_many_classes_the_most_frequent_confusions_are_listed():
     listed = (
         "     9  class 3 -> missed\n     7  class 2 -> class 5\n     1  nothing there -> class 4\n"
     )
-    assert text.endswith(f"the most frequent, truth -> detected\n{listed}")
+    assert text.endswith(f"the most frequent, ground truth -> detected\n{listed}")
 
 
-def test_mean_curves_leave_out_classes_without_objects():
+def test_mean_curves_ignore_classes_without_objects():
     np.testing.assert_allclose(report.mean_curves(evaluation()), [1 - LINE, np.full(101, 0.25)])
     undefined = evaluation(precision=np.full((2, 101, 2), math.nan))
     assert np.isnan(report.mean_curves(undefined)).all()
 
 
-def test_an_evaluation_without_objects_is_written_too(tmp_path):
-    unknown = evaluate.Confidence(*[math.nan] * 4)
+def test_an_evaluation_without_objects_is_written(tmp_path):
+    unknown = Confidence(*[math.nan] * 4)
     empty = evaluation(
         precision=np.full((2, 101, 2), math.nan),
         confidence=unknown,
@@ -120,10 +125,10 @@ def test_an_evaluation_without_objects_is_written_too(tmp_path):
     assert labels == ["cat: no objects", "dog: no objects", "mean over classes: no objects"]
 
 
-# --- The pictures -----------------------------------------------------------------------------------------
+# --- The images ---------------------------------------------------------------------------------
 
 
-def test_the_files(tmp_path):
+def test_write_creates_a_record_and_two_images(tmp_path):
     paths = report.write(evaluation(), tmp_path, "heading")
     assert [path.name for path in paths] == [
         "record_mAP.txt",
@@ -132,11 +137,11 @@ def test_the_files(tmp_path):
     ]
     assert paths[0].read_text() == report.record(evaluation(), "heading")
     for path in paths[1:]:
-        picture = np.asarray(Image.open(path).convert("RGB"))
-        assert min(picture.shape[:2]) >= 500 and picture.std() > 10  # something is drawn
+        image = np.asarray(Image.open(path).convert("RGB"))
+        assert min(image.shape[:2]) >= 500 and image.std() > 10  # not blank
 
 
-def test_the_curves_are_drawn_by_name_and_value():
+def test_curves_have_the_names_and_values_of_their_classes():
     figure = report.draw_curves(evaluation())
     assert [axes.get_title() for axes in figure.axes] == ["mask IoU 0.5", "mask IoU 0.75"]
     cat, dog, mean = figure.axes[0].get_lines()
@@ -147,7 +152,7 @@ def test_the_curves_are_drawn_by_name_and_value():
     assert labels == ["cat: AP 0.500", "dog: no objects", "mean over classes: AP 0.500"]
 
 
-def test_one_class_has_one_line_and_many_have_no_names():
+def test_one_class_has_one_curve_and_many_classes_have_no_names():
     one = report.draw_curves(evaluation(["nucleus"], kind="box")).axes[0]
     assert [line.get_label() for line in one.get_lines()] == ["nucleus: AP 0.500"]
     assert one.get_title() == "box IoU 0.5"
@@ -155,19 +160,11 @@ def test_one_class_has_one_line_and_many_have_no_names():
     assert len(many.get_lines()) == 31 and len(many.get_legend().get_texts()) == 1
 
 
-def test_the_confusions_are_counted_and_coloured():
+def test_confusions_have_counts_and_colors():
     confusion = np.array([[6, 1, 1], [0, 0, 0], [2, 0, 0]])
     axes = report.draw_confusion(evaluation(confusion=confusion)).axes[0]
-    assert [text.get_text() for text in axes.texts] == [
-        "6",
-        "1",
-        "1",
-        "0",
-        "0",
-        "0",
-        "2",
-        "0",
-    ]  # no last corner
+    # The last cell, neither an object nor a detection, is empty.
+    assert [text.get_text() for text in axes.texts] == list("61100020")
     # rows by their objects: 6/8, 1/8, 1/8; the last by the detections of its columns: 2/8, 0/1
     np.testing.assert_allclose(
         axes.images[0].get_array(), [[0.75, 0.125, 0.125], [0, 0, 0], [0.25, 0, 0]]
@@ -177,18 +174,18 @@ def test_the_confusions_are_counted_and_coloured():
 
 
 @pytest.mark.parametrize(("classes", "numbers"), [(1, 3), (25, 26 * 26 - 1), (26, 0)])
-def test_numbers_are_written_where_they_can_be_read(classes, numbers):
+def test_counts_are_written_unless_the_matrix_is_large(classes, numbers):
     figure = report.draw_confusion(evaluation([f"class {i}" for i in range(classes)]))
     assert len(figure.axes[0].texts) == numbers
 
 
-# --- Names from strangers ---------------------------------------------------------------------------------
+# --- Untrusted names ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "name", [r"$\frac{$", "$x_$", "a$b", "x" * 10_000, "\x1b[31mcat\r", "cat\ud800", "a\0b"]
 )
-def test_any_class_name_is_written(name, tmp_path):
+def test_class_names_with_odd_characters_are_written(name, tmp_path):
     paths = report.write(
         evaluation((name, "dog"), voc={"mask": [0.5, 0.5]}, **voc_rows(name)), tmp_path, name
     )
@@ -203,18 +200,18 @@ def voc_rows(name):
     return {"per_class": [{"id": 1, "name": name, **row}, {"id": 2, "name": "dog", **row}]}
 
 
-def test_a_formula_in_a_name_is_drawn_as_it_stands():
+def test_a_formula_in_a_class_name_is_drawn_as_text():
     figure = report.draw_confusion(evaluation((r"$\alpha$", "dog")))
     label = figure.axes[0].get_xticklabels()[0]
     assert label.get_text() == r"\$\alpha\$"  # matplotlib draws \$ as $
     figure.canvas.draw()
 
 
-def test_a_failed_write_leaves_the_old_record(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_previous_files(tmp_path, monkeypatch):
     paths = report.write(evaluation(), tmp_path)
     before = [path.read_bytes() for path in paths]
     monkeypatch.setattr(
-        report.Figure, "savefig", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full"))
+        Figure, "savefig", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full"))
     )
     with pytest.raises(OSError, match="the file that was there before is unchanged"):
         report.write(evaluation(), tmp_path)

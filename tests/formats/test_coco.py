@@ -322,7 +322,7 @@ def test_categories_of_one_name_are_one_class(tmp_path, caplog):
         dataset.map_source_class_id("coco.5") == 1 and dataset.get_source_class_id(1, "coco") == 1
     )
     assert "categories [1, 5]" in caplog.text and "one class" in caplog.text
-    assert "'red', 'Red'" in caplog.text and "differ in case" in caplog.text
+    assert "'red', 'Red'" in caplog.text and "differ only in case" in caplog.text
 
 
 def test_class_names_map_categories_by_name(tmp_path, caplog):

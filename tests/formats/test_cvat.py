@@ -135,7 +135,8 @@ def test_images_that_cannot_be_used_are_left_out(tmp_path):
     ):
         assert word in sentence
     with pytest.raises(
-        ValueError, match="can be used. Received: none. The first: Every annotated.*--images DIR"
+        ValueError,
+        match="can be used. Received: no such image. The first: Every annotated.*--images DIR",
     ):
         CVATDataset(cvat(tmp_path, POLYGON), images_dir=tmp_path / "elsewhere")
 

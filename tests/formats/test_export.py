@@ -18,13 +18,13 @@ from mrcnn.formats import (
     csv_table,
     export,
     geojson,
-    results,
     rle,
 )
 from mrcnn.formats.coco import CocoDataset
 from mrcnn.formats.labelme import LabelmeDataset, labelme_file
 from mrcnn.formats.mask_images import InstanceImageDataset, instance_image
 from mrcnn.formats.open_dataset import open_dataset
+from mrcnn.formats.to_supervision import to_supervision
 from mrcnn.formats.via import VIADataset, via_entry
 from mrcnn.formats.yolo import YOLODataset
 
@@ -154,7 +154,7 @@ def test_masks_without_pixels_are_left_out_and_counted(caplog):
     assert [f["properties"]["class"] for f in geojson.geojson_features(found, NAMES, "a.png")] == [
         "dog"
     ]
-    assert "a.png: 1 detections have a mask without pixels" in caplog.text
+    assert "a.png: left out 1 detections whose mask has no pixel" in caplog.text
     assert [row["mask_area"] for row in csv_table.csv_rows(found, NAMES, "a.png")] == [0, 10]
 
 
@@ -166,20 +166,20 @@ def test_a_class_without_a_name_is_refused():
 
 def test_supervision_gets_x_before_y_and_masks_first(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
-    found = results.to_supervision(result(RING_AND_BAR, class_ids=[2]), NAMES)
+    found = to_supervision(result(RING_AND_BAR, class_ids=[2]), NAMES)
     assert found.xyxy.tolist() == [[0, 0, 6, 3]] and found.xyxy.dtype == np.float32
     assert np.array_equal(found.mask, RING_AND_BAR[np.newaxis])
     assert (found.confidence.tolist(), found.class_id.tolist()) == ([0.5], [2])
     assert found.data["class_name"].tolist() == ["dog"]
-    empty = results.to_supervision(nothing())
+    empty = to_supervision(nothing())
     assert (empty.xyxy.shape, empty.mask.shape, empty.data) == ((0, 4), (0, 4, 6), {})
-    assert results.to_supervision(result(RING_AND_BAR, with_masks=False)).mask is None
+    assert to_supervision(result(RING_AND_BAR, with_masks=False)).mask is None
 
 
 def test_without_supervision_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="Try pip install supervision"):
-        results.to_supervision(nothing())
+        to_supervision(nothing())
 
 
 @pytest.fixture
@@ -206,9 +206,9 @@ def written(photos, formats=export.FORMATS):
 def test_each_format_has_its_file_and_only_those_asked_for(photos):
     names = [path.relative_to(photos[1]).as_posix() for path in written(photos)]
     assert names == [
-        "labelme/a.json", "yolo/labels/a.txt", "png/masks/a.png",
-        "labelme/a_2.json", "yolo/labels/a_2.txt", "png/masks/a_2.png",
-        "coco.json", "via.json", "detections.geojson", "detections.csv", "yolo/data.yaml",
+        "coco.json", "labelme/a.json", "labelme/a_2.json", "via.json", "detections.geojson",
+        "detections.csv", "yolo/labels/a.txt", "yolo/labels/a_2.txt", "yolo/data.yaml",
+        "png/masks/a.png", "png/masks/a_2.png",
     ]  # fmt: skip
     assert all((photos[1] / name).is_file() for name in names)
 

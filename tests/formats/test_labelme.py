@@ -211,7 +211,7 @@ def test_labelme_folders_and_lists(tmp_path, caplog):
     with pytest.raises(ValueError, match=r"package\.json must be a labelme file"):
         LabelmeDataset([*files, tmp_path / "package.json"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="must hold labelme files"):
+    with pytest.raises(ValueError, match="must contain labelme files"):
         LabelmeDataset(tmp_path / "empty")
 
 
@@ -319,4 +319,4 @@ def test_a_damaged_labelme_file_is_read_or_refused_with_a_sentence(tmp_path, see
 def test_classes_that_differ_in_case_are_told(tmp_path, caplog, names):
     LabelmeDataset(labelme(tmp_path / "labelme", *map(box_shape, names)))
     VIADataset(via(tmp_path, *(region(rect(), kind=name) for name in names)))
-    assert caplog.text.count("differ in case or blanks only") == 2
+    assert caplog.text.count("differ only in case or spaces") == 2

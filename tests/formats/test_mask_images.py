@@ -48,7 +48,7 @@ def test_a_colour_mask_counts_where_any_colour_is_and_alpha_does_not(tmp_path):
 
 
 def test_bad_mask_folders_are_named(tmp_path):
-    with pytest.raises(ValueError, match="must hold folders of the form.*an empty folder"):
+    with pytest.raises(ValueError, match="must contain folders of the form.*an empty folder"):
         MaskFolderDataset(tmp_path)
     nuclei(tmp_path / "a", [(0, 0, 5, 5)])
     dataset = MaskFolderDataset(tmp_path)
@@ -131,7 +131,7 @@ def test_one_folder_that_holds_several_images_is_left_out(tmp_path, caplog):
 
 
 def test_bad_instance_images_are_named(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="photos in images.*an empty folder"):
+    with pytest.raises(ValueError, match="contain images in images.*an empty folder"):
         InstanceImageDataset(tmp_path)
     instance_images(tmp_path, np.zeros((5, 6), np.uint8))
     write_image(tmp_path / "images" / "a.jpg")
@@ -141,7 +141,7 @@ def test_bad_instance_images_are_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"readable image. Received: .*masks/a\.png"):
         InstanceImageDataset(tmp_path).load_mask(0)
     instance_images(tmp_path, np.arange(1200, dtype=np.uint16).reshape(HEIGHT, WIDTH))
-    monkeypatch.setattr(mask_images, "MOST_INSTANCES", 1000)
+    monkeypatch.setattr(mask_images, "MAX_INSTANCES", 1000)
     with pytest.raises(ValueError, match=r"at most 1000 values. Received: 1199 in .*masks/a\.png"):
         InstanceImageDataset(tmp_path).load_mask(0)
     write_image(tmp_path / "images" / "a.png")

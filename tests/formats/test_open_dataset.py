@@ -24,7 +24,7 @@ from annotated import (
 )
 
 from mrcnn.data.shapes import ShapesDataset
-from mrcnn.formats import common
+from mrcnn.formats import reading
 from mrcnn.formats.coco import CocoDataset
 from mrcnn.formats.labelme import LabelmeDataset
 from mrcnn.formats.mask_images import InstanceImageDataset, MaskFolderDataset
@@ -71,7 +71,7 @@ def test_open_dataset_says_what_it_found_and_what_it_understands(tmp_path):
         for path in (other, other / "e.json"):
             with pytest.raises(
                 ValueError,
-                match=f"Received: e.json holds {holds}. COCO's is an object with the lists",
+                match=f"Received: e.json contains {holds}. COCO's is an object with the lists",
             ):
                 open_dataset(path)
     for name in ("instances_train.json", "instances_val.json"):
@@ -241,7 +241,7 @@ def test_the_real_sets_have_the_stated_counts(shared, name, images, objects):
     if name.startswith("balloon"):
         assert sum(len(info["polygons"]) for info in infos) == objects
     else:
-        assert sum(len(common.image_files(Path(info["masks"]))) for info in infos) == objects
+        assert sum(len(reading.image_files(Path(info["masks"]))) for info in infos) == objects
 
 
 def test_coco_tiny_has_the_stated_counts(shared):

@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
@@ -66,56 +66,22 @@ def test_an_ellipse_has_its_area_and_its_extent():
     )  # of a polygon of 100 corners
 
 
-@pytest.mark.parametrize(
-    ("points", "pixels"),
-    [
-        ([(0, 0), (40, 0), (40, 30), (0, 30)], 1200),
-        ([(4, 3), (14, 3), (14, 8), (4, 8)], 50),
-        ([(4, 3), (4, 8), (14, 8), (14, 3)], 50),  # the other way round
-        ([(4, 3), (14, 3), (14, 8), (4, 8)] * 2, 0),  # enclosed twice is outside
-        ([(-99, -99), (99, -99), (99, 99), (-99, 99)], 1200),
-        (
-            [(0, 0), (10, 0), (0, 10)],
-            45,
-        ),  # centres under the diagonal: 9 + 8 + ... + 1, those on it are not
-        ([(5, 5)] * 4, 0),
-        ([(50, 0), (60, 0), (60, 30)], 0),
-    ],
-)
-def test_even_odd_filling(points, pixels):
-    assert polygons.fill_even_odd(np.array(points, float), SIZE).sum() == pixels
-
-
-@settings(max_examples=40)
-@given(st.lists(st.tuples(st.integers(-50, 90), st.integers(-50, 80)), min_size=3, max_size=8))
-def test_even_odd_filling_is_what_point_by_point_says(points):
-    points = np.array(points, float)
-    filled = polygons.fill_even_odd(points, SIZE)
-    y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
-    inside = np.zeros(SIZE, bool)
-    for (x1, y1), (x2, y2) in zip(points, np.roll(points, -1, axis=0), strict=True):
-        crossed = (x1 <= x) != (
-            x2 <= x
-        )  # a ray upwards crosses this edge where the edge lies above
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inside ^= crossed & (y1 + (x - x1) * (y2 - y1) / (x2 - x1) <= y)
-    assert (filled != inside).sum() <= 1  # a centre on the very edge may be rounded to either side
-
-
-def test_100_000_tangled_points_just_work():
+def test_polygons_that_pycocotools_needs_gigabytes_for_are_refused():
     around = polygons.rectangle(1, 1, 29, 39)
-    # around and around, 28 + 38 + 28 + 38 px each time: 3.3 million px, of which pycocotools would make gigabytes
-    assert polygons.LONGEST_WALK < 25_001 * 132
-    rle = polygons.polygons_to_rle([around * 25_001], SIZE)
-    assert coco_mask.area(rle) == 28 * 38  # enclosed an odd number of times
+    # 28 + 38 + 28 + 38 px each time around: 3.3 million px
+    assert polygons.MAX_LENGTH < 25_001 * 132
+    message = r"at most 2,000,000 pixels long. Received: 3,300,.* pixels, 100,004 points in f\.json"
+    with pytest.raises(ValueError, match=message):
+        polygons.check_polygon(around * 25_001, "f.json, shape 3")
+    assert polygons.check_polygon(around * 15_000, "f.json") == around * 15_000
 
 
-def test_the_two_ways_of_filling_agree_but_for_the_rim(monkeypatch):
-    circle = polygons.ellipse(20, 15, 9, 9)
-    usual = rle.decode([polygons.polygons_to_rle([circle], SIZE)], SIZE)
-    monkeypatch.setattr(polygons, "LONGEST_WALK", 0)
-    other = rle.decode([polygons.polygons_to_rle([circle], SIZE)], SIZE)
-    assert (usual != other).sum() <= 2 * math.pi * 9 / 2  # pixels that the rim halves
+def test_far_points_count_as_the_nearest_place_that_matters():
+    far = [-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]
+    assert polygons.check_polygon(far, "f.json") == far  # 4 sides of 300,000 px
+    with pytest.raises(ValueError, match="Received: 2,400,000 pixels, 8 points"):
+        polygons.check_polygon(far * 2, "f.json")
+    polygons.check_length(far * 2, (30, 40), "f.json")  # in an image of 30 x 40 it is short
 
 
 def test_more_points_than_an_outline_may_have_are_refused(monkeypatch):
@@ -155,19 +121,19 @@ masks_of_any_shape = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 1
 
 
 def test_no_pixels_no_outline():
-    assert polygons.mask_outlines(np.zeros((3, 4), bool)) == []
-    assert polygons.mask_outlines(np.zeros((0, 0), bool)) == []
+    assert polygons.trace_mask(np.zeros((3, 4), bool)) == []
+    assert polygons.trace_mask(np.zeros((0, 0), bool)) == []
 
 
 def test_outlines_run_along_the_corners_of_pixels():
-    (ring, hole), (bar,) = polygons.mask_outlines(RING_AND_BAR)
+    (ring, hole), (bar,) = polygons.trace_mask(RING_AND_BAR)
     assert {tuple(point) for point in ring.tolist()} == {(0, 0), (3, 0), (3, 3), (0, 3)}
     assert {tuple(point) for point in hole.tolist()} == {(1, 1), (2, 1), (2, 2), (1, 2)}
     assert {tuple(point) for point in bar.tolist()} == {(4, 1), (6, 1), (6, 2), (4, 2)}
 
 
 def test_pixels_that_touch_in_a_corner_are_two_parts():
-    parts = polygons.mask_outlines(np.eye(2))
+    parts = polygons.trace_mask(np.eye(2))
     assert [len(part) for part in parts] == [1, 1]
     assert [len(part[0]) for part in parts] == [4, 4]
 
@@ -176,10 +142,10 @@ def test_every_small_mask_comes_back_exactly():
     """All 511 masks of 3 x 3 pixels: parts apart, all in one line, and by the area of the rings."""
     for bits in list(product([False, True], repeat=9))[1:]:
         mask = np.array(bits).reshape(3, 3)
-        parts = polygons.mask_outlines(mask)
-        assert np.array_equal(filled(map(polygons.one_outline, parts), mask.shape), mask)
+        parts = polygons.trace_mask(mask)
+        assert np.array_equal(filled(map(polygons.join_rings, parts), mask.shape), mask)
         rings = [ring for part in parts for ring in part]
-        assert np.array_equal(filled([polygons.one_outline(rings)], mask.shape), mask)
+        assert np.array_equal(filled([polygons.join_rings(rings)], mask.shape), mask)
         assert sum(area(part[0]) - sum(map(area, part[1:])) for part in parts) == mask.sum()
 
 
@@ -190,12 +156,12 @@ def area(ring):
 
 @given(masks_of_any_shape)
 def test_any_mask_comes_back_exactly(mask):
-    parts = polygons.mask_outlines(mask)
+    parts = polygons.trace_mask(mask)
     if not mask.any():
         assert parts == []
         return
-    assert np.array_equal(filled(map(polygons.one_outline, parts), mask.shape), mask)
+    assert np.array_equal(filled(map(polygons.join_rings, parts), mask.shape), mask)
     rings = [ring for part in parts for ring in part]
-    assert np.array_equal(filled([polygons.one_outline(rings)], mask.shape), mask)
+    assert np.array_equal(filled([polygons.join_rings(rings)], mask.shape), mask)
     for ring in rings:  # simple: no corner twice
         assert len({tuple(point) for point in ring.tolist()}) == len(ring)

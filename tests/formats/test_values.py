@@ -17,9 +17,9 @@ def test_whole_numbers():
         (math.nan, None),
         (math.inf, None),
     ):
-        assert values.whole(value) == number
+        assert values.to_integer(value) == number
     for value in (True, "3", None, [3]):
-        assert values.whole(value) is None
+        assert values.to_integer(value) is None
     assert (
         values.is_side(60.0)
         and values.is_side(None)

@@ -282,7 +282,7 @@ def test_the_export_of_labelme_opens(tmp_path):
     voc(tmp_path, instances=instances, classes=classes, name="a")
     (tmp_path / "Annotations" / "a.xml").unlink()
     (tmp_path / "Annotations").rmdir()
-    with pytest.raises(ValueError, match="must say what the values of SegmentationClass mean"):
+    with pytest.raises(ValueError, match="must name the values of SegmentationClass"):
         open_dataset(tmp_path)
     (tmp_path / "class_names.txt").write_text("_background_\ncat\ndog\n")
     dataset = open_dataset(tmp_path)
@@ -333,7 +333,7 @@ def test_objects_that_cannot_be_are_left_out(tmp_path, caplog, entry, message):
 
 
 def test_broken_folders_and_files_are_named(tmp_path):
-    with pytest.raises(ValueError, match="must hold the folders Annotations and JPEGImages"):
+    with pytest.raises(ValueError, match="must contain the folders Annotations and JPEGImages"):
         VOCDataset(tmp_path)
     voc(tmp_path, voc_object(), instances=labels((2, 3, 4, 8, 14)))
     with pytest.raises(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from mrcnn.data.masks import extract_bboxes
 from mrcnn.formats.open_dataset import open_dataset
-from mrcnn.formats.yolo import YOLODataset, read_yaml, yolo_pair, yolo_sets
+from mrcnn.formats.yolo import YOLODataset
+from mrcnn.formats.yolo_layout import find_sets, read_yaml, yolo_pair
 
 FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SQUARE = "0 0.1 0.1 0.35 0.1 0.35 0.5 0.1 0.5"  # x 4..14, y 3..15 of an image of 40 x 30
@@ -68,7 +69,7 @@ def test_layout_of_ultralytics(tmp_path, text):
     put(tmp_path, SQUARE, images="images/train", labels="labels/train")
     put(tmp_path, BOX, name="b", images="images/val", labels="labels/val")
     file = yaml_file(tmp_path, text, "coco8-seg.yaml")
-    assert sorted(yolo_sets(file)) == ["train", "val"]
+    assert sorted(find_sets(file)) == ["train", "val"]
     for path in (file, tmp_path):
         assert names_of(open_dataset(path)) == ["cat"]
         assert names_of(open_dataset(path, split="val")) == ["dog"]
@@ -118,7 +119,7 @@ def test_layouts_without_data_yaml(tmp_path):
     assert names_of(open_dataset(tmp_path / "darknet")) == ["dog"]
     put(tmp_path / "bare" / "train", SQUARE)
     put(tmp_path / "bare" / "valid", SQUARE)
-    assert sorted(yolo_sets(tmp_path / "bare")) == ["train", "val"]
+    assert sorted(find_sets(tmp_path / "bare")) == ["train", "val"]
 
 
 def test_a_list_of_images_is_a_set(tmp_path):
@@ -215,8 +216,8 @@ def test_keypoints_behind_a_box_are_ignored(tmp_path):
     [
         ("names: [cat", "must be YAML"),
         ("a: &a [1]\nb: *a\nnames: [cat]", "without aliases"),
-        ("- 1\n", "must hold names"),
-        ("", "must hold names"),
+        ("- 1\n", "must contain names"),
+        ("", "must contain names"),
         ("train: train/images\nnames: {cat: 0}\n", "list of class names"),
         ("train: train/images\nnames: [[cat]]\n", "list of class names"),
         ("train: train/images\n", "list of class names"),
@@ -224,7 +225,7 @@ def test_keypoints_behind_a_box_are_ignored(tmp_path):
             "train: gone\nnames: [cat]",
             "images and label files of the set train. Received: no images",
         ),
-        ("!!python/object/apply:os.system ['exit 1']", "must hold names"),
+        ("!!python/object/apply:os.system ['exit 1']", "must contain names"),
         ("names: " + "x" * 300_000, "at most 262,144 bytes"),
         ("[" * 100_000, "must be YAML"),
     ],
@@ -241,7 +242,7 @@ def test_a_bad_data_yaml_is_named(tmp_path, text, message):
 def test_a_folder_without_labels_is_not_yolo(tmp_path):
     write_image(tmp_path / "images" / "a.png")
     (tmp_path / "images" / "readme.txt").write_text("hello")
-    assert yolo_sets(tmp_path) == {}
+    assert find_sets(tmp_path) == {}
     with pytest.raises(ValueError, match="Received: no images with label files"):
         YOLODataset(tmp_path)
     with pytest.raises(ValueError, match="Received: no images with label files"):

@@ -6,7 +6,7 @@ import pytest
 from keras import layers as KL
 from tiny import TinyConfig, photos, shake
 
-from mrcnn.inference.fuse_batch_norm import Folded
+from mrcnn.inference.fuse_batch_norm import BatchNormFusedModel
 from mrcnn.model import BatchNorm, MaskRCNN
 
 
@@ -30,7 +30,7 @@ def test_by_hand():
     network.get_layer("conv").set_weights([np.full((1, 1, 1, 1), 3.0), np.array([1.0])])
     network.get_layer("norm").set_weights([np.array([value]) for value in (2.0, 5.0, 7.0, 16.0)])
     # (3 x + 1 - 7) * 2 / sqrt(16) + 5 = 1.5 x + 2
-    found = Folded(network)
+    found = BatchNormFusedModel(network)
     kernel, bias = found.convolutions["conv"].get_weights()
     assert (kernel.item(), bias.item()) == (1.5, 2.0)
     assert found([np.full((1, 1, 1, 1), 10.0)]).numpy().item() == 17.0
@@ -62,7 +62,7 @@ def test_by_hand():
 def test_the_same_comes_out(make, count):
     image = keras.Input([8, 8, 3])
     network = spread(keras.Model(image, make(image)))
-    found = Folded(network)
+    found = BatchNormFusedModel(network)
     assert len(found.convolutions) == count
     batch = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(found([batch]), network(batch, training=False), rtol=1e-4, atol=1e-5)
@@ -72,7 +72,7 @@ def test_a_batch_norm_that_is_an_output_too_keeps_its_relu():
     image = keras.Input([8, 8, 3])
     x = KL.BatchNormalization()(KL.Conv2D(6, 3)(image))
     network = spread(keras.Model(image, [x, KL.Activation("relu")(x)]))
-    found = Folded(network)
+    found = BatchNormFusedModel(network)
     batch = np.random.default_rng(1).normal(size=(1, 8, 8, 3)).astype(np.float32)
     for tensor, expected in zip(found([batch]), network(batch, training=False), strict=True):
         np.testing.assert_allclose(tensor, expected, rtol=1e-4, atol=1e-5)
@@ -82,7 +82,7 @@ def test_a_batch_norm_that_is_an_output_too_keeps_its_relu():
 def test_a_convolution_that_is_an_output_too_stays():
     image = keras.Input([8, 8, 3])
     x = KL.Conv2D(6, 3)(image)
-    assert not Folded(keras.Model(image, [x, KL.BatchNormalization()(x)])).convolutions
+    assert not BatchNormFusedModel(keras.Model(image, [x, KL.BatchNormalization()(x)])).convolutions
 
 
 def test_an_optimized_model_detects_the_same_and_saves_what_it_was(tmp_path):
@@ -93,8 +93,12 @@ def test_an_optimized_model_detects_the_same_and_saves_what_it_was(tmp_path):
     expected = model.detect(pictures)
     assert len(expected[0]["rois"])
     assert model.optimize_for_inference() == 5 + 2 + 4  # backbone, class head, mask head
-    assert len(set(model._folded.passed)) == 11 + 11  # the batch norms, and the ReLU after each
-    assert model._folded.convolutions["mrcnn_mask_conv1"].activation is keras.activations.relu
+    fused = BatchNormFusedModel(model.keras_model)
+    assert len(fused.convolutions) == 11
+    for layer in fused.convolutions.values():
+        assert layer.activation is keras.activations.relu
+    kinds = {type(layer) for layer in fused.network.layers}
+    assert not kinds & {BatchNorm, KL.Activation}
     for found, same in zip(model.detect(pictures), expected, strict=True):
         np.testing.assert_allclose(found["scores"], same["scores"], atol=1e-4)
         assert np.abs(found["rois"] - same["rois"]).max() <= 1

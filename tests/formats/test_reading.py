@@ -6,17 +6,17 @@ from PIL import Image
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.files import limits
-from mrcnn.formats import common, polygons
+from mrcnn.formats import polygons, reading
 
 
 def test_similar_names_are_told_of(caplog):
-    common.warn_similar_names(["red", "blue", "red", "dark  blue"], "f.json")
+    reading.warn_similar_names(["red", "blue", "red", "dark  blue"], "f.json")
     assert not caplog.text
-    common.warn_similar_names(["red", "blue", "Red", "dark  blue", "dark blue"], "f.json")
-    assert "'red', 'Red', 'dark  blue', 'dark blue' in f.json differ in case" in caplog.text
+    reading.warn_similar_names(["red", "blue", "Red", "dark  blue", "dark blue"], "f.json")
+    assert "'red', 'Red', 'dark  blue', 'dark blue' in f.json differ only in case" in caplog.text
 
 
-class OneImage(common.RLEImages, Dataset):
+class OneImage(reading.RLEImages, Dataset):
     """An image of a file, with so many outlines."""
 
     def __init__(self, path, height=None, width=None, count=1, **info):
@@ -58,7 +58,7 @@ def test_a_size_claimed_before_the_exif_rotation_is_told_as_such(tmp_path):
     assert OneImage(tmp_path / "a.jpg", 40, 30).image_size(0) == (40, 30)
     with pytest.raises(
         ValueError,
-        match=r"Received: 30 x 40 .*40 x 30 px of .*a\.jpg: its EXIF orientation turns it",
+        match=r"Received: 30 x 40 .*40 x 30 px of .*a\.jpg: its EXIF orientation rotates it",
     ):
         OneImage(tmp_path / "a.jpg", 30, 40).image_size(0)
 
@@ -74,22 +74,22 @@ def test_masks_are_not_drawn_beyond_the_limits(tmp_path, monkeypatch):
 
 
 def test_entries_left_out_are_counted_in_one_warning(caplog):
-    out = common.LeftOut("f.json")
+    out = reading.SkippedEntries("f.json")
     out.warn(3)
     assert not caplog.text
     out.add(ValueError("one"))
     out.add(ValueError("two"))
     out.warn(3, "images")
     assert (
-        out.sentences == ["one", "two"]
+        out.reasons == ["one", "two"]
         and "2 of 3 images in f.json were left out. The first: one" in caplog.text
     )
-    for _ in range(common.MOST_SENTENCES):
+    for _ in range(reading.MAX_REASONS):
         out.add(ValueError("three"))
     out.warn(20_000)
-    assert len(out.sentences) == common.MOST_SENTENCES and "10002 of 20000 entries" in caplog.text
+    assert len(out.reasons) == reading.MAX_REASONS and "10002 of 20000 entries" in caplog.text
     with pytest.raises(ValueError, match="one"):
-        common.LeftOut("f.json", strict=True).add(ValueError("one"))
+        reading.SkippedEntries("f.json", strict=True).add(ValueError("one"))
 
 
 def save(path, pixels, **options):
@@ -102,37 +102,35 @@ def save(path, pixels, **options):
 
 def test_label_images_of_every_depth(tmp_path):
     values = np.array([[0, 1, 255]], np.uint8)
-    assert common.read_indices(save(tmp_path / "8.png", values)).tolist() == [[0, 1, 255]]
-    assert common.read_indices(save(tmp_path / "1.png", values > 1)).tolist() == [[0, 0, 1]]
+    assert reading.read_indices(save(tmp_path / "8.png", values)).tolist() == [[0, 1, 255]]
+    assert reading.read_indices(save(tmp_path / "1.png", values > 1)).tolist() == [[0, 0, 1]]
     deep = np.array([[0, 300, 65535]], np.uint16)
-    assert common.read_indices(save(tmp_path / "16.png", deep)).tolist() == [[0, 300, 65535]]
-    assert common.read_indices(save(tmp_path / "16.tif", deep)).tolist() == [[0, 300, 65535]]
+    assert reading.read_indices(save(tmp_path / "16.png", deep)).tolist() == [[0, 300, 65535]]
+    assert reading.read_indices(save(tmp_path / "16.tif", deep)).tolist() == [[0, 300, 65535]]
     palette = [0, 0, 0, 9, 9, 9] + [7, 7, 7] * 254  # two indices of one colour stay two
-    assert common.read_indices(save(tmp_path / "p.png", values, palette=palette)).tolist() == [
+    assert reading.read_indices(save(tmp_path / "p.png", values, palette=palette)).tolist() == [
         [0, 1, 255]
     ]
     colours = np.array([[[0, 0, 0, 255], [1, 0, 2, 255], [0, 1, 0, 0]]], np.uint8)
     expected = [[0, 0x10002, 0x100]]  # alpha is no colour
     assert (
-        common.read_indices(save(tmp_path / "rgb.png", colours[:, :, :3].copy())).tolist()
+        reading.read_indices(save(tmp_path / "rgb.png", colours[:, :, :3].copy())).tolist()
         == expected
     )
-    assert common.read_indices(save(tmp_path / "rgba.png", colours)).tolist() == expected
+    assert reading.read_indices(save(tmp_path / "rgba.png", colours)).tolist() == expected
     Image.new("LA", (2, 1), (5, 0)).save(tmp_path / "la.png")
-    assert common.read_indices(tmp_path / "la.png").tolist() == [[5, 5]]
+    assert reading.read_indices(tmp_path / "la.png").tolist() == [[5, 5]]
 
 
 def test_what_is_no_label_image_is_named(tmp_path):
     (tmp_path / "no.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"readable image. Received: .*no\.png"):
-        common.read_indices(tmp_path / "no.png")
+        reading.read_indices(tmp_path / "no.png")
     with pytest.raises(ValueError, match=r"mask file must exist. Received: .*gone\.png"):
-        common.read_indices(tmp_path / "gone.png")
+        reading.read_indices(tmp_path / "gone.png")
     save(tmp_path / "f.tif", np.zeros((2, 2), np.float32))
-    with pytest.raises(
-        ValueError, match=r"whole numbers or colours. Received: .*f\.tif of float32"
-    ):
-        common.read_indices(tmp_path / "f.tif")
+    with pytest.raises(ValueError, match=r"whole numbers or colors. Received: .*f\.tif of float32"):
+        reading.read_indices(tmp_path / "f.tif")
 
 
 @pytest.mark.parametrize(
@@ -142,9 +140,9 @@ def test_json_that_cannot_be_read_is_named(tmp_path, content):
     path = tmp_path / "broken.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"broken\.json must be complete JSON"):
-        common.read_json(path)
+        reading.read_json(path)
     with pytest.raises(ValueError, match=r"gone\.json must be a readable file"):
-        common.read_json(tmp_path / "gone.json")
+        reading.read_json(tmp_path / "gone.json")
 
 
 LAUGHS = "".join(f"<!ENTITY a{i} '{f'&a{i - 1};' * 10}'>" for i in range(1, 11))
@@ -167,12 +165,12 @@ def test_xml_that_is_damaged_or_hostile_is_named(tmp_path, content, why):
     path = tmp_path / "bad.xml"
     path.write_text(content)
     with pytest.raises(ValueError, match=rf"bad\.xml must be complete XML.*{why}.*Try "):
-        common.read_xml(path)
+        reading.read_xml(path)
 
 
 def test_xml_is_read(tmp_path):
     path = tmp_path / "good.xml"
     path.write_text("<?xml version='1.0'?><a>" + "<b>1 &amp; 2</b><b>3</b>" * 200 + "</a>")
-    assert [b.text for b in common.read_xml(path)] == ["1 & 2", "3"] * 200
+    assert [b.text for b in reading.read_xml(path)] == ["1 & 2", "3"] * 200
     with pytest.raises(ValueError, match=r"gone\.xml must be a readable file"):
-        common.read_xml(tmp_path / "gone.xml")
+        reading.read_xml(tmp_path / "gone.xml")

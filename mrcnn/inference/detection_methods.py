@@ -1,0 +1,190 @@
+"""`DetectionMethods`: matterport's methods of detection, which hand on to a `Detector`.
+
+A model class inherits them, so that scripts written for matterport's `MaskRCNN` work with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..config import Config
+from .detector import AnchorCache, Detector
+from .fuse_batch_norm import BatchNormFusedModel
+from .postprocessing import unmold_proposals
+from .preprocessing import Molded
+
+
+class DetectionMethods:
+    """Base of model classes. Subclasses set the attributes below and define `read_outputs`.
+
+    mode: "training" or "inference". config: a `Config`. keras_model: the network.
+    class_names: by class id, background first, or None.
+    anchors: `[A, (y1, x1, y2, x2)]` the anchors of the last `get_anchors` in pixels.
+
+    Any method may be replaced in a subclass or on an object: detection then uses it.
+    """
+
+    mode: str
+    config: Config
+    keras_model: Any
+    class_names: list[str] | None
+    anchors: np.ndarray
+    read_outputs: Callable[[Any, Config], list]
+
+    _anchors: AnchorCache
+    _detector: Detector | None
+    _detector_lock: threading.Lock
+    _is_fused: bool  # whether detection uses fused batch norm
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        # Subclasses that repeat the body of matterport's __init__ do not call ours.
+        model = super().__new__(cls)
+        model.class_names = None
+        model._anchors = AnchorCache()
+        model._detector = None
+        model._detector_lock = threading.Lock()
+        model._is_fused = False
+        return model
+
+    @property
+    def detector(self) -> Detector:
+        """The `Detector` of `keras_model`, with the present config and class names."""
+        with self._detector_lock:
+            detector = self._detector
+            if detector is None or detector.network is not self.keras_model:
+                detector = Detector(
+                    self.keras_model, self.config, read_outputs=type(self).read_outputs
+                )
+                self._detector = detector
+            detector.config = self.config
+            detector.class_names = self.class_names
+            return detector
+
+    def _need_inference(self, method: str) -> None:
+        if self.mode != "inference":
+            raise ValueError(
+                f"{method}() needs a model in inference mode. Try MaskRCNN(mode='inference', ...)."
+            )
+
+    # --- Detection ---
+
+    def detect(
+        self,
+        images: Iterable[Any],
+        verbose: int = 0,
+        batch_size: int | None = None,
+        masks: str = "full",
+    ) -> list[dict]:
+        """Detect objects in images of any number and any sizes.
+
+        images: a list of `[H, W, C]` uint8 images; or a generator of them, which is read at most
+            one batch ahead of the network.
+        verbose: 1 prints the inputs and the milliseconds of each step.
+        batch_size: how many images the network sees at once, if they have the same molded size;
+            default BATCH_SIZE.
+        masks: "full", or a form that takes less memory, "crop" or "rle".
+
+        Returns: one dict per image, in pixels of the original image, best score first:
+            rois: `[N, (y1, x1, y2, x2)]` int32. class_ids: `[N]` int32. scores: `[N]` float32.
+            masks: "full": `[H, W, N]` bool. "crop": a list of N `[h, w]` bool, the part of each
+            mask in its roi. "rle": a list of N run-length codes as COCO stores them. Missing if
+            USE_MASK is False.
+            With RPN_ONLY only rois and scores (objectness) of the proposals.
+        """
+        self._need_inference("detect")
+        return self.detector.detect(images, verbose, batch_size, masks, steps=self)
+
+    def detect_molded(self, molded_images: Any, image_metas: Any, verbose: int = 0) -> list[dict]:
+        """Detect objects in images that are already molded; see `Detector.detect_molded`."""
+        self._need_inference("detect_molded")
+        return self.detector.detect_molded(molded_images, image_metas, verbose, steps=self)
+
+    def detect_tiled(
+        self, image: Any, tile: int | None = None, overlap: int | None = None, verbose: int = 0
+    ) -> dict:
+        """Detect objects in an image of any size, tile by tile; see `Detector.detect_tiled`."""
+        self._need_inference("detect_tiled")
+        return self.detector.detect_tiled(image, tile, overlap, verbose, steps=self)
+
+    def optimize_for_inference(self) -> int:
+        """Let `detect` use a copy of the network with batch norm fused into its convolutions.
+
+        `keras_model`, and what is saved of it, stays as it is. `load_weights` fuses the new
+        weights too; after any other change of weights call it again. Scores stay within 1e-4.
+
+        Returns: the number of fused convolutions.
+        """
+        self._need_inference("optimize_for_inference")
+        with self.detector.weights_lock.writing():
+            fused = BatchNormFusedModel(self.keras_model)
+            self.detector.run_with(fused)
+        self._is_fused = True
+        return len(fused.convolutions)
+
+    # --- The steps of a detection ---
+
+    def mold_images(self, images: Sequence[Any]) -> list[Molded]:
+        """Return one `Molded` per image; uses `mold_inputs` if that is replaced."""
+        if getattr(self.mold_inputs, "__func__", None) is DetectionMethods.mold_inputs:
+            return self.detector.mold_images(images)
+        molded_images, metas, windows = self.mold_inputs(images)
+        shapes = [np.shape(image) for image in images]
+        rows = zip(molded_images, metas, windows, shapes, strict=True)
+        return [Molded(*row) for row in rows]
+
+    def mold_inputs(self, images: Sequence[Any]) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Return molded_images, image_metas and windows; see `Detector.mold_inputs`."""
+        return self.detector.mold_inputs(images)
+
+    def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
+        """`[A, (y1, x1, y2, x2)]` normalised anchors for a molded image of this shape; cached.
+
+        `self.anchors` becomes the same anchors in pixels.
+        """
+        anchors = self._anchors.get(image_shape, self.config)
+        self.anchors = anchors.pixels
+        return anchors.normalized
+
+    def predict(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """Run the network on a list of its inputs; see `Detector.predict`."""
+        return self.detector.predict(inputs)
+
+    def unmold_detections(
+        self,
+        detections: np.ndarray,
+        mrcnn_mask: np.ndarray | None,
+        original_image_shape: Sequence[int],
+        image_shape: Sequence[int],
+        window: Any,
+        masks: str = "full",
+    ) -> tuple:
+        """Return one image's boxes, class_ids, scores and masks in its own pixels.
+
+        See `postprocessing.unmold_detections`.
+        """
+        return self.detector.unmold_detections(
+            detections, mrcnn_mask, original_image_shape, image_shape, window, masks
+        )
+
+    def unmold_proposals(
+        self,
+        proposals: np.ndarray,
+        original_image_shape: Sequence[int],
+        image_shape: Sequence[int],
+        window: Any,
+    ) -> dict[str, np.ndarray]:
+        """One image's proposals in its pixels; see `postprocessing.unmold_proposals`."""
+        return unmold_proposals(proposals, original_image_shape, image_shape, window)
+
+    # --- Looking inside ---
+
+    def run_graph(
+        self, images: Any, outputs: Iterable[tuple[str, Any]], image_metas: Any = None
+    ) -> dict[str, np.ndarray]:
+        """Return the values of any tensors of the network, by name; see `Detector.run_graph`."""
+        self._need_inference("run_graph")
+        return self.detector.run_graph(images, outputs, image_metas, steps=self)

@@ -1,0 +1,472 @@
+"""`Detector`: images in, boxes, classes and masks out; all that detection needs besides a network.
+
+    images -> mold (preprocessing.py)
+           -> predict (the compiled network)
+           -> unmold (postprocessing.py) -> results
+
+Shape shorthand: B images, A anchors, N proposals, D detections, C channels.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from typing import Any, NamedTuple, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.progress import track
+
+from ..config import Config
+from ..nn import boxes as box_math
+from ..nn import winograd
+from ..nn.anchors import pyramid_anchors
+from ..nn.molding import mold_on_device
+from . import tiles
+from .postprocessing import MASK_FORMS, unmold_detections, unmold_proposals, why_nothing
+from .preprocessing import Molded, batches, check_image_list, mold, stack_if_equal
+from .threads import ReadWriteLock, prefetch_one
+
+logger = logging.getLogger("mrcnn")
+
+
+def log(text: str, array: Any = None) -> None:
+    """Print a line; for an array also its shape, range and type."""
+    if array is not None:
+        array = np.asarray(array)
+        low = f"{array.min():10.5f}" if array.size else ""
+        high = f"{array.max():10.5f}" if array.size else ""
+        text = f"{text:25}  shape: {array.shape!s:20}  min: {low:10}  max: {high:10}  {array.dtype}"
+    print(text)
+
+
+class Steps(Protocol):
+    """The steps of a detection. `Detector` has its own; a caller may pass an object with others."""
+
+    def mold_images(self, images: Sequence[Any]) -> list[Molded]: ...
+
+    def mold_inputs(self, images: Sequence[Any]) -> tuple[Any, np.ndarray, np.ndarray]: ...
+
+    def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray: ...
+
+    def predict(self, inputs: Sequence[Any]) -> list[np.ndarray]: ...
+
+    def unmold_detections(
+        self,
+        detections: np.ndarray,
+        mrcnn_mask: np.ndarray | None,
+        original_image_shape: Sequence[int],
+        image_shape: Sequence[int],
+        window: Any,
+    ) -> tuple: ...
+
+    def unmold_proposals(
+        self,
+        proposals: np.ndarray,
+        original_image_shape: Sequence[int],
+        image_shape: Sequence[int],
+        window: Any,
+    ) -> dict[str, np.ndarray]: ...
+
+    def detect(self, images: Any, *, masks: str) -> list[dict]: ...
+
+
+class Anchors(NamedTuple):
+    """The anchors of one molded image shape: `[A, (y1, x1, y2, x2)]` in pixels and normalised."""
+
+    image_shape: tuple[int, int]
+    pixels: np.ndarray
+    normalized: np.ndarray
+
+
+class AnchorCache:
+    """The anchors of the image shape that was asked for last."""
+
+    def __init__(self) -> None:
+        self._last: Anchors | None = None
+
+    def get(self, image_shape: Sequence[int], config: Config) -> Anchors:
+        """Return the anchors of a molded image of shape `(h, w, ...)`."""
+        shape = (int(image_shape[0]), int(image_shape[1]))
+        last = self._last  # read once: another thread may replace it
+        if last is None or last.image_shape != shape:
+            pixels = pyramid_anchors(config, shape)
+            last = Anchors(shape, pixels, box_math.normalize(pixels, shape))
+            self._last = last
+        return last
+
+
+class Batch(NamedTuple):
+    """Images that the network sees together, and the seconds that preparing them took."""
+
+    images: list[Any]
+    molded: list[Molded]
+    seconds: float
+
+
+class Detector:
+    """Detects objects in images with a Keras network; any number of threads may call it.
+
+    network: has the inputs image, meta and anchors, see `MaskRCNN.build`.
+    config: a `Config`; changed thresholds take effect at the next call.
+    class_names: by class id, background first; for messages.
+    read_outputs: `(outputs, config) -> [detections, probs, masks]`, the function with which a
+        network says how its raw outputs become detections; by default `network.read_outputs`.
+        It runs inside the compiled function. Its result is that of `predict`.
+
+        detector = Detector(model.keras_model, model.config, model.class_names)
+        result = detector.detect([image])[0]
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        config: Config,
+        class_names: Sequence[str] | None = None,
+        read_outputs: Callable[[Any, Config], list[tf.Tensor]] | None = None,
+    ) -> None:
+        self.network = network
+        self.config = config
+        self.class_names = class_names
+        self.read_outputs = read_outputs or network.read_outputs
+        # Readers detect; a writer changes the weights. No detection mixes old and new weights.
+        self.weights_lock = ReadWriteLock()
+        self._running = network  # or a faster network with the same inputs and outputs
+        self._compiled: dict[tuple, Callable] = {}
+        self._compiling = threading.Lock()
+        self._anchors = AnchorCache()
+        self._device_anchors: tuple[np.ndarray, tf.Tensor] | None = None
+
+    def run_with(self, network: Callable[[list[tf.Tensor]], Any]) -> None:
+        """Detect with this network from the next call on.
+
+        network: called with the list of inputs; has the inputs and outputs of `self.network`.
+        """
+        with self.weights_lock.writing():
+            self._running = network
+            self._compiled = {}
+
+    # --- Detection ---
+
+    def detect(
+        self,
+        images: Iterable[Any],
+        verbose: int = 0,
+        batch_size: int | None = None,
+        masks: str = "full",
+        steps: Steps | None = None,
+    ) -> list[dict]:
+        """Detect objects in images of any number and any sizes; see `MaskRCNN.detect`.
+
+        steps: whose steps to take; by default the detector's own.
+        """
+        check_image_list(images, "detect")
+        if masks not in MASK_FORMS:
+            raise ValueError(
+                f"masks must be one of {', '.join(MASK_FORMS)}. Received: {masks!r}. Try 'full'."
+            )
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(
+                f"batch_size must be at least 1. Received: {batch_size}. Try None, for BATCH_SIZE."
+            )
+        if verbose:
+            count = f"{len(images)} images" if isinstance(images, Sized) else "images"
+            log(f"Processing {count}")
+        steps = steps or self
+        results: list[dict] = []
+        # The next batch is prepared while the network runs.
+        for batch in prefetch_one(self._prepare(images, batch_size, steps)):
+            if verbose:
+                for image in batch.images:
+                    log("image", image)
+            results += self._detect_batch(batch, steps, masks, verbose)
+        return results
+
+    def detect_molded(
+        self,
+        molded_images: Any,
+        image_metas: Any,
+        verbose: int = 0,
+        steps: Steps | None = None,
+    ) -> list[dict]:
+        """Detect objects in images that are already molded; results in their pixels.
+
+        molded_images: `[B, h, w, C]` of `mold_inputs`. image_metas: `[B, IMAGE_META_SIZE]`.
+        """
+        molded = []
+        for image, meta in zip(molded_images, image_metas, strict=True):
+            window = (0, 0, *image.shape[:2])
+            molded.append(Molded(image, meta, window, image.shape))
+        batch = Batch(list(molded_images), molded, seconds=0.0)
+        return self._detect_batch(batch, steps or self, "full", verbose)
+
+    def detect_tiled(
+        self,
+        image: Any,
+        tile: int | None = None,
+        overlap: int | None = None,
+        verbose: int = 0,
+        steps: Steps | None = None,
+    ) -> dict:
+        """Detect objects in an image of any size (satellite, microscope), tile by tile.
+
+        image: `[H, W, C]`, or an object that returns arrays when sliced (`np.memmap`, zarr, HDF5):
+            memory does not grow with the image.
+        tile: side of a tile in pixels; default IMAGE_MAX_DIM.
+        overlap: pixels that neighbouring tiles share, more than the size of your objects; default
+            a quarter of the tile.
+        verbose: 1 shows the progress.
+
+        Returns: the result of `detect` for one image with `masks="crop"`; an object that several
+            tiles contain appears once, see `tiles.detect_tiled`.
+        """
+        steps = steps or self
+        if self.config.RPN_ONLY:
+            raise ValueError(
+                "detect_tiled() needs a network with heads. "
+                "Received: RPN_ONLY = True. Try detect()."
+            )
+        tile = tile or self.config.IMAGE_MAX_DIM
+        overlap = tile // 4 if overlap is None else overlap
+        counts = []
+
+        def detect_one(part: np.ndarray) -> dict:
+            (result,) = steps.detect([part], masks="crop")
+            counts.append(len(result["rois"]))
+            return result
+
+        progress = functools.partial(track, description="Tiles", disable=not verbose)
+        result = tiles.detect_tiled(detect_one, image, tile, overlap, progress)
+        limit = self.config.DETECTION_MAX_INSTANCES
+        full = sum(count >= limit for count in counts)
+        if full:
+            logger.warning(
+                "%d of %d tiles contain as many objects as one detection returns, "
+                "DETECTION_MAX_INSTANCES = %d: more objects there may be missing. "
+                "Try smaller tiles, or a higher limit.",
+                full,
+                len(counts),
+                limit,
+            )
+        return result
+
+    def _prepare(
+        self, images: Iterable[Any], batch_size: int | None, steps: Steps
+    ) -> Iterator[Batch]:
+        """Yield molded batches."""
+        for batch in batches(images, self.config, batch_size or self.config.BATCH_SIZE):
+            start = time.perf_counter()
+            molded = steps.mold_images(batch)
+            yield Batch(batch, molded, time.perf_counter() - start)
+
+    def _detect_batch(self, batch: Batch, steps: Steps, masks: str, verbose: int) -> list[dict]:
+        """The results of a batch, one dict per image."""
+        start = time.perf_counter()
+        images = np.stack([molded.image for molded in batch.molded])
+        metas = np.stack([molded.meta for molded in batch.molded])
+        anchors = self._batch_of_anchors(images, steps)
+        if verbose:
+            _log_inputs(images, metas, anchors)
+        network_start = time.perf_counter()
+        outputs = steps.predict([images, metas, anchors])
+        network_end = time.perf_counter()
+        results = []
+        for i, molded in enumerate(batch.molded):
+            result = self._unmold([output[i] for output in outputs], molded, steps, masks)
+            results.append(result)
+            if verbose and not self.config.RPN_ONLY and len(result["rois"]) == 0:
+                log(why_nothing(outputs[1][i], self.config, self.class_names))
+        if verbose:
+            preparing = batch.seconds + network_start - start
+            finishing = time.perf_counter() - network_end
+            _log_times(preparing, network_end - network_start, finishing)
+        return results
+
+    def _unmold(
+        self, outputs: list[np.ndarray], molded: Molded, steps: Steps, masks: str
+    ) -> dict[str, Any]:
+        """One image's result from its outputs, see `predict`."""
+        shapes = (molded.original_shape, molded.image.shape, molded.window)
+        if self.config.RPN_ONLY:
+            return steps.unmold_proposals(outputs[0], *shapes)
+        soft_masks = outputs[2] if self.config.USE_MASK else None
+        # Scripts replace unmold_detections with matterport's signature, which has no `masks`.
+        form = {} if masks == "full" else {"masks": masks}
+        rows = steps.unmold_detections(outputs[0], soft_masks, *shapes, **form)
+        rois, class_ids, scores, unmolded_masks = rows
+        result = {"rois": rois, "class_ids": class_ids, "scores": scores}
+        if unmolded_masks is not None:
+            result["masks"] = unmolded_masks
+        return result
+
+    # --- Steps ---
+
+    def mold_images(self, images: Sequence[Any]) -> list[Molded]:
+        """One `Molded` per image; uint8 if there is a GPU, which subtracts the mean in `predict`.
+
+        uint8 is a quarter of the bytes to transfer. Without a GPU, NumPy is faster.
+        """
+        subtract_mean = not tf.config.list_logical_devices("GPU")
+        return self._mold(images, subtract_mean)
+
+    def _mold(self, images: Sequence[Any], subtract_mean: bool) -> list[Molded]:
+        return [
+            mold(image, self.config, f"image {i}", subtract_mean) for i, image in enumerate(images)
+        ]
+
+    def mold_inputs(self, images: Sequence[Any]) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Return images as the network reads them.
+
+        images: a list of `[H, W, C]` uint8 (or what `data.image.to_uint8` accepts).
+
+        Returns: molded_images `[B, h, w, C]` float32 (a list, if the sizes differ), image_metas
+            `[B, IMAGE_META_SIZE]`, windows `[B, (y1, x1, y2, x2)]` pixels.
+        """
+        check_image_list(images, "mold_inputs")
+        molded = self._mold(images, subtract_mean=True)
+        molded_images = stack_if_equal([one.image for one in molded])
+        metas = np.stack([one.meta for one in molded])
+        windows = np.stack([one.window for one in molded])
+        return molded_images, metas, windows
+
+    def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
+        """`[A, (y1, x1, y2, x2)]` normalised anchors for a molded image of this shape; cached."""
+        return self._anchors.get(image_shape, self.config).normalized
+
+    def _batch_of_anchors(self, images: np.ndarray, steps: Steps) -> tf.Tensor:
+        """`[B, A, 4]` the anchors of molded images `[B, h, w, C]`, copied to the device once."""
+        anchors = steps.get_anchors(images.shape[1:])
+        last = self._device_anchors  # read once: another thread may replace it
+        if last is None or last[0] is not anchors:
+            last = anchors, tf.constant(anchors[None])
+            self._device_anchors = last
+        return tf.broadcast_to(last[1], (len(images), *anchors.shape))
+
+    def predict(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """Run the network on a list of its inputs; compiled once per setting of the thresholds.
+
+        Images of uint8 are molded on the device.
+
+        Returns: what `read_outputs` gives. Of Mask R-CNN: detections `[B, D, 6]`, probs
+            `[B, N, NUM_CLASSES]`, masks `[B, D, h, w, 1]` of the detections' classes (not if
+            USE_MASK is False). With RPN_ONLY: all outputs, scored proposals first.
+        """
+        inputs = [tf.convert_to_tensor(x) for x in inputs]
+        if inputs[0].dtype == tf.uint8:
+            inputs[0] = mold_on_device(inputs[0], self.config)
+        specs = self.network.inputs
+        inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, specs, strict=True)]
+        with self.weights_lock.reading():
+            return [output.numpy() for output in self._compiled_network()(*inputs)]
+
+    def _compiled_network(self) -> Callable:
+        """The compiled function for the present thresholds."""
+        config = self.config
+        # The thresholds are read when the graph is traced, so new values need a new trace.
+        key = (
+            config.DETECTION_MIN_CONFIDENCE,
+            config.DETECTION_NMS_THRESHOLD,
+            config.DETECTION_MAX_INSTANCES,
+            config.PRE_NMS_LIMIT,
+            config.CLASS_AGNOSTIC_NMS,
+        )
+        with self._compiling:
+            if key not in self._compiled:
+                signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.network.inputs]
+                # A partial, because TensorFlow warns if it traces one `def` often.
+                run = functools.partial(_run_network, self._running, self.read_outputs, config)
+                self._compiled = {
+                    key: tf.function(run, signature, autograph=False, jit_compile=False)
+                }
+            return self._compiled[key]
+
+    def unmold_detections(
+        self,
+        detections: np.ndarray,
+        mrcnn_mask: np.ndarray | None,
+        original_image_shape: Sequence[int],
+        image_shape: Sequence[int],
+        window: Any,
+        masks: str = "full",
+    ) -> tuple:
+        """One image's detections in its pixels; see `postprocessing.unmold_detections`."""
+        return unmold_detections(
+            detections,
+            mrcnn_mask,
+            original_image_shape,
+            image_shape,
+            window,
+            masks,
+            exact=self.config.EXACT_RESIZE,
+        )
+
+    def unmold_proposals(
+        self,
+        proposals: np.ndarray,
+        original_image_shape: Sequence[int],
+        image_shape: Sequence[int],
+        window: Any,
+    ) -> dict[str, np.ndarray]:
+        """One image's proposals in its pixels; see `postprocessing.unmold_proposals`."""
+        return unmold_proposals(proposals, original_image_shape, image_shape, window)
+
+    # --- Looking inside ---
+
+    def run_graph(
+        self,
+        images: Any,
+        outputs: Iterable[tuple[str, Any]],
+        image_metas: Any = None,
+        steps: Steps | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return the values of any tensors of the network, by name, and print their ranges.
+
+        images: a list of images; or, with image_metas, an array of molded images.
+        outputs: `[(name, tensor)]`, tensors of layers (`network.get_layer(name).output`) or of
+            `MaskRCNN.ancestor`.
+        """
+        steps = steps or self
+        tensors = dict(outputs)
+        missing = [name for name, tensor in tensors.items() if tensor is None]
+        if missing:
+            raise ValueError(
+                f"Every output must be a tensor. Received: None for {', '.join(missing)}."
+            )
+        if image_metas is None:
+            molded_images, image_metas, _ = steps.mold_inputs(images)
+        else:
+            molded_images = np.asarray(images)
+        anchors = self._batch_of_anchors(molded_images, steps)
+        inside = keras.Model(self.network.inputs, list(tensors.values()))
+        run = tf.function(lambda *inputs: inside(list(inputs), training=False), autograph=False)
+        inputs = [tf.cast(x, "float32") for x in (molded_images, image_metas, anchors)]
+        values = tf.nest.flatten(run(*inputs))  # Keras returns a single output without a list
+        found = {name: np.asarray(value) for name, value in zip(tensors, values, strict=True)}
+        for name, value in found.items():
+            log(name, value)
+        return found
+
+
+def _run_network(network, read_outputs, config: Config, *inputs) -> list[tf.Tensor]:
+    with winograd.where_it_pays():
+        return read_outputs(network(list(inputs)), config)
+
+
+def _log_inputs(images: np.ndarray, metas: np.ndarray, anchors: tf.Tensor) -> None:
+    name = "images, molded on the GPU" if images.dtype == np.uint8 else "molded_images"
+    log(name, images)
+    log("image_metas", metas)
+    log("anchors", anchors.numpy())
+
+
+def _log_times(preparing: float, network: float, finishing: float) -> None:
+    """Print the seconds of each step of a batch as milliseconds."""
+    log(
+        f"Preparing {1000 * preparing:.0f} ms, "
+        f"network {1000 * network:.0f} ms, "
+        f"finishing {1000 * finishing:.0f} ms"
+    )

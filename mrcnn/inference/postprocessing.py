@@ -1,0 +1,124 @@
+"""From the network's raw outputs to boxes, classes and masks in pixels of the original image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..config import Config
+from ..data.masks import unmold_crops, unmold_masks
+from ..nn import boxes as box_math
+
+
+def unmold_detections(
+    detections: np.ndarray,
+    mrcnn_mask: np.ndarray | None,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Any,
+    masks: str = "full",
+    exact: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
+    """One image's detections in pixels of the original image, without padding and empty boxes.
+
+    detections: `[D, (y1, x1, y2, x2, class_id, score)]` normalised, zero-padded.
+    mrcnn_mask: `[D, h, w, NUM_CLASSES]` or `[D, h, w, 1]` probabilities, or None.
+    original_image_shape: `(H, W, ...)`. image_shape: `(h, w, ...)` of the molded image.
+    window: `(y1, x1, y2, x2)`, the pixels of the molded image that are not padding.
+    masks: a key of `MASK_FORMS`. exact: resize masks with scikit-image, see `EXACT_RESIZE`.
+
+    Returns: boxes `[N, 4]` int32, class_ids `[N]` int32, scores `[N]`, and the masks in the given
+        form (`[H, W, N]` bool for "full") or None.
+    """
+    padding = np.flatnonzero(detections[:, 4] == 0)
+    count = padding[0] if len(padding) else len(detections)
+    class_ids = detections[:count, 4].astype(np.int32)
+    scores = detections[:count, 5]
+    boxes = image_boxes(detections[:count, :4], original_image_shape, image_shape, window)
+    real = box_math.area(boxes) > 0
+    if mrcnn_mask is None:
+        return boxes[real], class_ids[real], scores[real], None
+    channels = class_ids if mrcnn_mask.shape[-1] > 1 else 0
+    soft_masks = mrcnn_mask[np.arange(count), :, :, channels]  # [count, h, w]
+    to_form = MASK_FORMS[masks]
+    unmolded = to_form(soft_masks[real], boxes[real], original_image_shape, exact)
+    return boxes[real], class_ids[real], scores[real], unmolded
+
+
+def unmold_proposals(
+    proposals: np.ndarray,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Any,
+) -> dict[str, np.ndarray]:
+    """One image's proposals in pixels of the original image: `rois` `[N, 4]` int32, `scores` `[N]`.
+
+    Best first; proposals that lie in the padding are removed.
+
+    proposals: `[P, (y1, x1, y2, x2, objectness)]` normalised, zero-padded.
+    original_image_shape, image_shape, window: as for `unmold_detections`.
+    """
+    height, width = original_image_shape[:2]
+    rois = image_boxes(proposals[:, :4], original_image_shape, image_shape, window)
+    rois = box_math.clip(rois, np.array([0, 0, height, width], np.int32))
+    real = (box_math.area(rois) > 0) & (proposals[:, 4] > 0)
+    return {"rois": rois[real], "scores": proposals[real, 4]}
+
+
+def image_boxes(
+    boxes: np.ndarray,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Any,
+) -> np.ndarray:
+    """`[N, (y1, x1, y2, x2)]` int32 boxes in pixels of the original image.
+
+    boxes: `[N, 4]` normalised to the molded image.
+    original_image_shape, image_shape, window: as for `unmold_detections`.
+    """
+    y1, x1, y2, x2 = box_math.normalize(np.asarray(window), image_shape[:2])
+    shift = np.array([y1, x1, y1, x1])
+    height, width = y2 - y1, x2 - x1
+    scale = np.array([height, width, height, width])
+    # A window of one row or column has no extent in normalised coordinates: its boxes then
+    # span the image.
+    whole_image = np.tile([0.0, 0.0, 1.0, 1.0], (len(boxes), 1))
+    boxes = np.divide(boxes - shift, scale, out=whole_image, where=scale > 0)
+    return box_math.denormalize(boxes, original_image_shape[:2])
+
+
+def _mask_crops(masks, boxes, image_shape, exact) -> list[np.ndarray]:
+    """A list of N `[h, w]` bool: the part of each mask that lies in its box and in the image."""
+    return [crop for _, _, crop in unmold_crops(masks, boxes, image_shape, exact)]
+
+
+def _mask_rles(masks, boxes, image_shape, exact) -> list[dict]:
+    """A list of N run-length codes as COCO stores them."""
+    from ..formats.rle import unmold_rles  # pycocotools: only if it is used
+
+    return unmold_rles(masks, boxes, image_shape, exact)
+
+
+# The forms of a result's masks, by the names that `detect(masks=...)` accepts.
+MASK_FORMS = {"full": unmold_masks, "crop": _mask_crops, "rle": _mask_rles}
+
+
+def why_nothing(probs: np.ndarray, config: Config, class_names: Sequence[str] | None) -> str:
+    """A sentence with the best score of an object class, and what removed it.
+
+    probs: `[N, NUM_CLASSES]` class probabilities of the proposals, background first.
+    """
+    object_probs = probs[:, 1:]
+    best = float(object_probs.max())
+    class_id = int(object_probs.max(axis=0).argmax()) + 1
+    name = class_names[class_id] if class_names else f"class {class_id}"
+    start = f"Nothing detected: the best score was {best:.3f} ({name})"
+    threshold = config.DETECTION_MIN_CONFIDENCE
+    if best < threshold:
+        return (
+            f"{start}, removed by DETECTION_MIN_CONFIDENCE = {threshold}. "
+            "Try a lower one, or train longer."
+        )
+    return f"{start}, but the background scored higher there."

@@ -1,0 +1,100 @@
+"""matterport's names of graph functions and losses, which `mrcnn.model` exports.
+
+Boxes are `(y1, x1, y2, x2)`. Our own code uses `nn.boxes`, `nn.losses` and `nn.image_meta`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from . import boxes as box_math
+from . import losses
+from .image_meta import split_image_meta
+
+# --- Boxes ---
+
+
+def apply_box_deltas_graph(boxes: Any, deltas: Any) -> Any:
+    """`[N, 4]` boxes moved by deltas `[N, (dy, dx, log(dh), log(dw))]`; see `boxes.decode`."""
+    return box_math.decode(boxes, deltas)
+
+
+def clip_boxes_graph(boxes: Any, window: Any) -> Any:
+    """`[N, 4]` boxes clipped to the window `[4]`; see `boxes.clip`."""
+    return box_math.clip(boxes, window)
+
+
+def overlaps_graph(boxes1: Any, boxes2: Any) -> Any:
+    """`[N, M]` IoU of boxes `[N, 4]` and `[M, 4]`; see `boxes.iou`."""
+    return box_math.iou(boxes1, boxes2)
+
+
+def norm_boxes_graph(boxes: Any, shape: Any) -> Any:
+    """`[..., 4]` pixels to normalised coordinates; `shape` is a tensor `[height, width]`."""
+    return box_math.normalize(boxes, (shape[0], shape[1]))
+
+
+def denorm_boxes_graph(boxes: Any, shape: Any) -> Any:
+    """`[..., 4]` normalised coordinates to pixels; `shape` is a tensor `[height, width]`."""
+    return box_math.denormalize(boxes, (shape[0], shape[1]))
+
+
+def trim_zeros_graph(boxes: Any, name: str = "trim_zeros") -> tuple[tf.Tensor, tf.Tensor]:
+    """The rows of `[N, 4]` that are not all zero, `[M, 4]`, and `[N]` bool which rows they are."""
+    non_zeros = tf.reduce_any(boxes != 0, axis=1)
+    return tf.boolean_mask(boxes, non_zeros, name=name), non_zeros
+
+
+# --- Batches ---
+
+
+def batch_pack_graph(x: Any, counts: Any, num_rows: int) -> tf.Tensor:
+    """`[sum(counts), ...]`: the first `counts[i]` rows of `x[i]` for each of `num_rows` images.
+
+    x: `[num_rows, N, ...]`. counts: `[num_rows]` int.
+    """
+    return tf.concat([x[i, : counts[i]] for i in range(num_rows)], axis=0)
+
+
+def parse_image_meta_graph(meta: Any) -> dict[str, Any]:
+    """The columns of image_meta rows `[B, IMAGE_META_SIZE]` by name."""
+    return split_image_meta(meta)
+
+
+# --- Losses, as scalars; for the shapes of the inputs see the functions of `losses` ---
+
+
+def smooth_l1_loss(y_true: Any, y_pred: Any) -> Any:
+    """`[...]` smooth L1 per element of `y_true` and `y_pred` `[...]`; see `losses.smooth_l1`."""
+    return losses.smooth_l1(y_true, y_pred)
+
+
+def rpn_class_loss_graph(rpn_match: Any, rpn_class_logits: Any) -> Any:
+    """Scalar loss of `rpn_match` `[B, A, 1]` and `rpn_class_logits` `[B, A, 2]`."""
+    return losses.mean(*losses.rpn_class_loss(rpn_match, rpn_class_logits))
+
+
+def rpn_bbox_loss_graph(config: Any, target_bbox: Any, rpn_match: Any, rpn_bbox: Any) -> Any:
+    """Scalar loss of `target_bbox` `[B, T, 4]`, `rpn_match` `[B, A, 1]`, `rpn_bbox` `[B, A, 4]`."""
+    return losses.mean(*losses.rpn_bbox_loss(target_bbox, rpn_match, rpn_bbox))
+
+
+def mrcnn_class_loss_graph(
+    target_class_ids: Any, pred_class_logits: Any, active_class_ids: Any
+) -> Any:
+    """Scalar loss of target ids `[B, T]` and logits `[B, T, NUM_CLASSES]`."""
+    return losses.mean(
+        *losses.mrcnn_class_loss(target_class_ids, pred_class_logits, active_class_ids)
+    )
+
+
+def mrcnn_bbox_loss_graph(target_bbox: Any, target_class_ids: Any, pred_bbox: Any) -> Any:
+    """Scalar loss of target deltas `[B, T, 4]`, ids `[B, T]`, deltas `[B, T, NUM_CLASSES, 4]`."""
+    return losses.mean(*losses.mrcnn_bbox_loss(target_bbox, target_class_ids, pred_bbox))
+
+
+def mrcnn_mask_loss_graph(target_masks: Any, target_class_ids: Any, pred_masks: Any) -> Any:
+    """Scalar loss of masks `[B, T, h, w]`, ids `[B, T]`, masks `[B, T, h, w, NUM_CLASSES]`."""
+    return losses.mean(*losses.mrcnn_mask_loss(target_masks, target_class_ids, pred_masks))
