@@ -936,7 +936,7 @@ class MaskRCNN(DetectionMethods):
         return train(run, data, stage, self._make_detector, custom_callbacks)
 
     def _make_detector(self) -> MaskRCNN:
-        """A model of the same network in inference mode, for one image at a time."""
+        """Return a model of the same network in inference mode, for one image per batch."""
         config = copy.copy(self.config)
         config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
         return type(self)("inference", config, self.model_dir)
