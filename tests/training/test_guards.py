@@ -16,6 +16,7 @@ from mrcnn.training import guards
 from mrcnn.training import network as network_module
 from mrcnn.training.guards import Interrupts, NotFinite, StallWatchdog
 from mrcnn.training.network import TrainingNetwork
+from mrcnn.training.pipeline import Work
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -76,7 +77,7 @@ def test_watchdog_reports_a_stalled_step(caplog):
         stalls.on_train_batch_end(0)
         time.sleep(0.15)
         assert caplog.text == ""  # callbacks between two steps may take long
-        batches.in_progress[1] = ([5], time.time() - 7)
+        batches.in_progress[1] = Work([5], time.time() - 7)
         stalls.on_train_batch_begin(1)
         time.sleep(0.15)
         stalls.on_train_batch_end(1)
