@@ -1,12 +1,13 @@
-"""How far detections agree with those of float32: folded, in bfloat16, and of one image of many tiles.
+"""Compare detections with those of float32: fused batch norm, bfloat16, tiles of one image.
 
     python benchmarks/agreement.py WEIGHTS DATA --config IMAGE_MIN_SCALE=2.5
     python benchmarks/agreement.py WEIGHTS DATA --tiled 10000
 
-The first prints, for each way to compute, AP, and how many detections of float32 with score >= 0.5 have one of the
-same class at box IoU >= 0.9; beside them float32 on photos with noise of one gray level, for comparison.
-The second puts the photos side by side, again and again, into an image of so many pixels a side, and compares AP there
-with that of the photos one by one; it tells the time and the peak of memory. `--scale 2` enlarges the photos before.
+The first prints for each variant the AP, and how many detections of float32 with a score >= 0.5
+have one of the same class at a box IoU >= 0.9. The last variant is float32 on images with noise of
+one gray level. The second repeats the images in a grid on one large square image, and compares the
+AP there with that of the single images; it prints time and peak memory. `--scale 2` enlarges the
+images.
 """
 
 from __future__ import annotations
@@ -26,23 +27,24 @@ from mrcnn.app.data_option import SHAPES_HELD_OUT, open_data
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import evaluate
+from mrcnn.formats.rle import mask_to_rle
 from mrcnn.model import MaskRCNN
 from mrcnn.nn import boxes
-from mrcnn.weights import weight_files as weights
+from mrcnn.weights.weight_file import read_metadata
 
-GAP = 16  # black pixels between photos side by side
+GAP = 16  # black pixels between images of the grid
 
 
 def agreement(path: str, data: str, settings: list[str], limit: int | None) -> None:
-    """Print a line for each way to compute."""
+    """Print a line for each variant."""
     plain, reference = load_for_use(path, settings)[0], None
     dataset = open_data(data, plain.class_names, shapes=SHAPES_HELD_OUT)
-    for name in ("float32", "folded", "bfloat16", "bfloat16 folded", "noise"):
+    for name in ("float32", "fused", "bfloat16", "bfloat16 fused", "noise"):
         config = Config.from_dict(plain.config.to_dict())
         config.PRECISION = "mixed_bfloat16" if "bfloat16" in name else "float32"
         config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
         model, seen, rng = MaskRCNN.from_weights(path, config), [], np.random.default_rng(0)
-        if "folded" in name:
+        if "fused" in name:
             model.optimize_for_inference()
 
         def detect(image):
@@ -57,12 +59,13 @@ def agreement(path: str, data: str, settings: list[str], limit: int | None) -> N
         matched, count, difference = matches(reference, seen)
         ap = "" if found.mask is None else f", mask AP {found.mask['AP']:.4f}"
         print(
-            f"{name:16} box AP {found.box['AP']:.4f}{ap}; {matched} of {count} matched, scores within {difference:.1g}"
+            f"{name:16} box AP {found.box['AP']:.4f}{ap}; "
+            f"{matched} of {count} matched, scores within {difference:.1g}"
         )
 
 
 def matches(reference: list[dict], seen: list[dict]) -> tuple[int, int, float]:
-    """How many sure detections were found again, of how many, and the largest difference of a score."""
+    """Matched detections with a score >= 0.5, all of them, and the largest score difference."""
     matched, count, difference = 0, 0, 0.0
     for first, second in zip(reference, seen, strict=True):
         ious = boxes.iou(np.float64(first["rois"]), np.float64(second["rois"]))
@@ -78,7 +81,7 @@ def matches(reference: list[dict], seen: list[dict]) -> tuple[int, int, float]:
 
 
 class Enlarged(Dataset):
-    """Photos of a dataset, enlarged; each as often as it is named."""
+    """Images of a dataset, enlarged; an image may be repeated."""
 
     def __init__(self, dataset: Dataset, image_ids: list[int], scale: float):
         super().__init__()
@@ -108,8 +111,8 @@ class Enlarged(Dataset):
 
 
 def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int) -> None:
-    """Print the figures of the photos one by one, and of the large image."""
-    config = Config.from_dict(weights.read_metadata(path)["config"])
+    """Print the metrics of the single images and of the large image."""
+    config = Config.from_dict(read_metadata(path)["config"])
     config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
     config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_SCALE, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM = (
         "pad64",
@@ -122,7 +125,7 @@ def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int
     model.optimize_for_inference()
     dataset = open_data(data, model.class_names, shapes=SHAPES_HELD_OUT)
     ids = [int(i) for i in dataset.image_ids if max(dataset.load_image(i).shape[:2]) <= largest]
-    photos = dict(
+    images = dict(
         zip(ids, map(Enlarged(dataset, ids, scale).load_image, range(len(ids))), strict=True)
     )
 
@@ -132,12 +135,12 @@ def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int
         )
         places, (y, x, below) = [], (GAP, GAP, 0)
         for image_id in itertools.cycle(ids):
-            height, width = photos[image_id].shape[:2]
+            height, width = images[image_id].shape[:2]
             if x + width + GAP > side:
                 y, x, below = y + below + GAP, GAP, 0
             if y + height + GAP > side:
                 break
-            image[y : y + height, x : x + width] = photos[image_id]
+            image[y : y + height, x : x + width] = images[image_id]
             places.append((image_id, y, x))
             x, below = x + width + GAP, max(below, height)
         image.flush()
@@ -147,23 +150,28 @@ def tiled(path: str, data: str, side: int, scale: float, tile: int, largest: int
         )
         seconds = time.perf_counter() - start
     print(
-        f"{side} x {side} pixels: {len(found['rois'])} found in {seconds:.0f} s, peak {peak_gb():.2f} GB"
+        f"{side} x {side} pixels: {len(found['rois'])} detected in {seconds:.0f} s, "
+        f"peak {peak_gb():.2f} GB"
     )
 
     large = Enlarged(dataset, [image_id for image_id, _, _ in places], scale)
     one_by_one = {
-        image_id: model.detect([photo], masks="rle")[0] for image_id, photo in photos.items()
+        image_id: model.detect([image], masks="rle")[0] for image_id, image in images.items()
     }
     singles = iter([one_by_one[image_id] for image_id, _, _ in places])
-    parts = iter([part(found, y, x, *photos[image_id].shape[:2]) for image_id, y, x in places])
-    for name, results in (("one by one", singles), ("in tiles", parts)):
-        figures = evaluate.evaluate_dataset(lambda _: next(results), large, progress=False)  # noqa: B023
-        print(f"{name:10} mask AP {figures.mask['AP']:.4f}, AP50 {figures.mask['AP50']:.4f}, "
-              f"box AP {figures.box['AP']:.4f}; {figures.detections} found, {figures.objects} objects")  # fmt: skip
+    parts = iter([part(found, y, x, *images[image_id].shape[:2]) for image_id, y, x in places])
+    for name, results in (("single", singles), ("tiled", parts)):
+        detect = lambda _, results=results: next(results)  # noqa: E731
+        metrics = evaluate.evaluate_dataset(detect, large, progress=False)
+        print(
+            f"{name:10} mask AP {metrics.mask['AP']:.4f}, AP50 {metrics.mask['AP50']:.4f}, "
+            f"box AP {metrics.box['AP']:.4f}; {metrics.detections} detections, "
+            f"{metrics.objects} objects"
+        )
 
 
 def part(found: dict, y: int, x: int, height: int, width: int) -> dict:
-    """What of a large image's result lies in one photo of it, by the boxes' centres."""
+    """The part of a large image's result whose box centres lie in one image of the grid."""
     center_y, center_x = (
         found["rois"][:, [0, 2]].mean(axis=1),
         found["rois"][:, [1, 3]].mean(axis=1),
@@ -175,7 +183,7 @@ def part(found: dict, y: int, x: int, height: int, width: int) -> dict:
         y1, x1, y2, x2 = np.clip(box, 0, [height, width, height, width])
         mask = np.zeros((height, width), bool)
         mask[y1:y2, x1:x2] = found["masks"][i][y1 - box[0] : y2 - box[0], x1 - box[1] : x2 - box[1]]
-        masks.append(evaluate.mask_to_rle(mask))
+        masks.append(mask_to_rle(mask))
     return {
         "rois": rois,
         "class_ids": found["class_ids"][own],
@@ -185,20 +193,18 @@ def part(found: dict, y: int, x: int, height: int, width: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Compare detections with those of float32, photo by photo."
-    )
+    parser = argparse.ArgumentParser(description="Compare detections with those of float32.")
     parser.add_argument("weights")
-    parser.add_argument("data", help="a folder of photos and annotations, or shapes")
+    parser.add_argument("data", help="a folder of images and annotations, or shapes")
     parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--limit", type=int, help="only so many photos")
+    parser.add_argument("--limit", type=int, help="the first N images only")
     parser.add_argument(
-        "--tiled", type=int, metavar="SIDE", help="compare with one image of so many pixels a side"
+        "--tiled", type=int, metavar="SIDE", help="compare with one image of SIDE x SIDE pixels"
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="with --tiled: enlarge the photos")
+    parser.add_argument("--scale", type=float, default=1.0, help="with --tiled: enlarge the images")
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument(
-        "--largest", type=int, default=400, help="with --tiled: leave out photos with a longer side"
+        "--largest", type=int, default=400, help="with --tiled: leave out images with a longer side"
     )
     args = parser.parse_args()
     if args.tiled:

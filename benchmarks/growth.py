@@ -1,7 +1,8 @@
 """How time and memory grow with the work: `python benchmarks/growth.py --plot docs/growth.png`.
 
-Each point is measured in a process of its own, time in the units of `run.py`. Detection is ResNet50's on photos of
-256 x 256 with 100 objects found, 81 classes, 1,000 proposals and one photo at once, but for what grows.
+Each point is measured in a process of its own, with time in the units of `run.py`. Except for the
+quantity that grows, detection is ResNet50's on an image of 256 x 256 with 100 objects, 81 classes
+and 1,000 proposals.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from pathlib import Path
 
 import run
 
-COUNT = 100  # objects found
+COUNT = 100  # detected objects
 
 
 def _detect(side: int = 256, count: int = COUNT, batch: int = 1, **values) -> run.Times:
     model = run.detector("resnet50", side, count, **values)
     model.optimize_for_inference()
-    photos = [run.random_image(side)] * batch
-    run._found(model, photos[0])
-    return run.timed(lambda: model.detect(photos, batch_size=batch), rounds=5, enough=2)
+    images = [run.random_image(side)] * batch
+    run._check_count(model, images[0])
+    return run.timed(lambda: model.detect(images, batch_size=batch), rounds=5, enough=2)
 
 
 def _examples(instances: int) -> run.Times:
@@ -36,9 +37,9 @@ def _examples(instances: int) -> run.Times:
 
 @dataclasses.dataclass
 class Growth:
-    """One curve: what grows, through which values, and how the work is measured at one of them.
+    """One curve: the quantity that grows, its values, and the work at one value.
 
-    power: the largest exponent that is no worse than linear: 2 for the side of an image, whose pixels count.
+    power: exponent of linear growth: 2 for the side of an image, because its pixels count.
     """
 
     title: str
@@ -49,15 +50,15 @@ class Growth:
 
 CURVES = {
     "side": Growth(
-        "detect: side of the photo, pixels", (256, 512, 1024, 2048), lambda n: _detect(side=n), 2
+        "detect: side of the image, pixels", (256, 512, 1024, 2048), lambda n: _detect(side=n), 2
     ),
-    "instances": Growth("detect: objects found", (1, 10, 50, 100, 200), lambda n: _detect(count=n)),
+    "instances": Growth("detect: objects", (1, 10, 50, 100, 200), lambda n: _detect(count=n)),
     "classes": Growth("detect: classes", (2, 10, 81, 300, 1000), lambda n: _detect(NUM_CLASSES=n)),
     "rois": Growth(
         "detect: proposals", (100, 300, 1000, 2000), lambda n: _detect(POST_NMS_ROIS_INFERENCE=n)
     ),
-    "batch": Growth("detect: photos at once", (1, 2, 4, 8), lambda n: _detect(batch=n)),
-    "examples": Growth("a training image: its objects", (1, 10, 50, 100, 200), _examples),
+    "batch": Growth("detect: images at a time", (1, 2, 4, 8), lambda n: _detect(batch=n)),
+    "examples": Growth("a training image: objects", (1, 10, 50, 100, 200), _examples),
 }
 
 
@@ -77,19 +78,19 @@ def measured_apart(curve: str, value: int) -> dict:
     command = [sys.executable, __file__, "--child", curve, str(value)]
     done = subprocess.run(command, env=run.environment(), capture_output=True, text=True)
     if done.returncode:
-        reason = (done.stderr.splitlines() or ["no reason given"])[-1]
-        raise SystemExit(f"{curve} {value} could not be measured: {reason}")
+        reason = (done.stderr.splitlines() or ["no message"])[-1]
+        raise SystemExit(f"{curve} {value} must be measured. Received: {reason}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def exponent(points: list[dict], what: str) -> float:
-    """Of the power law through the last two points: 1 is linear, 0 does not grow."""
+    """Exponent of the power law through the last two points: 1 is linear, 0 is constant."""
     first, last = points[-2:]
     return math.log(last[what] / first[what]) / math.log(last["value"] / first["value"])
 
 
 def plot(points: dict[str, list[dict]], file: Path) -> None:
-    """Time above, memory below; dashed, what would be linear from the last point down."""
+    """Plot time above and memory below; the dashed line is linear growth up to the last point."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4 * len(points), 7), layout="constrained")
@@ -110,7 +111,7 @@ def plot(points: dict[str, list[dict]], file: Path) -> None:
             low, high = min(row[what] for row in rows), max(row[what] for row in rows)
             ticks = (
                 [low, math.sqrt(low * high), high] if high > 1.1 * low else [high]
-            )  # else they would overlap
+            )  # otherwise they would overlap
             ticks = [round(tick, 3) for tick in ticks]
             axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.set_ylim(low / 1.5, high * 1.5)
@@ -143,8 +144,9 @@ def main() -> int:
                 f"{name:12}{value:8,}{row['time']:10.4g}{row['peak']:10.2f}  {row['steady']}",
                 flush=True,
             )
-        print(f"{name:12}  grows at the end as its power {exponent(rows, 'time'):.2f} in time, "
-              f"{exponent(rows, 'peak'):.2f} in memory; linear is {CURVES[name].power}", flush=True)  # fmt: skip
+        powers = f"{exponent(rows, 'time'):.2f} in time, {exponent(rows, 'peak'):.2f} in memory"
+        linear = CURVES[name].power
+        print(f"{name:12}  grows at the end as its power {powers}; linear is {linear}", flush=True)
     if args.json:
         args.json.write_text(json.dumps({"cpu": run.cpu_name(), "curves": points}, indent=1) + "\n")
     if args.plot:

@@ -1,13 +1,14 @@
-"""How fast the package is, in units that mean the same on any machine: `python benchmarks/run.py`.
+"""Measure the speed in units that compare across machines: `python benchmarks/run.py`.
 
-One unit (u) is the time of a float32 3x3 convolution, 256 to 256 channels, on `[1, 256, 256, 256]`: 77.3 GFLOP, with
-the same TensorFlow, in the same process, before and after the work. Each row runs in a fresh process, so that no row
-warms another one, and the peak of resident memory is its own (TensorFlow and the unit's 0.2 GB included).
-A shared machine may run at half its speed for some seconds. So each run of the work stands between two units of its
-own, and runs whose two units differ by more than 10 % do not count; a value is the median of the others.
+One unit (u) is the time of a float32 3x3 convolution, 256 to 256 channels, on `[1, 256, 256, 256]`
+(77.3 GFLOP), with the same TensorFlow, in the same process, before and after the work. Each row
+runs in a fresh process, so no row warms up another one, and the peak of resident memory is its own
+(including TensorFlow and 0.2 GB for the unit). A shared machine may run at half its speed for some
+seconds, so each run of the work is timed between two units, and runs whose two units differ by more
+than 10 % are dropped; a value is the median of the others.
 
-A GPU is used where TensorFlow finds one. Weights and pictures are random: the time does not depend on what is seen,
-and `_found` sees to it that as many objects are found as the row's name says.
+A GPU is used if TensorFlow finds one. Weights and images are random: the time does not depend on
+their content, and `_check_count` makes sure that the row's number of objects is detected.
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ NOT_APPLICABLE = (
 )
 
 
-# --- Measuring --------------------------------------------------------------------------------------------------
+# --- Measuring ----------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
 class Times:
-    """What a row's function gives: wall seconds of each run, CPU seconds of a run, and what else is known.
+    """Result of a row: wall seconds of each run, CPU seconds of a run, and optional details.
 
-    units: per run, the wall seconds of the unit before and after it; empty where the row is not in units.
-    gflop: of the network, for one run. value: in place of the time in units. note: for people.
+    units: wall seconds of the unit before and after each run; empty if the row is not in units.
+    gflop: of the network, for one run. value: replaces the time in units. note: for people.
     """
 
     wall: list[float]
@@ -61,13 +62,13 @@ class Times:
         return [i for i, pair in enumerate(self.units) if max(pair) <= STEADY * min(pair)]
 
     def unit_s(self) -> float:
-        """Seconds of a unit: the median of the steady runs', or of all where none is."""
+        """Seconds of a unit: median over the steady runs, or over all if no run is steady."""
         return statistics.median(
             statistics.fmean(self.units[i]) for i in self.steady() or range(len(self.units))
         )
 
     def in_units(self) -> float:
-        """The median of the steady runs, or of all where none is, each over its own units."""
+        """Median over the steady runs, or all if no run is steady, relative to their units."""
         runs = self.steady() or range(len(self.units))
         return statistics.median(self.wall[i] / statistics.fmean(self.units[i]) for i in runs)
 
@@ -79,9 +80,10 @@ def timed(
     seconds: float = 0.3,
     enough: int = 5,
 ):
-    """The `Times` of `work()`, less the warm-ups, until so many runs between two units are `enough` steady ones.
+    """Time `work()` after the warm-ups, until `enough` runs are steady or `rounds` are done.
 
-    What takes less than `seconds` is repeated between two units, and the least of the times is the run's.
+    Work that takes less than `seconds` is repeated between two units; the minimum is the run's
+    time.
     """
     for _ in range(warm_ups):
         work()
@@ -106,7 +108,7 @@ def timed(
 
 
 def plain(work: Callable[[], object], runs: int = 1) -> Times:
-    """The times of `work()` without units."""
+    """Time `work()` without units."""
     walls, cpu = [], time.process_time()
     for _ in range(runs):
         start = time.perf_counter()
@@ -116,7 +118,7 @@ def plain(work: Callable[[], object], runs: int = 1) -> Times:
 
 
 def _unit() -> Callable[[], float]:
-    """A function that gives the seconds of the unit's convolution, warm."""
+    """A warm function that returns the seconds of the unit's convolution."""
     import tensorflow as tf
 
     image, kernel = tf.random.normal([1, 256, 256, 256]), tf.random.normal([3, 3, 256, 256])
@@ -125,7 +127,7 @@ def _unit() -> Callable[[], float]:
         start = time.perf_counter()
         tf.nn.conv2d(image, kernel, 1, "SAME")[
             0, 0, 0, 0
-        ].numpy()  # a GPU answers before it is done
+        ].numpy()  # a GPU returns before the result is computed
         return time.perf_counter() - start
 
     unit(), unit()
@@ -133,16 +135,18 @@ def _unit() -> Callable[[], float]:
 
 
 def counted_gflop(function, *inputs) -> float:
-    """GFLOP of a TensorFlow function's convolutions and matrix products; nan where a shape in its graph is unknown."""
+    """GFLOP of a function's convolutions and matrix products; NaN if a shape is unknown."""
     import numpy as np
     import tensorflow as tf
 
     specs = tf.nest.map_structure(
         lambda x: tf.TensorSpec(np.shape(x), tf.convert_to_tensor(x).dtype), inputs
     )
-    # The convolutions of `ops` stand in graphs of their own, for images of any size: here they are ops of this graph.
+    # Convolutions with their own gradient are calls of another graph; here they must be ops of this
+    # one.
     with mock.patch(
-        "mrcnn.model.convolution", lambda images, kernel: tf.nn.conv2d(images, kernel, 1, "SAME")
+        "mrcnn.nn.layers.convolution",
+        lambda images, kernel: tf.nn.conv2d(images, kernel, 1, "SAME"),
     ):
         graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
 
@@ -150,7 +154,7 @@ def counted_gflop(function, *inputs) -> float:
         return float(np.prod(shape.as_list())) if shape.is_fully_defined() else np.nan
 
     needed, waiting = set(), [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
-    while waiting:  # what no output needs is not computed
+    while waiting:  # ops that no output needs are not computed
         op = waiting.pop()
         if op not in needed:
             needed.add(op)
@@ -164,13 +168,15 @@ def counted_gflop(function, *inputs) -> float:
         elif op.type == "Conv2DBackpropFilter":
             total += size(op.outputs[0].shape) * size(op.inputs[2].shape[:-1])
         elif op.type in ("MatMul", "BatchMatMulV2"):
-            turned = op.type == "MatMul" and op.get_attr("transpose_a")
-            total += size(op.outputs[0].shape) * (op.inputs[0].shape[0 if turned else -1] or np.nan)
+            transposed = op.type == "MatMul" and op.get_attr("transpose_a")
+            total += size(op.outputs[0].shape) * (
+                op.inputs[0].shape[0 if transposed else -1] or np.nan
+            )
     return 2 * total / 1e9
 
 
 def peak_gb() -> float:
-    """The most memory this process, or one it started, has held, in GB (1e9 bytes)."""
+    """Peak memory of this process and of those it started, in GB (1e9 bytes)."""
     most = max(
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -179,7 +185,7 @@ def peak_gb() -> float:
 
 
 def has_bfloat16() -> bool:
-    """Whether bfloat16 is computed by hardware: a GPU's, or instructions of the processor."""
+    """Whether hardware computes bfloat16: a GPU, or instructions of the processor."""
     import tensorflow as tf
 
     info = Path("/proc/cpuinfo")
@@ -191,11 +197,11 @@ def has_bfloat16() -> bool:
     )
 
 
-# --- Rows: the network ------------------------------------------------------------------------------------------
+# --- Rows: the network --------------------------------------------------------------------------
 
 
 def _config(side: int, **values):
-    """A Config for square images of this side, one a batch, with COCO's number of classes."""
+    """A `Config` for square images, batches of one, and COCO's number of classes."""
     from mrcnn.config import Config
 
     config = Config()
@@ -214,7 +220,7 @@ def random_image(side: int):
 
 
 def detector(backbone: str, side: int, count: int, **values):
-    """A model that finds exactly `count` objects: every RoI counts, and few suppress another one."""
+    """A model that detects exactly `count` objects: no RoI is background, and NMS drops few."""
     from mrcnn.model import MaskRCNN
 
     settings = {
@@ -230,24 +236,24 @@ def detector(backbone: str, side: int, count: int, **values):
     return model
 
 
-def _found(model, photo) -> None:
-    """Detect once; raise unless as many objects are found as the model was made to find."""
-    (result,) = model.detect([photo])
+def _check_count(model, image) -> None:
+    """Detect once; raise unless `DETECTION_MAX_INSTANCES` objects are detected."""
+    (result,) = model.detect([image])
     wanted = model.config.DETECTION_MAX_INSTANCES
     if result["masks"].shape[-1] != wanted:
         raise RuntimeError(
-            f"{wanted} objects were to be found, and {result['masks'].shape[-1]} were."
+            f"{wanted} objects must be detected. Received: {result['masks'].shape[-1]}."
         )
 
 
 def _detect(backbone: str, side: int, count: int, **values) -> Times:
     import numpy as np
 
-    model, photo = detector(backbone, side, count, **values), random_image(side)
+    model, image = detector(backbone, side, count, **values), random_image(side)
     model.optimize_for_inference()
-    _found(model, photo)
-    times = timed(lambda: model.detect([photo]))
-    molded, metas, _ = model.mold_inputs([photo])
+    _check_count(model, image)
+    times = timed(lambda: model.detect([image]))
+    molded, metas, _ = model.mold_inputs([image])
     inputs = [np.float32(x) for x in (molded, metas, model.get_anchors(molded.shape[1:])[None])]
     network = model.keras_model
     times.gflop = counted_gflop(lambda *x: network(list(x), training=False), *inputs)
@@ -255,12 +261,12 @@ def _detect(backbone: str, side: int, count: int, **values) -> Times:
 
 
 def detect_r101_1024_d35() -> Times:
-    """ResNet101, one photo of 1024 x 1024, 35 objects found."""
+    """ResNet101, one image of 1024 x 1024, 35 objects detected."""
     return _detect("resnet101", 1024, 35)
 
 
 def detect_r101_1024_d100() -> Times:
-    """ResNet101, one photo of 1024 x 1024, 100 objects found."""
+    """ResNet101, one image of 1024 x 1024, 100 objects detected."""
     return _detect("resnet101", 1024, 100)
 
 
@@ -270,7 +276,7 @@ def detect_r101_1024_d100_bf16() -> Times:
 
 
 def detect_r50_512_d35() -> Times:
-    """ResNet50, one photo of 512 x 512, 35 objects found."""
+    """ResNet50, one image of 512 x 512, 35 objects detected."""
     return _detect("resnet50", 512, 35)
 
 
@@ -280,10 +286,10 @@ def detect_r50_512_d35_bf16() -> Times:
 
 
 def _training_step(**values):
-    """A training step as a function, its network, and the inputs it gets."""
+    """A training step as a function, its network, and its inputs."""
     from mrcnn.model import MaskRCNN
 
-    # With more objects than positive slots, and the truth among the proposals, each slot is filled.
+    # More objects than positive slots, and ground truth among the proposals, fill every slot.
     config = _config(
         256, BACKBONE="resnet50", IMAGES_PER_GPU=2, NUM_CLASSES=4, ROIS_INCLUDE_GT=True, **values
     )
@@ -301,7 +307,7 @@ def _training_step(**values):
         * config.TRAIN_ROIS_PER_IMAGE
     )
     if round(float(slots)) != int(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO):
-        raise RuntimeError(f"All positive slots were to be filled. Received: {slots} an image.")
+        raise RuntimeError(f"All positive slots must be filled. Received: {slots} per image.")
     return lambda: network.train_on_batch(list(inputs)), network, inputs
 
 
@@ -311,18 +317,18 @@ def _train(**values) -> Times:
     step, network, inputs = _training_step(**values)
     times = timed(step, warm_ups=2)
 
-    def there_and_back(*inputs):  # the arithmetic as it is written: no fewer products, no optimizer
+    def forward_and_backward(*inputs):  # without the optimizer
         with tf.GradientTape() as tape:
             inputs = network.inputs_of((list(inputs),))
             loss = network.weighted_losses(inputs, network(inputs, training=True))["loss"]
         return tape.gradient(loss, network.trainable_variables)
 
-    times.gflop = counted_gflop(there_and_back, *inputs)
+    times.gflop = counted_gflop(forward_and_backward, *inputs)
     return times
 
 
 def train_r50_256() -> Times:
-    """A step of ResNet50, two images of 256 x 256, all layers, 66 positive RoIs an image, their targets included."""
+    """A step of ResNet50, two 256 x 256 images, all layers, 66 positive RoIs per image."""
     return _train()
 
 
@@ -332,7 +338,7 @@ def train_r50_256_bf16() -> Times:
 
 
 def train_r50_256_boxes() -> Times:
-    """The step without masks (Faster R-CNN): its time over that of the step with them, each in turn."""
+    """The step without masks (Faster R-CNN), relative to the step with masks, in turns."""
     steps = [_training_step(USE_MASK=masks)[0] for masks in (True, False)]
     masks, boxes = zip(*([plain(step) for step in steps] for _ in range(8)), strict=True)
     least, wall = (
@@ -351,16 +357,16 @@ def build_r101() -> Times:
 
 
 def first_detect(optimized: bool = False) -> Times:
-    """The first `detect` of a ResNet101 model, less a later one."""
-    model, photo = detector("resnet101", 1024, 35), random_image(1024)
+    """The first `detect` of a ResNet101 model, minus a later one."""
+    model, image = detector("resnet101", 1024, 35), random_image(1024)
     start = time.perf_counter()
     note = (
-        f"{model.optimize_for_inference()} folded in {time.perf_counter() - start:.1f} s"
+        f"{model.optimize_for_inference()} fused in {time.perf_counter() - start:.1f} s"
         if optimized
         else ""
     )
-    first = timed(lambda: model.detect([photo]), warm_ups=0, rounds=1, seconds=0)
-    later = timed(lambda: model.detect([photo]), rounds=6, enough=3)
+    first = timed(lambda: model.detect([image]), warm_ups=0, rounds=1, seconds=0)
+    later = timed(lambda: model.detect([image]), rounds=6, enough=3)
     warm = later.in_units() * statistics.fmean(first.units[0])
     return dataclasses.replace(
         first, wall=[first.wall[0] - warm], cpu=first.cpu - later.cpu, note=note
@@ -372,11 +378,11 @@ def first_detect_optimized() -> Times:
     return first_detect(optimized=True)
 
 
-# --- Rows: around the network -----------------------------------------------------------------------------------
+# --- Rows: around the network -------------------------------------------------------------------
 
 
 def _boxes(count: int, side: int, seed: int = 0):
-    """`[count, (y1, x1, y2, x2)]` int32 boxes with sides from a 32nd to a quarter of the image's."""
+    """`[count, (y1, x1, y2, x2)]` int32 boxes, sides from 1/32 to 1/4 of the image's."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -386,7 +392,7 @@ def _boxes(count: int, side: int, seed: int = 0):
 
 
 def finish_1024_d100() -> Times:
-    """All of `detect` outside the network: a photo of 1024 x 1024 molded, 100 masks pasted."""
+    """All of `detect` except the network: an image of 1024 x 1024 molded, 100 masks pasted."""
     import numpy as np
     import tensorflow as tf
 
@@ -403,13 +409,13 @@ def finish_1024_d100() -> Times:
     outputs = [tf.constant(np.float32(output)[None]) for output in outputs]
 
     model.detector.run_with(lambda inputs: outputs)  # instead of the network
-    photo = random_image(1024)
-    _found(model, photo)
-    return timed(lambda: model.detect([photo]))
+    image = random_image(1024)
+    _check_count(model, image)
+    return timed(lambda: model.detect([image]))
 
 
 def _batches(config, instances: int, generator=None, **values):
-    """A generator of one picture with so many filled ellipses, drawn beforehand."""
+    """A generator whose images are all the same one with `instances` filled ellipses."""
     import cv2
     import numpy as np
 
@@ -429,7 +435,7 @@ def _batches(config, instances: int, generator=None, **values):
             1,
             -1,
         )
-    photo, masks = (
+    image, masks = (
         random_image(side),
         np.ascontiguousarray(np.moveaxis(masks, 0, -1)).astype(bool),
     )  # [H, W, N]
@@ -437,7 +443,7 @@ def _batches(config, instances: int, generator=None, **values):
 
     class Ellipses(Dataset):
         def load_image(self, image_id):
-            return photo
+            return image
 
         def load_mask(self, image_id):
             return masks, class_ids
@@ -459,7 +465,7 @@ def _generator(**values) -> Times:
 
 
 def generator_1024_mini() -> Times:
-    """An image of 1024 x 1024 with 10 instances as mini-masks, made ready to train on."""
+    """A training example from an image of 1024 x 1024 with 10 instances as mini-masks."""
     return _generator()
 
 
@@ -469,7 +475,7 @@ def generator_1024_full() -> Times:
 
 
 def generator_scaling() -> Times:
-    """Images of `generator_1024_mini` per second, as a training reads them: two workers over one."""
+    """Images per second in the training pipeline: two workers relative to one."""
     os.environ.update(
         dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     )
@@ -485,9 +491,9 @@ def generator_scaling() -> Times:
         workers: _batches(config, 10, Batches, workers=workers, steps=images) for workers in walls
     }
     streams = {workers: iter(stream(made, network)) for workers, made in batches.items()}
-    for _ in range(rounds):  # in turn: what disturbs one disturbs the other
+    for _ in range(rounds):  # in turns, so that a disturbance meets both
         for workers, seconds in walls.items():
-            for _ in range(10):  # what waited ready while the other one was read
+            for _ in range(10):  # examples prefetched while the other stream was read
                 next(streams[workers])
             times = plain(lambda: next(streams[workers]), images)  # noqa: B023
             seconds.append(sum(times.wall))
@@ -495,17 +501,18 @@ def generator_scaling() -> Times:
         made.stop()
     gain = statistics.median(one / two for one, two in zip(walls[1], walls[2], strict=True))
     rates = [images / statistics.median(seconds) for seconds in walls.values()]
-    note = f"{rates[0]:.1f} and {rates[1]:.1f} images/s; two processes {_gain_of_processes(images, rounds):.2f} times"
+    processes = _gain_of_processes(images, rounds)
+    note = f"{rates[0]:.1f} and {rates[1]:.1f} images/s; two processes {processes:.2f} times"
     return Times(walls[2], times.cpu, value=gain, note=note)
 
 
 def _gain_of_processes(images: int, rounds: int) -> float:
-    """What the machine gives: images per second of two processes, which share no lock, over those of one."""
+    """Images per second of two processes, which share no lock, relative to one process."""
     context = multiprocessing.get_context("spawn")
     barrier, seconds = (
         context.Barrier(3, timeout=300),
         [],
-    )  # where a process is lost, no other waits for ever
+    )  # so that no process waits for ever if another one dies
     workers = [
         context.Process(target=_make_images, args=(first, images, rounds, barrier))
         for first in (True, False)
@@ -525,7 +532,7 @@ def _gain_of_processes(images: int, rounds: int) -> float:
 
 
 def _make_images(first: bool, images: int, rounds: int, barrier) -> None:
-    """Make so many images between two waits, the first process in every turn, the second in every other."""
+    """Make images between barriers: the first process in each turn, the second in every other."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -539,7 +546,7 @@ def _make_images(first: bool, images: int, rounds: int, barrier) -> None:
 
 
 def rpn_targets() -> Times:
-    """Which of 261,888 anchors learn what from 20 boxes."""
+    """RPN targets of 261,888 anchors for 20 boxes."""
     import numpy as np
 
     from mrcnn.data.rpn_targets import build_rpn_targets
@@ -552,7 +559,7 @@ def rpn_targets() -> Times:
 
 
 def _soft_masks(count: int):
-    """`[count, 28, 28]` float32: discs with a soft edge, as a trained network gives them."""
+    """`[count, 28, 28]` float32: discs with a soft edge, like the output of a trained network."""
     import numpy as np
 
     y, x = np.mgrid[:28, :28] - 13.5
@@ -569,7 +576,7 @@ def paste_100() -> Times:
 
 
 def paste_100_rle() -> Times:
-    """The same masks as run-length codes of the image."""
+    """The same masks as run-length encodings of the image."""
     from mrcnn.formats.rle import unmold_rles
 
     masks, boxes = _soft_masks(100), _boxes(100, 1024)
@@ -577,7 +584,7 @@ def paste_100_rle() -> Times:
 
 
 def coco_eval_500x100() -> Times:
-    """COCO's mask AP of 500 images with 100 detections each: faster-coco-eval's time over pycocotools'."""
+    """COCO's mask AP of 500 images x 100 detections: faster-coco-eval relative to pycocotools."""
     import faster_coco_eval
     from pycocotools import coco, cocoeval
 
@@ -602,7 +609,7 @@ def coco_eval_500x100() -> Times:
 
 
 def _coco_data(images: int, objects: int, detections: int) -> tuple[dict, list[dict]]:
-    """Truth and results in COCO's format: rectangles of 80 classes; each object is found, beside it, once."""
+    """Ground truth and results in COCO's format: rectangles, each detected once, shifted."""
     import numpy as np
     from pycocotools import mask as coco_mask
 
@@ -634,7 +641,7 @@ def _coco_data(images: int, objects: int, detections: int) -> tuple[dict, list[d
     return truth, results
 
 
-def help() -> Times:  # noqa: A001 - the row's name
+def help() -> Times:  # noqa: A001 - the name of the row
     """`mrcnn --help`, a process of its own."""
     command = [sys.executable, "-m", "mrcnn", "--help"]
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -644,12 +651,12 @@ def help() -> Times:  # noqa: A001 - the row's name
     return dataclasses.replace(times, cpu=seconds / len(times.wall), value=min(times.wall))
 
 
-# --- The table --------------------------------------------------------------------------------------------------
+# --- The table ----------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
 class Row:
-    """One line of the table. target: the value to reach, or None. unit: "u" or what else the value is."""
+    """One line of the table. target: value to reach, or None. unit: "u", or the unit of `value`."""
 
     work: Callable[[], Times]
     target: float | None
@@ -661,7 +668,7 @@ class Row:
         return self.work.__name__
 
     def record(self, note: str, value: float | None = None, reached: bool | None = None) -> dict:
-        """The row as it stands in the JSON file."""
+        """The row as an entry of the JSON file."""
         about = {"unit": self.unit, "direction": self.direction, "target": self.target}
         return {"name": self.name, "value": value, **about, "reached": reached, "note": note}
 
@@ -691,12 +698,13 @@ ROWS = (
 
 
 def measure(row: Row) -> dict:
-    """A row's JSON record, and under "unit_s" the seconds of its unit; in the process that is the row's own."""
+    """Measure a row in this process: its JSON record, with the seconds of its unit as "unit_s"."""
     if row.name.endswith("_bf16") and not has_bfloat16():
         return row.record(NOT_APPLICABLE)
     times = row.work()
     note = [
-        f"wall {min(times.wall):.3g} s (median {statistics.median(times.wall):.3g} of {len(times.wall)})"
+        f"wall {min(times.wall):.3g} s "
+        f"(median {statistics.median(times.wall):.3g} of {len(times.wall)})"
     ]
     note += [f"CPU {times.cpu:.3g} s", f"peak {peak_gb():.2f} GB"]
     value, seconds = times.value, None
@@ -708,7 +716,8 @@ def measure(row: Row) -> dict:
     if times.gflop:
         rate = times.gflop / (value * seconds)
         note.append(
-            f"{times.gflop:.1f} GFLOP, {rate:.0f} GFLOP/s, {rate * seconds / UNIT_GFLOP:.2f} of the unit's rate"
+            f"{times.gflop:.1f} GFLOP, {rate:.0f} GFLOP/s, "
+            f"{rate * seconds / UNIT_GFLOP:.2f} of the unit's rate"
         )
     if times.note:
         note.append(times.note)
@@ -723,7 +732,7 @@ def measure(row: Row) -> dict:
 
 
 def environment() -> dict[str, str]:
-    """Environment of a measuring process: this checkout first, TensorFlow set up as the `mrcnn` command does it."""
+    """Environment of a measuring process: this checkout, TensorFlow as the command sets it."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     defaults = {
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -734,12 +743,12 @@ def environment() -> dict[str, str]:
 
 
 def measured_apart(row: Row) -> dict:
-    """`measure` in a fresh process, repeated while the unit is unsteady."""
+    """Measure a row in a fresh process; repeat while no unit is steady."""
     command = [sys.executable, __file__, "--child", row.name]
     for _ in range(TRIES):
         done = subprocess.run(command, env=environment(), capture_output=True, text=True)
         if done.returncode:
-            return row.record(f"{FAILED} {(done.stderr.splitlines() or ['no reason given'])[-1]}")
+            return row.record(f"{FAILED} {(done.stderr.splitlines() or ['no message'])[-1]}")
         record = json.loads(done.stdout.splitlines()[-1])
         if UNSTEADY not in record["note"]:
             break
@@ -747,11 +756,12 @@ def measured_apart(row: Row) -> dict:
 
 
 def cpu_name() -> str:
-    """The processor, and how many cores of it may be used."""
+    """Name of the processor and number of cores."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def line(record: dict) -> str:
@@ -760,7 +770,8 @@ def line(record: dict) -> str:
     value = "-" if record["value"] is None else f"{record['value']:.4g}"
     target = "" if record["target"] is None else f"{sign} {record['target']:g}"
     reached = {True: "yes", False: "NO", None: ""}[record["reached"]]
-    return f"{record['name']:27}{value:>8} {record['unit']:15}{target:>9}  {reached:4} {record['note']}"
+    columns = f"{record['name']:27}{value:>8} {record['unit']:15}{target:>9}  {reached:4}"
+    return f"{columns} {record['note']}"
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Mask R-CNN for Keras 3 and TensorFlow, in the matterport style.
 
 `MaskRCNN`, `Config`, `Dataset` and `open_dataset` are imported on first use, so that `import mrcnn`
-itself loads neither TensorFlow nor NumPy and changes nothing outside the package.
+itself does not load TensorFlow or NumPy and has no effect outside the package.
 """
 
 from __future__ import annotations

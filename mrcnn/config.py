@@ -1,7 +1,7 @@
-"""Every knob of the network, its training and its use: default, meaning, check.
+"""Every setting of a network, its training and its use: default, meaning, check.
 
 Subclass `Config` and override what differs. Values may also be set on an instance, before or after
-`super().__init__()`. Sizes are pixels of the molded (resized, padded) image unless they say otherwise.
+`super().__init__()`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ log = logging.getLogger("mrcnn")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 OPTIMIZERS = ("sgd", "adam", "adamw")
+LEARNING_RATE_SCHEDULES = ("constant", "step", "cosine")
 RESIZE_MODES = ("square", "pad64", "crop", "none")
 LOSS_NAMES = (
     "rpn_class_loss",
@@ -34,166 +35,249 @@ LOSS_NAMES = (
 
 
 class Config:
-    """Settings with matterport's names and defaults; each group says what it drives."""
+    """Settings with matterport's names and defaults.
 
-    # Names the log folder and the checkpoint files: <NAME><date>/mask_rcnn_<NAME>_<epoch>.h5
-    NAME = None
+    Sizes are pixels of the network's input, the resized and padded image, unless stated otherwise.
+    IoU is the intersection over union of two boxes, from 0 to 1.
+    """
 
-    # --- Batch and epoch. BATCH_SIZE = IMAGES_PER_GPU * GPU_COUNT, the GPUs of all hosts together.
+    # Name of the experiment. It names the log folder and the checkpoints:
+    # <name><date>T<time>/mask_rcnn_<name>_<epoch>.h5
+    NAME: str | None = None
+
+    # --- Batches and epochs ---
+
+    # Number of GPUs, those of all hosts together; 1 if there is only a CPU.
     GPU_COUNT = 1
+    # Images per GPU and step; the batch size is IMAGES_PER_GPU * GPU_COUNT. Lower it if the memory
+    # is full. For another batch size see `training.scaled_learning_rate`.
     IMAGES_PER_GPU = 2
+    # Training steps per epoch. After each epoch the weights are saved and validated.
     STEPS_PER_EPOCH = 1000
+    # Validation steps after each epoch. More steps give more accurate losses and take longer.
     VALIDATION_STEPS = 50
 
-    # --- Backbone: "resnet50", "resnet101", "mobilenet_v2", or a callable (image tensor) -> [C1..C5] feature
-    # maps, which then needs COMPUTE_BACKBONE_SHAPE(image_shape) -> [5, (height, width)] of P2..P6.
-    BACKBONE = "resnet101"
-    COMPUTE_BACKBONE_SHAPE = None
-    BACKBONE_STRIDES = [4, 8, 16, 32, 64]  # of P2..P6
+    # --- Backbone ---
 
-    # --- Feature pyramid and heads: channels.
+    # "resnet50", "resnet101", "mobilenet_v2", or a function from the image tensor to the feature
+    # maps [C1, C2, C3, C4, C5].
+    BACKBONE: str | Callable = "resnet101"
+    # Only for a BACKBONE function: a function from the image shape to the [5, (height, width)] of
+    # the pyramid levels P2 to P6.
+    COMPUTE_BACKBONE_SHAPE: Callable | None = None
+    # Pixels of the image per cell, of the pyramid levels P2 to P6.
+    BACKBONE_STRIDES = [4, 8, 16, 32, 64]
+
+    # --- Feature pyramid and heads ---
+
+    # Channels of the feature pyramid (FPN).
     TOP_DOWN_PYRAMID_SIZE = 256
-    RPN_CHANNELS = 512  # of the convolution that both RPN outputs share
+    # Channels of the first convolution of the region proposal network (RPN).
+    RPN_CHANNELS = 512
+    # Units of the two fully connected layers of the class and box head.
     FPN_CLASSIF_FC_LAYERS_SIZE = 1024
-    MASK_CHANNELS = 256  # of the mask head's convolutions
-
-    # Classes, background included.
+    # Channels of the mask head's convolutions.
+    MASK_CHANNELS = 256
+    # Number of classes, the background included: 1 + your classes.
     NUM_CLASSES = 1
 
-    # --- Less than the whole network. USE_MASK = False: Faster R-CNN, boxes without masks; a dataset then may have
-    # load_bbox in place of load_mask. RPN_ONLY: the region proposal network alone, whose results are proposals.
+    # --- Parts of the network ---
+
+    # False: Faster R-CNN, which predicts boxes and no masks. A dataset may then have `load_bbox`
+    # instead of `load_mask`.
     USE_MASK = True
+    # True: only the region proposal network. Its results are scored boxes without a class.
     RPN_ONLY = False
-    # One set of deltas, one mask for all classes in place of one per class (Detectron's CLS_AGNOSTIC_BBOX_REG and
-    # CLS_AGNOSTIC_MASK).
+    # True: one set of box deltas for all classes instead of one per class (Detectron's
+    # CLS_AGNOSTIC_BBOX_REG).
     CLASS_AGNOSTIC_BOX = False
+    # True: one mask for all classes instead of one per class (Detectron's CLS_AGNOSTIC_MASK).
     CLASS_AGNOSTIC_MASK = False
 
-    # --- Arithmetic of the convolutions; C1, weights, boxes, NMS, RoI align and losses are float32 in any case.
-    # "mixed_bfloat16" and "mixed_float16" take half the memory, and are faster on hardware made for them: GPUs, and
-    # CPUs with avx512_bf16 or amx_bf16. Elsewhere they are slower.
+    # --- Precision ---
+
+    # "float32", "mixed_bfloat16" or "mixed_float16", of the convolutions. The mixed ones take half
+    # the memory, and are faster on GPUs and on CPUs with avx512_bf16 or amx_bf16; on other CPUs
+    # they are slower. The stem (C1), weights, boxes, NMS, RoIAlign and losses are always float32.
     PRECISION = "float32"
 
-    # --- Anchors: side in pixels per pyramid level, width / height ratios, one anchor every STRIDE cells.
+    # --- Anchors ---
+
+    # Side of the anchors of each pyramid level: the root of their area. Use smaller sides if the
+    # objects are smaller (`mrcnn check` shows how well the anchors fit).
     RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
+    # Ratios width / height of the anchors.
     RPN_ANCHOR_RATIOS = [0.5, 1, 2]
+    # 1: anchors in each cell of a feature map; 2: in every second cell, and so on.
     RPN_ANCHOR_STRIDE = 1
 
-    # --- RPN: NMS threshold on proposals; anchors that learn; IoU from which an anchor is positive, below which
-    # it is negative (Faster R-CNN, 3.1.2).
+    # --- Region proposal network (RPN) ---
+
+    # NMS removes a proposal whose IoU with a better one is above this. A higher value keeps more
+    # proposals.
     RPN_NMS_THRESHOLD = 0.7
+    # Anchors per image that the RPN losses use, at most half of them positive.
     RPN_TRAIN_ANCHORS_PER_IMAGE = 256
+    # An anchor is positive from this IoU with a ground-truth box, and negative below the second
+    # IoU; anchors between them are ignored (Faster R-CNN, section 3.1.2).
     RPN_POSITIVE_IOU = 0.7
     RPN_NEGATIVE_IOU = 0.3
-
-    # Boxes kept by score before NMS, and after it.
+    # Proposals kept by score before NMS.
     PRE_NMS_LIMIT = 6000
+    # Proposals kept after NMS, in training and in inference.
     POST_NMS_ROIS_TRAINING = 2000
     POST_NMS_ROIS_INFERENCE = 1000
 
-    # --- Masks of the truth: mini-masks are cut to the box and resized, which saves memory.
+    # --- Ground-truth masks ---
+
+    # True: crop each ground-truth mask to its box and resize it to MINI_MASK_SHAPE, (height,
+    # width), to save memory. False: use masks of the full image.
     USE_MINI_MASK = True
     MINI_MASK_SHAPE = (56, 56)
 
-    # --- From photo to network input. "square": scale so that the short side is MIN_DIM unless the long side
-    # would pass MAX_DIM, pad to a square of MAX_DIM; "pad64": pad to multiples of 64; "crop": a random crop of
-    # MIN_DIM; "none": as it is, its sides multiples of 64. In pad64 and none the images of a training batch are padded
-    # to the largest of them, and are all tall or all wide, but for the last ones of a pass.
-    # MIN_SCALE: scale up at least this much (before the limit of MAX_DIM).
+    # --- From an image to the network's input ---
+
+    # "square": enlarge a smaller image until its short side is IMAGE_MIN_DIM, reduce it if its long
+    #     side is above IMAGE_MAX_DIM; pad to a square of IMAGE_MAX_DIM.
+    # "pad64": enlarge in the same manner, never reduce; pad height and width to multiples of 64.
+    # "crop": enlarge in the same manner, never reduce; cut out a random square of IMAGE_MIN_DIM.
+    # "none": neither scale nor pad; height and width must be multiples of 64.
+    # In "pad64" and "none" the images of a training batch are padded to the largest of them, and
+    # are either all tall or all wide, except in the last batches of an epoch.
     IMAGE_RESIZE_MODE = "square"
     IMAGE_MIN_DIM = 800
     IMAGE_MAX_DIM = 1024
+    # Minimum scale factor, in "square" within the limit of IMAGE_MAX_DIM: 2 enlarges an image at
+    # least to twice its size, even if its short side is above IMAGE_MIN_DIM. 0: no minimum.
     IMAGE_MIN_SCALE = 0
+    # Channels of the images: 3 for RGB, 1 for grey, 4 for RGB and depth.
     IMAGE_CHANNEL_COUNT = 3
-    MEAN_PIXEL = np.array([123.7, 116.8, 103.9])  # RGB, one per channel
-    # True: scikit-image's resize as matterport used it (slow, its numbers to the last bit); False: OpenCV, whose pixels
-    # are cut off to whole numbers as matterport's were: equal within a photo, but for some in a thousand.
+    # Mean of each channel, RGB, on the scale of the pixels; subtracted from them.
+    MEAN_PIXEL = np.array([123.7, 116.8, 103.9])
+    # True: scikit-image's resize, as matterport's package used it: slow, and equal in every bit.
+    # False: OpenCV, whose pixels are truncated to integers as matterport's were: equal inside an
+    # image, except for some pixels in a thousand.
     EXACT_RESIZE = False
 
-    # --- RoIs that teach the heads: how many an image, the share of positives, and the IoU that makes one.
+    # --- RoIs that train the heads ---
+
+    # RoIs per image that the losses of the heads use.
     TRAIN_ROIS_PER_IMAGE = 200
+    # Share of positive RoIs among them.
     ROI_POSITIVE_RATIO = 0.33
+    # A RoI is positive if its IoU with a ground-truth box is at least this.
     ROI_POSITIVE_IOU = 0.5
-    # True: the truth's boxes join the proposals, so that the heads learn before the RPN does (as in Detectron;
-    # matterport did not). Worth it for short trainings.
+    # True: add the ground-truth boxes to the proposals, so that the heads learn before the RPN
+    # does (as in Detectron; not in matterport's package). Useful in short trainings.
     ROIS_INCLUDE_GT = False
-
-    # --- RoI align. A RoI of CANONICAL_SIZE pixels is read from P4 (FPN, equation 1).
-    POOL_SIZE = 7
-    MASK_POOL_SIZE = 14
-    MASK_SHAPE = [28, 28]  # MASK_POOL_SIZE times 2, 4 or 8: as many deconvolutions follow
-    FPN_CANONICAL_SIZE = 224.0
-
+    # Ground-truth objects per image that a training uses; of more, a random selection.
     MAX_GT_INSTANCES = 100
 
-    # Deltas are divided by these before they are learned.
+    # --- RoIAlign and the mask head ---
+
+    # Height and width of the features of a RoI, for the class and box head.
+    POOL_SIZE = 7
+    # Height and width of the features of a RoI, for the mask head.
+    MASK_POOL_SIZE = 14
+    # [height, width] of predicted masks: MASK_POOL_SIZE times 2, 4 or 8, by one, two or three
+    # transposed convolutions.
+    MASK_SHAPE = [28, 28]
+    # A RoI with this side (the root of its area) is read from P4; with half the side from P3, with
+    # twice the side from P5 (FPN, equation 1).
+    FPN_CANONICAL_SIZE = 224.0
+
+    # Box deltas (dy, dx, log dh, log dw) are divided by these before they are learned: of the RPN,
+    # and of the box head.
     RPN_BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
     BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
 
-    # --- Detections: at most so many, from this score, NMS per class. CLASS_AGNOSTIC_NMS: a better one suppresses
-    # those of other classes too, where one object is found as two classes.
+    # --- Detections ---
+
+    # Detections per image, at most.
     DETECTION_MAX_INSTANCES = 100
+    # Detections with a lower score are dropped.
     DETECTION_MIN_CONFIDENCE = 0.7
+    # NMS removes a detection whose IoU with a better one of its class is above this.
     DETECTION_NMS_THRESHOLD = 0.3
+    # True: NMS compares detections of different classes too. Use it if one object is detected as
+    # two classes.
     CLASS_AGNOSTIC_NMS = False
 
-    # --- Optimiser. "sgd" (momentum), "adam", "adamw", or a function (learning rate) -> Keras optimizer.
-    # LEARNING_RATE_SCHEDULE: "constant"; "step": a tenth from each of DROPS on, shares of all epochs; "cosine" from
-    # the rate to a hundredth of it over all epochs. WARMUP_STEPS: the rate grows linearly over the first steps of a
-    # training. For another batch size see `training.scaled_learning_rate`.
-    OPTIMIZER = "sgd"
+    # --- Optimizer ---
+
+    # "sgd" (with momentum), "adam", "adamw", or a function from the learning rate to a Keras
+    # optimizer.
+    OPTIMIZER: str | Callable = "sgd"
     LEARNING_RATE = 0.001
+    # Momentum of "sgd".
     LEARNING_MOMENTUM = 0.9
+    # "constant"; "step": divided by 10 at each of LEARNING_RATE_DROPS; "cosine": from the learning
+    # rate down to a hundredth of it over all epochs.
     LEARNING_RATE_SCHEDULE = "constant"
+    # Shares of all epochs, from 0 to 1.
     LEARNING_RATE_DROPS = (2 / 3, 8 / 9)
+    # Steps at the beginning of a training over which the learning rate grows linearly; 0: none.
     WARMUP_STEPS = 0
-    # So many steps add up their gradients before the weights move, as a batch so many times as large would.
+    # Steps whose gradients together change the weights once, as a batch larger by this factor
+    # would, without its memory. On one device only.
     GRADIENT_ACCUMULATION_STEPS = 1
-    ADAMW_WEIGHT_DECAY = 0.05  # of "adamw" alone, apart from the loss; not of batch norm and biases
+    # L2 regularization, a part of the loss.
     WEIGHT_DECAY = 0.0001
-    GRADIENT_CLIP_NORM = 5.0  # of the global norm
-    # Averaged weights, over about 1 / (1 - decay) steps, are what is validated and saved; 0: those of the last step.
+    # Decoupled weight decay of "adamw", not a part of the loss; batch norm and biases have none.
+    ADAMW_WEIGHT_DECAY = 0.05
+    # Gradients with a larger global norm are scaled down to this one; None or 0: no limit.
+    GRADIENT_CLIP_NORM: float | None = 5.0
+    # Decay of an exponential moving average of the weights, over about 1 / (1 - decay) steps. The
+    # averages are validated and saved. 0: the weights themselves are.
     EMA_DECAY = 0.0
 
+    # --- Losses ---
+
+    # Factor of each loss.
     LOSS_WEIGHTS = dict.fromkeys(LOSS_NAMES, 1.0)
-    # How much the RoIs of each class count in the class loss, background first; None: all the same.
-    CLASS_WEIGHTS = None
-    # Both class losses: cross-entropy times (1 - p)^gamma, which leaves out what is easy (Focal loss, Lin 2017,
-    # equation 4; 2 there). 0: cross-entropy.
+    # Factor of the RoIs of each class in the class loss, background first; None: 1 for all.
+    CLASS_WEIGHTS: list[float] | None = None
+    # gamma of the focal loss (Lin et al. 2017, equation 4, where it is 2), for both class losses:
+    # cross-entropy times (1 - p)^gamma, which reduces the loss of easy examples. 0: cross-entropy.
     FOCAL_GAMMA = 0.0
 
-    # False: take the RoIs of the data generator (random_rois) in place of the RPN's, to train the heads alone.
+    # False: train only the heads, with RoIs of the data generator (random_rois) instead of the
+    # RPN's proposals.
     USE_RPN_ROIS = True
+    # Batch norm. False: the statistics stay as loaded; use it for small batches. None or True: they
+    # are learned, as they must be if the weights are random at first.
+    TRAIN_BN: bool | None = False
 
-    # False: batch-norm statistics stay as loaded (small batches); None or True: they are learned.
-    TRAIN_BN = False
+    # --- The training loop ---
 
-    # --- The loop around it. SEED: same seed, same batches and samples; None: a new one each run.
-    SEED = None
-    # Images of rare classes come more often: a class in a share f of the training images, f below this threshold, as
-    # often as sqrt(threshold / f) says (LVIS, 3; 0.001 there). 0: every image once a pass.
+    # Seed of all random choices, from 0 to 2**32 - 1: the same seed gives the same batches and
+    # samples. None: another one in each run.
+    SEED: int | None = None
+    # Repeat-factor sampling (LVIS, section 3, where it is 0.001): an image whose rarest class has
+    # frequency f below this threshold is repeated sqrt(threshold / f) times per epoch. 0: off.
     REPEAT_THRESHOLD = 0
-    # Unreadable images a training skips before it stops.
+    # Number of unreadable images that a training skips before it stops.
     MAX_IMAGE_ERRORS = 5
-    # Validation images whose detections TensorBoard shows beside the truth after each epoch.
+    # Validation images that TensorBoard shows after each epoch, with detections and ground truth.
     VALIDATION_PICTURES = 4
-    # Checkpoints of a run that are kept on the disk, the newest; None: all.
-    KEEP_LAST_N = None
+    # Number of checkpoints of a run that are kept, the newest ones; None: all.
+    KEEP_LAST_N: int | None = None
 
     def __init__(self):
-        """Recompute the derived values, whatever was set before, as the original did, and check the names."""
+        """Recompute the derived values, even if they were set before, and check the names."""
         for name, sources in _DERIVED.items():
             self.__dict__.pop(f"_{name}", None)
-            if not isinstance(
-                getattr(type(self), name), property
-            ):  # a subclass has a plain value there
+            has_plain_value = not isinstance(getattr(type(self), name), property)
+            if has_plain_value:  # in a subclass; matterport's Config replaced it too
                 self._check(*sources)
                 self.__dict__[name] = vars(Config)[name].fget(self)
         self.check_names()
 
-    # Derived values follow from the others, and may be assigned as well.
+    # Derived values follow from the other settings, unless they are assigned.
+
     @property
     def BATCH_SIZE(self) -> int:
+        """Images per training step, on all GPUs together."""
         return self.__dict__.get("_BATCH_SIZE", self.IMAGES_PER_GPU * self.GPU_COUNT)
 
     @BATCH_SIZE.setter
@@ -208,13 +292,13 @@ class Config:
 
     @IMAGE_SHAPE.setter
     def IMAGE_SHAPE(self, value) -> None:
-        self.__dict__["_IMAGE_SHAPE"] = (
-            np.array(value) if _RULES["IMAGE_SHAPE"].holds(value) else value
-        )
+        if _RULES["IMAGE_SHAPE"].holds(value):
+            value = np.array(value)
+        self.__dict__["_IMAGE_SHAPE"] = value
 
     @property
     def IMAGE_META_SIZE(self) -> int:
-        """id (1), original shape (3), molded shape (3), window (4), scale (1), one flag per class."""
+        """id (1), original shape (3), molded shape (3), window (4), scale (1), a flag per class."""
         return self.__dict__.get("_IMAGE_META_SIZE", 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES)
 
     @IMAGE_META_SIZE.setter
@@ -222,36 +306,44 @@ class Config:
         self.__dict__["_IMAGE_META_SIZE"] = value
 
     def to_dict(self) -> dict[str, Any]:
-        """Every value as JSON can hold it; callables by their name."""
+        """Return every value in a form that JSON can hold; callables by their name."""
         return {name: _plain(getattr(self, name)) for name in _names(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """Return a config with these values, as `to_dict` gives them and JSON holds them.
+        """Return a config with the values of `to_dict`, for example read from JSON.
 
-        The values are data: a file with them cannot name code to run. Names must be in upper case; others, and values
-        that are no plain data, are left out with a warning. Text becomes a function only if the class has that very
-        function itself, or `_FUNCTIONS` lists it; otherwise it stays text, `module:name`. Derived values that still
-        follow from the others go on following.
+        The values are data: a file cannot name code to run. Names must be in upper case; other
+        names, and values that are not plain data, are left out with a warning. A text becomes a
+        function only if the class itself has this function, or if `_FUNCTIONS` lists it; otherwise
+        it stays a text, `module:name`. Derived values are set only if they differ from the value
+        that follows from the others.
 
-        Raises: ValueError if a value from which others are derived is of the wrong type.
+        Raises:
+            ValueError: a value from which others are derived has the wrong type.
         """
         if not isinstance(values, dict):
             raise ValueError(
-                f"The config must be NAME: value pairs. Received: {repr(values)[:60]}. Try the JSON of `to_dict`."
+                f"The config must be NAME: value pairs. Received: {_short(values, 60)}. "
+                "Try the JSON of `to_dict`."
             )
         config = cls()
-        unusable = [name for name in values if not (_is_setting(name) and _is_data(values[name]))]
+        settings, unusable = {}, []
+        for name, value in values.items():
+            if _is_setting(name) and _is_data(value):
+                settings[name] = _as_read(config, name, value)
+            else:
+                unusable.append(_short(name, 60))
         if unusable:
-            listed = ", ".join(repr(name)[:60] for name in unusable[:5])
+            more = " ..." if len(unusable) > 5 else ""
             log.warning(
-                "Config: left out %d names that are no settings, or whose values are no plain data: %s%s",
-                len(unusable), listed, " ..." if len(unusable) > 5 else "",
-            )  # fmt: skip
-        _set_all(
-            config,
-            {name: _as_read(config, name, values[name]) for name in values if name not in unusable},
-        )
+                "Config: left out %d names that are no settings, or whose values are no plain "
+                "data: %s%s",
+                len(unusable),
+                ", ".join(unusable[:5]),
+                more,
+            )
+        _set_all(config, settings)
         return config
 
     def display(self) -> None:
@@ -263,31 +355,33 @@ class Config:
         print()
 
     def check_names(self) -> None:
-        """Warn of names that look like a misspelt setting; unknown names are allowed."""
+        """Warn about names that are similar to a setting; other unknown names are allowed."""
         known = set(_names(Config))
         for name in _names(self):
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
-                if near:
-                    log.warning(
-                        "Config: %s is no setting of mrcnn; did you mean %s?", name, near[0]
-                    )
+            if name in known:
+                continue
+            similar = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+            if similar:
+                log.warning("Config: %s is no setting of mrcnn; did you mean %s?", name, similar[0])
 
     def validate(self) -> None:
-        """Check every setting by itself, its type first, and then how they fit together.
+        """Check the type and range of every setting, and then how they fit together.
 
-        Whole numbers given as floats (2.0) become int; a fraction of a step is rounded up, with a line in the log.
+        Integers given as floats (2.0) become int; a fractional number of steps is rounded up, with
+        a line in the log.
 
-        Raises: ValueError naming the setting, what must hold, what was received and what to try.
+        Raises:
+            ValueError: names the setting, what must hold, the value received and a remedy.
         """
         self._check(*_RULES)
-        for holds, must, received, remedy in self._relations():
-            if not holds:
-                raise ValueError(f"{must}. Received: {_short(_plain(received))}. Try {remedy}.")
+        for relation in self._relations():
+            if not relation.holds:
+                received = _short(_plain(relation.received))
+                raise ValueError(f"{relation.text}. Received: {received}. Try {relation.remedy}.")
         self._warn_of_levels_without_anchors()
 
     def _check(self, *names: str) -> None:
-        """Check some settings by themselves."""
+        """Check settings one by one."""
         for name in names:
             rule, value = _RULES[name], getattr(self, name)
             if not rule.holds(value):
@@ -301,76 +395,87 @@ class Config:
             if rule.convert is whole_steps and converted != value:
                 log.info("Config: %s = %s is rounded up to %d.", name, value, converted)
 
-    def _relations(self) -> Iterator[tuple[bool, str, Any, str]]:
-        """Yield (whether it holds, what must hold, what was received, a remedy) for settings that depend on others.
+    def _relations(self) -> Iterator[_Relation]:
+        """Yield the conditions on several settings; each assumes that those before it hold."""
+        yield from self._image_relations()
+        yield from self._class_relations()
+        yield from self._network_relations()
 
-        Each is computed only if those before it hold.
-        """
-        shape, channels = [int(side) for side in self.IMAGE_SHAPE], self.IMAGE_CHANNEL_COUNT
-        yield (
-            not shape[0] % 64 and not shape[1] % 64,
-            "IMAGE_SHAPE: height and width must be multiples of 64, so that the image can be halved six times",
+    def _image_relations(self) -> Iterator[_Relation]:
+        height, width, depth = (int(side) for side in self.IMAGE_SHAPE)
+        shape, channels = [height, width, depth], self.IMAGE_CHANNEL_COUNT
+        near = max(64, round(height / 64) * 64)
+        yield _Relation(
+            height % 64 == 0 and width % 64 == 0,
+            "IMAGE_SHAPE: height and width must be multiples of 64, so that the image can be "
+            "halved six times",
             shape,
-            f"IMAGE_MIN_DIM and IMAGE_MAX_DIM such as {_near_64(shape[0])} (crop mode: IMAGE_MIN_DIM)",
+            f"IMAGE_MIN_DIM and IMAGE_MAX_DIM such as {near} (crop mode: IMAGE_MIN_DIM)",
         )
-        yield (
+        yield _Relation(
             self.IMAGE_RESIZE_MODE != "square" or (self.IMAGE_MIN_DIM or 0) <= self.IMAGE_MAX_DIM,
             "IMAGE_MIN_DIM must be at most IMAGE_MAX_DIM",
             (self.IMAGE_MIN_DIM, self.IMAGE_MAX_DIM),
             f"IMAGE_MIN_DIM = {self.IMAGE_MAX_DIM}",
         )
-        yield (
-            shape[2] == channels,
+        yield _Relation(
+            depth == channels,
             f"IMAGE_SHAPE's channels must equal IMAGE_CHANNEL_COUNT = {channels}",
             shape,
             "setting IMAGE_CHANNEL_COUNT, which IMAGE_SHAPE follows",
         )
-        yield (
+        yield _Relation(
             np.size(self.MEAN_PIXEL) in (1, channels),
             f"MEAN_PIXEL must have one value per channel (IMAGE_CHANNEL_COUNT = {channels})",
             self.MEAN_PIXEL,
             "one mean per channel, e.g. np.array([127.5])",
         )
-        yield (
+
+    def _class_relations(self) -> Iterator[_Relation]:
+        yield _Relation(
             self.NUM_CLASSES >= 2,
             "NUM_CLASSES must count the background and your classes: at least 2",
             self.NUM_CLASSES,
             "1 + the number of your classes",
         )
-        yield (
+        yield _Relation(
             self.IMAGE_META_SIZE == 12 + self.NUM_CLASSES,
             "IMAGE_META_SIZE must be 12 + NUM_CLASSES, which it is unless it is set",
             self.IMAGE_META_SIZE,
             f"{12 + self.NUM_CLASSES}",
         )
-        yield (
+        weights = self.CLASS_WEIGHTS
+        yield _Relation(
+            weights is None or (len(weights) == self.NUM_CLASSES and any(weights)),
+            "CLASS_WEIGHTS must hold one number of at least 0 per class, background first, and "
+            f"not only zeros ({self.NUM_CLASSES})",
+            weights,
+            "None, which weighs all the same",
+        )
+
+    def _network_relations(self) -> Iterator[_Relation]:
+        yield _Relation(
             not callable(self.BACKBONE) or callable(self.COMPUTE_BACKBONE_SHAPE),
             "A callable BACKBONE needs COMPUTE_BACKBONE_SHAPE(image_shape) -> shapes of P2..P6",
             self.COMPUTE_BACKBONE_SHAPE,
             "a function that divides the image's sides by BACKBONE_STRIDES",
         )
-        yield (
-            len(self.RPN_ANCHOR_SCALES) <= len(self.BACKBONE_STRIDES),
-            f"RPN_ANCHOR_SCALES must hold at most one scale per pyramid level (BACKBONE_STRIDES: "
-            f"{len(self.BACKBONE_STRIDES)})",
+        levels = len(self.BACKBONE_STRIDES)
+        yield _Relation(
+            len(self.RPN_ANCHOR_SCALES) <= levels,
+            "RPN_ANCHOR_SCALES must hold at most one scale per pyramid level "
+            f"(BACKBONE_STRIDES: {levels})",
             self.RPN_ANCHOR_SCALES,
             "five scales, e.g. (32, 64, 128, 256, 512)",
         )
-        yield (
+        pool_size = self.MASK_POOL_SIZE
+        yield _Relation(
             self.mask_doublings() is not None,
-            f"MASK_SHAPE must be MASK_POOL_SIZE ({self.MASK_POOL_SIZE}) times 2, 4 or 8 on both sides",
+            f"MASK_SHAPE must be MASK_POOL_SIZE ({pool_size}) times 2, 4 or 8 on both sides",
             self.MASK_SHAPE,
-            f"[{2 * self.MASK_POOL_SIZE}, {2 * self.MASK_POOL_SIZE}]",
+            f"[{2 * pool_size}, {2 * pool_size}]",
         )
-        weights = self.CLASS_WEIGHTS
-        yield (
-            weights is None or (len(weights) == self.NUM_CLASSES and any(weights)),
-            "CLASS_WEIGHTS must hold one number of at least 0 per class, background first, and not only zeros "
-            f"({self.NUM_CLASSES})",
-            weights,
-            "None, which weighs all the same",
-        )
-        yield (
+        yield _Relation(
             self.USE_RPN_ROIS or not self.RPN_ONLY,
             "RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True",
             self.USE_RPN_ROIS,
@@ -378,12 +483,13 @@ class Config:
         )
 
     def _warn_of_levels_without_anchors(self) -> None:
-        """Warn once of each config with fewer anchor scales than pyramid levels."""
+        """Warn once per config that has fewer anchor scales than pyramid levels."""
         scales, levels = len(self.RPN_ANCHOR_SCALES), len(self.BACKBONE_STRIDES)
-        if scales < levels and not self.__dict__.get("_levels_said"):
-            self.__dict__["_levels_said"] = True
+        if scales < levels and not self.__dict__.get("_has_warned_of_levels"):
+            self.__dict__["_has_warned_of_levels"] = True
             log.warning(
-                "Config: RPN_ANCHOR_SCALES has %d scales for %d pyramid levels: the RPN uses the first %d levels only.",
+                "Config: RPN_ANCHOR_SCALES has %d scales for %d pyramid levels: the RPN uses the "
+                "first %d levels only.",
                 scales,
                 levels,
                 scales,
@@ -398,24 +504,28 @@ class Config:
         return bool(self.USE_MASK and not self.RPN_ONLY)
 
     def loss_names(self) -> tuple[str, ...]:
-        """The losses of the network, of `LOSS_NAMES`."""
-        return LOSS_NAMES[: 2 if self.RPN_ONLY else 5 if self.USE_MASK else 4]
+        """Names of the network's losses, of `LOSS_NAMES`."""
+        if self.RPN_ONLY:
+            return LOSS_NAMES[:2]
+        return LOSS_NAMES if self.USE_MASK else LOSS_NAMES[:4]
 
     def mask_doublings(self) -> int | None:
-        """How many doublings lead from MASK_POOL_SIZE to MASK_SHAPE, None where none does."""
+        """Number of doublings from MASK_POOL_SIZE to MASK_SHAPE; None if it is not 1, 2 or 3."""
         for doublings in (1, 2, 3):
-            if list(self.MASK_SHAPE) == [self.MASK_POOL_SIZE * 2**doublings] * 2:
+            side = self.MASK_POOL_SIZE * 2**doublings
+            if list(self.MASK_SHAPE) == [side, side]:
                 return doublings
         return None
 
 
-def as_config(config) -> Config:
-    """Return a `Config` with the settings of any object that has them; a `Config` is returned as it is.
+def as_config(config: Any) -> Config:
+    """Return a `Config` with the settings of any object; a `Config` is returned unchanged.
 
-    config: an object, or a class that takes no arguments. matterport's code reads attributes only, so scripts bring
-        classes of their own. Its upper-case names are copied.
+    config: an object, or a class that takes no arguments. matterport's code only reads attributes,
+        so that scripts have classes of their own. Their upper-case names are copied.
 
-    Raises: ValueError if the object has no setting.
+    Raises:
+        ValueError: the object has no settings.
     """
     if isinstance(config, type):
         config = config()
@@ -434,20 +544,20 @@ def as_config(config) -> Config:
 
 
 def _set_all(config: Config, values: dict[str, Any]) -> None:
-    """Set attributes; derived ones that follow from the others are not set, so that they go on following.
+    """Set attributes; derived values only if they differ from what follows from the others.
 
-    Raises: ValueError if a value from which others are derived is of the wrong type.
+    Raises:
+        ValueError: a value from which others are derived has the wrong type.
     """
     for name, value in values.items():
         declared = getattr(type(config), name, None)
-        read_only = isinstance(declared, property) and declared.fset is None
-        if name not in _DERIVED and not read_only:
-            is_array = name in _ARRAYS and _RULES[name].holds(value)
-            setattr(config, name, np.array(value) if is_array else value)
-    for name in (
-        "BATCH_SIZE",
-        "IMAGE_SHAPE",
-    ):  # IMAGE_META_SIZE has no other value than that which follows
+        is_read_only = isinstance(declared, property) and declared.fset is None
+        if name in _DERIVED or is_read_only:
+            continue
+        if name in _ARRAYS and _RULES[name].holds(value):
+            value = np.array(value)
+        setattr(config, name, value)
+    for name in ("BATCH_SIZE", "IMAGE_SHAPE"):  # IMAGE_META_SIZE always follows from NUM_CLASSES
         if name in values:
             config._check(*_DERIVED[name])
             if _plain(getattr(config, name)) != _plain(values[name]):
@@ -455,19 +565,30 @@ def _set_all(config: Config, values: dict[str, Any]) -> None:
 
 
 def whole_steps(value: float) -> int:
-    """Return a number of steps as a whole one, rounded up as Keras 2 did: scripts divide images by the batch size."""
+    """Round a number of steps up, as Keras 2 did; scripts divide images by the batch size."""
     return math.ceil(value)
 
 
+class _Relation(NamedTuple):
+    """A condition on several settings."""
+
+    holds: bool
+    text: str  # what must hold
+    received: Any
+    remedy: str  # follows "Try"
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
 class _Rule(NamedTuple):
-    """What a setting must be, whatever the others are."""
+    """The condition on one setting."""
 
     text: str  # follows "NAME must be"
     holds: Callable[[Any], bool]
-    convert: Callable[[Any], Any] = lambda value: (
-        value
-    )  # a value that holds, to the type that the code expects
-    remedy: str = ""  # the default unless it is given
+    convert: Callable[[Any], Any] = _unchanged  # of a valid value, to the type that the code uses
+    remedy: str = ""  # follows "Try"; the default is the setting's default
 
 
 def _number(low: float, high: float | None = None) -> _Rule:
@@ -487,65 +608,71 @@ def _steps(low: int) -> _Rule:
     )
 
 
+class _Length(NamedTuple):
+    """Allowed lengths of a list."""
+
+    least: int
+    most: int
+
+    def __str__(self) -> str:
+        return f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
+
+
 def _list(
-    what: str, item_holds: Callable[[Any], bool], *lengths: int, convert=None, remedy: str = ""
+    what: str,
+    item_holds: Callable[[Any], bool],
+    length: _Length,
+    convert: Callable[[Any], Any] = _unchanged,
+    remedy: str = "",
 ) -> _Rule:
-    """A list of one of these lengths, from the first to the last of them."""
-    counts = range(lengths[0], lengths[-1] + 1)
-    length = f"{lengths[0]}" if len(counts) == 1 else f"{lengths[0]} to {lengths[-1]}"
-    return _Rule(
-        f"a list of {length} {what}",
-        lambda value: _is_list(value) and len(value) in counts and all(map(item_holds, value)),
-        convert or (lambda value: value),
-        remedy,
-    )
+    def holds(value: Any) -> bool:
+        if not _is_list(value) or not length.least <= len(value) <= length.most:
+            return False
+        return all(map(item_holds, value))
+
+    return _Rule(f"a list of {length} {what}", holds, convert, remedy)
 
 
-def _whole_list(what: str, low: int, high: int, *lengths: int, remedy: str = "") -> _Rule:
-    return _list(
-        what,
-        lambda side: _is_whole(side, low, high),
-        *lengths,
-        convert=_as_whole_list,
-        remedy=remedy,
-    )
+def _whole_list(what: str, high: int, length: _Length, remedy: str = "") -> _Rule:
+    return _list(what, lambda side: _is_whole(side, 1, high), length, _as_whole_list, remedy)
 
 
 def _choice(*names: str) -> _Rule:
-    return _Rule(
-        f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names
-    )
+    text = f"one of {', '.join(names)}"
+    return _Rule(text, lambda value: isinstance(value, str) and value in names)
 
 
 def _or_none(rule: _Rule, text: str = "") -> _Rule:
     return rule._replace(
         text=text or f"{rule.text}, or None",
         holds=lambda value: value is None or rule.holds(value),
-        convert=lambda value: value if value is None else rule.convert(value),
+        convert=lambda value: None if value is None else rule.convert(value),
     )
 
 
-def _is_number(value, low: float, high: float | None = None) -> bool:
+def _is_number(value: Any, low: float, high: float | None = None) -> bool:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return False
-    return bool(low <= value <= (1e15 if high is None else high))  # infinity and NaN are none
+    number: Any = value  # a Real, which type checkers do not compare with a float
+    limit = 1e15 if high is None else high
+    return bool(low <= number <= limit)  # infinity and NaN are outside
 
 
-def _is_whole(value, low: int, high: int | None = None) -> bool:
+def _is_whole(value: Any, low: int, high: int | None = None) -> bool:
     return _is_number(value, low, high) and value % 1 == 0
 
 
-def _is_positive(value) -> bool:
+def _is_positive(value: Any) -> bool:
     return _is_number(value, 0.001)
 
 
-def _is_list(value) -> bool:
-    return isinstance(value, list | tuple | range) or (
-        isinstance(value, np.ndarray) and value.ndim == 1
-    )
+def _is_list(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    return isinstance(value, list | tuple | range)
 
 
-def _as_whole_list(value):
+def _as_whole_list(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value if value.dtype.kind in "iu" else value.astype(int)
     return value if all(isinstance(side, int) for side in value) else [int(side) for side in value]
@@ -555,135 +682,170 @@ def _range_text(low: float, high: float | None = None) -> str:
     return f"at least {low}" if high is None else f"from {low} to {high}"
 
 
-def _is_optimizer(value) -> bool:
-    # A file may name a function, module:name, that stays a name: the network can be used, but not trained.
-    return callable(value) or (
-        isinstance(value, str) and (value.lower() in OPTIMIZERS or ":" in value)
-    )
+def _is_backbone(value: Any) -> bool:
+    return callable(value) or (isinstance(value, str) and value in BACKBONES)
 
 
-def _is_backbone_shape(value) -> bool:
+def _is_optimizer(value: Any) -> bool:
+    # A file may name a function, module:name. It stays a text: the network cannot be trained then.
+    if isinstance(value, str):
+        return value.lower() in OPTIMIZERS or ":" in value
+    return callable(value)
+
+
+def _is_backbone_shape(value: Any) -> bool:
     return value is None or callable(value) or (isinstance(value, str) and ":" in value)
 
 
-def _is_name(value) -> bool:
-    return value is None or (
-        isinstance(value, str | int) and re.search(r"[/\\\0]", str(value)) is None
-    )
+def _is_name(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, str | int) and re.search(r"[/\\\0]", str(value)) is None
 
 
-def _are_loss_weights(value) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) <= set(LOSS_NAMES)
-        and all(_is_number(w, 0) for w in value.values())
-    )
+def _is_schedule(value: Any) -> bool:
+    return isinstance(value, str) and value in LEARNING_RATE_SCHEDULES
 
 
-_MOST = 1_000_000  # of what is counted, such as boxes; a file that claims more is damaged
-_SIDE = 16_384  # pixels; channels
-_FLAG = _Rule(
-    "True or False",
-    lambda value: isinstance(value, bool | np.bool_) or _is_whole(value, 0, 1),
-    bool,
-)
+def _is_mean(value: Any) -> bool:
+    means = value if _is_list(value) else [value]
+    return all(_is_number(mean, -1e6, 1e6) for mean in means)
+
+
+def _are_loss_weights(value: Any) -> bool:
+    if not isinstance(value, dict) or not set(value) <= set(LOSS_NAMES):
+        return False
+    return all(_is_number(weight, 0) for weight in value.values())
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_) or _is_whole(value, 0, 1)
+
+
+_SIDE = 16_384  # largest number of pixels of a side, or of channels
+_FLAG = _Rule("True or False", _is_flag, bool)
 _SHARE = _number(0, 1)
-_DEVIATIONS = _list("numbers above 0, of y, x, log h, log w", _is_positive, 4)
+_AT_LEAST_0 = _number(0)
+_COUNT = _whole(1)
+_COUNT_OR_0 = _whole(0)
+_BOXES = _whole(1, 1_000_000)  # a file that claims more of them is damaged
+_CHANNELS = _whole(1, _SIDE)
+_CELLS = _whole(1, 1000)
+_DEVIATIONS = _list("numbers above 0, of y, x, log h, log w", _is_positive, _Length(4, 4))
+_ANCHORS = _list("numbers above 0", _is_positive, _Length(1, 100))
 
-# Each setting's own rule. A derived one comes after those from which it follows.
+# Setting -> its rule. A derived setting comes after those that it follows from.
 _RULES = {
     "NAME": _Rule(
-        "a text with no / or \\ in it: it names files and folders", _is_name, remedy="letters, digits, - and _"
+        "a text with no / or \\ in it: it names files and folders",
+        _is_name,
+        remedy="letters, digits, - and _",
     ),
     "NUM_CLASSES": _whole(1, 100_000, remedy="1 + the number of your classes"),
+    # Backbone
     "BACKBONE": _Rule(
-        f"one of {', '.join(BACKBONES)} or a callable",
-        lambda value: callable(value) or (isinstance(value, str) and value in BACKBONES),
-        remedy="one of these names",
+        f"one of {', '.join(BACKBONES)} or a callable", _is_backbone, remedy="one of these names"
     ),
     "COMPUTE_BACKBONE_SHAPE": _Rule("None or a function", _is_backbone_shape),
-    "BACKBONE_STRIDES": _whole_list("whole numbers, of P2 to P6", 1, _SIDE, 1, 5),
-    **dict.fromkeys(("GPU_COUNT", "IMAGES_PER_GPU", "GRADIENT_ACCUMULATION_STEPS"), _whole(1)),
+    "BACKBONE_STRIDES": _whole_list("whole numbers, of P2 to P6", _SIDE, _Length(1, 5)),
+    # Batches and epochs
+    "GPU_COUNT": _COUNT,
+    "IMAGES_PER_GPU": _COUNT,
     "BATCH_SIZE": _whole(1, remedy="setting IMAGES_PER_GPU, which it follows"),
     "STEPS_PER_EPOCH": _steps(1),
     "VALIDATION_STEPS": _steps(0),
-    **dict.fromkeys(("WARMUP_STEPS", "VALIDATION_PICTURES", "MAX_IMAGE_ERRORS"), _whole(0)),
-    "KEEP_LAST_N": _or_none(_whole(1, remedy="3"), "at least 1, or None to keep every checkpoint"),
-    "SEED": _Rule(
-        "None or a whole number from 0 to 4294967295",
-        lambda value: value is None or _is_whole(value, 0, 2**32 - 1),
-        lambda value: value if value is None else int(value),
-        "0",
+    # The training loop
+    "SEED": _or_none(
+        _whole(0, 2**32 - 1, remedy="0"), "None or a whole number from 0 to 4294967295"
     ),
-    # The image
+    "REPEAT_THRESHOLD": _SHARE,
+    "MAX_IMAGE_ERRORS": _COUNT_OR_0,
+    "VALIDATION_PICTURES": _COUNT_OR_0,
+    "KEEP_LAST_N": _or_none(_whole(1, remedy="3"), "at least 1, or None to keep every checkpoint"),
+    # From an image to the network's input
     "IMAGE_RESIZE_MODE": _choice(*RESIZE_MODES),
     "IMAGE_MIN_DIM": _or_none(_whole(0, _SIDE)),
     "IMAGE_MAX_DIM": _whole(1, _SIDE),
     "IMAGE_MIN_SCALE": _or_none(_number(0, 16)),
-    "IMAGE_CHANNEL_COUNT": _whole(1, 1000),
+    "IMAGE_CHANNEL_COUNT": _CELLS,
     "IMAGE_SHAPE": _whole_list(
-        "whole numbers, [height, width, channels]", 1, _SIDE, 3, remedy="setting IMAGE_MAX_DIM, which it follows"
+        "whole numbers, [height, width, channels]",
+        _SIDE,
+        _Length(3, 3),
+        remedy="setting IMAGE_MAX_DIM, which it follows",
     ),
     "IMAGE_META_SIZE": _whole(1, remedy="leaving it out: it follows NUM_CLASSES"),
-    "MEAN_PIXEL": _Rule(
-        "a number, or a list of one per channel",
-        lambda value: all(_is_number(mean, -1e6, 1e6) for mean in (value if _is_list(value) else [value])),
-    ),
-    # The network
-    **dict.fromkeys(
-        ("TOP_DOWN_PYRAMID_SIZE", "RPN_CHANNELS", "MASK_CHANNELS", "FPN_CLASSIF_FC_LAYERS_SIZE"), _whole(1, _SIDE)
-    ),
-    **dict.fromkeys(("POOL_SIZE", "MASK_POOL_SIZE", "RPN_ANCHOR_STRIDE"), _whole(1, 1000)),
-    "MASK_SHAPE": _whole_list("whole numbers, [height, width]", 1, 8000, 2),
-    "MINI_MASK_SHAPE": _whole_list("whole numbers of at least 1, (height, width)", 1, _SIDE, 2),
-    "FPN_CANONICAL_SIZE": _Rule("a number above 0", _is_positive),
-    "RPN_ANCHOR_SCALES": _list("numbers above 0", _is_positive, 1, 100),
-    "RPN_ANCHOR_RATIOS": _list("numbers above 0", _is_positive, 1, 100),
-    "RPN_BBOX_STD_DEV": _DEVIATIONS,
-    "BBOX_STD_DEV": _DEVIATIONS,
-    **dict.fromkeys(
-        (
-            "RPN_TRAIN_ANCHORS_PER_IMAGE", "PRE_NMS_LIMIT", "POST_NMS_ROIS_TRAINING", "POST_NMS_ROIS_INFERENCE",
-            "TRAIN_ROIS_PER_IMAGE", "MAX_GT_INSTANCES", "DETECTION_MAX_INSTANCES",
-        ),
-        _whole(1, _MOST),
-    ),
-    **dict.fromkeys(
-        (
-            "DETECTION_MIN_CONFIDENCE", "DETECTION_NMS_THRESHOLD", "RPN_NMS_THRESHOLD", "RPN_POSITIVE_IOU",
-            "RPN_NEGATIVE_IOU", "ROI_POSITIVE_RATIO", "ROI_POSITIVE_IOU", "REPEAT_THRESHOLD", "LEARNING_MOMENTUM",
-        ),
-        _SHARE,
-    ),
-    **dict.fromkeys(
-        (
-            "USE_MASK", "RPN_ONLY", "CLASS_AGNOSTIC_BOX", "CLASS_AGNOSTIC_MASK", "CLASS_AGNOSTIC_NMS", "USE_MINI_MASK",
-            "EXACT_RESIZE", "ROIS_INCLUDE_GT", "USE_RPN_ROIS",
-        ),
-        _FLAG,
-    ),
-    "TRAIN_BN": _or_none(_FLAG),
+    "MEAN_PIXEL": _Rule("a number, or a list of one per channel", _is_mean),
+    "EXACT_RESIZE": _FLAG,
+    # Feature pyramid and heads
+    "TOP_DOWN_PYRAMID_SIZE": _CHANNELS,
+    "RPN_CHANNELS": _CHANNELS,
+    "MASK_CHANNELS": _CHANNELS,
+    "FPN_CLASSIF_FC_LAYERS_SIZE": _CHANNELS,
+    "USE_MASK": _FLAG,
+    "RPN_ONLY": _FLAG,
+    "CLASS_AGNOSTIC_BOX": _FLAG,
+    "CLASS_AGNOSTIC_MASK": _FLAG,
     "PRECISION": _choice(*PRECISIONS),
-    # The training
-    "OPTIMIZER": _Rule("'sgd', 'adam', 'adamw' or a function (learning rate) -> Keras optimizer", _is_optimizer),
-    "LEARNING_RATE_SCHEDULE": _Rule(
-        "'constant', 'step' or 'cosine'",
-        lambda value: isinstance(value, str) and value in ("constant", "step", "cosine"),
+    "POOL_SIZE": _CELLS,
+    "MASK_POOL_SIZE": _CELLS,
+    "MASK_SHAPE": _whole_list("whole numbers, [height, width]", 8000, _Length(2, 2)),
+    "FPN_CANONICAL_SIZE": _Rule("a number above 0", _is_positive),
+    # Anchors and region proposal network
+    "RPN_ANCHOR_SCALES": _ANCHORS,
+    "RPN_ANCHOR_RATIOS": _ANCHORS,
+    "RPN_ANCHOR_STRIDE": _CELLS,
+    "RPN_NMS_THRESHOLD": _SHARE,
+    "RPN_TRAIN_ANCHORS_PER_IMAGE": _BOXES,
+    "RPN_POSITIVE_IOU": _SHARE,
+    "RPN_NEGATIVE_IOU": _SHARE,
+    "RPN_BBOX_STD_DEV": _DEVIATIONS,
+    "PRE_NMS_LIMIT": _BOXES,
+    "POST_NMS_ROIS_TRAINING": _BOXES,
+    "POST_NMS_ROIS_INFERENCE": _BOXES,
+    # Ground truth and RoIs that train the heads
+    "USE_MINI_MASK": _FLAG,
+    "MINI_MASK_SHAPE": _whole_list(
+        "whole numbers of at least 1, (height, width)", _SIDE, _Length(2, 2)
     ),
-    "LEARNING_RATE_DROPS": _list("numbers from 0 to 1", lambda value: _is_number(value, 0, 1), 0, 100),
-    **dict.fromkeys(("LEARNING_RATE", "WEIGHT_DECAY", "ADAMW_WEIGHT_DECAY", "FOCAL_GAMMA"), _number(0)),
-    "GRADIENT_CLIP_NORM": _or_none(_number(0)),
+    "MAX_GT_INSTANCES": _BOXES,
+    "TRAIN_ROIS_PER_IMAGE": _BOXES,
+    "ROI_POSITIVE_RATIO": _SHARE,
+    "ROI_POSITIVE_IOU": _SHARE,
+    "ROIS_INCLUDE_GT": _FLAG,
+    "USE_RPN_ROIS": _FLAG,
+    "BBOX_STD_DEV": _DEVIATIONS,
+    # Detections
+    "DETECTION_MAX_INSTANCES": _BOXES,
+    "DETECTION_MIN_CONFIDENCE": _SHARE,
+    "DETECTION_NMS_THRESHOLD": _SHARE,
+    "CLASS_AGNOSTIC_NMS": _FLAG,
+    # Optimizer and losses
+    "OPTIMIZER": _Rule(
+        "'sgd', 'adam', 'adamw' or a function (learning rate) -> Keras optimizer", _is_optimizer
+    ),
+    "LEARNING_RATE": _AT_LEAST_0,
+    "LEARNING_MOMENTUM": _SHARE,
+    "LEARNING_RATE_SCHEDULE": _Rule("'constant', 'step' or 'cosine'", _is_schedule),
+    "LEARNING_RATE_DROPS": _list("numbers from 0 to 1", _SHARE.holds, _Length(0, 100)),
+    "WARMUP_STEPS": _COUNT_OR_0,
+    "GRADIENT_ACCUMULATION_STEPS": _COUNT,
+    "WEIGHT_DECAY": _AT_LEAST_0,
+    "ADAMW_WEIGHT_DECAY": _AT_LEAST_0,
+    "GRADIENT_CLIP_NORM": _or_none(_AT_LEAST_0),
     "EMA_DECAY": _number(0, 0.999999),
+    "TRAIN_BN": _or_none(_FLAG),
     "LOSS_WEIGHTS": _Rule(
         f"a dict that may name {', '.join(LOSS_NAMES)}, each with a number of at least 0",
         _are_loss_weights,
         remedy="those names",
     ),
     "CLASS_WEIGHTS": _or_none(
-        _list("numbers of at least 0, one per class", lambda value: _is_number(value, 0), 1, 100_000)
+        _list("numbers of at least 0, one per class", _AT_LEAST_0.holds, _Length(1, 100_000))
     ),
-}  # fmt: skip
-# Settings that follow from others unless they are set -> those others.
+    "FOCAL_GAMMA": _AT_LEAST_0,
+}
+# Derived setting -> the settings that it follows from, unless it is set.
 _DERIVED = {
     "BATCH_SIZE": ("IMAGES_PER_GPU", "GPU_COUNT"),
     "IMAGE_SHAPE": ("IMAGE_RESIZE_MODE", "IMAGE_MIN_DIM", "IMAGE_MAX_DIM", "IMAGE_CHANNEL_COUNT"),
@@ -692,19 +854,16 @@ _DERIVED = {
 _ARRAYS = ("MEAN_PIXEL", "RPN_BBOX_STD_DEV", "BBOX_STD_DEV")
 
 
-def _names(config) -> list[str]:
+def _names(config: Any) -> list[str]:
     return [name for name in dir(config) if name.isupper() and not name.startswith("_")]
 
 
-def _short(value, length: int = 200) -> str:
+def _short(value: Any, length: int = 200) -> str:
     return repr(value)[:length]
 
 
-def _near_64(side: int) -> int:
-    return max(64, round(side / 64) * 64)
-
-
-def _plain(value):
+def _plain(value: Any) -> Any:
+    """A value in the form that JSON can hold."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, tuple | list):
@@ -712,9 +871,8 @@ def _plain(value):
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if callable(value):
-        named = (
-            value if hasattr(value, "__qualname__") else type(value)
-        )  # a functools.partial has no name
+        # A functools.partial has no name; its class has one.
+        named: Any = value if hasattr(value, "__qualname__") else type(value)
         return f"{named.__module__}:{named.__qualname__}"
     return value
 
@@ -723,29 +881,28 @@ def _is_setting(name: object) -> bool:
     return isinstance(name, str) and re.fullmatch("[A-Z][A-Z0-9_]*", name) is not None
 
 
-def _is_data(value, depth: int = 8) -> bool:
-    """Whether a value is what JSON can hold, or an array, nested at most so deep."""
+def _is_data(value: Any, depth: int = 8) -> bool:
+    """Whether a value is an array, or JSON can hold it, with at most `depth` levels of nesting."""
     if isinstance(value, list | tuple | dict):
         items = value.values() if isinstance(value, dict) else value
         return depth > 0 and all(_is_data(item, depth - 1) for item in items)
     return value is None or isinstance(value, str | int | float | np.ndarray | np.generic)
 
 
-# The only functions that text in a file can become: setting -> name in mrcnn.app.demo. Files written by versions
-# before the folders name the module mrcnn.demo.
+# Setting -> name in mrcnn.app.demo, of the only functions that a text in a file can become. Files
+# of earlier versions name the module mrcnn.demo.
 _FUNCTIONS = {"BACKBONE": "backbone", "COMPUTE_BACKBONE_SHAPE": "DemoConfig.COMPUTE_BACKBONE_SHAPE"}
 _DEMO_MODULES = ("mrcnn.app.demo", "mrcnn.demo")
 
 
-def _as_read(config: Config, name: str, value):
-    """The function that a value read from a file stands for, if it is a known one; otherwise the value."""
+def _as_read(config: Config, name: str, value: Any) -> Any:
+    """The function that a value read from a file names, if it is a known one; else the value."""
     if not isinstance(value, str):
         return value
     own = getattr(config, name, None)
     if callable(own) and _plain(own) == value:
         return own
-    if name not in _FUNCTIONS or value not in [
-        f"{module}:{_FUNCTIONS[name]}" for module in _DEMO_MODULES
-    ]:
-        return value
-    return operator.attrgetter(_FUNCTIONS[name])(importlib.import_module("mrcnn.app.demo"))
+    module, _, function = value.partition(":")
+    if module in _DEMO_MODULES and function and function == _FUNCTIONS.get(name):
+        return operator.attrgetter(function)(importlib.import_module("mrcnn.app.demo"))
+    return value

@@ -20,10 +20,9 @@ import importlib
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import layers as KL
 from keras import ops
@@ -42,51 +41,36 @@ from .inference.detector import log
 from .nn import boxes as box_math
 from .nn import targets
 from .nn.anchors import compute_backbone_shapes
-from .nn.backbones import (  # noqa: F401  matterport's names
-    backbone_graph,
-    conv_block,
-    identity_block,
-    keep_float32,
-    mobilenet_v2_graph,
-    resnet_graph,
-)
+from .nn.backbones import backbone_graph
+from .nn.detections import refine_detections, select_class_masks
+from .nn.heads import class_head, mask_head
 from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta
-from .nn.layers import (
-    FLOAT32,
-    Anchors,
-    BatchNorm,
-    Conv2D,
-    Doubled,
-    NormalizeBoxes,
-    PerAnchor,
-    PyramidAnchors,
-    RoIConv2D,
-    RoIConv2DTranspose,
-    RoIDense,
-    SameConv2D,
-)
-from .nn.matterport_names import (  # noqa: F401
+from .nn.layers import FLOAT32, Anchors, BatchNorm, NormalizeBoxes, PyramidAnchors, SameConv2D
+from .nn.matterport_names import (  # noqa: F401  scripts take them from here
     apply_box_deltas_graph,
     batch_pack_graph,
+    build_fpn_mask_graph,
     clip_boxes_graph,
+    conv_block,
     denorm_boxes_graph,
+    fpn_classifier_graph,
+    identity_block,
+    log2_graph,
     mrcnn_bbox_loss_graph,
     mrcnn_class_loss_graph,
     mrcnn_mask_loss_graph,
     norm_boxes_graph,
     overlaps_graph,
     parse_image_meta_graph,
+    refine_detections_graph,
+    resnet_graph,
     rpn_bbox_loss_graph,
     rpn_class_loss_graph,
     smooth_l1_loss,
     trim_zeros_graph,
 )
-from .nn.nms import (
-    agnostic_non_max_suppression,
-    class_non_max_suppression,
-    non_max_suppression,
-)
-from .nn.roi_align import PyramidROIAlign, log2_graph  # noqa: F401
+from .nn.proposals import STEP_NAMES, ProposalStep, ProposalSteps, propose
+from .nn.roi_align import PyramidROIAlign
 from .training.distributed import training_strategy
 from .training.loop import Stage, TrainingData, train
 from .training.network import Network, TrainingNetwork
@@ -94,7 +78,10 @@ from .training.optimizer import compile_network
 from .training.run import TrainingRun
 from .training.trainable import leaves, set_trainable
 from .training.validation import MeanAveragePrecisionCallback
-from .weights import weight_files as weights
+from .weights import checkpoints, loading, saving, zoo
+from .weights.checks import check_sizes
+from .weights.load_report import LoadReport
+from .weights.weight_file import WeightFile
 
 __all__ = [
     "BatchNorm",
@@ -129,6 +116,7 @@ _MATTERPORTS_IMPORTS = {
     "datetime": "datetime",
     "math": "math",
     "multiprocessing": "multiprocessing",
+    "np": "numpy",
     "random": "random",
     "re": "re",
     "utils": "mrcnn.utils",
@@ -141,60 +129,68 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# --- Backbone: ResNet -------------------------------------------------------------------------------------------
+# --- Feature pyramid (FPN, section 3) ---
 
 
-# --- Feature pyramid --------------------------------------------------------------------------------------------
+def fpn_graph(feature_maps: list, channels: int, pooled_levels: int = 1) -> list:
+    """`[P2, ..., P5, P6]`, maps `[B, h, w, channels]`: top-down, with lateral 1x1 convolutions.
 
-
-def fpn_graph(feature_maps, channels):
-    """`[P2, P3, P4, P5, P6]` of equal depth from `[C2, C3, C4, C5]` (FPN, 3): top-down with lateral 1x1."""
-    merged = {}
-    for level, feature_map in zip((5, 4, 3, 2), reversed(feature_maps), strict=True):
-        lateral = Conv2D(channels, (1, 1), name=f"fpn_c{level}p{level}")(feature_map)
-        if level < 5:
-            above = Doubled(name=f"fpn_p{level + 1}upsampled")(merged[level + 1])
-            lateral = KL.Add(name=f"fpn_p{level}add")([above, lateral])
-        merged[level] = lateral
-    pyramid = [
-        SameConv2D(channels, (3, 3), padding="same", name=f"fpn_p{level}")(merged[level])
-        for level in (2, 3, 4, 5)
-    ]
-    # P6 serves the RPN's largest anchors only
-    return [*pyramid, KL.MaxPooling2D(pool_size=(1, 1), strides=2, name="fpn_p6")(pyramid[-1])]
-
-
-# --- Region proposal network ------------------------------------------------------------------------------------
-
-
-def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
-    """Objectness and deltas of every anchor of one level (Faster R-CNN, 3.1).
-
-    feature_map: `[B, H, W, C]`.
-
-    Returns: rpn_class_logits `[B, A, (background, object)]`, rpn_probs alike, rpn_bbox `[B, A, 4]` deltas.
+    feature_maps: C2 to C5, the finest first.
+    pooled_levels: how many more levels the last one is pooled to; only the RPN reads them.
     """
-    convolution = SameConv2D(
+    last = len(feature_maps) + 1
+    merged = []
+    for level in range(last, 1, -1):
+        name = f"fpn_c{level}p{level}"
+        x = KL.Conv2D(channels, (1, 1), name=name)(feature_maps[level - 2])
+        if merged:
+            above = KL.UpSampling2D(2, name=f"fpn_p{level + 1}upsampled")(merged[0])
+            x = KL.Add(name=f"fpn_p{level}add")([above, x])
+        merged.insert(0, x)
+    pyramid = []
+    for level, x in enumerate(merged, start=2):
+        convolution = SameConv2D(channels, (3, 3), padding="same", name=f"fpn_p{level}")
+        pyramid.append(convolution(x))
+    for level in range(last + 1, last + 1 + pooled_levels):
+        pool = KL.MaxPooling2D(pool_size=(1, 1), strides=2, name=f"fpn_p{level}")
+        pyramid.append(pool(pyramid[-1]))
+    return pyramid
+
+
+# --- Region proposal network (Faster R-CNN, 3.1) ---
+
+
+def rpn_graph(
+    feature_map: Any, anchors_per_location: int, anchor_stride: int, channels: int = 512
+) -> list:
+    """Objectness and deltas of every anchor of one pyramid level.
+
+    feature_map: `[B, h, w, C]`.
+
+    Returns: logits `[B, A, (background, object)]`, probs alike, deltas `[B, A, 4]`.
+    """
+    shared = SameConv2D(
         channels,
         (3, 3),
         padding="same",
         activation="relu",
         strides=anchor_stride,
         name="rpn_conv_shared",
-    )
-    shared = convolution(feature_map)
-    x = Conv2D(2 * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
-    rpn_class_logits = PerAnchor((-1, 2), **FLOAT32)(x)  # [B, H * W * anchors_per_location, 2]
-    rpn_probs = KL.Activation("softmax", name="rpn_class_xxx", **FLOAT32)(rpn_class_logits)
-    x = Conv2D(4 * anchors_per_location, (1, 1), name="rpn_bbox_pred")(shared)
-    rpn_bbox = PerAnchor((-1, 4), **FLOAT32)(x)
-    return [rpn_class_logits, rpn_probs, rpn_bbox]
+    )(feature_map)
+    x = KL.Conv2D(2 * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
+    logits = KL.Reshape((-1, 2), **FLOAT32)(x)  # [B, h * w * anchors_per_location, 2]
+    probs = KL.Activation("softmax", name="rpn_class_xxx", **FLOAT32)(logits)
+    x = KL.Conv2D(4 * anchors_per_location, (1, 1), name="rpn_bbox_pred")(shared)
+    deltas = KL.Reshape((-1, 4), **FLOAT32)(x)  # [B, h * w * anchors_per_location, 4]
+    return [logits, probs, deltas]
 
 
-def build_rpn_model(anchor_stride, anchors_per_location, depth, channels=512):
+def build_rpn_model(
+    anchor_stride: int, anchors_per_location: int, depth: int, channels: int = 512
+) -> keras.Model:
     """The RPN as a model of its own, so that all levels share its weights.
 
-    depth: channels of the feature maps it will see.
+    depth: channels of the feature maps.
     """
     feature_map = keras.Input([None, None, depth], name="input_rpn_feature_map")
     outputs = rpn_graph(feature_map, anchors_per_location, anchor_stride, channels)
@@ -203,43 +199,24 @@ def build_rpn_model(anchor_stride, anchors_per_location, depth, channels=512):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class ProposalLayer(KL.Layer):
-    """`[B, N, (y1, x1, y2, x2)]` normalised proposals: the best anchors, refined, clipped, non-max suppressed.
+    """`[B, N, (y1, x1, y2, x2)]` normalised proposals, best first, zero-padded; see `propose`.
 
-    Inputs: rpn_probs `[B, A, (background, object)]`, rpn_bbox `[B, A, 4]` deltas, anchors `[B, A, 4]` normalised.
-    proposal_count: N; the rest of each row is zeros. Proposals are constants to what follows: no gradient passes.
+    Inputs: rpn_probs `[B, A, 2]`, rpn_bbox `[B, A, 4]` deltas, anchors `[B, A, 4]` normalised.
+    proposal_count: N.
     """
 
-    def __init__(self, proposal_count, nms_threshold, config=None, **kwargs):
+    def __init__(self, proposal_count: int, nms_threshold: float, config: Any = None, **kwargs):
         super().__init__(**kwargs)
         self.config = config
         self.proposal_count = proposal_count
         self.nms_threshold = nms_threshold
 
     def call(self, inputs):
-        return self.steps(inputs)["proposals"]
+        return self.steps(inputs).proposals
 
-    def steps(self, inputs):
-        """Every intermediate by name, as `MaskRCNN.ancestor` offers them."""
-        rpn_probs, rpn_bbox, anchors = (ops.stop_gradient(x) for x in inputs)
-        limit = ops.minimum(self.config.PRE_NMS_LIMIT, ops.shape(anchors)[1])
-        scores, top = tf.math.top_k(rpn_probs[:, :, 1], k=limit)
-        deltas = tf.gather(rpn_bbox, top, batch_dims=1) * np.float32(self.config.RPN_BBOX_STD_DEV)
-        pre_nms_anchors = tf.gather(anchors, top, batch_dims=1)  # [B, limit, 4]
-        refined = box_math.decode(pre_nms_anchors, deltas)
-        clipped = box_math.clip(refined, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]))
-        keep, valid = non_max_suppression(clipped, scores, self.proposal_count, self.nms_threshold)
-        is_valid = ops.cast(ops.arange(self.proposal_count)[None] < valid[:, None], "float32")
-        proposals = tf.gather(clipped, keep, batch_dims=1) * is_valid[..., None]
-        return {
-            "pre_nms_anchors": pre_nms_anchors,
-            "refined_anchors": refined,
-            "refined_anchors_clipped": clipped,
-            "rpn_non_max_suppression": keep[
-                0, : valid[0]
-            ],  # `[K]`: of the first image, as the original's node
-            "proposals": proposals,
-            "proposal_scores": tf.gather(scores, keep, batch_dims=1) * is_valid,
-        }
+    def steps(self, inputs: list) -> ProposalSteps:
+        """Return every intermediate, as `MaskRCNN.ancestor` offers them."""
+        return propose(*inputs, self.config, self.proposal_count, self.nms_threshold)
 
     def compute_output_shape(self, input_shape):
         return (None, self.proposal_count, 4)
@@ -247,146 +224,83 @@ class ProposalLayer(KL.Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class ScoredProposals(ProposalLayer):
-    """`[B, N, (y1, x1, y2, x2, objectness)]` proposals, best first: the results of a network of the RPN alone."""
+    """`[B, N, (y1, x1, y2, x2, objectness)]`: the results of a network that ends with the RPN."""
 
     def call(self, inputs):
         steps = self.steps(inputs)
-        return ops.concatenate([steps["proposals"], steps["proposal_scores"][..., None]], axis=-1)
+        return ops.concatenate([steps.proposals, steps.scores[..., None]], axis=-1)
 
     def compute_output_shape(self, input_shape):
         return (None, self.proposal_count, 5)
 
 
-# The steps that `ProposalSteps` returns, by matterport's names of their tensors.
-PROPOSAL_STEPS = (
-    "pre_nms_anchors",
-    "refined_anchors",
-    "refined_anchors_clipped",
-    "rpn_non_max_suppression",
-)
-
-
-class ProposalSteps(KL.Layer):
-    """One named intermediate of a ProposalLayer, on the same inputs; made only when somebody asks for it."""
-
-    def __init__(self, proposal_layer, step, **kwargs):
-        super().__init__(**kwargs)
-        self.proposal_layer, self.step = proposal_layer, step
-
-    def call(self, inputs):
-        return self.proposal_layer.steps(inputs)[self.step]
-
-    def compute_output_spec(self, inputs):
-        if self.step == "rpn_non_max_suppression":
-            return keras.KerasTensor((None,), "int32")
-        return keras.KerasTensor((None, None, 4), "float32")
-
-
-# --- RoI align --------------------------------------------------------------------------------------------------
-
-
-# --- Training: which RoIs learn what ----------------------------------------------------------------------------
+# --- Training: RoIs and their targets ---
 
 
 @keras.saving.register_keras_serializable("mrcnn")
 class DetectionTargetLayer(KL.Layer):
-    """RoIs sampled from the proposals and their targets; see `targets.detection_targets`.
+    """RoIs sampled from the proposals, and their targets; see `nn.targets.detection_targets`.
 
-    Inputs: proposals, gt_class_ids, gt_boxes (normalised)[, gt_masks]; without these no target_masks come out. The
-    sample is drawn anew at every call, from a seed that `MaskRCNN.train` sets by `Config.SEED`.
+    Inputs: proposals, gt_class_ids, gt_boxes (normalised)[, gt_masks]; without masks there are no
+    target masks. Each call draws a new sample, from the seed `Config.SEED`.
     """
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config: Any, **kwargs):
         super().__init__(**kwargs)
         self.config = config
         self.seed_generator = keras.random.SeedGenerator(config.SEED or 0)
 
     def call(self, inputs):
-        proposals, gt_class_ids, gt_boxes, gt_masks = (*inputs, None)[:4]
+        proposals, gt_class_ids, gt_boxes, *gt_masks = inputs
         if self.config.ROIS_INCLUDE_GT:
             count = proposals.shape[1] + self.config.MAX_GT_INSTANCES
-            truth = gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]
-            proposals = tf.ensure_shape(
-                ops.concatenate([proposals, truth], axis=1), [None, count, 4]
-            )
+            objects = gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]
+            proposals = ops.concatenate([proposals, objects], axis=1)
+            proposals = tf.ensure_shape(proposals, [None, count, 4])
         priorities = self.draw(*ops.shape(proposals)[:2])
+        masks = gt_masks[0] if gt_masks else None
         outputs = targets.detection_targets(
-            proposals, gt_class_ids, gt_boxes, gt_masks, priorities, self.config
+            proposals, gt_class_ids, gt_boxes, masks, priorities, self.config
         )
         return [ops.stop_gradient(output) for output in outputs if output is not None]
 
-    def draw(self, batch, count):
-        """`[batch, count]` uniform numbers. Several devices draw for all their images, and each takes its own rows:
-        the sample is the same on however many devices the batch is spread."""
+    def draw(self, batch: Any, count: Any) -> Any:
+        """`[batch, count]` uniform numbers.
+
+        Each of several devices draws the numbers of all devices and takes its own rows, so that the
+        sample does not depend on the number of devices.
+        """
         context = tf.distribute.get_replica_context()
         devices = context.num_replicas_in_sync if context else 1
-        drawn = keras.random.uniform((devices * batch, count), seed=self.seed_generator)
-        return drawn if devices == 1 else drawn[context.replica_id_in_sync_group * batch :][:batch]
+        numbers = keras.random.uniform((devices * batch, count), seed=self.seed_generator)
+        if devices == 1:
+            return numbers
+        return numbers[context.replica_id_in_sync_group * batch :][:batch]
 
     def compute_output_spec(self, inputs):
-        dtypes = ["float32", "int32", "float32", "float32"][: len(inputs)]
         shapes = self.compute_output_shape([x.shape for x in inputs])
-        return [
-            keras.KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)
-        ]
+        dtypes = ["float32", "int32", "float32", "float32"]
+        return [keras.KerasTensor(*spec) for spec in zip(shapes, dtypes, strict=False)]
 
     def compute_output_shape(self, input_shape):
-        count = self.config.TRAIN_ROIS_PER_IMAGE
-        shapes = [
-            (None, count, 4),
-            (None, count),
-            (None, count, 4),
-            (None, count, *self.config.MASK_SHAPE),
-        ]
+        count, mask_shape = self.config.TRAIN_ROIS_PER_IMAGE, self.config.MASK_SHAPE
+        shapes = [(None, count, 4), (None, count), (None, count, 4), (None, count, *mask_shape)]
         return shapes[: len(input_shape)]
 
     def compute_mask(self, inputs, mask=None):
         return [None] * len(inputs)
 
 
-def detection_targets_graph(proposals, gt_class_ids, gt_boxes, gt_masks, config):
-    """`DetectionTargetLayer` for one image: the same arguments and results without the batch axis."""
+def detection_targets_graph(
+    proposals: Any, gt_class_ids: Any, gt_boxes: Any, gt_masks: Any, config: Any
+) -> list:
+    """`DetectionTargetLayer` of one image: arguments and results without the batch axis."""
     inputs = [ops.expand_dims(x, 0) for x in (proposals, gt_class_ids, gt_boxes, gt_masks)]
     priorities = keras.random.uniform(ops.shape(inputs[0])[:2])
     return [output[0] for output in targets.detection_targets(*inputs, priorities, config)]
 
 
-# --- Inference: what the heads say becomes detections -----------------------------------------------------------
-
-
-def refine_detections(rois, probs, deltas, windows, config):
-    """`[B, D, (y1, x1, y2, x2, class_id, score)]` normalised detections, best first, zero-padded.
-
-    Each RoI keeps its best class, is refined by that class's deltas, clipped to the photo, dropped below
-    DETECTION_MIN_CONFIDENCE, and suppressed by better ones of its class (CLASS_AGNOSTIC_NMS: of any class).
-
-    rois: `[B, N, 4]` normalised. probs: `[B, N, NUM_CLASSES]`. deltas: `[B, N, NUM_CLASSES, 4]`, or `[B, N, 1, 4]`
-    for all classes.
-    windows: `[B, 4]` normalised, where the photo lies.
-    """
-    class_ids = ops.cast(ops.argmax(probs, axis=-1), "int32")
-    scores = ops.max(probs, axis=-1)
-    own = ops.zeros_like(class_ids) if deltas.shape[2] == 1 else class_ids
-    own_deltas = tf.gather(deltas, own, batch_dims=2) * np.float32(config.BBOX_STD_DEV)
-    refined = box_math.clip(box_math.decode(rois, own_deltas), windows[:, None, :])
-    counts = class_ids > 0
-    if config.DETECTION_MIN_CONFIDENCE:
-        counts = counts & (scores >= config.DETECTION_MIN_CONFIDENCE)
-    scores = scores * ops.cast(counts, "float32")
-    limits = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
-    if config.CLASS_AGNOSTIC_NMS:
-        kept = agnostic_non_max_suppression(refined, class_ids, scores, *limits)
-    else:
-        kept = class_non_max_suppression(refined, class_ids, scores, probs.shape[-1], *limits)
-    kept_boxes, kept_classes, kept_scores = kept
-    return ops.concatenate([kept_boxes, kept_classes[..., None], kept_scores[..., None]], axis=-1)
-
-
-def refine_detections_graph(rois, probs, deltas, window, config):
-    """`refine_detections` for one image: the same arguments and result without the batch axis."""
-    return refine_detections(
-        *(ops.expand_dims(x, 0) for x in (rois, probs, deltas, window)), config
-    )[0]
+# --- Inference: detections ---
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -396,7 +310,7 @@ class DetectionLayer(KL.Layer):
     Inputs: rois, mrcnn_class, mrcnn_bbox, image_meta.
     """
 
-    def __init__(self, config=None, **kwargs):
+    def __init__(self, config: Any = None, **kwargs):
         super().__init__(**kwargs)
         self.config = config
 
@@ -411,75 +325,7 @@ class DetectionLayer(KL.Layer):
         return (None, self.config.DETECTION_MAX_INSTANCES, 6)
 
 
-# --- Heads ------------------------------------------------------------------------------------------------------
-
-
-def fpn_classifier_graph(
-    rois,
-    feature_maps,
-    image_meta,
-    pool_size,
-    num_classes,
-    train_bn=True,
-    fc_layers_size=1024,
-    canonical_size=224.0,
-    agnostic=False,
-):
-    """The class and box head (FPN, 5.2): two hidden layers on the pooled RoI, shared by both outputs.
-
-    rois: `[B, N, 4]` normalised. feature_maps: P2..P5. image_meta: `[B, IMAGE_META_SIZE]`.
-    agnostic: one set of deltas for all classes.
-
-    Returns: logits `[B, N, NUM_CLASSES]`, probs alike, deltas `[B, N, NUM_CLASSES, 4]` (agnostic: `[B, N, 1, 4]`).
-    """
-    x = PyramidROIAlign(
-        [pool_size, pool_size], canonical_size, name="roi_align_classifier", **FLOAT32
-    )([rois, image_meta, *feature_maps])
-    # The first hidden layer is a convolution as large as its input, so that its weights keep matterport's shape.
-    x = RoIConv2D(fc_layers_size, (pool_size, pool_size), name="mrcnn_class_conv1")(
-        x
-    )  # [B, N, 1, 1, fc]
-    x = KL.Activation("relu")(BatchNorm(train_bn, name="mrcnn_class_bn1")(x))
-    x = RoIConv2D(fc_layers_size, (1, 1), name="mrcnn_class_conv2")(x)
-    x = KL.Activation("relu")(BatchNorm(train_bn, name="mrcnn_class_bn2")(x))
-    shared = KL.Reshape((-1, fc_layers_size), name="pool_squeeze")(x)  # [B, N, fc]
-    logits = RoIDense(num_classes, name="mrcnn_class_logits", **FLOAT32)(shared)
-    probs = KL.Activation("softmax", name="mrcnn_class", **FLOAT32)(logits)
-    rows = 1 if agnostic else num_classes
-    x = RoIDense(rows * 4, name="mrcnn_bbox_fc", **FLOAT32)(shared)
-    deltas = KL.Reshape((-1, rows, 4), name="mrcnn_bbox", **FLOAT32)(x)
-    return logits, probs, deltas
-
-
-def build_fpn_mask_graph(
-    rois,
-    feature_maps,
-    image_meta,
-    pool_size,
-    num_classes,
-    train_bn=True,
-    channels=256,
-    doublings=1,
-    canonical_size=224.0,
-):
-    """`[B, N, h, w, NUM_CLASSES]` soft masks: four convolutions, then deconvolutions (Mask R-CNN, figure 4 right).
-
-    num_classes: 1 for one mask for all classes.
-    doublings: how often a deconvolution doubles the pooled size; 1 as in the paper.
-    """
-    x = PyramidROIAlign([pool_size, pool_size], canonical_size, name="roi_align_mask", **FLOAT32)(
-        [rois, image_meta, *feature_maps]
-    )
-    for i in (1, 2, 3, 4):
-        x = RoIConv2D(channels, (3, 3), padding="same", name=f"mrcnn_mask_conv{i}")(x)
-        x = KL.Activation("relu")(BatchNorm(train_bn, name=f"mrcnn_mask_bn{i}")(x))
-    for i in range(1, doublings + 1):
-        name = "mrcnn_mask_deconv" if i == 1 else f"mrcnn_mask_deconv{i}"
-        x = RoIConv2DTranspose(channels, (2, 2), strides=2, activation="relu", name=name)(x)
-    return RoIConv2D(num_classes, (1, 1), activation="sigmoid", name="mrcnn_mask", **FLOAT32)(x)
-
-
-def mask_rcnn_outputs(outputs, config) -> list:
+def mask_rcnn_outputs(outputs: list, config: Config) -> list:
     """The outputs of an inference network that `Detector` reads.
 
     Returns: detections `[B, D, 6]`, class probabilities `[B, N, NUM_CLASSES]` and, with a mask
@@ -492,17 +338,6 @@ def mask_rcnn_outputs(outputs, config) -> list:
     if not config.USE_MASK:
         return [detections, class_probs]
     return [detections, class_probs, select_class_masks(outputs[3], detections[..., 4])]
-
-
-def select_class_masks(masks, class_ids):
-    """`[B, D, h, w, 1]` the masks of the given classes; masks of all classes at once stay.
-
-    masks: `[B, D, h, w, NUM_CLASSES]` or `[B, D, h, w, 1]`. class_ids: `[B, D]`.
-    """
-    if masks.shape[-1] == 1:
-        return masks
-    own = tf.gather(masks, tf.cast(class_ids, tf.int32), axis=-1, batch_dims=2)  # [B, D, h, w]
-    return own[..., None]
 
 
 # --- Networks that Keras saves and loads whole ---
@@ -562,6 +397,121 @@ class MaskRCNNTraining(TrainingNetwork):
 keras.saving.get_custom_objects().update(
     {cls.__name__: cls for cls in (MaskRCNNInference, MaskRCNNTraining)}
 )
+
+
+# --- The two networks ---
+
+ANY_SIZE_MODES = ("pad64", "none")  # IMAGE_RESIZE_MODE: images keep their own size
+
+
+class Trunk(NamedTuple):
+    """The part of the network that training and inference share."""
+
+    image: Any  # [B, H, W, C]
+    image_meta: Any  # [B, IMAGE_META_SIZE]
+    anchors: Any  # [B, A, 4] normalised
+    roi_levels: list  # the pyramid levels that the heads read, [B, h, w, C]
+    rpn: dict[str, Any]  # rpn_class_logits, rpn_class [B, A, 2], rpn_bbox [B, A, 4]
+    proposals: Any  # [B, N, 4], with RPN_ONLY [B, N, 5]
+
+
+def _rpn_of_levels(levels: list, config: Config) -> dict[str, Any]:
+    """The outputs of the RPN, those of all levels in one tensor."""
+    rpn = build_rpn_model(
+        config.RPN_ANCHOR_STRIDE,
+        len(config.RPN_ANCHOR_RATIOS),
+        config.TOP_DOWN_PYRAMID_SIZE,
+        config.RPN_CHANNELS,
+    )
+    per_level = [rpn(level) for level in levels]
+    outputs = {}
+    for i, name in enumerate(("rpn_class_logits", "rpn_class", "rpn_bbox")):
+        join = KL.Concatenate(axis=1, name=name, **FLOAT32)
+        outputs[name] = join([output[i] for output in per_level])
+    return outputs
+
+
+def _mark_as_read(*inputs: Any) -> None:
+    """Give inputs that only the losses read a layer: Keras 3.12 refuses inputs without one."""
+    for x in inputs:
+        KL.Identity()(x)
+
+
+def _build_inference(trunk: Trunk, config: Config) -> MaskRCNNInference:
+    """proposals -> class and box head -> detections -> mask head."""
+    inputs = [trunk.image, trunk.image_meta, trunk.anchors]
+    outputs = [trunk.proposals, trunk.rpn["rpn_class"], trunk.rpn["rpn_bbox"]]
+    if config.RPN_ONLY:
+        _mark_as_read(trunk.image_meta)
+        return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
+    _, probs, deltas = class_head(trunk.proposals, trunk.roi_levels, trunk.image_meta, config)
+    detect = DetectionLayer(config, name="mrcnn_detection", **FLOAT32)
+    detections = detect([trunk.proposals, probs, deltas, trunk.image_meta])
+    heads = [detections, probs, deltas]
+    if config.USE_MASK:
+        boxes = detections[..., :4]
+        heads.append(mask_head(boxes, trunk.roi_levels, trunk.image_meta, config))
+    return MaskRCNNInference(inputs, [*heads, *outputs], name="mask_rcnn")
+
+
+def _build_training(trunk: Trunk, config: Config) -> MaskRCNNTraining:
+    """proposals -> RoIs and targets -> class, box and mask head, as named outputs for the losses."""
+    rpn_match = keras.Input([None, 1], name="input_rpn_match", dtype="int32")
+    rpn_bbox = keras.Input([config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4], name="input_rpn_bbox")
+    _mark_as_read(trunk.image_meta, rpn_match, rpn_bbox)
+    inputs = [trunk.image, trunk.image_meta, rpn_match, rpn_bbox]
+    if config.RPN_ONLY:
+        return MaskRCNNTraining(inputs, trunk.rpn, name="mask_rcnn", config=config)
+    gt_inputs = _ground_truth_inputs(config)
+    inputs += gt_inputs
+    gt_class_ids, gt_boxes, *gt_masks = gt_inputs
+    gt_boxes = NormalizeBoxes(name="gt_boxes", **FLOAT32)([gt_boxes, trunk.image])
+    proposals = trunk.proposals
+    if not config.USE_RPN_ROIS:
+        rois = keras.Input([config.POST_NMS_ROIS_TRAINING, 4], name="input_roi", dtype="int32")
+        inputs.append(rois)
+        normalize = NormalizeBoxes(name="input_roi_normalized", **FLOAT32)
+        proposals = normalize([rois, trunk.image])
+    sample = DetectionTargetLayer(config, name="proposal_targets", **FLOAT32)
+    sampled = sample([proposals, gt_class_ids, gt_boxes, *gt_masks])
+    outputs = {**trunk.rpn, "rpn_rois": trunk.proposals, **_training_heads(trunk, sampled, config)}
+    return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
+
+
+def _ground_truth_inputs(config: Config) -> list:
+    """Class ids `[B, M]`, boxes `[B, M, 4]` in pixels and, with a mask head, masks `[B, H, W, M]`."""
+    class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
+    boxes = keras.Input([None, 4], name="input_gt_boxes")
+    if not config.USE_MASK:
+        return [class_ids, boxes]
+    if config.USE_MINI_MASK:
+        height, width = config.MINI_MASK_SHAPE
+    elif config.IMAGE_RESIZE_MODE in ANY_SIZE_MODES:
+        height, width = None, None
+    else:
+        height, width = (int(side) for side in config.IMAGE_SHAPE[:2])
+    masks = keras.Input([height, width, None], name="input_gt_masks", dtype="bool")
+    return [class_ids, boxes, masks]
+
+
+def _training_heads(trunk: Trunk, sampled: list, config: Config) -> dict[str, Any]:
+    """The outputs of the heads for the sampled RoIs, and their targets."""
+    rois, target_class_ids, target_bbox, *target_masks = sampled
+    logits, probs, deltas = class_head(rois, trunk.roi_levels, trunk.image_meta, config)
+    outputs = {
+        "output_rois": rois,
+        "target_class_ids": target_class_ids,
+        "target_bbox": target_bbox,
+        "mrcnn_class_logits": logits,
+        "mrcnn_class": probs,
+        "mrcnn_bbox": deltas,
+    }
+    if config.USE_MASK:
+        # Positives come first: the mask head sees no RoI without a target mask.
+        rois = rois[:, : targets.positive_slots(config)]
+        outputs["target_mask"] = target_masks[0]
+        outputs["mrcnn_mask"] = mask_head(rois, trunk.roi_levels, trunk.image_meta, config)
+    return outputs
 
 
 # --- MaskRCNN ---------------------------------------------------------------------------------------------------
@@ -633,14 +583,15 @@ class MaskRCNN(DetectionMethods):
 
         path: an `.h5` file written by this package; other files need a `config`.
         """
-        if config is None:
-            config = _config_of_file(path)
+        with WeightFile(path) as file:
+            if config is None:
+                config = _config_of_file(file)
+                if mode == "inference":
+                    config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
             if mode == "inference":
-                config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
-        if mode == "inference":
-            weights.check_sizes(path, config)
-        model = cls(mode, config, model_dir)
-        model.load_weights(path)
+                check_sizes(file, config)
+            model = cls(mode, config, model_dir)
+            model._load(file)
         return model
 
     def build(self, mode, config):
@@ -667,147 +618,37 @@ class MaskRCNN(DetectionMethods):
         network.describe = self.metadata
         return network
 
-    def _build(self, mode, config):
-        height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
-        input_image = keras.Input([None, None, channels], name="input_image")
-        input_image_meta = keras.Input([config.IMAGE_META_SIZE], name="input_image_meta")
-
-        # Backbone and pyramid
-        c1, *feature_maps = backbone_graph(input_image, config)
-        if c1 is not None:
-            keep_float32(input_image, c1)
-        pyramid = fpn_graph(feature_maps, config.TOP_DOWN_PYRAMID_SIZE)
-
-        # Region proposal network, the same on every level that has a scale: the first ones
+    def _build(self, mode: str, config: Config) -> keras.Model:
+        image = keras.Input([None, None, int(config.IMAGE_SHAPE[2])], name="input_image")
+        image_meta = keras.Input([config.IMAGE_META_SIZE], name="input_image_meta")
+        _, *feature_maps = backbone_graph(image, config)
+        pooled_levels = max(0, len(config.BACKBONE_STRIDES) - len(feature_maps))
+        pyramid = fpn_graph(feature_maps, config.TOP_DOWN_PYRAMID_SIZE, pooled_levels)
         rpn_levels = pyramid[: len(config.RPN_ANCHOR_SCALES)]
-        rpn = build_rpn_model(
-            config.RPN_ANCHOR_STRIDE,
-            len(config.RPN_ANCHOR_RATIOS),
-            config.TOP_DOWN_PYRAMID_SIZE,
-            config.RPN_CHANNELS,
-        )
-        per_level = zip(*(rpn(level) for level in rpn_levels), strict=True)
-        names = ("rpn_class_logits", "rpn_class", "rpn_bbox")
-        rpn_class_logits, rpn_class, rpn_bbox = (
-            KL.Concatenate(axis=1, name=name, **FLOAT32)(list(outputs))
-            for name, outputs in zip(names, per_level, strict=True)
-        )
-
-        any_size = config.IMAGE_RESIZE_MODE in ("pad64", "none")
-        if mode == "training":
-            if any_size:
-                anchors = PyramidAnchors(config, name="anchors", **FLOAT32)(
-                    [input_image, *rpn_levels]
-                )
-            else:
-                anchors = Anchors(self.get_anchors(config.IMAGE_SHAPE), name="anchors", **FLOAT32)(
-                    input_image
-                )
-            proposal_count = config.POST_NMS_ROIS_TRAINING
-        else:
-            anchors = keras.Input([None, 4], name="input_anchors")
-            proposal_count = config.POST_NMS_ROIS_INFERENCE
-        proposal_layer = ScoredProposals if config.RPN_ONLY else ProposalLayer
-        rpn_rois = proposal_layer(
-            proposal_count, config.RPN_NMS_THRESHOLD, config, name="ROI", **FLOAT32
-        )([rpn_class, rpn_bbox, anchors])
-
-        def class_head(rois):
-            return fpn_classifier_graph(
-                rois,
-                pyramid[:4],
-                input_image_meta,
-                config.POOL_SIZE,
-                config.NUM_CLASSES,
-                config.TRAIN_BN,
-                config.FPN_CLASSIF_FC_LAYERS_SIZE,
-                config.FPN_CANONICAL_SIZE,
-                config.CLASS_AGNOSTIC_BOX,
-            )
-
-        def mask_head(rois):
-            return build_fpn_mask_graph(
-                rois,
-                pyramid[:4],
-                input_image_meta,
-                config.MASK_POOL_SIZE,
-                1 if config.CLASS_AGNOSTIC_MASK else config.NUM_CLASSES,
-                config.TRAIN_BN,
-                config.MASK_CHANNELS,
-                config.mask_doublings(),
-                config.FPN_CANONICAL_SIZE,
-            )
-
+        rpn = _rpn_of_levels(rpn_levels, config)
         if mode == "inference":
-            inputs, outputs = (
-                [input_image, input_image_meta, anchors],
-                [rpn_rois, rpn_class, rpn_bbox],
-            )
-            if config.RPN_ONLY:
-                KL.Identity()(input_image_meta)  # an input that no layer reads, as below
-                return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
-            _, mrcnn_class, mrcnn_bbox = class_head(rpn_rois)
-            detections = DetectionLayer(config, name="mrcnn_detection", **FLOAT32)(
-                [rpn_rois, mrcnn_class, mrcnn_bbox, input_image_meta]
-            )
-            mrcnn_mask = [mask_head(detections[..., :4])] if config.USE_MASK else []
-            outputs = [detections, mrcnn_class, mrcnn_bbox, *mrcnn_mask, *outputs]
-            return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
-
-        inputs = [
-            input_image,
-            input_image_meta,
-            keras.Input([None, 1], name="input_rpn_match", dtype="int32"),
-            keras.Input([config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4], name="input_rpn_bbox"),
-        ]
-        for for_the_losses in inputs[
-            1:4
-        ]:  # Keras 3.12, the last for Python 3.10, refuses an input that no layer reads
-            KL.Identity()(for_the_losses)
-        outputs = {
-            "rpn_class_logits": rpn_class_logits,
-            "rpn_class": rpn_class,
-            "rpn_bbox": rpn_bbox,
-        }
-        if config.RPN_ONLY:
-            return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
-
-        input_gt_class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
-        input_gt_boxes = keras.Input([None, 4], name="input_gt_boxes")
-        image_size = (None, None) if any_size else (height, width)
-        mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else image_size
-        input_gt_masks = [
-            keras.Input([*mask_shape, None], name="input_gt_masks", dtype="bool")
-        ] * config.USE_MASK
-        inputs += [input_gt_class_ids, input_gt_boxes, *input_gt_masks]
-        gt_boxes = NormalizeBoxes(name="gt_boxes", **FLOAT32)([input_gt_boxes, input_image])
-        proposals = rpn_rois
-        if not config.USE_RPN_ROIS:
-            inputs.append(
-                keras.Input([config.POST_NMS_ROIS_TRAINING, 4], name="input_roi", dtype="int32")
-            )
-            proposals = NormalizeBoxes(name="input_roi_normalized", **FLOAT32)(
-                [inputs[-1], input_image]
-            )
-        target_layer = DetectionTargetLayer(config, name="proposal_targets", **FLOAT32)
-        rois, target_class_ids, target_bbox, *target_mask = target_layer(
-            [proposals, input_gt_class_ids, gt_boxes, *input_gt_masks]
+            anchors = keras.Input([None, 4], name="input_anchors")
+            count = config.POST_NMS_ROIS_INFERENCE
+        else:
+            anchors = self._anchors_of(image, rpn_levels, config)
+            count = config.POST_NMS_ROIS_TRAINING
+        layer = ScoredProposals if config.RPN_ONLY else ProposalLayer
+        propose_rois = layer(count, config.RPN_NMS_THRESHOLD, config, name="ROI", **FLOAT32)
+        proposals = propose_rois([rpn["rpn_class"], rpn["rpn_bbox"], anchors])
+        roi_levels = pyramid[: len(feature_maps)]
+        trunk = Trunk(image, image_meta, anchors, roi_levels, rpn, proposals)
+        return (
+            _build_inference(trunk, config)
+            if mode == "inference"
+            else _build_training(trunk, config)
         )
-        mrcnn_class_logits, mrcnn_class, mrcnn_bbox = class_head(rois)
-        outputs |= {
-            "rpn_rois": rpn_rois,
-            "output_rois": rois,
-            "target_class_ids": target_class_ids,
-            "target_bbox": target_bbox,
-            "mrcnn_class_logits": mrcnn_class_logits,
-            "mrcnn_class": mrcnn_class,
-            "mrcnn_bbox": mrcnn_bbox,
-        }
-        if config.USE_MASK:
-            # Positives come first: the mask head sees no RoI that cannot count.
-            mrcnn_mask = mask_head(rois[:, : targets.positive_slots(config)])
-            outputs |= {"target_mask": target_mask[0], "mrcnn_mask": mrcnn_mask}
-        return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
+
+    def _anchors_of(self, image: Any, rpn_levels: list, config: Config) -> Any:
+        """`[B, A, 4]` the anchors of the training images."""
+        if config.IMAGE_RESIZE_MODE in ANY_SIZE_MODES:
+            return PyramidAnchors(config, name="anchors", **FLOAT32)([image, *rpn_levels])
+        anchors = self.get_anchors(config.IMAGE_SHAPE)
+        return Anchors(anchors, name="anchors", **FLOAT32)(image)
 
     # --- Weights and log folders ---
 
@@ -816,7 +657,7 @@ class MaskRCNN(DetectionMethods):
 
         Raises: FileNotFoundError that names the folder if there is no checkpoint.
         """
-        return weights.last_checkpoint(self.model_dir, str(self.config.NAME))
+        return checkpoints.last_checkpoint(self.model_dir, str(self.config.NAME))
 
     def load_weights(
         self,
@@ -824,7 +665,7 @@ class MaskRCNN(DetectionMethods):
         by_name: bool = False,
         exclude: Sequence[str] | None = None,
         remap_classes: dict[str, int] | None = None,
-    ) -> weights.LoadReport:
+    ) -> LoadReport:
         """Load a weight file; return and log which layers were loaded.
 
         filepath: matterport's `.h5`, one written here, or a backbone's ImageNet file.
@@ -832,16 +673,26 @@ class MaskRCNN(DetectionMethods):
         exclude: names of layers to skip.
         remap_classes: class name in the file -> class id here, to keep the rows of known classes.
 
-        Raises: ValueError if the file is of another network; see `weights.load_weights`.
+        Raises: ValueError if the file is of another network; see `weights.loading`.
         """
+        with WeightFile(filepath) as file:
+            return self._load(file, exclude, remap_classes)
+
+    def _load(
+        self,
+        file: WeightFile,
+        exclude: Sequence[str] | None = None,
+        remap_classes: dict[str, int] | None = None,
+    ) -> LoadReport:
         training_mode = self.mode == "training"
-        if training_mode and os.path.isfile(filepath) and weights.is_backbone_file(filepath):
-            return self.load_backbone_weights(filepath)
+        if training_mode and file.kind == "backbone":
+            return loading.load_backbone_weights(self.keras_model, file, self.config.BACKBONE)
+        metadata = file.metadata
         # A detection in another thread sees the former weights or these, never a mixture.
         with self.detector.weights_lock.writing():
-            report = weights.load_weights(
+            report = loading.load_weights(
                 self.keras_model,
-                filepath,
+                file,
                 exclude=exclude or (),
                 allow_head_mismatch=training_mode,
                 remap_classes=remap_classes,
@@ -852,19 +703,18 @@ class MaskRCNN(DetectionMethods):
             logger.warning(
                 "Layers were excluded in inference mode: %s stay random.", ", ".join(exclude)
             )
-        metadata = weights.read_metadata(filepath) or {}
         self.class_names = metadata.get("class_names", self.class_names)
-        self.set_log_dir(filepath)
+        self.set_log_dir(file.path)
         self._run.resume = self.epoch > 0
         return report
 
-    def load_backbone_weights(self, filepath: str | os.PathLike) -> weights.LoadReport:
+    def load_backbone_weights(self, filepath: str | os.PathLike) -> LoadReport:
         """Load a file that contains only the backbone, as `keras.applications` publishes them."""
-        return weights.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
+        return loading.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
 
     def save_weights(self, filepath: str | os.PathLike) -> None:
         """Write an `.h5` file in matterport's layout, with the config and class names."""
-        weights.save_weights(self.keras_model, filepath, metadata=self.metadata())
+        saving.save_weights(self.keras_model, filepath, metadata=self.metadata())
 
     def metadata(self) -> dict:
         """Return the description of the network that weight files contain."""
@@ -872,7 +722,7 @@ class MaskRCNN(DetectionMethods):
 
     def get_imagenet_weights(self) -> str:
         """Return the path of the backbone's ImageNet file; download it unless it is cached."""
-        return weights.imagenet_weights(self.config.BACKBONE)
+        return zoo.imagenet_weights(self.config.BACKBONE)
 
     def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
         """Name the log folder and the checkpoints of the next training; no folder is created yet.
@@ -958,9 +808,9 @@ class MaskRCNN(DetectionMethods):
             return None
         if not step or not isinstance(layer, ProposalLayer):
             return layer.output
-        if step[0] not in PROPOSAL_STEPS:
+        if step[0] not in STEP_NAMES:
             return None
-        return ProposalSteps(layer, step[0])(layer.input)
+        return ProposalStep(layer, step[0])(layer.input)
 
     def find_trainable_layer(self, layer: Any) -> Any:
         """Return the layer, or the layer that it wraps."""
@@ -974,28 +824,27 @@ class MaskRCNN(DetectionMethods):
         return [layer for layer in layers if layer.get_weights()]
 
 
-def _config_of_file(path: str | os.PathLike) -> Config:
+def _config_of_file(file: WeightFile) -> Config:
     """The config that a weight file of this package contains.
 
     Raises: ValueError if it has no config, or one that cannot rebuild the network.
     """
-    if weights.is_backbone_file(path):
+    if file.kind == "backbone":
         raise ValueError(
-            f"Weights of a whole network are needed. Received: {path}, which has only those of a "
+            f"Weights of a whole network are needed. Received: {file.path}, which has only those of a "
             "backbone. Try training from it: mrcnn train DATA --backbone-weights FILE."
         )
-    metadata = weights.read_metadata(path) or {}
-    if "config" not in metadata:
+    if "config" not in file.metadata:
         raise ValueError(
-            f"The weight file must say what network it is for. Received: {path}, which carries no "
+            f"The weight file must say what network it is for. Received: {file.path}, which carries no "
             "config (only files written by this package do). "
             "Try passing config= (on the command line --config)."
         )
-    config = Config.from_dict(metadata["config"])
+    config = Config.from_dict(file.metadata["config"])
     if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
         raise ValueError(
             "A network with a BACKBONE function of your own cannot be rebuilt from its file. "
-            f"Received: {path} ({config.BACKBONE}). "
+            f"Received: {file.path} ({config.BACKBONE}). "
             "Try passing config= (on the command line --config FILE.py) with it."
         )
     return config

@@ -17,7 +17,6 @@ from .data.masks import (
     expand_mask,
     extract_bboxes,
     minimize_mask,
-    mold_mask,
     resize_mask,
     unmold_mask,
 )
@@ -34,7 +33,7 @@ from .nn.anchors import generate_anchors, generate_pyramid_anchors
 from .nn.boxes import area, decode, encode, iou, non_max_suppression
 from .nn.boxes import denormalize as denorm_boxes
 from .nn.boxes import normalize as norm_boxes
-from .weights.weight_files import COCO_MODEL_MD5, COCO_MODEL_SIZE, COCO_MODEL_URL
+from .weights.zoo import COCO_MODEL_MD5, COCO_MODEL_SIZE, COCO_MODEL_URL
 
 __all__ = [
     "COCO_MODEL_URL",
@@ -68,6 +67,11 @@ __all__ = [
 ]
 
 log = logging.getLogger("mrcnn")
+
+
+def mold_mask(mask, config):
+    """Return the masks unchanged; matterport's function had an empty body."""
+    return mask
 
 
 def compute_iou(box, boxes, box_area, boxes_area) -> np.ndarray:

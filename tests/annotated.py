@@ -42,7 +42,7 @@ def nuclei(folder, masks):
 
 
 def instance_images(folder, labels, name="a", masks="masks"):
-    """A photo, and its instance-id image [H, W] or [H, W, (r, g, b)]."""
+    """An image, and its instance-id image [H, W] or [H, W, (r, g, b)]."""
     write_image(folder / "images" / f"{name}.jpg", (*labels.shape[:2], 3))
     (folder / masks).mkdir(parents=True, exist_ok=True)
     Image.fromarray(labels).save(folder / masks / f"{name}.png")

@@ -87,7 +87,7 @@ def sizes(*shapes):
 
 
 class BoxedSquares(Squares):
-    """Boxes alone: `load_mask` may not be asked for."""
+    """Boxes without masks: `load_mask` must not be called."""
 
     def __init__(self):
         super().__init__()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrcnn import parallel_model, utils
-from mrcnn.weights import weight_files as weights
+from mrcnn.weights import zoo
 
 MODULES = ("config", "utils", "model", "visualize", "parallel_model")
 
@@ -35,7 +35,7 @@ def test_every_name_resolves_with_its_parameters(matterport_api, name):
 
 
 def differences(name, function, expected):
-    """What keeps a function from being called as the original was; more parameters may follow."""
+    """Reasons why a call of the original fails here; additional parameters are allowed."""
     if function is None:
         return [f"{name} is missing"]
     found = list(inspect.signature(function).parameters.values())
@@ -67,14 +67,14 @@ def differences(name, function, expected):
 
 
 def same(value, text):
-    """Whether a value is the one written in the original's source."""
+    """Whether a value equals the source text of the original's value."""
     try:
         return value == ast.literal_eval(text)
     except ValueError:  # np.array([...])
         return np.array_equal(value, eval(text, {"np": np}))
 
 
-def test_differences_are_seen():
+def test_differences_are_reported():
     def one(a, b=2):
         return a + b
 
@@ -95,7 +95,7 @@ def test_every_setting_has_the_original_default(matterport_api):
         assert same(getattr(Config, name), text), name
 
 
-def test_what_is_beside_the_list_resolves_too():
+def test_names_outside_of_the_list_resolve_too():
     from mrcnn import model
 
     assert utils.COCO_MODEL_URL.endswith("v2.0/mask_rcnn_coco.h5")
@@ -122,7 +122,7 @@ def test_what_is_beside_the_list_resolves_too():
     assert [parameter.default for parameter in callback][3:] == [5, None, 1]
 
 
-def test_parallel_model_says_what_replaces_it():
+def test_parallel_model_names_its_replacement():
     with pytest.raises(NotImplementedError, match="GPU_COUNT"):
         parallel_model.ParallelModel(keras_model=None, gpu_count=2)
 
@@ -133,11 +133,11 @@ def test_download_trained_weights_fetches_the_released_file(monkeypatch, tmp_pat
         utils, "download", lambda url, path, **checks: asked.append((url, path, checks))
     )
     utils.download_trained_weights(tmp_path / "coco.h5", verbose=0)
-    checks = {"md5": weights.COCO_MODEL_MD5, "size": weights.COCO_MODEL_SIZE}
-    assert asked == [(weights.COCO_MODEL_URL, tmp_path / "coco.h5", checks)]
+    checks = {"md5": zoo.COCO_MODEL_MD5, "size": zoo.COCO_MODEL_SIZE}
+    assert asked == [(zoo.COCO_MODEL_URL, tmp_path / "coco.h5", checks)]
 
 
-def test_batch_slice_calls_once_an_image_and_stacks():
+def test_batch_slice_calls_once_per_image_and_stacks():
     a, b = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), np.array([[10.0], [20.0]], np.float32)
     total = utils.batch_slice([a, b], lambda x, y: x + y, 2)
     np.testing.assert_array_equal(total, [[11, 12], [23, 24]])

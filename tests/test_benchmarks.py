@@ -1,5 +1,5 @@
-"""benchmarks/: the rows of run.py are those of the issue, its JSON is whole, and a cheap row runs; growth.py and
-agreement.py calculate right."""
+"""benchmarks/: run.py has all its rows, its JSON is complete, and a cheap row runs; growth.py, agreement.py and
+peers.py compute correctly."""
 
 import importlib
 import json
@@ -15,10 +15,12 @@ from mrcnn.formats.rle import mask_to_rle
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "run.py"
 NAMES = [
-    "detect_r101_1024_d35", "detect_r101_1024_d100", "detect_r101_1024_d100_bf16", "detect_r50_512_d35",
+    "detect_r101_1024_d35", "detect_r101_1024_d100", "detect_r101_1024_d100_bf16",
+    "detect_r50_512_d35",
     "detect_r50_512_d35_bf16", "finish_1024_d100", "train_r50_256", "train_r50_256_bf16",
     "train_r50_256_boxes", "generator_1024_mini",
-    "generator_1024_full", "generator_scaling", "rpn_targets", "paste_100", "paste_100_rle", "build_r101",
+    "generator_1024_full", "generator_scaling", "rpn_targets", "paste_100", "paste_100_rle",
+    "build_r101",
     "first_detect", "first_detect_optimized", "coco_eval_500x100", "help",
 ]  # fmt: skip
 FIELDS = ["name", "value", "unit", "direction", "target", "reached", "note"]
@@ -26,7 +28,7 @@ FIELDS = ["name", "value", "unit", "direction", "target", "reached", "note"]
 
 @pytest.fixture
 def script(monkeypatch):
-    """`script(name)` imports a file of benchmarks/, which is forgotten after the test, like what it imports there."""
+    """`script(name)` imports a file of benchmarks/; it is removed from sys.modules after the test."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     known = set(sys.modules)
     yield importlib.import_module
@@ -84,7 +86,7 @@ def test_a_value_is_the_median_of_the_steady_runs(benchmark, monkeypatch):
     assert "3 steady of 4; 100.0 GFLOP, 40 GFLOP/s, 0.26 of the unit's rate" in record["note"]
 
 
-def test_no_steady_run_is_told_of(benchmark):
+def test_row_without_steady_runs_is_marked(benchmark):
     times = benchmark.Times([3.0, 2.0], 5.0, [(0.5, 1.0), (1.0, 0.6)])
     record = benchmark.measure(benchmark.Row(lambda: times, target=4.9))
     assert (
@@ -100,7 +102,7 @@ def test_work_is_timed_between_units(benchmark, monkeypatch):
     assert times.steady() == [0, 2, 3] and len(calls) == 6  # two of them to warm up
 
 
-def test_no_bfloat16_no_row(benchmark, monkeypatch):
+def test_bfloat16_rows_need_hardware(benchmark, monkeypatch):
     monkeypatch.setattr(benchmark, "has_bfloat16", lambda: False)
     (row,) = (row for row in benchmark.ROWS if row.name == "train_r50_256_bf16")
     record = benchmark.measure(row)
@@ -110,7 +112,7 @@ def test_no_bfloat16_no_row(benchmark, monkeypatch):
     )
 
 
-def test_a_row_that_fails_is_told_of(benchmark, monkeypatch):
+def test_failed_row_has_the_error_as_its_note(benchmark, monkeypatch):
     row = next(row for row in benchmark.ROWS if row.name == "help")
     failed = subprocess.CompletedProcess(
         [], returncode=1, stdout="", stderr="Traceback ...\nValueError: too cold\n"
@@ -124,8 +126,8 @@ def test_a_row_that_fails_is_told_of(benchmark, monkeypatch):
     )
 
 
-def test_gflop_by_hand(benchmark):
-    """Forward and backward of a 3x3 convolution, 2 to 4 channels on 5 x 5 pixels, and of a [1, 4] x [4, 3] product."""
+def test_gflop_of_a_convolution_and_a_product(benchmark):
+    """Forward and backward of a 3x3 convolution (2 to 4 channels) and a [1, 4] x [4, 3] product."""
     import tensorflow as tf
 
     kernel, matrix = tf.Variable(tf.ones([3, 3, 2, 4])), tf.Variable(tf.ones([4, 3]))
@@ -150,8 +152,8 @@ def test_gflop_by_hand(benchmark):
 @pytest.mark.parametrize(
     "row", ["detect_r50_512_d35", "train_r50_256", "finish_1024_d100", "first_detect_optimized"]
 )
-def test_rows_of_networks_run_and_their_work_is_counted(benchmark, monkeypatch, row):
-    """Of small networks, once. GFLOP is nan where a change of the network leaves a shape unknown."""
+def test_rows_of_networks_run_and_count_gflop(benchmark, monkeypatch, row):
+    """GFLOP is NaN if a change of the network leaves a shape unknown."""
 
     def config(side, **values):
         small = {"BACKBONE": backbone, "TRAIN_ROIS_PER_IMAGE": 12, "DETECTION_MAX_INSTANCES": 10}
@@ -170,10 +172,10 @@ def test_rows_of_networks_run_and_their_work_is_counted(benchmark, monkeypatch, 
     if row in ("detect_r50_512_d35", "train_r50_256"):
         assert 0 < times.gflop < 1
     if row == "first_detect_optimized":
-        assert times.note.startswith("11 folded in")
+        assert times.note.startswith("11 fused in")
 
 
-# --- growth.py --------------------------------------------------------------------------------------------------
+# --- growth.py ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -181,14 +183,14 @@ def growth(script):
     return script("growth")
 
 
-def test_growth_by_hand(growth):
+def test_growth_exponent(growth):
     points = [{"value": 1, "time": 9.0}, {"value": 10, "time": 2.0}, {"value": 40, "time": 32.0}]
     assert growth.exponent(points, "time") == pytest.approx(
         2
     )  # 4 times the work, 16 times the time
 
 
-def test_growth_is_measured_and_drawn(growth, tmp_path, monkeypatch, capsys):
+def test_growth_is_measured_and_plotted(growth, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(growth, "CURVES", {"side": growth.CURVES["side"]})
     monkeypatch.setattr(
         growth,
@@ -208,7 +210,7 @@ def test_growth_is_measured_and_drawn(growth, tmp_path, monkeypatch, capsys):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-# --- agreement.py -----------------------------------------------------------------------------------------------
+# --- agreement.py -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -216,23 +218,23 @@ def agreement(script):
     return script("agreement")
 
 
-def test_matches_by_hand(agreement):
+def test_matches_need_class_and_iou(agreement):
     boxes = np.array([[0, 0, 10, 10], [0, 20, 10, 30], [20, 0, 30, 10]])
     first = {"rois": boxes, "class_ids": np.array([1, 1, 1]), "scores": np.array([0.9, 0.8, 0.4])}
     # The first is there, less sure; the second's class is another one; the third does not count.
     second = {"rois": boxes, "class_ids": np.array([1, 2, 1]), "scores": np.array([0.7, 0.8, 0.4])}
     assert agreement.matches([first], [second]) == (1, 2, pytest.approx(0.2))
-    # one pixel of ten beside: an IoU of 90 / 110
+    # shifted by one pixel of ten: an IoU of 90 / 110
     assert agreement.matches([first], [{**first, "rois": boxes + [0, 1, 0, 1]}]) == (0, 2, 0)
     nothing = {"rois": np.zeros((0, 4)), "class_ids": np.zeros(0), "scores": np.zeros(0)}
     assert agreement.matches([first, nothing], [nothing, nothing]) == (0, 2, 0)
 
 
-def test_a_part_of_a_large_result_by_hand(agreement):
+def test_part_of_a_large_result(agreement):
     found = {
         "rois": np.array(
             [[98, 100, 108, 110], [0, 0, 9, 9]]
-        ),  # the first rises two pixels above the photo
+        ),  # the first starts two pixels above the image
         "class_ids": np.array([1, 2]),
         "scores": np.array([0.9, 0.8]),
         "masks": [np.ones((10, 10), bool), np.ones((9, 9), bool)],
@@ -244,7 +246,7 @@ def test_a_part_of_a_large_result_by_hand(agreement):
     assert own["masks"] == [mask_to_rle(expected)]
 
 
-# --- peers.py ---------------------------------------------------------------------------------------------------
+# --- peers.py -----------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TinyConfig, photos, shake
+from tiny import TinyConfig, noise_images, shake
 
 from mrcnn.model import MaskRCNN
 
@@ -27,7 +27,7 @@ STEPS = """
 import json, re, sys, tempfile
 import keras
 from mrcnn.model import MaskRCNN
-from tiny import Squares, TinyConfig, photos, shake
+from tiny import Squares, TinyConfig, noise_images, shake
 
 first, last, sizes = json.loads(sys.argv[1])
 seen = {}
@@ -67,7 +67,7 @@ with tempfile.TemporaryDirectory() as folder:
 DETECTION = """
 config = TinyConfig(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)
 model = shake(MaskRCNN("inference", config))
-images = photos(24, sizes=sizes)
+images = noise_images(24, sizes=sizes)
 for call in range(1, last + 1):
     model.detect([images[call % len(images)]])
     resident(call)
@@ -93,7 +93,7 @@ for count in range(1, last + 1):
         model = MaskRCNN("inference", Fat())
     else:
         model.config.DETECTION_MIN_CONFIDENCE = 0.5 + count / 100
-    model.detect(photos(1))
+    model.detect(noise_images(1))
     gc.collect()  # a graph that is no longer used is a reference cycle
     resident(count)
 seen["weights"] = sum(weight.numpy().nbytes for weight in model.keras_model.weights) // 1024
@@ -150,7 +150,7 @@ def test_eight_threads_get_the_results_of_one_thread(mode, sizes):
     """The model has not detected before: one thread compiles the network, the others wait."""
     config = TinyConfig(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)
     model = shake(MaskRCNN("inference", config))
-    images = photos(96, sizes=sizes)
+    images = noise_images(96, sizes=sizes)
     with ThreadPoolExecutor(8) as threads:
         results = list(threads.map(lambda image: model.detect([image])[0], images))
     assert sum(len(result["scores"]) for result in results) > len(images)
@@ -172,14 +172,14 @@ def test_detection_during_load_weights_uses_the_weights_of_one_file(optimized, t
         if optimized:
             model.optimize_for_inference()
         model.detector._compiled = {}
-        expected.append(model.detect(photos(1))[0])
+        expected.append(model.detect(noise_images(1))[0])
     loaded = threading.Event()
     with ThreadPoolExecutor(3) as threads:
 
         def detect_until_loaded():
             found = []
             while not loaded.is_set():
-                found += model.detect(photos(1))
+                found += model.detect(noise_images(1))
             return found
 
         waiting = [threads.submit(detect_until_loaded) for _ in range(3)]
@@ -195,7 +195,7 @@ def test_deleted_model_frees_its_network_and_graph(optimized):
     model = MaskRCNN("inference", TinyConfig())
     if optimized:
         model.optimize_for_inference()
-    model.detect(photos(1))
+    model.detect(noise_images(1))
     (run,) = model.detector._compiled.values()
     objects = (model, model.keras_model, run.get_concrete_function().graph)
     references = [weakref.ref(one) for one in objects]

@@ -38,10 +38,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mrcnn.config import Config
-from mrcnn.data.image import read_image, read_size
+from mrcnn.data.image import read_image
+from mrcnn.files.image_files import read_size
 from mrcnn.formats.open_dataset import open_dataset
 from mrcnn.training import training_state as state
-from mrcnn.weights import weight_files as weights
+from mrcnn.weights.loading import load_weights
+from mrcnn.weights.saving import save_weights
+from mrcnn.weights.weight_file import check_file, read_metadata
 
 pytestmark = pytest.mark.slow
 
@@ -220,8 +223,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 MODES = ("L", "RGB", "P", "I;16", "F", "1", "CMYK")
 
 
-def _photos():
-    photos = []
+def _image_files():
+    files = []
     noise = np.random.default_rng(0).integers(0, 255, (24, 20, 3), dtype=np.uint8)
     for kind in FORMATS:
         for mode in MODES:
@@ -236,11 +239,11 @@ def _photos():
                 image.save(file, kind)
             except (OSError, KeyError, ValueError):  # this format has no such mode
                 continue
-            photos.append(file.getvalue())
-    return photos
+            files.append(file.getvalue())
+    return files
 
 
-PHOTOS = _photos()
+PHOTOS = _image_files()
 
 
 @fuzz("images")
@@ -326,13 +329,11 @@ def _damaged_hdf5(file, seed):
 @fuzz("weights")
 @given(seed=SEEDS)
 def test_weight_files(tmp_path_factory, network, seed):
-    folder = _folder(
-        tmp_path_factory, "weights", lambda made: weights.save_weights(network, made / "w.h5")
-    )
+    folder = _folder(tmp_path_factory, "weights", lambda made: save_weights(network, made / "w.h5"))
     _damaged_hdf5(folder / "w.h5", seed)
-    answered(lambda: weights.read_metadata(folder / "w.h5"))
-    answered(lambda: weights.check_file(folder / "w.h5"))
-    answered(lambda: weights.load_weights(network, folder / "w.h5"))
+    answered(lambda: read_metadata(folder / "w.h5"))
+    answered(lambda: check_file(folder / "w.h5"))
+    answered(lambda: load_weights(network, folder / "w.h5"))
     assert all(np.isfinite(value).all() for value in network.get_weights())
 
 

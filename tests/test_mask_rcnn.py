@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as KL
-from tiny import TinyConfig, photos, shake
+from tiny import TinyConfig, noise_images, shake
 
 from mrcnn import model as model_module
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN, log
 from mrcnn.nn.image_meta import compose_image_meta
-from mrcnn.weights import weight_files
+from mrcnn.weights.saving import save_weights
+from mrcnn.weights.weight_file import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -61,7 +62,7 @@ def test_run_graph_accepts_what_ancestor_returns(model):
     roi = model.keras_model.get_layer("ROI").output
     outputs = [(name, model.ancestor(roi, name)) for name in STEPS]
     outputs.append(("ROI", roi))
-    values = model.run_graph(photos(1), outputs)
+    values = model.run_graph(noise_images(1), outputs)
     assert {name: values[name].shape for name in STEPS} == STEPS
     clipped = values["ROI/refined_anchors_clipped:0"]
     np.testing.assert_array_equal(clipped, np.clip(values["ROI/refined_anchors:0"], 0, 1))
@@ -75,7 +76,7 @@ def test_indices_after_suppression_are_of_the_first_image_without_padding():
     model = shake(build(PRE_NMS_LIMIT=limit))
     roi = model.keras_model.get_layer("ROI").output
     indices = model.ancestor(roi, "ROI/rpn_non_max_suppression:0")
-    values = model.run_graph(photos(2), [("kept", indices), ("rois", roi)])
+    values = model.run_graph(noise_images(2), [("kept", indices), ("rois", roi)])
     count = int(np.any(values["rois"][0] != 0, axis=1).sum())
     assert values["kept"].shape == (count,) and 0 < count <= limit
 
@@ -85,14 +86,14 @@ def test_ancestor_of_an_unknown_name_is_none(model):
     assert model.ancestor(roi, "ROI/nonsense:0") is None
     assert model.ancestor(roi, "nonsense") is None
     with pytest.raises(ValueError, match="Every output must be a tensor. Received: None for x"):
-        model.run_graph(photos(1), [("x", None)])
+        model.run_graph(noise_images(1), [("x", None)])
 
 
 def test_run_graph_accepts_a_list_or_molded_images(model):
     p2 = model.keras_model.get_layer("fpn_p2").output
     detections = model.keras_model.outputs[0]
     outputs = [("p2", p2), ("detections", detections)]
-    images = photos(2)
+    images = noise_images(2)
     of_list = model.run_graph(images, outputs)
     molded, metas, _ = model.mold_inputs(images)
     of_molded = model.run_graph(molded, outputs, image_metas=metas)
@@ -104,7 +105,7 @@ def test_run_graph_accepts_a_list_or_molded_images(model):
 
 def test_run_graph_keeps_the_batch_axis_of_a_single_output(model):
     image = model.keras_model.inputs[0]
-    assert model.run_graph(photos(1), [("image", image)])["image"].shape == (1, 64, 64, 3)
+    assert model.run_graph(noise_images(1), [("image", image)])["image"].shape == (1, 64, 64, 3)
 
 
 def test_trainable_layers_have_weights(model):
@@ -157,7 +158,7 @@ def test_log_prints_shape_range_and_type(capsys):
 def test_keras_model_saves_and_loads_any_h5_name(model, tmp_path):
     path = tmp_path / "x.h5"
     model.keras_model.save_weights(str(path))
-    assert weight_files.read_metadata(path)["config"]["NAME"] == "tiny"
+    assert read_metadata(path)["config"]["NAME"] == "tiny"
     other = shake(build(), seed=5)
     other.keras_model.load_weights(str(path), by_name=True)
     for loaded, saved in zip(other.keras_model.weights, model.keras_model.weights, strict=True):
@@ -252,14 +253,14 @@ def test_from_weights_needs_a_config_for_a_users_backbone(model, class_names, tm
         MaskRCNN.from_weights(tmp_path / "tiny.h5")
     loaded = MaskRCNN.from_weights(tmp_path / "tiny.h5", config=TinyConfig())
     assert loaded.class_names == class_names
-    (result,), (expected,) = loaded.detect(photos(1)), model.detect(photos(1))
+    (result,), (expected,) = loaded.detect(noise_images(1)), model.detect(noise_images(1))
     assert result.keys() == expected.keys()
     for name in expected:
         np.testing.assert_array_equal(result[name], expected[name])
 
 
 def test_from_weights_of_a_file_without_config_asks_for_one(model, tmp_path):
-    weight_files.save_weights(model.keras_model, tmp_path / "old.h5")
+    save_weights(model.keras_model, tmp_path / "old.h5")
     with pytest.raises(ValueError, match="carries no config.*--config"):
         MaskRCNN.from_weights(tmp_path / "old.h5")
 

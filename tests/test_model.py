@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as KL
-from tiny import Squares, TinyConfig, photos, shake
+from tiny import Squares, TinyConfig, noise_images, shake
 
 from mrcnn import model as model_room
 from mrcnn.inference.fuse_batch_norm import BatchNormFusedModel
@@ -149,7 +149,7 @@ def test_mobilenet_sees_what_it_was_trained_on():
 
 def test_mobilenet_builds_detects_and_freezes_its_batch_norm():
     model = build(BACKBONE="mobilenet_v2")
-    assert model.detect(photos(1))[0]["masks"].shape[:2] == (64, 64)
+    assert model.detect(noise_images(1))[0]["masks"].shape[:2] == (64, 64)
     norms = [x for x in model.keras_model.layers if type(x) is KL.BatchNormalization]
     assert len(norms) == 52 and not any(layer.trainable for layer in norms)
 
@@ -186,10 +186,10 @@ def test_widths_drive_the_network():
 def test_mask_shape_drives_the_mask_head(side):
     model = build(MASK_SHAPE=[side, side], DETECTION_MAX_INSTANCES=2)
     assert model.keras_model.outputs[3].shape == (None, 2, side, side, 3)
-    assert model.detect(photos(1))[0]["masks"].shape == (
+    assert model.detect(noise_images(1))[0]["masks"].shape == (
         64,
         64,
-        len(model.detect(photos(1))[0]["rois"]),
+        len(model.detect(noise_images(1))[0]["rois"]),
     )
 
 
@@ -208,19 +208,19 @@ def test_rectangles():
     config = TinyConfig()
     config.IMAGE_SHAPE = [64, 128, 3]
     model = shake(MaskRCNN("inference", config))
-    found = model.detect(photos(2, sizes=[(40, 90), (200, 150)]))
+    found = model.detect(noise_images(2, sizes=[(40, 90), (200, 150)]))
     assert [r["masks"].shape[:2] for r in found] == [(40, 90), (200, 150)]
     assert len(found[0]["rois"]) > 0
     # P2..P6 of 64 x 128: 16*32 + 8*16 + 4*8 + 2*4 + 1*2 cells, three anchors in each
     assert model.anchors.shape == (3 * (512 + 128 + 32 + 8 + 2), 4)
-    molded, metas, windows = model.mold_inputs(photos(1, sizes=[(40, 90)]))
+    molded, metas, windows = model.mold_inputs(noise_images(1, sizes=[(40, 90)]))
     assert molded.shape == (1, 64, 128, 3)
 
 
 def test_a_device_scope():
     with tf.device("/cpu:0"):
         model = build()
-    assert len(model.detect(photos(1))) == 1
+    assert len(model.detect(noise_images(1))) == 1
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_a_mode_for_each_task(model):
     with pytest.raises(ValueError, match="train.. needs a model in training mode"):
         model.train(None, None, 0.1, 1, "all")
     with pytest.raises(ValueError, match="detect.. needs a model in inference mode"):
-        build("training").detect(photos(1))
+        build("training").detect(noise_images(1))
 
 
 def test_a_callable_backbone_that_takes_the_image_alone():
@@ -336,7 +336,7 @@ def test_the_rpn_looks_at_as_many_levels_as_there_are_scales(count, tmp_path):
     model = shake(build(RPN_ANCHOR_SCALES=scales))
     model.save_weights(tmp_path / "few.h5")
     assert model.get_anchors((64, 64)).shape == (3 * sum(places), 4)
-    (found,) = model.detect(photos(1))
+    (found,) = model.detect(noise_images(1))
     assert len(found["rois"])
     for mode in ("square", "pad64"):
         trained = build("training", tmp_path, RPN_ANCHOR_SCALES=scales, IMAGE_RESIZE_MODE=mode)
@@ -439,8 +439,8 @@ def names_of(model):
 
 
 def test_without_masks_there_is_no_mask_head():
-    boxes_alone = build(USE_MASK=False)
-    assert [tuple(x.shape) for x in boxes_alone.keras_model.outputs] == [
+    has_boxes_only = build(USE_MASK=False)
+    assert [tuple(x.shape) for x in has_boxes_only.keras_model.outputs] == [
         (None, 10, 6),
         (None, 20, 3),
         (None, 20, 3, 4),
@@ -449,7 +449,7 @@ def test_without_masks_there_is_no_mask_head():
         (None, None, 4),
     ]
     trained = build("training", USE_MASK=False)
-    for made in (boxes_alone, trained):
+    for made in (has_boxes_only, trained):
         assert not [name for name in names_of(made) if "mask" in name]
         assert {"mrcnn_class_conv1", "mrcnn_bbox_fc", "rpn_model"} <= names_of(made)
     assert [x.name for x in trained.keras_model.inputs][4:] == [
@@ -461,11 +461,13 @@ def test_without_masks_there_is_no_mask_head():
 def test_boxes_without_masks_are_those_with_them(model, tmp_path):
     """The same weights find the same boxes; results have no masks."""
     model.save_weights(tmp_path / "whole.h5")
-    boxes_alone = build(USE_MASK=False)
-    report = boxes_alone.load_weights(tmp_path / "whole.h5")
+    has_boxes_only = build(USE_MASK=False)
+    report = has_boxes_only.load_weights(tmp_path / "whole.h5")
     assert report.missing == [] and {name[:10] for name in report.unused} == {"mrcnn_mask"}
-    pictures = photos(3, sizes=((64, 64), (40, 80)))
-    for found, expected in zip(boxes_alone.detect(pictures), model.detect(pictures), strict=True):
+    pictures = noise_images(3, sizes=((64, 64), (40, 80)))
+    for found, expected in zip(
+        has_boxes_only.detect(pictures), model.detect(pictures), strict=True
+    ):
         assert set(found) == {"rois", "class_ids", "scores"} and len(found["rois"])
         for name in found:
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
@@ -508,7 +510,7 @@ def test_proposals_are_detected_in_pixels_of_the_photo(model, tmp_path):
     proposer = build(RPN_ONLY=True, POST_NMS_ROIS_INFERENCE=200)
     proposer.load_weights(tmp_path / "whole.h5")
     assert proposer.detect([]) == []
-    pictures = photos(2, sizes=((64, 64), (20, 40)))  # the second is padded
+    pictures = noise_images(2, sizes=((64, 64), (20, 40)))  # the second is padded
     for found, photo in zip(proposer.detect(pictures), pictures, strict=True):
         assert (
             set(found) == {"rois", "scores"}
@@ -542,7 +544,7 @@ def test_heads_for_all_classes(model):
         return {name for name in names_of(network) if name.startswith(("fpn_", "rpn_", "mrcnn_"))}
 
     assert own(one) == own(model)
-    photo = photos(1)[0]
+    photo = noise_images(1)[0]
     (found,) = one.detect([photo])
     assert found["masks"].shape == (64, 64, len(found["rois"])) and len(found["rois"])
     assert (
@@ -637,7 +639,7 @@ def test_in_mixed_precision_boxes_and_probabilities_stay_exact(model, tmp_path):
         "res1a_out",
     )  # up to C1: in bfloat16 a pixel less its mean loses half a gray level
     assert {network.get_layer(name).compute_dtype for name in exact} == {"float32"}
-    (photo,) = photos(1)
+    (photo,) = noise_images(1)
     molded, metas, _ = model.mold_inputs([photo])
     inputs = [molded, metas, model.get_anchors(molded.shape[1:])[None]]
     found, expected = (made.keras_model(inputs, training=False)[5] for made in (mixed, model))

@@ -17,7 +17,7 @@ def python_blocks(path):
     return re.findall(r"```python\n(.+?)```", path.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_readme_is_short_and_has_a_picture():
+def test_readme_is_short_and_has_a_small_image():
     assert len(README.splitlines()) <= 130
     (image,) = re.findall(r"!\[.+?\]\((.+?)\)", README)
     assert (ROOT / image).stat().st_size < 400_000

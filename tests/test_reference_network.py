@@ -1,7 +1,8 @@
-"""The network against numbers recorded from a port of matterport's, stage by stage, end to end, and in training.
+"""The network against numbers recorded from a port of matterport's: stages, detection, training.
 
-Each stage is cut out of the network and fed the recorded inputs of that stage, so that no error of an earlier one
-reaches it: what differs is the arithmetic of this stage alone.
+Each stage is cut out of the network and fed the recorded inputs of that stage, so no error of an
+earlier one
+affects it: a difference is caused by the arithmetic of this stage only.
 """
 
 import json
@@ -128,7 +129,7 @@ def run(part, inputs):
     ]
 
 
-# --- Inference, stage by stage, photo 0 -------------------------------------------------------------------------
+# --- Inference, stage by stage, image 0 -------------------------------------------------------------------------
 
 
 def test_molded_inputs(model, archives):
@@ -222,7 +223,7 @@ def test_mask_head(model, archives):
 @pytest.mark.parametrize(
     "name", ["inference_1", "inference_batch2", "inference_pad64", "inference_none"]
 )
-def test_heads_of_other_photos(use_config, archives, name):
+def test_heads_of_other_images(use_config, archives, name):
     """RPN from the molded images, class and box head from the recorded proposals."""
     recorded = archives(name)
     names = ["rpn_class", "rpn_bbox", "mrcnn_class", "mrcnn_bbox"]
@@ -261,7 +262,7 @@ def matched(found, recorded):
 
 
 def test_detect(use_config, archives, eagerly):
-    """95 % of the detections over all photos, 90 % in each, and their masks."""
+    """95 % of the detections over all images, 90 % in each, and their masks."""
     counts = []
     for name, photos, prefix in [
         ("inference_0", ["photo"], "det"),
@@ -409,10 +410,10 @@ def with_onednn(test):
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_losses_and_gradients(request, trained, step, archives, name):
-    """Where TensorFlow computes without oneDNN (no AVX-512), a process with it computes the gradients.
+    """If TensorFlow computes without oneDNN (no AVX-512), a process with oneDNN computes the gradients.
 
-    With it they were recorded. Other convolutions round otherwise, and a ReLU within rounding of 0 opens or closes:
-    photos times 1 + 1e-7 move gradients by up to 4e-3.
+    With it they were recorded. Other convolutions round otherwise, and a ReLU within rounding of 0
+    opens or closes: images times 1 + 1e-7 change gradients by up to 4e-3.
     """
     recorded = archives(name)
     assert recorded["tgt_class_ids"][:, targets.positive_slots(trained.config) :].max() == 0

@@ -126,9 +126,11 @@ def test_functions_without_shapes_are_named(script, parsed):
 
 def test_reading_counts_whole_files_or_named_functions(script, tmp_path):
     (tmp_path / "mrcnn").mkdir()
-    (tmp_path / "mrcnn" / "a.py").write_text("x = 1\n\n\ndef f():\n    return x\n")
-    assert script.reading(tmp_path, {"a.py": ""}) == 5
+    text = "x = 1\n\n\ndef f():\n    return x\n\n\nclass C:\n    def f(self):\n        pass\n"
+    (tmp_path / "mrcnn" / "a.py").write_text(text)
+    assert script.reading(tmp_path, {"a.py": ""}) == 10
     assert script.reading(tmp_path, {"a.py": "f"}) == 2
+    assert script.reading(tmp_path, {"a.py": "f C.f"}) == 4
 
 
 def test_a_measure_above_its_limit_is_marked(script):

@@ -106,8 +106,8 @@ def shake(model, seed=0):
     return model
 
 
-def photos(count, seed=0, sizes=((64, 64),)):
-    """`count` noisy photos of the sizes in turn."""
+def noise_images(count, seed=0, sizes=((64, 64),)):
+    """`count` images of noise, whose sizes take turns."""
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 255, (*sizes[i % len(sizes)], 3), dtype=np.uint8) for i in range(count)]
 

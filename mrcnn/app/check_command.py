@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import Config
 from ..data import check
-from ..data.dataset import Dataset, boxes_alone
+from ..data.dataset import Dataset, has_boxes_only
 from ..data.image import resize_image
 from ..data.masks import boxes_to_masks, extract_bboxes, resize_mask
 from ..drawing import pages
@@ -87,7 +87,7 @@ def _contact_sheet(dataset: Dataset, image_ids: list[int], pixels: bool) -> np.n
 
 def _annotated(dataset: Dataset, image_id: int, pixels: bool) -> np.ndarray:
     """`[H, W, 3]` uint8: one image with its annotations and a title."""
-    if boxes_alone(dataset):
+    if has_boxes_only(dataset):
         boxes, class_ids = dataset.load_bbox(image_id)
         masks = boxes_to_masks(np.round(boxes).astype(int), dataset.image_size(image_id))
     else:

@@ -171,7 +171,7 @@ def _add_check(commands) -> None:
         "objects of each class, and suggests RPN_ANCHOR_SCALES if the anchors do not fit their "
         "sizes. Exit code 1 if something would spoil the training, otherwise 0, with or without "
         "warnings.",
-        "mrcnn check photos/train --out checked",
+        "mrcnn check fruit/train --out checked",
     )
     _add_data(
         parser, f"{DATA}; or a folder with such folders train and val, which are both checked"
@@ -205,7 +205,7 @@ def _add_train(commands) -> None:
         "Writes a folder in --logs with a weight file per epoch, losses.csv and TensorBoard's "
         "files. The same command with --weights last resumes after the last complete epoch; Ctrl-C "
         "also saves the current weights in interrupted.h5, from which a new run can start.",
-        "mrcnn train photos/train --val photos/val --weights coco --layers heads --epochs 10",
+        "mrcnn train fruit/train --val fruit/val --weights coco --layers heads --epochs 10",
     )
     _add_data(parser, f"{DATA}; or a folder with such folders train and val")
     parser.add_argument(
@@ -279,7 +279,7 @@ def _add_detect(commands) -> None:
         "Writes an image with the detections for each input image, and detections.json with every "
         "object: class, score, box (y1, x1, y2, x2 in pixels) and, if the network has masks, mask "
         "(COCO's run-length code). Images that cannot be read are named and skipped.",
-        "mrcnn detect photo.jpg holiday/ --weights mask_rcnn_nuclei_0040.h5 --out found",
+        "mrcnn detect image.jpg holiday/ --weights mask_rcnn_nuclei_0040.h5 --out found",
     )
     parser.add_argument(
         "images",
@@ -330,7 +330,7 @@ def _add_evaluate(commands) -> None:
         "record_mAP.txt, with precision-recall curves and the confusion matrix as images. Ctrl-C "
         "writes the metrics of the images evaluated until then, marked PARTIAL. Weights trained "
         "with RPN_ONLY give their recall at 100 and 1,000 proposals, in metrics.json only.",
-        "mrcnn evaluate photos/val --weights mask_rcnn_nuclei_0040.h5 --out measured --pictures",
+        "mrcnn evaluate fruit/val --weights mask_rcnn_nuclei_0040.h5 --out measured --pictures",
     )
     _add_data(parser)
     _add_weights(parser)

@@ -1,4 +1,4 @@
-"""What the command and the samples share: messages, exit codes, --config, --weights, output files.
+"""Shared by the command and the samples: messages, exit codes, settings, weights, output files.
 
 Modules that load slowly are imported inside functions.
 """
@@ -149,7 +149,7 @@ def failure(code: int, program: str, why: str) -> int:
 
 
 def say(text: object) -> None:
-    """Print a result without control characters, for it may contain names from files."""
+    """Print a result without control characters, because names from files may be in the text."""
     print(printable_lines(text))
 
 
@@ -391,9 +391,9 @@ def check_weights(path: str | None, option: str = "--weights") -> None:
     check_file(path, option)
     if path is None or Path(path).suffix == ".keras":
         return
-    from ..weights import weight_files
+    from ..weights.weight_file import check_file as check_weight_file
 
-    weight_files.check_file(path)
+    check_weight_file(path)
 
 
 def check_start(
@@ -402,8 +402,8 @@ def check_start(
     """Raise before a network is built if `load_start` could not load the initial weights.
 
     Raises: UsageError if the COCO weights, of a ResNet-101, are asked for another backbone;
-        FileNotFoundError or ValueError if there is no such file, no run in `logs`, or no weights in
-        the file.
+        FileNotFoundError or ValueError if the file does not exist, there is no run in `logs`, or no
+        weights in the file.
     """
     check_weights(backbone_weights, "--backbone-weights")
     if start == "coco" and config.BACKBONE != "resnet101":  # before a download of 246 MB
@@ -423,15 +423,15 @@ def load_for_use(
     """An inference model with the weights of a file, and its class names.
 
     items: of --config, on top of the config in the file.
-    base: the Config for a file without one, such as those of matterport's package.
+    base: the Config for a file without one, like matterport's files.
     """
     from ..config import Config
-    from ..weights import weight_files
+    from ..weights.weight_file import read_metadata
 
     check_weights(weight_file)
     config = None
     if items or base is not None:
-        metadata = weight_files.read_metadata(weight_file) or {}
+        metadata = read_metadata(weight_file) or {}
         if "config" in metadata:
             base = Config.from_dict(metadata["config"])
         if items or "config" not in metadata:
@@ -465,18 +465,13 @@ def find_weights(start: str, config: Config, logs: str | Path) -> str:
 
     start: "coco" (downloaded unless cached), "last" (the newest checkpoint in `logs`), or a file.
     """
-    from ..files import download
-    from ..weights import weight_files
+    from ..weights.checkpoints import last_checkpoint
+    from ..weights.zoo import coco_weights
 
     if start == "last":
-        return weight_files.last_checkpoint(logs, config.NAME)
+        return last_checkpoint(logs, config.NAME)
     if start == "coco":
-        cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "models")
-        url = weight_files.COCO_MODEL_URL
-        path = cache / url.rsplit("/", 1)[-1]
-        return download.download(
-            url, path, md5=weight_files.COCO_MODEL_MD5, size=weight_files.COCO_MODEL_SIZE
-        )
+        return coco_weights()
     return start
 
 
@@ -502,10 +497,10 @@ def load_start(
     if backbone_weights is not None:
         model.load_backbone_weights(backbone_weights)
     if start == "coco":
-        from ..weights import weight_files
+        from ..weights.class_heads import CLASS_HEADS
 
         path = find_weights(start, model.config, model.model_dir)
-        model.load_weights(path, exclude=weight_files.CLASS_HEADS)
+        model.load_weights(path, exclude=CLASS_HEADS)
     elif start == "imagenet":
         model.load_backbone_weights(model.get_imagenet_weights())
     elif start is not None:
@@ -528,9 +523,9 @@ def _warn_of_other_settings(checkpoint: str, config: Config, computed: Collectio
 
     computed: as for `load_start`.
     """
-    from ..weights import weight_files
+    from ..weights.weight_file import read_metadata
 
-    then = (weight_files.read_metadata(checkpoint) or {}).get("config", {})
+    then = (read_metadata(checkpoint) or {}).get("config", {})
     now = config.to_dict()
     both = [name for name in then if name in now and name not in computed]
     changed = [f"{name}={now[name]} (was {then[name]})" for name in both if then[name] != now[name]]

@@ -62,7 +62,7 @@ def is_url(word: str) -> bool:
 
 
 def objects_per_class(dataset: Dataset) -> dict[str, int] | None:
-    """Class name -> number of objects without crowds; None if only the pixels of masks tell it."""
+    """Class name -> number of objects without crowds; None if only the masks' pixels show it."""
     counts = dict.fromkeys(dataset.class_names[1:], 0)
     for info in dataset.image_info:
         class_ids = _class_ids(info)
@@ -86,7 +86,7 @@ def _class_ids(info: dict) -> list | None:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files in a folder, by name; an empty list if there is no such folder."""
+    """The image files in a folder, by name; an empty list if the folder does not exist."""
     from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 
     files = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -100,7 +100,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def log_data(role: str, dataset: Dataset) -> None:
-    """Log the reader, images, classes and objects of a dataset. role: its use, such as "Data"."""
+    """Log the reader, images, classes and objects of a dataset. role: for example "Data"."""
     counts = objects_per_class(dataset)
     names = dataset.class_names[1:]
     classes = counted(len(names), "class", "classes")

@@ -10,9 +10,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..data.image import read_image, read_size
+from ..data.image import read_image
 from ..drawing import pages
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
+from ..files.image_files import read_size
 from ..files.safe_text import printable
 from ..formats import export
 from ..formats.rle import mask_to_rle
@@ -139,7 +140,7 @@ def _first_part(folder: Path, path: Path) -> str:
 
 
 def find_images(words: list[str]) -> ImagesToDetect:
-    """Find all images that the words name: image files, folders, or patterns such as `*.png`.
+    """Find all images that the words name: image files, folders, or patterns like `*.png`.
 
     Reads the header of each, before a network is built, which takes much longer.
 
@@ -230,7 +231,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _counted_skip(count: int, what: str) -> str:
-    """`2 sub-folders`; suffixes such as `.json` have no plural."""
+    """`2 sub-folders`; suffixes like `.json` have no plural."""
     return f"{count} {what}" if what.startswith(".") else counted(count, what)
 
 
@@ -247,7 +248,7 @@ def _no_images_in(folder: Path, others: str) -> str:
 
 
 def _output_paths(files: list[Path], out: Path) -> list[Path]:
-    """A path for each image with detections: all different, and none of an input image."""
+    """A path for each image with detections: all different, and never that of an input image."""
     real_out = os.path.realpath(out)
     in_out = [file for file in files if os.path.realpath(file.parent) == real_out]
     taken = {file.name.casefold() for file in in_out}
@@ -262,7 +263,7 @@ def _output_paths(files: list[Path], out: Path) -> list[Path]:
 def detect_file(model, class_names: list[str], file: Path, drawing: Path, exports) -> dict:
     """The entry of `detections.json` for one image file; writes the image with its detections.
 
-    drawing: where that image is written. exports: the `export.Export` for other tools' files, to
+    drawing: the path of that image. exports: the `export.Export` for other tools' files, to
     which the image is added.
 
     Raises: ValueError if the image cannot be read or used, OSError if a file cannot be written.

@@ -75,7 +75,7 @@ def report(findings: list[Finding]) -> str:
 
 
 def requirements() -> list[str]:
-    """Requirements such as `numpy>=2`: of the installed package, otherwise of requirements.txt."""
+    """Requirements like `numpy>=2`: of the installed package, otherwise of requirements.txt."""
     try:
         required = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -84,12 +84,12 @@ def requirements() -> list[str]:
         required = [line.split("#")[0].strip() for line in required]
     plain = [line for line in required if line and "extra ==" not in line]
     plain = [line.split(";")[0].strip() for line in plain if _for_this_python(line)]
-    # imgaug comes last, for it is imported through other libraries.
+    # imgaug comes last because it is imported through other libraries.
     return sorted(plain, key=lambda line: _name(line) == "imgaug")
 
 
 def _for_this_python(requirement: str) -> bool:
-    """Whether a requirement such as `pillow>=13; python_version >= "3.11"` applies here."""
+    """Whether a requirement like `pillow>=13; python_version >= "3.11"` applies here."""
     try:
         from packaging.requirements import Requirement
     except ImportError:  # reported as a missing dependency
@@ -130,7 +130,7 @@ def _mrcnn() -> Finding:
 def check_dependency(requirement: str) -> Finding:
     """Check that one dependency can be imported and has a required version.
 
-    requirement: such as `opencv-python>=4.9,<5`.
+    requirement: for example `opencv-python>=4.9,<5`.
     """
     name, required = _name(requirement), requirement[len(_name(requirement)) :].strip()
     module_name = MODULES.get(name, name.replace("-", "_"))
@@ -173,7 +173,7 @@ def _import(module_name: str):
     """Import a module; imgaug as mrcnn imports it, for plain `import imgaug` fails on NumPy 2."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if module_name == "imgaug":
-        return importlib.import_module("mrcnn.data.generator").import_imgaug()
+        return importlib.import_module("mrcnn.data.imgaug_support").import_imgaug()
     return importlib.import_module(module_name)
 
 
@@ -213,7 +213,7 @@ def _version(name: str, module) -> str | None:
 
 
 def _within(version: str, required: str) -> bool:
-    """Whether a version is in a range such as `>=4.9,<5`; True without `packaging`."""
+    """Whether a version is in a range like `>=4.9,<5`; True without `packaging`."""
     try:
         from packaging.specifiers import SpecifierSet
     except ImportError:  # a finding of its own

@@ -14,7 +14,7 @@ from ..evaluation.proposals import proposal_recall
 from ..files.file_names import short_name
 from ..files.safe_text import clean_name
 from ..formats.open_dataset import split_folders
-from ..weights import weight_files
+from ..weights.weight_file import read_metadata
 from .cli_support import (
     check_weights,
     free_image_path,
@@ -103,7 +103,7 @@ def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
 def _class_names_of(weight_file: str) -> list[str] | None:
     """The class names in a weight file, background first, or None; cleaned like a dataset's."""
     check_weights(weight_file)
-    names = (weight_files.read_metadata(weight_file) or {}).get("class_names")
+    names = (read_metadata(weight_file) or {}).get("class_names")
     return [clean_name(name) for name in names] if names else None
 
 

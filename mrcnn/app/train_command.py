@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ..config import Config
-from ..data.dataset import Dataset, boxes_alone, shared_images
+from ..data.dataset import Dataset, has_boxes_only, shared_images
 from ..formats.open_dataset import split_folders
 from ..formats.reading import SETS
 from .cli_support import (
@@ -97,7 +97,7 @@ def check_layers(layers: str) -> None:
 
 
 def _require_masks(config: Config, dataset: Dataset, data: str) -> None:
-    if config.has_mask_head() and boxes_alone(dataset):
+    if config.has_mask_head() and has_boxes_only(dataset):
         raise ValueError(
             f"A network with masks needs outlines to learn from. Received: {data}, whose "
             f"annotations "
@@ -121,7 +121,7 @@ def _warn_of_slow_cpu(config: Config) -> None:
 
 
 def open_training_data(data: str, val: str | None, **options) -> tuple[Dataset, Dataset | None]:
-    """The datasets for training and validation; the second is None if there is none.
+    """The datasets for training and validation; the second may be None.
 
     options: of `open_data`.
     """

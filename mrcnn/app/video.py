@@ -37,7 +37,7 @@ def read_frames(source: str | Path | int) -> Iterator[np.ndarray]:
 
     source: the path of a file, or the number of a camera (0: the first).
 
-    Raises: ValueError if there is no such file or camera, or it has no readable frame.
+    Raises: ValueError if the file or camera does not exist, or has no readable frame.
     """
     capture = _open(source)
     try:
@@ -81,7 +81,7 @@ def change_video(
             f"{out.with_suffix('.mp4')}."
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last, for OpenCV chooses the container by it.
+    # The suffix stays last, because OpenCV derives the container from the suffix.
     part = out.with_name(f"{out.stem[:100]}.{secrets.token_hex(4)}.part{out.suffix}")
     writer = _Writer(part, frame_rate(source))
     started = time.perf_counter()

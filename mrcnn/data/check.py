@@ -29,7 +29,7 @@ from .check_anchors import (
 )
 from .check_image import BoxResizer, Fault, ImageCheck, check_image, load_objects
 from .check_report import ERROR, KINDS, Finding, Report, count_noun
-from .dataset import Dataset, boxes_alone
+from .dataset import Dataset, has_boxes_only
 
 log = logging.getLogger("mrcnn")
 
@@ -65,7 +65,7 @@ def check(
         config = Config()
     else:
         config.validate()
-    if config.has_mask_head() and boxes_alone(dataset):
+    if config.has_mask_head() and has_boxes_only(dataset):
         findings.append(
             Finding("boxes alone", "The annotations are boxes; the network learns masks.")
         )

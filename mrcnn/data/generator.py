@@ -14,7 +14,7 @@ import numpy as np
 from ..config import as_config
 from ..nn.anchors import pyramid_anchors
 from .ground_truth import image_name, load_image_gt
-from .image import molded_photo
+from .image import mold_image
 from .image_order import ImageOrder, is_tall
 from .imgaug_support import import_imgaug
 from .roi_targets import build_detection_targets, generate_random_rois
@@ -227,7 +227,7 @@ class DataGenerator(keras.utils.PyDataset):
 
     def as_input(self, image) -> np.ndarray:
         """`[H, W, C]` float32: the image as batches hold it, less the mean."""
-        return molded_photo(image, self.config)
+        return mold_image(image, self.config).astype(np.float32)
 
     def anchors(self, image_shape) -> tuple:
         """`[A, 4]` pixel anchors for a molded image of this shape, and their blocks, kept for the next image."""

@@ -1,118 +1,142 @@
-"""Pixels to network input and back: reading, resizing, padding, the mean.
+"""Images as arrays: read, convert to uint8, match channels, resize, subtract the mean.
 
 Images are `[height, width, channels]`, boxes `(y1, x1, y2, x2)` in pixels with y2 and x2 one past
 the last pixel.
 
-`exact=True` takes scikit-image in its mode "constant" and scipy's zoom grid, as matterport did, to repeat its
-numbers; the default is OpenCV (a hundred times faster, half-pixel centres, no dark border around an image), which
-gives the same pixels within an image but for some in a thousand.
+`exact=True` uses scikit-image in its mode "constant" and the zoom grid of SciPy, as matterport did,
+to repeat its numbers. The default is OpenCV (a hundred times faster, half-pixel centers, no dark
+border around an image). Inside an image the two differ in about one pixel of a thousand.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from ..config import Config
 from ..files.image_files import read_pixels
-from ..files.image_files import read_size as read_size
 from ..files.safe_text import printable
 
 log = logging.getLogger("mrcnn")
 
+Padding = list[tuple[int, int]]  # (before, after) of each axis
+Crop = tuple[int, int, int, int]  # y, x, height, width
+NO_PADDING: Padding = [(0, 0), (0, 0), (0, 0)]
 
-# --- Reading ---------------------------------------------------------------------------------------------------
+
+# --- Reading and converting -------------------------------------------------------------------
 
 
 def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
-    """`[H, W, channels]` uint8 image of a file, upright: turned as its EXIF orientation says.
+    """Return the `[H, W, channels]` uint8 image of a file, rotated as its EXIF orientation says.
 
-    Phones store photos as the sensor lay; annotation tools show them upright, and so are their outlines.
-    (matterport's code did not turn them: outlines of such photos lay beside the objects.)
+    Phones store images in the orientation of the sensor. Annotation tools show them upright, and so
+    are the outlines that they write. (matterport's code ignored the orientation.)
 
-    Raises: ValueError that names the file where it is missing, truncated, too large or no image.
+    Raises: ValueError that names a file that is missing, truncated, too large or not an image.
     """
-    return match_channels(to_uint8(read_pixels(path), name=str(path)), channels, name=str(path))
+    pixels = to_uint8(read_pixels(path), name=str(path))
+    return match_channels(pixels, channels, name=str(path))
 
 
-_MOST_CLIPPED = 0.02  # share of the values of an image; a larger one is logged
-_told: set[str] = set()  # what the log has said once
+_MAX_CLIPPED = 0.02  # share of an image's values that may be clipped without a warning
+_warned: set[str] = set()  # subjects of the warnings that were logged
 
 
-def _tell_once(subject: str, text: str, *values) -> None:
-    """Warn of a kind of image when its first one comes."""
-    if subject not in _told:
-        _told.add(subject)
+def _warn_once(subject: str, text: str, *values: object) -> None:
+    """Log a warning for the first image of a kind."""
+    if subject not in _warned:
+        _warned.add(subject)
         log.warning(f"{text} (Only the first image of this kind is reported.)", *values)
 
 
 def is_unit(image: np.ndarray) -> bool:
-    """Whether float values lie in 0..1, and not in 0..255."""
+    """Return whether float values lie in 0..1 rather than in 0..255."""
     return image.dtype.kind == "f" and image.size > 0 and bool(image.max() <= 1.0)
 
 
-def to_uint8(image: np.ndarray, name: str = "An image", unit: bool | None = None) -> np.ndarray:
-    """The image as uint8: 16-bit and float 0..1 images are scaled, float 0..255 images rounded, bool becomes 0, 255.
+def to_uint8(image: Any, name: str = "An image", unit: bool | None = None) -> np.ndarray:
+    """Return an image as uint8.
 
-    Of other whole numbers, and of floats, what lies outside of 0..255 is cut off, with a warning if it is much.
+    16-bit images and floats in 0..1 are scaled, floats in 0..255 are rounded, bool becomes 0 and
+    255. Other values outside 0..255 are clipped, with a warning if there are many.
 
-    name: for the warning. unit: whether floats lie in 0..1; by default `is_unit` of this array tells.
+    Args:
+        image: an array of numbers of any shape.
+        name: the image in the warning.
+        unit: whether floats lie in 0..1; by default `is_unit` of this array.
+
+    Raises: ValueError if the array holds other things than finite numbers.
     """
     image = np.asarray(image)
     if image.dtype == np.uint8:
         return image
     if image.dtype.kind not in "buif":
         raise ValueError(
-            f"An image must be an array of numbers. Received: {image.dtype} of shape {image.shape}. Try checking "
-            "that its file was read: some readers (cv2.imread) return None where they fail."
+            f"An image must be an array of numbers. Received: {image.dtype} of shape "
+            f"{image.shape}. Try checking that its file was read: some readers (cv2.imread) return "
+            "None if they fail."
         )
     if image.dtype == bool:
         return image.astype(np.uint8) * 255
     if image.dtype == np.uint16:
-        if image.size and 255 < image.max() < 4096:
-            _tell_once(
-                "12 bits",
-                "%s has 16 bits and no value above 4095, as cameras of 12 bits leave them, and comes out nearly black. "
-                "If your images are so, multiply them by 16 and save them again.",
-                printable(name),
-            )
-        return np.round(image / 257).astype(np.uint8)
+        return _uint16_to_uint8(image, name)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise ValueError(
             "An image must hold finite numbers. Received: nan or inf. Try cleaning the file."
         )
-    scaled = image
-    if image.dtype.kind == "f" and (is_unit(image) if unit is None else unit):
-        scaled = image * 255
-    if image.size and np.mean((scaled < -0.5) | (scaled > 255.5)) > _MOST_CLIPPED:
-        _tell_once(
+    if unit is None:
+        unit = is_unit(image)
+    return _clip_to_uint8(image, name, 255 if unit and image.dtype.kind == "f" else 1)
+
+
+def _uint16_to_uint8(image: np.ndarray, name: str) -> np.ndarray:
+    if image.size and 255 < image.max() < 4096:
+        _warn_once(
+            "12 bits",
+            "%s has 16 bits and no value above 4095, as cameras of 12 bits write them, and becomes "
+            "nearly black. If your images are like that, multiply them by 16 and save them again.",
+            printable(name),
+        )
+    return np.round(image / 257).astype(np.uint8)
+
+
+def _clip_to_uint8(image: np.ndarray, name: str, factor: int) -> np.ndarray:
+    scaled = image * factor
+    if image.size and np.mean((scaled < -0.5) | (scaled > 255.5)) > _MAX_CLIPPED:
+        _warn_once(
             str(image.dtype),
-            "%s holds %s values from %g to %g: what is below 0 or above 255 is cut off. Scale such images to 0..255 "
-            "and save them with 8 bits.",
+            "%s holds %s values from %g to %g: values below 0 or above 255 are clipped. Scale such "
+            "images to 0..255 and save them with 8 bits.",
             *(printable(name), image.dtype, image.min(), image.max()),
         )
     return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 
 def match_channels(image: np.ndarray, channels: int, name: str = "image") -> np.ndarray:
-    """`[H, W, channels]`: grey is repeated, alpha dropped, colour averaged to grey where one channel is asked for.
+    """Return the image with this number of channels, `[H, W, channels]`.
 
-    Raises: ValueError where that is no known conversion.
+    Gray is repeated, alpha is dropped, color is averaged to gray if one channel is asked for.
+
+    Raises: ValueError if no conversion is known.
     """
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3:
         raise ValueError(
-            f"An image must be [height, width] or [height, width, channels]. Received: {printable(name)} of shape "
-            f"{image.shape}. Try one frame of an animation or volume."
+            "An image must be [height, width] or [height, width, channels]. Received: "
+            f"{printable(name)} of shape {image.shape}. Try one frame of an animation or volume."
         )
     found = image.shape[2]
     if found == channels:
         return image
-    if found in (1, 2) and channels == 3:  # grey, grey + alpha
+    if found in (1, 2) and channels == 3:  # gray, or gray and alpha
         return np.repeat(image[:, :, :1], 3, axis=2)
     if found == 4 and channels == 3:
         return image[:, :, :3]
@@ -122,32 +146,50 @@ def match_channels(image: np.ndarray, channels: int, name: str = "image") -> np.
         weights = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
         return np.round(image[:, :, :3] @ weights).astype(image.dtype)[:, :, None]
     raise ValueError(
-        f"An image must have IMAGE_CHANNEL_COUNT = {channels} channels. Received: {printable(name)} with {found}. "
-        "Try setting IMAGE_CHANNEL_COUNT and MEAN_PIXEL, or return the channels you need from Dataset.load_image."
+        f"An image must have IMAGE_CHANNEL_COUNT = {channels} channels. Received: "
+        f"{printable(name)} with {found}. Try setting IMAGE_CHANNEL_COUNT and MEAN_PIXEL, or "
+        "return the channels you need from Dataset.load_image."
     )
 
 
-# --- Resizing --------------------------------------------------------------------------------------------------
+# --- Resizing ---------------------------------------------------------------------------------
+
+
+class Resized(NamedTuple):
+    """An image at the size of the network's input, and how it got there.
+
+    image: `[h, w, channels]`, dtype of the original.
+    window: `(y1, x1, y2, x2)` of the original image inside the padding.
+    scale: factor from the original to the resized image.
+    padding: `[(top, bottom), (left, right), (0, 0)]`.
+    crop: `(y, x, height, width)` cut from the scaled image, or None.
+    """
+
+    image: np.ndarray
+    window: tuple[int, int, int, int]
+    scale: float
+    padding: Padding
+    crop: Crop | None
 
 
 def resize(
-    image,
-    output_shape,
-    order=1,
-    mode="constant",
-    cval=0,
-    clip=True,
-    preserve_range=False,
-    anti_aliasing=False,
-    anti_aliasing_sigma=None,
+    image: Any,
+    output_shape: Sequence[int],
+    order: int | None = 1,
+    mode: str = "constant",
+    cval: int = 0,
+    clip: bool = True,
+    preserve_range: bool = False,
+    anti_aliasing: bool = False,
+    anti_aliasing_sigma: Any = None,
 ) -> np.ndarray:
-    """scikit-image's `resize` with matterport's defaults (no anti-aliasing); bool images are taken as 0.0, 1.0."""
+    """Call scikit-image's `resize` with matterport's defaults (no anti-aliasing, bool as float)."""
     import skimage.transform
 
     image = np.asarray(image)
     if image.dtype == bool:
         image = image.astype(np.float64)
-    return skimage.transform.resize(
+    resized = skimage.transform.resize(
         image,
         output_shape,
         order=order,
@@ -158,23 +200,24 @@ def resize(
         anti_aliasing=anti_aliasing,
         anti_aliasing_sigma=anti_aliasing_sigma,
     )
+    return np.asarray(resized)
 
 
-# Weights of float32 that should add up to 1 miss it by up to 2 units in the last place: 255 comes out as 254.99997.
+# Interpolation weights in float32 may sum to 1 minus 2 units in the last place: 255 would become
+# 254.99997, and 254 when truncated.
 _ROUNDING = np.float32(1 + 2**-22)
 
 
 def _scale_image(image: np.ndarray, height: int, width: int, exact: bool) -> np.ndarray:
-    """The image resized by bilinear interpolation; whole numbers are cut off, as matterport's `astype` did.
+    """Resize an image by bilinear interpolation; integers are truncated, as matterport's were.
 
-    OpenCV's own uint8 resize rounds, which makes a third of all pixels one grey level brighter than those that
-    published weights were trained on.
+    OpenCV's uint8 resize rounds, which makes a third of all pixels one gray level brighter than
+    those that published weights were trained on.
     """
     if exact:
         return resize(image, (height, width), preserve_range=True).astype(image.dtype)
-    scaled = cv2.resize(
-        image.astype(np.float32, copy=False), (width, height), interpolation=cv2.INTER_LINEAR
-    )
+    floats = image.astype(np.float32, copy=False)
+    scaled = cv2.resize(floats, (width, height), interpolation=cv2.INTER_LINEAR)
     if image.dtype.kind != "f":
         scaled *= _ROUNDING
     # OpenCV drops a single channel.
@@ -182,119 +225,170 @@ def _scale_image(image: np.ndarray, height: int, width: int, exact: bool) -> np.
 
 
 def resize_image(
-    image,
-    min_dim=None,
-    max_dim=None,
-    min_scale=None,
-    mode="square",
-    shape=None,
-    rng=None,
-    exact=False,
-):
-    """The image scaled (never down-scaled below need), padded or cropped.
+    image: np.ndarray,
+    min_dim: int | None = None,
+    max_dim: int | None = None,
+    min_scale: float | None = None,
+    mode: str = "square",
+    shape: Sequence[int] | np.ndarray | None = None,
+    rng: np.random.Generator | None = None,
+    exact: bool = False,
+) -> Resized:
+    """Scale an image, and pad or crop it to the size of the network's input.
 
-    image: `[H, W, channels]`. min_dim, max_dim, min_scale, mode: see `Config.IMAGE_*`.
-    shape: `(height, width)` to pad or crop to, in place of the square of max_dim or min_dim.
-    rng: draws the place of a crop; None: Python's global `random`.
+    Args:
+        image: `[H, W, channels]`.
+        min_dim, max_dim, min_scale, mode: see `Config.IMAGE_*`.
+        shape: `(height, width)` to pad or crop to, instead of the square of max_dim or min_dim.
+        rng: draws the position of a crop; None uses Python's global `random`.
 
-    Returns:
-        image: `[h, w, channels]`, same dtype.
-        window: `(y1, x1, y2, x2)` where the photo lies in it.
-        scale: factor from the photo to the window.
-        padding: `[(top, bottom), (left, right), (0, 0)]`.
-        crop: `(y1, x1, height, width)` cut from the scaled photo, or None.
-
-    Raises: ValueError for an unknown mode, or for sides that mode "pad64" cannot bring to multiples of 64.
+    Raises: ValueError for an unknown mode, or if mode "pad64" has a min_dim that is not a multiple
+        of 64.
     """
-    height, width = image.shape[:2]
-    no_padding = [(0, 0), (0, 0), (0, 0)]
     if mode == "none":
-        return image, (0, 0, height, width), 1, no_padding, None
+        height, width = image.shape[:2]
+        return Resized(image, (0, 0, height, width), 1, list(NO_PADDING), None)
     if mode not in ("square", "pad64", "crop"):
         raise ValueError(
             f"mode must be square, pad64, crop or none. Received: {mode!r}. Try 'square'."
         )
-    target = tuple(int(side) for side in shape[:2]) if shape is not None else None
-
-    scale = max(1, min_dim / min(height, width)) if min_dim else 1
-    if min_scale and scale < min_scale:
-        scale = min_scale
-    if max_dim and mode == "square":
+    target = None if shape is None else (int(shape[0]), int(shape[1]))
+    limit = None
+    if mode == "square" and max_dim:
         limit = target or (max_dim, max_dim)
-        if round(height * scale) > limit[0] or round(width * scale) > limit[1]:
-            scale = min(limit[0] / height, limit[1] / width)
-    if scale != 1:
-        # A line of pixels keeps at least one.
-        image = _scale_image(
-            image, max(1, round(height * scale)), max(1, round(width * scale)), exact
-        )
     height, width = image.shape[:2]
-
+    scale = _scale_factor(height, width, min_dim, min_scale, limit)
+    if scale != 1:
+        height, width = scaled_size(height, width, scale)
+        image = _scale_image(image, height, width, exact)
     if mode == "crop":
-        crop_height, crop_width = target or (min_dim, min_dim)
-        draw = (
-            random.randint if rng is None else (lambda low, high: int(rng.integers(low, high + 1)))
+        return _crop(image, scale, target or _square_of(min_dim), rng)
+    if mode == "pad64":
+        return _pad(image, scale, _multiples_of_64(height, width, min_dim))
+    return _pad(image, scale, target or _square_of(max_dim))
+
+
+def resize_to_config(
+    image: np.ndarray, config: Config, rng: np.random.Generator | None = None
+) -> Resized:
+    """Resize an image as the settings `IMAGE_*` and `EXACT_RESIZE` say. rng: see `resize_image`."""
+    fixed_shape = config.IMAGE_RESIZE_MODE in ("square", "crop")
+    return resize_image(
+        image,
+        min_dim=config.IMAGE_MIN_DIM,
+        min_scale=config.IMAGE_MIN_SCALE,
+        max_dim=config.IMAGE_MAX_DIM,
+        mode=config.IMAGE_RESIZE_MODE,
+        shape=config.IMAGE_SHAPE if fixed_shape else None,
+        rng=rng,
+        exact=config.EXACT_RESIZE,
+    )
+
+
+def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Height and width of a scaled image, at least one pixel each."""
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _square_of(side: int | None) -> tuple[int, int]:
+    if side is None:
+        raise ValueError(
+            "IMAGE_MIN_DIM (mode crop) and IMAGE_MAX_DIM (mode square) must be numbers. "
+            "Received: None. Try 1024."
         )
-        y = draw(0, max(0, height - crop_height))
-        x = draw(0, max(0, width - crop_width))
-        crop = (y, x, crop_height, crop_width)
-        image = image[y : y + crop_height, x : x + crop_width]
-        # A photo smaller than a rectangular crop is padded at the bottom and the right.
-        padding = [(0, crop_height - image.shape[0]), (0, crop_width - image.shape[1]), (0, 0)]
-        window = (0, 0, *image.shape[:2])
-        if padding != no_padding:
-            image = np.pad(image, padding)
-        return image, window, scale, padding, crop
-
-    if mode == "square":
-        full_height, full_width = target or (max_dim, max_dim)
-    else:  # pad64
-        if min_dim and min_dim % 64:
-            raise ValueError(
-                f"IMAGE_MIN_DIM must be a multiple of 64 in mode pad64. Received: {min_dim}. "
-                f"Try {max(64, round(min_dim / 64) * 64)}."
-            )
-        full_height, full_width = -(-height // 64) * 64, -(-width // 64) * 64
-    top, left = (full_height - height) // 2, (full_width - width) // 2
-    padding = [(top, full_height - height - top), (left, full_width - width - left), (0, 0)]
-    image = np.pad(image, padding)
-    return image, (top, left, top + height, left + width), scale, padding, None
+    return side, side
 
 
-def resize_boxes(boxes, scale, padding, crop=None, shape=None) -> np.ndarray:
-    """`[N, (y1, x1, y2, x2)]` int32 the boxes scaled, padded and cropped as `resize_image` said; outside: no area.
+def _scale_factor(
+    height: int,
+    width: int,
+    min_dim: int | None,
+    min_scale: float | None,
+    limit: tuple[int, int] | None,
+) -> float:
+    """Factor that enlarges the short side to min_dim, and fits the image into the limit."""
+    scale = max(1, min_dim / min(height, width)) if min_dim else 1
+    if min_scale:
+        scale = max(scale, min_scale)
+    if limit and (round(height * scale) > limit[0] or round(width * scale) > limit[1]):
+        return min(limit[0] / height, limit[1] / width)
+    return scale
 
-    boxes: `[N, 4]` pixels of the photo. scale, padding, crop: as returned by `resize_image`. shape: of its image, the
-    padding included.
+
+def _crop(
+    image: np.ndarray, scale: float, size: tuple[int, int], rng: np.random.Generator | None
+) -> Resized:
+    """Cut out a random part of this size; a smaller image is padded below and on the right."""
+    height, width = size
+    y = _draw(max(0, image.shape[0] - height), rng)
+    x = _draw(max(0, image.shape[1] - width), rng)
+    part = image[y : y + height, x : x + width]
+    window = (0, 0, *part.shape[:2])
+    padding = [(0, height - part.shape[0]), (0, width - part.shape[1]), (0, 0)]
+    if padding != NO_PADDING:
+        part = np.pad(part, padding)
+    return Resized(part, window, scale, padding, (y, x, height, width))
+
+
+def _draw(largest: int, rng: np.random.Generator | None) -> int:
+    """A random integer from 0 to `largest`, both included."""
+    if rng is None:
+        return random.randint(0, largest)
+    return int(rng.integers(0, largest + 1))
+
+
+def _multiples_of_64(height: int, width: int, min_dim: int | None) -> tuple[int, int]:
+    """The sides rounded up to multiples of 64."""
+    if min_dim and min_dim % 64:
+        raise ValueError(
+            f"IMAGE_MIN_DIM must be a multiple of 64 in mode pad64. Received: {min_dim}. "
+            f"Try {max(64, round(min_dim / 64) * 64)}."
+        )
+    return -(-height // 64) * 64, -(-width // 64) * 64
+
+
+def _pad(image: np.ndarray, scale: float, size: tuple[int, int]) -> Resized:
+    """Pad the image with black on all sides to this size."""
+    height, width = image.shape[:2]
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    padding = [(top, size[0] - height - top), (left, size[1] - width - left), (0, 0)]
+    window = (top, left, top + height, left + width)
+    return Resized(np.pad(image, padding), window, scale, padding, None)
+
+
+def resize_boxes(
+    boxes: Any,
+    scale: float,
+    padding: Padding,
+    crop: Crop | None,
+    shape: Sequence[int],
+) -> np.ndarray:
+    """Scale, pad and crop boxes as `resize_image` did with their image.
+
+    Args:
+        boxes: `[N, (y1, x1, y2, x2)]` pixels of the original image.
+        scale, padding, crop: as returned by `resize_image`.
+        shape: `(height, width, ...)` of the resized image with its padding.
+
+    Returns: `[N, (y1, x1, y2, x2)]` int32; a box outside the window has no area.
     """
-    offset = np.array([padding[0][0], padding[1][0]] * 2)
-    window = np.array([shape[0] - padding[0][1], shape[1] - padding[1][1]])
-    if crop is not None:
-        offset = offset - np.array([crop[0], crop[1]] * 2)
+    top, left = padding[0][0], padding[1][0]
+    bottom, right = shape[0] - padding[0][1], shape[1] - padding[1][1]
+    crop_y, crop_x = (0, 0) if crop is None else crop[:2]
+    offset = np.array([top - crop_y, left - crop_x] * 2)
     moved = np.asarray(boxes, float).reshape(-1, 4) * scale + offset
-    low, high = [padding[0][0], padding[1][0]] * 2, [*window, *window]
-    return np.round(np.clip(moved, low, high)).astype(np.int32)
+    clipped = np.clip(moved, [top, left, top, left], [bottom, right, bottom, right])
+    return np.round(clipped).astype(np.int32)
 
 
-# --- The mean -------------------------------------------------------------------------------------------------
+# --- The mean ---------------------------------------------------------------------------------
 
 
-def mold_image(images, config) -> np.ndarray:
-    """Float images less the mean pixel: what the network sees."""
+def mold_image(images: Any, config: Config) -> np.ndarray:
+    """Return float images minus `config.MEAN_PIXEL`: the input of the network."""
     return np.asarray(images).astype(np.float32) - config.MEAN_PIXEL
 
 
-def molded_photo(photo, config) -> np.ndarray:
-    """`[H, W, C]` float32: `mold_image` as the network reads it; of uint8 looked up, five times as fast."""
-    if photo.dtype != np.uint8:
-        return mold_image(photo, config).astype(np.float32)
-    molded = mold_image(np.arange(256)[:, None, None], config).astype(np.float32)  # of each value
-    table = np.repeat(
-        molded, photo.shape[2] // molded.shape[2], axis=2
-    )  # one mean may be that of all channels
-    return cv2.LUT(photo, table).reshape(photo.shape)
-
-
-def unmold_image(normalized_images, config) -> np.ndarray:
-    """uint8 images; the reverse of `mold_image`."""
+def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
+    """Return uint8 images, the inverse of `mold_image`."""
     return (normalized_images + config.MEAN_PIXEL).astype(np.uint8)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .dataset import Dataset, boxes_alone, match_class_names, overrides
+from .dataset import Dataset, has_boxes_only, match_class_names, overrides
 
 
 class JoinedDataset(Dataset):
@@ -111,7 +111,7 @@ class JoinedDataset(Dataset):
     @property
     def boxes_only(self) -> bool:
         """Whether none of the datasets has masks."""
-        return all(boxes_alone(dataset) for dataset, _, _ in self._places)
+        return all(has_boxes_only(dataset) for dataset, _, _ in self._places)
 
     def annotated_boxes(self, image_id: int) -> list[dict]:
         """What its own dataset's annotations say of boxes and areas; empty if they say nothing."""

@@ -1,4 +1,4 @@
-"""Instance masks: resized with their image, their boxes, mini-masks, masks pasted back, IoU.
+"""Instance masks: resize, find their boxes, shrink to mini-masks, paste into images, compare.
 
 Masks are `[height, width, instances]` bool, boxes `(y1, x1, y2, x2)` in pixels with y2 and x2 one
 past the last pixel. `exact=True` repeats matterport's numbers; see `data.image`.
@@ -7,19 +7,31 @@ past the last pixel. `exact=True` repeats matterport's numbers; see `data.image`
 from __future__ import annotations
 
 import functools
-import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
-from .image import resize
+from .image import Crop, Padding, resize, scaled_size
+
+# --- Resizing ---------------------------------------------------------------------------------
 
 
-def resize_mask(mask, scale, padding, crop=None, exact=False):
-    """`[h, w, N]` the masks scaled (nearest), padded and cropped as `resize_image` said.
+def resize_mask(
+    mask: np.ndarray,
+    scale: float,
+    padding: Padding,
+    crop: Crop | None = None,
+    exact: bool = False,
+) -> np.ndarray:
+    """Scale (to the nearest pixel), pad and crop masks as `resize_image` did with their image.
 
-    mask: `[H, W, N]`. scale, padding, crop: as returned by `resize_image`.
+    Args:
+        mask: `[H, W, N]`.
+        scale, padding, crop: as returned by `resize_image`.
+
+    Returns: `[h, w, N]`, dtype of `mask`.
     """
     rows = columns = slice(None)
     if crop is not None:
@@ -28,27 +40,40 @@ def resize_mask(mask, scale, padding, crop=None, exact=False):
     if exact:
         import scipy.ndimage
 
-        mask = scipy.ndimage.zoom(mask, [scale, scale, 1], order=0)[rows, columns]
+        zoomed = scipy.ndimage.zoom(mask, [scale, scale, 1], order=0)
+        mask = np.asarray(zoomed)[rows, columns]
     elif scale == 1:
         mask = mask[rows, columns]
     else:
         height, width = mask.shape[:2]
-        rows = _nearest(height, max(1, round(height * scale)))[rows]
-        columns = _nearest(width, max(1, round(width * scale)))[columns]
-        planes = np.moveaxis(mask, -1, 0)
-        if planes.strides[0] == max(
-            planes.strides
-        ):  # a view of [N, H, W]: along its memory is far faster
-            mask = np.moveaxis(planes.take(rows, axis=1).take(columns, axis=2), 0, -1)
-        else:
-            mask = mask[rows][:, columns]
+        new_height, new_width = scaled_size(height, width, scale)
+        mask = _take(mask, _nearest(height, new_height)[rows], _nearest(width, new_width)[columns])
     return np.pad(mask, padding) if np.any(padding) else mask
 
 
-def boxes_to_masks(boxes, shape) -> np.ndarray:
-    """`[H, W, N]` bool masks that fill their boxes.
+def _nearest(size: int, new_size: int) -> np.ndarray:
+    """For each of `new_size` positions the nearest of `size` old ones, by the pixels' centers."""
+    positions = (np.arange(new_size) + 0.5) * (size / max(new_size, 1))
+    return np.minimum(positions.astype(int), size - 1)
 
-    boxes: `[N, (y1, x1, y2, x2)]` int pixels. shape: `(H, W, ...)`.
+
+def _take(mask: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """`mask[rows][:, columns]`, along the memory if the mask is a view of `[N, H, W]` (faster)."""
+    planes = np.moveaxis(mask, -1, 0)
+    if planes.strides[0] != max(planes.strides):
+        return mask[rows][:, columns]
+    return np.moveaxis(planes.take(rows, axis=1).take(columns, axis=2), 0, -1)
+
+
+# --- Masks and boxes --------------------------------------------------------------------------
+
+
+def boxes_to_masks(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Return `[H, W, N]` bool masks that fill their boxes.
+
+    Args:
+        boxes: `[N, (y1, x1, y2, x2)]` int pixels.
+        shape: `(H, W, ...)` of the image.
     """
     masks = np.zeros((len(boxes), *shape[:2]), dtype=bool)
     for mask, (y1, x1, y2, x2) in zip(masks, boxes, strict=True):
@@ -56,107 +81,127 @@ def boxes_to_masks(boxes, shape) -> np.ndarray:
     return np.moveaxis(masks, 0, -1)
 
 
-def _nearest(size: int, new_size: int) -> np.ndarray:
-    """The source index of each new index, centres on centres."""
-    return np.minimum(
-        ((np.arange(new_size) + 0.5) * (size / max(new_size, 1))).astype(int), size - 1
-    )
-
-
 def extract_bboxes(mask: np.ndarray) -> np.ndarray:
-    """`[N, (y1, x1, y2, x2)]` int32 tight boxes of the masks; an empty mask gives zeros.
-
-    mask: `[H, W, N]`.
-    """
+    """Return the `[N, (y1, x1, y2, x2)]` int32 tight boxes of masks `[H, W, N]`; zeros if empty."""
     height, width, count = mask.shape
     if mask.size == 0:
         return np.zeros((count, 4), dtype=np.int32)
-    rows, columns = _any_in_row(mask), mask.any(axis=0)  # [H, N], [W, N]
+    rows = _any_in_row(mask)  # [H, N]
+    columns = np.logical_or.reduce(mask, axis=0)  # [W, N]
     y1, y2 = rows.argmax(axis=0), height - rows[::-1].argmax(axis=0)
     x1, x2 = columns.argmax(axis=0), width - columns[::-1].argmax(axis=0)
-    return np.where(rows.any(axis=0), [y1, x1, y2, x2], 0).T.astype(np.int32)
+    boxes = np.where(rows.any(axis=0), [y1, x1, y2, x2], 0)  # [4, N]
+    return boxes.T.astype(np.int32)
 
 
 def _any_in_row(mask: np.ndarray) -> np.ndarray:
-    """`[H, N]` bool: what `mask.any(axis=1)` says, without its slow walk through short last axes."""
+    """`mask.any(axis=1)`, `[H, N]` bool, by halves: NumPy is slow if the last axis is short."""
     while (width := mask.shape[1]) > 1:
         half = (width + 1) // 2
         mask = np.logical_or(mask[:, :half], mask[:, width - half :])
     return mask[:, 0].astype(bool)
 
 
-def minimize_mask(bbox, mask, mini_shape, exact=False) -> np.ndarray:
-    """`[h, w, N]` bool mini-masks: each mask cut to its box and resized to one shape.
+# --- Mini-masks -------------------------------------------------------------------------------
 
-    bbox: `[N, (y1, x1, y2, x2)]`. mask: `[H, W, N]`. mini_shape: `(h, w)`.
+
+def minimize_mask(
+    bbox: np.ndarray, mask: np.ndarray, mini_shape: Sequence[int], exact: bool = False
+) -> np.ndarray:
+    """Cut each mask to its box and resize it to one shape.
+
+    Args:
+        bbox: `[N, (y1, x1, y2, x2)]` pixels.
+        mask: `[H, W, N]`.
+        mini_shape: `(h, w)`.
+
+    Returns: `[h, w, N]` bool.
 
     Raises: ValueError for a box without area.
     """
     mini = np.zeros((*mini_shape, mask.shape[-1]), dtype=bool)
-    for i, (y1, x1, y2, x2) in enumerate(np.asarray(bbox)[:, :4]):
+    for i, (y1, x1, y2, x2) in enumerate(np.asarray(bbox)[:, :4].tolist()):
         part = mask[y1:y2, x1:x2, i].astype(bool)
         if part.size == 0:
             raise ValueError(
-                f"Every box must have an area. Received: box {i} = {(int(y1), int(x1), int(y2), int(x2))}. "
+                f"Every box must have an area. Received: box {i} = {(y1, x1, y2, x2)}. "
                 "Try dropping instances whose mask is empty."
             )
         mini[:, :, i] = _scale_mask(part, mini_shape, exact) > 0.5
     return mini
 
 
-def expand_mask(bbox, mini_mask, image_shape, exact=False) -> np.ndarray:
-    """`[H, W, N]` bool masks pasted back from mini-masks; the reverse of `minimize_mask`, but for its rounding.
+def expand_mask(
+    bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[int], exact: bool = False
+) -> np.ndarray:
+    """Paste mini-masks into masks of the whole image; the inverse of `minimize_mask`, if rounded.
 
-    bbox: `[N, (y1, x1, y2, x2)]`. mini_mask: `[h, w, N]`. image_shape: `(H, W, ...)`.
+    Args:
+        bbox: `[N, (y1, x1, y2, x2)]` pixels.
+        mini_mask: `[h, w, N]`.
+        image_shape: `(H, W, ...)`.
+
+    Returns: `[H, W, N]` bool.
     """
     masks = np.zeros((mini_mask.shape[-1], *image_shape[:2]), dtype=bool)
-    for i, (y1, x1, y2, x2) in enumerate(np.asarray(bbox)[:, :4]):
+    for i, (y1, x1, y2, x2) in enumerate(np.asarray(bbox)[:, :4].tolist()):
         if y2 > y1 and x2 > x1:
-            masks[i, y1:y2, x1:x2] = (
-                _scale_mask(mini_mask[:, :, i], (y2 - y1, x2 - x1), exact) > 0.5
-            )
+            part = _scale_mask(mini_mask[:, :, i], (y2 - y1, x2 - x1), exact)
+            masks[i, y1:y2, x1:x2] = part > 0.5
     return np.moveaxis(masks, 0, -1)
 
 
-def _scale_mask(mask: np.ndarray, shape, exact: bool) -> np.ndarray:
-    """`[h, w]` float, bilinear, black outside the mask."""
+def _scale_mask(mask: np.ndarray, shape: Sequence[int], exact: bool) -> np.ndarray:
+    """`[h, w]` float: a mask resized by bilinear interpolation, as if it were surrounded by 0.
+
+    OpenCV repeats the outermost pixels instead, so the new pixels near the border are multiplied
+    with their share of old pixels.
+    """
     if exact:
         return resize(mask, shape)
     height, width = int(shape[0]), int(shape[1])
     mask = mask.astype(np.float32, copy=False)
     scaled = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
-    for lines, old in ((scaled, mask.shape[0]), (scaled.T, mask.shape[1])):
-        first, last = _rim(old, len(lines))
+    for lines, old_size in ((scaled, mask.shape[0]), (scaled.T, mask.shape[1])):
+        first, last = _border_shares(old_size, len(lines))
         lines[: len(first)] *= first
         lines[len(lines) - len(last) :] *= last
-    # scikit-image keeps to the values it was given: a full mask stays full (masks are cut at 0.5)
-    if mask[0, 0] < 0.5 or (least := mask.min()) < 0.5:
+    # scikit-image keeps the range of values that it was given: a full mask stays full after the
+    # threshold of 0.5.
+    if mask[0, 0] < 0.5 or (smallest := mask.min()) < 0.5:
         return scaled
-    return np.maximum(scaled, least)
+    return np.maximum(scaled, smallest)
 
 
 @functools.lru_cache(maxsize=4096)
-def _rim(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """`[n, 1]` each: the share of a new pixel that the old ones make up, of the first and of the last that are below 1.
+def _border_shares(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Share of old pixels in the first and last new pixels, as far as it is below 1; `[n, 1]` each.
 
-    An enlarged mask has pixels whose centres lie beyond the centres of the outermost old ones, up to half an old
-    pixel: there the black outside shares in. OpenCV's bilinear resize repeats the outermost pixel instead.
+    An enlarged mask has pixels whose centers lie outside the centers of the outermost old pixels,
+    by up to half an old pixel: the 0 outside the mask contributes to them.
     """
     centers = (np.arange(new_size, dtype=np.float32) + 0.5) * (size / new_size) - 0.5
     share = np.clip(np.minimum(centers + 1, size - centers), 0, 1)[:, None]
     whole = np.flatnonzero(share == 1)
-    return (share[: whole[0]], share[whole[-1] + 1 :]) if len(whole) else (share, share[:0])
+    if not len(whole):
+        return share, share[:0]
+    return share[: whole[0]], share[whole[-1] + 1 :]
 
 
-def mold_mask(mask, config):
-    """The masks as they are: kept for its name, matterport's had no body."""
-    return mask
+# --- Soft masks of the network ----------------------------------------------------------------
 
 
-def unmold_mask(mask, bbox, image_shape, exact=False) -> np.ndarray:
-    """`[H, W]` bool: a soft mask of the network, resized to its box, cut at 0.5 and pasted.
+def unmold_mask(
+    mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int], exact: bool = False
+) -> np.ndarray:
+    """Resize a soft mask to its box, threshold it at 0.5, and paste it into an image.
 
-    mask: `[h, w]` float 0..1. bbox: `(y1, x1, y2, x2)`. image_shape: `(H, W, ...)`.
+    Args:
+        mask: `[h, w]` float 0..1.
+        bbox: `(y1, x1, y2, x2)` pixels, inside the image.
+        image_shape: `(H, W, ...)`.
+
+    Returns: `[H, W]` bool.
     """
     y1, x1, y2, x2 = (int(side) for side in bbox)
     full = np.zeros(image_shape[:2], dtype=bool)
@@ -164,35 +209,31 @@ def unmold_mask(mask, bbox, image_shape, exact=False) -> np.ndarray:
     return full
 
 
-def unmold_masks(masks: np.ndarray, bboxes: np.ndarray, image_shape, exact=False) -> np.ndarray:
-    """`[H, W, N]` bool, a view of `[N, H, W]`: the soft masks pasted at their boxes, cut to the image.
+def unmold_masks(
+    masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False
+) -> np.ndarray:
+    """Apply `unmold_mask` to many masks, whose boxes may reach beyond the image.
 
-    masks: `[N, h, w]` float 0..1. bboxes: `[N, (y1, x1, y2, x2)]` int pixels.
+    Args:
+        masks: `[N, h, w]` float 0..1.
+        bboxes: `[N, (y1, x1, y2, x2)]` int pixels.
+        image_shape: `(H, W, ...)`.
+
+    Returns: `[H, W, N]` bool, a view of `[N, H, W]`.
     """
-    full = _blank_masks(len(masks), *image_shape[:2])
-    for canvas, (y, x, crop) in zip(
-        full, unmold_crops(masks, bboxes, image_shape, exact), strict=True
-    ):
+    full = np.zeros((len(masks), *image_shape[:2]), bool)
+    crops = unmold_crops(masks, bboxes, image_shape, exact)
+    for canvas, (y, x, crop) in zip(full, crops, strict=True):
         canvas[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
     return np.moveaxis(full, 0, -1)
 
 
-def _blank_masks(count: int, height: int, width: int) -> np.ndarray:
-    """`[count, height, width]` bool, False, in memory that is taken by 4 KB as it is written to.
+def unmold_crops(
+    masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield `(y, x, crop)` of each soft mask: `[h, w]` bool in its box, and its position.
 
-    NumPy asks Linux for pages of 2 MB where an array is large: a few pixels of a mask then fill 2 MB with zeros.
-    """
-    size = count * height * width
-    if size < 2**22 or not hasattr(mmap, "MAP_PRIVATE"):
-        return np.zeros((count, height, width), bool)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return np.frombuffer(pages, bool).reshape(count, height, width)
-
-
-def unmold_crops(masks: np.ndarray, bboxes: np.ndarray, image_shape, exact=False):
-    """Yields of each soft mask `(y, x, crop)`: `[h, w]` bool, the mask in its box, and where it lies in the image.
-
-    masks, bboxes: as for `unmold_masks`. A box beside the image gives a crop without a pixel.
+    masks, bboxes, image_shape: as for `unmold_masks`. A box outside the image gives an empty crop.
     """
     height, width = image_shape[:2]
     for mask, (y1, x1, y2, x2) in zip(masks, np.asarray(bboxes).tolist(), strict=True):
@@ -201,10 +242,13 @@ def unmold_crops(masks: np.ndarray, bboxes: np.ndarray, image_shape, exact=False
         yield max(0, y1), max(0, x1), inside >= 0.5
 
 
-def masks_iou(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray:
-    """`[N, M]` float32 intersection over union of every pair of masks (cut at 0.5); 0 where both are empty.
+# --- Comparing and measuring ------------------------------------------------------------------
 
-    masks1: `[H, W, N]`. masks2: `[H, W, M]`.
+
+def masks_iou(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray:
+    """Return the `[N, M]` float32 IoU of every pair of masks; 0 if both are empty.
+
+    masks1: `[H, W, N]`. masks2: `[H, W, M]`. Values above 0.5 are inside.
     """
     if masks1.shape[-1] == 0 or masks2.shape[-1] == 0:
         return np.zeros((masks1.shape[-1], masks2.shape[-1]))
@@ -215,9 +259,21 @@ def masks_iou(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray:
     return intersection / np.where(union > 0, union, 1)
 
 
-def rle_areas(rles: Sequence[dict]) -> np.ndarray:
-    """`[N]` int64: the pixels of each of N compressed run-length codes."""
+def rle_areas(rles: list[Any]) -> np.ndarray:
+    """Return the number of pixels of N compressed run-length codes, `[N]` int64."""
     from pycocotools import mask as coco_mask
 
-    # One by one: with NumPy 2 pycocotools' `area` of 256 codes or more raises an OverflowError.
+    # One by one, because with NumPy 2 pycocotools' `area` of more than 255 codes overflows.
     return np.array([coco_mask.area(rle) for rle in rles], np.int64)
+
+
+def rle_boxes(rles: list[Any]) -> np.ndarray:
+    """Return the `[N, (y1, x1, y2, x2)]` int boxes of run-length codes; zeros for empty ones."""
+    from pycocotools import mask as coco_mask
+
+    if not len(rles):
+        return np.zeros((0, 4), int)
+    x, y, width, height = coco_mask.toBbox(rles).astype(int).T
+    boxes = np.stack([y, x, y + height, x + width], axis=1)
+    boxes[rle_areas(rles) == 0] = 0  # pycocotools gives some empty codes a box
+    return boxes

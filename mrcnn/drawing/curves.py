@@ -231,14 +231,14 @@ def _write_cell(ax: Axes, row: int, column: int, text: str, dark: bool, fontsize
 
 
 def draw_confusion_matrix(
-    counts: np.ndarray, class_names: Sequence[str], missed: str, nothing: str, title: str
+    counts: np.ndarray, class_names: Sequence[str], missed: str, background: str, title: str
 ) -> Figure:
     """Draw a confusion matrix: counts as numbers, shares of a class's objects as color.
 
     counts: [classes + 1, classes + 1], rows ground truth and columns detected. The last column
         counts missed objects, the last row detections without an object; that row is colored by
         the share of the class's detections.
-    missed, nothing: names of the last column and of the last row.
+    missed, background: names of the last column and of the last row.
     """
     from matplotlib.figure import Figure
 
@@ -253,7 +253,7 @@ def draw_confusion_matrix(
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     bar = figure.colorbar(image, ax=ax, shrink=0.8, fraction=0.04, pad=0.02)
     bar.set_label("share of the class's objects; last row: of its detections", fontsize=8)
-    ax.set_yticks(range(len(counts)), [*names, nothing], fontsize=fontsize)
+    ax.set_yticks(range(len(counts)), [*names, background], fontsize=fontsize)
     ax.set_xticks(range(len(counts)), [*names, missed], fontsize=fontsize, ha="right")
     for label in ax.get_xticklabels():
         label.set(rotation=45 if readable else 90, rotation_mode="anchor")

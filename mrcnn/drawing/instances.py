@@ -55,7 +55,7 @@ class FittedText(NamedTuple):
 
 
 def apply_mask(image: np.ndarray, mask: ArrayLike, color: Color, alpha: float = 0.5) -> np.ndarray:
-    """Tint an image in place where a mask is set, and return it.
+    """Tint the pixels of a mask in an image, in place, and return the image.
 
     image: [H, W, channels] of any number type, values in 0..255. Only three channels are tinted.
     mask: [H, W] bool, 0/1, 0/255 or probabilities (set above 0.5).

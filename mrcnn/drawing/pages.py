@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..data.dataset import Dataset, boxes_alone
+from ..data.dataset import Dataset, has_boxes_only
 from ..data.masks import extract_bboxes
 from ..files.safe_text import printable
 from .inputs import ClassNames, as_boxes, as_masks, as_rgb
@@ -64,7 +64,7 @@ def _magnify(image: np.ndarray, factor: int) -> np.ndarray:
 
 def draw_comparison(
     image: ArrayLike,
-    truth: Mapping[str, Any],
+    ground_truth: Mapping[str, Any],
     detections: Mapping[str, Any],
     class_names: ClassNames,
     shown_from: float = 0.0,
@@ -72,7 +72,7 @@ def draw_comparison(
     """Draw ground truth (left) and detections (right) on one titled page.
 
     image: [H, W] or [H, W, channels]; a small one is magnified, see `draw_result`.
-    truth, detections: results as for `draw_result`; the ground truth has no scores.
+    ground_truth, detections: results as for `draw_result`; the ground truth has no scores.
     shown_from: detections of a lower score are left out; the title shows the limit.
 
     Returns: uint8 [H', W', 3].
@@ -82,7 +82,7 @@ def draw_comparison(
         detections = _confident(detections, shown_from)
         title = f"detections from {shown_from:.2g} on"
     halves = []
-    for result, heading in ((truth, "ground truth"), (detections, title)):
+    for result, heading in ((ground_truth, "ground truth"), (detections, title)):
         drawn = draw_result(image, result, class_names, COMPARISON_SIDE)
         halves.append(titled(drawn, f"{heading}: {len(result['class_ids'])}"))
     return contact_sheet(halves, columns=2)
@@ -109,16 +109,16 @@ def draw_next_to_ground_truth(
 ) -> np.ndarray:
     """Draw a `draw_comparison` of a result with the ground truth that a dataset loads.
 
-    image_id: of the dataset. image: what the dataset loads for this id.
+    image_id: of the dataset. image: the image that the dataset loads for this id.
     """
-    boxes_only = boxes_alone(dataset)
+    boxes_only = has_boxes_only(dataset)
     load = dataset.load_bbox if boxes_only else dataset.load_mask
     shapes, class_ids = load(image_id)
     if len(class_ids) == 0:  # datasets return masks of any empty shape
         shapes = np.zeros((0, 4), np.int32)
         boxes_only = True
-    truth = {"rois" if boxes_only else "masks": shapes, "class_ids": class_ids}
-    return draw_comparison(image, truth, result, dataset.class_names, shown_from)
+    ground_truth = {"rois" if boxes_only else "masks": shapes, "class_ids": class_ids}
+    return draw_comparison(image, ground_truth, result, dataset.class_names, shown_from)
 
 
 def titled(image: np.ndarray, title: str) -> np.ndarray:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.dataset import Dataset, boxes_alone, overrides, reference
+from ..data.dataset import Dataset, has_boxes_only, overrides, reference
 from ..formats.rle import mask_to_rle
 
 log = logging.getLogger("mrcnn")
 
 
-class ImageTruth(NamedTuple):
+class ImageGroundTruth(NamedTuple):
     """Ground truth of one image: COCO's image entry, and annotations without an id."""
 
     image: dict[str, int]
@@ -35,15 +35,15 @@ def dataset_to_coco(dataset: Dataset, image_ids: Iterable[int] | None = None) ->
     Raises: ValueError if an image has different numbers of masks and class ids, or a class id is
         unknown.
     """
-    truths = []
+    ground_truths = []
     for image_id in dataset.image_ids if image_ids is None else image_ids:
-        by_boxes = boxes_alone(dataset)
+        by_boxes = has_boxes_only(dataset)
         size = dataset.load_image(image_id).shape[:2] if by_boxes else None
-        truths.append(image_truth(dataset, int(image_id), size, by_boxes))
-    return join_truths(dataset, truths)
+        ground_truths.append(image_ground_truth(dataset, int(image_id), size, by_boxes))
+    return join_ground_truths(dataset, ground_truths)
 
 
-def join_truths(dataset: Dataset, truths: Iterable[ImageTruth]) -> dict:
+def join_ground_truths(dataset: Dataset, ground_truths: Iterable[ImageGroundTruth]) -> dict:
     """Return the instances dict of images, with annotation ids from 1.
 
     pycocotools takes the id 0 for "no match".
@@ -51,9 +51,9 @@ def join_truths(dataset: Dataset, truths: Iterable[ImageTruth]) -> dict:
     categories = [{"id": i, "name": name} for i, name in enumerate(dataset.class_names) if i > 0]
     images: list[dict] = []
     annotations: list[dict] = []
-    for truth in truths:
-        images.append(truth.image)
-        for annotation in truth.annotations:
+    for ground_truth in ground_truths:
+        images.append(ground_truth.image)
+        for annotation in ground_truth.annotations:
             annotations.append({"id": len(annotations) + 1, **annotation})
     return {"images": images, "annotations": annotations, "categories": categories}
 
@@ -63,12 +63,12 @@ def is_measured_by_boxes(dataset: Dataset, has_masks: bool) -> bool:
 
     That is if the dataset has only boxes, or if it has its own boxes and no masks were detected.
     """
-    return boxes_alone(dataset) or (overrides(dataset, "load_bbox") and not has_masks)
+    return has_boxes_only(dataset) or (overrides(dataset, "load_bbox") and not has_masks)
 
 
-def image_truth(
+def image_ground_truth(
     dataset: Dataset, image_id: int, size: Sequence[int] | None, by_boxes: bool
-) -> ImageTruth:
+) -> ImageGroundTruth:
     """Load the ground truth of one image.
 
     size: (height, width) of the image; if None, that of the masks.
@@ -90,7 +90,7 @@ def image_truth(
             "iscrowd": int(class_id < 0),
         }
         annotations.append({**entry, **shape})
-    return ImageTruth({"id": image_id, "height": height, "width": width}, annotations)
+    return ImageGroundTruth({"id": image_id, "height": height, "width": width}, annotations)
 
 
 def _check_class(dataset: Dataset, class_id: int, where: str, method: str) -> None:

@@ -41,12 +41,12 @@ class Matches:
     object_shapes: dict[int, Any]
 
 
-def match(truth: dict, results: list[dict], kind: str) -> Matches:
+def match(ground_truth: dict, results: list[dict], kind: str) -> Matches:
     """Match detections with objects at IoU 0.5 by pycocotools; arguments as for `coco_scores`."""
     coco_class, evaluation_class = pycocotools_classes()
     with contextlib.redirect_stdout(io.StringIO()):
-        coco_truth, detected = load_coco(truth, results, kind, coco_class)
-        evaluation = evaluation_class(coco_truth, detected, kind)
+        coco_gt, detected = load_coco(ground_truth, results, kind, coco_class)
+        evaluation = evaluation_class(coco_gt, detected, kind)
         evaluation.params.iouThrs = np.array([MATCH_IOU])
         evaluation.params.areaRng = evaluation.params.areaRng[:1]
         evaluation.params.areaRngLbl = ["all"]
@@ -68,7 +68,7 @@ def match(truth: dict, results: list[dict], kind: str) -> Matches:
     order = np.argsort(-np.array(scores, float), kind="stable")
     image_ids, category_ids, object_ids, result_ids = np.array(rows, int).reshape(-1, 4)[order].T
     return Matches(
-        class_ids=sorted(int(category["id"]) for category in truth["categories"]),
+        class_ids=sorted(int(category["id"]) for category in ground_truth["categories"]),
         image_ids=image_ids,
         category_ids=category_ids,
         object_ids=object_ids,
@@ -76,7 +76,7 @@ def match(truth: dict, results: list[dict], kind: str) -> Matches:
         scores=np.array(scores, float)[order],
         objects=objects,
         detected_shapes=[shape_of(detected, detected.anns[i + 1], kind) for i in result_ids],
-        object_shapes={i: shape_of(coco_truth, coco_truth.anns[i], kind) for i in objects},
+        object_shapes={i: shape_of(coco_gt, coco_gt.anns[i], kind) for i in objects},
     )
 
 

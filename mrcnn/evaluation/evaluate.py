@@ -15,7 +15,12 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..formats.coco import check_result, coco_results
-from .coco_ground_truth import ImageTruth, image_truth, is_measured_by_boxes, join_truths
+from .coco_ground_truth import (
+    ImageGroundTruth,
+    image_ground_truth,
+    is_measured_by_boxes,
+    join_ground_truths,
+)
 from .confusion import Matches, best_confidence, confusion_matrix, match
 from .images import FailedImages, select_images, with_progress
 from .matching import select_masks
@@ -38,7 +43,7 @@ class EvaluationInterrupted(KeyboardInterrupt):
 class _Measured(NamedTuple):
     """Ground truth and COCO result entries of one image, both with masks or both without."""
 
-    truth: ImageTruth
+    ground_truth: ImageGroundTruth
     results: list[dict]
     has_masks: bool
 
@@ -125,11 +130,13 @@ def evaluate_dataset(
             counted = _confident(result, min_confidence, image.shape[:2])
             by_boxes = is_measured_by_boxes(dataset, "masks" in counted)
             size = image.shape[:2]
-            truth = failed.attempt(image_id, image_truth, dataset, image_id, size, by_boxes)
-            if truth is None:
+            ground_truth = failed.attempt(
+                image_id, image_ground_truth, dataset, image_id, size, by_boxes
+            )
+            if ground_truth is None:
                 continue
             has_masks = "masks" in counted and not by_boxes
-            measured.append(_Measured(truth, coco_results(image_id, counted), has_masks))
+            measured.append(_Measured(ground_truth, coco_results(image_id, counted), has_masks))
             if on_image is not None:
                 on_image(image_id, image, result)
     except KeyboardInterrupt as stop:
@@ -171,23 +178,24 @@ def _summarize(
     dataset: Dataset, measured: Sequence[_Measured], min_confidence: float
 ) -> Evaluation:
     """Compute the metrics of images; detections below min_confidence are left out already."""
-    truth = join_truths(dataset, [image.truth for image in measured])
+    ground_truth = join_ground_truths(dataset, [image.ground_truth for image in measured])
     results = [entry for image in measured for entry in image.results]
     has_masks = all(image.has_masks for image in measured)
     kinds = list(COCO_KINDS) if has_masks else ["box"]
-    scores = {kind: coco_scores(truth, results, COCO_KINDS[kind]) for kind in kinds}
+    scores = {kind: coco_scores(ground_truth, results, COCO_KINDS[kind]) for kind in kinds}
     voc: dict[str, dict[int, VocAP]] = {}
-    if any("difficult" in dataset.image_info[image["id"]] for image in truth["images"]):
-        voc = {kind: voc_scores(truth, results, COCO_KINDS[kind]) for kind in kinds}
+    if any("difficult" in dataset.image_info[image["id"]] for image in ground_truth["images"]):
+        voc = {kind: voc_scores(ground_truth, results, COCO_KINDS[kind]) for kind in kinds}
     kind = kinds[-1]
-    matches = match(truth, results, COCO_KINDS[kind])
+    matches = match(ground_truth, results, COCO_KINDS[kind])
     confidence = best_confidence(matches)
     shown_from = min_confidence if math.isnan(confidence.score) else confidence.score
     return Evaluation(
         box=scores["box"].metrics,
         mask=scores["mask"].metrics if has_masks else None,
         per_class=[
-            _class_row(truth, category, scores, voc, matches) for category in truth["categories"]
+            _class_row(ground_truth, category, scores, voc, matches)
+            for category in ground_truth["categories"]
         ],
         images=len(measured),
         objects=len(matches.objects),
@@ -202,7 +210,7 @@ def _summarize(
 
 
 def _class_row(
-    truth: dict,
+    ground_truth: dict,
     category: dict,
     scores: dict[str, CocoScores],
     voc: dict[str, dict[int, VocAP]],
@@ -212,7 +220,7 @@ def _class_row(
     class_id = category["id"]
     best = best_confidence(matches, class_id)
     objects = 0
-    for annotation in truth["annotations"]:
+    for annotation in ground_truth["annotations"]:
         objects += annotation["category_id"] == class_id and not annotation["iscrowd"]
     row = {
         "id": class_id,

@@ -27,7 +27,7 @@ CURVES = "precision_recall.png"
 CONFUSION = "confusion_matrix.png"
 
 MISSED = "missed"
-NOTHING = "nothing there"
+BACKGROUND = "nothing there"
 LISTED_CONFUSIONS = 40
 
 
@@ -98,7 +98,7 @@ def _curve_text(evaluation: Evaluation) -> str:
 
 def _confusion_text(evaluation: Evaluation) -> str:
     columns = [*_class_names(evaluation), MISSED]
-    rows = [*_class_names(evaluation), NOTHING]
+    rows = [*_class_names(evaluation), BACKGROUND]
     if len(rows) > NUMBERED_CLASSES:
         return _most_frequent_confusions(evaluation, rows, columns)
     width = max(len(name) for name in rows)
@@ -166,6 +166,6 @@ def draw_confusion(evaluation: Evaluation) -> Figure:
         evaluation.confusion,
         _class_names(evaluation),
         missed=MISSED,
-        nothing=NOTHING,
+        background=BACKGROUND,
         title=_confusion_title(evaluation),
     )

@@ -1,7 +1,8 @@
 """COCO's twelve metrics of the detections of a dataset, by box or by mask.
 
-All functions take the ground truth as a COCO instances dict (`coco_ground_truth.dataset_to_coco` makes
-it) and the detections as COCO result entries (`formats.coco.coco_results` makes them).
+All functions take the ground truth as a COCO instances dict, which `dataset_to_coco` of
+`coco_ground_truth` makes, and the detections as COCO result entries, which `coco_results` of
+`formats.coco` makes.
 
 The numbers are pycocotools': 101 recall points, ten IoU thresholds, and at most the 100 best
 detections of each image and class. faster-coco-eval computes the same in a fraction of the time
@@ -43,15 +44,15 @@ class CocoScores:
     precision: np.ndarray
 
 
-def coco_scores(truth: dict, results: list[dict], kind: str) -> CocoScores:
+def coco_scores(ground_truth: dict, results: list[dict], kind: str) -> CocoScores:
     """Compute COCO's metrics and precision-recall curves. The output of pycocotools is captured.
 
-    truth: COCO instances dict. results: COCO result entries.
+    ground_truth: COCO instances dict. results: COCO result entries.
     kind: "bbox" or "segm". For "segm" the size classes follow the area of the mask.
     """
     coco_class, evaluation_class = _coco_classes()
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = evaluation_class(*load_coco(truth, results, kind, coco_class), kind)
+        evaluation = evaluation_class(*load_coco(ground_truth, results, kind, coco_class), kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -95,7 +96,9 @@ def pycocotools_classes() -> tuple[Any, Any]:
     return COCO, COCOeval
 
 
-def load_coco(truth: dict, results: list[dict], kind: str, coco_class: Any) -> tuple[Any, Any]:
+def load_coco(
+    ground_truth: dict, results: list[dict], kind: str, coco_class: Any
+) -> tuple[Any, Any]:
     """Return ground truth and detections as objects of a COCO class; the input is not changed."""
     if kind not in ("bbox", "segm"):
         raise ValueError(
@@ -106,15 +109,15 @@ def load_coco(truth: dict, results: list[dict], kind: str, coco_class: Any) -> t
     entries = []
     for result in results:
         entries.append({key: value for key, value in result.items() if key != unused})
-    coco_truth = _index(truth, truth["annotations"], coco_class)
-    detected = coco_truth.loadRes(entries) if entries else _index(truth, [], coco_class)
-    return coco_truth, detected
+    coco_gt = _index(ground_truth, ground_truth["annotations"], coco_class)
+    detected = coco_gt.loadRes(entries) if entries else _index(ground_truth, [], coco_class)
+    return coco_gt, detected
 
 
-def _index(truth: dict, annotations: list[dict], coco_class: Any) -> Any:
+def _index(ground_truth: dict, annotations: list[dict], coco_class: Any) -> Any:
     """Return a COCO object of annotations; they are copied, because pycocotools changes them."""
     coco = coco_class()
-    coco.dataset = {**truth, "annotations": [dict(annotation) for annotation in annotations]}
+    coco.dataset = {**ground_truth, "annotations": [dict(annotation) for annotation in annotations]}
     coco.createIndex()
     return coco
 

@@ -40,32 +40,32 @@ def voc_ap(hits: np.ndarray, objects: int) -> VocAP:
     return VocAP(eleven_points / 11, float(best[rises].sum()) / objects)
 
 
-def voc_scores(truth: dict, results: list[dict], kind: str) -> dict[int, VocAP]:
+def voc_scores(ground_truth: dict, results: list[dict], kind: str) -> dict[int, VocAP]:
     """Compute VOC's AP at IoU 0.5 of every category id.
 
     As VOC defines it, a detection is compared with the object of its class that it overlaps
     most, and a second detection of the same object is wrong. Objects marked "difficult", and
     crowds, are ignored: a detection of one is neither right nor wrong.
 
-    truth, results, kind: as for `scores.coco_scores`. Annotations may have "difficult", and
+    ground_truth, results, kind: as for `scores.coco_scores`. Annotations may have "difficult", and
         "voc_bbox" for the annotated box if "bbox" is that of the mask. All detections count.
     """
     coco_class, _ = pycocotools_classes()
     with contextlib.redirect_stdout(io.StringIO()):
-        coco_truth, detected = load_coco(truth, results, kind, coco_class)
+        coco_gt, detected = load_coco(ground_truth, results, kind, coco_class)
     scores = {}
-    for category_id in sorted(coco_truth.getCatIds()):
+    for category_id in sorted(coco_gt.getCatIds()):
         ranked: list[tuple[float, bool]] = []
         objects = 0
-        for image_id in coco_truth.getImgIds():
-            annotations = _annotations(coco_truth, image_id, category_id)
+        for image_id in coco_gt.getImgIds():
+            annotations = _annotations(coco_gt, image_id, category_id)
             counted = [_is_counted(annotation) for annotation in annotations]
             objects += sum(counted)
             entries = _annotations(detected, image_id, category_id)
             entries.sort(key=lambda entry: -entry["score"])
             overlaps = ious(
                 [shape_of(detected, entry, kind) for entry in entries],
-                [_voc_shape(coco_truth, annotation, kind) for annotation in annotations],
+                [_voc_shape(coco_gt, annotation, kind) for annotation in annotations],
             )
             for entry, hit in zip(entries, _voc_hits(overlaps, counted), strict=True):
                 if hit is not None:

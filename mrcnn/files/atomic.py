@@ -66,8 +66,9 @@ def remove_parts(folder: str | os.PathLike) -> None:
         return
     for part in Path(folder).glob("*.part"):  # pathlib's `*` also matches a leading dot
         match = _PART.fullmatch(part.name)
-        is_ours = match is not None and not part.is_symlink() and part.is_file()
-        if is_ours and not _is_running(int(match[1])):
+        if match is None or part.is_symlink() or not part.is_file():
+            continue  # a file of another program
+        if not _is_running(int(match[1])):
             part.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Recognize by its first bytes a file that is not an image, to name it and its remedy in an error."""
+"""Recognize by its first bytes a file that is not an image, for an error with a remedy."""
 
 from __future__ import annotations
 

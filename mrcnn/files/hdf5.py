@@ -1,7 +1,8 @@
-"""The one reader of HDF5 files, weights and training states alike: they may come from strangers.
+"""Read HDF5 files of unknown source safely; weights and training states are both read here.
 
-HDF5 can take its data from other files, and claim sizes that it does not hold. Here only numbers are read that the file
-itself holds, uncompressed; links to other places are not followed. Everything is checked before a byte is read.
+HDF5 files can take their data from other files, and claim larger sizes than they hold. Only numbers
+that the file itself holds, uncompressed, are read here; links to other places are not followed.
+Everything is checked before the first number is read.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count, takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
+import h5py.h5l
 import numpy as np
 
 from .atomic import reason
@@ -24,12 +26,15 @@ from .safe_text import printable
 MOST_NAMES = 20_000  # of layers or weights in a file; ResNet101 has 700
 _MOST_BYTES = 2**22  # of a list of names
 _MOST_TEXT = 2**23  # bytes of a description
-_HEAP = b"GCOL\x01\0\0\0"  # a global heap begins so
-_LARGEST_CHUNK = 2**24  # bytes that a chunk may take although its array is smaller
+_HEAP = b"GCOL\x01\0\0\0"  # first bytes of a global heap
+_LARGEST_CHUNK = 2**24  # bytes of a chunk that is larger than its array
+
+# h5py raises these for a damaged file.
+_DAMAGE = (KeyError, OSError, RuntimeError, TypeError, UnicodeError)
 
 
 class Stored(NamedTuple):
-    """An array of a file that may be read; nothing of it has been read yet."""
+    """An array of a file that may be read; its numbers have not been read yet."""
 
     path: str  # from the root of the file
     shape: tuple[int, ...]
@@ -38,17 +43,33 @@ class Stored(NamedTuple):
 
 @contextmanager
 def open_file(path: str | os.PathLike, kind: str = "weight file") -> Iterator[h5py.File]:
-    """Open an HDF5 file; the block does nothing but read it with the functions of this module.
+    """Open an HDF5 file for a block that only reads it, with the functions of this module.
 
-    kind: what the file should be, for the messages.
+    kind: what the file should be, for error messages.
 
-    Raises: FileNotFoundError, or ValueError if it is no such file or is damaged.
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an HDF5 file, or a damaged one.
+    """
+    with open_for_reading(path, kind) as file, damage_reported(path, kind):
+        yield file
+
+
+def open_for_reading(path: str | os.PathLike, kind: str = "weight file") -> h5py.File:
+    """Open an HDF5 file; the caller closes it, and reads it within `damage_reported`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an HDF5 file.
     """
     path = os.fspath(path)
     if not os.path.exists(path):
         hint = "Try checking the path."
         if len(path) == 1:
-            hint = "Try find_last() in place of find_last()[1]: it returns the path; [1] is one character."
+            hint = (
+                "Try find_last() instead of find_last()[1]: it returns the path; [1] is one "
+                "character."
+            )
         raise FileNotFoundError(f"The {kind} must exist. Received: {path!r}. {hint}")
     if not os.path.isfile(path):
         other = "the folder" if os.path.isdir(path) else "a device or pipe,"
@@ -56,26 +77,24 @@ def open_file(path: str | os.PathLike, kind: str = "weight file") -> Iterator[h5
             f"The {kind} must be a file. Received: {other} {path!r}. Try a file in a folder."
         )
     try:
-        file = h5py.File(path, "r")
+        return h5py.File(path, "r")
     except OSError as error:
         raise ValueError(
-            f"The {kind} must be a complete HDF5 file (.h5). Received: {path!r}, which is not, or is "
-            f"cut off ({reason(error)}). Try downloading or copying it again."
+            f"The {kind} must be a complete HDF5 file (.h5). Received: {path!r}, which is not, or "
+            f"is cut off ({reason(error)}). Try downloading or copying it again."
         ) from error
-    with file:
-        try:
-            yield file
-        except (
-            KeyError,
-            OSError,
-            RuntimeError,
-            TypeError,
-            UnicodeError,
-        ) as error:  # what h5py raises for damage
-            raise ValueError(
-                f"Every entry of the {kind} must be readable. Received: {path!r}, damaged ({reason(error)}). "
-                "Try downloading or copying it again."
-            ) from error
+
+
+@contextmanager
+def damage_reported(path: str | os.PathLike, kind: str = "weight file") -> Iterator[None]:
+    """Turn h5py's errors for a damaged file into a ValueError that names the file."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ValueError(
+            f"Every entry of the {kind} must be readable. Received: {os.fspath(path)!r}, damaged "
+            f"({reason(error)}). Try downloading or copying it again."
+        ) from error
 
 
 def has(group: h5py.Group, name: str) -> bool:
@@ -92,9 +111,10 @@ def group(parent: h5py.Group, path: str) -> h5py.Group:
 
 
 def stored(parent: h5py.Group, path: str) -> Stored:
-    """Return what an array below a group is, if it may be read.
+    """Return the description of an array below a group, if it may be read.
 
-    Raises: ValueError if it is no array of numbers that the file itself holds.
+    Raises:
+        ValueError: not an array of numbers that the file itself holds, uncompressed.
     """
     item = _entry(parent, path)
     if not isinstance(item, h5py.Dataset) or item.shape is None:
@@ -116,15 +136,16 @@ def stored(parent: h5py.Group, path: str) -> Stored:
     chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
     if chunk > max(size, _LARGEST_CHUNK):
         raise _refusal(parent, path, f"of {size:,} bytes in a chunk of {chunk:,}")
-    return Stored(item.name, item.shape, item.dtype)
+    return Stored(str(item.name), item.shape, item.dtype)
 
 
 def read(file: h5py.File, entry: Stored, dtype: np.dtype | str) -> np.ndarray:
-    """Return the numbers of an array whose shape the caller has compared with that of its own variable.
+    """Read the numbers of an array; the caller has compared its shape with that of a variable.
 
-    dtype: of that variable; float numbers may have another size in the file.
+    dtype: of the variable; float numbers may have another size in the file.
 
-    Raises: ValueError if it is no longer what `stored` saw, is of another kind of number, or is not finite.
+    Raises:
+        ValueError: the array has changed since `stored`, another kind of number, NaN or infinity.
     """
     dtype = np.dtype(dtype)
     if stored(file, entry.path) != entry:
@@ -132,48 +153,44 @@ def read(file: h5py.File, entry: Stored, dtype: np.dtype | str) -> np.ndarray:
     if entry.dtype != dtype and not entry.dtype.kind == dtype.kind == "f":
         raise _refusal(file, entry.path, f"of {entry.dtype} where the network has {dtype}")
     with np.errstate(over="ignore"):  # a number too large for dtype becomes infinite
-        value = file[entry.path][()].astype(dtype, copy=False)
+        array: Any = file[entry.path]
+        value = array[()].astype(dtype, copy=False)
     if dtype.kind == "f" and not np.isfinite(value).all():
         bad = np.count_nonzero(~np.isfinite(value))
-        raise _refusal(
-            file,
-            entry.path,
-            f"where {bad:,} of {value.size:,} numbers are NaN or infinite",
-            "an earlier checkpoint",
-        )
+        problem = f"where {bad:,} of {value.size:,} numbers are NaN or infinite"
+        raise _refusal(file, entry.path, problem, "an earlier checkpoint")
     return value
 
 
 def names(parent: h5py.Group, attribute: str) -> list[str]:
-    """Return a list of names, stored as bytes or text, whole or in numbered pieces; empty if there is none."""
+    """Return a list of names; empty if there is no such attribute.
+
+    They are stored as bytes or text, in one attribute or in numbered pieces of it.
+    """
     pieces = [attribute]
     if attribute not in parent.attrs:
-        pieces = takewhile(parent.attrs.__contains__, (f"{attribute}{i}" for i in count()))
+        numbered = (f"{attribute}{i}" for i in count())
+        pieces = takewhile(parent.attrs.__contains__, numbered)
     found = []
     for piece in pieces:
         stored_as = parent.attrs.get_id(piece)
-        length = math.prod(stored_as.shape) if stored_as.shape is not None else 0
-        if length == 0:
-            continue  # Keras 2 wrote an empty list as one of numbers
-        too_long = (
-            len(found) + length > MOST_NAMES or length * stored_as.dtype.itemsize > _MOST_BYTES
-        )
-        if (
-            too_long
-            or h5py.check_string_dtype(stored_as.dtype) is None
-            or len(stored_as.shape) != 1
-        ):
-            raise _refusal(
-                parent,
-                piece,
-                f"no list of at most {MOST_NAMES:,} names, but {stored_as.dtype} {stored_as.shape}",
-            )
+        shape = stored_as.shape
+        if shape is None or 0 in shape:
+            continue  # Keras 2 wrote an empty list as a list of numbers
+        length = math.prod(shape)
+        too_many = len(found) + length > MOST_NAMES
+        too_long = length * stored_as.dtype.itemsize > _MOST_BYTES
+        is_list = h5py.check_string_dtype(stored_as.dtype) is not None and len(shape) == 1
+        if too_many or too_long or not is_list:
+            received = f"{stored_as.dtype} {shape}"
+            problem = f"no list of at most {MOST_NAMES:,} names, but {received}"
+            raise _refusal(parent, piece, problem)
         found += [_decoded(name) for name in _attribute(parent, piece, length)]
     return found
 
 
 def text(parent: h5py.Group, attribute: str) -> str | None:
-    """Return a text that is stored as an attribute; None if there is none."""
+    """Return the text of an attribute; None if there is no such attribute."""
     if attribute not in parent.attrs:
         return None
     stored_as = parent.attrs.get_id(attribute)
@@ -184,35 +201,43 @@ def text(parent: h5py.Group, attribute: str) -> str | None:
     return _decoded(_attribute(parent, attribute, 1))
 
 
-def _attribute(parent: h5py.Group, attribute: str, length: int):
-    """The value of an attribute of so many texts, of a fixed length that was checked, or of any length."""
-    if parent.attrs.get_id(attribute).dtype.kind == "O":  # text of any length lies in a heap
-        longest = _longest_in_heaps(parent.file)
-        if (
-            longest is None
-            or longest * length > 16 * _MOST_TEXT
-            or (length == 1 and longest > _MOST_TEXT)
-        ):
-            raise _refusal(
-                parent, attribute, f"which is longer than {_MOST_TEXT:,} bytes, or damaged"
-            )
+def _attribute(parent: h5py.Group, attribute: str, length: int) -> Any:
+    """The value of an attribute that is a text, or a list of `length` texts.
+
+    Texts of a fixed length were checked by the caller; texts of variable length are in a heap.
+    """
+    is_variable = parent.attrs.get_id(attribute).dtype.kind == "O"
+    if is_variable and not _heap_is_small(parent.file, length):
+        raise _refusal(parent, attribute, f"which is longer than {_MOST_TEXT:,} bytes, or damaged")
     return parent.attrs[attribute]
 
 
+def _heap_is_small(file: h5py.File, texts: int) -> bool:
+    """Whether reading a number of texts from the heaps cannot fill the memory."""
+    longest = _longest_in_heaps(file)
+    if longest is None:
+        return False
+    if texts == 1:
+        return longest <= _MOST_TEXT
+    return longest * texts <= 16 * _MOST_TEXT
+
+
 def _longest_in_heaps(file: h5py.File) -> int | None:
-    """The bytes of the largest object in the global heaps of a file, where HDF5 keeps text; None for a damaged heap."""
+    """Bytes of the largest object in a file's global heaps, which hold text; None if damaged."""
     about = os.stat(file.filename)
-    return _search_heaps(
-        file.filename, file.id.get_create_plist().get_sizes()[1], about.st_size, about.st_mtime_ns
-    )
+    _, length_width = file.id.get_create_plist().get_sizes()
+    return _search_heaps(file.filename, length_width, about.st_size, about.st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=16)  # of a weight file several texts are read
+@functools.lru_cache(maxsize=16)  # several texts of a weight file are read
 def _search_heaps(path: str, width: int, size: int, changed: int) -> int | None:
-    """As `_longest_in_heaps`; width: bytes of a length. size, changed: of the file, so that a new one is read again.
+    """Implement `_longest_in_heaps`.
 
-    HDF5 itself (1.14.6) never ends reading a heap with an object of size 0. Layout: HDF5 File Format
+    HDF5 itself (1.14.6) reads a heap with an object of size 0 for ever. Layout: HDF5 File Format
     Specification 3.0, III.E.
+
+    width: bytes of a length.
+    size, changed: of the file, so that the cache has no result of an earlier file.
     """
     header = 8 + width + -width % 8
     longest = objects = 0
@@ -223,9 +248,8 @@ def _search_heaps(path: str, width: int, size: int, changed: int) -> int | None:
             position = start + header
             while position + header <= min(end, size):
                 length = int.from_bytes(data[position + 8 : position + 8 + width], "little")
-                used = (
-                    data[position : position + 2] != b"\0\0"
-                )  # else the rest of the heap, its header included
+                # An unused object is the rest of the heap, its header included.
+                used = data[position : position + 2] != b"\0\0"
                 step = header + length + -length % 8 if used else length
                 objects += 1
                 if not 0 < step <= end - position or objects > 10 * MOST_NAMES:
@@ -236,8 +260,11 @@ def _search_heaps(path: str, width: int, size: int, changed: int) -> int | None:
     return longest
 
 
-def _entry(parent: h5py.Group, path: str):
-    """What stands at a path below a group; every step must be a hard link, which leads to the same file."""
+def _entry(parent: h5py.Group, path: str) -> Any:
+    """The group or array at a path below a group.
+
+    Every step must be a hard link, which cannot leave the file.
+    """
     item = parent
     for name in filter(None, path.split("/")):
         if not isinstance(item, h5py.Group):
@@ -250,16 +277,15 @@ def _entry(parent: h5py.Group, path: str):
 
 def _decoded(value: bytes | str) -> str:
     if isinstance(value, str):
-        value = value.encode(
-            "utf-8", "surrogateescape"
-        )  # h5py's way to keep bytes that are no UTF-8
+        # h5py keeps bytes that are not UTF-8 as surrogates.
+        value = value.encode("utf-8", "surrogateescape")
     return value.decode("utf-8", "replace")
 
 
 def _refusal(
     parent: h5py.Group, path: str, what: str, remedy: str = "fetching the file again, or another"
 ) -> ValueError:
-    where = f"{parent.name.rstrip('/')}/{path.lstrip('/')}".lstrip("/")
+    where = f"{parent.name}/{path}".strip("/")
     return ValueError(
         "An HDF5 file must hold its own data: plain finite numbers, uncompressed. "
         f"Received: {printable(where)!r} in {parent.file.filename!r}, {what}. Try {remedy}."

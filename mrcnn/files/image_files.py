@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from . import tiff
 from .file_kinds import CAMERA_RAW, OPEN_IN_VIEWER, FileKind, file_kind, is_camera_raw
@@ -150,8 +151,8 @@ class _ImageFile:
         return _UPRIGHT[self.orientation](pixels)
 
 
-def _exif_orientation(image: Image.Image) -> int:
-    if image.format == "TIFF":  # Pillow rotates these itself
+def _exif_orientation(image: Image.Image) -> int | None:
+    if isinstance(image, TiffImageFile):  # Pillow rotates these itself
         return 1
     return image.getexif().get(ExifTags.Base.Orientation)
 
@@ -160,7 +161,7 @@ def _count_pages(stream: BinaryIO, image: Image.Image) -> int:
     if image.format == "MPO":  # an image and its preview, or the other eye's view
         return 1
     frames = getattr(image, "n_frames", 1)
-    if image.format != "TIFF":
+    if not isinstance(image, TiffImageFile):
         return frames
     if frames > 1 or tiff.IMAGE_DEPTH in image.tag_v2:
         return tiff.read_header(stream).pages
@@ -253,8 +254,8 @@ _UPRIGHT = {
 def _decode(image: Image.Image, indices: bool) -> np.ndarray:
     """The pixels of Pillow's image, in grey, RGB or RGBA."""
     if image.mode == "LAB":
-        image = ImageCms.applyTransform(image, _lab_to_rgb())
-    elif image.mode in ("P", "PA") and not indices:
+        return np.asarray(ImageCms.applyTransform(image, _lab_to_rgb()))
+    if image.mode in ("P", "PA") and not indices:
         has_alpha = image.mode == "PA" or "transparency" in image.info
         image = image.convert("RGBA" if has_alpha else "RGB")
     elif image.mode in ("CMYK", "YCbCr", "HSV", "RGBX", "RGBa", "La"):
@@ -273,7 +274,7 @@ def _is_misread(image: Image.Image) -> bool:
 
     It drops channels beyond colour and alpha, and swaps the bytes of some big-endian files.
     """
-    if image.format != "TIFF":
+    if not isinstance(image, TiffImageFile):
         return False
     channels = image.tag_v2.get(tiff.SAMPLES_PER_PIXEL, 1)
     is_big_endian = image.tag_v2.prefix == b"MM"

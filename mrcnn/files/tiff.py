@@ -6,7 +6,7 @@ Pillow reads the common ones; `image_files` asks this module for the others.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -75,25 +75,28 @@ def read_first_page(stream: BinaryIO) -> np.ndarray:
 
 
 def _check_page(page: tifffile.TiffPage) -> None:
-    if page.photometric not in _GREY_OR_RGB:
+    photometric: Any = page.photometric
+    compression: Any = page.compression
+    if photometric not in _GREY_OR_RGB:
         raise ValueError(
-            f"a TIFF of {page.bitspersample} bits in {page.photometric.name} colours; "
-            "save it as RGB"
+            f"a TIFF of {page.bitspersample} bits in {photometric.name} colours; save it as RGB"
         )
     if page.nbytes > MOST_MASK_BYTES:
         raise ValueError(f"{page.nbytes:,} bytes of pixels are more than {MOST_MASK_BYTES:,}")
-    if page.compression not in _BOUNDED:
+    if compression not in _BOUNDED:
         raise ValueError(
-            f"a TIFF of this kind compressed with {page.compression.name}; "
+            f"a TIFF of this kind compressed with {compression.name}; "
             "save it with Deflate, or uncompressed"
         )
 
 
-def _check_strips(stream: BinaryIO, page: tifffile.TiffPage) -> None:
+def _check_strips(stream: tifffile.FileHandle, page: tifffile.TiffPage) -> None:
     """Raise a ValueError if a strip or tile is larger than its share of the image.
 
     Otherwise a small file could fill gigabytes of memory.
     """
+    if page.dtype is None:
+        raise ValueError("a TIFF of an unknown type of numbers")
     most = int(np.prod(page.chunks)) * page.dtype.itemsize
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
         if count > stream.size:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from ..data.dataset import match_class_names, overrides
 from ..files.limits import check_size
@@ -22,7 +21,7 @@ from ..files.safe_text import clean_name
 from .find_images import ImageSearch, path_parts, usual_folders
 from .polygons import check_polygon, segmentation_to_rle
 from .reading import RLEImages, SkippedEntries, read_json, warn_similar_names
-from .rle import RLE, check_rle, mask_to_rle
+from .rle import RLE, area, bounding_box, check_rle, mask_to_rle
 from .values import is_finite, is_side, short, to_integer
 from .writing import Result, Writer, relative_path, write_json
 
@@ -65,8 +64,8 @@ class CocoDataset(RLEImages):
 
         json_path: the instances file. `info` and `licenses` may be missing.
         images_dir: the folder of the images. Default: the usual folder that contains most of them,
-            such as the file's own folder, `images` or `images/<subset>` there or one folder up, or
-            `<subset>` for `instances_<subset>.json`.
+            for example the file's own folder, `images` or `images/<subset>` there or one folder
+            up, or `<subset>` for `instances_<subset>.json`.
         class_ids: COCO category ids to keep; default all. All images are kept in either case.
         data: the content of the file, if it has been read.
         class_names: all classes, in the order of their ids, whatever the file's numbers;
@@ -93,25 +92,25 @@ class CocoDataset(RLEImages):
         afterwards.
         """
         path = Path(json_path)
-        data = read_json(path) if data is None else data
-        if not is_coco(data):
+        content = read_json(path) if data is None else data
+        if not is_coco(content):
             raise ValueError(
                 f"{path} must be a COCO instances file: lists named images, annotations and "
-                f"categories. Received: {short(data)}. Try an instances_*.json file."
+                f"categories. Received: {short(content)}. Try an instances_*.json file."
             )
         skipped = SkippedEntries(path, strict)
-        categories = _read_categories(data["categories"], path, skipped)
-        self._report(skipped, len(data["categories"]), "categories")
+        categories = _read_categories(content["categories"], path, skipped)
+        self._report(skipped, len(content["categories"]), "categories")
         chosen = self._add_categories(categories, class_ids, path)
 
         skipped = SkippedEntries(path, strict)
-        images = _read_images(data["images"], path, skipped)
+        images = _read_images(content["images"], path, skipped)
         _find_files(images, path, images_dir, skipped)
-        self._report(skipped, len(data["images"]), "images")
+        self._report(skipped, len(content["images"]), "images")
 
         skipped = SkippedEntries(path, strict)
-        self._add_annotations(data["annotations"], images, categories, chosen, path, skipped)
-        self._report(skipped, len(data["annotations"]), "annotations")
+        self._add_annotations(content["annotations"], images, categories, chosen, path, skipped)
+        self._report(skipped, len(content["annotations"]), "annotations")
         for image in images.values():
             if image:
                 self.add_image("coco", **image, file=str(path))
@@ -187,9 +186,9 @@ class CocoDataset(RLEImages):
             x, y, width, height = entry["bbox"]
             return [y, x, y + height, x + width]
         rle = self._rle(entry, image_id)
-        if coco_mask.area(rle) == 0:
+        if area(rle) == 0:
             return [0, 0, 0, 0]
-        x, y, width, height = coco_mask.toBbox(rle)
+        x, y, width, height = bounding_box(rle)
         return [y, x, y + height, x + width]
 
     def _class_ids(self, entries: list[dict]) -> np.ndarray:
@@ -294,7 +293,7 @@ class CocoDataset(RLEImages):
 
 
 def is_coco(data: Any) -> bool:
-    """Return whether the content of a JSON file looks like COCO's instances."""
+    """Return whether the content of a JSON file has the form of COCO's instances."""
     return isinstance(data, dict) and all(
         isinstance(data.get(key), list) for key in ("images", "annotations", "categories")
     )
@@ -418,7 +417,7 @@ def _check_links(
 ) -> tuple[dict | None, int]:
     """Return the image of an annotation, None for a skipped one, and its category id.
 
-    Raises: ValueError if the file lists no such image or category.
+    Raises: ValueError if the file does not list the image or category.
     """
     key = _key(annotation.get("image_id")) if isinstance(annotation, dict) else None
     if key is None or key not in images:
@@ -666,6 +665,6 @@ class CocoWriter(Writer):
 def _area(entry: dict) -> float:
     """Return the area of a result entry in pixels: of its mask, otherwise of its box."""
     if "segmentation" in entry:
-        return int(coco_mask.area(entry["segmentation"]))
+        return area(entry["segmentation"])
     _, _, width, height = entry["bbox"]
     return width * height

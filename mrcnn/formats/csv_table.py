@@ -13,7 +13,17 @@ from ..files.atomic import atomic_write
 from ..files.safe_text import csv_cell
 from .writing import Result, Writer, class_names_of
 
-CSV_COLUMNS = ("image", "class", "score", "x1", "y1", "x2", "y2", "box_area", "mask_area")
+CSV_COLUMNS: tuple[str, ...] = (
+    "image",
+    "class",
+    "score",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+    "box_area",
+    "mask_area",
+)
 
 
 def csv_rows(result: Result, class_names: Sequence[str], file_name: str) -> list[dict[str, Any]]:
@@ -60,7 +70,7 @@ class CSVWriter(Writer):
         """Write the file; no cell is a formula for a spreadsheet."""
         path = self.folder / "detections.csv"
         with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, CSV_COLUMNS)
+            table = csv.DictWriter(file, list(CSV_COLUMNS))
             table.writeheader()
             for row in self._rows:
                 texts = {name: csv_cell(row[name]) for name in ("image", "class")}

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from ..data.dataset import place_classes
 from ..files.image_files import read_size
@@ -22,14 +21,14 @@ from ..files.limits import MOST_POINTS
 from ..files.safe_text import clean_name
 from .polygons import Polygon, check_polygon, ellipse, polygons_to_rle, rectangle
 from .reading import AnnotatedObject, RLEImages, SkippedEntries, read_xml
-from .rle import RLE, encode
+from .rle import RLE, encode, merge
 from .values import short, to_number
 
 logger = logging.getLogger("mrcnn")
 
 SHAPES = ("polygon", "box", "ellipse", "mask")
 WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton")
-# Other elements, such as tag, describe the image as a whole and are not counted.
+# Other elements, like tag, describe the image as a whole and are not counted.
 _ROOT = re.compile(rb"<annotations[\s>]")
 
 
@@ -54,7 +53,7 @@ class CVATDataset(RLEImages):
         path: the XML file, or the folder that contains annotations.xml.
         images_dir: the folder of the images. Default: `images` next to the file, or its folder.
         class_names: all classes, in the order of their ids. Default: the labels of the task in
-            their order; if the file lists none, the labels of the shapes, sorted.
+            their order; without labels there, those of the shapes, sorted.
         strict: raise a ValueError at the first entry that cannot be used, instead of skipping it.
         """
         super().__init__()
@@ -105,12 +104,13 @@ class CVATDataset(RLEImages):
         )
 
     def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
-        """Return one RLE per object, in the order of their first shapes, and class ids, int32 `[N]`."""
+        """Return one RLE per object, in the order of their first shapes.
+
+        Returns: N RLEs; class ids, int32 `[N]`.
+        """
         info = self.image_info[image_id]
         size = self.image_size(image_id)
-        rles = [
-            coco_mask.merge([_part_to_rle(part, size) for part in parts]) for parts in info["parts"]
-        ]
+        rles = [merge([_part_to_rle(part, size) for part in parts]) for parts in info["parts"]]
         ids = [self.map_source_class_id(f"cvat.{class_id}") for class_id in info["class_ids"]]
         return rles, np.array(ids, np.int32)
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from ..data.dataset import place_classes
 from ..data.image import match_channels, to_uint8
@@ -42,7 +41,7 @@ from .reading import (
     keep_known,
     read_json,
 )
-from .rle import RLE, encode
+from .rle import RLE, encode, merge
 from .values import is_side, short, to_integer
 from .writing import Result, Writer, detections_of, relative_path, write_json
 
@@ -110,18 +109,19 @@ class LabelmeDataset(RLEImages):
         return _embedded_image(info["file"]) if info["embedded"] else super().load_image(image_id)
 
     def load_rles(self, image_id: int) -> tuple[list[RLE], np.ndarray]:
-        """Return one RLE per object, in the order of their first shapes, and class ids, int32 `[N]`."""
+        """Return one RLE per object, in the order of their first shapes.
+
+        Returns: N RLEs; class ids, int32 `[N]`.
+        """
         info = self.image_info[image_id]
         size = self.image_size(image_id)
-        rles = [
-            coco_mask.merge([_part_to_rle(part, size) for part in parts]) for parts in info["parts"]
-        ]
+        rles = [merge([_part_to_rle(part, size) for part in parts]) for parts in info["parts"]]
         ids = [self.map_source_class_id(f"labelme.{class_id}") for class_id in info["class_ids"]]
         return rles, np.array(ids, np.int32)
 
 
 def is_labelme(data: Any) -> bool:
-    """Return whether the content of a JSON file looks like labelme's."""
+    """Return whether the content of a JSON file has the form of labelme's."""
     return (
         isinstance(data, dict)
         and isinstance(data.get("shapes"), list)
@@ -271,8 +271,8 @@ def _find_image_of(data: dict, file: Path, images_dir: str | Path | None) -> tup
             "Try to put the image there, to correct imagePath, or to name the folder of the image: "
             "--images DIR (in Python images_dir=)."
         )
-    is_named = isinstance(name, str) and name
-    return str(file.parent / name if is_named else file), True
+    named = file.parent / name if isinstance(name, str) and name else file
+    return str(named), True
 
 
 def _embedded_size(data: dict, file: Path) -> tuple[int, int]:

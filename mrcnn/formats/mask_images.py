@@ -182,10 +182,10 @@ class InstanceImageDataset(ImageFiles):
 
     0, or black, is background; each other value, of 8 or 16 bits, or each other color, is one
     object, whatever the number of its parts. There is one class. So a mask of only black and white
-    is one object: `MaskFolderDataset` reads one such file per object. A black and white mask with
-    soft edges, or saved as JPEG, is thresholded at half, with a warning; other files of that kind
-    are refused, because their edges would become objects. An image without a mask counts as an
-    image without objects, and a warning counts these.
+    is one object: `MaskFolderDataset` reads files of this kind, one per object. A black and white
+    mask with soft edges, or saved as JPEG, is thresholded at half, with a warning; other files of
+    that kind are refused, because their edges would become objects. An image without a mask counts
+    as an image without objects, and a warning counts these.
     """
 
     _warned_of_pieces = False
@@ -271,7 +271,7 @@ class InstanceImageDataset(ImageFiles):
         """Warn once if an object, nonzero in int `[H, W]`, consists of separate pieces."""
         if self._warned_of_pieces:
             return
-        labels, _ = cv2.connectedComponents(np.uint8(pixels > 0))
+        labels, _ = cv2.connectedComponents((pixels > 0).astype(np.uint8))
         pieces = labels - 1  # without the background
         if pieces > 1:
             self._warned_of_pieces = True
@@ -289,12 +289,12 @@ def is_instance_folder(path: Path) -> bool:
 
 
 def _images_folder(folder: Path) -> Path:
-    """Return the sub-folder of the images; `images` if there is none."""
+    """Return the sub-folder of the images; by default `images`."""
     return _first_with_images(folder, IMAGE_FOLDERS)
 
 
 def _masks_folder(folder: Path) -> Path:
-    """Return the sub-folder of the masks; `masks` if there is none."""
+    """Return the sub-folder of the masks; by default `masks`."""
     return _first_with_images(folder, MASK_FOLDERS)
 
 
@@ -364,7 +364,7 @@ def _has_soft_edges(pixels: np.ndarray) -> bool:
 
 
 def _white_on_black(pixels: np.ndarray) -> np.ndarray | None:
-    """Return where a black and white image is white, bool `[H, W]`; None for other images.
+    """Return the white pixels of a black and white image, bool `[H, W]`; None for others.
 
     pixels: int `[H, W]`, grey, or colors as 0xRRGGBB. Edges may be grey.
     """

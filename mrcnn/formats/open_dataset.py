@@ -140,8 +140,8 @@ def open_dataset(
     class_names: the classes that the dataset must have, in the order of their ids, without the
         background: a part of the data need not contain them all or number them alike, and a folder
         of masks does not name its one class. Default: those of the data.
-    strict: refuse data with an entry that cannot be used. Default: such entries are skipped, one
-        warning counts them, and `Dataset.left_out` lists them.
+    strict: refuse data with an entry that cannot be used. Default: these are skipped, one warning
+        counts them, and `Dataset.left_out` lists them.
     images_dir: the folder of the images, if it is not a usual one; only for annotation files.
     options: passed to the reader: `ShapesDataset` (count, default 500), `CocoDataset`,
         `VIADataset`, `LabelmeDataset`, `VOCDataset`, `InstanceImageDataset` or `MaskFolderDataset`.
@@ -239,7 +239,7 @@ def _json_files(folder: Path) -> list[list[Path]]:
 
 
 def _only_known(files: list[Path], path: Path, problems: list[str]) -> _JSONFile | None:
-    """Return the file of a known format; of one file per image the first. None if there is none.
+    """Return the file of a known format; of one file per image the first. None without one.
 
     problems: gets a message for each other file.
 
@@ -300,7 +300,7 @@ def split_folders(path: str | Path) -> tuple[Path, Path] | None:
 
     They are the folders train and val (or valid, validation), or COCO's files of these names in the
     folder or in its `annotations`: instances_train2017.json, val.json; or the two sets of YOLO's
-    layouts. None if there is no such pair.
+    layouts. None without both.
     """
     path = Path(path).expanduser()
     if (path / "train").is_dir():

@@ -16,11 +16,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from ..files.limits import LONGEST_SIDE, MOST_POINTS
-from .rle import RLE, check_rle
-from .values import is_finite, short, to_integer
+from .rle import RLE, check_rle, encode_polygons, encode_runs, merge
+from .values import is_finite, short
 
 MAX_LENGTH = 2_000_000  # of a polygon, pixels; pycocotools allocates 100 bytes for each of them
 MERGED_TOGETHER = 64  # parts of an object; merging takes the square of their number
@@ -56,7 +55,7 @@ def check_polygon(points: Any, where: str) -> Polygon:
             "A polygon must have at least 3 points, x and y for each. Received: "
             f"{len(flat)} numbers in {where}. Try to draw this shape again, or delete the entry."
         )
-    if np.abs(flat).max() > MAX_LENGTH / len(flat):  # otherwise no such line is too long
+    if np.abs(flat).max() > MAX_LENGTH / len(flat):  # otherwise it cannot be too long
         check_length(flat, (LONGEST_SIDE, LONGEST_SIDE), where)
     return flat.tolist()
 
@@ -64,7 +63,8 @@ def check_polygon(points: Any, where: str) -> Polygon:
 def check_length(polygon: Sequence[float] | np.ndarray, size: tuple[int, int], where: str) -> None:
     """Check that a polygon is short enough to be filled.
 
-    polygon: x1, y1, x2, y2, ... pixels. size: (height, width) of its image, or the largest possible.
+    polygon: x1, y1, x2, y2, ... pixels.
+    size: (height, width) of its image, or the largest possible.
 
     Raises: ValueError if it is longer than `MAX_LENGTH`, as a line that crosses itself 10,000s of
         times is.
@@ -74,9 +74,9 @@ def check_length(polygon: Sequence[float] | np.ndarray, size: tuple[int, int], w
     length = steps.sum()
     if length > MAX_LENGTH:
         raise ValueError(
-            f"A polygon must be at most {MAX_LENGTH:,} pixels long. Received: {length:,.0f} pixels, "
-            f"{len(points):,} points in {where}. Try to simplify it, or to draw it again without "
-            "crossing lines."
+            f"A polygon must be at most {MAX_LENGTH:,} pixels long. "
+            f"Received: {length:,.0f} pixels, {len(points):,} points in {where}. "
+            "Try to simplify it, or to draw it again without crossing lines."
         )
 
 
@@ -143,9 +143,9 @@ def polygons_to_rle(polygons: Sequence[Polygon], size: tuple[int, int]) -> RLE:
     if len(polygons) > MERGED_TOGETHER:
         half = len(polygons) // 2
         halves = [polygons[:half], polygons[half:]]
-        return coco_mask.merge([polygons_to_rle(part, size) for part in halves])
+        return merge([polygons_to_rle(part, size) for part in halves])
     flat = [_near_image(polygon, size).ravel().tolist() for polygon in polygons]
-    return coco_mask.merge(coco_mask.frPyObjects(flat, *size))
+    return merge(encode_polygons(flat, size))
 
 
 def _near_image(polygon: Sequence[float] | np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -172,8 +172,8 @@ def segmentation_to_rle(segmentation: list | dict, size: tuple[int, int], where:
     counts = segmentation["counts"]
     if isinstance(counts, str):
         return {"size": list(size), "counts": counts}
-    runs = [to_integer(run) for run in counts]
-    return coco_mask.frPyObjects({"size": list(size), "counts": runs}, *size)
+    runs = [int(run) for run in counts]  # check_rle accepts 60.0, too
+    return encode_runs([runs], size)[0]
 
 
 # --- From masks -----------------------------------------------------------------------------------

@@ -272,7 +272,7 @@ class _PlainTree(ElementTree.TreeBuilder):
 def read_xml(path: Path) -> ElementTree.Element:
     """Return the root element of an XML file.
 
-    Entities are not expanded, and nothing outside of the file is read.
+    Entities are not expanded, and no other file is read.
 
     Raises: ValueError that names the file if it cannot be read or is damaged.
     """
@@ -306,7 +306,8 @@ def read_indices(
     pixels = read_pixels(path, "A mask file", indices=True, size=size, image=image)
     if pixels.dtype.kind not in "bui":
         raise ValueError(
-            f"A mask file must contain whole numbers or colors. Received: {path} of {pixels.dtype}. "
+            "A mask file must contain whole numbers or colors. "
+            f"Received: {path} of {pixels.dtype}. "
             "Try to save it as a PNG of 8 or 16 bits."
         )
     if pixels.ndim == 2:

@@ -3,7 +3,7 @@
 An RLE is a dict of "size" [height, width] and "counts": the lengths of runs of 0, 1, 0, ... pixels,
 column by column, as a list (uncompressed) or as the text that pycocotools compresses them to.
 
-pycocotools is imported inside the functions: inference imports this module and must not load it.
+Only this file of `formats` calls pycocotools.
 """
 
 from __future__ import annotations
@@ -21,11 +21,47 @@ RLE = dict[str, Any]  # "size" [height, width] and compressed "counts"
 MAX_RUN_CHARACTERS = 7  # of one number in a compressed code: 35 bits
 
 
-def encode(mask: np.ndarray) -> RLE:
-    """Return the compressed RLE, with counts as bytes, of a mask `[H, W]` that is nonzero inside."""
-    from pycocotools import mask as coco_mask
+def _coco_mask() -> Any:
+    """Return the module pycocotools.mask.
 
-    return coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
+    It is imported on first use: inference imports this file and must not load pycocotools.
+    """
+    from pycocotools import mask
+
+    return mask
+
+
+def encode(mask: np.ndarray) -> RLE:
+    """Return the compressed RLE of a mask `[H, W]` that is nonzero inside; counts are bytes."""
+    return _coco_mask().encode(np.asfortranarray(mask != 0, dtype=np.uint8))
+
+
+def encode_polygons(polygons: list[list[float]], size: tuple[int, int]) -> list[RLE]:
+    """Return the compressed RLE of each polygon x1, y1, ... in an image of (height, width)."""
+    return _coco_mask().frPyObjects(polygons, *size)
+
+
+def encode_runs(runs: Sequence[Sequence[int]], size: tuple[int, int]) -> list[RLE]:
+    """Return the compressed RLE of each list of run lengths, for an image of (height, width)."""
+    if not runs:  # pycocotools refuses an empty list
+        return []
+    codes = [{"size": list(size), "counts": list(each)} for each in runs]
+    return _coco_mask().frPyObjects(codes, *size)
+
+
+def merge(rles: Sequence[RLE]) -> RLE:
+    """Return the union of compressed RLEs of one size."""
+    return _coco_mask().merge(rles)
+
+
+def area(rle: RLE) -> int:
+    """Return the number of pixels of a compressed RLE."""
+    return int(_coco_mask().area(rle))
+
+
+def bounding_box(rle: RLE) -> list[float]:
+    """Return the box [x, y, width, height] of a compressed RLE, pixels."""
+    return _coco_mask().toBbox(rle).tolist()
 
 
 def decode(rles: Sequence[RLE], size: tuple[int, int]) -> np.ndarray:
@@ -33,11 +69,9 @@ def decode(rles: Sequence[RLE], size: tuple[int, int]) -> np.ndarray:
 
     size: (height, width) of the result if N is 0.
     """
-    from pycocotools import mask as coco_mask
-
     if not rles:
         return np.zeros((*size, 0), bool)
-    return coco_mask.decode(rles).view(bool)  # each byte is 0 or 1
+    return _coco_mask().decode(rles).view(bool)  # each byte is 0 or 1
 
 
 def mask_to_rle(mask: np.ndarray) -> RLE:
@@ -47,8 +81,7 @@ def mask_to_rle(mask: np.ndarray) -> RLE:
 
     Returns: {"size": [H, W], "counts": str}.
     """
-    rle = encode(np.asarray(mask))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+    return _with_text(encode(np.asarray(mask)))
 
 
 def unmold_rles(
@@ -61,23 +94,19 @@ def unmold_rles(
     masks: `[N, h, w]` float 0..1. bboxes: `[N, (y1, x1, y2, x2)]` int pixels.
     image_shape: (H, W, ...). exact: as for `unmold_masks`.
     """
-    from pycocotools import mask as coco_mask
-
     height, width = (int(side) for side in image_shape[:2])
     # RLEs run along columns: transpose masks, boxes and image.
     columns = np.swapaxes(masks, 1, 2)
     transposed_boxes = np.asarray(bboxes)[:, [1, 0, 3, 2]]
     crops = unmold_crops(columns, transposed_boxes, (width, height), exact)
-    codes = [
-        {"size": [height, width], "counts": _runs_of_crop(y, x, crop, height, width)}
-        for x, y, crop in crops
-    ]
-    if not codes:  # pycocotools refuses an empty list
-        return []
-    return [
-        {"size": [height, width], "counts": rle["counts"].decode("ascii")}
-        for rle in coco_mask.frPyObjects(codes, height, width)
-    ]
+    runs = [_runs_of_crop(y, x, crop, height, width) for x, y, crop in crops]
+    return [_with_text(rle) for rle in encode_runs(runs, (height, width))]
+
+
+def _with_text(rle: RLE) -> RLE:
+    """Return an RLE whose counts are a text, for JSON."""
+    size = [int(side) for side in rle["size"]]
+    return {"size": size, "counts": rle["counts"].decode("ascii")}
 
 
 def _runs_of_crop(y: int, x: int, columns: np.ndarray, height: int, width: int) -> list[int]:
@@ -141,14 +170,14 @@ def check_rle(rle: dict, size: tuple[int | None, int | None], where: str) -> Non
     Raises: ValueError otherwise.
     """
     shape, counts = _size_of(rle), rle.get("counts")
-    wrong_size = shape is None or (None not in size and shape != tuple(size))
-    if wrong_size or not isinstance(counts, str | list):
+    is_wrong_size = None not in size and shape != tuple(size)
+    if shape is None or is_wrong_size or not isinstance(counts, str | list):
         raise ValueError(
             f"A run-length code must have counts, and the size {list(size)} (height, width) of its "
             f"image. Received: size {short(rle.get('size'))} in {where}. "
             "Try to export the annotation again for the image as it is now."
         )
-    runs = counts if isinstance(counts, list) else run_lengths(counts, where)
+    runs = run_lengths(counts, where) if isinstance(counts, str) else counts
     _check_runs(runs, math.prod(shape), where)
 
 

@@ -20,7 +20,7 @@ def to_supervision(result: Result, class_names: Sequence[str] | None = None):
     Raises: ImportError if supervision is not installed.
     """
     try:
-        import supervision
+        import supervision  # pyright: ignore[reportMissingImports]  (not required)
     except ImportError as error:
         raise ImportError(
             f"to_supervision needs the package supervision ({error}). Try pip install supervision."

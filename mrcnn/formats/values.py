@@ -26,7 +26,9 @@ def to_integer(value: Any) -> int | None:
     """Return a value as an int if it is an integer, as 60 and 60.0 are; otherwise None."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return value if is_integer(value) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return None
 
 
 def is_finite(value: Any) -> bool:

@@ -102,7 +102,7 @@ class VIADataset(RLEImages):
 
 
 def is_via(data: Any) -> bool:
-    """Return whether the content of a JSON file looks like an export or a project of VIA."""
+    """Return whether the content of a JSON file has the form of VIA's export or project."""
     if not isinstance(data, dict):
         return False
     if "_via_img_metadata" in data:
@@ -315,7 +315,7 @@ def _points_of(shape: dict, where: str) -> Polygon:
 
 
 def _numbers(shape: dict, names: Sequence[str], where: str) -> list[float]:
-    values = [shape.get(name) for name in names]
+    values: list[Any] = [shape.get(name) for name in names]
     if not all(is_finite(value) for value in values):
         raise ValueError(
             f"{', '.join(names)} must be finite numbers. Received: {values} in {where}. "

@@ -86,8 +86,8 @@ class VOCDataset(RLEImages):
         """Create a prepared dataset.
 
         root: a folder of VOC (Annotations and JPEGImages), of XML files and their images, or of
-            `images` and `annots` or `annotations`; or a list ImageSets/*/*.txt of such a folder.
-        split: the name of a list in ImageSets/Segmentation, else in ImageSets/Main, such as
+            `images` and `annots` or `annotations`; or a list ImageSets/*/*.txt there.
+        split: the name of a list in ImageSets/Segmentation, else in ImageSets/Main, like
             "train"; "Main/train" names the folder too. Default: the images of all lists in
             ImageSets/Segmentation; without any, every XML file.
         class_names: all classes, in the order of their ids 1, 2, ...; objects of other classes are
@@ -136,7 +136,7 @@ class VOCDataset(RLEImages):
             self.add_class("voc", class_id, name)
         values = listed
         if values is None:
-            # Without a list, the values of classes that XML files name are unknown: the XML decides.
+            # Without a list, the values in SegmentationClass are unknown: the XML files decide.
             values = {} if wanted is None else classes
         self._class_of_value = {value: class_of_name.get(name) for name, value in values.items()}
         return class_of_name
@@ -182,10 +182,9 @@ class VOCDataset(RLEImages):
             )
         numbers = info["numbers"]
         drawn = self._drawn_classes(info, instances, [k for k in present if k in numbers])
-        class_ids = [
-            drawn.get(k, class_id) for k, class_id in zip(numbers, info["class_ids"], strict=True)
-        ]
-        return [encode(instances == k) for k in numbers], self._map_ids(class_ids)
+        # SegmentationClass counts, otherwise the name in the XML file.
+        class_of = {**dict(zip(numbers, info["class_ids"], strict=True)), **drawn}
+        return [encode(instances == k) for k in numbers], self._map_ids(class_of.values())
 
     def _map_ids(self, class_ids: Iterable[int]) -> np.ndarray:
         ids = [self.map_source_class_id(f"voc.{class_id}") for class_id in class_ids]
@@ -295,7 +294,7 @@ def _find_layout(root: Path) -> _Layout:
 
 
 def _list_of(path: Path) -> tuple[Path, str] | None:
-    """Return (root, split) of a list such as VOC2012/ImageSets/Segmentation/val.txt, else None."""
+    """Return (root, split) of a list like VOC2012/ImageSets/Segmentation/val.txt, else None."""
     if path.suffix != ".txt" or path.parent.parent.name != "ImageSets":
         return None
     return path.parent.parent.parent, f"{path.parent.name}/{path.stem}"
@@ -365,7 +364,7 @@ def _class_list(
 ) -> dict[str, int] | None:
     """Return class name -> value in SegmentationClass; None if only the XML files name classes.
 
-    Raises: ValueError if nothing names the values of labelme's own export.
+    Raises: ValueError if no file names the values of labelme's own export.
     """
     listed = _listed_classes(layout.root)
     if layout.annotations is None:

@@ -19,7 +19,7 @@ from .polygons import Ring, rectangle, trace_mask
 
 logger = logging.getLogger("mrcnn")
 
-LONGEST_STEM = 200  # bytes of a file name without suffix; file systems allow 255 for all of it
+LONGEST_STEM = 200  # bytes of a file name without suffix; file systems allow 255 in all
 
 Result = dict[str, Any]  # what detect() returns for one image: rois, class_ids, scores, masks
 
@@ -108,7 +108,7 @@ def _parts_of_each(result: Result) -> list[list[list[Ring]]]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file atomically."""
-    with atomic_write(path) as part:
+    with atomic_write(str(path)) as part:
         Path(part).write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """YOLO's labels: a text file per image, a line per object, coordinates as fractions of the image.
 
 A line is `class x1 y1 x2 y2 ...`, a polygon, or `class cx cy width height`, a box. The reader
-parses the label files when it opens the data set and reads pixels on demand. `yolo_layout` finds
+parses the label files when it opens the data set and reads pixels on demand. `yolo_layout` locates
 the files.
 """
 
@@ -220,7 +220,7 @@ class _YOLOObject(NamedTuple):
 
 
 class _YOLOImage:
-    """An image, its label file and the usable lines of it."""
+    """An image, its label file and the usable lines in that."""
 
     def __init__(self, name: str, path: Path, file: Path):
         """name: path of the image below its folder, without suffix. file: its label file."""

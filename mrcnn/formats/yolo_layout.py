@@ -41,7 +41,7 @@ def is_yolo(path: Path) -> bool:
 
 
 def yolo_pair(path: Path) -> tuple[Path, Path] | None:
-    """Return the folders of the training and the validation images; None without such a pair.
+    """Return the folders of the training and the validation images; None without both.
 
     Each is a path for `YOLODataset`.
 
@@ -110,7 +110,7 @@ def choose_set(sets: Sets, split: str | None, path: Path) -> list[Path]:
 
     split: the name of the set; default the only one, else train. path: of the data, for messages.
 
-    Raises: ValueError if there is no such set.
+    Raises: ValueError if the data lacks the set.
     """
     if split is not None:
         name = SPLITS.get(split, split)

@@ -23,7 +23,6 @@ from rich.progress import track
 
 from ..config import Config
 from ..nn import boxes as box_math
-from ..nn import winograd
 from ..nn.anchors import pyramid_anchors
 from ..nn.molding import mold_on_device
 from . import tiles
@@ -452,8 +451,7 @@ class Detector:
 
 
 def _run_network(network, read_outputs, config: Config, *inputs) -> list[tf.Tensor]:
-    with winograd.where_it_pays():
-        return read_outputs(network(list(inputs)), config)
+    return read_outputs(network(list(inputs)), config)
 
 
 def _log_inputs(images: np.ndarray, metas: np.ndarray, anchors: tf.Tensor) -> None:

@@ -1,122 +1,223 @@
-"""Backbones."""
+"""The backbones, and the one table that names them.
+
+Each backbone maps a molded image `[B, H, W, C]` to the feature maps C1..C5 of strides 2, 4, 8, 16
+and 32. A new backbone is a function here, a row of `BACKBONES`, its name in `config.BACKBONES`, and
+its ImageNet file in `weights`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import layers as KL
 
-from .layers import FLOAT32, BatchNorm, Conv2D
+from .layers import FLOAT32, BatchNorm
 
-
-def _conv_bn(
-    x, filters, kernel, suffix, stage, block, train_bn, use_bias=True, strides=(1, 1), relu=True
-):
-    name = f"{stage}{block}_branch{suffix}"
-    x = Conv2D(
-        filters, kernel, strides=strides, padding="same", name=f"res{name}", use_bias=use_bias
-    )(x)
-    x = BatchNorm(train_bn, name=f"bn{name}")(x)
-    return KL.Activation("relu")(x) if relu else x
-
-
-def identity_block(input_tensor, kernel_size, filters, stage, block, use_bias=True, train_bn=True):
-    """A bottleneck whose shortcut is the identity (ResNet, figure 5).
-
-    filters: the widths of its three convolutions. stage, block: its place, `2` and `"a"` give `res2a_...`.
-    """
-    x = _conv_bn(input_tensor, filters[0], 1, "2a", stage, block, train_bn, use_bias)
-    x = _conv_bn(x, filters[1], kernel_size, "2b", stage, block, train_bn, use_bias)
-    x = _conv_bn(x, filters[2], 1, "2c", stage, block, train_bn, use_bias, relu=False)
-    return KL.Activation("relu", name=f"res{stage}{block}_out")(KL.Add()([x, input_tensor]))
-
-
-def conv_block(
-    input_tensor, kernel_size, filters, stage, block, strides=(2, 2), use_bias=True, train_bn=True
-):
-    """A bottleneck that changes size or width: its first and its shortcut's 1x1 convolution carry the stride."""
-    x = _conv_bn(input_tensor, filters[0], 1, "2a", stage, block, train_bn, use_bias, strides)
-    x = _conv_bn(x, filters[1], kernel_size, "2b", stage, block, train_bn, use_bias)
-    x = _conv_bn(x, filters[2], 1, "2c", stage, block, train_bn, use_bias, relu=False)
-    shortcut = _conv_bn(
-        input_tensor, filters[2], 1, "1", stage, block, train_bn, use_bias, strides, relu=False
-    )
-    return KL.Activation("relu", name=f"res{stage}{block}_out")(KL.Add()([x, shortcut]))
-
+# --- ResNet (He 2015) ---
 
 RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 
-def resnet_graph(input_image, architecture, stage5=False, train_bn=True):
-    """`[C1, C2, C3, C4, C5]` feature maps of strides 2, 4, 8, 16, 32; C5 is None without stage5.
+def resnet_graph(
+    input_image: Any, architecture: str, stage5: bool = False, train_bn: bool | None = True
+) -> list:
+    """`[C1, C2, C3, C4, C5]`, maps `[B, h, w, C]` of a ResNet; C5 is None without stage5.
 
-    input_image: `[B, H, W, C]` molded. architecture: "resnet50" or "resnet101".
+    matterport calls the pooled map C1; its stride is 4, and no layer reads it but stage 2.
+
+    input_image: `[B, H, W, C]` molded.
+    architecture: "resnet50" or "resnet101".
+    train_bn: see `BatchNorm`.
     """
     if architecture not in RESNET_BLOCKS:
         raise ValueError(
             f"architecture must be one of {list(RESNET_BLOCKS)}. Received: {architecture!r}."
         )
     x = KL.ZeroPadding2D((3, 3))(input_image)
-    x = Conv2D(64, (7, 7), strides=(2, 2), name="conv1", use_bias=True)(x)
+    x = KL.Conv2D(64, (7, 7), strides=(2, 2), name="conv1", use_bias=True)(x)
     x = BatchNorm(train_bn, name="bn_conv1")(x)
     x = KL.Activation("relu")(x)
-    # matterport calls the pooled map C1; its stride is 4, and nothing reads it
-    x = c1 = KL.MaxPooling2D((3, 3), strides=(2, 2), padding="same")(x)
-    feature_maps = [c1]
-    for stage, blocks in enumerate(RESNET_BLOCKS[architecture][: 4 if stage5 else 3], start=2):
-        width = 32 * 2 ** (stage - 1)
-        filters = [width, width, 4 * width]
-        strides = (1, 1) if stage == 2 else (2, 2)
-        x = conv_block(x, 3, filters, stage, "a", strides, train_bn=train_bn)
-        for i in range(1, blocks):
-            x = identity_block(x, 3, filters, stage, chr(ord("a") + i), train_bn=train_bn)
+    x = KL.MaxPooling2D((3, 3), strides=(2, 2), padding="same")(x)
+    feature_maps = [x]
+    stages = RESNET_BLOCKS[architecture] if stage5 else RESNET_BLOCKS[architecture][:3]
+    for stage, blocks in enumerate(stages, start=2):
+        x = _resnet_stage(x, stage, blocks, train_bn)
         feature_maps.append(x)
     return feature_maps if stage5 else [*feature_maps, None]
 
 
-def mobilenet_v2_graph(input_image, config):
-    """`[C1, ..., C5]` of keras.applications' MobileNetV2, its layers in place with their own names.
+def _resnet_stage(x, stage, blocks, train_bn):
+    """A stage's feature map; the first block halves the size, except in stage 2."""
+    width = 32 * 2 ** (stage - 1)
+    filters = [width, width, 4 * width]
+    strides = (1, 1) if stage == 2 else (2, 2)
+    x = conv_block(x, 3, filters, stage, "a", strides, train_bn=train_bn)
+    for i in range(1, blocks):
+        x = identity_block(x, 3, filters, stage, chr(ord("a") + i), train_bn=train_bn)
+    return x
 
-    input_image: `[B, H, W, C]` molded; the mean is added back and the range brought to -1..1, as it was trained.
+
+def identity_block(
+    input_tensor: Any,
+    kernel_size: int,
+    filters: list[int],
+    stage: int,
+    block: str,
+    use_bias: bool = True,
+    train_bn: bool | None = True,
+) -> Any:
+    """`[B, h, w, C]` a bottleneck whose shortcut is the identity (ResNet, figure 5).
+
+    input_tensor: `[B, h, w, C]`.
+    filters: the widths of the three convolutions; the last is C.
+    stage, block: for the names; `2` and `"a"` give `res2a_...`.
+    """
+    x = _bottleneck(input_tensor, kernel_size, filters, f"{stage}{block}", use_bias, train_bn)
+    x = KL.Add()([x, input_tensor])
+    return KL.Activation("relu", name=f"res{stage}{block}_out")(x)
+
+
+def conv_block(
+    input_tensor: Any,
+    kernel_size: int,
+    filters: list[int],
+    stage: int,
+    block: str,
+    strides: tuple[int, int] = (2, 2),
+    use_bias: bool = True,
+    train_bn: bool | None = True,
+) -> Any:
+    """`[B, h, w, filters[2]]` a bottleneck that changes size or width; see `identity_block`.
+
+    Its first 1x1 convolution and that of its shortcut have the strides.
+
+    input_tensor: `[B, H, W, C]`.
+    """
+    name = f"{stage}{block}"
+    x = _bottleneck(input_tensor, kernel_size, filters, name, use_bias, train_bn, strides)
+    shortcut = KL.Conv2D(
+        filters[2], 1, strides=strides, name=f"res{name}_branch1", use_bias=use_bias
+    )(input_tensor)
+    shortcut = BatchNorm(train_bn, name=f"bn{name}_branch1")(shortcut)
+    x = KL.Add()([x, shortcut])
+    return KL.Activation("relu", name=f"res{name}_out")(x)
+
+
+def _bottleneck(x, kernel_size, filters, name, use_bias, train_bn, strides=(1, 1)):
+    """The three convolutions of a block, before its sum."""
+    x = KL.Conv2D(filters[0], 1, strides=strides, name=f"res{name}_branch2a", use_bias=use_bias)(x)
+    x = BatchNorm(train_bn, name=f"bn{name}_branch2a")(x)
+    x = KL.Activation("relu")(x)
+    x = KL.Conv2D(
+        filters[1], kernel_size, padding="same", name=f"res{name}_branch2b", use_bias=use_bias
+    )(x)
+    x = BatchNorm(train_bn, name=f"bn{name}_branch2b")(x)
+    x = KL.Activation("relu")(x)
+    x = KL.Conv2D(filters[2], 1, name=f"res{name}_branch2c", use_bias=use_bias)(x)
+    return BatchNorm(train_bn, name=f"bn{name}_branch2c")(x)
+
+
+# --- MobileNetV2 (Sandler 2018) ---
+
+MOBILENET_ENDS = (
+    "block_1_expand_relu",
+    "block_3_expand_relu",
+    "block_6_expand_relu",
+    "block_13_expand_relu",
+    "out_relu",
+)
+
+
+def mobilenet_v2_graph(input_image: Any, config: Any) -> list:
+    """`[C1, C2, C3, C4, C5]`, maps `[B, h, w, C]` of keras.applications' MobileNetV2.
+
+    Its layers are part of the network under their own names. The mean is added back and the range
+    brought to -1..1, as in its training on ImageNet.
+
+    input_image: `[B, H, W, C]` molded.
     """
     mean = np.broadcast_to(config.MEAN_PIXEL, [config.IMAGE_CHANNEL_COUNT])
-    x = KL.Rescaling(1 / 127.5, (mean / 127.5 - 1).tolist(), name="mobilenet_scaling", **FLOAT32)(
-        input_image
-    )
+    offset = (mean / 127.5 - 1).tolist()
+    x = KL.Rescaling(1 / 127.5, offset, name="mobilenet_scaling", **FLOAT32)(input_image)
     network = keras.applications.MobileNetV2(input_tensor=x, include_top=False, weights=None)
     for layer in network.layers:
         if isinstance(layer, KL.BatchNormalization) and config.TRAIN_BN is False:
             layer.trainable = False
-    ends = [
-        "block_1_expand_relu",
-        "block_3_expand_relu",
-        "block_6_expand_relu",
-        "block_13_expand_relu",
-        "out_relu",
-    ]
-    return [network.get_layer(name).output for name in ends]
+    return [network.get_layer(name).output for name in MOBILENET_ENDS]
 
 
-def backbone_graph(input_image, config):
-    """`[C1, C2, C3, C4, C5]` of the backbone the config names, or the user's own callable."""
-    if callable(config.BACKBONE):
-        # matterport called it with stage5 and train_bn; a callable that takes the image alone is welcome too
-        try:
-            return config.BACKBONE(input_image, stage5=True, train_bn=config.TRAIN_BN)
-        except TypeError as error:
-            if "unexpected keyword argument" not in str(error):
-                raise
-            return config.BACKBONE(input_image)
-    if config.BACKBONE == "mobilenet_v2":
-        return mobilenet_v2_graph(input_image, config)
+# --- The table ---
+
+
+class Backbone(NamedTuple):
+    """What the package knows of a backbone.
+
+    build: `(image [B, H, W, C], config) -> [C1, C2, C3, C4, C5]`.
+    stages: regex of the names of a stage's layers, by the stage's number; see `stage_regex`.
+    """
+
+    build: Callable[[Any, Any], list]
+    stages: dict[str, str]
+
+
+def _build_resnet(input_image, config):
     return resnet_graph(input_image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN)
 
 
-def keep_float32(image, features):
-    """Layers between the two compute in float32 whatever PRECISION says.
+RESNET_STAGES = {
+    "3": r"(res3.*)|(bn3.*)",
+    "4": r"(res4.*)|(bn4.*)",
+    "5": r"(res5.*)|(bn5.*)",
+}
+MOBILENET_STAGES = {
+    "3": r"(block_[3-5]_.*)",
+    "4": r"(block_([6-9]|1[0-2])_.*)",
+    "5": r"(block_1[3-6]_.*)|(Conv_1.*)",
+}
 
-    In bfloat16 a photo of 8 bits less its mean is rounded by up to half a gray level, and small objects are found a
-    pixel beside: of nuclei 84 in 100 where float32 finds them; with C1 in float32 96 (docs/performance.md).
+BACKBONES = {
+    "resnet50": Backbone(_build_resnet, RESNET_STAGES),
+    "resnet101": Backbone(_build_resnet, RESNET_STAGES),
+    "mobilenet_v2": Backbone(mobilenet_v2_graph, MOBILENET_STAGES),
+}
+
+
+def stage_regex(first: str) -> str:
+    """Return the regex of the layers of all backbones' stages from `first` ("3", "4", "5") on."""
+    found = []
+    for backbone in BACKBONES.values():
+        for stage, regex in backbone.stages.items():
+            if stage >= first and regex not in found:
+                found.append(regex)
+    return "|".join(found)
+
+
+def backbone_graph(input_image: Any, config: Any) -> list:
+    """`[C1, C2, C3, C4, C5]`, maps `[B, h, w, C]` of the backbone that the config names.
+
+    Convolutions up to C1 compute in float32 whatever PRECISION says: in bfloat16 an image of 8 bits
+    minus its mean is rounded by up to half a gray level, and small objects are found a pixel off
+    (of 100 nuclei 84 instead of 96, docs/performance.md).
+
+    input_image: `[B, H, W, C]` molded.
     """
-    for layer in keras.Model(image, features).layers:
-        layer.dtype_policy = keras.DTypePolicy(FLOAT32["dtype"])
+    feature_maps = _build_backbone(input_image, config)
+    if feature_maps[0] is not None:
+        for layer in keras.Model(input_image, feature_maps[0]).layers:
+            layer.dtype_policy = keras.DTypePolicy(FLOAT32["dtype"])
+    return feature_maps
+
+
+def _build_backbone(input_image, config):
+    if not callable(config.BACKBONE):
+        return BACKBONES[config.BACKBONE].build(input_image, config)
+    try:
+        return config.BACKBONE(input_image, stage5=True, train_bn=config.TRAIN_BN)
+    except TypeError as error:
+        # matterport's signature is (image, stage5, train_bn); a function of the image is fine too.
+        if "unexpected keyword argument" not in str(error):
+            raise
+        return config.BACKBONE(input_image)

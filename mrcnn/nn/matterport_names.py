@@ -11,7 +11,35 @@ import tensorflow as tf
 
 from . import boxes as box_math
 from . import losses
+from .backbones import conv_block, identity_block, resnet_graph
+from .detections import refine_detections_graph
+from .heads import build_fpn_mask_graph, fpn_classifier_graph
 from .image_meta import split_image_meta
+from .roi_align import log2_graph
+
+__all__ = [
+    "apply_box_deltas_graph",
+    "batch_pack_graph",
+    "build_fpn_mask_graph",
+    "clip_boxes_graph",
+    "conv_block",
+    "denorm_boxes_graph",
+    "fpn_classifier_graph",
+    "identity_block",
+    "log2_graph",
+    "mrcnn_bbox_loss_graph",
+    "mrcnn_class_loss_graph",
+    "mrcnn_mask_loss_graph",
+    "norm_boxes_graph",
+    "overlaps_graph",
+    "parse_image_meta_graph",
+    "refine_detections_graph",
+    "resnet_graph",
+    "rpn_bbox_loss_graph",
+    "rpn_class_loss_graph",
+    "smooth_l1_loss",
+    "trim_zeros_graph",
+]
 
 # --- Boxes ---
 

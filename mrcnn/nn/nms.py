@@ -1,14 +1,32 @@
-"""Non-max suppression of tensors."""
+"""Non-max suppression of tensors; for NumPy see `boxes.non_max_suppression`.
+
+Shape shorthand: B images, N boxes, K boxes kept at most. Boxes are `(y1, x1, y2, x2)`.
+"""
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 
-def non_max_suppression(boxes, scores, max_output, iou_threshold):
-    """`[B, max_output]` int32 indices of the boxes kept, best first, and `[B]` int32 how many are valid.
+class Kept(NamedTuple):
+    """The boxes `[B, K, 4]` kept, best first, their class ids and scores `[B, K]`; zero-padded."""
 
-    boxes: `[B, N, (y1, x1, y2, x2)]`. scores: `[B, N]`. The rest of each row of indices is 0.
+    boxes: Any
+    class_ids: Any
+    scores: Any
+
+
+def non_max_suppression(
+    boxes: Any, scores: Any, max_output: int, iou_threshold: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Suppress boxes that overlap a better one.
+
+    boxes: `[B, N, 4]`. scores: `[B, N]`. max_output: K.
+
+    Returns: `[B, K]` int32 indices of the boxes kept, best first, zero-padded, and `[B]` int32 how
+        many were kept.
     """
 
     def one_image(inputs):
@@ -22,40 +40,52 @@ def non_max_suppression(boxes, scores, max_output, iou_threshold):
         )
         return kept.selected_indices, kept.valid_outputs
 
-    indices, valid = tf.map_fn(
-        one_image,
-        (tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)),
-        fn_output_signature=(tf.int32, tf.int32),
-    )
-    return tf.ensure_shape(indices, [None, max_output]), valid
+    inputs = (tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32))
+    indices, counts = tf.map_fn(one_image, inputs, fn_output_signature=(tf.int32, tf.int32))
+    return tf.ensure_shape(indices, [None, max_output]), counts
 
 
-def class_non_max_suppression(boxes, class_ids, scores, num_classes, max_output, iou_threshold):
-    """Per-class NMS, then the best of all classes: boxes `[B, K, 4]`, class ids `[B, K]`, scores `[B, K]`.
+def class_non_max_suppression(
+    boxes: Any,
+    class_ids: Any,
+    scores: Any,
+    num_classes: int,
+    max_output: int,
+    iou_threshold: float,
+) -> Kept:
+    """Suppress boxes that overlap a better one of their class, then keep the best of all classes.
 
-    boxes: `[B, N, (y1, x1, y2, x2)]`, clipped. class_ids: `[B, N]` the one class of each box.
-    scores: `[B, N]`; a box with score 0 does not take part. Rows after the last are zeros.
+    boxes: `[B, N, 4]`, clipped. class_ids: `[B, N]`. scores: `[B, N]`; boxes of score 0 are ignored.
+    max_output: K.
+
+    Returns: `[B, K, 4]` boxes, `[B, K]` class ids, `[B, K]` scores.
     """
-    per_class = scores[..., None] * tf.one_hot(
-        class_ids, num_classes, dtype=scores.dtype
-    )  # [B, N, classes]
+    is_class = tf.one_hot(class_ids, num_classes, dtype=scores.dtype)  # [B, N, num_classes]
     kept = tf.image.combined_non_max_suppression(
         boxes[:, :, None, :],
-        per_class,
+        scores[..., None] * is_class,
         max_output,
         max_output,
         iou_threshold,
         0.0,
         clip_boxes=False,
     )
-    return kept.nmsed_boxes, kept.nmsed_classes, kept.nmsed_scores
+    return Kept(kept.nmsed_boxes, kept.nmsed_classes, kept.nmsed_scores)
 
 
-def agnostic_non_max_suppression(boxes, class_ids, scores, max_output, iou_threshold):
-    """`class_non_max_suppression` across the classes: a box is suppressed by a better one of any class."""
-    kept, valid = non_max_suppression(boxes, scores, max_output, iou_threshold)
-    boxes, class_ids, scores = (
-        tf.gather(rows, kept, batch_dims=1) for rows in (boxes, class_ids, scores)
-    )
-    real = tf.cast((tf.range(max_output)[None] < valid[:, None]) & (scores > 0), scores.dtype)
-    return boxes * real[..., None], tf.cast(class_ids, scores.dtype) * real, scores * real
+def agnostic_non_max_suppression(
+    boxes: Any, class_ids: Any, scores: Any, max_output: int, iou_threshold: float
+) -> Kept:
+    """Suppress boxes that overlap a better one of any class; see `class_non_max_suppression`.
+
+    boxes: `[B, N, 4]`. class_ids, scores: `[B, N]`.
+
+    Returns: `[B, K, 4]` boxes, `[B, K]` class ids, `[B, K]` scores.
+    """
+    kept, counts = non_max_suppression(boxes, scores, max_output, iou_threshold)
+    boxes = tf.gather(boxes, kept, batch_dims=1)
+    class_ids = tf.gather(class_ids, kept, batch_dims=1)
+    scores = tf.gather(scores, kept, batch_dims=1)
+    is_kept = (tf.range(max_output)[None] < counts[:, None]) & (scores > 0)
+    real = tf.cast(is_kept, scores.dtype)
+    return Kept(boxes * real[..., None], tf.cast(class_ids, scores.dtype) * real, scores * real)

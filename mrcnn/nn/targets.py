@@ -1,11 +1,15 @@
-"""Who learns what: match anchors and proposals to the truth, sample them, encode what they should say.
+"""RoIs that train the heads: proposals are matched to objects and sampled, in fixed shapes.
 
-Two routes lead here. The data generator matches anchors in numpy (`build_rpn_targets`); the network matches its
-own proposals in tensors of fixed shape (`detection_targets`). Both exclude what a crowd covers: a crowd is an
-instance with a negative class id, whose box stands for many objects nobody outlined.
+A crowd is an instance with a negative class id, whose box contains many unlabelled objects:
+proposals in it are neither positive nor negative.
+
+Shape shorthand: B images, N proposals, M ground-truth objects, T RoIs that train (positives first,
+then negatives, then zeros), P slots of positives. Boxes are `(y1, x1, y2, x2)`, normalised.
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -15,129 +19,158 @@ from .boxes import CROWD_IOU
 from .roi_align import crop_and_resize, image_of_rois
 
 
-def detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, config):
-    """RoIs sampled from the proposals and what the heads should say of them (Mask R-CNN, 3.1).
+class DetectionTargets(NamedTuple):
+    """RoIs, and the outputs that the heads learn for them."""
 
-    Fixed shapes throughout: T = TRAIN_ROIS_PER_IMAGE, positives first, then negatives, then zeros.
+    rois: Any  # [B, T, 4]
+    class_ids: Any  # [B, T] int32, 0 = background
+    deltas: Any  # [B, T, 4]
+    masks: Any  # [B, T, *MASK_SHAPE] zeros and ones, or None
 
-    proposals: `[B, N, (y1, x1, y2, x2)]` normalised, zero-padded. gt_class_ids: `[B, M]`, zero-padded.
-    gt_boxes: `[B, M, (y1, x1, y2, x2)]` normalised. gt_masks: `[B, H, W, M]`, or mini-masks; None without masks.
-    priorities: `[B, N]` in (0, 1]: of the candidates those with the highest are taken.
 
-    Returns:
-        rois `[B, T, 4]` normalised, target_class_ids `[B, T]` int32 (0 = background),
-        target_deltas `[B, T, 4]`, target_masks `[B, T, *MASK_SHAPE]` of zeros and ones, or None.
+class Matches(NamedTuple):
+    """The object that fits each proposal best, and which proposals may be sampled."""
+
+    best_gt: Any  # [B, N] int32
+    is_positive: Any  # [B, N] bool
+    is_negative: Any  # [B, N] bool
+
+
+class Sample(NamedTuple):
+    """Indices of the sampled proposals."""
+
+    index: Any  # [B, T] int32
+    is_roi: Any  # [B, T] bool; the rest is padding
+    is_positive: Any  # [B, T] bool
+
+
+def detection_targets(
+    proposals: Any,
+    gt_class_ids: Any,
+    gt_boxes: Any,
+    gt_masks: Any,
+    priorities: Any,
+    config: Any,
+) -> DetectionTargets:
+    """Sample RoIs from the proposals and compute their targets (Mask R-CNN, 3.1).
+
+    proposals: `[B, N, 4]`, zero-padded. gt_class_ids: `[B, M]`, zero-padded. gt_boxes: `[B, M, 4]`.
+    gt_masks: `[B, H, W, M]`, or mini-masks `[B, h, w, M]`, or None without masks.
+    priorities: `[B, N]` in (0, 1]; the candidates with the highest are sampled.
+
+    Returns: rois `[B, T, 4]`, class_ids `[B, T]`, deltas `[B, T, 4]`, masks `[B, T, *MASK_SHAPE]`.
     """
-    total = config.TRAIN_ROIS_PER_IMAGE
-    missing = max(
-        0, total - proposals.shape[1]
-    )  # a network may propose less than it could train on
+    missing = max(0, config.TRAIN_ROIS_PER_IMAGE - proposals.shape[1])
     proposals = ops.pad(proposals, [[0, 0], [0, missing], [0, 0]])
     priorities = ops.pad(priorities, [[0, 0], [0, missing]])
     gt_class_ids = ops.cast(gt_class_ids, "int32")
-    is_proposal = ops.any(proposals != 0, axis=-1)  # [B, N]; the rest is padding
+    matches = match(proposals, gt_class_ids, gt_boxes, config)
+    sample = draw_sample(matches, priorities, config)
+
+    rois = _gather(proposals, sample.index) * ops.cast(sample.is_roi, "float32")[..., None]
+    gt = ops.take_along_axis(matches.best_gt, sample.index, axis=1)  # [B, T]
+    class_ids = ops.take_along_axis(gt_class_ids, gt, axis=1)
+    class_ids = ops.where(sample.is_positive, class_ids, 0)
+    # RoIs without an object get the unit box: no logarithm of zero, no division by zero.
+    unit = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
+    is_positive = sample.is_positive[..., None]
+    safe_rois = ops.where(is_positive, rois, unit)
+    safe_gt = ops.where(is_positive, _gather(gt_boxes, gt), unit)
+    std_dev = ops.convert_to_tensor(np.float32(config.BBOX_STD_DEV))
+    deltas = boxes.encode(safe_rois, safe_gt) / std_dev
+    masks = None
+    if gt_masks is not None:
+        masks = _mask_targets(safe_rois, gt, safe_gt, gt_masks, sample.is_positive, config)
+    return DetectionTargets(rois, class_ids, deltas, masks)
+
+
+def match(proposals: Any, gt_class_ids: Any, gt_boxes: Any, config: Any) -> Matches:
+    """Match each proposal to the object of the highest IoU.
+
+    proposals: `[B, N, 4]`, zero-padded. gt_class_ids: `[B, M]` int32. gt_boxes: `[B, M, 4]`.
+    """
+    is_proposal = ops.any(proposals != 0, axis=-1)  # [B, N]
     overlaps = boxes.iou(proposals, gt_boxes)  # [B, N, M]
     gt_overlaps = ops.where(gt_class_ids[:, None, :] > 0, overlaps, -1.0)
     crowd_overlaps = ops.where(gt_class_ids[:, None, :] < 0, overlaps, -1.0)
-    best_gt = ops.argmax(gt_overlaps, axis=-1)  # [B, N]
     best_iou = ops.max(gt_overlaps, axis=-1)
-    is_positive = (best_iou >= config.ROI_POSITIVE_IOU) & is_proposal
-    is_negative = (
-        (best_iou < config.ROI_POSITIVE_IOU)
-        & is_proposal
-        & (ops.max(crowd_overlaps, axis=-1) < CROWD_IOU)
-    )
+    is_outside_crowds = ops.max(crowd_overlaps, axis=-1) < CROWD_IOU
+    is_overlapping = best_iou >= config.ROI_POSITIVE_IOU
+    is_negative = (best_iou < config.ROI_POSITIVE_IOU) & is_proposal & is_outside_crowds
+    return Matches(ops.argmax(gt_overlaps, axis=-1), is_overlapping & is_proposal, is_negative)
 
-    # The best candidates of each kind; negatives as many as keep the ratio.
-    slots = positive_slots(config)
-    positive_rank, positive = _take(is_positive, priorities, slots)
-    negative_rank, negative = _take(is_negative, priorities, total)
-    positives = ops.sum(ops.cast(positive_rank, "int32"), axis=1, keepdims=True)  # [B, 1]
-    wanted = (
-        ops.cast(ops.cast(positives, "float32") * (1.0 / config.ROI_POSITIVE_RATIO), "int32")
-        - positives
-    )
-    # Without any object all RoIs are background, so that images without objects teach too.
-    wanted = ops.where(positives > 0, wanted, total)
-    negative_rank = negative_rank & (ops.arange(ops.shape(negative)[1])[None] < wanted)
+
+def draw_sample(matches: Matches, priorities: Any, config: Any) -> Sample:
+    """Choose the candidates of the highest priority; as many negatives as keep the ratio.
+
+    Without any positive all RoIs are negatives, so that images without objects train too.
+
+    matches: `[B, N]` each. priorities: `[B, N]`.
+    """
+    total = config.TRAIN_ROIS_PER_IMAGE
+    is_positive, positives = _take(matches.is_positive, priorities, positive_slots(config))
+    is_negative, negatives = _take(matches.is_negative, priorities, total)
+    count = ops.sum(ops.cast(is_positive, "int32"), axis=1, keepdims=True)  # [B, 1]
+    all_rois = ops.cast(count, "float32") * (1.0 / config.ROI_POSITIVE_RATIO)
+    wanted = ops.where(count > 0, ops.cast(all_rois, "int32") - count, total)
+    is_negative = is_negative & (ops.arange(ops.shape(negatives)[1])[None] < wanted)
 
     # Close the gap between the last positive and the first negative.
-    chosen = ops.concatenate([positive, negative], axis=1)
-    is_chosen = ops.concatenate([positive_rank, negative_rank], axis=1)
-    is_chosen, place = _take(is_chosen, _descending(is_chosen), total)
-    chosen = ops.take_along_axis(chosen, place, axis=1)  # [B, T]
-    is_positive = is_chosen & (place < ops.shape(positive)[1])
-
-    rois = _gather(proposals, chosen) * ops.cast(is_chosen, "float32")[..., None]
-    gt = ops.take_along_axis(best_gt, chosen, axis=1)  # [B, T]
-    class_ids = ops.where(is_positive, ops.take_along_axis(gt_class_ids, gt, axis=1), 0)
-    roi_gt_boxes = _gather(gt_boxes, gt)
-    unit = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
-    safe_rois = ops.where(
-        is_positive[..., None], rois, unit
-    )  # no logarithm of zero where nothing is learned
-    safe_gt = ops.where(is_positive[..., None], roi_gt_boxes, unit)
-    deltas = boxes.encode(safe_rois, safe_gt) / ops.convert_to_tensor(
-        np.float32(config.BBOX_STD_DEV)
-    )
-
-    if gt_masks is None:
-        return rois, class_ids, deltas, None
-    masks = _mask_targets(
-        safe_rois[:, :slots],
-        gt[:, :slots],
-        safe_gt[:, :slots],
-        gt_masks,
-        config.USE_MINI_MASK,
-        config.MASK_SHAPE,
-    )
-    masks = masks * ops.cast(is_positive[:, :slots], "float32")[..., None, None]
-    return rois, class_ids, deltas, ops.pad(masks, [[0, 0], [0, total - slots], [0, 0], [0, 0]])
+    index = ops.concatenate([positives, negatives], axis=1)
+    is_roi = ops.concatenate([is_positive, is_negative], axis=1)
+    is_roi, place = _take(is_roi, _descending(is_roi), total)
+    index = ops.take_along_axis(index, place, axis=1)  # [B, T]
+    return Sample(index, is_roi, is_roi & (place < ops.shape(positives)[1]))
 
 
-def positive_slots(config) -> int:
-    """The most positives an image can have: they are the first so many of its RoIs."""
+def positive_slots(config: Any) -> int:
+    """Return P: at most this many RoIs of an image are positive, and they are its first ones."""
     return int(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO)
 
 
 def _take(candidates, priorities, count):
-    """`[B, count]` bool which are candidates, and `[B, count]` int32 indices, highest priority first."""
+    """`[B, count]` bool which are candidates, and `[B, count]` int32 indices, best first."""
     count = min(count, candidates.shape[1])
     priority, index = ops.top_k(ops.where(candidates, priorities, -1.0), count)
     return priority >= 0, index
 
 
 def _descending(like):
-    """`[B, N]` float32 priorities that keep the order, the first one highest."""
+    """`[B, K]` float32 priorities that keep the order, the first one highest."""
     count = like.shape[1]
-    return (
-        ops.zeros_like(like, dtype="float32")
-        + 1.0
-        - ops.arange(count, dtype="float32")[None] / count
-    )
+    falling = 1.0 - ops.arange(count, dtype="float32") / count
+    return ops.zeros_like(like, dtype="float32") + falling[None]
 
 
 def _gather(rows, index):
-    """`[B, K, D]` the rows `[B, N, D]` at `[B, K]`."""
+    """`[B, K, D]` the rows of `[B, N, D]` at `[B, K]`."""
     return ops.take_along_axis(rows, index[..., None], axis=1)
 
 
-def _mask_targets(rois, gt, gt_boxes, gt_masks, mini, mask_shape):
-    """`[B, P, *mask_shape]` zeros and ones: each RoI's window of its object's mask (Mask R-CNN, 3.1).
+def _mask_targets(rois, gt, gt_boxes, gt_masks, is_positive, config):
+    """`[B, T, *MASK_SHAPE]` zeros and ones: each positive RoI's window of its object's mask.
 
-    rois, gt_boxes: `[B, P, 4]` normalised. gt: `[B, P]` which of the `[B, H, W, M]` masks.
+    rois, gt_boxes: `[B, T, 4]`. gt: `[B, T]` the index of the object. gt_masks: `[B, H, W, M]`.
     """
-    if mini:  # a mini-mask covers its box, not the image: boxes relative to it
-        size = gt_boxes[..., 2:] - gt_boxes[..., :2]
-        corner = gt_boxes[..., :2]
-        rois = ops.concatenate(
-            [(rois[..., :2] - corner) / size, (rois[..., 2:] - corner) / size], axis=-1
-        )
-    # The RoI's window of all M masks, then its own: a copy of [H, W, M] with M first would cost far more.
-    slots, masks = rois.shape[1], ops.cast(gt_masks, "uint8")
-    crops = crop_and_resize(
-        masks, ops.reshape(rois, [-1, 4]), image_of_rois(rois), mask_shape
-    )  # [B * P, h, w, M]
+    slots = positive_slots(config)
+    rois, gt, gt_boxes = rois[:, :slots], gt[:, :slots], gt_boxes[:, :slots]
+    if config.USE_MINI_MASK:  # a mini-mask covers its box, not the image
+        rois = _relative(rois, gt_boxes)
+    # Crops of all M masks, then selected: a copy of [H, W, M] with M first would cost far more.
+    masks = ops.cast(gt_masks, "uint8")
+    flat_rois = ops.reshape(rois, [-1, 4])  # [B * P, 4]
+    crops = crop_and_resize(masks, flat_rois, image_of_rois(rois), config.MASK_SHAPE)
     own = ops.one_hot(ops.reshape(gt, [-1]), ops.shape(gt_masks)[3], dtype="float32")  # [B * P, M]
-    crops = ops.sum(crops * own[:, None, None, :], axis=-1)
-    return ops.round(ops.reshape(crops, [-1, slots, *mask_shape]))
+    crops = ops.sum(crops * own[:, None, None, :], axis=-1)  # [B * P, h, w]
+    crops = ops.round(ops.reshape(crops, [-1, slots, *config.MASK_SHAPE]))
+    crops = crops * ops.cast(is_positive[:, :slots], "float32")[..., None, None]
+    padding = config.TRAIN_ROIS_PER_IMAGE - slots
+    return ops.pad(crops, [[0, 0], [0, padding], [0, 0], [0, 0]])
+
+
+def _relative(rois, gt_boxes):
+    """`[B, P, 4]` the RoIs in the coordinates of their objects' boxes."""
+    corner, size = gt_boxes[..., :2], gt_boxes[..., 2:] - gt_boxes[..., :2]
+    first = (rois[..., :2] - corner) / size
+    last = (rois[..., 2:] - corner) / size
+    return ops.concatenate([first, last], axis=-1)

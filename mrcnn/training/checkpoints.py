@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from ..files.atomic import atomic_write
-from ..weights.weight_files import checkpoints
+from ..weights.checkpoints import checkpoints
 from .run import TrainingRun
 from .schedule import current_rate
 from .training_state import remove_older_states, save_state, state_path

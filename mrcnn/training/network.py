@@ -16,7 +16,7 @@ from ..config import Config
 from ..nn import losses
 from ..nn.image_meta import split_image_meta
 from ..nn.molding import mold_on_device
-from ..weights import weight_files
+from ..weights import loading, saving
 from .distributed import all_reduce_sum, device_count, hosts_of
 from .optimizer import gradient_scale
 from .trainable import leaves
@@ -63,7 +63,7 @@ class Network(keras.Model):
                 f"Received: {filepath}. Try another name."
             )
         metadata = self.describe() if self.describe else None
-        return weight_files.save_weights(self, filepath, metadata=metadata)
+        return saving.save_weights(self, filepath, metadata=metadata)
 
     def load_weights(
         self, filepath, skip_mismatch: bool = False, by_name: bool = True, exclude=None, **kwargs
@@ -75,7 +75,7 @@ class Network(keras.Model):
         """
         if not _is_matterport_name(filepath):
             return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
-        return weight_files.load_weights(
+        return loading.load_weights(
             self, filepath, exclude=exclude, allow_head_mismatch=skip_mismatch
         )
 

@@ -10,7 +10,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..weights import weight_files as weights
+from ..weights import saving
 from .network import TrainingNetwork
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class TrainingRun:
     def save(self, path: str | os.PathLike) -> None:
         """Write the weights to a file that knows its network (config and class names)."""
         metadata = {"config": self.config.to_dict(), "class_names": self.class_names}
-        weights.save_weights(self.network, path, metadata=metadata)
+        saving.save_weights(self.network, path, metadata=metadata)
 
     def _name_new_folder(self, parent: str | os.PathLike, name: str, claim: bool) -> None:
         minute = int(f"{datetime.datetime.now():%Y%m%d%H%M}")

@@ -9,16 +9,11 @@ from collections.abc import Iterator
 import keras
 
 from ..config import Config
+from ..nn.backbones import stage_regex
 
 log = logging.getLogger("mrcnn")
 
 HEADS = r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)"
-# The backbone's layers by stage, the last stage first; "4+" means stages 4 and 5, and the heads.
-STAGES = {
-    "5": r"(res5.*)|(bn5.*)|(block_1[3-6]_.*)|(Conv_1.*)",
-    "4": r"(res4.*)|(bn4.*)|(block_([6-9]|1[0-2])_.*)",
-    "3": r"(res3.*)|(bn3.*)|(block_[3-5]_.*)",
-}
 
 
 def layer_regex(layers: str) -> str:
@@ -31,8 +26,7 @@ def layer_regex(layers: str) -> str:
     if layers == "heads":
         return HEADS
     if re.fullmatch(r"[345]\+", layers):
-        stages = [regex for stage, regex in STAGES.items() if stage >= layers[0]]
-        return "|".join([*stages, HEADS])
+        return f"{stage_regex(layers[0])}|{HEADS}"
     return layers
 
 

@@ -1,10 +1,10 @@
-"""Balloons: train on a VGG Image Annotator file, and turn everything but the balloons grey ("colour splash").
+"""Balloons: train on a VGG Image Annotator file; keep only balloons in color ("color splash").
 
     python samples/balloon/balloon.py train --dataset DIR --weights coco
-    python samples/balloon/balloon.py splash --weights last --image photo.jpg
+    python samples/balloon/balloon.py splash --weights last --image balloons.jpg
     python samples/balloon/balloon.py splash --weights last --video party.mp4
 
-DIR holds the folders `train` and `val`, each with its photos and `via_region_data.json`.
+DIR has the folders `train` and `val`, each with its images and `via_region_data.json`.
 """
 
 import argparse
@@ -16,12 +16,13 @@ import numpy as np
 from mrcnn.app import cli_support, video
 from mrcnn.config import Config
 from mrcnn.data import augment
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.image import read_image
 from mrcnn.formats import via as via_format
 
 
 class BalloonConfig(Config):
-    """The original's settings, for a GPU of 12 GB. `config.py` beside this file has those for two CPU cores."""
+    """matterport's settings, for a GPU of 12 GB; those in `config.py` are for two CPU cores."""
 
     NAME = "balloon"
     IMAGES_PER_GPU = 2
@@ -31,18 +32,18 @@ class BalloonConfig(Config):
 
 
 class BalloonDataset(via_format.VIADataset):
-    """Balloons, loaded as the original's sample loads them: `load_balloon`, then `prepare`."""
+    """Balloons, loaded as in matterport's sample: `load_balloon`, then `prepare`."""
 
     def __init__(self):
-        via_format.Dataset.__init__(self)
+        Dataset.__init__(self)
 
     def load_balloon(self, dataset_dir, subset):
-        """Add the photos of a subset: "train" or "val"."""
+        """Add the images of a subset: "train" or "val"."""
         super().__init__(Path(dataset_dir, subset), class_name="balloon", class_names=["balloon"])
 
 
 def load(dataset_dir, subset):
-    """A prepared dataset of one subset."""
+    """Return a prepared dataset of one subset."""
     dataset = BalloonDataset()
     dataset.load_balloon(dataset_dir, subset)
     dataset.prepare()
@@ -50,7 +51,7 @@ def load(dataset_dir, subset):
 
 
 def train(model, training, validation, epochs=30):
-    """The heads only: with so few photos, and COCO's weights to start from, no more is needed."""
+    """Train the heads only: the images are few, and COCO's weights are a good start."""
     changes = augment.compose(["fliplr", "scale", "color"])
     model.train(
         training,
@@ -63,18 +64,17 @@ def train(model, training, validation, epochs=30):
 
 
 def color_splash(image, mask):
-    """The image in grey, but for the pixels of the masks.
+    """Turn an image gray, except the pixels of the masks.
 
     image: [H, W, RGB] uint8. mask: [H, W, N].
     """
-    grey = np.repeat(
-        (image @ [0.299, 0.587, 0.114]).round().astype(np.uint8)[:, :, None], 3, axis=2
-    )
-    return np.where(np.any(mask, axis=-1, keepdims=True), image, grey)
+    luminance = (image @ [0.299, 0.587, 0.114]).round().astype(np.uint8)
+    gray = np.repeat(luminance[:, :, None], 3, axis=2)
+    return np.where(np.any(mask, axis=-1, keepdims=True), image, gray)
 
 
 def detect_and_color_splash(model, image_path=None, video_path=None):
-    """Write the splash of an image, or of every frame of a video, into the working directory."""
+    """Write the color splash of an image or a video into the working directory."""
     name = f"splash_{datetime.datetime.now():%Y%m%dT%H%M%S}"
     if image_path:
         image = read_image(image_path)
@@ -82,10 +82,12 @@ def detect_and_color_splash(model, image_path=None, video_path=None):
         cli_support.save_image(color_splash(image, model.detect([image])[0]["masks"]), out)
     else:
         out = Path(f"{name}.mp4")
-        _, rate = video.change_video(
-            video_path, out, lambda f: color_splash(f, model.detect([f])[0]["masks"])
-        )
-        print(f"{rate:.1f} frames a second")
+
+        def splash_frame(frame):
+            return color_splash(frame, model.detect([frame])[0]["masks"])
+
+        _, rate = video.change_video(video_path, out, splash_frame)
+        print(f"{rate:.1f} frames per second")
     print(f"Saved to {out}")
 
 
@@ -94,7 +96,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "command", choices=["train", "splash"], help="learn; or grey all but the balloons"
+        "command", choices=["train", "splash"], help="train; or turn all but the balloons gray"
     )
     parser.add_argument("--dataset", metavar="DIR", help="folder with train and val (for train)")
     parser.add_argument(
@@ -106,7 +108,7 @@ def main():
     parser.add_argument(
         "--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)"
     )
-    parser.add_argument("--image", metavar="FILE", help="photo to splash")
+    parser.add_argument("--image", metavar="FILE", help="image to splash")
     parser.add_argument("--video", metavar="FILE", help="video to splash")
     parser.add_argument(
         "--config",

@@ -4,7 +4,7 @@ from mrcnn.config import Config
 
 
 class BalloonConfig(Config):
-    """Whole photos at 384 px: 61 of them teach, so the network is narrow and augmentation does much of the work."""
+    """Whole images at 384 px. There are only 61: a narrow network, and much augmentation."""
 
     NAME = "balloon"
     BACKBONE = "mobilenet_v2"

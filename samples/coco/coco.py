@@ -1,10 +1,10 @@
-"""COCO: train on it, and evaluate with its twelve figures.
+"""COCO: train on it, and evaluate with its twelve metrics.
 
     python samples/coco/coco.py train --dataset DIR --year 2017 --model imagenet
     python samples/coco/coco.py evaluate --dataset DIR --year 2017 --model coco --limit 500
 
-DIR is laid out as COCO's archives unpack: `annotations/instances_<subset><year>.json`, `<subset><year>/*.jpg`.
-`--download` fetches and unpacks what is missing (20 GB).
+DIR has the layout of COCO's unpacked archives: `annotations/instances_<subset><year>.json`,
+`<subset><year>/*.jpg`. `--download` downloads and unpacks missing ones (20 GB).
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pycocotools.coco import COCO
 from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
+from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import evaluate
 from mrcnn.files.download import download
 from mrcnn.formats import coco as coco_format
@@ -25,7 +26,7 @@ log = logging.getLogger("mrcnn")
 
 DEFAULT_DATASET_YEAR = "2014"
 COCO_URL = "http://images.cocodataset.org"
-# MD5 of the archives; COCO publishes nothing else.
+# MD5 of the archives; COCO publishes no other checksum.
 MD5 = {
     "annotations_trainval2014.zip": "0a379cfc70b0e71301e0f377548639bd",
     "train2014.zip": "0da8c0bd3d6becc4dcb32757491aca88",
@@ -34,7 +35,7 @@ MD5 = {
     "train2017.zip": "cced6f7f71b7629ddf16f17bbcfab6b2",
     "val2017.zip": "442b8da7639aecaf257c1dceb8ba8c80",
 }
-# The 2014 validation images minus 5,000 for testing; a split of the paper, and the 5,000.
+# The paper's split of the 2014 validation images: all except 5,000, and those 5,000.
 SUBSETS_OF_2014 = {"valminusminival": "val", "minival": "val"}
 
 
@@ -47,10 +48,10 @@ class CocoConfig(Config):
 
 
 class CocoDataset(coco_format.CocoDataset):
-    """COCO, loaded as the original's sample loads it: `load_coco`, once for each subset, then `prepare`."""
+    """COCO, loaded as in matterport's sample: `load_coco` once per subset, then `prepare`."""
 
     def __init__(self):
-        coco_format.Dataset.__init__(self)
+        Dataset.__init__(self)
 
     def load_coco(
         self,
@@ -65,28 +66,28 @@ class CocoDataset(coco_format.CocoDataset):
         """Add a subset ("train", "val"; in 2014 also "minival" and "valminusminival") of a year.
 
         class_ids: category ids to keep.
-        class_map: kept for its place. return_coco: also return the `pycocotools.coco.COCO` of the file.
-        auto_download: fetch what is missing first.
+        class_map: unused. return_coco: return the `pycocotools.coco.COCO` of the file.
+        auto_download: download missing archives first.
         """
         file = Path(dataset_dir, "annotations", f"instances_{subset}{year}.json")
         images = Path(dataset_dir, f"{SUBSETS_OF_2014.get(subset, subset)}{year}")
         if auto_download:
             self.auto_download(dataset_dir, subset, year)
         if not file.is_file():
-            way = (
-                "--year 2017, for COCO's archives have no such list"
-                if subset in SUBSETS_OF_2014
-                else "--download"
-            )
+            advice = "--download"
+            if subset in SUBSETS_OF_2014:
+                advice = "--year 2017, because COCO's archives lack this file"
             raise FileNotFoundError(
-                f"The dataset must hold {file}, which is not there. Try its full path, or {way}."
+                f"The dataset must have the annotation file of the subset. Received: {file}, which "
+                f"does not exist. Try its full path, or {advice}."
             )
         self.add_file(file, images, class_ids)
         return COCO(str(file)) if return_coco else None
 
     def auto_download(self, dataset_dir, subset, year):
-        """Fetch and unpack the archives of the images and annotations, where they are not there."""
-        name, root = f"{SUBSETS_OF_2014.get(subset, subset)}{year}", Path(dataset_dir)
+        """Download and unpack the archives of images and annotations if they are missing."""
+        name = f"{SUBSETS_OF_2014.get(subset, subset)}{year}"
+        root = Path(dataset_dir)
         fetch(
             f"{COCO_URL}/annotations/annotations_trainval{year}.zip",
             root,
@@ -96,7 +97,7 @@ class CocoDataset(coco_format.CocoDataset):
 
 
 def fetch(url, folder, content):
-    """Download an archive and unpack it, unless `folder/content` is there."""
+    """Download an archive and unpack it, unless `folder/content` exists."""
     if (folder / content).exists():
         return
     name = url.rsplit("/", 1)[-1]
@@ -108,7 +109,7 @@ def fetch(url, folder, content):
 
 
 def load(dataset_dir, subsets, year, download=False):
-    """A prepared dataset of one or more subsets."""
+    """Return a prepared dataset of one or more subsets."""
     dataset = CocoDataset()
     for subset in subsets:
         dataset.load_coco(dataset_dir, subset, year=year, auto_download=download)
@@ -117,21 +118,26 @@ def load(dataset_dir, subsets, year, download=False):
 
 
 def train(model, training, validation, epochs=(40, 120, 160)):
-    """The original's schedule: the heads, then from stage 4 up, then everything at a tenth of the rate."""
-    rate, changes = model.config.LEARNING_RATE, augment.compose(["fliplr"])
-    for epoch, layers, factor in zip(epochs, ("heads", "4+", "all"), (1, 1, 0.1), strict=True):
-        model.train(training, validation, rate * factor, epoch, layers, augmentation=changes)
+    """Train by matterport's schedule: heads, then stage 4 and up, then all at a tenth of the rate.
+
+    epochs: the last epoch of each of the three stages.
+    """
+    rate = model.config.LEARNING_RATE
+    changes = augment.compose(["fliplr"])
+    stages = (("heads", rate), ("4+", rate), ("all", rate * 0.1))
+    for epoch, (layers, stage_rate) in zip(epochs, stages, strict=True):
+        model.train(training, validation, stage_rate, epoch, layers, augmentation=changes)
 
 
 def evaluate_coco(model, dataset, limit=None, image_ids=None):
-    """Print, and return, COCO's figures on a dataset, or on the first `limit` of its images."""
-    figures = evaluate.coco(model, dataset, image_ids=image_ids, limit=limit)
-    print(figures.table())
-    return figures
+    """Print and return COCO's metrics on a dataset, or on its first `limit` images."""
+    evaluation = evaluate.coco(model, dataset, image_ids=image_ids, limit=limit)
+    print(evaluation.table())
+    return evaluation
 
 
 def yes_or_no(word):
-    """The value of `--download=<True|False>`."""
+    """Parse the value of `--download=<True|False>`."""
     if word.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"must be True or False. Received: {word}")
     return word.lower() == "true"
@@ -142,7 +148,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "command", choices=["train", "evaluate"], help="learn; or print COCO's figures"
+        "command", choices=["train", "evaluate"], help="train; or print COCO's metrics"
     )
     parser.add_argument("--dataset", metavar="DIR", required=True, help="folder of COCO")
     parser.add_argument("--year", default=DEFAULT_DATASET_YEAR, help="2014 or 2017 (default: 2014)")
@@ -151,7 +157,7 @@ def main():
     )
     parser.add_argument(
         "--download", nargs="?", type=yes_or_no, const=True, default=False, metavar="True|False",
-        help="fetch what is missing of COCO (20 GB)",
+        help="download missing archives of COCO (20 GB)",
     )  # fmt: skip
     cli_support.add_training_options(parser, (40, 120, 160), ("HEADS", "FROM_4", "ALL"), "--model")
     args = parser.parse_args()

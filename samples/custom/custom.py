@@ -1,10 +1,10 @@
 """Your own classes: copy this file, change the four lines marked with "yours", and train.
 
     python samples/custom/custom.py train --dataset DIR --weights coco
-    python samples/custom/custom.py detect --weights last --images photo.jpg more.jpg
+    python samples/custom/custom.py detect --weights last --images image.jpg more.jpg
 
-DIR holds the folders `train` and `val`, each with photos and either one VGG Image Annotator file (`*.json`) or a
-labelme file (`<photo>.json`) beside each photo. `mrcnn check DIR/train` says first what is wrong with them.
+DIR holds the folders `train` and `val`, each with images and either one VGG Image Annotator file
+(`*.json`) or a labelme file (`<image>.json`) next to each image. Run `mrcnn check DIR/train` first.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from mrcnn.data.image import read_image
 from mrcnn.evaluation import evaluate
 from mrcnn.formats.open_dataset import open_dataset
 
-CLASSES = ["apple", "banana", "orange"]  # yours: as they are spelled in the annotation files
+CLASSES = ["apple", "banana", "orange"]  # yours: as spelled in the annotation files
 
 
 class CustomConfig(Config):
@@ -26,20 +26,18 @@ class CustomConfig(Config):
     NUM_CLASSES = 1 + len(CLASSES)
     BACKBONE = "resnet101"  # of the COCO weights; from ImageNet also "resnet50"
     IMAGES_PER_GPU = 2
-    IMAGE_MIN_DIM = IMAGE_MAX_DIM = (
-        512  # yours: large enough that the smallest object keeps some 16 px
-    )
-    STEPS_PER_EPOCH = 100  # yours: about photos / IMAGES_PER_GPU
+    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 512  # yours: the smallest object needs about 16 px
+    STEPS_PER_EPOCH = 100  # yours: about images / IMAGES_PER_GPU
     DETECTION_MIN_CONFIDENCE = 0.7
 
 
 def load(folder):
-    """A prepared dataset; class ids follow CLASSES, whichever classes this folder happens to show."""
+    """A prepared dataset; class ids follow CLASSES even if a class is absent."""
     return open_dataset(folder, class_names=CLASSES)
 
 
 def train(model, training, validation, epochs):
-    """First the heads, for their weights are new; then everything, at a tenth of the rate; then how good it is."""
+    """Train the new heads, then all layers at a tenth of the rate; then print the metrics."""
     rate, changes = model.config.LEARNING_RATE, augment.compose(["fliplr", "scale", "color"])
     model.train(training, validation, rate, epochs[0], layers="heads", augmentation=changes)
     model.train(training, validation, rate / 10, epochs[1], layers="all", augmentation=changes)
@@ -48,16 +46,14 @@ def train(model, training, validation, epochs):
 
 
 def detect(model, class_names, images, out):
-    """Leave a picture of each photo with what was found, in the folder `out`."""
+    """Draw the detections of each image into a file in the folder `out`."""
     for path in images:
         image = read_image(path)
         found = model.detect([image])[0]
-        picture = visualize.draw_instances(
+        drawn = visualize.draw_instances(
             image, found["rois"], found["masks"], found["class_ids"], class_names, found["scores"]
         )
-        cli_support.save_image(
-            picture, cli_support.free_image_path(out, Path(path).stem)
-        )  # beside photos, too
+        cli_support.save_image(drawn, cli_support.free_image_path(out, Path(path).stem))
         cli_support.say(
             f"{path}: {', '.join(class_names[i] for i in found['class_ids']) or 'nothing'}"
         )
@@ -67,18 +63,16 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "command", choices=["train", "detect"], help="learn; or draw what is found in photos"
-    )
+    parser.add_argument("command", choices=["train", "detect"], help="train, or draw detections")
     parser.add_argument("--dataset", metavar="DIR", help="folder with train and val (for train)")
     parser.add_argument(
-        "--images", nargs="+", metavar="FILE", default=[], help="photos (for detect)"
+        "--images", nargs="+", metavar="FILE", default=[], help="images (for detect)"
     )
     parser.add_argument(
         "--out",
         metavar="DIR",
         default="found",
-        help="where detect puts its pictures (default: found)",
+        help="folder of the drawn images (default: found)",
     )
     cli_support.add_training_options(parser, (20, 40), ("HEADS", "ALL"))
     args = parser.parse_args()

@@ -4,7 +4,7 @@ from mrcnn.config import Config
 
 
 class NucleusConfig(Config):
-    """Random 256 px crops of twice enlarged images: nuclei are small, half of them under 18 px across."""
+    """Random crops of 256 px from images enlarged twice: half of the nuclei are under 18 px."""
 
     NAME = "nucleus"
     BACKBONE = "mobilenet_v2"

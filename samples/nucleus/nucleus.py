@@ -1,10 +1,10 @@
-"""Nuclei of the 2018 Data Science Bowl: train, and detect with the run-length codes of its submission file.
+"""Nuclei of the 2018 Data Science Bowl: train, and write detections as its submission file.
 
     python samples/nucleus/nucleus.py train --dataset DIR --subset train --weights imagenet
     python samples/nucleus/nucleus.py detect --dataset DIR --subset stage1_test --weights last
 
-DIR holds the subsets as folders (`stage1_train`, `stage1_test`, or any other) of `<id>/images/*.png` and
-`<id>/masks/*.png`.
+DIR has the subsets as folders (`stage1_train`, `stage1_test`, or any other) of
+`<id>/images/*.png` and `<id>/masks/*.png`.
 """
 
 import argparse
@@ -19,15 +19,16 @@ from mrcnn import visualize
 from mrcnn.app import cli_support
 from mrcnn.config import Config
 from mrcnn.data import augment
+from mrcnn.data.dataset import Dataset
 from mrcnn.files.atomic import atomic_write
 from mrcnn.formats import mask_images
 
 RESULTS_DIR = Path("results", "nucleus")
-VALIDATION_SHARE = 10  # one image in so many of stage1_train is kept for validation
+VALIDATION_SHARE = 10  # one of this many images of stage1_train is held out for validation
 
 
 class NucleusConfig(Config):
-    """The original's settings, for a GPU of 12 GB. `config.py` beside this file has those for two CPU cores."""
+    """matterport's settings, for a GPU of 12 GB; those in `config.py` are for two CPU cores."""
 
     NAME = "nucleus"
     IMAGES_PER_GPU = 6
@@ -62,32 +63,32 @@ class NucleusInferenceConfig(NucleusConfig):
 
 
 class NucleusDataset(mask_images.MaskFolderDataset):
-    """Nuclei, loaded as the original's sample loads them: `load_nucleus`, then `prepare`."""
+    """Nuclei, loaded as in matterport's sample: `load_nucleus`, then `prepare`."""
 
     def __init__(self):
-        mask_images.Dataset.__init__(self)
+        Dataset.__init__(self)
 
     def load_nucleus(self, dataset_dir, subset):
         """Add the images of a subset.
 
-        subset: a folder of dataset_dir; or `train` or `val` where there is none of that name: nine tenths, or
-        the other tenth, of `stage1_train`, told apart by the image's id.
+        subset: a folder of dataset_dir. If `train` or `val` is not a folder, nine tenths or one
+            tenth of `stage1_train`, chosen by the image's id.
         """
         folder = Path(dataset_dir, subset)
         if folder.is_dir() or subset not in ("train", "val"):
             super().__init__(folder, class_name="nucleus")
             return
         super().__init__(Path(dataset_dir, "stage1_train"), class_name="nucleus")
-        held_out = [
-            zlib.crc32(info["id"].encode()) % VALIDATION_SHARE == 0 for info in self.image_info
-        ]
-        self.image_info = [
-            i for i, out in zip(self.image_info, held_out, strict=True) if out == (subset == "val")
-        ]
+        chosen = []
+        for info in self.image_info:
+            held_out = zlib.crc32(info["id"].encode()) % VALIDATION_SHARE == 0
+            if held_out == (subset == "val"):
+                chosen.append(info)
+        self.image_info = chosen
 
 
 def load(dataset_dir, subset):
-    """A prepared dataset of one subset."""
+    """Return a prepared dataset of one subset."""
     dataset = NucleusDataset()
     dataset.load_nucleus(dataset_dir, subset)
     dataset.prepare()
@@ -95,18 +96,21 @@ def load(dataset_dir, subset):
 
 
 def train(model, training, validation, epochs=(20, 40)):
-    """Heads first, then the whole network."""
+    """Train the heads first, then the whole network."""
     changes = augment.compose(["flip", "rotate90", "color"])
     rate = model.config.LEARNING_RATE
     model.train(training, validation, rate, epochs[0], layers="heads", augmentation=changes)
     model.train(training, validation, rate, epochs[1], layers="all", augmentation=changes)
 
 
-# --- The submission file's run-length code ------------------------------------------------------------------------
+# --- Run-length encoding of the submission file -------------------------------------------------
 
 
 def rle_encode(mask):
-    """ "start length start length ..." of a mask `[H, W]`: pixels counted from 1, down the columns."""
+    """Encode a mask `[H, W]` as "start length start length ...".
+
+    Pixels are counted from 1, column by column.
+    """
     pixels = np.concatenate([[0], np.asarray(mask, np.uint8).T.ravel(), [0]])
     changes = np.flatnonzero(np.diff(pixels)) + 1
     changes[1::2] -= changes[::2]
@@ -114,7 +118,7 @@ def rle_encode(mask):
 
 
 def rle_decode(rle, shape):
-    """The mask `[H, W]` bool of such a code."""
+    """Decode the text of `rle_encode` to a bool mask `[H, W]`. shape: (H, W)."""
     numbers = np.array(rle.split(), int).reshape(-1, 2)
     mask = np.zeros(shape[0] * shape[1], bool)
     for start, length in numbers:
@@ -123,11 +127,13 @@ def rle_decode(rle, shape):
 
 
 def mask_to_rle(image_id, mask, scores):
-    """The lines "image id,code" of one image's masks `[H, W, N]`; a pixel goes to the mask with the best score.
+    """Return the lines "image id,code" of one image's masks `[H, W, N]`.
 
-    An image without a nucleus has one line, with nothing behind the comma.
+    A pixel of several masks goes to the one with the highest score. An image without a nucleus
+    has one line that ends after the comma.
     """
-    free, lines = np.ones(mask.shape[:2], bool), []
+    free = np.ones(mask.shape[:2], bool)
+    lines = []
     for i in np.argsort(-np.asarray(scores)):
         own = mask[:, :, i] & free
         free &= ~own
@@ -137,15 +143,16 @@ def mask_to_rle(image_id, mask, scores):
 
 
 def detect(model, dataset):
-    """Detect in every image; leaves pictures and `submit.csv` in a new folder of RESULTS_DIR."""
+    """Detect in every image; write images and `submit.csv` into a new folder of RESULTS_DIR."""
     out = RESULTS_DIR / f"submit_{datetime.datetime.now():%Y%m%dT%H%M%S}"
     out.mkdir(parents=True)
     lines = ["ImageId,EncodedPixels"]
     for image_id in dataset.image_ids:
-        image, name = dataset.load_image(image_id), dataset.image_info[image_id]["id"]
+        image = dataset.load_image(image_id)
+        name = dataset.image_info[image_id]["id"]
         found = model.detect([image])[0]
         lines.append(mask_to_rle(name, found["masks"], found["scores"]))
-        picture = visualize.draw_instances(
+        drawn = visualize.draw_instances(
             image,
             found["rois"],
             found["masks"],
@@ -153,7 +160,7 @@ def detect(model, dataset):
             dataset.class_names,
             found["scores"],
         )
-        cli_support.save_image(picture, out / f"{name}.png")
+        cli_support.save_image(drawn, out / f"{name}.png")
     with atomic_write(out / "submit.csv") as part:
         Path(part).write_text("\n".join(lines) + "\n", encoding="utf-8")
     objects = sum(1 for row in csv.reader("\n".join(lines[1:]).splitlines()) if row[1])
@@ -165,7 +172,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "command", choices=["train", "detect"], help="learn; or write pictures and submit.csv"
+        "command", choices=["train", "detect"], help="train; or write images and submit.csv"
     )
     parser.add_argument("--dataset", metavar="DIR", required=True, help="folder of the subsets")
     parser.add_argument(
@@ -188,7 +195,8 @@ def main():
     config = cli_support.read_config(args.config, NucleusInferenceConfig())
     dataset = load(args.dataset, args.subset)
     weight_file = cli_support.find_weights(args.weights, config, args.logs)
-    fewer_proposals = f"RPN_NMS_THRESHOLD={NucleusInferenceConfig.RPN_NMS_THRESHOLD}"  # than the training's 0.9 leaves
+    # The threshold of the training, 0.9, leaves too many proposals.
+    fewer_proposals = f"RPN_NMS_THRESHOLD={NucleusInferenceConfig.RPN_NMS_THRESHOLD}"
     model, _ = cli_support.load_for_use(
         weight_file, [fewer_proposals, *args.config], NucleusInferenceConfig()
     )

@@ -1,9 +1,9 @@
-"""Made pictures of squares, circles and triangles: train on them without downloading anything.
+"""Generated images of squares, circles and triangles: a training without a download.
 
     python samples/shapes/shapes.py train
     python samples/shapes/shapes.py detect --weights last --out found
 
-The notebook `train_shapes.ipynb` walks through the same with pictures.
+The notebook `train_shapes.ipynb` explains the same steps with figures.
 """
 
 import argparse
@@ -11,34 +11,34 @@ from pathlib import Path
 
 from mrcnn import visualize
 from mrcnn.app import cli_support
-from mrcnn.data import shapes as made
+from mrcnn.data import shapes as generated
 from mrcnn.evaluation import evaluate
 
-with cli_support.hold_stderr():  # TensorFlow, in silence
+with cli_support.hold_stderr():  # TensorFlow's messages
     from mrcnn.app.demo import DemoConfig
 
 
 class ShapesConfig(DemoConfig):
-    """The demo's small network: a third of a second a step on two CPU cores."""
+    """The demo's small network: a third of a second per step on two CPU cores."""
 
     NAME = "shapes"
     STEPS_PER_EPOCH = 100
     VALIDATION_STEPS = 5
 
 
-class ShapesDataset(made.ShapesDataset):
-    """The made pictures, loaded as the original's sample loads them: `load_shapes`, then `prepare`."""
+class ShapesDataset(generated.ShapesDataset):
+    """Generated images, loaded as in matterport's sample: `load_shapes`, then `prepare`."""
 
     def __init__(self):
-        made.Dataset.__init__(self)
+        generated.Dataset.__init__(self)
 
     def load_shapes(self, count, height, width, seed=0):
-        """Add `count` pictures of `height` x `width` pixels; another seed names another, disjoint set."""
+        """Add `count` images of `height` x `width` pixels; sets of different seeds are disjoint."""
         super().__init__(count, (height, width), seed)
 
 
 def load(count, seed, config):
-    """A prepared dataset of `count` pictures of the size the config says."""
+    """Return a prepared dataset of `count` images of the config's size."""
     dataset = ShapesDataset()
     dataset.load_shapes(count, *config.IMAGE_SHAPE[:2], seed=seed)
     dataset.prepare()
@@ -46,7 +46,7 @@ def load(count, seed, config):
 
 
 def train(config, weights, epochs, logs):
-    """Train and measure on 50 pictures that were not trained on."""
+    """Train, and evaluate on 50 held-out images."""
     model = cli_support.load_for_training(config, logs, weights)
     held_out = load(50, 2, config)
     model.train(load(500, 1, config), held_out, config.LEARNING_RATE, epochs, layers="all")
@@ -55,16 +55,15 @@ def train(config, weights, epochs, logs):
 
 
 def detect(model, out):
-    """Draw what the model finds in eight new pictures beside what is there."""
+    """Draw ground truth and detections of eight new images."""
     dataset = load(8, 3, model.config)
-    pictures = []
+    pages = []
     for image_id in dataset.image_ids:
         image = dataset.load_image(image_id)
-        pictures.append(
-            visualize.draw_next_to_ground_truth(dataset, image_id, image, model.detect([image])[0])
-        )
+        result = model.detect([image])[0]
+        pages.append(visualize.draw_next_to_ground_truth(dataset, image_id, image, result))
     path = Path(out, "shapes.png")
-    cli_support.save_image(visualize.contact_sheet(pictures, columns=2), path)
+    cli_support.save_image(visualize.contact_sheet(pages, columns=2), path)
     print(f"Saved to {path}")
 
 
@@ -73,7 +72,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "command", choices=["train", "detect"], help="learn; or draw what is found in new pictures"
+        "command", choices=["train", "detect"], help="train; or draw detections in new images"
     )
     parser.add_argument(
         "--weights",
@@ -90,7 +89,7 @@ def main():
         "--out",
         metavar="DIR",
         default="shapes_found",
-        help="where detect puts its picture (default: shapes_found)",
+        help="folder for the image that detect draws (default: shapes_found)",
     )
     parser.add_argument(
         "--config",

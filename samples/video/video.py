@@ -17,7 +17,7 @@ FRAMES_FOR_RATE = 10
 
 
 def annotate(model, class_names):
-    """A function that draws a frame's detections on it, and the recent frames per second."""
+    """A function that draws detections and the recent frames per second on a frame."""
     times = deque(maxlen=FRAMES_FOR_RATE)
 
     def draw(frame):

@@ -1,10 +1,10 @@
-"""Pascal VOC 2007 or 2012: train on it, and evaluate with VOC's AP at IoU 0.5 and COCO's figures.
+"""Pascal VOC 2007 or 2012: train on it, and evaluate with VOC's AP at IoU 0.5 and COCO's metrics.
 
     python samples/voc/voc.py train --dataset VOCdevkit/VOC2012 --weights coco
     python samples/voc/voc.py evaluate --dataset VOCdevkit/VOC2012 --weights last
 
-The folder holds `Annotations`, `ImageSets`, `JPEGImages` and, for masks, `SegmentationObject`. Without masks the boxes
-are learned as masks, which the reader says.
+The folder holds `Annotations`, `ImageSets`, `JPEGImages` and, for masks, `SegmentationObject`.
+Without masks the boxes are learned as masks, which the reader says.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from mrcnn.formats.voc import VOCDataset
 
 
 class VOCConfig(Config):
-    """For a GPU of 12 GB; VOC's photos are at most 500 px, so the network sees them at 512."""
+    """For a GPU of 12 GB; VOC's images have at most 500 px, so 512 px are enough."""
 
     NAME = "voc"
     IMAGES_PER_GPU = 4
@@ -29,7 +29,7 @@ class VOCConfig(Config):
 
 
 def train(model, training, validation, epochs):
-    """The heads, then everything at a tenth of the rate."""
+    """Train the heads, then all layers at a tenth of the rate."""
     rate, changes = model.config.LEARNING_RATE, augment.compose(["fliplr", "color"])
     model.train(training, validation, rate, epochs[0], layers="heads", augmentation=changes)
     model.train(training, validation, rate / 10, epochs[1], layers="all", augmentation=changes)
@@ -40,7 +40,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "command", choices=["train", "evaluate"], help="learn; or print VOC's and COCO's figures"
+        "command", choices=["train", "evaluate"], help="train, or print VOC's and COCO's metrics"
     )
     parser.add_argument(
         "--dataset", metavar="DIR", required=True, help="folder of one year, e.g. VOCdevkit/VOC2012"

@@ -12,8 +12,7 @@ from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.config import Config
-from mrcnn.files import download
-from mrcnn.weights import weight_files as weights
+from mrcnn.weights import zoo
 
 # --- Messages -------------------------------------------------------------------------------------
 
@@ -177,9 +176,9 @@ def test_weights_are_found_by_name(tmp_path, monkeypatch):
     assert cli_support.find_weights("last", Mine(), tmp_path) == last
     assert cli_support.find_weights("some.h5", Mine(), tmp_path) == "some.h5"
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(download, "download", lambda url, path, **checks: (url, str(path)))
+    monkeypatch.setattr(zoo, "download", lambda url, path, **checks: (url, str(path)))
     assert cli_support.find_weights("coco", Mine(), tmp_path) == (
-        weights.COCO_MODEL_URL,
+        zoo.COCO_MODEL_URL,
         str(tmp_path / "home" / "models" / "mask_rcnn_coco.h5"),
     )
     with pytest.raises(FileNotFoundError, match=r"checkpoint of 'mine'.*has 0 runs of that name"):
@@ -190,9 +189,7 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
     class Small(Config):
         BACKBONE = "mobilenet_v2"
 
-    monkeypatch.setattr(
-        download, "download", lambda *_, **__: pytest.fail("nothing may be downloaded")
-    )
+    monkeypatch.setattr(zoo, "download", lambda *_, **__: pytest.fail("nothing may be downloaded"))
     with pytest.raises(
         cli_support.UsageError, match="of a resnet101. Received: BACKBONE=mobilenet_v2"
     ):
@@ -201,7 +198,7 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
 
 def test_resuming_names_changed_settings_but_not_computed_ones(monkeypatch, caplog):
     then = {"config": {**Config().to_dict(), "WARMUP_STEPS": 1, "WEIGHT_DECAY": 0.5}}
-    monkeypatch.setattr(weights, "read_metadata", lambda path: then)
+    monkeypatch.setattr(weight_file, "read_metadata", lambda path: then)
     cli_support._warn_of_other_settings("last.h5", Config(), computed={"WARMUP_STEPS"})
     assert "WEIGHT_DECAY=0.0001 (was 0.5)" in caplog.text and "WARMUP_STEPS" not in caplog.text
 
@@ -223,8 +220,8 @@ def test_only_marked_images_are_overwritten(tmp_path):
     assert cli_support.free_image_path(tmp_path, "a").name == "a.png"
     assert cli_support.free_image_path(tmp_path, "b").name == "b_2.png"
     assert cli_support.free_image_path(tmp_path, "C", taken={"c.png"}).name == "C_2.png"
-    with pytest.raises(ValueError, match="must end in .png or .jpg. Received: .*a.picture"):
-        cli_support.save_image(picture, tmp_path / "a.picture")
+    with pytest.raises(ValueError, match="must end in .png or .jpg. Received: .*a.image"):
+        cli_support.save_image(picture, tmp_path / "a.image")
 
 
 def test_ascii_terminal_does_not_end_a_run(monkeypatch):

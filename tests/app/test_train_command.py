@@ -12,13 +12,13 @@ from mrcnn.data.shapes import ShapesDataset
 
 def test_settings_follow_from_the_data_unless_given(tmp_path):
     args = SimpleNamespace(
-        data=str(tmp_path / "my photos-2" / "train"), seed=9, learning_rate=0.5, gpus=2, epochs=20
+        data=str(tmp_path / "my fruit-2" / "train"), seed=9, learning_rate=0.5, gpus=2, epochs=20
     )
     train, val = ShapesDataset(9), ShapesDataset(5)
 
     config = cli_support.read_config(["IMAGES_PER_GPU=2"])
     train_command.fit_config(config, args, train, val)
-    assert config.NAME == "myphotos2"  # of the folder above train
+    assert config.NAME == "myfruit2"  # of the folder above train
     assert config.NUM_CLASSES == 4
     assert config.STEPS_PER_EPOCH == 3  # 9 images / (2 on each of 2 GPUs), rounded up
     assert config.VALIDATION_STEPS == 2  # 5 images / 4, rounded up

@@ -13,11 +13,11 @@ import pytest
 import skimage.io
 from coco_style import CocoConfig
 from matplotlib import image as picture_file
-from tiny import Squares, TinyConfig, photos, shake
+from tiny import Squares, TinyConfig, noise_images, shake
 
 import mrcnn.model as modellib
 from mrcnn.model import MaskRCNN
-from mrcnn.weights import weight_files as weights
+from mrcnn.weights.saving import save_weights
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 HERE = Path(__file__).parent
@@ -57,7 +57,7 @@ def coco_file(folder):
         if kind == "kernel":
             spread = scales.get(layer, 1.4) / np.sqrt(np.prod(weight.shape[:-1]))
             weight.assign(rng.normal(0, spread, weight.shape))
-    return weights.save_weights(model.keras_model, folder / "mask_rcnn_coco.h5")
+    return save_weights(model.keras_model, folder / "mask_rcnn_coco.h5")
 
 
 def noise(seed, height, width, channels=3):
@@ -407,7 +407,7 @@ def test_subclass_that_repeats_the_body_of_the_original_init(folder):
     model = Own("inference", config, folder)
     assert model.config is config and model.class_names is None
     assert model.keras_model.get_layer("fpn_p2").compute_dtype == "bfloat16"
-    assert_result(shake(model).detect(photos(1))[0], 64, 64)
+    assert_result(shake(model).detect(noise_images(1))[0], 64, 64)
     assert model.optimize_for_inference() > 0
     history = Own("training", TinyConfig(), folder).train(Squares(), None, 0.001, 1, "heads")
     assert np.isfinite(history.history["loss"]).all()
@@ -436,10 +436,10 @@ def test_config_that_is_no_subclass(folder):
             self.keras_model = self.build("inference", config)
 
     for model in (MaskRCNN("inference", plain_config(), folder), Own(plain_config())):
-        (found,) = shake(model).detect(photos(1))
+        (found,) = shake(model).detect(noise_images(1))
         assert_result(found, 64, 64)
         model.config.DETECTION_MIN_CONFIDENCE = float(found["scores"][1])
-        assert len(model.detect(photos(1))[0]["scores"]) <= np.sum(
+        assert len(model.detect(noise_images(1))[0]["scores"]) <= np.sum(
             found["scores"] >= found["scores"][1]
         )
     assert modellib.load_image_gt(Squares(), plain_config(), 0, use_mini_mask=False)[4].shape == (

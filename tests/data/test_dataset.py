@@ -66,7 +66,7 @@ def test_a_class_added_twice_counts_once():
 
 
 def test_a_dot_in_a_source_is_refused():
-    with pytest.raises(ValueError, match="no dot. Received: 'my.data'"):
+    with pytest.raises(ValueError, match="not contain a dot. Received: 'my.data'"):
         Dataset().add_class("my.data", 1, "x")
 
 

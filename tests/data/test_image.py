@@ -38,7 +38,7 @@ def test_grey_rgba_and_16_bit_files_become_rgb(tmp_path):
 
 
 def test_a_camera_of_12_bits_is_told_of_once(caplog, monkeypatch):
-    monkeypatch.setattr(image, "_told", set())
+    monkeypatch.setattr(image, "_warned", set())
     for _ in range(2):
         assert image.to_uint8(np.array([[0, 4080]], np.uint16), name="a.tif").tolist() == [[0, 16]]
     assert caplog.text.count("a.tif has 16 bits and no value above 4095") == 1
@@ -75,7 +75,7 @@ def test_to_uint8(given, expected):
     ],
 )
 def test_clipped_values_are_told_of_once_with_their_range(given, told, caplog, monkeypatch):
-    monkeypatch.setattr(image, "_told", set())
+    monkeypatch.setattr(image, "_warned", set())
     for _ in range(2):
         image.to_uint8(given, name="scan\x1b[2J.tif")
     assert len(caplog.records) == (told is not None)
@@ -311,21 +311,13 @@ def test_mold_and_unmold():
     )  # it cuts, as the original did
 
 
-def test_a_photo_is_molded_to_the_same_numbers_looked_up_or_not():
-    config, rng = Config(), np.random.default_rng(0)
-    for dtype, mean in (
-        (np.uint8, config.MEAN_PIXEL),
-        (np.uint8, np.array([127.3])),
-        (np.float64, config.MEAN_PIXEL),
-    ):
-        config.MEAN_PIXEL = mean
-        photo = rng.integers(0, 256, (20, 30, 3)).astype(dtype)[:, ::-1]
-        found = image.molded_photo(photo, config)
-        np.testing.assert_array_equal(found, image.mold_image(photo, config).astype(np.float32))
-        assert found.dtype == np.float32
-    grey = np.array([[[0], [255]]], np.uint8)
+def test_one_mean_may_be_that_of_all_channels():
+    config = Config()
     config.MEAN_PIXEL = np.array([127.0])
-    assert image.molded_photo(grey, config).tolist() == [[[-127], [128]]]
+    gray = np.array([[[0], [255]]], np.uint8)
+    assert image.mold_image(gray, config).tolist() == [[[-127], [128]]]
+    color = np.array([[[0, 127, 255]]], np.uint8)
+    assert image.mold_image(color, config).tolist() == [[[-127, 0, 128]]]
 
 
 def test_no_boxes_are_resized_to_no_boxes():
@@ -334,7 +326,7 @@ def test_no_boxes_are_resized_to_no_boxes():
 
 def test_boxes_follow_scale_padding_and_crop():
     padding = [(4, 4), (2, 2), (0, 0)]
-    # twice as large, 4 down and 2 right; what lies beyond the photo is cut off at its rim, row 12 of 16
+    # twice as large, 4 down and 2 right; what lies beyond the photo are clipped at its rim, row 12 of 16
     boxes = [[1, 2, 3, 4], [3, 3, 9, 9]]
     found = image.resize_boxes(boxes, 2, padding, None, (16, 20, 3))
     assert found.tolist() == [[6, 6, 10, 10], [10, 8, 12, 18]] and found.dtype == np.int32

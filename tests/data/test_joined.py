@@ -14,7 +14,7 @@ from annotated import (
     write_image,
 )
 
-from mrcnn.data.dataset import Dataset, boxes_alone, overrides
+from mrcnn.data.dataset import Dataset, has_boxes_only, overrides
 from mrcnn.data.joined import JoinedDataset
 from mrcnn.data.shapes import ShapesDataset
 from mrcnn.formats.coco import CocoDataset
@@ -115,7 +115,7 @@ def test_joined_datasets_hand_on_what_files_say(tmp_path):
     joined = JoinedDataset([one, two])
     assert joined.left_out == two.left_out and len(joined.left_out) == 1
     assert joined.annotated_boxes(2) == [{"bbox": [4.5, 3, 9.5, 5], "area": 47.5}]
-    assert boxes_alone(JoinedDataset([one, one])) and not boxes_alone(joined)
+    assert has_boxes_only(JoinedDataset([one, one])) and not has_boxes_only(joined)
     assert joined.load_bbox(0)[0].tolist() == [[6, 5, 28, 25]] and joined.load_bbox(2)[
         0
     ].tolist() == [[3, 4, 8, 14]]

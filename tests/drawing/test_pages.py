@@ -27,14 +27,14 @@ def test_result_is_magnified_and_omits_the_name_of_the_only_class(monkeypatch):
 def test_comparison_is_magnified_and_both_halves_have_titles(monkeypatch):
     texts = written_texts(monkeypatch)
     boxes, masks, ids = rectangle((40, 40, 80, 90), (128, 128))
-    truth = {"masks": masks, "class_ids": ids}
+    ground_truth = {"masks": masks, "class_ids": ids}
     none = {
         "rois": np.zeros((0, 4)),
         "masks": np.zeros((128, 128, 0)),
         "class_ids": [],
         "scores": [],
     }
-    drawn = pages.draw_comparison(np.zeros((128, 128, 3), np.uint8), truth, none, NAMES)
+    drawn = pages.draw_comparison(np.zeros((128, 128, 3), np.uint8), ground_truth, none, NAMES)
     assert texts == ["square", "ground truth: 1", "detections: 0"]
     assert drawn.shape[1] == 2 * 512 + 8  # 4 x 128 each, and a gap
     strip = drawn.shape[0] - 512

@@ -22,7 +22,7 @@ def rle(box):
     return {"size": code["size"], "counts": code["counts"].decode()}
 
 
-def truth_of(*images, classes=2, difficult=()):
+def ground_truth_of(*images, classes=2, difficult=()):
     """Return COCO ground truth of images: lists of (class id, box); a negative id is a crowd."""
     annotations = []
     for image, objects in enumerate(images):
@@ -67,12 +67,12 @@ LESS = (0, 0, 10, 4)  # IoU 40 / 100 with A
 kinds = pytest.mark.parametrize("kind", ["bbox", "segm"])
 
 
-def pycocotools_evaluation(truth, results, kind):
+def pycocotools_evaluation(ground_truth, results, kind):
     """Run pycocotools as its own demo does."""
     left_out = {"bbox": "segmentation", "segm": "bbox"}[kind]
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
-        coco.dataset = json.loads(json.dumps(truth))
+        coco.dataset = json.loads(json.dumps(ground_truth))
         coco.createIndex()
         evaluation = COCOeval(
             coco,
@@ -114,4 +114,4 @@ def random_set(seed, images=12, classes=3):
             found.append((image, detected_class, detected_box, round(float(rng.random()), 1)))
         for _ in range(2):
             found.append((image, class_id(), box(), float(rng.random())))
-    return truth_of(*objects, classes=classes), results_of(*found)
+    return ground_truth_of(*objects, classes=classes), results_of(*found)

@@ -12,12 +12,12 @@ from mrcnn.formats.coco import CocoDataset
 
 
 def test_masks_become_annotations():
-    truth = dataset_to_coco(Boxes([[CAT, (-2, (5, 0, 20, 4))], []]))
-    assert json.loads(json.dumps(truth)) == truth
-    assert truth["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
-    sizes = [(image["id"], image["height"], image["width"]) for image in truth["images"]]
+    ground_truth = dataset_to_coco(Boxes([[CAT, (-2, (5, 0, 20, 4))], []]))
+    assert json.loads(json.dumps(ground_truth)) == ground_truth
+    assert ground_truth["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    sizes = [(image["id"], image["height"], image["width"]) for image in ground_truth["images"]]
     assert sizes == [(0, 20, 20), (1, 20, 20)]
-    cat, crowd = truth["annotations"]
+    cat, crowd = ground_truth["annotations"]
     assert (cat["id"], cat["bbox"], cat["area"], cat["iscrowd"]) == (1, [0, 0, 10, 10], 100, 0)
     # x 0..4, y 5..20: width 4, height 15
     assert (crowd["category_id"], crowd["iscrowd"]) == (2, 1)
@@ -39,9 +39,9 @@ def test_boxes_and_areas_of_the_annotation_file_replace_those_of_the_masks():
     dataset = Annotated(
         [[(*CAT, [own])], [(*CAT, [{"area": 80.5}])], [(*CAT, [{}])], [(*CAT, [own, own])]]
     )
-    truth = [(a["bbox"], a["area"]) for a in dataset_to_coco(dataset)["annotations"]]
+    ground_truth = [(a["bbox"], a["area"]) for a in dataset_to_coco(dataset)["annotations"]]
     of_mask = [0.0, 0.0, 10.0, 10.0]  # also if load_mask returns another number of objects
-    assert truth == [(own["bbox"], 80.5), (of_mask, 80.5), (of_mask, 100), (of_mask, 100)]
+    assert ground_truth == [(own["bbox"], 80.5), (of_mask, 80.5), (of_mask, 100), (of_mask, 100)]
 
 
 def test_a_coco_file_keeps_its_boxes_and_areas(tmp_path):
@@ -52,8 +52,8 @@ def test_a_coco_file_keeps_its_boxes_and_areas(tmp_path):
     rle = {"size": [30, 40], "counts": [60, 90, 1050]}
     crowd = annotation(2, 18, rle, iscrowd=1, bbox=[2, 0, 3, 30], area=90)
     dataset = CocoDataset(write_coco(tmp_path, coco(annotations=[outline, crowd])))
-    truth = dataset_to_coco(dataset)["annotations"]
-    assert [(a["bbox"], a["area"], a["iscrowd"]) for a in truth] == [
+    ground_truth = dataset_to_coco(dataset)["annotations"]
+    assert [(a["bbox"], a["area"], a["iscrowd"]) for a in ground_truth] == [
         ([4.3, 3, 9.3, 5], 46.5, 0),
         ([2, 0, 3, 30], 90, 1),
     ]
@@ -64,9 +64,9 @@ def test_a_coco_file_of_boxes_gives_annotations_without_segmentation(tmp_path):
         write_image(tmp_path / name)
     box = annotation(1, 90, [], bbox=[4.3, 3, 9.3, 5])
     dataset = CocoDataset(write_coco(tmp_path, coco(annotations=[box])))
-    truth = dataset_to_coco(dataset)["annotations"]
-    np.testing.assert_allclose(truth[0]["bbox"], [4.3, 3, 9.3, 5])
-    assert len(truth) == 1 and "segmentation" not in truth[0]
+    ground_truth = dataset_to_coco(dataset)["annotations"]
+    np.testing.assert_allclose(ground_truth[0]["bbox"], [4.3, 3, 9.3, 5])
+    assert len(ground_truth) == 1 and "segmentation" not in ground_truth[0]
 
 
 def test_an_empty_mask_of_class_0_marks_a_negative_image(caplog):
@@ -76,16 +76,18 @@ def test_an_empty_mask_of_class_0_marks_a_negative_image(caplog):
         def image_reference(self, image_id):
             raise AttributeError("'super' object has no attribute 'image_info'")
 
-    truth = dataset_to_coco(Raises([[CAT], [(0, (0, 0, 0, 0))]]))
-    assert [a["image_id"] for a in truth["annotations"]] == [0] and len(truth["images"]) == 2
+    ground_truth = dataset_to_coco(Raises([[CAT], [(0, (0, 0, 0, 0))]]))
+    assert [a["image_id"] for a in ground_truth["annotations"]] == [0] and len(
+        ground_truth["images"]
+    ) == 2
     assert "no pixels" not in caplog.text
     with pytest.raises(ValueError, match=r"Received: 0 for image 1 \(1.png\)"):
         dataset_to_coco(Raises([[CAT], [(0, (0, 0, 2, 2))]]))
 
 
 def test_an_instance_without_pixels_is_left_out_and_logged(caplog):
-    truth = dataset_to_coco(Boxes([[(1, (0, 0, 0, 0)), DOG]]))
-    assert [a["id"] for a in truth["annotations"]] == [1]
+    ground_truth = dataset_to_coco(Boxes([[(1, (0, 0, 0, 0)), DOG]]))
+    assert [a["id"] for a in ground_truth["annotations"]] == [1]
     assert "Instance 0 of image 0 (0.png) has no pixels" in caplog.text
 
 
@@ -108,8 +110,8 @@ def test_boxes_are_clipped_and_empty_ones_left_out(caplog):
     dataset = OwnBoxes(
         [[(1, (0, 0, 9, 9)), (-1, (9, 9, 19, 19)), (2, (4, 4, 4, 9)), (2, (10, 10, 30, 30))]]
     )
-    truth = dataset_to_coco(dataset)
-    assert [(a["bbox"], a["area"], a["iscrowd"]) for a in truth["annotations"]] == [
+    ground_truth = dataset_to_coco(dataset)
+    assert [(a["bbox"], a["area"], a["iscrowd"]) for a in ground_truth["annotations"]] == [
         ([0.5, 0.5, 9.0, 9.0], 81.0, 0),
         ([9.5, 9.5, 10.0, 10.0], 100.0, 1),
         ([10.5, 10.5, 9.5, 9.5], 90.25, 0),  # the image ends at 20

@@ -83,7 +83,7 @@ def test_a_box_only_detector_has_no_mask_metrics():
 def test_metrics_are_those_of_pycocotools():
     rng = np.random.default_rng(0)
     images = [[(int(rng.integers(1, 3)), random_box(rng)) for _ in range(5)] for _ in range(4)]
-    truth, results = dataset_to_coco(Boxes(images)), []
+    ground_truth, results = dataset_to_coco(Boxes(images)), []
     for i, objects in enumerate(images):
         boxes = np.clip([np.add(box, rng.integers(-1, 2, 4)) for _, box in objects], 0, 20)
         class_ids = [class_id for class_id, _ in objects]
@@ -91,8 +91,8 @@ def test_metrics_are_those_of_pycocotools():
         result = dict(zip(names, scene(boxes, class_ids, rng.random(5)), strict=True))
         results += coco_results(i, result)
     for kind in ("bbox", "segm"):
-        measured = scores.coco_scores(truth, results, kind)
-        stats = pycocotools_evaluation(truth, results, kind).stats
+        measured = scores.coco_scores(ground_truth, results, kind)
+        stats = pycocotools_evaluation(ground_truth, results, kind).stats
         expected = [math.nan if value == -1 else value for value in stats]
         np.testing.assert_array_equal(list(measured.metrics.values()), expected)
         assert 0 < measured.metrics["AP"] < 1

@@ -42,42 +42,42 @@ def test_matches_of_empty_sets():
 
 
 def test_empty_masks_of_any_shape_are_accepted():
-    truth, (boxes, ids, scores, _) = scene([[0, 0, 10, 10]], [1]), scene([], [], [])
+    ground_truth, (boxes, ids, scores, _) = scene([[0, 0, 10, 10]], [1]), scene([], [], [])
     gt_match, pred_match, _ = matching.compute_matches(
-        *truth, boxes, ids, scores, np.empty((0, 0, 0))
+        *ground_truth, boxes, ids, scores, np.empty((0, 0, 0))
     )
     assert gt_match.tolist() == [-1] and len(pred_match) == 0
 
 
 def test_the_higher_score_matches_first_and_an_object_matches_once():
-    truth = scene([[0, 0, 10, 10]], [1])
+    ground_truth = scene([[0, 0, 10, 10]], [1])
     predictions = scene(
         [[0, 0, 10, 9], [0, 0, 10, 10]], [1, 1], [0.9, 0.8]
     )  # IoU 90 / 100 = 0.9, and 1
-    gt_match, pred_match, overlaps = matching.compute_matches(*truth, *predictions)
+    gt_match, pred_match, overlaps = matching.compute_matches(*ground_truth, *predictions)
     assert gt_match.tolist() == [0] and pred_match.tolist() == [0, -1]
     np.testing.assert_allclose(overlaps, [[0.9], [1.0]])
 
 
 def test_a_match_is_within_the_class_even_if_another_overlaps_more():
-    truth = scene([[0, 0, 10, 10], [0, 0, 10, 8]], [2, 1])
+    ground_truth = scene([[0, 0, 10, 10], [0, 0, 10, 8]], [2, 1])
     predictions = scene([[0, 0, 10, 10]], [1], [0.9])  # IoU 1 with the dog, 80 / 100 with the cat
-    gt_match, pred_match, _ = matching.compute_matches(*truth, *predictions)
+    gt_match, pred_match, _ = matching.compute_matches(*ground_truth, *predictions)
     assert gt_match.tolist() == [-1, 0] and pred_match.tolist() == [1]
 
 
 @pytest.mark.parametrize(("threshold", "matched"), [(0.5, True), (0.51, False)])
 def test_an_iou_equal_to_the_threshold_matches(threshold, matched):
-    truth = scene([[0, 0, 10, 10]], [1])
+    ground_truth = scene([[0, 0, 10, 10]], [1])
     predictions = scene([[0, 0, 10, 5]], [1], [0.9])  # 50 / 100
-    gt_match, _, _ = matching.compute_matches(*truth, *predictions, iou_threshold=threshold)
+    gt_match, _, _ = matching.compute_matches(*ground_truth, *predictions, iou_threshold=threshold)
     assert (gt_match[0] == 0) == matched
 
 
 def test_zero_rows_are_padding_at_any_position():
-    truth = scene([[0, 0, 0, 0], [0, 0, 10, 10]], [0, 1])
+    ground_truth = scene([[0, 0, 0, 0], [0, 0, 10, 10]], [0, 1])
     predictions = scene([[0, 0, 10, 10], [0, 0, 0, 0]], [1, 0], [0.9, 0.0])
-    gt_match, pred_match, overlaps = matching.compute_matches(*truth, *predictions)
+    gt_match, pred_match, overlaps = matching.compute_matches(*ground_truth, *predictions)
     assert gt_match.tolist() == [0] and pred_match.tolist() == [0] and overlaps.shape == (1, 1)
 
 
@@ -89,11 +89,11 @@ def test_ap_without_objects_is_undefined_and_without_predictions_zero():
 
 
 def test_ap_is_the_area_under_the_non_increasing_curve():
-    truth = scene([[0, 0, 10, 10], [10, 10, 20, 20]], [1, 1])
+    ground_truth = scene([[0, 0, 10, 10], [10, 10, 20, 20]], [1, 1])
     predictions = scene(
         [[0, 0, 10, 10], [0, 10, 10, 20], [10, 10, 20, 20]], [1, 1, 1], [0.9, 0.8, 0.7]
     )
-    ap, precisions, recalls, _ = matching.compute_ap(*truth, *predictions)
+    ap, precisions, recalls, _ = matching.compute_ap(*ground_truth, *predictions)
     # Right, wrong, right: precisions 1, 1/2, 2/3; the second rises to 2/3. Recalls 1/2, 1/2, 1.
     np.testing.assert_allclose(precisions, [1, 1, 2 / 3, 2 / 3, 0])
     np.testing.assert_allclose(recalls, [0, 0.5, 0.5, 1, 1])
@@ -101,13 +101,16 @@ def test_ap_is_the_area_under_the_non_increasing_curve():
 
 
 def test_ap_range_is_the_mean_over_its_thresholds(caplog):
-    truth = scene([[0, 0, 10, 10]], [1])
+    ground_truth = scene([[0, 0, 10, 10]], [1])
     predictions = scene([[0, 0, 10, 7]], [1], [0.9])  # IoU 0.7: found at 0.5, 0.6, lost at 0.8, 0.9
     with caplog.at_level("INFO", logger="mrcnn"):
-        assert matching.compute_ap_range(*truth, *predictions, [0.5, 0.6, 0.8, 0.9]) == 0.5
+        assert matching.compute_ap_range(*ground_truth, *predictions, [0.5, 0.6, 0.8, 0.9]) == 0.5
     assert "AP @0.50-0.90" in caplog.text
     # IoU 72 / 100: of COCO's ten thresholds 0.50, 0.55, 0.60, 0.65, 0.70 lie below it
-    assert matching.compute_ap_range(*truth, *scene([[0, 0, 9, 8]], [1], [0.9]), verbose=0) == 0.5
+    assert (
+        matching.compute_ap_range(*ground_truth, *scene([[0, 0, 9, 8]], [1], [0.9]), verbose=0)
+        == 0.5
+    )
 
 
 def test_recall_counts_objects_that_are_the_best_match_of_a_box():

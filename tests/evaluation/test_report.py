@@ -56,8 +56,8 @@ def test_a_partial_evaluation_is_marked_in_all_files(tmp_path, monkeypatch):
 
 
 def test_the_record_has_all_metrics():
-    text = report.record(evaluation(), "weights w.h5, data photos")
-    assert text.startswith("weights w.h5, data photos\n\n2 images, 15 objects, 15 detections")
+    text = report.record(evaluation(), "weights w.h5, data val")
+    assert text.startswith("weights w.h5, data val\n\n2 images, 15 objects, 15 detections")
     # 0.5678 rounded down: from 0.568 on the detection of that very score would be cut off
     best = "0.567, where F1 at mask IoU 0.5 is highest: 0.800 (precision 0.750, recall 0.850)."
     assert f"Confidence to use: {best}\n" in text

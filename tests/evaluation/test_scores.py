@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from score_cases import A, kinds, pycocotools_evaluation, random_set, results_of, truth_of
+from score_cases import A, ground_truth_of, kinds, pycocotools_evaluation, random_set, results_of
 
 from mrcnn.evaluation import confusion, scores, voc_scores
 
@@ -29,9 +29,9 @@ def tools(request, monkeypatch):
 @kinds
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_metrics_and_curves_are_those_of_pycocotools(tools, seed, kind):
-    truth, results = random_set(seed)
-    expected = pycocotools_evaluation(truth, results, kind)
-    found = scores.coco_scores(truth, results, kind)
+    ground_truth, results = random_set(seed)
+    expected = pycocotools_evaluation(ground_truth, results, kind)
+    found = scores.coco_scores(ground_truth, results, kind)
     # pycocotools divides by (detections + 2.2e-16) and faster-coco-eval by the detections: a
     # precision of 1 differs in its last bit, and so may a mean of ten times 101 of them.
     same = {"rtol": 0, "atol": 0 if tools == "pycocotools" else 2 * np.spacing(1)}
@@ -48,7 +48,7 @@ def test_metrics_and_curves_are_those_of_pycocotools(tools, seed, kind):
 
 @kinds
 def test_metrics_are_zero_without_detections_and_nan_without_objects(tools, kind):
-    no_detections = scores.coco_scores(truth_of([(1, A)]), [], kind)
+    no_detections = scores.coco_scores(ground_truth_of([(1, A)]), [], kind)
     assert (
         no_detections.metrics["AP"] == 0
         and no_detections.per_class[1] == 0
@@ -58,28 +58,28 @@ def test_metrics_are_zero_without_detections_and_nan_without_objects(tools, kind
         no_detections.precision.shape == (2, 101, 2) and not no_detections.precision[:, :, 0].any()
     )
     assert np.isnan(no_detections.precision[:, :, 1]).all()
-    undefined = scores.coco_scores(truth_of([]), results_of((0, 1, A, 0.5)), kind)
+    undefined = scores.coco_scores(ground_truth_of([]), results_of((0, 1, A, 0.5)), kind)
     assert np.isnan(list(undefined.metrics.values())).all()
 
 
 def test_the_input_is_not_changed(tools):
-    truth, results = random_set(3)
-    before = json.dumps([truth, results])
-    scores.coco_scores(truth, results, "segm")
-    confusion.match(truth, results, "bbox")
-    voc_scores.voc_scores(truth, results, "segm")
-    assert json.dumps([truth, results]) == before
+    ground_truth, results = random_set(3)
+    before = json.dumps([ground_truth, results])
+    scores.coco_scores(ground_truth, results, "segm")
+    confusion.match(ground_truth, results, "bbox")
+    voc_scores.voc_scores(ground_truth, results, "segm")
+    assert json.dumps([ground_truth, results]) == before
 
 
 def test_no_output_is_printed(tools, capsys):
-    truth, results = random_set(0)
-    scores.coco_scores(truth, results, "bbox")
-    confusion.match(truth, results, "segm")
-    voc_scores.voc_scores(truth, results, "bbox")
+    ground_truth, results = random_set(0)
+    scores.coco_scores(ground_truth, results, "bbox")
+    confusion.match(ground_truth, results, "segm")
+    voc_scores.voc_scores(ground_truth, results, "bbox")
     assert capsys.readouterr().out == ""
 
 
 def test_an_unknown_kind_is_rejected():
     for score in (scores.coco_scores, confusion.match, voc_scores.voc_scores):
         with pytest.raises(ValueError, match='"bbox" or "segm". Received: \'mask\''):
-            score(truth_of([(1, A)]), [], "mask")
+            score(ground_truth_of([(1, A)]), [], "mask")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from score_cases import LESS, A, B, C, kinds, results_of, truth_of
+from score_cases import LESS, A, B, C, ground_truth_of, kinds, results_of
 
 from mrcnn.evaluation import voc_scores
 
@@ -32,33 +32,35 @@ def test_recalls_of_tenths_are_reached_without_rounding():
 
 @kinds
 def test_difficult_objects_are_ignored(kind):
-    truth = truth_of([(1, A), (1, B)], [(1, A)], difficult=[2])
+    ground_truth = ground_truth_of([(1, A), (1, B)], [(1, A)], difficult=[2])
     found = results_of((0, 1, B, 0.9), (0, 1, A, 0.8), (1, 1, C, 0.7), (1, 1, A, 0.6))
     # Without the difficult B: right, wrong, right of 2 objects.
     # Precision 1, 1/2, 2/3 at recall 1/2, 1/2, 1.
-    eleven, area = voc_scores.voc_scores(truth, found, kind)[1]
+    eleven, area = voc_scores.voc_scores(ground_truth, found, kind)[1]
     assert eleven == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
     assert area == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
-    assert np.isnan(voc_scores.voc_scores(truth, found, kind)[2]).all()
+    assert np.isnan(voc_scores.voc_scores(ground_truth, found, kind)[2]).all()
 
 
 def test_a_second_detection_of_an_object_is_wrong_despite_a_free_object():
     # Both detections overlap A most (IoU 1, and 80 / 120 against 60 / 140 with the shifted object).
-    truth = truth_of([(1, A), (1, (5, 0, 10, 10))])
+    ground_truth = ground_truth_of([(1, A), (1, (5, 0, 10, 10))])
     found = results_of((0, 1, A, 0.9), (0, 1, (2, 0, 10, 10), 0.8))
-    assert voc_scores.voc_scores(truth, found, "bbox")[1] == (pytest.approx(6 / 11), 0.5)
+    assert voc_scores.voc_scores(ground_truth, found, "bbox")[1] == (pytest.approx(6 / 11), 0.5)
 
 
 def test_the_annotated_box_replaces_that_of_a_smaller_mask():
-    truth = truth_of([(1, LESS)])  # IoU 0.4 with A
-    truth["annotations"][0]["voc_bbox"] = list(A)
+    ground_truth = ground_truth_of([(1, LESS)])  # IoU 0.4 with A
+    ground_truth["annotations"][0]["voc_bbox"] = list(A)
     found = results_of((0, 1, A, 0.9))
-    assert voc_scores.voc_scores(truth, found, "bbox")[1] == (1, 1)
-    assert voc_scores.voc_scores(truth, found, "segm")[1] == (0, 0)
+    assert voc_scores.voc_scores(ground_truth, found, "bbox")[1] == (1, 1)
+    assert voc_scores.voc_scores(ground_truth, found, "segm")[1] == (0, 0)
 
 
 def test_detections_are_ranked_across_images():
-    truth = truth_of([(1, A)], [(1, A)])
+    ground_truth = ground_truth_of([(1, A)], [(1, A)])
     found = results_of((0, 1, C, 0.5), (0, 1, A, 0.4), (1, 1, A, 0.9))
     # by score: right (image 1), wrong, right of 2
-    assert voc_scores.voc_scores(truth, found, "bbox")[1][1] == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
+    assert voc_scores.voc_scores(ground_truth, found, "bbox")[1][1] == pytest.approx(
+        1 / 2 + 1 / 2 * 2 / 3
+    )

@@ -151,7 +151,7 @@ def test_bad_instance_images_are_named(tmp_path, monkeypatch):
     (tmp_path / "images" / "a.png").unlink()
     dataset = InstanceImageDataset(tmp_path)
     assert dataset.num_images == 1 and "masks/c.png" in dataset.left_out[0]
-    with pytest.raises(ValueError, match=r"name of a photo. Received: .*c\.png"):
+    with pytest.raises(ValueError, match=r"name of an image. Received: .*c\.png"):
         InstanceImageDataset(tmp_path, strict=True)
     (tmp_path / "masks" / "a.png").unlink()
     with pytest.raises(ValueError, match=r"c\.png, and no image of that name.*<id>/images"):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import TinyConfig, photos, shake
+from tiny import TinyConfig, noise_images, shake
 
 from mrcnn.data.image import mold_image
 from mrcnn.formats.rle import mask_to_rle
@@ -60,7 +60,7 @@ def test_empty_list_gives_empty_list(model):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_images_of_any_number_and_size_are_detected(model, count):
-    images = photos(count, sizes=[(64, 64), (30, 90), (150, 70)])
+    images = noise_images(count, sizes=[(64, 64), (30, 90), (150, 70)])
     results = model.detect(images)
     assert len(results) == count
     for image, result in zip(images, results, strict=True):
@@ -85,11 +85,11 @@ def test_detector_needs_no_model_object(model):
     """As serving and exports use it."""
     names = ["BG", "light", "dark"]
     detector = Detector(model.keras_model, model.config, names)
-    images = photos(2, sizes=[(64, 64), (40, 90)])
+    images = noise_images(2, sizes=[(64, 64), (40, 90)])
     assert all(map(same, detector.detect(images), model.detect(images)))
     molded, metas, _ = detector.mold_inputs(images)
     assert all(map(same, detector.detect_molded(molded, metas), model.detect_molded(molded, metas)))
-    tiled = detector.detect_tiled(photos(1, sizes=[(100, 64)])[0])
+    tiled = detector.detect_tiled(noise_images(1, sizes=[(100, 64)])[0])
     assert len(tiled["rois"]) == len(tiled["masks"]) > 0
     found = detector.run_graph(images, [("p2", model.keras_model.get_layer("fpn_p2").output)])
     assert found["p2"].shape == (2, 16, 16, 32)
@@ -103,14 +103,14 @@ def test_detector_takes_the_function_that_reads_the_outputs(model):
         return [detections[:, :1], class_probs, masks[:, :1]]
 
     detector = Detector(model.keras_model, model.config, read_outputs=best_only)
-    (result,) = detector.detect(photos(1))
-    (expected,) = model.detect(photos(1))
+    (result,) = detector.detect(noise_images(1))
+    (expected,) = model.detect(noise_images(1))
     np.testing.assert_array_equal(result["rois"], expected["rois"][:1])
     np.testing.assert_array_equal(result["masks"], expected["masks"][:, :, :1])
 
 
 def test_batch_of_two_gives_the_outputs_of_two_batches_of_one(model, compiled):
-    inputs = network_inputs(model, photos(2))
+    inputs = network_inputs(model, noise_images(2))
     for run, output_count in ((model.predict, 3), (model.keras_model.predict_on_batch, 7)):
         together = run(inputs)
         assert len(together) == output_count
@@ -124,7 +124,7 @@ def test_batch_of_two_gives_the_outputs_of_two_batches_of_one(model, compiled):
 @pytest.mark.parametrize("optimized", [False, True])
 def test_predict_selects_the_mask_of_each_detections_class(values, optimized):
     model = build(DETECTION_NMS_THRESHOLD=0.9, **values)
-    inputs = network_inputs(model, photos(2))
+    inputs = network_inputs(model, noise_images(2))
     probs = model.keras_model(inputs, training=False)[1].numpy()
     logits = model.keras_model.get_layer("mrcnn_class_logits")
     kernel, bias = logits.get_weights()
@@ -147,7 +147,7 @@ def test_predict_selects_the_mask_of_each_detections_class(values, optimized):
 
 
 def test_batch_size_does_not_change_results(model):
-    images = photos(2)
+    images = noise_images(2)
     assert model.config.BATCH_SIZE == 2
     for both, image in zip(model.detect(images), images, strict=True):
         (alone,) = model.detect([image])
@@ -157,7 +157,7 @@ def test_batch_size_does_not_change_results(model):
 
 
 def test_generator_is_read_one_batch_ahead(model, monkeypatch):
-    images = photos(7, sizes=[(64, 64), (40, 90)])
+    images = noise_images(7, sizes=[(64, 64), (40, 90)])
     read = []
     calls = []  # (images in the batch, images read when it is predicted)
     predict = model.predict
@@ -181,7 +181,7 @@ def test_generator_is_read_one_batch_ahead(model, monkeypatch):
 
 def test_error_of_a_generator_reaches_the_caller(model):
     def failing():
-        yield from photos(2)
+        yield from noise_images(2)
         raise OSError("the camera is gone")
 
     with pytest.raises(OSError, match="the camera is gone"):
@@ -189,7 +189,7 @@ def test_error_of_a_generator_reaches_the_caller(model):
 
 
 def test_mask_forms_crop_and_rle_equal_full_masks(model):
-    images = photos(1, sizes=[(90, 60)])
+    images = noise_images(1, sizes=[(90, 60)])
     (full,) = model.detect(images)
     (crop,) = model.detect(images, masks="crop")
     (rle,) = model.detect(images, masks="rle")
@@ -216,9 +216,9 @@ def test_invalid_arguments_are_errors(model):
     with pytest.raises(
         ValueError, match="masks must be one of full, crop, rle. Received: 'polygon'"
     ):
-        model.detect(photos(1), masks="polygon")
+        model.detect(noise_images(1), masks="polygon")
     with pytest.raises(ValueError, match="batch_size must be at least 1. Received: 0"):
-        model.detect(photos(1), batch_size=0)
+        model.detect(noise_images(1), batch_size=0)
 
 
 @pytest.mark.parametrize("shape", [(1, 3000, 3), (3000, 1, 3), (8, 1024, 3)])
@@ -233,7 +233,7 @@ def test_image_of_one_molded_row_is_detected_without_warning(model, shape):
 
 
 def test_detect_molded_gives_pixels_of_the_molded_image(model):
-    images = photos(1)
+    images = noise_images(1)
     molded, metas, _ = model.mold_inputs(images)
     assert same(model.detect_molded(molded, metas)[0], model.detect(images)[0])
 
@@ -242,7 +242,7 @@ def test_detect_molded_gives_pixels_of_the_molded_image(model):
 
 
 def test_grey_rgba_and_16_bit_images_are_converted(model):
-    grey = photos(1)[0][:, :, 0]
+    grey = noise_images(1)[0][:, :, 0]
     rgb = np.repeat(grey[:, :, None], 3, axis=2)
     expected = model.detect([rgb])[0]
     assert same(model.detect([grey])[0], expected)
@@ -252,7 +252,7 @@ def test_grey_rgba_and_16_bit_images_are_converted(model):
 
 
 def test_molded_image_gives_a_warning_and_the_result_of_its_original(model, config, caplog):
-    image = photos(1)[0]
+    image = noise_images(1)[0]
     with caplog.at_level("WARNING", "mrcnn"):
         result = model.detect([mold_image(image, config)])[0]
     assert "looks already molded" in caplog.text
@@ -285,7 +285,7 @@ def highest_iou_within_a_class(result):
 
 
 def test_changed_thresholds_take_effect_at_the_next_detect(model, config, compiled):
-    image = photos(1, seed=2, sizes=[(640, 640)])  # large: a box is rounded to its pixels
+    image = noise_images(1, seed=2, sizes=[(640, 640)])  # large: a box is rounded to its pixels
     everything = model.detect(image)[0]
     config.DETECTION_MIN_CONFIDENCE = float(np.median(everything["scores"]))
     fewer = model.detect(image)[0]
@@ -304,7 +304,7 @@ def test_changed_thresholds_take_effect_at_the_next_detect(model, config, compil
 
 def test_class_agnostic_suppression_takes_effect_at_the_next_detect(model, config, compiled):
     config.DETECTION_NMS_THRESHOLD = 0.01
-    image = photos(1, seed=3)
+    image = noise_images(1, seed=3)
     per_class = model.detect(image)[0]
     config.CLASS_AGNOSTIC_NMS = True
     across = model.detect(image)[0]
@@ -314,7 +314,7 @@ def test_class_agnostic_suppression_takes_effect_at_the_next_detect(model, confi
 
 
 def test_empty_result_has_its_shapes_and_a_reason(model, config, capsys):
-    image = photos(1, sizes=[(30, 50)])
+    image = noise_images(1, sizes=[(30, 50)])
     best = model.detect(image)[0]
     config.DETECTION_MIN_CONFIDENCE = threshold = float(best["scores"][0]) + 1e-4
     (found,) = model.detect(image, verbose=1)
@@ -328,19 +328,19 @@ def test_empty_result_has_its_shapes_and_a_reason(model, config, capsys):
 def test_reason_of_an_empty_result_names_the_class(model, config, capsys, monkeypatch):
     monkeypatch.setattr(model, "class_names", ["BG", "light", "dark"])
     config.DETECTION_MIN_CONFIDENCE = 1.0
-    model.detect(photos(1), verbose=1)
+    model.detect(noise_images(1), verbose=1)
     assert re.search(r"the best score was \d\.\d+ \((light|dark)\)", capsys.readouterr().out)
 
 
 def test_detect_prints_only_if_verbose(model, capsys):
-    model.detect(photos(1))
+    model.detect(noise_images(1))
     assert capsys.readouterr().out == ""
-    model.detect(photos(1), verbose=1)
+    model.detect(noise_images(1), verbose=1)
     assert "Processing 1 images" in capsys.readouterr().out
 
 
 def test_verbose_prints_the_milliseconds_of_each_step(model, capsys):
-    model.detect(iter(photos(3)), verbose=1, batch_size=2)
+    model.detect(iter(noise_images(3)), verbose=1, batch_size=2)
     text = capsys.readouterr().out
     assert text.startswith("Processing images\n")
     pattern = r"^Preparing (\d+) ms, network (\d+) ms, finishing (\d+) ms$"
@@ -368,7 +368,7 @@ def sent(model, monkeypatch):
 
 
 def test_gpu_gets_uint8_and_gives_the_same_results(model, sent, monkeypatch, capsys):
-    images = photos(2, sizes=[(64, 64), (40, 90)])
+    images = noise_images(2, sizes=[(64, 64), (40, 90)])
     on_gpu = model.detect(images, verbose=1)
     assert "images, molded on the GPU" in capsys.readouterr().out
     monkeypatch.undo()
@@ -394,7 +394,7 @@ def test_replaced_mold_inputs_is_used_on_a_gpu_too(model, sent, place, monkeypat
     else:
         own_class = type("Own", (MaskRCNN,), {"mold_inputs": lambda self, x: zeros(x)})
         monkeypatch.setattr(model, "__class__", own_class)
-    model.detect(photos(1))
+    model.detect(noise_images(1))
     (molded,) = sent
     assert molded.dtype == np.float32 and not molded.any()
 
@@ -416,16 +416,16 @@ def test_replaced_get_anchors_and_unmold_detections_are_used():
             return tuple(part[..., :1] if part.ndim == 3 else part[:1] for part in parts)
 
     model = shake(Own("inference", TinyConfig()))
-    (result,) = model.detect(photos(1))
+    (result,) = model.detect(noise_images(1))
     assert model.asked_for == (64, 64, 3)
     assert len(result["rois"]) == 1 and result["masks"].shape == (64, 64, 1)
 
 
 def test_replaced_network_is_used():
     model = build()
-    (before,) = model.detect(photos(1))
+    (before,) = model.detect(noise_images(1))
     model.keras_model = shake(MaskRCNN("inference", TinyConfig()), seed=1).keras_model
-    (after,) = model.detect(photos(1))
+    (after,) = model.detect(noise_images(1))
     assert not same(before, after)
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as KL
-from tiny import TinyConfig, photos, shake
+from tiny import TinyConfig, noise_images, shake
 
 from mrcnn.inference.fuse_batch_norm import BatchNormFusedModel
 from mrcnn.model import BatchNorm, MaskRCNN
@@ -89,7 +89,7 @@ def test_an_optimized_model_detects_the_same_and_saves_what_it_was(tmp_path):
     model = shake(MaskRCNN("inference", TinyConfig(), str(tmp_path)))
     spread(model.keras_model)
     before = {weight.path: weight.numpy() for weight in model.keras_model.weights}
-    pictures = photos(2)
+    pictures = noise_images(2)
     expected = model.detect(pictures)
     assert len(expected[0]["rois"])
     assert model.optimize_for_inference() == 5 + 2 + 4  # backbone, class head, mask head
@@ -117,15 +117,15 @@ def test_weights_loaded_later_are_folded_too(tmp_path):
     other.save_weights(tmp_path / "other.h5")
     model.optimize_for_inference()
     model.load_weights(tmp_path / "other.h5")
-    (found,), (expected,) = model.detect(photos(1)), other.detect(photos(1))
+    (found,), (expected,) = model.detect(noise_images(1)), other.detect(noise_images(1))
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
 
 
 def test_proposals_alone_are_folded_too(tmp_path):
     model = shake(MaskRCNN("inference", TinyConfig(RPN_ONLY=True), str(tmp_path)))
-    (expected,) = model.detect(photos(1))
+    (expected,) = model.detect(noise_images(1))
     assert model.optimize_for_inference() == 5  # the backbone's
-    (found,) = model.detect(photos(1))
+    (found,) = model.detect(noise_images(1))
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
     assert np.abs(found["rois"] - expected["rois"]).max() <= 1 and len(found["rois"])
 

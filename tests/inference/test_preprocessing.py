@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny import TinyConfig, photos
+from tiny import TinyConfig, noise_images
 
 from mrcnn.data.image import mold_image
 from mrcnn.inference.preprocessing import batches, mold, stack_if_equal
@@ -10,7 +10,7 @@ from mrcnn.nn.image_meta import parse_image_meta
 
 
 def test_molded_image_carries_its_window_and_original_shape():
-    (image,) = photos(1, sizes=[(30, 60)])
+    (image,) = noise_images(1, sizes=[(30, 60)])
     config = TinyConfig()
     molded = mold(image, config)
     assert molded.image.shape == (64, 64, 3) and molded.image.dtype == np.float32
@@ -24,7 +24,7 @@ def test_molded_image_carries_its_window_and_original_shape():
 
 
 def test_uint8_image_differs_by_the_mean_only():
-    (image,) = photos(1, sizes=[(30, 60)])
+    (image,) = noise_images(1, sizes=[(30, 60)])
     config = TinyConfig()
     resized = mold(image, config, subtract_mean=False).image
     assert resized.dtype == np.uint8
@@ -34,7 +34,7 @@ def test_uint8_image_differs_by_the_mean_only():
 
 
 def test_crop_mode_shows_the_whole_image():
-    (image,) = photos(1, sizes=[(100, 70)])
+    (image,) = noise_images(1, sizes=[(100, 70)])
     config = TinyConfig(IMAGE_RESIZE_MODE="crop")
     assert tuple(mold(image, config).window) == (14, 29, 114, 99)
 

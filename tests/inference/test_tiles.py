@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import TinyConfig, photos, shake
+from tiny import TinyConfig, noise_images, shake
 
 from mrcnn.inference import tiles
 from mrcnn.inference.tiles import detect_tiled
@@ -223,13 +223,13 @@ def test_neighbours_are_the_tiles_that_share_pixels(overlap):
 
 def test_model_detects_a_large_image_by_tiles(tmp_path):
     model = shake(MaskRCNN("inference", TinyConfig(), str(tmp_path)))
-    (image,) = photos(1, sizes=((64, 64),))
+    (image,) = noise_images(1, sizes=((64, 64),))
     (expected,) = model.detect([image], masks="crop")
     one_tile = model.detect_tiled(image)
     np.testing.assert_array_equal(one_tile["rois"], expected["rois"])
     for mask, expected_mask in zip(one_tile["masks"], expected["masks"], strict=True):
         np.testing.assert_array_equal(mask, expected_mask)
-    (large,) = photos(1, sizes=((150, 100),))
+    (large,) = noise_images(1, sizes=((150, 100),))
     result = model.detect_tiled(large)
     assert len(result["rois"]) and result["rois"].min() >= 0
     assert (result["rois"].max(axis=0) <= [150, 100, 150, 100]).all()

@@ -10,13 +10,14 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from tiny import TinyConfig, photos
+from tiny import TinyConfig, noise_images
 from tiny_training import build
 
 from mrcnn.model import MaskRCNN
 from mrcnn.training import checkpoints
 from mrcnn.training.training_state import read_record, state_path
-from mrcnn.weights import weight_files as weights
+from mrcnn.weights import saving
+from mrcnn.weights.weight_file import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -45,7 +46,7 @@ def test_last_and_best_checkpoints_are_kept(tmp_path, dataset):
     assert (
         read_record(state_path(model.log_dir, 5))["best"] == 0.5
     )  # 0.4 of the fifth epoch is not the best of the run
-    assert weights.read_metadata(os.path.join(model.log_dir, "best.h5"))["class_names"] == [
+    assert read_metadata(os.path.join(model.log_dir, "best.h5"))["class_names"] == [
         "BG",
         "light",
         "dark",
@@ -62,7 +63,7 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path, dataset, monkeypatch
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(weights, "_write_layers", full)
+    monkeypatch.setattr(saving, "_write_layers", full)
     with pytest.raises(
         OSError, match="No space left on device.*the file that was there before is unchanged"
     ):
@@ -78,7 +79,7 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path, dataset, monkeypatch
 def test_weights_replace_the_state_if_only_one_fits(tmp_path, dataset, monkeypatch):
     """The disk can hold one file, and the training state is written first."""
     model, written = build(tmp_path, STEPS_PER_EPOCH=1), []
-    save_weights, save_state = weights.save_weights, checkpoints.save_state
+    save_weights, save_state = saving.save_weights, checkpoints.save_state
 
     def one_fits(save):
         def write(*args, **named):
@@ -89,7 +90,7 @@ def test_weights_replace_the_state_if_only_one_fits(tmp_path, dataset, monkeypat
 
         return write
 
-    monkeypatch.setattr(weights, "save_weights", one_fits(save_weights))
+    monkeypatch.setattr(saving, "save_weights", one_fits(save_weights))
     monkeypatch.setattr(checkpoints, "save_state", one_fits(save_state))
     with pytest.raises(
         OSError, match=r"No space left on device(.|\n)*The weights of epoch 1 are in .*_0001.h5"
@@ -141,7 +142,7 @@ def test_detections_survive_saving_and_loading(tmp_path, dataset):
     for name in ("a.h5", "b.h5"):
         model.save_weights(tmp_path / name)
         model = MaskRCNN.from_weights(tmp_path / name, config=TinyConfig())
-        found.append(model.detect(photos(1))[0])
+        found.append(model.detect(noise_images(1))[0])
     assert len(found[0]["rois"]) > 0
     for key in ("rois", "class_ids", "scores", "masks"):
         np.testing.assert_array_equal(found[0][key], found[1][key])

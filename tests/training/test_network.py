@@ -6,7 +6,7 @@ import time
 import keras
 import numpy as np
 import pytest
-from tiny import TinyConfig, photos
+from tiny import TinyConfig, noise_images
 from tiny_training import ODD, PARTS, BoxedSquares, Various, build, values
 
 from mrcnn import model as modellib
@@ -265,17 +265,17 @@ def test_networks_without_masks_train_on_boxes(tmp_path, mode, losses):
     )
     found = MaskRCNN("inference", TinyConfig(**mode), str(tmp_path))
     found.load_weights(model.find_last())
-    assert set(found.detect(photos(1))[0]) == (
+    assert set(found.detect(noise_images(1))[0]) == (
         {"rois", "scores"} if len(losses) == 2 else {"rois", "class_ids", "scores"}
     )
 
 
 def test_box_losses_equal_those_of_the_full_network(tmp_path, dataset):
     """Same weights, batch and sample of RoIs; only the mask loss is missing."""
-    whole, boxes_alone = build(tmp_path), build(tmp_path, USE_MASK=False)
+    whole, boxes_only = build(tmp_path), build(tmp_path, USE_MASK=False)
     whole.save_weights(tmp_path / "whole.h5")
-    boxes_alone.load_weights(tmp_path / "whole.h5")
-    logs = [model.train(dataset, None, 0.0, 1, "all").history for model in (whole, boxes_alone)]
+    boxes_only.load_weights(tmp_path / "whole.h5")
+    logs = [model.train(dataset, None, 0.0, 1, "all").history for model in (whole, boxes_only)]
     for name in LOSS_NAMES[:4]:
         np.testing.assert_allclose(logs[0][name], logs[1][name], rtol=1e-5)
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import TinyConfig, photos
+from tiny import TinyConfig, noise_images
 from tiny_training import build, values
 
 from mrcnn.model import MaskRCNN
@@ -55,7 +55,7 @@ def test_xla_stays_off_with_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr(
         tf, "function", lambda *args, **named: options.append(named) or function(*args, **named)
     )
-    detecting.detect(photos(1))
+    detecting.detect(noise_images(1))
     assert (
         options[0]["jit_compile"] is False
     )  # of the function around the network; Keras makes others

@@ -24,7 +24,7 @@ def test_find_last_names_the_folder_without_a_run(tmp_path):
 def test_index_into_find_last_is_explained(tmp_path, dataset):
     """Scripts of 2017 write find_last()[1]."""
     model = build(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"find_last\(\) in place of find_last\(\)\[1\]"):
+    with pytest.raises(FileNotFoundError, match=r"find_last\(\) instead of find_last\(\)\[1\]"):
         model.load_weights("/logs/tiny20240101T0000/mask_rcnn_tiny_0001.h5"[1], by_name=True)
 
 

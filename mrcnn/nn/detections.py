@@ -1,0 +1,58 @@
+"""From the outputs of the heads to detections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from . import boxes as box_math
+from .nms import agnostic_non_max_suppression, class_non_max_suppression
+
+
+def refine_detections(rois: Any, probs: Any, deltas: Any, windows: Any, config: Any) -> Any:
+    """`[B, D, (y1, x1, y2, x2, class_id, score)]` detections, best first, zero-padded.
+
+    Each RoI keeps its best class and is refined by that class's deltas, then clipped to the window.
+    Detections below DETECTION_MIN_CONFIDENCE are dropped, and those that a better one of their
+    class suppresses (CLASS_AGNOSTIC_NMS: of any class). Boxes are normalised.
+
+    rois: `[B, N, 4]`. probs: `[B, N, NUM_CLASSES]`.
+    deltas: `[B, N, NUM_CLASSES, 4]`, or `[B, N, 1, 4]` for all classes.
+    windows: `[B, 4]` the part of the molded image that shows the original image.
+    """
+    class_ids = ops.cast(ops.argmax(probs, axis=-1), "int32")
+    scores = ops.max(probs, axis=-1)
+    rows = ops.zeros_like(class_ids) if deltas.shape[2] == 1 else class_ids
+    class_deltas = tf.gather(deltas, rows, batch_dims=2) * np.float32(config.BBOX_STD_DEV)
+    refined = box_math.clip(box_math.decode(rois, class_deltas), windows[:, None, :])
+    is_object = class_ids > 0
+    if config.DETECTION_MIN_CONFIDENCE:
+        is_object = is_object & (scores >= config.DETECTION_MIN_CONFIDENCE)
+    scores = scores * ops.cast(is_object, "float32")
+    limits = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
+    if config.CLASS_AGNOSTIC_NMS:
+        kept = agnostic_non_max_suppression(refined, class_ids, scores, *limits)
+    else:
+        kept = class_non_max_suppression(refined, class_ids, scores, probs.shape[-1], *limits)
+    return ops.concatenate([kept.boxes, kept.class_ids[..., None], kept.scores[..., None]], axis=-1)
+
+
+def refine_detections_graph(rois: Any, probs: Any, deltas: Any, window: Any, config: Any) -> Any:
+    """`[D, 6]` `refine_detections` of one image: arguments and result without the batch axis."""
+    batch = [ops.expand_dims(x, 0) for x in (rois, probs, deltas, window)]
+    return refine_detections(*batch, config)[0]
+
+
+def select_class_masks(masks: Any, class_ids: Any) -> Any:
+    """`[B, D, h, w, 1]` the mask of each detection's class.
+
+    masks: `[B, D, h, w, NUM_CLASSES]`, or `[B, D, h, w, 1]` for all classes, which is returned.
+    class_ids: `[B, D]`.
+    """
+    if masks.shape[-1] == 1:
+        return masks
+    selected = tf.gather(masks, tf.cast(class_ids, tf.int32), axis=-1, batch_dims=2)
+    return selected[..., None]

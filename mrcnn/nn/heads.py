@@ -1,0 +1,105 @@
+"""The heads on the RoIs: class, box and mask.
+
+Shape shorthand: B images, N RoIs, h and w the sides of a mask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import layers as KL
+
+from ..config import Config
+from .layers import FLOAT32, BatchNorm, RoIConv2D, RoIConv2DTranspose
+from .roi_align import PyramidROIAlign
+
+
+def class_head(rois: Any, pyramid: list, image_meta: Any, config: Config) -> tuple[Any, Any, Any]:
+    """The class and box head (FPN, 5.2): two hidden layers on the pooled RoI, used by both outputs.
+
+    rois: `[B, N, (y1, x1, y2, x2)]` normalised. pyramid: the levels from P2 on, `[B, H, W, C]`.
+    image_meta: `[B, IMAGE_META_SIZE]`.
+
+    Returns: logits `[B, N, NUM_CLASSES]`, probs `[B, N, NUM_CLASSES]`, deltas
+        `[B, N, NUM_CLASSES, 4]` (CLASS_AGNOSTIC_BOX: `[B, N, 1, 4]`).
+    """
+    width, train_bn = config.FPN_CLASSIF_FC_LAYERS_SIZE, config.TRAIN_BN
+    pool_shape = (config.POOL_SIZE, config.POOL_SIZE)
+    x = PyramidROIAlign(
+        pool_shape, config.FPN_CANONICAL_SIZE, name="roi_align_classifier", **FLOAT32
+    )([rois, image_meta, *pyramid])
+    # A convolution as large as its input, so that its weights have matterport's shape.
+    x = RoIConv2D(width, pool_shape, name="mrcnn_class_conv1")(x)  # [B, N, 1, 1, width]
+    x = BatchNorm(train_bn, name="mrcnn_class_bn1")(x)
+    x = KL.Activation("relu")(x)
+    x = RoIConv2D(width, (1, 1), name="mrcnn_class_conv2")(x)
+    x = BatchNorm(train_bn, name="mrcnn_class_bn2")(x)
+    x = KL.Activation("relu")(x)
+    hidden = KL.Reshape((-1, width), name="pool_squeeze")(x)  # [B, N, width]
+    logits = KL.Dense(config.NUM_CLASSES, name="mrcnn_class_logits", **FLOAT32)(hidden)
+    probs = KL.Activation("softmax", name="mrcnn_class", **FLOAT32)(logits)
+    rows = 1 if config.CLASS_AGNOSTIC_BOX else config.NUM_CLASSES
+    x = KL.Dense(rows * 4, name="mrcnn_bbox_fc", **FLOAT32)(hidden)
+    deltas = KL.Reshape((-1, rows, 4), name="mrcnn_bbox", **FLOAT32)(x)
+    return logits, probs, deltas
+
+
+def mask_head(rois: Any, pyramid: list, image_meta: Any, config: Config) -> Any:
+    """The mask head (Mask R-CNN, figure 4 right): four convolutions, then deconvolutions.
+
+    Each deconvolution doubles the pooled size, until it is MASK_SHAPE.
+
+    rois, pyramid, image_meta: as for `class_head`.
+
+    Returns: soft masks `[B, N, h, w, NUM_CLASSES]` (CLASS_AGNOSTIC_MASK: `[B, N, h, w, 1]`).
+    """
+    channels, pool_shape = config.MASK_CHANNELS, (config.MASK_POOL_SIZE, config.MASK_POOL_SIZE)
+    x = PyramidROIAlign(pool_shape, config.FPN_CANONICAL_SIZE, name="roi_align_mask", **FLOAT32)(
+        [rois, image_meta, *pyramid]
+    )
+    for i in (1, 2, 3, 4):
+        x = RoIConv2D(channels, (3, 3), padding="same", name=f"mrcnn_mask_conv{i}")(x)
+        x = BatchNorm(config.TRAIN_BN, name=f"mrcnn_mask_bn{i}")(x)
+        x = KL.Activation("relu")(x)
+    for i in range(1, (config.mask_doublings() or 1) + 1):
+        name = "mrcnn_mask_deconv" if i == 1 else f"mrcnn_mask_deconv{i}"
+        x = RoIConv2DTranspose(channels, (2, 2), strides=2, activation="relu", name=name)(x)
+    count = 1 if config.CLASS_AGNOSTIC_MASK else config.NUM_CLASSES
+    return RoIConv2D(count, (1, 1), activation="sigmoid", name="mrcnn_mask", **FLOAT32)(x)
+
+
+def fpn_classifier_graph(
+    rois: Any,
+    feature_maps: list,
+    image_meta: Any,
+    pool_size: int,
+    num_classes: int,
+    train_bn: bool | None = True,
+    fc_layers_size: int = 1024,
+) -> tuple[Any, Any, Any]:
+    """matterport's form of `class_head`: its settings as arguments.
+
+    Returns: logits and probs `[B, N, num_classes]`, deltas `[B, N, num_classes, 4]`.
+    """
+    config = Config()
+    config.POOL_SIZE, config.NUM_CLASSES = pool_size, num_classes
+    config.TRAIN_BN, config.FPN_CLASSIF_FC_LAYERS_SIZE = train_bn, fc_layers_size
+    return class_head(rois, feature_maps, image_meta, config)
+
+
+def build_fpn_mask_graph(
+    rois: Any,
+    feature_maps: list,
+    image_meta: Any,
+    pool_size: int,
+    num_classes: int,
+    train_bn: bool | None = True,
+) -> Any:
+    """matterport's form of `mask_head`: its settings as arguments.
+
+    Returns: soft masks `[B, N, 2 * pool_size, 2 * pool_size, num_classes]`.
+    """
+    config = Config()
+    config.MASK_POOL_SIZE, config.NUM_CLASSES, config.TRAIN_BN = pool_size, num_classes, train_bn
+    config.MASK_SHAPE = [2 * pool_size, 2 * pool_size]
+    return mask_head(rois, feature_maps, image_meta, config)

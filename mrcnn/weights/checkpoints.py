@@ -1,0 +1,46 @@
+"""Find the checkpoints of a training by their names."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+
+def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
+    """Return the path of the newest checkpoint in the newest run that has one.
+
+    Runs are the folders `<name><date>` in model_dir, ordered by date, and those of one minute by
+    the number after it (`<name><date>_2`). Other files and folders are ignored.
+
+    Raises:
+        FileNotFoundError: no checkpoint; the text names the folder.
+    """
+    folder, prefix = Path(model_dir), str(name).lower()
+    runs = _numbered(folder, re.escape(prefix) + r"(\d{8})T(\d{4})(?:_(\d+))?")
+    for run in reversed(runs):
+        found = checkpoints(run, prefix)
+        if found:
+            return str(found[-1])
+    raise FileNotFoundError(
+        f"There must be a checkpoint of {prefix!r} to resume from. Received: the folder "
+        f"{folder.absolute()}, which has {len(runs)} runs of that name and no "
+        f"mask_rcnn_{prefix}_<epoch>.h5 in them. Try another model_dir (--logs), or start from "
+        "other weights."
+    )
+
+
+def checkpoints(run: str | os.PathLike, name: str) -> list[Path]:
+    """The checkpoints `mask_rcnn_<name>_<epoch>.h5` in the folder of a run, ordered by epoch."""
+    return _numbered(Path(run), rf"mask_rcnn_{re.escape(str(name).lower())}_(\d+)\.h5")
+
+
+def _numbered(folder: Path, pattern: str) -> list[Path]:
+    """Paths in a folder whose names match, ordered by the numbers in the pattern's groups."""
+    found = []
+    for path in folder.glob("*"):
+        match = re.fullmatch(pattern, path.name, re.ASCII)
+        if match:
+            numbers = [int(number or 0) for number in match.groups()]
+            found.append((numbers, path))
+    return [path for _, path in sorted(found)]

@@ -1,0 +1,139 @@
+"""The head layers whose outputs are classes: whether they differ, and moving known classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .load_report import ShapeMismatch, did_you_mean, first_names
+from .matching import Change, in_model_order
+from .model_layers import weight_shapes
+from .weight_file import FileLayers
+
+# (`mrcnn_bbox`, which scripts list as well, has no weights.)
+CLASS_HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
+
+
+def only_classes_differ(mismatch: ShapeMismatch) -> bool:
+    """Whether a layer is a class head whose shapes differ only in the last axis, the classes."""
+    in_file = [shape[:-1] for shape in mismatch.in_file]
+    in_model = [shape[:-1] for shape in mismatch.in_model]
+    return mismatch.layer in CLASS_HEADS and in_file == in_model
+
+
+def outputs_per_class(head: str) -> int:
+    """Number of outputs of a head for each class: 4 box deltas, or 1."""
+    return 4 if head == "mrcnn_bbox_fc" else 1
+
+
+class _ClassPairs(NamedTuple):
+    """Class ids whose outputs are copied, the background first."""
+
+    in_file: list[int]
+    in_model: list[int]
+
+
+def remap_heads(
+    model_layers: dict,
+    file_layers: FileLayers,
+    remap: Mapping[str, int],
+    class_names: Sequence[str],
+) -> dict[str, list[Change]]:
+    """Changes that put some classes of the file into the heads of the model.
+
+    All other classes keep the model's own values.
+
+    model_layers: name -> layer of the model.
+    file_layers: name -> weights in the file.
+    remap: {class name in the file: class id in the model}; background goes to background.
+    class_names: the file's classes, background first.
+
+    Returns: head -> changes; heads with one row for all classes are left out.
+
+    Raises:
+        ValueError: no heads in the file, unknown classes, or ids that are not the model's.
+    """
+    absent = [head for head in CLASS_HEADS if head in model_layers and head not in file_layers]
+    if absent:
+        raise ValueError(
+            "remap_classes needs the class heads in the file. Received: a file without "
+            f"{first_names(absent)}."
+        )
+    pairs = _class_pairs(model_layers, file_layers, remap, class_names)
+    changes: dict[str, list[Change]] = {}
+    for head in CLASS_HEADS:
+        if head not in model_layers:
+            continue
+        layer = model_layers[head]
+        in_model = weight_shapes(layer)
+        in_file = [stored.shape for stored in in_model_order(layer, file_layers[head])]
+        if not only_classes_differ(ShapeMismatch(head, in_file, in_model)):
+            continue  # the check of all shapes will refuse it
+        outputs = outputs_per_class(head)
+        is_class_agnostic = outputs in (in_model[-1][-1], in_file[-1][-1])
+        if not is_class_agnostic:
+            changes[head] = [_move_classes(layer, pairs, outputs)]
+    return changes
+
+
+def _move_classes(layer, pairs: _ClassPairs, outputs: int) -> Change:
+    """The change from a head's values in the file to the model's own with some classes replaced."""
+
+    def change(values: list[np.ndarray]) -> list[np.ndarray]:
+        moved = []
+        for variable, value in zip(layer.weights, values, strict=True):
+            moved.append(_with_classes(variable.numpy(), value, pairs, outputs))
+        return moved
+
+    return change
+
+
+def _with_classes(
+    own: np.ndarray, from_file: np.ndarray, pairs: _ClassPairs, outputs: int
+) -> np.ndarray:
+    """A copy of `own` with classes of the file.
+
+    own: [..., classes * outputs] values of the model.
+    from_file: [..., classes of the file * outputs]
+    """
+    result = own.reshape(*own.shape[:-1], -1, outputs).copy()  # [..., classes, outputs]
+    source = from_file.reshape(*from_file.shape[:-1], -1, outputs)  # [..., classes, outputs]
+    result[..., pairs.in_model, :] = source[..., pairs.in_file, :]
+    return result.reshape(own.shape)
+
+
+def _class_pairs(
+    model_layers: dict,
+    file_layers: FileLayers,
+    remap: Mapping[str, int],
+    class_names: Sequence[str],
+) -> _ClassPairs:
+    """The classes to copy, after every check on them."""
+    head = CLASS_HEADS[0]
+    _, stored = file_layers[head][-1]
+    in_file = stored.shape[-1]
+    in_model = model_layers[head].weights[-1].shape[-1]
+    if len(class_names) != in_file:
+        raise ValueError(
+            f"class_names must name the file's {in_file} classes, the background 'BG' first. "
+            f"Received: {len(class_names)} names ({first_names(class_names)})."
+        )
+    for name, new_id in remap.items():
+        if name not in class_names:
+            raise ValueError(
+                f"remap_classes must name classes of the file. Received: {name!r}."
+                f"{did_you_mean(name, class_names)}"
+            )
+        if not 1 <= new_id < in_model:
+            raise ValueError(
+                f"A new class id must be in 1..{in_model - 1}, NUM_CLASSES - 1. "
+                f"Received: {name!r}: {new_id}."
+            )
+    if len(set(remap.values())) < len(remap):
+        raise ValueError(
+            f"remap_classes must give each class an id of its own. Received: {dict(remap)}."
+        )
+    names = list(class_names)
+    return _ClassPairs([0, *map(names.index, remap)], [0, *remap.values()])

@@ -1,0 +1,85 @@
+"""Write the weights of a model in matterport's `.h5` layout, with a description of its network."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..files.atomic import atomic_write
+from .model_layers import leaf_layers
+from .weight_file import METADATA
+
+# Readers only ask whether the version is 1; the layout is that of Keras 2.
+_LAYOUT_VERSION = "2.14.0"
+# Bytes: HDF5 keeps an attribute in its object header of 64 KB. Keras 2 splits lists at this size.
+_ATTRIBUTE_LIMIT = 64512
+
+
+def save_weights(model, path: str | os.PathLike, metadata: dict[str, Any] | None = None) -> str:
+    """Write all weights of a Keras model to an `.h5` file, whole or not at all.
+
+    model: Keras model; its top-level layers become the groups of the file.
+    path: file to write; missing folders are created.
+    metadata: JSON-able description of the network (config, class_names, epoch, ...).
+
+    Returns: path as a string.
+
+    Raises:
+        OSError: the file cannot be written (full disk, no permission).
+    """
+    path = os.fspath(path)
+    text = None if metadata is None else json.dumps(metadata, default=_plain, indent=1)
+    with atomic_write(path) as part, h5py.File(part, "w") as file:
+        _write_layers(file, model)
+        if text is not None:
+            # A str becomes a variable-length string, which has no limit of size.
+            file.attrs[METADATA] = text
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy array or number as the plain Python value that JSON knows."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"metadata must be JSON-able. Received: {value!r} of {type(value)}.")
+
+
+def _write_layers(file: h5py.File, model) -> None:
+    file.attrs["backend"] = np.bytes_("tensorflow")
+    file.attrs["keras_version"] = np.bytes_(_LAYOUT_VERSION)
+    _write_names(file, "layer_names", [layer.name for layer in model.layers])
+    for layer in model.layers:
+        group = file.create_group(layer.name)
+        variables = {}
+        for leaf in leaf_layers(layer):
+            for variable in leaf.weights:
+                variables[_weight_name(leaf, variable)] = variable
+        _write_names(group, "weight_names", list(variables))
+        for name, variable in variables.items():
+            group[name] = variable.numpy()
+
+
+def _weight_name(layer, variable) -> str:
+    """The name that Keras 2 gave to a weight: `conv1/kernel:0`."""
+    parts = variable.path.split("/")
+    if layer.name in parts:
+        parts = parts[parts.index(layer.name) + 1 :]
+    return f"{layer.name}/{'/'.join(parts)}:0"
+
+
+def _write_names(group: h5py.Group, attribute: str, names: list[str]) -> None:
+    """Write fixed-length bytes, which every Keras 2 and h5py reads.
+
+    A list that is too long is split into `attribute0`, `attribute1`, ...
+    """
+    data = np.array([name.encode() for name in names], dtype=bytes)
+    if data.nbytes <= _ATTRIBUTE_LIMIT:
+        group.attrs[attribute] = data
+        return
+    step = _ATTRIBUTE_LIMIT // data.itemsize
+    for i, start in enumerate(range(0, len(data), step)):
+        group.attrs[f"{attribute}{i}"] = data[start : start + step]

@@ -1,0 +1,27 @@
+"""Checkpoints are found by their names."""
+
+import pytest
+
+from mrcnn.weights.checkpoints import last_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("files", "last"),
+    [
+        (["a20260101T0000/mask_rcnn_a_9999.h5", "a20260101T0000/mask_rcnn_a_10000.h5"], 1),
+        (["a20260101T0000/mask_rcnn_a_0005.h5", "a20260101T0000/mask_rcnn_b_0009.h5"], 0),
+        (["a20260101T0000/mask_rcnn_a_0005.h5", "a20260101T0000/mask_rcnn_a_0006_copy.h5"], 0),
+        (["a20260101T0000/mask_rcnn_a_0005.h5", "a20260101T0000/mask_rcnn_a_0006.json"], 0),
+        (["a20260102T0000/mask_rcnn_a_0005.h5", "a20260102T0000_old/mask_rcnn_a_0006.h5"], 0),
+        (["a20260102T0000/mask_rcnn_a_0005.h5", "a20260102T0000_2/mask_rcnn_a_0001.h5"], 1),
+        (["a20260102T0000_10/mask_rcnn_a_0001.h5", "a20260102T0000_9/mask_rcnn_a_0001.h5"], 0),
+        (["a20260102T0001/mask_rcnn_a_0001.h5", "a20260102T0000_2/mask_rcnn_a_0002.h5"], 0),
+        (["a20260102T0000/mask_rcnn_a_0001.h5", "a20260103T0000/best.h5"], 0),
+        (["a20260102T0000/mask_rcnn_a_0001.h5", "a_b20260103T0000/mask_rcnn_a_b_0001.h5"], 0),
+    ],
+)
+def test_last_checkpoint_has_the_highest_epoch_of_the_newest_run(files, last, tmp_path):
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert last_checkpoint(tmp_path, "A") == str(tmp_path / files[last])
