@@ -12,7 +12,7 @@ from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.config import Config
-from mrcnn.weights import zoo
+from mrcnn.weights import weight_file, zoo
 
 # --- Messages -------------------------------------------------------------------------------------
 
