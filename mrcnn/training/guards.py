@@ -62,7 +62,7 @@ class StopAtNonFinite(keras.callbacks.Callback):
 
 
 class StallWatchdog(keras.callbacks.Callback):
-    """Logs the state of the workers if a step takes more than a minute, which looks like a hang."""
+    """Logs the state of the workers if a step takes more than a minute, as in a hang."""
 
     PATIENCE_S = 60.0
 

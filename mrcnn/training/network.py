@@ -51,7 +51,7 @@ class Network(keras.Model):
         return self.export(filepath)
 
     def _make_predict_function(self) -> None:
-        """Do nothing: scripts for Keras 2 call it before threads call `predict`."""
+        """Accept the call of scripts for Keras 2, which make it before threads call `predict`."""
 
     def save_weights(self, filepath, overwrite: bool = True, **kwargs):
         """Save the weights in the format that the path asks for."""
@@ -218,7 +218,7 @@ class TrainingNetwork(Network):
         return halves
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
-        """Do nothing: the network and its optimizer are built before `fit`.
+        """Skip Keras' build: the network and its optimizer are built before `fit`.
 
         Keras calls this on several devices, and averages a batch over them, which fails for bool
         masks. If Keras renames the method, tests/test_devices.py fails.

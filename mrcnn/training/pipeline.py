@@ -16,7 +16,7 @@ from .distributed import hosts_of
 
 
 class Work(NamedTuple):
-    """What a worker thread does. image_ids: of its batch. since: its start, `time.time()`."""
+    """The work of a worker thread. image_ids: of its batch. since: its start, `time.time()`."""
 
     image_ids: list[int]
     since: float

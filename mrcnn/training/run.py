@@ -41,7 +41,7 @@ class FolderName(NamedTuple):
 
 @dataclass(eq=False)
 class TrainingRun:
-    """What the loop and the callbacks know of a training.
+    """The state of a training that the loop and the callbacks share.
 
     network, config: set when the training starts.
     folder: the log folder; it is created when the training starts.

@@ -35,7 +35,7 @@ def set_trainable(network: keras.Model, regex: str, config: Config, verbose: int
 
     Batch-norm layers of keras.applications stay frozen while TRAIN_BN is False.
 
-    verbose: 0 logs nothing, 1 the number of layers, 2 their names as well.
+    verbose: 0 is silent, 1 logs the number of layers, 2 their names as well.
 
     Returns: the names of the trainable layers that have weights.
     Raises: ValueError if no layer matches.

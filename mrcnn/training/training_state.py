@@ -1,4 +1,4 @@
-"""What a resumed training needs besides the weights: optimizer variables, RNG state, a record.
+"""The state to resume from, besides the weights: optimizer variables, RNG state, a record.
 
 The checkpoint `mask_rcnn_<name>_<epoch>.h5` of an epoch has a `training_state_<epoch>.hdf5` in the
 same folder. Only the newest state of a run is kept. The record describes the training, as JSON:

@@ -41,7 +41,7 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
     dataset: prepared.
     calculate_map_at_every_X_epoch: after epochs X, 2X, ...
     dataset_limit: number of images, the first of the dataset; None takes all.
-    verbose: 0 logs nothing.
+    verbose: 0 is silent.
 
     Raises: ValueError if the inference model is in another mode, or X < 1.
     """

@@ -51,7 +51,7 @@ def test_runs_of_one_minute_get_separate_folders(tmp_path, dataset, monkeypatch)
     assert first.log_dir.endswith("T1230")  # a name that is its own and unused is kept
     assert MaskRCNN("inference", TinyConfig(), tmp_path).log_dir.endswith(
         "T1230"
-    )  # writes nothing there
+    )  # does not write there
 
     os.makedirs(second.log_dir)  # by another process, after the name was taken
     for model, folder in ((second, "tiny20260101T1230_3"), (first, "tiny20260101T1230")):

@@ -104,6 +104,6 @@ def test_optimizer_keeps_its_own_schedule(tmp_path, dataset, caplog):
 
 
 def test_learning_rate_is_proportional_to_the_batch_size():
-    # 0.02 is for 16 images: an eighth of it for 2
+    # 0.02 for 16 images is an eighth of that for 2
     assert scaled_learning_rate(0.02, 2) == pytest.approx(0.0025)
     assert scaled_learning_rate(0.001, 8, of_batch_size=2) == pytest.approx(0.004)
