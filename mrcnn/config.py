@@ -142,8 +142,8 @@ class Config:
     # "pad64": enlarge in the same manner, never reduce; pad height and width to multiples of 64.
     # "crop": enlarge in the same manner, never reduce; cut out a random square of IMAGE_MIN_DIM.
     # "none": neither scale nor pad; height and width must be multiples of 64.
-    # In "pad64" and "none" the images of a training batch are padded to the largest of them, and
-    # are either all tall or all wide, except in the last batches of an epoch.
+    # Without a fixed size (not "square" or "crop") the images of a training batch are padded to the
+    # largest of them, and are either all tall or all wide, except in the last batches of an epoch.
     IMAGE_RESIZE_MODE = "square"
     IMAGE_MIN_DIM = 800
     IMAGE_MAX_DIM = 1024
@@ -212,18 +212,18 @@ class Config:
     # Momentum of "sgd".
     LEARNING_MOMENTUM = 0.9
     # "constant"; "step": divided by 10 at each of LEARNING_RATE_DROPS; "cosine": from the learning
-    # rate down to a hundredth of it over all epochs.
+    # rate down to a hundredth, over all epochs.
     LEARNING_RATE_SCHEDULE = "constant"
     # Shares of all epochs, from 0 to 1.
     LEARNING_RATE_DROPS = (2 / 3, 8 / 9)
-    # Steps at the beginning of a training over which the learning rate grows linearly; 0: none.
+    # Steps at the beginning of a training over which the learning rate grows linearly; 0: off.
     WARMUP_STEPS = 0
     # Steps whose gradients together change the weights once, as a batch larger by this factor
     # would, without its memory. On one device only.
     GRADIENT_ACCUMULATION_STEPS = 1
     # L2 regularization, a part of the loss.
     WEIGHT_DECAY = 0.0001
-    # Decoupled weight decay of "adamw", not a part of the loss; batch norm and biases have none.
+    # Decoupled weight decay of "adamw", not a part of the loss; batch norm and biases are excluded.
     ADAMW_WEIGHT_DECAY = 0.05
     # Gradients with a larger global norm are scaled down to this one; None or 0: no limit.
     GRADIENT_CLIP_NORM: float | None = 5.0
@@ -237,7 +237,7 @@ class Config:
     LOSS_WEIGHTS = dict.fromkeys(LOSS_NAMES, 1.0)
     # Factor of the RoIs of each class in the class loss, background first; None: 1 for all.
     CLASS_WEIGHTS: list[float] | None = None
-    # gamma of the focal loss (Lin et al. 2017, equation 4, where it is 2), for both class losses:
+    # gamma of the focal loss (Lin et al. 2017, equation 4; they use 2), for both class losses:
     # cross-entropy times (1 - p)^gamma, which reduces the loss of easy examples. 0: cross-entropy.
     FOCAL_GAMMA = 0.0
 
@@ -253,7 +253,7 @@ class Config:
     # Seed of all random choices, from 0 to 2**32 - 1: the same seed gives the same batches and
     # samples. None: another one in each run.
     SEED: int | None = None
-    # Repeat-factor sampling (LVIS, section 3, where it is 0.001): an image whose rarest class has
+    # Repeat-factor sampling (LVIS, section 3; LVIS uses 0.001): an image whose rarest class has
     # frequency f below this threshold is repeated sqrt(threshold / f) times per epoch. 0: off.
     REPEAT_THRESHOLD = 0
     # Number of unreadable images that a training skips before it stops.
@@ -371,7 +371,7 @@ class Config:
         a line in the log.
 
         Raises:
-            ValueError: names the setting, what must hold, the value received and a remedy.
+            ValueError: names the setting, its condition, the value received and a remedy.
         """
         self._check(*_RULES)
         for relation in self._relations():
@@ -573,7 +573,7 @@ class _Relation(NamedTuple):
     """A condition on several settings."""
 
     holds: bool
-    text: str  # what must hold
+    text: str  # the condition in words
     received: Any
     remedy: str  # follows "Try"
 

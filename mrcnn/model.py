@@ -78,7 +78,7 @@ from .training.optimizer import compile_network
 from .training.run import TrainingRun
 from .training.trainable import leaves, set_trainable
 from .training.validation import MeanAveragePrecisionCallback
-from .weights import checkpoints, loading, saving, zoo
+from .weights import checkpoints, imagenet, loading, saving
 from .weights.checks import check_sizes
 from .weights.load_report import LoadReport
 from .weights.weight_file import WeightFile
@@ -722,7 +722,7 @@ class MaskRCNN(DetectionMethods):
 
     def get_imagenet_weights(self) -> str:
         """Return the path of the backbone's ImageNet file; download it unless it is cached."""
-        return zoo.imagenet_weights(self.config.BACKBONE)
+        return imagenet.imagenet_weights(self.config.BACKBONE)
 
     def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
         """Name the log folder and the checkpoints of the next training; no folder is created yet.

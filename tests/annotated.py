@@ -28,7 +28,7 @@ def names_of(dataset, image_id=0):
     return [dataset.class_names[i] for i in dataset.load_mask(image_id)[1]]
 
 
-# --- A folder an image, and an image of instance ids ------------------------------------------------
+# --- Folders of mask images -----------------------------------------------------------------------
 
 
 def nuclei(folder, masks):
@@ -42,14 +42,14 @@ def nuclei(folder, masks):
 
 
 def instance_images(folder, labels, name="a", masks="masks"):
-    """An image, and its instance-id image [H, W] or [H, W, (r, g, b)]."""
+    """Write an image and its instance-id image [H, W] or [H, W, (r, g, b)]."""
     write_image(folder / "images" / f"{name}.jpg", (*labels.shape[:2], 3))
     (folder / masks).mkdir(parents=True, exist_ok=True)
     Image.fromarray(labels).save(folder / masks / f"{name}.png")
     return folder
 
 
-# --- VIA ----------------------------------------------------------------------------------------------
+# --- VIA ------------------------------------------------------------------------------------------
 
 
 def polygon(*points):
@@ -80,11 +80,11 @@ def via(tmp_path, *regions, as_dict=False, project=False, name="via_region_data.
     return tmp_path / name
 
 
-# --- COCO ---------------------------------------------------------------------------------------------
+# --- COCO -----------------------------------------------------------------------------------------
 
 
 def coco(**changes):
-    """A small instances file: images 7 and 9, the second without annotations; no info, no licenses."""
+    """A small instances file without info and licenses: images 7 and 9, the second empty."""
     square = [4, 3, 14, 3, 14, 8, 4, 8]
     donut = np.zeros((HEIGHT, WIDTH), np.uint8, order="F")
     donut[10:20, 10:20] = 1
@@ -123,7 +123,7 @@ def write_coco(folder, data, name="instances.json"):
     return folder / name
 
 
-# --- labelme ------------------------------------------------------------------------------------------
+# --- labelme --------------------------------------------------------------------------------------
 
 
 def shape(label, points, kind="polygon", group=None, **more):
@@ -158,23 +158,25 @@ def labelme(folder, *shapes, name="a", **changes):
     return folder / f"{name}.json"
 
 
-# --- Pascal VOC ---------------------------------------------------------------------------------------
+# --- Pascal VOC -----------------------------------------------------------------------------------
 
 
 def voc_object(name="dog", xmin=5, ymin=4, xmax=14, ymax=8, difficult=0, more=""):
-    """By default the box that counts from 0 and ends behind the last pixel as y 3..8, x 4..14."""
+    """By default the box y 3..8, x 4..14, counted from 0 with its end after the last pixel."""
     box = f"<xmax>{xmax}</xmax><xmin>{xmin}</xmin><ymax>{ymax}</ymax><ymin>{ymin}</ymin>"
-    return f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>{box}</bndbox>{more}</object>"
+    marks = f"<difficult>{difficult}</difficult>"
+    return f"<object><name>{name}</name>{marks}<bndbox>{box}</bndbox>{more}</object>"
 
 
 def voc(root, *objects, name="2007_000001", size=(HEIGHT, WIDTH), instances=None, classes=None):
     """One image of a VOC folder; instances and classes: label images [H, W] uint8."""
     write_image(root / "JPEGImages" / f"{name}.jpg")
     (root / "Annotations").mkdir(parents=True, exist_ok=True)
-    told = f"<size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>"
+    height, width = size
+    size_element = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
     file = root / "Annotations" / f"{name}.xml"
     file.write_text(
-        f"<annotation><filename>{name}.jpg</filename>{told}{''.join(objects)}</annotation>"
+        f"<annotation><filename>{name}.jpg</filename>{size_element}{''.join(objects)}</annotation>"
     )
     for folder, labels in (("SegmentationObject", instances), ("SegmentationClass", classes)):
         if labels is not None:
@@ -194,11 +196,11 @@ def voc_split(root, path, *names):
     return file
 
 
-# --- Spoiling -----------------------------------------------------------------------------------------
+# --- Spoiling -------------------------------------------------------------------------------------
 
 
 def spoil(data, rng, junk):
-    """Replace one value somewhere inside nested dicts and lists."""
+    """Replace one random value inside nested dicts and lists."""
     places = []
 
     def walk(node):
@@ -231,7 +233,7 @@ def spoiled(data, seed, junk):
 
 
 def cut_or_changed(content: bytes, seed) -> bytes:
-    """The content of a file broken off, or with some bytes changed."""
+    """The content of a file, truncated or with some bytes changed."""
     rng = random.Random(seed)
     if rng.random() < 0.5:
         return content[: rng.randrange(len(content))]
@@ -242,7 +244,7 @@ def cut_or_changed(content: bytes, seed) -> bytes:
 
 
 def read_or_refuse(make):
-    """Read everything of the dataset that `make` opens; a ValueError must be a sentence."""
+    """Read the whole dataset that `make` opens; a ValueError must name the remedy."""
     try:
         dataset = make()
         for i in dataset.image_ids:

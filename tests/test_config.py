@@ -1,4 +1,4 @@
-"""Config: values wherever they are set, derived values, names, and what cannot be built."""
+"""Config: values, derived values, names, checks, and values read from a file."""
 
 import json
 import logging
@@ -40,10 +40,10 @@ def test_derived_values_may_be_assigned():
         256,
         3,
     ]
-    assert Config().BATCH_SIZE == 2  # of this instance alone
+    assert Config().BATCH_SIZE == 2  # only of this instance
 
 
-def test_values_set_before_init():
+def test_values_set_before_init_are_kept():
     class Early(Config):
         def __init__(self, classes):
             self.NUM_CLASSES = classes
@@ -54,7 +54,7 @@ def test_values_set_before_init():
     assert (config.NUM_CLASSES, config.BATCH_SIZE, config.IMAGE_META_SIZE) == (4, 1, 16)
 
 
-def test_init_overridden_without_calling_it():
+def test_init_of_a_subclass_need_not_call_that_of_config():
     class Late(Config):
         def __init__(self):
             self.IMAGES_PER_GPU = 5
@@ -63,7 +63,7 @@ def test_init_overridden_without_calling_it():
     assert Late().IMAGE_SHAPE.tolist() == [1024, 1024, 3]
 
 
-def test_a_class_made_from_an_instance():
+def test_class_derived_from_the_class_of_an_instance():
     class Training(Config):
         NUM_CLASSES = 3
         IMAGES_PER_GPU = 8
@@ -76,7 +76,7 @@ def test_a_class_made_from_an_instance():
     assert (Inference().BATCH_SIZE, Inference().NUM_CLASSES) == (1, 3)
 
 
-def test_a_near_miss_of_a_name_warns_and_another_name_does_not(caplog):
+def test_name_similar_to_a_setting_warns_and_other_names_do_not(caplog):
     class Settings(Config):
         IMAGE_MAX_DIMS = 512
         CLASS_WEIGHTS_OF_MINE = 1
@@ -125,7 +125,7 @@ VALUES = st.fixed_dictionaries(
 
 
 @given(VALUES)
-def test_from_dict_undoes_to_dict(values):
+def test_from_dict_reads_the_values_of_to_dict(values):
     config = Config()
     for name, value in values.items():
         setattr(config, name, value)
@@ -177,7 +177,10 @@ WRONG = {
         "DETECTION_MIN_CONFIDENCE must be from 0 to 1. Received: 70",
     ),
     "LEARNING_RATE": ({"LEARNING_RATE": -1}, "LEARNING_RATE must be at least 0. Received: -1"),
-    "a word": ({"FOCAL_GAMMA": "2"}, "FOCAL_GAMMA must be at least 0. Received: '2'"),
+    "text for a number of at least 0": (
+        {"FOCAL_GAMMA": "2"},
+        "FOCAL_GAMMA must be at least 0. Received: '2'",
+    ),
     "EMA_DECAY": ({"EMA_DECAY": 1.0}, "EMA_DECAY must be from 0 to 0.999999"),
     "no scale": (
         {"RPN_ANCHOR_SCALES": (0, 8, 16, 32, 64)},
@@ -221,7 +224,8 @@ WRONG = {
     "a number for True": ({"USE_MASK": 2}, "USE_MASK must be True or False. Received: 2"),
     "larger than the largest": (
         {"IMAGE_MIN_DIM": 1088},
-        r"IMAGE_MIN_DIM must be at most IMAGE_MAX_DIM. Received: \[1088, 1024\]. Try IMAGE_MIN_DIM = 1024",
+        r"IMAGE_MIN_DIM must be at most IMAGE_MAX_DIM. Received: \[1088, 1024\]. "
+        "Try IMAGE_MIN_DIM = 1024",
     ),
     "no mean": (
         {"MEAN_PIXEL": None},
@@ -234,7 +238,8 @@ WRONG = {
     "one scale": ({"RPN_ANCHOR_SCALES": 5}, "RPN_ANCHOR_SCALES must be a list of .* Received: 5"),
     "two sides": (
         {"IMAGE_SHAPE": [128, 128]},
-        r"IMAGE_SHAPE must be a list of 3 whole numbers, \[height, width, channels\]. Received: \[128, 128\]",
+        r"IMAGE_SHAPE must be a list of 3 whole numbers, \[height, width, channels\]. "
+        r"Received: \[128, 128\]",
     ),
     "strides": (
         {"BACKBONE_STRIDES": [4, 8.5]},
@@ -256,7 +261,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("values, sentence", WRONG.values(), ids=WRONG)
-def test_what_cannot_be_built_is_named(values, sentence):
+def test_invalid_settings_are_refused_by_name(values, sentence):
     config = Config()
     config.NUM_CLASSES = 2
     config.validate()
@@ -281,7 +286,7 @@ JSON = st.recursive(
 )
 
 
-def test_every_setting_has_a_rule_that_its_default_keeps():
+def test_every_setting_has_a_rule_and_a_valid_default():
     assert set(config_module._RULES) == set(Config().to_dict())
     Config()._check(*config_module._RULES)
 
@@ -289,8 +294,8 @@ def test_every_setting_has_a_rule_that_its_default_keeps():
 @pytest.mark.parametrize("name", sorted(config_module._RULES))
 @settings(max_examples=40)
 @given(value=JSON, how=st.booleans())
-def test_any_value_of_a_setting_is_taken_or_refused_by_name(name, value, how):
-    """As it is set in Python, or read from a file."""
+def test_any_value_of_a_setting_is_accepted_or_refused_by_name(name, value, how):
+    """Values set in Python, and values read from a file."""
     try:
         config = (
             Config()
@@ -310,7 +315,7 @@ def test_any_value_of_a_setting_is_taken_or_refused_by_name(name, value, how):
     config.validate()
 
 
-def test_whole_numbers_of_json_become_int():
+def test_integers_given_as_floats_become_int():
     config = Config()
     config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.NUM_CLASSES, config.USE_MASK = (
         512.0,
@@ -334,7 +339,7 @@ def test_whole_numbers_of_json_become_int():
 
 
 @pytest.mark.parametrize(("steps", "whole"), [(1.0, 1), (2.4, 3), (20 / 20, 1), (0.3, 1), (5, 5)])
-def test_steps_are_rounded_up_and_logged(steps, whole, caplog):
+def test_fractional_steps_are_rounded_up_and_logged(steps, whole, caplog):
     config = Config()
     config.NUM_CLASSES, config.STEPS_PER_EPOCH, config.VALIDATION_STEPS = 2, steps, steps
     with caplog.at_level(logging.INFO, "mrcnn"):
@@ -350,19 +355,19 @@ def test_steps_are_rounded_up_and_logged(steps, whole, caplog):
 
 
 @pytest.mark.parametrize("scales", [(16, 32, 64, 128), (32, 64)])
-def test_fewer_scales_than_levels_are_taken_with_one_warning(scales, caplog):
+def test_fewer_anchor_scales_than_levels_give_one_warning(scales, caplog):
     config = Config()
     config.NUM_CLASSES, config.RPN_ANCHOR_SCALES = 2, scales
     config.validate()
     config.validate()
     assert [record.getMessage() for record in caplog.records] == [
-        f"Config: RPN_ANCHOR_SCALES has {len(scales)} scales for 5 pyramid levels: the RPN uses the first "
-        f"{len(scales)} levels only."
+        f"Config: RPN_ANCHOR_SCALES has {len(scales)} scales for 5 pyramid levels: "
+        f"the RPN uses the first {len(scales)} levels only."
     ]
 
 
 @pytest.mark.parametrize("mode", ["pad64", "crop", "none"])
-def test_smallest_side_may_be_larger_where_the_largest_does_not_limit_it(mode):
+def test_min_dim_may_exceed_max_dim_unless_the_mode_is_square(mode):
     config = Config()
     config.NUM_CLASSES, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_RESIZE_MODE = (
         2,
@@ -374,15 +379,15 @@ def test_smallest_side_may_be_larger_where_the_largest_does_not_limit_it(mode):
 
 
 @pytest.mark.parametrize("optimizer", ["ADAM", "SGD", "AdamW", "mine:optimizer", abs])
-def test_optimizer_in_any_case(optimizer):
+def test_optimizer_names_are_case_insensitive(optimizer):
     config = Config()
     config.NUM_CLASSES, config.OPTIMIZER = 2, optimizer
     config.validate()
 
 
-def test_derived_values_set_before_init_are_computed_anew():
+def test_derived_values_set_before_init_are_recomputed():
     class Early(Config):
-        BATCH_SIZE = 64  # the original's __init__ went over it
+        BATCH_SIZE = 64  # matterport's __init__ replaced it
 
         def __init__(self):
             self.IMAGE_SHAPE, self.IMAGE_META_SIZE, self.IMAGE_MAX_DIM = [128, 128], 5, 128
@@ -402,13 +407,13 @@ def test_derived_values_set_before_init_are_computed_anew():
 
 
 @pytest.mark.parametrize("side, doublings", [(28, 1), (56, 2), (112, 3), (30, None)])
-def test_mask_doublings(side, doublings):
+def test_mask_doublings_lead_from_pool_size_to_mask_shape(side, doublings):
     config = Config()
     config.MASK_SHAPE = [side, side]
     assert config.mask_doublings() == doublings
 
 
-def test_the_losses_are_those_of_the_heads():
+def test_loss_names_are_those_of_the_heads():
     config = Config()
     assert config.has_mask_head() and len(config.loss_names()) == 5
     config.USE_MASK = False
@@ -424,7 +429,7 @@ def test_the_losses_are_those_of_the_heads():
     assert config.loss_names() == ("rpn_class_loss", "rpn_bbox_loss")
 
 
-def test_an_rpn_alone_needs_its_own_rois():
+def test_rpn_only_requires_use_rpn_rois():
     config = Config()
     config.NUM_CLASSES, config.RPN_ONLY, config.USE_RPN_ROIS = 2, True, False
     with pytest.raises(
@@ -435,7 +440,7 @@ def test_an_rpn_alone_needs_its_own_rois():
 
 
 class Plain:
-    """A config of a script that does not use `Config`."""
+    """The config of a script that does not derive it from `Config`."""
 
     NAME, NUM_CLASSES, IMAGES_PER_GPU, BATCH_SIZE = "plain", 3, 4, 4
     IMAGE_MIN_DIM = IMAGE_MAX_DIM = 128
@@ -447,29 +452,29 @@ class Plain:
 
 
 @pytest.mark.parametrize("plain", [Plain(), Plain])
-def test_config_that_is_no_subclass_is_copied(plain):
+def test_config_that_is_not_a_subclass_is_copied(plain):
     config = as_config(plain)
     config.validate()
     assert isinstance(config, Config)
     assert (config.NAME, config.NUM_CLASSES, config.IMAGE_META_SIZE) == ("plain", 3, 15)
-    assert config.IMAGE_SHAPE.tolist() == [128, 64, 3]  # set to other than what follows: kept
+    assert config.IMAGE_SHAPE.tolist() == [128, 64, 3]  # differs from the value that follows: kept
     config.IMAGES_PER_GPU = 1
-    assert config.BATCH_SIZE == 1  # it followed, and goes on following
+    assert config.BATCH_SIZE == 1  # it still follows
 
 
-def test_config_is_returned_as_it_is():
+def test_config_is_returned_unchanged():
     config = Config()
     assert as_config(config) is config
 
 
-def test_object_without_settings_is_no_config():
+def test_object_without_settings_is_refused():
     with pytest.raises(
         ValueError, match="config must be a mrcnn.config.Config.*Received: 'settings.json'"
     ):
         as_config("settings.json")
 
 
-# --- What a file may say
+# --- Values read from a file ---
 
 
 @pytest.mark.parametrize(
@@ -487,7 +492,7 @@ def test_object_without_settings_is_no_config():
         "__dict__",
     ],
 )
-def test_name_that_is_no_setting_is_left_out_of_a_read_config(name, caplog):
+def test_from_dict_leaves_out_names_that_are_not_settings(name, caplog):
     config = Config.from_dict({name: "mrcnn.model:os.execv", "NUM_CLASSES": 3, "MINE": [1]})
     assert type(config) is Config and vars(config) == {"NUM_CLASSES": 3, "MINE": [1]}
     assert "left out 1 names that are no settings" in caplog.text and repr(name) in caplog.text
@@ -506,12 +511,12 @@ def test_name_that_is_no_setting_is_left_out_of_a_read_config(name, caplog):
         "mrcnn.demo:",
     ],
 )
-def test_text_of_a_file_stays_text(name, text):
+def test_from_dict_does_not_turn_text_into_functions(name, text):
     assert getattr(Config.from_dict({name: text}), name) == text
 
 
 @pytest.mark.parametrize("module", ["mrcnn.app.demo", "mrcnn.demo"])
-def test_text_becomes_a_function_of_the_table_only_for_its_own_setting(monkeypatch, module):
+def test_from_dict_turns_listed_text_into_a_function_only_for_its_setting(monkeypatch, module):
     demo = SimpleNamespace(backbone=abs, DemoConfig=SimpleNamespace(COMPUTE_BACKBONE_SHAPE=max))
     monkeypatch.setitem(sys.modules, "mrcnn.app.demo", demo)
     names = {
@@ -531,7 +536,7 @@ def own_function(image):
     return image
 
 
-def test_class_that_reads_its_own_values_keeps_its_own_functions():
+def test_from_dict_of_a_class_keeps_its_own_functions():
     class Mine(Config):
         BACKBONE = staticmethod(own_function)
 
@@ -546,11 +551,11 @@ def test_class_that_reads_its_own_values_keeps_its_own_functions():
 
 
 @pytest.mark.parametrize("value", [object(), abs, [[object()]], [[[[[[[[[[1]]]]]]]]]]])
-def test_value_that_is_no_data_is_left_out_of_a_read_config(value, caplog):
+def test_from_dict_leaves_out_values_that_are_not_data(value, caplog):
     assert "MINE" not in vars(Config.from_dict({"MINE": value}))
     assert "'MINE'" in caplog.text
 
 
-def test_config_that_is_no_dict_is_refused():
+def test_from_dict_refuses_other_types_than_dict():
     with pytest.raises(ValueError, match="must be NAME: value pairs. Received: \\[1"):
         Config.from_dict([1, 2])

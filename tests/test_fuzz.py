@@ -1,6 +1,6 @@
-"""10,000 damaged or hostile files: every reader answers or says why not, in 10 s and 2 GB each.
+"""10,000 damaged or hostile files: every reader returns or raises a ValueError, in 10 s and 2 GB.
 
-`pytest -m slow -n 0 tests/test_fuzz.py`; the shares of the kinds are in `EXAMPLES`.
+Run `pytest -m slow -n 0 tests/test_fuzz.py`; `EXAMPLES` has the number of files of each kind.
 """
 
 import base64
@@ -44,25 +44,34 @@ from mrcnn.formats.open_dataset import open_dataset
 from mrcnn.training import training_state as state
 from mrcnn.weights.loading import load_weights
 from mrcnn.weights.saving import save_weights
-from mrcnn.weights.weight_file import check_file, read_metadata
+from mrcnn.weights.weight_file import WeightFile, check_file, read_metadata
 
 pytestmark = pytest.mark.slow
 
 SECONDS = 10
 BYTES = 2 * 2**30
 EXAMPLES = {
-    "coco": 1800, "via": 1000, "labelme": 1200, "voc": 1000, "yolo": 1000, "cvat": 800, "images": 1700, "labels": 300,
-    "config": 700, "weights": 400, "state": 100,
-}  # fmt: skip
+    "coco": 1800,
+    "via": 1000,
+    "labelme": 1200,
+    "voc": 1000,
+    "yolo": 1000,
+    "cvat": 800,
+    "images": 1700,
+    "labels": 300,
+    "config": 700,
+    "weights": 400,
+    "state": 100,
+}
 SEEDS = st.integers(0, 2**32 - 1)
-# Numbers that a file may claim and no image has.
+# Numbers that a file may claim, but that no image has.
 CLAIMS = st.sampled_from(
     [0, -1, 60.0, 60.5, 1e5, 1e9, 1e308, float("nan"), 2**31, 2**63, 10**30, "o" * 100_000]
 )
 
 
 def fuzz(kind):
-    """Settings of a test of this kind of file."""
+    """Settings of the test of one kind of file."""
     return settings(
         max_examples=EXAMPLES[kind],
         deadline=None,
@@ -74,7 +83,7 @@ def fuzz(kind):
 
 @contextmanager
 def within_limits():
-    """Fail if the block takes more than `SECONDS`, or makes the process larger by more than `BYTES`."""
+    """Fail if the block takes more than `SECONDS`, or more than `BYTES` of additional memory."""
 
     def stop(*_):
         raise TimeoutError(f"no answer within {SECONDS} s")
@@ -92,7 +101,7 @@ def within_limits():
 
 
 def answered(read):
-    """Run a reader; an error must be a ValueError in a sentence."""
+    """Run a reader; an error must be a ValueError with our form of message."""
     with within_limits():
         try:
             read()
@@ -101,7 +110,7 @@ def answered(read):
 
 
 def open_and_read(path):
-    """Everything that a training reads of a dataset; an image's fault is that image's."""
+    """Read everything that a training reads of a dataset, each image on its own."""
     dataset = open_dataset(path)
     for image_id in dataset.image_ids:
         answered(lambda i=image_id: _check_image(dataset, i))
@@ -230,39 +239,37 @@ def _image_files():
         for mode in MODES:
             file = io.BytesIO()
             image = Image.fromarray(noise)
-            image = (
-                image.convert("L").convert("I").convert(mode)
-                if mode == "I;16"
-                else image.convert(mode)
-            )
+            if mode == "I;16":
+                image = image.convert("L").convert("I")
+            image = image.convert(mode)
             try:
                 image.save(file, kind)
-            except (OSError, KeyError, ValueError):  # this format has no such mode
+            except (OSError, KeyError, ValueError):  # the format does not have this mode
                 continue
             files.append(file.getvalue())
     return files
 
 
-PHOTOS = _image_files()
+IMAGES = _image_files()
 
 
 @fuzz("images")
-@given(seed=SEEDS, magic=st.binary(max_size=40), which=st.integers(0, len(PHOTOS) - 1))
+@given(seed=SEEDS, magic=st.binary(max_size=40), which=st.integers(0, len(IMAGES) - 1))
 def test_images(tmp_path_factory, seed, magic, which):
     file = _folder(tmp_path_factory, "images", lambda made: None) / "a.png"
     rng = random.Random(seed)
-    file.write_bytes(magic if rng.random() < 0.1 else damaged(PHOTOS[which], seed))
+    file.write_bytes(magic if rng.random() < 0.1 else damaged(IMAGES[which], seed))
     answered(lambda: read_image(file))
     answered(lambda: read_size(file))
 
 
 @fuzz("labels")
-@given(seed=SEEDS, which=st.integers(0, len(PHOTOS) - 1))
+@given(seed=SEEDS, which=st.integers(0, len(IMAGES) - 1))
 def test_label_images(tmp_path_factory, seed, which):
     folder = _folder(
         tmp_path_factory, "labels", lambda made: instance_images(made, np.zeros((24, 20), np.uint8))
     )
-    (folder / "masks" / "a.png").write_bytes(damaged(PHOTOS[which], seed))
+    (folder / "masks" / "a.png").write_bytes(damaged(IMAGES[which], seed))
     answered(lambda: open_and_read(folder))
 
 
@@ -299,7 +306,7 @@ def network():
 
 
 def _damaged_hdf5(file, seed):
-    """The file with an entry of its structure changed by h5py, or with changed bytes."""
+    """Change an entry of the file's structure with h5py, or some of its bytes."""
     rng = random.Random(seed)
     file.write_bytes(_original_bytes(file))
     if rng.random() < 0.7:
@@ -326,6 +333,11 @@ def _damaged_hdf5(file, seed):
             group[name] = np.full((3, 3, 3, 4), np.nan, np.float32)
 
 
+def _kind(path):
+    with WeightFile(path) as file:
+        assert file.kind in ("matterport", "backbone", "keras", "unknown")
+
+
 @fuzz("weights")
 @given(seed=SEEDS)
 def test_weight_files(tmp_path_factory, network, seed):
@@ -333,6 +345,7 @@ def test_weight_files(tmp_path_factory, network, seed):
     _damaged_hdf5(folder / "w.h5", seed)
     answered(lambda: read_metadata(folder / "w.h5"))
     answered(lambda: check_file(folder / "w.h5"))
+    answered(lambda: _kind(folder / "w.h5"))
     answered(lambda: load_weights(network, folder / "w.h5"))
     assert all(np.isfinite(value).all() for value in network.get_weights())
 
@@ -354,7 +367,7 @@ def test_training_states(tmp_path_factory, network, seed):
 
 
 def damaged(content: bytes, seed) -> bytes:
-    """The content broken off, with changed bytes, or with 32-bit numbers replaced by large ones."""
+    """Cut the content off, change bytes, or replace 32-bit numbers by large ones."""
     rng = random.Random(seed)
     if rng.random() < 0.6 or len(content) < 12:
         return cut_or_changed(content, seed)
@@ -367,7 +380,7 @@ def damaged(content: bytes, seed) -> bytes:
 
 
 def spoiled_xml(content: bytes, seed, junk) -> bytes:
-    """The content damaged, or a value between > and < or quotes replaced by junk."""
+    """Damage the content, or replace a value between > and < or quotes by junk."""
     rng = random.Random(seed)
     if rng.random() < 0.3:
         return cut_or_changed(content, seed)
@@ -378,7 +391,7 @@ def spoiled_xml(content: bytes, seed, junk) -> bytes:
 
 
 def spoiled_words(content: bytes, seed, junk) -> bytes:
-    """The content damaged, or one word replaced by junk."""
+    """Damage the content, or replace one word by junk."""
     rng = random.Random(seed)
     if rng.random() < 0.3:
         return cut_or_changed(content, seed)
@@ -392,7 +405,7 @@ _ORIGINALS = {}
 
 
 def _folder(factory, kind, make):
-    """A folder per kind, made once: 10,000 folders are slow to write."""
+    """One folder per kind, created once: 10,000 folders would be slow to write."""
     if kind not in _FOLDERS:
         _FOLDERS[kind] = factory.mktemp(kind)
         make(_FOLDERS[kind])

@@ -1,4 +1,4 @@
-"""The samples: the original's command lines, wrong calls, and the functions that hold their own arithmetic."""
+"""The samples: matterport's command lines, wrong calls, and the functions that compute."""
 
 import importlib.util
 import json
@@ -23,7 +23,7 @@ NAMES = ["balloon", "coco", "custom", "nucleus", "shapes", "video", "voc"]
 
 
 def load(name):
-    """The module of a sample."""
+    """Import a sample as a module."""
     spec = importlib.util.spec_from_file_location(
         f"sample_{name}", ROOT / "samples" / name / f"{name}.py"
     )
@@ -34,7 +34,7 @@ def load(name):
 
 @pytest.fixture(autouse=True)
 def same_log_and_environment(monkeypatch):
-    """A sample configures logging and the environment of its own process: put both back."""
+    """Restore logging and environment, which samples configure for their own process."""
     log = logging.getLogger("mrcnn")
     before = log.handlers, log.level, log.propagate
     monkeypatch.setattr(os, "environ", os.environ.copy())
@@ -44,13 +44,13 @@ def same_log_and_environment(monkeypatch):
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """`run("balloon", "train", ...)`: the exit code, and what the sample asked of the slow functions."""
+    """Return a function that runs a sample: exit code, and calls of the replaced slow functions."""
     monkeypatch.chdir(tmp_path)
 
     def run_sample(name, *words):
         module, calls = load(name), []
         network = SimpleNamespace(
-            detect=nothing_found, config=SimpleNamespace(DETECTION_MIN_CONFIDENCE=0.7)
+            detect=no_detections, config=SimpleNamespace(DETECTION_MIN_CONFIDENCE=0.7)
         )
 
         def note(what, answer=None):
@@ -63,7 +63,7 @@ def run(monkeypatch, tmp_path):
         monkeypatch.setattr(
             cli_support, "find_weights", lambda start, config, logs: f"{logs}/{config.NAME}/{start}"
         )
-        if name != "shapes":  # whose `train` makes the model too
+        if name != "shapes":  # its `train` builds the model
             monkeypatch.setattr(module, "train", note("train"), raising=False)
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
         with pytest.raises(SystemExit) as stop:
@@ -73,11 +73,16 @@ def run(monkeypatch, tmp_path):
     return run_sample
 
 
-def nothing_found(images, masks="full"):
+def no_detections(images, masks="full"):
     shape = images[0].shape[:2]
     empty = np.zeros(0, np.int32)
-    return [{"rois": np.zeros((0, 4), np.int32), "masks": np.zeros((*shape, 0), bool), "class_ids": empty,
-             "scores": empty.astype(float)}]  # fmt: skip
+    result = {
+        "rois": np.zeros((0, 4), np.int32),
+        "masks": np.zeros((*shape, 0), bool),
+        "class_ids": empty,
+        "scores": empty.astype(float),
+    }
+    return [result]
 
 
 @pytest.fixture
@@ -99,7 +104,7 @@ def balloons(tmp_path):
 
 @pytest.fixture
 def nuclei(tmp_path):
-    """Ten images in stage1_train, one, without masks, in stage1_test."""
+    """Create 20 images in stage1_train, and one without masks in stage1_test."""
     for subset, count in (("stage1_train", 20), ("stage1_test", 1)):
         for i in range(count):
             folder = tmp_path / "nuclei" / subset / f"{subset}{i}"
@@ -131,15 +136,16 @@ def coco(tmp_path):
     return tmp_path / "coco"
 
 
-# --- Calls --------------------------------------------------------------------------------------------------------
+# --- Calls --------------------------------------------------------------------------------------
 
 
-def test_importing_and_help_start_no_network_and_write_nothing(tmp_path):
+def test_import_and_help_load_no_tensorflow_and_write_no_file(tmp_path):
     script = f"""
 import contextlib, importlib.util, io, sys
 from mrcnn.app import cli_support
 for name in {[name for name in NAMES if name != "shapes"]}:
-    spec = importlib.util.spec_from_file_location(name, {str(ROOT / "samples")!r} + f"/{{name}}/{{name}}.py")
+    path = {str(ROOT / "samples")!r} + f"/{{name}}/{{name}}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sys.argv = [name, "--help"]
@@ -161,7 +167,7 @@ print([name for name in ("tensorflow", "keras") if name in sys.modules])
 
 
 @pytest.mark.parametrize("start", ["coco", "last", "imagenet", "some/file.h5"])
-def test_balloon_train(start, run, balloons):
+def test_balloon_train_loads_both_subsets(start, run, balloons):
     code, calls = run(
         "balloon", "train", f"--dataset={balloons}", f"--weights={start}", "--logs=runs"
     )
@@ -180,15 +186,15 @@ def test_balloon_train(start, run, balloons):
     )
 
 
-def test_balloon_splash(run, balloons, tmp_path):
+def test_balloon_splash_writes_an_image_and_a_video(run, balloons, tmp_path):
     code, calls = run(
         "balloon", "splash", "--weights=last", f"--image={balloons}/val/a.png", "--logs=runs"
     )
     assert code == 0
     ((_, weight_file, items, base),) = calls
     assert (weight_file, items, base.NAME) == ("runs/balloon/last", [], "balloon")
-    (picture,) = tmp_path.glob("splash_*.png")
-    assert len(np.unique(np.asarray(Image.open(picture)))) == 1  # no balloon: all grey
+    (image,) = tmp_path.glob("splash_*.png")
+    assert len(np.unique(np.asarray(Image.open(image)))) == 1  # no balloon: all gray
 
     writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (40, 32))
     for _ in range(3):
@@ -202,7 +208,7 @@ def test_balloon_splash(run, balloons, tmp_path):
 @pytest.mark.parametrize(
     ("subset", "trained_on"), [("train", 18), ("stage1_train", 20), (None, 18)]
 )
-def test_nucleus_train(subset, trained_on, run, nuclei):
+def test_nucleus_train_splits_stage1_train_unless_it_is_named(subset, trained_on, run, nuclei):
     words = [] if subset is None else [f"--subset={subset}"]
     code, calls = run("nucleus", "train", f"--dataset={nuclei}", *words, "--weights=imagenet")
     assert code == 0
@@ -216,7 +222,7 @@ def test_nucleus_train(subset, trained_on, run, nuclei):
     assert (len(training.image_ids), len(validation.image_ids)) == (trained_on, 2)
 
 
-def test_nucleus_detect(run, nuclei, tmp_path):
+def test_nucleus_detect_writes_a_submission_file(run, nuclei, tmp_path):
     code, calls = run(
         "nucleus", "detect", f"--dataset={nuclei}", "--subset=stage1_test", "--weights=last"
     )
@@ -252,9 +258,7 @@ def test_coco_train_and_evaluate(year, images, run, coco, capsys):
     assert code == 0
     ((_, weight_file, _, base),) = calls
     assert (weight_file, base.NUM_CLASSES) == ("logs/coco/last", 81)
-    assert capsys.readouterr().out.startswith(
-        "1 images, 0 objects, 0 detections"
-    )  # a table, to be read
+    assert capsys.readouterr().out.startswith("1 images, 0 objects, 0 detections")
 
 
 @pytest.mark.parametrize(
@@ -286,7 +290,7 @@ def test_coco_train_and_evaluate(year, images, run, coco, capsys):
         (["shapes", "fly"], "invalid choice: 'fly'"),
     ],
 )
-def test_a_wrong_call(words, sentence, run, capsys):
+def test_a_wrong_call_is_a_usage_error(words, sentence, run, capsys):
     assert run(*words) == (2, [])
     assert sentence in capsys.readouterr().err
 
@@ -305,18 +309,21 @@ def test_a_wrong_call(words, sentence, run, capsys):
             "instances_minival2014.json.* --year 2017",
         ),
         (["custom", "train", "--dataset=D", "--weights=x"], "D/train"),
-        (["voc", "evaluate", "--dataset=D", "--weights=x"], "D must hold the folders Annotations"),
+        (
+            ["voc", "evaluate", "--dataset=D", "--weights=x"],
+            "D must contain the folders Annotations",
+        ),
         (["video", "--weights=x", "--source=v.mp4"], "A video file must exist"),
     ],
 )
-def test_missing_data_is_a_sentence(words, sentence, run, capsys):
+def test_missing_data_is_reported_in_one_sentence(words, sentence, run, capsys):
     assert run(*words)[0] == 1
     error = capsys.readouterr().err
     assert error.startswith(f"{words[0]}.py: ") and "Traceback" not in error
     assert re.search(sentence, error)
 
 
-def test_coco_download_without_a_network(run, tmp_path, monkeypatch, capsys):
+def test_coco_download_without_a_network_is_reported(run, tmp_path, monkeypatch, capsys):
     def no_network(url, path, size):
         raise OSError("no network")
 
@@ -333,17 +340,17 @@ def test_coco_download_without_a_network(run, tmp_path, monkeypatch, capsys):
     ("name", "config"),
     [("balloon", "BalloonConfig"), ("custom", "CustomConfig"), ("voc", "VOCConfig")],
 )
-def test_who_is_told_to_start_from_coco_has_its_backbone(name, config):
+def test_samples_that_start_from_coco_have_its_backbone(name, config):
     sample = load(name)
     assert "--weights coco" in sample.__doc__ and getattr(sample, config).BACKBONE == "resnet101"
 
 
-# --- What the samples compute -------------------------------------------------------------------------------------
+# --- Functions of the samples -------------------------------------------------------------------
 
 
-def test_color_splash():
+def test_color_splash_turns_all_but_the_masks_gray():
     image = np.zeros((2, 3, 3), np.uint8)
-    image[...] = (100, 200, 50)  # grey: 0.299 * 100 + 0.587 * 200 + 0.114 * 50 = 153
+    image[...] = (100, 200, 50)  # gray: 0.299 * 100 + 0.587 * 200 + 0.114 * 50 = 153
     masks = np.zeros((2, 3, 2), bool)
     masks[0, 0, 0] = masks[1, 2, 1] = True
     splash = load("balloon").color_splash(image, masks)
@@ -355,7 +362,7 @@ def test_color_splash():
             )
 
 
-def test_run_length_code_counts_from_1_down_the_columns():
+def test_run_length_encoding_counts_from_1_down_the_columns():
     nucleus = load("nucleus")
     mask = np.array([[0, 1, 1], [1, 1, 0], [1, 0, 1]], bool)  # columns: 0 1 1, 1 1 0, 1 0 1
     code = nucleus.rle_encode(mask)
@@ -365,7 +372,7 @@ def test_run_length_code_counts_from_1_down_the_columns():
     assert nucleus.rle_encode(np.ones((2, 3), bool)) == "1 6"
 
 
-def test_submission_lines_share_no_pixel_and_none_is_empty():
+def test_submission_lines_share_no_pixel_and_empty_masks_have_no_line():
     lines_of = load("nucleus").mask_to_rle
     masks = np.zeros((2, 3, 4), bool)
     masks[:, :2, 0] = True  # pixels 1 to 4, second best: keeps 1, 2
@@ -376,8 +383,8 @@ def test_submission_lines_share_no_pixel_and_none_is_empty():
     assert lines_of("a", masks[..., 3:], [0.7]) == "a,"  # a nucleus without a pixel
 
 
-def test_weights_that_say_nothing_of_themselves_are_of_the_samples_network(tmp_path, monkeypatch):
-    """matterport's files carry no config: the sample's own stands in, and --config changes it."""
+def test_weights_without_a_config_are_loaded_with_the_config_of_the_sample(tmp_path, monkeypatch):
+    """matterport's files have no config; --config changes that of the sample."""
     import h5py
 
     from mrcnn import model

@@ -1,9 +1,9 @@
-"""What would go wrong with a dataset in training, found before it: `check`, and its brief form for `train()`.
+"""Check a dataset before it is used for training: `check`, and its brief form for `train()`.
 
-Any prepared `Dataset` is looked at through `load_image` and `load_mask`, as the training does; where a reader has
-`load_rles`, the run-length codes that its masks are drawn from, these tell the same, and no mask is drawn. An
-error spoils the training; a warning is worth a look. Sizes are those after resizing, in pixels of the molded image:
-what the network sees.
+Any prepared `Dataset` is checked through `load_image` and `load_mask`, which the training calls. If
+a reader has `load_rles`, the run-length codes from which its masks are drawn, these are used and no
+mask is drawn. An error spoils a training; a warning deserves attention. Sizes are in pixels after
+resizing, as the network sees them.
 """
 
 from __future__ import annotations
@@ -11,29 +11,23 @@ from __future__ import annotations
 import copy
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from ..config import Config
-from ..nn import boxes
-from .check_anchors import (
-    FITTING_IOU,
-    LEAST_GAIN,
-    OBJECTS_TO_FIT,
-    anchor_overlaps,
-    spread_evenly,
-    suggest_scales,
-)
+from .check_anchors import FITTING_IOU, AnchorFit, fit_anchors, spread_evenly
 from .check_image import BoxResizer, Fault, ImageCheck, check_image, load_objects
 from .check_report import ERROR, KINDS, Finding, Report, count_noun
 from .dataset import Dataset, has_boxes_only
 
 log = logging.getLogger("mrcnn")
 
-BRIEF_IMAGES = 20  # looked at before a training
+BRIEF_IMAGES = 20  # number of images that are checked before a training
+LISTED_CLASSES = 10  # in the finding of classes without objects
 
 
 def check(
@@ -44,15 +38,17 @@ def check(
     limit: int | None = None,
     progress: bool = True,
 ) -> Report:
-    """A `Report` of what is wrong with a dataset, how many objects it has, and how the anchors fit them.
+    """Report the faults of a dataset, its number of objects, and how the anchors fit them.
 
-    dataset: any prepared dataset. config: the settings it is to be trained with; default `Config()`, with the
-        dataset's number of classes.
-    image_ids: default all images. limit: only the first so many of them.
-    pixels: read the images too; False looks at the masks alone, for annotations without their images.
-    progress: show a progress bar.
+    Args:
+        dataset: any prepared dataset.
+        config: the settings of the training; default: `Config()` with the dataset's classes.
+        image_ids: the images to check; default: all.
+        pixels: read the images, too; False checks annotations whose images are missing.
+        limit: check only the first `limit` images.
+        progress: show a progress bar on a terminal.
 
-    Raises: ValueError where the dataset is not prepared, or the config builds no network.
+    Raises: ValueError if the dataset is not prepared, or the config is invalid.
     """
     if not hasattr(dataset, "num_classes"):
         raise ValueError(
@@ -60,194 +56,175 @@ def check(
         )
     ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)][:limit]
     findings = _check_classes(dataset, config)
-    findings += [Finding("left out", sentence) for sentence in getattr(dataset, "left_out", ())]
+    findings += _left_out(dataset, "left_out")
     if config is None:
         config = Config()
     else:
         config.validate()
     if config.has_mask_head() and has_boxes_only(dataset):
-        findings.append(
-            Finding("boxes alone", "The annotations are boxes; the network learns masks.")
-        )
+        sentence = "The annotations are boxes; the network learns masks."
+        findings.append(Finding("boxes alone", sentence))
         config = copy.copy(config)
-        config.USE_MASK = False  # the boxes are looked at
+        config.USE_MASK = False  # the boxes can still be checked
     elif config.has_mask_head():
-        findings += [
-            Finding("left out", sentence) for sentence in getattr(dataset, "without_mask", ())
-        ]
+        findings += _left_out(dataset, "without_mask")
     resizer = BoxResizer(config)
+    results = [
+        check_image(dataset, image_id, config, resizer, pixels)
+        for image_id in _with_progress(ids, progress)
+    ]
+    report = _report(dataset, results, config, resizer)
+    findings += [finding for result in results for finding in result.findings]
+    findings += _check_whole(report)
+    return replace(report, findings=sorted(findings, key=lambda each: each.severity != ERROR))
+
+
+def _with_progress(image_ids: list[int], progress: bool) -> Iterable[int]:
+    """The ids, with a progress bar on a terminal or in a notebook."""
     console = Console(stderr=True)
     shown = progress and (console.is_terminal or console.is_jupyter)
-    bar = track(ids, description="Checking", console=console, transient=True, disable=not shown)
-    looks = [check_image(dataset, image_id, config, resizer, pixels) for image_id in bar]
+    description = "Checking"
+    return track(image_ids, description, console=console, transient=True, disable=not shown)
 
-    report = Report(images=len(ids), resized=resizer.words)
-    _count_objects(report, dataset, looks)
-    _fit_anchors(report, looks, config)
-    findings += [finding for look in looks for finding in look.findings]
-    findings += _check_whole(report, looks)
-    report.findings = sorted(findings, key=lambda finding: finding.severity != ERROR)
-    return report
+
+def _left_out(dataset: Dataset, attribute: str) -> list[Finding]:
+    """Findings on the entries that a reader did not use."""
+    return [Finding("left out", sentence) for sentence in getattr(dataset, attribute, ())]
 
 
 def _check_classes(dataset: Dataset, config: Config | None) -> list[Finding]:
-    """Findings on the classes: other ones than the config's, and names that differ only in case or spaces."""
+    """Find names that differ in case or spaces only, and an unexpected number of classes."""
     alike: dict[str, list[str]] = {}
     for name in dataset.class_names[1:]:
         alike.setdefault("".join(name.casefold().split()), []).append(name)
-    found = [
-        Finding("alike names", f"{len(names)} classes are called {', '.join(map(repr, names))}.")
-        for names in alike.values()
-        if len(names) > 1
-    ]
-    if config is None or dataset.num_classes == config.NUM_CLASSES:
-        return found
-    return found + [
-        Finding(
-            "classes",
-            f"NUM_CLASSES is {config.NUM_CLASSES}, and the dataset has {dataset.num_classes} classes, background "
-            f"included: {', '.join(dataset.class_names)}.",
-        )
-    ]
-
-
-def _check_whole(report: Report, looks: Sequence[ImageCheck]) -> list[Finding]:
-    """Findings on the dataset as a whole."""
-    if not looks:
-        return [Finding("no images", "There is no image to look at.")]
-    if not report.objects:
-        return [
-            Finding(
-                "no objects",
-                f"None of the {count_noun(len(looks), 'image')} has an object to learn.",
-            )
-        ]
     findings = []
-    unused = [name for name, count in report.counts.items() if not count]
-    if unused:
-        more = f" and {len(unused) - 10} more" if len(unused) > 10 else ""
-        findings.append(
-            Finding("unused class", f"There is no object of {', '.join(unused[:10])}{more}.")
+    for names in alike.values():
+        if len(names) > 1:
+            listed = ", ".join(map(repr, names))
+            sentence = f"{len(names)} classes are called {listed}."
+            findings.append(Finding("alike names", sentence))
+    if config is not None and dataset.num_classes != config.NUM_CLASSES:
+        sentence = (
+            f"NUM_CLASSES is {config.NUM_CLASSES}, and the dataset has {dataset.num_classes} "
+            f"classes, background included: {', '.join(dataset.class_names)}."
         )
-    if report.suggested_scales:
-        findings.append(
-            Finding(
-                "anchors",
-                f"{report.under:.1%} of the objects overlap no anchor by {FITTING_IOU:g}.",
-            )
-        )
+        findings.append(Finding("classes", sentence))
     return findings
 
 
-def _count_objects(report: Report, dataset: Dataset, looks: Sequence[ImageCheck]) -> None:
-    """Fill in how many objects there are, of which class, and in how many images."""
-    class_ids = np.concatenate([np.zeros(0, int), *(look.class_ids for look in looks)])
-    numbers = np.bincount(class_ids[class_ids > 0], minlength=dataset.num_classes)
-    for name, number in zip(dataset.class_names[1:], numbers[1:], strict=True):
-        report.counts[name] = report.counts.get(name, 0) + int(
-            number
-        )  # two classes may have one name
-    report.objects, report.crowds = int(numbers.sum()), int(np.sum(class_ids < 0))
-    per_image = Counter(look.objects for look in looks if look.read)
-    report.objects_per_image = {number: per_image[number] for number in sorted(per_image)}
-
-
-def _fit_anchors(report: Report, looks: Sequence[ImageCheck], config: Config) -> None:
-    """Fill in the sizes of the objects, how the anchors overlap them, and scales that would fit better."""
+def _check_whole(report: Report) -> list[Finding]:
+    """Find faults of the dataset as a whole."""
+    if not report.images:
+        return [Finding("no images", "The dataset has no image to check.")]
     if not report.objects:
-        return
-    molded = np.concatenate([look.boxes[look.class_ids > 0] for look in looks])
-    shapes = np.concatenate([np.tile(look.shape, (look.objects, 1)) for look in looks])
-    sizes = np.sqrt(boxes.area(molded))
-    quantiles = (0, 5, 25, 50, 75, 95, 100)
-    report.sizes = dict(
-        zip(quantiles, np.percentile(sizes, quantiles).round(1).tolist(), strict=True)
+        images = count_noun(report.images, "image")
+        return [Finding("no objects", f"None of the {images} has an object to learn.")]
+    findings = []
+    unused = [name for name, count in report.counts.items() if not count]
+    if unused:
+        listed = ", ".join(unused[:LISTED_CLASSES])
+        if len(unused) > LISTED_CLASSES:
+            listed += f" and {len(unused) - LISTED_CLASSES} more"
+        findings.append(Finding("unused class", f"There is no object of {listed}."))
+    if report.suggested_scales:
+        sentence = f"{report.under:.1%} of the objects overlap no anchor by {FITTING_IOU:g}."
+        findings.append(Finding("anchors", sentence))
+    return findings
+
+
+def _report(
+    dataset: Dataset, results: Sequence[ImageCheck], config: Config, resizer: BoxResizer
+) -> Report:
+    """Count the objects, by class and by image, and compare them with the anchors."""
+    class_ids = np.concatenate([np.zeros(0, int), *(result.class_ids for result in results)])
+    numbers = np.bincount(class_ids[class_ids > 0], minlength=dataset.num_classes)
+    counts: Counter[str] = Counter()  # two classes may have one name
+    for name, number in zip(dataset.class_names[1:], numbers[1:].tolist(), strict=True):
+        counts[name] += number
+    per_image = Counter(result.objects for result in results if result.read)
+    fit = AnchorFit()
+    if numbers.sum():
+        boxes = [result.boxes[result.class_ids > 0] for result in results]
+        shapes = [np.tile(result.shape, (result.objects, 1)) for result in results]
+        fit = fit_anchors(np.concatenate(boxes), np.concatenate(shapes), config)
+    return Report(
+        images=len(results),
+        objects=int(numbers.sum()),
+        crowds=int(np.sum(class_ids < 0)),
+        counts=dict(counts),
+        objects_per_image=dict(sorted(per_image.items())),
+        resized=resizer.words,
+        **vars(fit),
     )
 
-    levels = list(
-        zip(config.RPN_ANCHOR_SCALES, config.BACKBONE_STRIDES, strict=False)
-    )  # the first ones
-    overlaps = np.stack(
-        [anchor_overlaps(molded, shapes, *level, config) for level in levels]
-    )  # [levels, N]
-    best, under = overlaps.argmax(axis=0), overlaps.max(axis=0) < FITTING_IOU
-    report.under = float(under.mean())
-    for i, (scale, stride) in enumerate(levels):
-        mine = best == i
-        share = float(under[mine].mean()) if mine.any() else None
-        report.anchors.append(
-            {"scale": scale, "stride": stride, "objects": int(mine.sum()), "under": share}
-        )
 
-    spread = np.argsort(sizes, kind="stable")[spread_evenly(len(sizes), OBJECTS_TO_FIT)]
-    scales = suggest_scales(molded[spread], shapes[spread], config)
-    levels = zip(scales, config.BACKBONE_STRIDES, strict=True)
-    fitted = np.max([anchor_overlaps(molded, shapes, *level, config) for level in levels], axis=0)
-    left = float((fitted < FITTING_IOU).mean())
-    if report.under - left >= LEAST_GAIN:
-        report.suggested_scales, report.suggested_under = scales, left
+# --- Before a training ------------------------------------------------------------------------
 
 
 def check_before_training(
     dataset: Dataset, config: Config, name: str = "training data", learns: bool = True
 ) -> None:
-    """Look at a few images before a training, say what is odd, and stop what would come to nothing.
+    """Check a few images before a training; log their faults and raise for serious ones.
 
-    name: of the dataset, in messages. learns: the network learns from it, so that it needs objects.
+    Args:
+        name: of the dataset, in messages.
+        learns: whether the network learns from the dataset, so that it needs objects.
 
-    Raises: ValueError where more of these images are unusable than a training bears (MAX_IMAGE_ERRORS), or where no
-    image at all has an object.
+    Raises: ValueError if more of these images are unusable than MAX_IMAGE_ERRORS, or if no image
+        of the dataset has an object.
     """
-    ids = [int(dataset.image_ids[i]) for i in spread_evenly(len(dataset.image_ids), BRIEF_IMAGES)]
+    count = len(dataset.image_ids)
+    ids = [int(dataset.image_ids[i]) for i in spread_evenly(count, BRIEF_IMAGES)]
     report = check(dataset, config, ids, progress=False)
-    bad = {
-        finding.image_id: finding
-        for finding in reversed(report.errors)
-        if finding.image_id is not None
-    }
-    most = min(config.MAX_IMAGE_ERRORS, len(dataset.image_ids) - 1)
-    if len(bad) > most:
+    unusable: dict[int, Finding] = {}  # image id -> its first error
+    for finding in report.errors:
+        if finding.image_id is not None:
+            unusable.setdefault(finding.image_id, finding)
+    limit = min(config.MAX_IMAGE_ERRORS, count - 1)
+    if len(unusable) > limit:
+        listed = "".join(f"\n  {unusable[image_id]}" for image_id in sorted(unusable))
         raise ValueError(
-            f"At most {most} images may be unusable (MAX_IMAGE_ERRORS, and one must be left). Received: "
-            f"{len(bad)} of {len(ids)} images of the {name} that were looked at:"
-            + "".join(f"\n  {bad[image_id]}" for image_id in sorted(bad))
-            + "\nTry mending or removing them; `mrcnn check` looks at all."
+            f"At most {limit} images may be unusable (MAX_IMAGE_ERRORS, and one must be left). "
+            f"Received: {len(unusable)} of {len(ids)} images of the {name} that were checked:"
+            f"{listed}\nTry repairing or removing them; `mrcnn check` checks all."
         )
-    if learns and not report.objects and not _any_object(dataset, config, bad):
+    if learns and not report.objects and not _any_object(dataset, config, unusable):
         raise ValueError(
-            f"The {name} must hold objects. Received: {len(dataset.image_ids)} images, and not one object of a known "
-            "class with a pixel. Try to check that the annotations belong to these images; a Dataset of your own must "
-            "override load_mask (with USE_MASK = False, load_bbox will do)."
+            f"The {name} must have objects. Received: {count} images, and no object of a known "
+            "class with a pixel. Try checking that the annotations belong to these images; a "
+            "Dataset of your own must override load_mask (or load_bbox if USE_MASK = False)."
         )
-    _log_briefly(report, name)
+    _log_summary(report, name)
 
 
-def _any_object(dataset: Dataset, config: Config, skipped: Iterable[int]) -> bool:
-    """Whether some image has an object: looks until it finds one."""
-    for image_id in dataset.image_ids:
-        if int(image_id) not in skipped:
-            try:
-                truth = load_objects(dataset, int(image_id), config, (None, None))
-            except Fault:
-                continue
-            known = (truth.class_ids > 0) & (truth.class_ids < dataset.num_classes)
-            if truth.boxes[known].any():
-                return True
+def _any_object(dataset: Dataset, config: Config, skipped: Collection[int]) -> bool:
+    """Return whether an image that is not skipped has an object."""
+    for image_id in map(int, dataset.image_ids):
+        if image_id in skipped:
+            continue
+        try:
+            objects = load_objects(dataset, image_id, config, (None, None))
+        except Fault:
+            continue
+        known = (objects.class_ids > 0) & (objects.class_ids < dataset.num_classes)
+        if objects.boxes[known].any():
+            return True
     return False
 
 
-def _log_briefly(report: Report, name: str) -> None:
-    """One line on what a training bears."""
+def _log_summary(report: Report, name: str) -> None:
+    """Log the faults in one line."""
     numbers = Counter(finding.kind for finding in report.findings if finding.image_id is not None)
-    odd = [
+    faults = [
         f"{KINDS[kind].title} ({count_noun(numbers[kind], 'image')})"
         for kind in KINDS
         if numbers[kind]
     ]
     if report.suggested_scales:
-        odd.append(f"{report.under:.0%} of the objects overlap no anchor by {FITTING_IOU:g}")
-    if odd:
+        faults.append(f"{report.under:.0%} of the objects overlap no anchor by {FITTING_IOU:g}")
+    if faults:
         log.warning(
-            "In %s of the %s: %s. `mrcnn check`, or mrcnn.data.check.check(dataset, config), says more.",
-            count_noun(report.images, "image"), name, "; ".join(odd),
+            "In %s of the %s: %s. `mrcnn check`, or mrcnn.data.check.check(dataset, config), "
+            "reports more.",
+            count_noun(report.images, "image"), name, "; ".join(faults),
         )  # fmt: skip

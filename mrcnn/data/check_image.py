@@ -1,30 +1,44 @@
-"""The faults of one image: what cannot be read, does not fit together, or is lost by resizing."""
+"""The faults of one image: what cannot be read, does not match, or is lost by resizing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from ..config import Config
 from ..nn import boxes
-from .check_report import SMALLEST_SIDE, Finding, count_noun
+from .check_report import MIN_SIDE, Finding, count_noun
 from .dataset import Dataset, has_rles, overrides, reference
-from .image import match_channels, resize_image, to_uint8
-from .masks import extract_bboxes, rle_areas
+from .image import match_channels, resize_to_config, to_uint8
+from .masks import extract_bboxes, rle_boxes
+
+Size = tuple[int | None, int | None]  # height, width; None if unknown
+
+
+class Fault(Exception):
+    """An image that cannot be checked any further."""
+
+    def __init__(self, kind: str, sentence: str):
+        """kind, sentence: see `Finding`."""
+        super().__init__(kind, sentence)
+        self.kind, self.sentence = kind, sentence
 
 
 @dataclass
 class ImageCheck:
-    """What one image holds.
+    """The findings and the objects of one image.
 
-    class_ids: `[N]`, negative for crowds. boxes: `[N, (y1, x1, y2, x2)]` float, px after resizing. shape: (height,
-    width) after resizing. Instances without a pixel or of an unknown class are left out. read: its masks could be read.
+    class_ids: `[N]`, negative for crowds. boxes: `[N, (y1, x1, y2, x2)]` float, px after resizing.
+    Both without instances that have no pixel or an unknown class. shape: (height, width) after
+    resizing. read: whether its masks could be read.
     """
 
-    findings: list[Finding]
+    image_id: int
+    where: str
+    findings: list[Finding] = field(default_factory=list)
     class_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     shape: tuple[int, int] = (0, 0)
@@ -32,259 +46,300 @@ class ImageCheck:
 
     @property
     def objects(self) -> int:
+        """Number of objects that are not crowds."""
         return int(np.sum(self.class_ids > 0))
 
-
-class Fault(Exception):
-    """An image that cannot be looked at any further; the arguments are those of its `Finding`."""
+    def find(self, kind: str, sentence: str, instances: Any = ()) -> None:
+        """Add a finding. instances: positions of its objects."""
+        positions = tuple(int(i) for i in instances)
+        self.findings.append(Finding(kind, sentence, self.image_id, self.where, positions))
 
 
 def check_image(
     dataset: Dataset, image_id: int, config: Config, resizer: BoxResizer, pixels: bool
 ) -> ImageCheck:
-    """What one image holds, and what is wrong with it."""
-    where = _where(dataset, image_id)
-    look = ImageCheck([])
-
-    def find(kind, sentence, instances=()):
-        look.findings.append(
-            Finding(kind, sentence, image_id, where, tuple(int(i) for i in instances))
-        )
-
+    """Check one image. pixels: read the image itself, too."""
+    result = ImageCheck(image_id, f"image {image_id} ({reference(dataset, image_id)})")
     info = dataset.image_info[image_id]
-    size = (info.get("height"), info.get("width"))
+    size: Size = (info.get("height"), info.get("width"))
     unreadable = None
     if pixels:
         try:
             size = _image_size(dataset, image_id, config)
         except Fault as fault:
-            find(*fault.args)
-            unreadable = fault.args[1]
+            result.find(fault.kind, fault.sentence)
+            unreadable = fault.sentence
     try:
-        truth = load_objects(dataset, image_id, config, size)
-        if len(truth.class_ids) and None not in size and truth.size != tuple(size):
-            raise Fault(
-                "mask size",
-                f"Its masks are {_by(truth.size)} and it is {_by(size)} px (height x width).",
-            )
+        objects = load_objects(dataset, image_id, config, size)
+        _check_size(objects, size)
     except Fault as fault:
-        if (
-            fault.args[1] != unreadable
-        ):  # some readers take the size of the masks from the image file
-            find(*fault.args)
-        return look
-    look.read = True
+        # Readers that take the size of the masks from the image file fail with the same sentence.
+        if fault.sentence != unreadable:
+            result.find(fault.kind, fault.sentence)
+        return result
+    result.read = True
+    kept = _check_objects(result, objects, dataset.num_classes)
+    if kept.any():
+        _check_resized(result, objects, kept, config, resizer)
+    return result
 
-    class_ids, pixel_boxes = truth.class_ids, truth.boxes
-    empty = boxes.area(pixel_boxes) == 0
-    wrong = ~empty & ((np.abs(class_ids) < 1) | (np.abs(class_ids) >= dataset.num_classes))
-    if wrong.any():
-        ids = sorted(set(class_ids[wrong].tolist()))
-        sentence = f"Its class ids must be 1 to {dataset.num_classes - 1}, and some are {ids}."
-        find("class id", sentence, wrong.nonzero()[0])
-    odd = empty & (class_ids != 0)  # an empty mask of class 0 is how scripts say "nothing here"
-    if odd.any():
-        find("empty", f"{_objects(odd)} without a pixel.", odd.nonzero()[0])
-    twins = _duplicates(truth)
-    if twins:
-        find("duplicate", f"{_objects(twins)} repeated.", twins)
 
-    kept = ~empty & ~wrong
-    if not kept.any():
-        return look
-    look.class_ids = class_ids[kept]
-    look.boxes, look.shape, rounded = resizer.resize(pixel_boxes[kept], truth.size)
-    places = kept.nonzero()[0]
-    objects = look.class_ids > 0  # crowds teach no box
-    vanishing = objects & (boxes.area(rounded) == 0)
+def _check_size(objects: Objects, size: Size) -> None:
+    """Raise a Fault if masks have another size than their image."""
+    if len(objects.class_ids) and None not in size and objects.size != tuple(size):
+        masks, image = _times(objects.size), _times(size)
+        sentence = f"Its masks are {masks} and it is {image} px (height x width)."
+        raise Fault("mask size", sentence)
+
+
+def _check_objects(result: ImageCheck, objects: Objects, num_classes: int) -> np.ndarray:
+    """Find objects of unknown classes, without pixels, and duplicates.
+
+    Returns: `[N]` bool, the objects of known classes that have a pixel.
+    """
+    class_ids = objects.class_ids
+    empty = boxes.area(objects.boxes) == 0
+    unknown = ~empty & ((np.abs(class_ids) < 1) | (np.abs(class_ids) >= num_classes))
+    if unknown.any():
+        ids = sorted(set(class_ids[unknown].tolist()))
+        sentence = f"Its class ids must be 1 to {num_classes - 1}, and some are {ids}."
+        result.find("class id", sentence, unknown.nonzero()[0])
+    # Scripts mark an image without objects by an empty mask of class 0.
+    without_pixel = (empty & (class_ids != 0)).nonzero()[0]
+    if len(without_pixel):
+        result.find("empty", f"{_are(without_pixel)} without a pixel.", without_pixel)
+    duplicates = _duplicates(objects)
+    if duplicates:
+        result.find("duplicate", f"{_are(duplicates)} repeated.", duplicates)
+    return ~empty & ~unknown
+
+
+def _check_resized(
+    result: ImageCheck,
+    objects: Objects,
+    kept: np.ndarray,
+    config: Config,
+    resizer: BoxResizer,
+) -> None:
+    """Find objects that become too small by resizing, and too many objects; set boxes and shape."""
+    result.class_ids = objects.class_ids[kept]
+    resized = resizer.resize(objects.boxes[kept], objects.size)
+    result.boxes, result.shape = resized.boxes, resized.shape
+    positions = kept.nonzero()[0]
+    is_object = result.class_ids > 0  # boxes of crowds are not learned
+    vanishing = is_object & (boxes.area(resized.mask_boxes) == 0)
     if vanishing.any():
-        find("vanishing", f"{_objects(vanishing)} lost between pixels.", places[vanishing])
-    sides = np.minimum(*(look.boxes[:, 2:] - look.boxes[:, :2]).T)
-    tiny = objects & (sides < SMALLEST_SIDE) & ~vanishing
+        instances = positions[vanishing]
+        result.find("vanishing", f"{_are(instances)} lost between pixels.", instances)
+    sides = (result.boxes[:, 2:] - result.boxes[:, :2]).min(axis=1)
+    tiny = is_object & (sides < MIN_SIDE) & ~vanishing
     if tiny.any():
-        find("tiny", f"{_objects(tiny)} down to {sides[tiny].min():.1f} px.", places[tiny])
-    if len(look.class_ids) > config.MAX_GT_INSTANCES:
-        find(
-            "crowded",
-            f"It holds {len(look.class_ids)}, and MAX_GT_INSTANCES is {config.MAX_GT_INSTANCES}.",
-        )
-    return look
+        instances = positions[tiny]
+        result.find("tiny", f"{_are(instances)} down to {sides[tiny].min():.1f} px.", instances)
+    count = len(result.class_ids)
+    if count > config.MAX_GT_INSTANCES:
+        sentence = f"It has {count} instances, and MAX_GT_INSTANCES is {config.MAX_GT_INSTANCES}."
+        result.find("crowded", sentence)
 
 
-def _where(dataset: Dataset, image_id: int) -> str:
-    return f"image {image_id} ({reference(dataset, image_id)})"
+def _times(size: Size) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
-def _by(size: Sequence[int]) -> str:
-    return " x ".join(str(int(side)) for side in size)
+def _are(instances: Sequence[int] | np.ndarray) -> str:
+    """For example "1 object is" or "3 objects are"."""
+    verb = "is" if len(instances) == 1 else "are"
+    return f"{count_noun(len(instances), 'object')} {verb}"
 
 
-def _objects(chosen: np.ndarray | list[int]) -> str:
-    number = len(chosen) if isinstance(chosen, list) else int(chosen.sum())
-    return f"{count_noun(number, 'object')} {'is' if number == 1 else 'are'}"
+def _sentence(error: Exception) -> str:
+    """The message of an error, with its type unless that is known to users."""
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _image_size(dataset: Dataset, image_id: int, config: Config) -> tuple[int, int]:
-    """(height, width) of an image that can be read and has the config's channels, else a `Fault`."""
+    """Height and width of an image. Raises: Fault if it cannot be read or has other channels."""
     try:
         image = match_channels(to_uint8(dataset.load_image(image_id)), config.IMAGE_CHANNEL_COUNT)
-    except Exception as error:  # load_image is the user's own: it raises anything
+    except Exception as error:  # load_image may be the user's code
         raise Fault("image", _sentence(error)) from error
-    return image.shape[:2]
+    return image.shape[0], image.shape[1]
+
+
+# --- Objects as they are annotated ------------------------------------------------------------
 
 
 @dataclass
 class Objects:
     """The objects of an image as they are annotated.
 
-    class_ids: `[N]` int. boxes: `[N, (y1, x1, y2, x2)]` int px, zeros for a mask without a pixel. size: (height, width)
-    of the masks. outline: position -> bytes; where they are equal, and the boxes too, the masks are.
+    class_ids: `[N]` int. boxes: `[N, (y1, x1, y2, x2)]` int px, zeros for a mask without a pixel.
+    size: (height, width) of the masks. shape_of: position -> bytes; two masks are equal if their
+    boxes and these bytes are.
     """
 
     class_ids: np.ndarray
     boxes: np.ndarray
     size: tuple[int, int]
-    outline: Callable[[int], bytes]
+    shape_of: Callable[[int], bytes]
 
 
-def load_objects(dataset: Dataset, image_id: int, config: Config, size: tuple) -> Objects:
-    """The objects of an image, else a `Fault`; from their outlines where the dataset has them, which is faster.
+def load_objects(dataset: Dataset, image_id: int, config: Config, size: Size) -> Objects:
+    """Load the objects of an image, from run-length codes if the dataset has them (faster).
 
-    size: (height, width) of the image, None where they are not known.
+    size: (height, width) of the image.
+
+    Raises: Fault if they cannot be read.
     """
     if not config.has_mask_head() and overrides(dataset, "load_bbox"):
         return _objects_of_boxes(dataset, image_id, size)
-    if not overrides(dataset, "load_mask"):  # it would warn at each image
+    if not overrides(dataset, "load_mask"):  # the default logs a warning for each image
         return _objects_of_masks(np.zeros((0, 0, 0), bool), np.zeros(0, int))
-    outlined = has_rles(dataset)
-    load = dataset.load_rles if outlined else dataset.load_mask
+    from_rles = has_rles(dataset)
+    load = getattr(dataset, "load_rles" if from_rles else "load_mask")
     try:
         masks, class_ids = load(image_id)
         class_ids = np.asarray(class_ids).reshape(-1).astype(int)
-        masks = masks if outlined else np.asarray(masks)
-    except Exception as error:  # these are the user's own: they raise anything
+        masks = masks if from_rles else np.asarray(masks)
+    except Exception as error:  # load_mask may be the user's code
         raise Fault("masks", _sentence(error)) from error
-    return (_objects_of_outlines if outlined else _objects_of_masks)(masks, class_ids)
+    if from_rles:
+        return _objects_of_rles(masks, class_ids)
+    return _objects_of_masks(masks, class_ids)
 
 
-def _objects_of_outlines(rles: Sequence[dict], class_ids: np.ndarray) -> Objects:
-    """From one compressed run-length code of COCO's per object."""
-    pixel_boxes = np.zeros((0, 4), int)
-    if rles:
-        x, y, width, height = coco_mask.toBbox(rles).astype(int).T
-        pixel_boxes = np.stack([y, x, y + height, x + width], axis=1)
-        pixel_boxes[rle_areas(rles) == 0] = 0  # the box of some codes without a pixel is none
-    size = tuple(int(side) for side in rles[0]["size"]) if rles else (0, 0)
-    return Objects(class_ids, pixel_boxes, size, lambda i: rles[i]["counts"])
+def _objects_of_rles(rles: list[dict], class_ids: np.ndarray) -> Objects:
+    """Objects of compressed run-length codes, one for each."""
+    height, width = rles[0]["size"] if rles else (0, 0)
+    size = (int(height), int(width))
+    return Objects(class_ids, rle_boxes(rles), size, lambda i: rles[i]["counts"])
 
 
 def _objects_of_masks(masks: np.ndarray, class_ids: np.ndarray) -> Objects:
-    """From what `load_mask` says, else a `Fault`."""
+    """Objects of masks as `load_mask` returns them. Raises: Fault if the numbers differ."""
     if len(class_ids) == 0 and not masks.any():
-        masks = np.zeros((0, 0, 0), bool)  # any empty shape will do
-    masks = masks[:, :, None] if masks.ndim == 2 else masks
+        masks = np.zeros((0, 0, 0), bool)  # load_mask may return any empty shape
+    if masks.ndim == 2:
+        masks = masks[:, :, None]
     if masks.ndim != 3 or masks.shape[2] != len(class_ids):
         raise Fault(
             "mask count",
-            f"Its masks have the shape {masks.shape}, for {count_noun(len(class_ids), 'class id')}.",
+            f"Its masks have the shape {masks.shape}, for "
+            f"{count_noun(len(class_ids), 'class id')}.",
         )
-    pixel_boxes = extract_bboxes(masks.astype(bool, copy=False))
+    mask_boxes = extract_bboxes(masks.astype(bool, copy=False))
 
-    def outline(i):
-        y1, x1, y2, x2 = pixel_boxes[i]
+    def shape_of(i: int) -> bytes:
+        y1, x1, y2, x2 = mask_boxes[i]
         return np.packbits(masks[y1:y2, x1:x2, i] != 0).tobytes()
 
-    return Objects(class_ids, pixel_boxes, masks.shape[:2], outline)
+    return Objects(class_ids, mask_boxes, (masks.shape[0], masks.shape[1]), shape_of)
 
 
-def _objects_of_boxes(dataset: Dataset, image_id: int, size: tuple) -> Objects:
-    """From what `load_bbox` says, else a `Fault`; for networks without masks. Equal boxes count as repeated."""
+def _objects_of_boxes(dataset: Dataset, image_id: int, size: Size) -> Objects:
+    """Objects of `load_bbox`, for networks without masks. Raises: Fault if they cannot be read."""
     try:
         found, class_ids = dataset.load_bbox(image_id)
         class_ids = np.asarray(class_ids).reshape(-1).astype(int)
         found = np.asarray(found, float).reshape(-1, 4)
-    except Exception as error:  # the user's own: it raises anything
+    except Exception as error:  # load_bbox may be the user's code
         raise Fault("masks", _sentence(error)) from error
     if len(found) != len(class_ids):
-        raise Fault(
-            "mask count",
-            f"It has {len(found)} boxes, for {count_noun(len(class_ids), 'class id')}.",
-        )
-    if None in size:  # not known without the pixels: as far as the boxes reach
-        size = (
-            tuple(int(side) for side in np.ceil(found[:, 2:].max(axis=0))) if len(found) else (0, 0)
-        )
-    pixel_boxes = np.clip(np.round(found), 0, [*size, *size]).astype(int)
+        sentence = f"It has {len(found)} boxes, for {count_noun(len(class_ids), 'class id')}."
+        raise Fault("mask count", sentence)
+    height, width = size
+    if height is None or width is None:  # unknown without the pixels: as far as the boxes reach
+        reach = np.ceil(found[:, 2:].max(axis=0, initial=0))
+        height, width = int(reach[0]), int(reach[1])
+    pixel_boxes = np.clip(np.round(found), 0, [height, width, height, width]).astype(int)
     pixel_boxes[boxes.area(pixel_boxes) <= 0] = 0
-    return Objects(class_ids, pixel_boxes, size, lambda i: b"")
+    return Objects(class_ids, pixel_boxes, (height, width), lambda i: b"")
 
 
-def _sentence(error: Exception) -> str:
-    return (
-        str(error)
-        if isinstance(error, ValueError | OSError)
-        else f"{type(error).__name__}: {error}"
-    )
-
-
-def _duplicates(truth: Objects) -> list[int]:
-    """The instances whose class and mask an earlier one has, too; those without a pixel aside."""
-    alike: dict[tuple, list[int]] = {}
-    for i, key in enumerate(
-        zip(truth.class_ids.tolist(), map(tuple, truth.boxes.tolist()), strict=True)
+def _duplicates(objects: Objects) -> list[int]:
+    """Positions of the objects whose class and mask an earlier object has, too."""
+    groups: dict[tuple, list[int]] = {}
+    for i, (class_id, box) in enumerate(
+        zip(objects.class_ids.tolist(), objects.boxes.tolist(), strict=True)
     ):
-        if any(key[1]):
-            alike.setdefault(key, []).append(i)
-    twins = []
-    for group in alike.values():
+        if any(box):  # empty masks are not compared
+            groups.setdefault((class_id, *box), []).append(i)
+    duplicates = []
+    for group in groups.values():
+        if len(group) == 1:
+            continue
         seen = set()
-        for i in group if len(group) > 1 else ():
-            outline = truth.outline(i)
-            if outline in seen:
-                twins.append(i)
-            seen.add(outline)
-    return sorted(twins)
+        for i in group:
+            shape = objects.shape_of(i)
+            if shape in seen:
+                duplicates.append(i)
+            seen.add(shape)
+    return sorted(duplicates)
+
+
+# --- Resizing ---------------------------------------------------------------------------------
+
+
+class ResizedBoxes(NamedTuple):
+    """Boxes after resizing.
+
+    boxes: `[N, 4]` float. shape: (height, width) of their image. mask_boxes: `[N, 4]` int, the
+    boxes of the resized masks, which are whole pixels.
+    """
+
+    boxes: np.ndarray
+    shape: tuple[int, int]
+    mask_boxes: np.ndarray
+
+
+class _Geometry(NamedTuple):
+    """How images of one size are resized. offset, factors: `[4]` of y1, x1, y2, x2."""
+
+    shape: tuple[int, int]
+    offset: np.ndarray
+    factors: np.ndarray
 
 
 class BoxResizer:
-    """Where boxes lie after resizing; each size of image is worked out once."""
+    """Positions of boxes after resizing; each size of image is computed once.
+
+    words: how the config resizes.
+    """
 
     def __init__(self, config: Config):
         self.config = config
-        self.known: dict[tuple[int, int], tuple] = {}
+        self._known: dict[tuple[int, int], _Geometry] = {}
         low, high, mode = config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_RESIZE_MODE
-        self.words = {
-            "none": "as they are",
-            "square": f"short side up to {low}, long side at most {high} px",
-        }.get(mode, f"mode {mode}, short side at least {low} px")
+        if mode == "none":
+            self.words = "as they are"
+        elif mode == "square":
+            self.words = f"short side up to {low}, long side at most {high} px"
+        else:
+            self.words = f"mode {mode}, short side at least {low} px"
 
-    def resize(self, pixel_boxes: np.ndarray, size: tuple[int, int]):
-        """The boxes after resizing, `[N, 4]` float; (height, width) of their image; the boxes of the resized masks.
+    def resize(self, pixel_boxes: np.ndarray, size: tuple[int, int]) -> ResizedBoxes:
+        """Resize boxes of an image of this (height, width).
 
-        In mode "crop" the whole image is meant, for the crop is another one in each epoch.
+        In mode "crop" the image is not cropped, because the crop differs in each epoch.
         """
-        if size not in self.known:
-            self.known[size] = self._geometry(size)
-        shape, (top, left), factors = self.known[size]
-        offset = np.array([top, left, top, left])
-        scaled = pixel_boxes * factors
-        # A mask pixel is taken from the pixel below its centre: rows j with y1 <= (j + 0.5) / factor < y2.
-        return scaled + offset, shape, np.ceil(scaled - 0.5).astype(int)
+        if size not in self._known:
+            self._known[size] = self._geometry(size)
+        geometry = self._known[size]
+        scaled = pixel_boxes * geometry.factors
+        # A mask pixel is taken from the pixel below its center: rows j with
+        # y1 <= (j + 0.5) / factor < y2.
+        mask_boxes = np.ceil(scaled - 0.5).astype(int)
+        return ResizedBoxes(scaled + geometry.offset, geometry.shape, mask_boxes)
 
-    def _geometry(self, size):
-        config = self.config
-        rectangle = config.IMAGE_SHAPE if config.IMAGE_RESIZE_MODE in ("square", "crop") else None
-        molded, window, scale, _, crop = resize_image(
-            np.zeros((*size, 1), np.uint8),
-            min_dim=config.IMAGE_MIN_DIM,
-            min_scale=config.IMAGE_MIN_SCALE,
-            max_dim=config.IMAGE_MAX_DIM,
-            mode=config.IMAGE_RESIZE_MODE,
-            shape=rectangle,
-            rng=np.random.default_rng(
-                0
-            ),  # of the crop, whose place does not count; the global state stays
-        )
-        scaled = [round(side * scale) for side in size]
-        factors = np.array([new / old for new, old in zip(scaled, size, strict=True)] * 2)
-        return (molded.shape[:2] if crop is None else tuple(scaled)), window[:2], factors
+    def _geometry(self, size: tuple[int, int]) -> _Geometry:
+        # The position of a crop does not matter; the generator keeps the global state unchanged.
+        rng = np.random.default_rng(0)
+        resized = resize_to_config(np.zeros((*size, 1), np.uint8), self.config, rng)
+        height, width = (round(side * resized.scale) for side in size)
+        shape = (height, width)
+        if resized.crop is None:
+            shape = (resized.image.shape[0], resized.image.shape[1])
+        factors = np.array([height / size[0], width / size[1]] * 2)
+        return _Geometry(shape, np.array(resized.window[:2] * 2), factors)

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from ..files.safe_text import LONGEST_NAME, printable
-from .check_anchors import FITTING_IOU, LEAST_GAIN
+from .check_anchors import FITTING_IOU, MIN_GAIN
 
-SMALLEST_SIDE = 4  # px of a box after resizing: a cell of P2, the finest map of the pyramid
-EXAMPLES = 3  # findings of a kind that a printed report shows
-LINE = 96  # characters that the printed table of classes fills
+MIN_SIDE = 4  # px of a box after resizing: a cell of P2, the finest level of the pyramid
+EXAMPLES = 3  # findings of each kind in a printed report
+LINE = 96  # characters of a line in the printed table of classes
 LONGEST_SENTENCE = 1000  # characters of a printed finding
 
 ERROR, WARNING = "error", "warning"
@@ -33,52 +33,59 @@ KINDS = {
     "no objects": Kind(
         ERROR,
         "No objects",
-        "Check that the annotations belong to these images (a Dataset of your own must override load_mask).",
+        "Check that the annotations belong to these images (a Dataset of your own must override "
+        "load_mask).",
     ),
     "classes": Kind(
-        ERROR, "Other classes than the config", "Set NUM_CLASSES to 1 (background) + your classes."
+        ERROR,
+        "Other classes than the config",
+        "Set NUM_CLASSES to 1 (background) + your classes.",
     ),
     "image": Kind(
         ERROR,
         "Images that cannot be read",
-        "Fetch them again, or remove them; --no-pixels (in Python pixels=False) checks only the annotations.",
+        "Download them again, or remove them; --no-pixels (in Python pixels=False) checks only the "
+        "annotations.",
     ),
     "masks": Kind(
         ERROR,
         "Masks that cannot be read",
-        "Correct what the sentence names, or take the image out.",
+        "Correct the named entry, or remove the image.",
     ),
     "mask count": Kind(
         ERROR,
-        "Masks and class ids that do not pair up",
-        "Correct the annotations (a Dataset of your own: load_mask must return one class id per mask).",
+        "Masks and class ids of different number",
+        "Correct the annotations (a Dataset of your own: load_mask must return one class id per "
+        "mask).",
     ),
     "mask size": Kind(
         ERROR,
         "Masks of another size than their image",
-        "Find out which of the two was resized or turned.",
+        "Find out which of the two was resized or rotated.",
     ),
     "class id": Kind(
         ERROR,
         "Class ids out of range",
-        "Correct the annotations (a Dataset of your own: map_source_class_id gives the id); 0 is the background.",
+        "Correct the annotations (a Dataset of your own: map_source_class_id returns the id); 0 is "
+        "the background.",
     ),
     "left out": Kind(
         WARNING,
         "Entries that cannot be used",
-        "Correct them. They are left out: training takes objects that they mark for background. --strict refuses them.",
+        "Correct them. They are left out: training treats their objects as background. --strict "
+        "refuses them.",
     ),
     "boxes alone": Kind(
         ERROR,
         "No outlines",
-        "Train without masks (--config USE_MASK=False), or annotate the objects' outlines.",
+        "Train without masks (--config USE_MASK=False), or annotate the outlines of the objects.",
     ),
     "alike names": Kind(
         WARNING,
         "Class names that are nearly the same",
-        "Give one class one name, if these are not two classes.",
+        "Give one class one name, unless these are two classes.",
     ),
-    "empty": Kind(WARNING, "Objects without a pixel", "Delete them; training leaves them out."),
+    "empty": Kind(WARNING, "Objects without a pixel", "Delete them; training ignores them."),
     "duplicate": Kind(
         WARNING,
         "Objects annotated twice (same class, same mask)",
@@ -87,17 +94,19 @@ KINDS = {
     "vanishing": Kind(
         WARNING,
         "Objects whose box has no area after resizing",
-        "Raise IMAGE_MIN_DIM and IMAGE_MAX_DIM, or train on parts of the images (IMAGE_RESIZE_MODE=crop).",
+        "Raise IMAGE_MIN_DIM and IMAGE_MAX_DIM, or train on parts of the images "
+        "(IMAGE_RESIZE_MODE=crop).",
     ),
     "tiny": Kind(
         WARNING,
-        f"Objects under {SMALLEST_SIDE} px after resizing",
-        "Raise IMAGE_MIN_DIM and IMAGE_MAX_DIM, or train on parts of the images (IMAGE_RESIZE_MODE=crop).",
+        f"Objects under {MIN_SIDE} px after resizing",
+        "Raise IMAGE_MIN_DIM and IMAGE_MAX_DIM, or train on parts of the images "
+        "(IMAGE_RESIZE_MODE=crop).",
     ),
     "crowded": Kind(
         WARNING,
         "Images of more objects than MAX_GT_INSTANCES",
-        "Raise MAX_GT_INSTANCES: what is beyond it is left out, others in each epoch.",
+        "Raise MAX_GT_INSTANCES: more objects are left out, different ones in each epoch.",
     ),
     "unused class": Kind(
         WARNING, "Classes without objects", "Annotate some, or leave the classes out."
@@ -108,10 +117,11 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with one image, or with the whole dataset.
+    """One fault of one image, or of the whole dataset.
 
-    kind: a key of `KINDS`. sentence: what was found. image_id: internal image id, None for the dataset. where: the
-    image for people, its file where there is one. instances: positions of the objects in `load_mask`'s answer.
+    kind: a key of `KINDS`. sentence: the fault. image_id: internal image id, None for the dataset.
+    where: the image for people, with its file if it has one. instances: positions of the objects
+    in the result of `load_mask`.
     """
 
     kind: str
@@ -122,19 +132,19 @@ class Finding:
 
     @property
     def severity(self) -> str:
-        """ "error" spoils the training, "warning" does not."""
+        """ "error" if it spoils a training, otherwise "warning"."""
         return KINDS[self.kind].severity
 
     @property
     def remedy(self) -> str:
-        """What to do about it."""
+        """How to correct it."""
         return KINDS[self.kind].remedy
 
     def __str__(self) -> str:
         return f"{self.where}: {self.sentence}" if self.where else self.sentence
 
     def to_dict(self) -> dict:
-        """The finding as JSON can hold it."""
+        """Return the finding as a dict for JSON."""
         return {
             "severity": self.severity,
             **asdict(self),
@@ -145,16 +155,12 @@ class Finding:
 
 @dataclass
 class Report:
-    """What a check found: `str()` for people, `to_dict()` for JSON.
+    """The result of a check: `str()` for people, `to_dict()` for JSON.
 
-    findings: `Finding`s, errors first. images: how many were looked at. objects: crowds not counted. crowds: how many.
-    counts: class name -> objects. objects_per_image: number of objects -> images that hold so many.
-    resized: how the config resizes, in words. sizes: quantile in percent -> square root of the box area, px after
-    resizing.
-    anchors: a dict a scale: scale, stride, objects (whose best anchor is of this scale), under (the share of those
-    with an IoU below `FITTING_IOU`). under: that share of all objects.
-    suggested_scales: RPN_ANCHOR_SCALES that fit better, None where those of the config do. suggested_under: the share
-    they would leave.
+    findings: errors first. images: number of checked images. objects: number without crowds.
+    crowds: number. counts: class name -> objects. objects_per_image: number of objects -> number of
+    images. resized: how the config resizes, in words. sizes, anchors, under, suggested_scales,
+    suggested_under: see `check_anchors.AnchorFit`.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -172,16 +178,16 @@ class Report:
 
     @property
     def errors(self) -> list[Finding]:
-        """The findings that spoil the training."""
+        """The findings that spoil a training."""
         return [finding for finding in self.findings if finding.severity == ERROR]
 
     @property
     def warnings(self) -> list[Finding]:
-        """The findings that are worth a look."""
+        """The other findings."""
         return [finding for finding in self.findings if finding.severity == WARNING]
 
     def to_dict(self) -> dict:
-        """The report as a dict that strict JSON can hold."""
+        """Return the report as a dict for strict JSON."""
         plain = {name: value for name, value in vars(self).items() if name != "findings"}
         return {
             "errors": len(self.errors),
@@ -194,42 +200,47 @@ class Report:
         return "\n\n".join("\n".join(part) for part in self._parts() if part)
 
     def _parts(self) -> Iterator[list[str]]:
-        crowds = f", {count_noun(self.crowds, 'crowd')}" if self.crowds else ""
-        yield [f"{count_noun(self.images, 'image')}, {count_noun(self.objects, 'object')}{crowds}"]
+        yield [self._totals()]
         yield self._classes()
         yield self._per_image()
         yield self._sizes()
         yield self._anchors()
         for kind in KINDS:
             yield self._of_kind(kind)
-        if not self.findings:
-            yield ["Nothing is wrong with what was looked at."]
-        else:
-            yield [self._verdict()]
+        yield [self._verdict()]
+
+    def _totals(self) -> str:
+        totals = f"{count_noun(self.images, 'image')}, {count_noun(self.objects, 'object')}"
+        if self.crowds:
+            totals += f", {count_noun(self.crowds, 'crowd')}"
+        return totals
 
     def _verdict(self) -> str:
-        """The number of errors and warnings as they are printed, one for each kind, and of findings in all."""
-        errors, warnings = (
-            {finding.kind for finding in found} for found in (self.errors, self.warnings)
-        )
+        """Number of errors and warnings as they are printed, one for each kind, and of findings."""
+        if not self.findings:
+            return "No faults were found."
+        errors = {finding.kind for finding in self.errors}
+        warnings = {finding.kind for finding in self.warnings}
         verdict = f"{count_noun(len(errors), 'error')}, {count_noun(len(warnings), 'warning')}"
         if len(self.findings) == len(errors) + len(warnings):
             return verdict
         return f"{verdict} ({len(self.findings)} findings)"
 
     def _classes(self) -> list[str]:
+        """The table of objects per class, in columns that are read downwards."""
         if not self.counts:
             return []
         names = [printable(name, LONGEST_NAME) for name in self.counts]
-        name_width, width = max(map(len, names)), len(str(max(self.counts.values())))
-        numbers = self.counts.values()
+        numbers = list(self.counts.values())
+        name_width, width = max(map(len, names)), len(str(max(numbers)))
         cells = [
-            f"{name:<{name_width}} {count:>{width}}"
-            for name, count in zip(names, numbers, strict=True)
+            f"{name:<{name_width}} {number:>{width}}"
+            for name, number in zip(names, numbers, strict=True)
         ]
         columns = max(1, LINE // (len(cells[0]) + 3))
         rows = -(-len(cells) // columns)
-        return ["Objects per class:", *("  " + "   ".join(cells[i::rows]) for i in range(rows))]
+        lines = ["  " + "   ".join(cells[i::rows]) for i in range(rows)]
+        return ["Objects per class:", *lines]
 
     def _per_image(self) -> list[str]:
         numbers = sorted(Counter(self.objects_per_image).elements())
@@ -237,16 +248,18 @@ class Report:
             return []
         line = f"Objects per image: {numbers[0]} to {numbers[-1]}, median {np.median(numbers):g}"
         empty = self.objects_per_image.get(0)
-        return [line + (f"; {count_noun(empty, 'image')} without any" if empty else "")]
+        if empty:
+            line += f"; {count_noun(empty, 'image')} without any"
+        return [line]
 
     def _sizes(self) -> list[str]:
         if not self.sizes:
             return []
         names = {0: "smallest", 50: "median", 100: "largest"}
+        heads = [names.get(quantile, f"{quantile} %") for quantile in self.sizes]
         return [
             f"Sizes after resizing ({self.resized}), square root of the box area in px:",
-            "  "
-            + "".join(f"{names.get(quantile, f'{quantile} %'):>10}" for quantile in self.sizes),
+            "  " + "".join(f"{head:>10}" for head in heads),
             "  " + "".join(f"{size:10.0f}" for size in self.sizes.values()),
         ]
 
@@ -264,10 +277,8 @@ class Report:
             )
         lines.append(f"  {'all':>8}  {'':>6}  {self.objects_with_anchor():>7d}  {self.under:>5.1%}")
         if self.suggested_scales is None:
-            return [
-                *lines,
-                f"Other scales would bring less than {LEAST_GAIN:.0%} of the objects above it.",
-            ]
+            hint = f"Other scales would bring less than {MIN_GAIN:.0%} of the objects above it."
+            return [*lines, hint]
         scales = ", ".join(map(str, self.suggested_scales))
         return [
             *lines,
@@ -276,21 +287,27 @@ class Report:
         ]
 
     def objects_with_anchor(self) -> int:
-        """How many objects the table of anchors counts: those that have a box."""
+        """Return the number of objects in the table of anchors: those that have a box."""
         return sum(row["objects"] for row in self.anchors)
 
     def _of_kind(self, kind: str) -> list[str]:
         found = [finding for finding in self.findings if finding.kind == kind]
         if not found:
             return []
+        title = f"{KINDS[kind].severity}: {KINDS[kind].title}"
         objects = sum(len(finding.instances) for finding in found)
-        number = f"{objects} in {count_noun(len(found), 'image')}" if objects else str(len(found))
-        counted = found[0].where or kind == "left out"
-        title = f"{KINDS[kind].severity}: {KINDS[kind].title}" + (f": {number}" if counted else "")
-        examples = [f"  {printable(finding, LONGEST_SENTENCE)}" for finding in found[:EXAMPLES]]
-        more = [f"  and {len(found) - EXAMPLES} more"] if len(found) > EXAMPLES else []
-        return [title, *examples, *more, f"  Remedy: {KINDS[kind].remedy}"]
+        if objects:
+            title += f": {objects} in {count_noun(len(found), 'image')}"
+        elif found[0].where or kind == "left out":
+            title += f": {len(found)}"
+        lines = [title]
+        lines += [f"  {printable(finding, LONGEST_SENTENCE)}" for finding in found[:EXAMPLES]]
+        if len(found) > EXAMPLES:
+            lines.append(f"  and {len(found) - EXAMPLES} more")
+        lines.append(f"  Remedy: {KINDS[kind].remedy}")
+        return lines
 
 
 def count_noun(number: int, noun: str) -> str:
-    return f"{number} {noun}" + "s" * (number != 1)
+    """Return for example "1 image" or "3 images"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,4 +1,7 @@
-"""Dataset and config to batches: the network's inputs, made from images and their ground truth."""
+"""Batches of the training network's inputs, made from a dataset and a config.
+
+Shape shorthand: B images a batch, G = MAX_GT_INSTANCES, R random RoIs, T = TRAIN_ROIS_PER_IMAGE.
+"""
 
 from __future__ import annotations
 
@@ -7,131 +10,133 @@ import logging
 import math
 import os
 import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
-from ..config import as_config
+from ..config import Config, as_config
 from ..nn.anchors import pyramid_anchors
-from .ground_truth import image_name, load_image_gt
+from .dataset import Dataset
+from .ground_truth import GroundTruth, image_name, load_image_gt
 from .image import mold_image
 from .image_order import ImageOrder, is_tall
 from .imgaug_support import import_imgaug
 from .roi_targets import build_detection_targets, generate_random_rois
-from .rpn_targets import anchor_blocks, build_rpn_targets
+from .rpn_targets import AnchorBlocks, anchor_blocks, build_rpn_targets
 
 log = logging.getLogger("mrcnn")
 
-# Scripts import imgaug themselves after this package: load it now, while the names are lent.
+# Scripts that import this package first may then import imgaug themselves.
 with contextlib.suppress(ImportError):
     import_imgaug()
 
+Batch = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
+
 
 class DataGenerator(keras.utils.PyDataset):
-    """Batches for `keras_model.fit`: item `i` is `(inputs, ())` with the inputs of the training network.
+    """Batches for `keras_model.fit`: item `i` is `(inputs, outputs)`, both tuples.
 
-    Both are tuples, because Keras takes no lists here.
+    inputs: image `[B, H, W, C]`, meta `[B, IMAGE_META_SIZE]`, rpn_match `[B, A, 1]`, rpn_bbox
+    `[B, RPN_TRAIN_ANCHORS_PER_IMAGE, 4]`; unless RPN_ONLY also gt_class_ids `[B, G]`, gt_boxes
+    `[B, G, 4]` in pixels, gt_masks `[B, h, w, G]` (unless USE_MASK = False) and, if asked for,
+    rois `[B, R, 4]`. outputs: empty, or the detection targets.
 
-    dataset: a prepared `Dataset`. config: a `Config`. shuffle: a new order in every pass; no image comes again
-    before all were seen. random_rois: give so many random RoIs too (to train without the RPN).
-    detection_targets: give the heads' targets for them, in place of `()`; for looking at, and with masks only.
-    no_augmentation_sources: sources whose images stay as they are. steps: batches an epoch; default: one pass.
-    seed: the same seed gives the same batches, whatever the number of workers. repeats: `[images]` how often a pass
-    shows each image, see `sampling.repeat_factors`; default: once.
+    In the resize modes pad64 and none the images of a batch are padded, below and on the right, to
+    the largest of them, and batches contain either tall images or others.
 
-    In the resize modes pad64 and none the images of a batch are padded, below and on the right, to the largest of
-    them, and tall images are kept apart from others.
-
-    Images that cannot be read are logged and replaced by the next; after `config.MAX_IMAGE_ERRORS` it stops.
+    An image that cannot be read is logged and replaced by the next one; after
+    `config.MAX_IMAGE_ERRORS` of them a ValueError is raised.
     """
 
     def __init__(
         self,
-        dataset,
-        config,
-        shuffle=True,
-        augment=False,
-        augmentation=None,
-        random_rois=0,
-        batch_size=1,
-        detection_targets=False,
-        no_augmentation_sources=None,
-        steps=None,
-        seed=None,
-        workers=None,
-        repeats=None,
+        dataset: Dataset,
+        config: Config,
+        shuffle: bool = True,
+        augment: bool = False,
+        augmentation: Any = None,
+        random_rois: int = 0,
+        batch_size: int = 1,
+        detection_targets: bool = False,
+        no_augmentation_sources: Sequence[str] | None = None,
+        steps: int | None = None,
+        seed: int | None = None,
+        workers: int | None = None,
+        repeats: np.ndarray | None = None,
     ):
+        """Create the generator.
+
+        Args:
+            dataset: a prepared dataset.
+            shuffle: use a new order in every epoch; each image is shown once before any repeats.
+            augment, augmentation: see `load_image_gt`.
+            random_rois: number of random RoIs an image, to train without the RPN.
+            detection_targets: return the targets of the heads for these RoIs, to inspect them.
+            no_augmentation_sources: sources whose images are not augmented.
+            steps: batches per epoch; default: as many as show each image once.
+            seed: the same seed gives the same batches, for any number of workers.
+            workers: threads of Keras.
+            repeats: `[images]` how often an epoch shows each image, see
+                `image_order.repeat_factors`; default: once.
+
+        Raises: ValueError if the dataset is not prepared, is empty, or does not match the config.
+        """
         super().__init__(workers=workers or min(4, os.cpu_count() or 1), max_queue_size=8)
         config = as_config(config)
-        if not hasattr(dataset, "num_classes"):
-            raise ValueError(
-                "The dataset must be prepared. Received: one without class ids. Try dataset.prepare()."
-            )
-        if len(dataset.image_ids) == 0:
-            raise ValueError(
-                "The dataset must hold images. Received: none. Try checking the path it was read from."
-            )
-        if dataset.num_classes != config.NUM_CLASSES:
-            raise ValueError(
-                f"NUM_CLASSES must be 1 (background) + the dataset's classes. Received: NUM_CLASSES = "
-                f"{config.NUM_CLASSES}, and {dataset.num_classes} classes in the dataset: {dataset.class_names}. "
-                f"Try NUM_CLASSES = {dataset.num_classes}."
-            )
-        if detection_targets and not config.has_mask_head():
-            raise ValueError(
-                "detection_targets needs a network with masks. Received: a config with USE_MASK = "
-                f"{config.USE_MASK}, RPN_ONLY = {config.RPN_ONLY}. Try USE_MASK = True to look at them."
-            )
+        _check(dataset, config, detection_targets)
         self.dataset, self.config = dataset, config
         self.shuffle, self.augment, self.augmentation = shuffle, augment, augmentation
         self.random_rois, self.detection_targets = random_rois, detection_targets
         self.batch_size = batch_size
         self.no_augmentation_sources = no_augmentation_sources or []
         self.seed = seed if seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
-        tall = (
-            is_tall(dataset)
-            if config.IMAGE_RESIZE_MODE in ("pad64", "none") and batch_size > 1
-            else None
-        )
+        varying_shapes = config.IMAGE_RESIZE_MODE in ("pad64", "none")
+        tall = is_tall(dataset) if varying_shapes and batch_size > 1 else None
         self.order = ImageOrder(dataset.image_ids, self.seed, shuffle, repeats, tall, batch_size)
         self.steps = steps or max(1, math.ceil(self.order.length / batch_size))
         self.epoch = 0
-        self.errors: dict[int, str] = {}  # by image id
+        self.errors: dict[int, str] = {}  # image id -> message
         self.failure: Exception | None = None
         self._lock = threading.Lock()
-        self._anchors: dict = {}
+        self._anchors: dict[tuple[int, int], tuple[np.ndarray, AnchorBlocks]] = {}
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, index):
-        """Batch `index` of the current epoch."""
+    def __getitem__(self, index: int) -> Batch:
+        """Return batch `index` of the current epoch."""
         return self.batch(self.epoch * self.steps + index)
 
-    def batch(self, number: int, rows=None):
-        """The batch of this number, counted from the first of the first epoch; or only those of its rows."""
+    def batch(self, number: int, rows: Sequence[int] | None = None) -> Batch:
+        """Return a batch by its number, counted from the first one of the first epoch.
+
+        rows: positions in the batch to return; default: all.
+        """
         start = number * self.batch_size
         try:
-            loaded = [self._example(start + i) for i in rows or range(self.batch_size)]
-            height, width = np.max([image.shape[:2] for (image, *_), _ in loaded], axis=0)
-            rows = [
-                self._inputs(*self._padded(example, height, width), rng) for example, rng in loaded
-            ]
+            loaded = [self._load_at(start + i) for i in rows or range(self.batch_size)]
+            height, width = np.max([gt.image.shape[:2] for gt, _ in loaded], axis=0)
+            examples = [self._example(self._pad(gt, height, width), rng) for gt, rng in loaded]
         except Exception as error:
-            self.failure = error  # Keras wraps what a worker raises: training shows this one
+            self.failure = error  # Keras wraps what a worker raises; training raises the original
             raise
-        inputs, outputs = zip(*rows, strict=True)
-        return tuple(_stacked(inputs)), tuple(_stacked(outputs))
+        inputs, outputs = zip(*examples, strict=True)
+        return tuple(_stack(inputs)), tuple(_stack(outputs))
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
+        """Go to the next epoch."""
         self.epoch += 1
 
     def image_id(self, position: int) -> int:
-        """The image at a position counted from the first batch of all: pass after pass, each in its own order."""
+        """Return the image at a position, counted from the first batch of the first epoch."""
         return self.order[position]
 
-    def _example(self, position):
-        """What `load_image_gt` gives of one image, the next one where this cannot be read; and its own generator."""
+    # --- Loading ------------------------------------------------------------------------------
+
+    def _load_at(self, position: int) -> tuple[GroundTruth, np.random.Generator]:
+        """Load the image at a position, or the next readable one; and its own random generator."""
         rng = np.random.default_rng((self.seed, position, 1))
         while True:
             image_id = self.image_id(position)
@@ -141,25 +146,23 @@ class DataGenerator(keras.utils.PyDataset):
                 self._count_error(image_id, error)
                 position += 1
 
-    def _count_error(self, image_id, error):
+    def _count_error(self, image_id: int, error: Exception) -> None:
+        """Log and count an unreadable image. Raises: ValueError if there are too many."""
         name = image_name(self.dataset, image_id)
         with self._lock:
             if image_id not in self.errors:
                 log.warning("Skipped %s: %s", name, error)
             self.errors[image_id] = f"{name}: {error}"
-            most = min(self.config.MAX_IMAGE_ERRORS, len(self.dataset.image_ids) - 1)
-            if len(self.errors) > most:
+            limit = min(self.config.MAX_IMAGE_ERRORS, len(self.dataset.image_ids) - 1)
+            if len(self.errors) > limit:
+                listed = "".join(f"\n  {line}" for line in self.errors.values())
                 raise ValueError(
-                    f"At most {most} images may be unusable (MAX_IMAGE_ERRORS, and one must be left). Received: "
-                    + "".join(f"\n  {line}" for line in self.errors.values())
-                    + "\nTry mending or removing them."
+                    f"At most {limit} images may be unusable (MAX_IMAGE_ERRORS, and one must be "
+                    f"left). Received: {listed}\nTry repairing or removing them."
                 ) from error
 
-    def _load(self, image_id, rng):
-        """What `load_image_gt` gives of one image.
-
-        Raises: ValueError where the network cannot halve it six times.
-        """
+    def _load(self, image_id: int, rng: np.random.Generator) -> GroundTruth:
+        """Call `load_image_gt`. Raises: ValueError if a side is not a multiple of 64."""
         config = self.config
         source = self.dataset.image_info[image_id]["source"]
         loaded = load_image_gt(
@@ -171,28 +174,34 @@ class DataGenerator(keras.utils.PyDataset):
             use_mini_mask=config.USE_MINI_MASK,
             rng=rng,
         )
-        height, width = loaded[0].shape[:2]
+        height, width = loaded.image.shape[:2]
         if config.IMAGE_RESIZE_MODE == "none" and (height % 64 or width % 64):
             raise ValueError(
-                f"In mode 'none' an image's sides must be multiples of 64. Received: {height} x {width}. "
-                "Try IMAGE_RESIZE_MODE = 'pad64' or 'square'."
+                "In mode 'none' an image's sides must be multiples of 64. Received: "
+                f"{height} x {width}. Try IMAGE_RESIZE_MODE = 'pad64' or 'square'."
             )
         return loaded
 
-    def _padded(self, example, height, width):
-        """What `load_image_gt` gave, the image black below and on the right up to this size."""
-        image, meta, class_ids, gt_boxes, masks = example
+    def _pad(self, loaded: GroundTruth, height: int, width: int) -> GroundTruth:
+        """Pad image and masks with zeros below and on the right to this size."""
+        image, meta, _, _, masks = loaded
         padding = [(0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)]
         if not np.any(padding):
-            return example
+            return loaded
         meta = meta.copy()
-        meta[4:6] = height, width  # the molded image's shape
-        masks = masks if masks is None or self.config.USE_MINI_MASK else np.pad(masks, padding)
-        return np.pad(image, padding), meta, class_ids, gt_boxes, masks
+        meta[4:6] = height, width  # image_shape
+        if masks is not None and not self.config.USE_MINI_MASK:
+            masks = np.pad(masks, padding)
+        return loaded._replace(image=np.pad(image, padding), image_meta=meta, mask=masks)
 
-    def _inputs(self, image, meta, class_ids, gt_boxes, masks, rng):
-        """The network's inputs for one image, and the targets where asked for."""
+    # --- The network's inputs -----------------------------------------------------------------
+
+    def _example(
+        self, loaded: GroundTruth, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The network's inputs for one image, and the detection targets if asked for."""
         config = self.config
+        image, meta, class_ids, gt_boxes, masks = loaded
         anchors, blocks = self.anchors(image.shape)
         rpn_match, rpn_bbox = build_rpn_targets(
             image.shape, anchors, class_ids, gt_boxes, config, rng, blocks
@@ -204,60 +213,87 @@ class DataGenerator(keras.utils.PyDataset):
             kept = rng.choice(len(class_ids), config.MAX_GT_INSTANCES, replace=False)
             class_ids, gt_boxes = class_ids[kept], gt_boxes[kept]
             masks = None if masks is None else masks[:, :, kept]
-        count = len(class_ids)
-        padded_ids = np.zeros(config.MAX_GT_INSTANCES, np.int32)
-        padded_boxes = np.zeros((config.MAX_GT_INSTANCES, 4), np.int32)
-        padded_ids[:count], padded_boxes[:count] = class_ids, gt_boxes
-        inputs += [padded_ids, padded_boxes]
-        if masks is not None:
-            padded_masks = np.zeros((*masks.shape[:2], config.MAX_GT_INSTANCES), bool)
-            padded_masks[:, :, :count] = masks
-            inputs.append(padded_masks)
-        outputs = []
-        if self.random_rois:
-            rois = generate_random_rois(image.shape, self.random_rois, class_ids, gt_boxes, rng)
-            inputs.append(rois)
-            if self.detection_targets:
-                rois, *outputs = build_detection_targets(
-                    rois, class_ids, gt_boxes, masks, config, rng
-                )
-                inputs.append(rois)
-                outputs[0] = outputs[0][:, None]
-        return inputs, outputs
+        inputs += _pad_instances(class_ids, gt_boxes, masks, config.MAX_GT_INSTANCES)
+        if not self.random_rois:
+            return inputs, []
+        rois = generate_random_rois(image.shape, self.random_rois, class_ids, gt_boxes, rng)
+        inputs.append(rois)
+        if not self.detection_targets or masks is None:
+            return inputs, []
+        targets = build_detection_targets(rois, class_ids, gt_boxes, masks, config, rng)
+        inputs.append(targets.rois)
+        return inputs, [targets.class_ids[:, None], targets.deltas, targets.masks]
 
-    def as_input(self, image) -> np.ndarray:
-        """`[H, W, C]` float32: the image as batches hold it, less the mean."""
+    def as_input(self, image: np.ndarray) -> np.ndarray:
+        """Return the image as batches contain it: float32 minus the mean."""
         return mold_image(image, self.config).astype(np.float32)
 
-    def anchors(self, image_shape) -> tuple:
-        """`[A, 4]` pixel anchors for a molded image of this shape, and their blocks, kept for the next image."""
-        key = tuple(image_shape[:2])
-        if key not in self._anchors:
-            anchors = pyramid_anchors(self.config, key)
-            self._anchors[key] = anchors, anchor_blocks(anchors)
-        return self._anchors[key]
+    def anchors(self, image_shape: Sequence[int]) -> tuple[np.ndarray, AnchorBlocks]:
+        """Return the `[A, 4]` pixel anchors for images of this shape, and their blocks; cached."""
+        height, width = image_shape[:2]
+        if (height, width) not in self._anchors:
+            anchors = pyramid_anchors(self.config, (height, width))
+            self._anchors[height, width] = anchors, anchor_blocks(anchors)
+        return self._anchors[height, width]
 
 
-def _stacked(rows) -> list[np.ndarray]:
-    """A batch `[B, ...]` of each column; of one row without a copy, which full masks (100 MB) make slow."""
-    return [
-        np.stack(column) if len(column) > 1 else column[0][None]
-        for column in zip(*rows, strict=True)
-    ]
+def _check(dataset: Dataset, config: Config, detection_targets: bool) -> None:
+    """Raise ValueError unless the config's network can be trained on the dataset."""
+    if not hasattr(dataset, "num_classes"):
+        raise ValueError(
+            "The dataset must be prepared. Received: one without class ids. Try dataset.prepare()."
+        )
+    if len(dataset.image_ids) == 0:
+        raise ValueError(
+            "The dataset must contain images. Received: none. "
+            "Try checking the path that it was read from."
+        )
+    if dataset.num_classes != config.NUM_CLASSES:
+        raise ValueError(
+            "NUM_CLASSES must be 1 (background) + the dataset's classes. Received: NUM_CLASSES = "
+            f"{config.NUM_CLASSES}, and {dataset.num_classes} classes in the dataset: "
+            f"{dataset.class_names}. Try NUM_CLASSES = {dataset.num_classes}."
+        )
+    if detection_targets and not config.has_mask_head():
+        raise ValueError(
+            "detection_targets needs a network with masks. Received: a config with USE_MASK = "
+            f"{config.USE_MASK}, RPN_ONLY = {config.RPN_ONLY}. Try USE_MASK = True to look at them."
+        )
+
+
+def _pad_instances(
+    class_ids: np.ndarray, gt_boxes: np.ndarray, masks: np.ndarray | None, count: int
+) -> list[np.ndarray]:
+    """Class ids `[count]`, boxes `[count, 4]` and masks `[h, w, count]`, padded with zeros."""
+    found = len(class_ids)
+    padded_ids = np.zeros(count, np.int32)
+    padded_boxes = np.zeros((count, 4), np.int32)
+    padded_ids[:found], padded_boxes[:found] = class_ids, gt_boxes
+    if masks is None:
+        return [padded_ids, padded_boxes]
+    padded_masks = np.zeros((*masks.shape[:2], count), bool)
+    padded_masks[:, :, :found] = masks
+    return [padded_ids, padded_boxes, padded_masks]
+
+
+def _stack(rows: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Stack each column to `[B, ...]`; a single row is not copied, for full masks take 100 MB."""
+    columns = zip(*rows, strict=True)
+    return [np.stack(column) if len(column) > 1 else column[0][None] for column in columns]
 
 
 def data_generator(
-    dataset,
-    config,
-    shuffle=True,
-    augment=False,
-    augmentation=None,
-    random_rois=0,
-    batch_size=1,
-    detection_targets=False,
-    no_augmentation_sources=None,
-):
-    """`DataGenerator` as an endless Python generator of `(inputs, outputs)`, for `keras_model.fit` and to look at."""
+    dataset: Dataset,
+    config: Config,
+    shuffle: bool = True,
+    augment: bool = False,
+    augmentation: Any = None,
+    random_rois: int = 0,
+    batch_size: int = 1,
+    detection_targets: bool = False,
+    no_augmentation_sources: Sequence[str] | None = None,
+) -> Iterator[Batch]:
+    """Yield the batches of a `DataGenerator` endlessly, for `keras_model.fit` or inspection."""
     batches = DataGenerator(
         dataset,
         config,

@@ -3,221 +3,278 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import as_config
+from ..config import Config, as_config
 from ..nn.boxes import area
 from ..nn.image_meta import compose_image_meta
-from .apply_augmentation import apply_augmentation
-from .dataset import overrides
-from .image import match_channels, resize_boxes, resize_image, to_uint8
+from .apply_augmentation import Instances, apply_augmentation
+from .dataset import Dataset, overrides
+from .image import Resized, match_channels, resize_boxes, resize_to_config, to_uint8
 from .masks import boxes_to_masks, extract_bboxes, minimize_mask, resize_mask
 
-TRIES = 100  # draws of another image until one is of the same source, and can be read
+MAX_DRAWS = 100  # of another image, until one is of the same source and can be read
+
+Rng = np.random.Generator | None
+
+
+class GroundTruth(NamedTuple):
+    """An image at the size of the network's input, and its objects.
+
+    image: `[h, w, C]` uint8. image_meta: `[IMAGE_META_SIZE]`. class_ids: `[N]` int32, negative for
+    a crowd. bbox: `[N, (y1, x1, y2, x2)]` int pixels. mask: `[h, w, N]` bool, or mini-masks; None
+    for a network without masks.
+    """
+
+    image: np.ndarray
+    image_meta: np.ndarray
+    class_ids: np.ndarray
+    bbox: np.ndarray
+    mask: np.ndarray | None
 
 
 def load_image_gt(
-    dataset, config, image_id, augment=False, augmentation=None, use_mini_mask=False, rng=None
-):
-    """One image with its truth, as the network sees it but for the mean.
+    dataset: Dataset,
+    config: Config,
+    image_id: int,
+    augment: bool = False,
+    augmentation: Any = None,
+    use_mini_mask: bool = False,
+    rng: Rng = None,
+) -> GroundTruth:
+    """Load one image with its ground truth, resized and augmented, the mean not yet subtracted.
 
-    augment: old flag, mirrors left-right half of the time. augmentation: an imgaug augmenter, an albumentations
-    transform, or a callable `(image, masks, rng) -> (image, masks)`; `augment.py` says what one that pastes other
-    images' objects is given.
-    use_mini_mask: cut masks to their boxes and resize them.
-    rng: a numpy Generator; None draws from the global generators, in matterport's order.
+    A network without masks (USE_MASK = False, RPN_ONLY) takes the boxes of the dataset's own
+    `load_bbox`. They are scaled and mirrored as boxes. Augmentations know masks only, so they get
+    each box as a filled mask, and the box of the result is taken, which after a rotation is larger
+    than the object. Without a `load_bbox` the boxes are those of the masks, augmented with them.
 
-    A network without masks (USE_MASK = False, RPN_ONLY) takes the boxes of the dataset's own `load_bbox`. They are
-    scaled and mirrored as boxes; augmentations know masks only, so they are given each box as a filled mask, and what
-    becomes of it is boxed again (larger than the object would be after a rotation). Without a `load_bbox` the boxes
-    are those of the masks, augmented with them.
+    Args:
+        augment: deprecated, mirrors left-right with probability 0.5.
+        augmentation: an imgaug augmenter, an albumentations transform, or a callable
+            `(image, masks, rng) -> (image, masks)`; see `data.augment` for callables that paste.
+        use_mini_mask: cut masks to their boxes and resize them to MINI_MASK_SHAPE.
+        rng: source of random numbers; None uses the global generators, in matterport's order.
 
-    Returns:
-        image: `[h, w, C]` uint8, molded size. image_meta: `[IMAGE_META_SIZE]`. class_ids: `[N]` int32.
-        bbox: `[N, (y1, x1, y2, x2)]` pixels. mask: `[h, w, N]` bool, or mini-masks; None for a network without masks.
-
-    Raises: ValueError naming the image where its masks, or its boxes, and class ids do not fit.
+    Raises: ValueError that names the image if its masks or boxes and its class ids do not match.
     """
     config = as_config(config)
-    image, truth, class_ids, (original_shape, window, scale) = _load_resized(
-        dataset, config, image_id, rng
-    )
-    mirrored = augment and (random.randint(0, 1) if rng is None else rng.integers(2))
-    image = np.fliplr(image) if mirrored else image
-    # Cropping and augmentation can remove an instance altogether.
-    if truth.ndim == 2:  # boxes
-        if mirrored:
-            truth[:, [1, 3]] = image.shape[1] - truth[:, [3, 1]]
-        visible = area(truth) > 0
-        bbox, class_ids = truth[visible], class_ids[visible]
-        mask = boxes_to_masks(bbox, image.shape) if augmentation else None
+    loaded = _load_resized(dataset, config, image_id, rng)
+    if augment and _heads(rng):
+        loaded = loaded.mirrored()
+    if loaded.masks is not None:
+        mask, class_ids, bbox = _visible(loaded.masks, loaded.class_ids)
     else:
-        mask, class_ids, bbox = _visible(np.fliplr(truth) if mirrored else truth, class_ids)
+        mask, class_ids, bbox = None, *_visible_boxes(loaded)
+    image = loaded.image
     if augmentation:
 
-        def another(rng):
-            return _another(dataset, config, image_id, rng)
+        def draw_other(rng: np.random.Generator) -> Instances | None:
+            return _draw_other(dataset, config, image_id, rng)
 
-        image, mask, class_ids = apply_augmentation(
-            augmentation, image, mask, class_ids, another, rng
-        )
+        if mask is None:
+            mask = boxes_to_masks(bbox, image.shape)
+        instances = Instances(image, mask, class_ids)
+        image, mask, class_ids = apply_augmentation(augmentation, instances, draw_other, rng)
         mask, class_ids, bbox = _visible(mask, class_ids)
-    active_class_ids = np.zeros([dataset.num_classes], dtype=np.int32)
-    active_class_ids[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
     if not config.has_mask_head():
         mask = None
     elif use_mini_mask:
         mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE, exact=config.EXACT_RESIZE)
-    image_meta = compose_image_meta(
-        image_id, original_shape, image.shape, window, scale, active_class_ids
+    meta = compose_image_meta(
+        image_id,
+        loaded.original_shape,
+        image.shape,
+        loaded.resized.window,
+        loaded.resized.scale,
+        _active_class_ids(dataset, image_id),
     )
-    return image, image_meta, class_ids, bbox, mask
+    return GroundTruth(image, meta, class_ids, bbox, mask)
 
 
-def _load_resized(dataset, config, image_id, rng):
-    """Image, masks and class ids of molded size; and what image_meta needs: original shape, window and scale.
+def _heads(rng: Rng) -> bool:
+    return bool(random.randint(0, 1) if rng is None else rng.integers(2))
 
-    For a network without masks, of a dataset with boxes of its own: boxes `[N, (y1, x1, y2, x2)]` in place of masks.
+
+def _active_class_ids(dataset: Dataset, image_id: int) -> np.ndarray:
+    """`[num_classes]` int32: 1 for the classes of the image's source."""
+    active = np.zeros([dataset.num_classes], dtype=np.int32)
+    active[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
+    return active
+
+
+# --- Loading and resizing ---------------------------------------------------------------------
+
+
+class _Loaded(NamedTuple):
+    """A resized image with masks or, for a network without masks, with boxes.
+
+    image: `[h, w, C]`. class_ids: `[N]`. masks: `[h, w, N]`, or None if boxes: `[N, 4]` are given.
+    original_shape: of the image before resizing. resized: how it was resized.
     """
-    image = match_channels(
-        to_uint8(dataset.load_image(image_id)),
-        config.IMAGE_CHANNEL_COUNT,
-        image_name(dataset, image_id),
-    )
+
+    image: np.ndarray
+    class_ids: np.ndarray
+    masks: np.ndarray | None
+    boxes: np.ndarray
+    original_shape: tuple[int, ...]
+    resized: Resized
+
+    def mirrored(self) -> _Loaded:
+        """The same, mirrored left-right."""
+        image = np.fliplr(self.image)
+        if self.masks is not None:
+            return self._replace(image=image, masks=np.fliplr(self.masks))
+        boxes = self.boxes.copy()
+        boxes[:, [1, 3]] = image.shape[1] - boxes[:, [3, 1]]
+        return self._replace(image=image, boxes=boxes)
+
+
+def _load_resized(dataset: Dataset, config: Config, image_id: int, rng: Rng) -> _Loaded:
+    """Load an image with its masks or boxes, and resize them to the size of the network's input."""
+    name = image_name(dataset, image_id)
+    image = to_uint8(dataset.load_image(image_id))
+    image = match_channels(image, config.IMAGE_CHANNEL_COUNT, name)
     from_boxes = not config.has_mask_head() and overrides(dataset, "load_bbox")
-    load = _load_bbox if from_boxes else _load_mask
-    truth, class_ids = load(dataset, config, image_id, image.shape)
-    original_shape = image.shape
-    rectangle = config.IMAGE_SHAPE if config.IMAGE_RESIZE_MODE in ("square", "crop") else None
-    image, window, scale, padding, crop = resize_image(
-        image,
-        min_dim=config.IMAGE_MIN_DIM,
-        min_scale=config.IMAGE_MIN_SCALE,
-        max_dim=config.IMAGE_MAX_DIM,
-        mode=config.IMAGE_RESIZE_MODE,
-        shape=rectangle,
-        rng=rng,
-        exact=config.EXACT_RESIZE,
-    )
     if from_boxes:
-        return (
-            image,
-            resize_boxes(truth, scale, padding, crop, image.shape),
-            class_ids,
-            (original_shape, window, scale),
-        )
-    mask = resize_mask(truth, scale, padding, crop, exact=config.EXACT_RESIZE)
-    return image, mask, class_ids, (original_shape, window, scale)
+        boxes, class_ids = _load_bbox(dataset, config, image_id)
+        resized = resize_to_config(image, config, rng)
+        _, _, scale, padding, crop = resized
+        boxes = resize_boxes(boxes, scale, padding, crop, resized.image.shape)
+        return _Loaded(resized.image, class_ids, None, boxes, image.shape, resized)
+    masks, class_ids = _load_mask(dataset, config, image_id, image.shape)
+    resized = resize_to_config(image, config, rng)
+    _, _, scale, padding, crop = resized
+    masks = resize_mask(masks, scale, padding, crop, exact=config.EXACT_RESIZE)
+    return _Loaded(resized.image, class_ids, masks, np.zeros((0, 4)), image.shape, resized)
 
 
-def _another(dataset, config, image_id, rng):
-    """Image, masks and class ids of another image of the same source, of molded size; None where none is found."""
-    for _ in range(TRIES):
+def _draw_other(
+    dataset: Dataset, config: Config, image_id: int, rng: np.random.Generator
+) -> Instances | None:
+    """Draw another readable image of the same source, resized; None if there is none."""
+    source = dataset.image_info[image_id]["source"]
+    for _ in range(MAX_DRAWS):
         other = dataset.image_ids[int(rng.integers(len(dataset.image_ids)))]
-        if (
-            other == image_id
-            or dataset.image_info[other]["source"] != dataset.image_info[image_id]["source"]
-        ):
+        if other == image_id or dataset.image_info[other]["source"] != source:
             continue
         try:
-            image, truth, class_ids, _ = _load_resized(dataset, config, other, rng)
-            return (
-                image,
-                boxes_to_masks(truth, image.shape) if truth.ndim == 2 else truth,
-                class_ids,
-            )
-        except (ValueError, OSError):  # it is told of when its own turn comes
+            loaded = _load_resized(dataset, config, other, rng)
+        except (ValueError, OSError):  # reported when it is loaded for itself
             continue
+        masks = loaded.masks
+        if masks is None:
+            masks = boxes_to_masks(loaded.boxes, loaded.image.shape)
+        return Instances(loaded.image, masks, loaded.class_ids)
     return None
 
 
-def _visible(mask, class_ids):
-    """Masks, class ids and boxes of the instances that have a pixel left."""
+def _visible(mask: np.ndarray, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Masks, class ids and boxes of the instances that resizing or augmentation left a pixel."""
     bbox = extract_bboxes(mask)
     visible = bbox[:, 2] > 0
-    return (
-        (mask, class_ids, bbox)
-        if visible.all()
-        else (mask[:, :, visible], class_ids[visible], bbox[visible])
-    )
+    if visible.all():
+        return mask, class_ids, bbox
+    return mask[:, :, visible], class_ids[visible], bbox[visible]
 
 
-def image_name(dataset, image_id) -> str:
+def _visible_boxes(loaded: _Loaded) -> tuple[np.ndarray, np.ndarray]:
+    """Class ids and boxes of the instances that resizing left an area."""
+    visible = area(loaded.boxes) > 0
+    return loaded.class_ids[visible], loaded.boxes[visible]
+
+
+def image_name(dataset: Dataset, image_id: int) -> str:
+    """Return the id and path of an image for messages."""
     info = dataset.image_info[image_id]
     return f"image {image_id} ({info.get('path') or info.get('id')})"
 
 
-def _load_mask(dataset, config, image_id, image_shape):
-    """The masks `[H, W, N]` bool and class ids `[N]` int32 of an image, checked."""
+# --- Checking what the dataset returns --------------------------------------------------------
+
+
+def _load_mask(
+    dataset: Dataset, config: Config, image_id: int, image_shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Load and check the masks `[H, W, N]` bool and class ids `[N]` int32 of an image."""
     mask, class_ids = dataset.load_mask(image_id)
     mask, class_ids = np.asarray(mask), np.asarray(class_ids, dtype=np.int32).reshape(-1)
     name = image_name(dataset, image_id)
     if len(class_ids) == 0 and (mask.size == 0 or not mask.any()):
-        return np.zeros((*image_shape[:2], 0), dtype=bool), class_ids  # any empty shape will do
+        # load_mask may return any empty shape.
+        return np.zeros((*image_shape[:2], 0), dtype=bool), class_ids
     if mask.ndim == 2:
         mask = mask[:, :, None]
     if mask.shape[:2] != image_shape[:2] or mask.shape[2] != len(class_ids):
         raise ValueError(
-            f"load_mask must return masks [{image_shape[0]}, {image_shape[1]}, N] and N class ids for {name}. "
-            f"Received: masks {mask.shape} and {len(class_ids)} class ids. "
+            f"load_mask must return masks [{image_shape[0]}, {image_shape[1]}, N] and N class ids "
+            f"for {name}. Received: masks {mask.shape} and {len(class_ids)} class ids. "
             "Try the image's own height and width, and one id per mask."
         )
-    real = _known_or_visible(class_ids, config, lambda wrong: mask[:, :, wrong].any(axis=(0, 1)))
-    _check_class_ids(class_ids[real], config, name)
-    return (mask if real.all() else mask[:, :, real]).astype(bool, copy=False), class_ids[real]
+    kept = _known_or_visible(class_ids, config, lambda ids: mask[:, :, ids].any(axis=(0, 1)))
+    _check_class_ids(class_ids[kept], config, name)
+    if not kept.all():
+        mask = mask[:, :, kept]
+    return mask.astype(bool, copy=False), class_ids[kept]
 
 
-def _load_bbox(dataset, config, image_id, image_shape):
-    """The boxes `[N, 4]` float and class ids `[N]` int32 of an image, checked."""
+def _load_bbox(dataset: Dataset, config: Config, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Load and check the boxes `[N, 4]` float and class ids `[N]` int32 of an image."""
     boxes, class_ids = dataset.load_bbox(image_id)
-    boxes, class_ids = (
-        np.asarray(boxes, dtype=float),
-        np.asarray(class_ids, dtype=np.int32).reshape(-1),
-    )
+    boxes = np.asarray(boxes, dtype=float)
+    class_ids = np.asarray(class_ids, dtype=np.int32).reshape(-1)
     name = image_name(dataset, image_id)
     if len(class_ids) == 0 and boxes.size == 0:
-        return np.zeros((0, 4)), class_ids  # any empty shape will do
+        return np.zeros((0, 4)), class_ids  # load_bbox may return any empty shape
     if boxes.shape != (len(class_ids), 4) or not np.isfinite(boxes).all():
         raise ValueError(
-            f"load_bbox must return boxes [N, (y1, x1, y2, x2)] and N class ids for {name}. Received: boxes "
-            f"{boxes.shape} and {len(class_ids)} class ids. Try np.array(boxes).reshape(-1, 4), without nan."
+            f"load_bbox must return boxes [N, (y1, x1, y2, x2)] and N class ids for {name}. "
+            f"Received: boxes {boxes.shape} and {len(class_ids)} class ids. Try "
+            "np.array(boxes).reshape(-1, 4), without nan."
         )
-    turned = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
-    if turned.any():
+    inverted = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    if inverted.any():
         raise ValueError(
-            f"A box must be (y1, x1, y2, x2) with y1 <= y2 and x1 <= x2. Received: {boxes[turned][0].tolist()} for "
-            f"{name}. Try x, y, width, height turned into y, x, y + height, x + width."
+            "A box must be (y1, x1, y2, x2) with y1 <= y2 and x1 <= x2. "
+            f"Received: {boxes[inverted][0].tolist()} for {name}. Try converting "
+            "x, y, width, height to y, x, y + height, x + width."
         )
-    real = _known_or_visible(class_ids, config, lambda wrong: area(boxes[wrong]) > 0)
-    _check_class_ids(class_ids[real], config, name)
-    return boxes[real], class_ids[real]
+    kept = _known_or_visible(class_ids, config, lambda ids: area(boxes[ids]) > 0)
+    _check_class_ids(class_ids[kept], config, name)
+    return boxes[kept], class_ids[kept]
 
 
-def _is_unknown(class_ids, config) -> np.ndarray:
-    """`[N]` bool: which class ids the network does not have."""
+def _is_unknown(class_ids: np.ndarray, config: Config) -> np.ndarray:
+    """`[N]` bool: the class ids that the network does not have."""
     return (np.abs(class_ids) < 1) | (np.abs(class_ids) >= config.NUM_CLASSES)
 
 
-def _known_or_visible(class_ids, config, visible) -> np.ndarray:
+def _known_or_visible(
+    class_ids: np.ndarray, config: Config, is_visible: Callable[[np.ndarray], Any]
+) -> np.ndarray:
     """`[N]` bool: False for instances of an unknown class that have no pixel.
 
-    Scripts say "nothing here" by an empty mask of class 0: such an image is a negative, not a fault.
+    Published scripts mark an image without objects by an empty mask of class 0, so that is not an
+    error.
 
-    visible: `visible(positions)` says which of those instances have a pixel; asked only if a class is unknown, because
-    it reads whole masks.
+    is_visible: returns for positions of instances whether they have a pixel. It reads whole masks,
+        so it is called for unknown classes only.
     """
-    real = np.ones(len(class_ids), bool)
+    kept = np.ones(len(class_ids), bool)
     unknown = np.flatnonzero(_is_unknown(class_ids, config))
     if len(unknown):
-        real[unknown] = visible(unknown)
-    return real
+        kept[unknown] = is_visible(unknown)
+    return kept
 
 
-def _check_class_ids(class_ids, config, name) -> None:
-    wrong = sorted(set(class_ids[_is_unknown(class_ids, config)].tolist()))
-    if wrong:
+def _check_class_ids(class_ids: np.ndarray, config: Config, name: str) -> None:
+    unknown = sorted(set(class_ids[_is_unknown(class_ids, config)].tolist()))
+    if unknown:
         raise ValueError(
-            f"Class ids must lie in 1..{config.NUM_CLASSES - 1} (NUM_CLASSES - 1; negative for a crowd). "
-            f"Received: {wrong} for {name}. Try the ids of Dataset.class_names, and NUM_CLASSES = 1 + your classes."
+            f"Class ids must lie in 1..{config.NUM_CLASSES - 1} (NUM_CLASSES - 1; negative for a "
+            f"crowd). Received: {unknown} for {name}. Try the ids of Dataset.class_names, and "
+            "NUM_CLASSES = 1 + your classes."
         )

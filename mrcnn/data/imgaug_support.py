@@ -1,61 +1,82 @@
-"""imgaug on NumPy 2, and imgaug's augmenters applied to an image and its masks."""
+"""imgaug on NumPy 2: import it, and apply its augmenters to an image and its masks."""
 
 from __future__ import annotations
 
+import functools
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 
+# Names that imgaug 0.4.0 reads when it is imported, and that NumPy 2 removed.
+_REMOVED_FROM_NUMPY = {
+    "sctypes": {
+        "int": [np.int8, np.int16, np.int32, np.int64],
+        "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+        "float": [np.float16, np.float32, np.float64],
+        "complex": [np.complex64, np.complex128],
+        "others": [bool, object, bytes, str, np.void],
+    },
+    "float_": np.float64,
+    "complex_": np.complex128,
+    "unicode_": np.str_,
+}
 
-def import_imgaug():
-    """The imgaug module. Version 0.4.0 reads names at import that NumPy 2 no longer has: they are lent to it.
+
+@functools.cache
+def import_imgaug() -> ModuleType:
+    """Import imgaug; NumPy has the names that it needs during the import only.
 
     Raises: ImportError that says what to install.
     """
-    lent = {
-        "sctypes": {
-            "int": [np.int8, np.int16, np.int32, np.int64],
-            "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
-            "float": [np.float16, np.float32, np.float64],
-            "complex": [np.complex64, np.complex128],
-            "others": [bool, object, bytes, str, np.void],
-        },
-        "float_": np.float64,
-        "complex_": np.complex128,
-        "unicode_": np.str_,
+    missing = {
+        name: value for name, value in _REMOVED_FROM_NUMPY.items() if name not in np.__dict__
     }
-    lent = {name: value for name, value in lent.items() if name not in np.__dict__}
     try:
-        for name, value in lent.items():
+        for name, value in missing.items():
             setattr(np, name, value)
         import imgaug
     except ImportError as error:
         raise ImportError(
-            f"imgaug cannot be imported ({error}). Try `pip install imgaug 'opencv-python<5'`; where libGL is missing "
-            "(a server without a screen), `apt-get install libgl1` or `pip install 'opencv-python-headless<5'`."
+            f"imgaug cannot be imported ({error}). Try `pip install imgaug 'opencv-python<5'`; if "
+            "libGL is missing (a server without a screen), `apt-get install libgl1` or "
+            "`pip install 'opencv-python-headless<5'`."
         ) from error
     finally:
-        for name in lent:
+        for name in missing:
             delattr(np, name)
-    _mend_elastic_transformation(imgaug.augmenters.ElasticTransformation)
+    _fix_elastic_transformation(imgaug.augmenters.ElasticTransformation)
     return imgaug
 
 
-def _mend_elastic_transformation(elastic) -> None:
-    """Have it move pixels by float32, as OpenCV wants: under NumPy 2's rules float32 + float64 became float64."""
+def _fix_elastic_transformation(elastic: Any) -> None:
+    """Make its shift maps float32, as OpenCV requires: NumPy 2 computes them in float64."""
     shift_maps = elastic._generate_shift_maps
-    elastic._generate_shift_maps = staticmethod(
-        lambda *args, **kwargs: [shift.astype(np.float32) for shift in shift_maps(*args, **kwargs)]
-    )
+
+    def shift_maps_float32(*args: Any, **kwargs: Any) -> list[np.ndarray]:
+        return [shift.astype(np.float32) for shift in shift_maps(*args, **kwargs)]
+
+    elastic._generate_shift_maps = staticmethod(shift_maps_float32)
 
 
-def augment_with_imgaug(augmentation, image, mask, rng):
-    """Image and masks through the same draw; imgaug knows which of its augmenters move masks."""
+def augment_with_imgaug(
+    augmentation: Any, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Apply an imgaug augmenter to an image and its masks, with the same random values.
+
+    Args:
+        augmentation: an imgaug augmenter, which knows whether it applies to masks.
+        image: `[H, W, C]` uint8.
+        mask: `[H, W, N]` bool.
+        rng: seeds the augmenter; None uses imgaug's own random state.
+    """
     from imgaug.augmentables.segmaps import SegmentationMapsOnImage
 
-    drawn = augmentation.to_deterministic()
+    fixed = augmentation.to_deterministic()
     if rng is not None:
-        drawn.seed_(int(rng.integers(2**31)), deterministic_too=True)
-    image_after = drawn.augment_image(np.ascontiguousarray(image))
+        fixed.seed_(int(rng.integers(2**31)), deterministic_too=True)
+    augmented = fixed.augment_image(np.ascontiguousarray(image))
     if mask.shape[-1] == 0:
-        return image_after, mask
+        return augmented, mask
     maps = SegmentationMapsOnImage(np.ascontiguousarray(mask), shape=image.shape)
-    return image_after, drawn.augment_segmentation_maps(maps).get_arr()
+    return augmented, fixed.augment_segmentation_maps(maps).get_arr()

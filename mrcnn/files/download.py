@@ -36,7 +36,7 @@ class DownloadError(ExplainedError):
 
 
 class _Expected(NamedTuple):
-    """What is known of the right file; None if it is unknown."""
+    """Known facts of the right file; None for an unknown one."""
 
     magic: bytes  # first bytes
     size: int | None  # bytes
@@ -63,7 +63,7 @@ def download(
     Returns: path as a string.
 
     Raises:
-        DownloadError: no network, no such file, an incomplete or a different file.
+        DownloadError: no network, an unknown address, an incomplete or a different file.
     """
     path = os.fspath(path)
     suffix = os.path.splitext(path)[1].lower()

@@ -45,10 +45,10 @@ class Stored(NamedTuple):
 def open_file(path: str | os.PathLike, kind: str = "weight file") -> Iterator[h5py.File]:
     """Open an HDF5 file for a block that only reads it, with the functions of this module.
 
-    kind: what the file should be, for error messages.
+    kind: names the kind of the file in error messages.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: not an HDF5 file, or a damaged one.
     """
     with open_for_reading(path, kind) as file, damage_reported(path, kind):
@@ -59,7 +59,7 @@ def open_for_reading(path: str | os.PathLike, kind: str = "weight file") -> h5py
     """Open an HDF5 file; the caller closes it, and reads it within `damage_reported`.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: not an HDF5 file.
     """
     path = os.fspath(path)
@@ -163,9 +163,9 @@ def read(file: h5py.File, entry: Stored, dtype: np.dtype | str) -> np.ndarray:
 
 
 def names(parent: h5py.Group, attribute: str) -> list[str]:
-    """Return a list of names; empty if there is no such attribute.
+    """Return a list of names; empty without the attribute.
 
-    They are stored as bytes or text, in one attribute or in numbered pieces of it.
+    They are stored as bytes or text, in one attribute or in several numbered ones.
     """
     pieces = [attribute]
     if attribute not in parent.attrs:
@@ -190,7 +190,7 @@ def names(parent: h5py.Group, attribute: str) -> list[str]:
 
 
 def text(parent: h5py.Group, attribute: str) -> str | None:
-    """Return the text of an attribute; None if there is no such attribute."""
+    """Return the text of an attribute; None without the attribute."""
     if attribute not in parent.attrs:
         return None
     stored_as = parent.attrs.get_id(attribute)

@@ -1,6 +1,6 @@
 """Limits on the sizes that a file from an unknown source may claim.
 
-Readers compare every claim with these limits before they allocate memory for it.
+Readers compare every claim with these limits before they allocate memory.
 """
 
 from __future__ import annotations

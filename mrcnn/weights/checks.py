@@ -11,7 +11,7 @@ from .weight_file import FileLayers, WeightFile, is_not_backbone
 
 
 class _Size(NamedTuple):
-    """The place in a network where a setting of the config can be read."""
+    """The dimension of a kernel that equals a setting of the config."""
 
     layer: str
     axis: int  # of its kernel

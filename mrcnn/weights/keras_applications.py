@@ -1,13 +1,11 @@
 """Convert the ImageNet files of `keras.applications` to the layers of our backbones.
 
-A conversion is a function `(file, model layers) -> BackboneLayers`; `CONVERSIONS` lists them by
-backbone.
+`imagenet.py` lists which backbone needs which conversion.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -103,10 +101,3 @@ def convert_mobilenet(file: WeightFile, model_layers: dict) -> BackboneLayers:
             "--weights imagenet, or in Python imagenet_weights('mobilenet_v2')."
         )
     return BackboneLayers(layers, {})
-
-
-CONVERSIONS: dict[str, Callable[[WeightFile, dict], BackboneLayers]] = {
-    "resnet50": convert_resnet,
-    "resnet101": convert_resnet,
-    "mobilenet_v2": convert_mobilenet,
-}

@@ -19,12 +19,11 @@ from .checks import (
     refuse_shapes,
 )
 from .class_heads import remap_heads
-from .keras_applications import CONVERSIONS
+from .imagenet import weights_of
 from .load_report import LoadReport, first_names
 from .matching import Change, PlannedLayer, excluded_leaves, plan_load, split_nested
 from .model_layers import layers_with_weights
 from .weight_file import WeightFile, is_not_backbone
-from .zoo import check_backbone
 
 logger = logging.getLogger("mrcnn")
 
@@ -38,7 +37,7 @@ def load_weights(
     remap_classes: Mapping[str, int] | None = None,
     class_names: Sequence[str] | None = None,
 ) -> LoadReport:
-    """Load a Mask R-CNN's weights from a file in matterport's layout, all or nothing.
+    """Load a Mask R-CNN's weights from a file in matterport's layout, completely or not at all.
 
     model: Keras model to fill.
     file: an opened WeightFile, or the path of an `.h5` file of this package, of matterport's or of
@@ -55,7 +54,7 @@ def load_weights(
     Returns: the report, which is logged too.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: not a weight file; no layer matches; the backbone, the RPN or a head is missing;
             shapes differ; unknown classes in remap_classes.
     """
@@ -85,7 +84,7 @@ def load_weights(
 
 
 def load_backbone_weights(model, file: WeightFile | str | os.PathLike, backbone: str) -> LoadReport:
-    """Load a backbone's ImageNet weights (a file without top), all or nothing.
+    """Load a backbone's ImageNet weights (a file without top), completely or not at all.
 
     ResNet files are read with the layer names of 2017 (`res2a_branch2a`), as they are, and with
     those of today's keras.applications (`conv2_block1_1_conv`). The latter were trained on BGR
@@ -100,10 +99,10 @@ def load_backbone_weights(model, file: WeightFile | str | os.PathLike, backbone:
     Returns: the report for the backbone's layers, which is logged too.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: a file of another backbone, or some of the backbone's layers do not match.
     """
-    check_backbone(backbone)
+    convert = weights_of(backbone).convert
     model_layers = {
         name: layer
         for name, layer in layers_with_weights(model).items()
@@ -111,7 +110,7 @@ def load_backbone_weights(model, file: WeightFile | str | os.PathLike, backbone:
     }
     with _opened(file) as weight_file:
         report = LoadReport(weight_file.path)
-        file_layers, changes = CONVERSIONS[backbone](weight_file, model_layers)
+        file_layers, changes = convert(weight_file, model_layers)
         plan = plan_load(model_layers, file_layers, report, changes=changes)
         refuse_deeper_resnet(report, backbone)
         refuse_other_network(model_layers, file_layers, report)

@@ -21,7 +21,7 @@ Change = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
 class PlannedLayer(NamedTuple):
-    """One layer of a model and what to read for it."""
+    """One layer of a model, and the arrays to read into its weights."""
 
     layer: Any
     stored: list[Stored]  # in the order of the layer's weights

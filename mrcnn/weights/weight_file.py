@@ -31,7 +31,7 @@ class WeightFile:
     path: of an `.h5` file in matterport's layout, or of Keras 3 weights (`.weights.h5`).
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: not an HDF5 file, or a training state. The properties raise it for a damaged
             file, and for an array that refers to another file or is compressed.
     """
@@ -39,10 +39,16 @@ class WeightFile:
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
         self._file = hdf5.open_for_reading(self.path)
+        try:
+            self._refuse_training_state()
+        except ValueError:
+            self.close()
+            raise
+
+    def _refuse_training_state(self) -> None:
         with self._damage_reported():
             is_training_state = hdf5.has(self._file, "optimizer") and "about" in self._file.attrs
         if is_training_state:
-            self.close()
             raise ValueError(
                 f"The file must hold weights. Received: {self.path!r}, a training state: the "
                 "optimizer's variables, which a resumed training reads by itself. Try the "
@@ -56,7 +62,7 @@ class WeightFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file; what was already read stays available."""
+        """Close the file; the values that were already read stay available."""
         self._file.close()
 
     def _damage_reported(self):
@@ -73,7 +79,7 @@ class WeightFile:
         """The kind of weights in the file.
 
         "backbone": only of a backbone (an ImageNet file), in either layout: the file has layers,
-            and none of them is an FPN, RPN or head layer (`fpn_*`, `rpn_*`, `mrcnn_*`).
+            but no FPN, RPN or head layer (`fpn_*`, `rpn_*`, `mrcnn_*`).
         "matterport": of a whole network, in matterport's layout.
         "keras": of a whole network, in the layout of Keras 3.
         "unknown": the file has no layers.
@@ -142,10 +148,11 @@ class WeightFile:
 
 
 def read_metadata(path: str | os.PathLike) -> dict | None:
-    """Return the description that `save_weights` has written into a file; None if there is none.
+    """Return the description that `save_weights` has written into a file; None without one.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, not a weight file, or a damaged description.
+        FileNotFoundError: the file does not exist.
+        ValueError: not a weight file, or a damaged description.
     """
     with WeightFile(path) as file:
         return file.metadata or None
@@ -155,7 +162,8 @@ def check_file(path: str | os.PathLike) -> None:
     """Raise the error that loading a file would raise before its arrays are read.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or not a weight file in a known layout.
+        FileNotFoundError: the file does not exist.
+        ValueError: not a weight file in a known layout.
     """
     with WeightFile(path) as file:
         if not file.is_keras3:

@@ -47,7 +47,7 @@ def test_the_command_prints_and_leaves_a_json_and_a_contact_sheet(folder, capsys
     out = folder / "out"
     assert run(folder, *SMALL, "--out", out) == cli.OK
     printed = capsys.readouterr().out
-    assert "2 images, 1 object" in printed and "Nothing is wrong" in printed
+    assert "2 images, 1 object" in printed and "No faults were found" in printed
     content = json.loads((out / "check.json").read_text())
     assert (content["data"], content["errors"], content["counts"]) == (str(folder), 0, {"cat": 1})
     sheet = np.asarray(Image.open(out / "contact_sheet.png"))

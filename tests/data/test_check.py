@@ -25,7 +25,7 @@ def test_an_empty_dataset_has_one_error():
     assert report.suggested_scales is None
     text = str(report)
     assert text.startswith("0 images, 0 objects\n")
-    assert "error: No images\n  There is no image to look at.\n  Remedy: Check the path" in text
+    assert "error: No images\n  The dataset has no image to check.\n  Remedy: Check the path" in text
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["errors"] == 1
 
 
@@ -42,7 +42,7 @@ def test_a_sound_dataset_has_no_findings():
     assert (report.images, report.objects, report.crowds) == (2, 4, 0)
     assert report.counts == {"cat": 2, "dog": 2}
     assert report.objects_per_image == {2: 2}
-    assert str(report).endswith("Nothing is wrong with what was looked at.")
+    assert str(report).endswith("No faults were found.")
 
 
 def test_no_object_at_all_is_an_error():
@@ -121,10 +121,10 @@ def test_a_sound_dataset_trains_without_a_word(caplog):
 
 def test_a_training_without_objects_is_stopped():
     with pytest.raises(
-        ValueError, match=r"training data must hold objects\. Received: 2 images, and not one"
+        ValueError, match=r"training data must have objects\. Received: 2 images, and no object"
     ):
         check_before_training(Hand(NOTHING, NOTHING), Small())
-    with pytest.raises(ValueError, match="must hold objects"):
+    with pytest.raises(ValueError, match="must have objects"):
         check_before_training(Hand((GREY, ONE, [0]), (GREY, ONE, [3]), *[NOTHING] * 30), Small())
 
 
@@ -155,7 +155,7 @@ def test_what_a_training_bears_is_told_in_one_line(caplog):
     (record,) = caplog.records
     assert record.getMessage() == (
         "In 3 images of the training data: Class ids out of range (1 image); Images of more objects than "
-        "MAX_GT_INSTANCES (1 image). `mrcnn check`, or mrcnn.data.check.check(dataset, config), says more."
+        "MAX_GT_INSTANCES (1 image). `mrcnn check`, or mrcnn.data.check.check(dataset, config), reports more."
     )
 
 
@@ -165,7 +165,7 @@ def test_train_looks_before_it_trains(tmp_path, caplog):
     from mrcnn.model import MaskRCNN
 
     model = MaskRCNN("training", TinyConfig(NAME="nothing"), tmp_path)
-    with pytest.raises(ValueError, match="training data must hold objects"):
+    with pytest.raises(ValueError, match="training data must have objects"):
         model.train(Hand(NOTHING, NOTHING), None, 0.001, epochs=1, layers="heads")
     bad = Hand((GREY, ONE, [7]), (GREY, ONE, [8]))
     with pytest.raises(

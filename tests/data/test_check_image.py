@@ -40,7 +40,7 @@ from mrcnn.nn import boxes
         ((GREY, ONE.repeat(3, axis=2), [1, 1, 1]), "duplicate", "2 objects are repeated.", (1, 2)),
         ((GREY, rectangles((8, 8, 24, 11), (8, 8, 12, 12)), [1, 2]), "tiny", "1 object is down to 3.0 px.", (0,)),
         ((GREY, rectangles(*[(8, 8, 24, 24 + i) for i in range(4)]), [1, 1, 1, 1]), "crowded",
-         "It holds 4, and MAX_GT_INSTANCES is 3.", ()),
+         "It has 4 instances, and MAX_GT_INSTANCES is 3.", ()),
     ],
 )  # fmt: skip
 def test_each_fault_is_found_in_its_image_alone(entry, kind, sentence, instances):

@@ -286,7 +286,7 @@ def test_a_truncated_file_is_named(tmp_path):
 def test_datasets_that_cannot_be_trained_on():
     with pytest.raises(ValueError, match=r"prepared.*Try dataset.prepare\(\)"):
         data.DataGenerator(Dataset(), config())
-    with pytest.raises(ValueError, match="must hold images. Received: none"):
+    with pytest.raises(ValueError, match="must contain images. Received: none"):
         data.DataGenerator(Squares(0), config())
     with pytest.raises(
         ValueError, match=r"NUM_CLASSES = 2, and 3 classes.*'big'\]. Try NUM_CLASSES = 3"

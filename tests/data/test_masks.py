@@ -1,5 +1,8 @@
 """Instance masks: resized, as boxes, as mini-masks, pasted back, compared."""
 
+import re
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -197,6 +200,22 @@ def compare_paths(dataset, image_ids):
         pasted = [unmold_masks(soft, boxes, slow.shape, exact=exact) for exact in (False, True)]
         agree["pasted"] = min(agree["pasted"], np.mean((pasted[0] == pasted[1])[in_boxes]))
     assert {name: round(float(share), 4) for name, share in agree.items() if share < 0.995} == {}
+
+
+def resident_bytes():
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from /proc")
+def test_pasted_masks_take_memory_for_their_boxes_only():
+    soft = np.ones((100, 28, 28), np.float32)
+    boxes = np.tile([500, 500, 520, 520], (100, 1))
+    before = resident_bytes()
+    full = unmold_masks(soft, boxes, (1024, 1024, 3))
+    assert full.nbytes == 100 * 1024**2
+    assert resident_bytes() - before < 0.2 * full.nbytes
+    assert full[510, 510].all() and full.sum() <= 100 * 400
 
 
 def test_a_box_beside_the_image_pastes_nothing():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from drawing_cases import NAMES, painted, rectangle, written_texts
 
+from mrcnn.data.dataset import Dataset
 from mrcnn.drawing import pages
 
 
@@ -111,3 +112,41 @@ def test_result_without_masks_draws_boxes_only(monkeypatch):
     assert texts[-1] == "detections from 0.7 on: 1"
     none = {"rois": np.zeros((0, 4)), "class_ids": [], "scores": []}
     assert not pages.draw_result(image, none, NAMES).any()
+
+
+class OneImage(Dataset):
+    """One image of 128 x 128 pixels with `boxes` of class 1."""
+
+    def __init__(self, boxes):
+        super().__init__()
+        self.boxes = boxes
+        self.add_class("test", 1, "square")
+        self.add_image("test", 0, path=None)
+        self.prepare()
+
+
+class WithBoxes(OneImage):
+    def load_bbox(self, image_id):
+        return np.array(self.boxes).reshape(-1, 4), np.ones(len(self.boxes), int)
+
+
+class WithMasks(OneImage):
+    def load_mask(self, image_id):
+        if not self.boxes:
+            return np.empty((0, 0, 0)), []
+        planes = [rectangle(box, (128, 128))[1] for box in self.boxes]
+        return np.concatenate(planes, axis=2), np.ones(len(self.boxes), int)
+
+
+@pytest.mark.parametrize("kind", [WithBoxes, WithMasks])
+@pytest.mark.parametrize("boxes", [[], [(40, 40, 80, 90)]])
+def test_ground_truth_of_masks_or_boxes_is_drawn_next_to_a_result(kind, boxes, monkeypatch):
+    texts = written_texts(monkeypatch)
+    result = {"rois": np.zeros((0, 4)), "class_ids": [], "scores": []}
+    image = np.zeros((128, 128, 3), np.uint8)
+    drawn = pages.draw_next_to_ground_truth(kind(boxes), 0, image, result)
+    assert texts == [f"ground truth: {len(boxes)}", "detections: 0"]
+    ground_truth = drawn[-512:, :512]
+    tinted = ground_truth[70 * 4, 60 * 4].any()  # inside the box
+    assert ground_truth.any() == bool(boxes)
+    assert tinted == (bool(boxes) and kind is WithMasks)

@@ -9,14 +9,13 @@ import pytest
 from mrcnn.files import atomic
 
 
-def test_a_part_has_a_new_name_and_the_rights_of_any_new_file(tmp_path):
+def test_temporary_file_has_a_random_name_and_default_permissions(tmp_path):
     path, plain = tmp_path / "a.json", tmp_path / "plain"
     plain.touch()
     with atomic.atomic_write(path) as first, atomic.atomic_write(path) as second:
         assert first != second and atomic._PART.fullmatch(os.path.basename(first))
-        assert os.path.basename(first).startswith(
-            ".a.json."
-        )  # hidden from scripts that list a folder
+        # Its first character, a dot, hides it from scripts that list a folder.
+        assert os.path.basename(first).startswith(".a.json.")
         for part in (first, second):
             with open(part, "w") as file:
                 file.write("whole")
@@ -24,14 +23,14 @@ def test_a_part_has_a_new_name_and_the_rights_of_any_new_file(tmp_path):
     assert path.stat().st_mode == plain.stat().st_mode
 
 
-def test_the_longest_name_can_be_written(tmp_path):
+def test_file_with_the_longest_name_can_be_written(tmp_path):
     path = tmp_path / ("é" * 126 + ".h5")  # 255 bytes
     with atomic.atomic_write(path) as part, open(part, "w") as file:
         file.write("whole")
     assert path.read_text() == "whole" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_link_in_place_of_a_part_is_not_written_through(tmp_path):
+def test_link_at_a_predictable_name_is_not_written_through(tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / f"w.h5.{os.getpid()}.part").symlink_to(victim)  # the name of earlier releases
@@ -42,13 +41,13 @@ def test_a_link_in_place_of_a_part_is_not_written_through(tmp_path):
 
 @pytest.fixture
 def dead():
-    """The number of a process that is no longer there."""
+    """The id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
 
 
-def test_parts_of_dead_processes_are_removed(tmp_path, dead):
+def test_temporary_files_of_ended_processes_are_removed(tmp_path, dead):
     names = [f"b.h5.{os.getpid()}.part", f"b.h5.{os.getpid()}.0123abcd.part", "c.part", "d.h5"]
     for name in [f"a.h5.{dead}.part", f".interrupted.h5.{dead}.0123abcd.part", *names]:
         (tmp_path / name).touch()
@@ -56,7 +55,7 @@ def test_parts_of_dead_processes_are_removed(tmp_path, dead):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
-def test_what_others_named_like_parts_is_left_alone(tmp_path, dead):
+def test_other_files_with_similar_names_are_kept(tmp_path, dead):
     (tmp_path / "target").touch()
     (tmp_path / f"link.{dead}.part").symlink_to(tmp_path / "target")
     (tmp_path / f"folder.{dead}.part").mkdir()
@@ -73,13 +72,14 @@ def test_what_others_named_like_parts_is_left_alone(tmp_path, dead):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_failed_write_of_hdf5_is_told_in_plain_words(tmp_path):
-    """On a full disk h5py raises this when it closes the file."""
-    told = (
-        "Can't decrement id ref count (file write failed: time = Sat Nov 28 12:00:00 2026\n, filename = 'a.h5.part', "
-        "file descriptor = 5, errno = 28, error message = 'No space left on device', buf = 0x55, total write size = 2)"
+def test_failed_hdf5_write_is_reported_with_the_systems_reason(tmp_path):
+    """On a full disk, h5py raises this error when it closes the file."""
+    message = (
+        "Can't decrement id ref count (file write failed: time = Sat Nov 28 12:00:00 2026\n, "
+        "filename = 'a.h5.part', file descriptor = 5, errno = 28, error message = 'No space left "
+        "on device', buf = 0x55, total write size = 2)"
     )
     match = "a.h5 must be writable. Received: No space left on device; the file that was there"
     with pytest.raises(OSError, match=match), atomic.atomic_write(str(tmp_path / "a.h5")):
-        raise RuntimeError(told)
+        raise RuntimeError(message)
     assert atomic.reason(RuntimeError("Unable to open file\nmore")) == "Unable to open file"

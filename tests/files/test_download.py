@@ -37,7 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(CONTENT[: len(CONTENT) // 2] if self.path == "/cut.h5" else CONTENT)
 
     def log_message(self, *args):
-        """Silence: the test's output is not the place."""
+        """Keep the output of the test free of log lines."""
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def server(monkeypatch):
 
 @pytest.mark.parametrize("name", ["whole.h5", "unannounced.h5"])
 @pytest.mark.parametrize("md5", [MD5, None])
-def test_a_complete_download_is_kept_and_not_repeated(server, tmp_path, name, md5):
+def test_complete_download_is_kept_and_not_repeated(server, tmp_path, name, md5):
     path = tmp_path / "cache" / "models" / name
     for _ in range(2):
         assert download(f"{server.url}/{name}", path, md5) == str(path)
@@ -65,7 +65,7 @@ def test_a_complete_download_is_kept_and_not_repeated(server, tmp_path, name, md
     assert [p.name for p in path.parent.iterdir()] == [name]
 
 
-def test_a_cached_file_with_another_checksum_is_fetched_again(server, tmp_path, caplog):
+def test_cached_file_with_another_checksum_is_downloaded_again(server, tmp_path, caplog):
     path = tmp_path / "whole.h5"
     path.write_bytes(b"half")
     download(f"{server.url}/whole.h5", path, MD5)
@@ -73,13 +73,14 @@ def test_a_cached_file_with_another_checksum_is_fetched_again(server, tmp_path, 
     assert "whole.h5 is not the released file (it must begin with" in caplog.text
 
 
-def test_a_cached_file_of_an_earlier_release_is_kept(server, tmp_path):
+def test_cached_file_of_an_earlier_release_is_kept(server, tmp_path):
     path = tmp_path / "whole.h5"
     path.write_bytes(b"of 2017")
     earlier = hashlib.md5(b"of 2017").hexdigest()
     assert download(f"{server.url}/whole.h5", path, MD5, older_md5s=[earlier]) == str(path)
     assert path.read_bytes() == b"of 2017" and server.requests == 0
-    with pytest.raises(DownloadError, match="its MD5 must be"):  # what is fetched must be today's
+    # A new download must be today's release.
+    with pytest.raises(DownloadError, match="its MD5 must be"):
         download(f"{server.url}/whole.h5", tmp_path / "new.h5", earlier, older_md5s=[MD5])
 
 
@@ -98,7 +99,7 @@ def nothing_listening():
         (None, None, "refused"),
     ],
 )
-def test_a_failed_download_names_url_path_and_remedy_and_leaves_nothing(
+def test_failed_download_names_url_path_and_remedy_and_leaves_no_file(
     server, tmp_path, name, md5, match
 ):
     url = f"{server.url}/{name}" if name else f"{nothing_listening()}/x.h5"
@@ -111,7 +112,7 @@ def test_a_failed_download_names_url_path_and_remedy_and_leaves_nothing(
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_failed_download_leaves_the_file_that_was_there(server, tmp_path):
+def test_failed_download_keeps_the_old_file(server, tmp_path):
     path = tmp_path / "x.h5"
     path.write_bytes(b"old")
     with pytest.raises(DownloadError, match="cut off"):
@@ -133,37 +134,37 @@ def test_a_failed_download_leaves_the_file_that_was_there(server, tmp_path):
         ("to/ftp://127.0.0.1:1/x", "x.bin", {}, "must begin with http or https, received ftp:"),
     ],
 )
-def test_a_wrong_file_is_never_kept(server, tmp_path, address, path, checks, match):
+def test_wrong_file_is_never_kept(server, tmp_path, address, path, checks, match):
     with pytest.raises(DownloadError, match=match):
         download(f"{server.url}/{address}", tmp_path / path, **checks)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_web_addresses_are_fetched(tmp_path):
+def test_only_http_addresses_are_downloaded(tmp_path):
     with pytest.raises(DownloadError, match="must begin with http or https"):
         download((tmp_path / "x").as_uri(), tmp_path / "y")
 
 
-def test_a_body_without_a_size_is_bounded(server, tmp_path, monkeypatch):
+def test_response_without_a_size_is_limited(server, tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "_MOST_BYTES", 1000)
     with pytest.raises(DownloadError, match="more than the 1,000 bytes"):
         download(f"{server.url}/unannounced.h5", tmp_path / "x.h5")
 
 
-def test_a_redirect_is_followed(server, tmp_path):
+def test_redirect_is_followed(server, tmp_path):
     download(f"{server.url}/to/{server.url}/whole.h5", tmp_path / "x.h5", MD5, size=len(CONTENT))
     assert (tmp_path / "x.h5").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("content", [b"half", CONTENT[:-1], b"<html>log in</html>"])
-def test_a_cached_file_of_another_size_or_kind_is_fetched_again(server, tmp_path, content):
+def test_cached_file_of_another_size_or_kind_is_downloaded_again(server, tmp_path, content):
     path = tmp_path / "whole.h5"
     path.write_bytes(content)
     download(f"{server.url}/whole.h5", path, size=len(CONTENT))
     assert path.read_bytes() == CONTENT
 
 
-def test_threads_that_fetch_one_file_do_not_disturb_each_other(server, tmp_path):
+def test_threads_may_download_the_same_file(server, tmp_path):
     path = tmp_path / "whole.h5"
     with ThreadPoolExecutor(4) as pool:
         assert (

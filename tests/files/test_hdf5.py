@@ -1,4 +1,4 @@
-"""HDF5 files of strangers: only plain numbers that the file itself holds are read."""
+"""HDF5 files of unknown source: only plain numbers that the file itself holds are read."""
 
 import os
 
@@ -13,7 +13,7 @@ SECRET = np.arange(16, dtype=np.float32)
 
 @pytest.fixture
 def outside(tmp_path):
-    """Another HDF5 file and a plain one, of a victim."""
+    """Another HDF5 file and a plain file, which must not be read."""
     with h5py.File(tmp_path / "outside.h5", "w") as file:
         file["x"] = SECRET
     (tmp_path / "outside.bin").write_bytes(SECRET.tobytes())
@@ -108,7 +108,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
-def test_array_that_the_file_does_not_hold_plainly_is_refused(make, outside, tmp_path):
+def test_array_that_is_not_plain_data_of_the_file_is_refused(make, outside, tmp_path):
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
         make(file, outside)
     sentence = f"must hold its own data.*'x' in .*{REFUSED[make]}"
@@ -134,7 +134,7 @@ def test_group_behind_a_link_is_not_entered(link, outside, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["f2", "<f4", ">f8", "i8", "u4"])
 @pytest.mark.parametrize("layout", [{}, {"chunks": (4,)}])
-def test_plain_numbers_come_back(dtype, layout, tmp_path):
+def test_plain_numbers_are_read(dtype, layout, tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("a/b", data=np.arange(16).astype(dtype), **layout)
     with hdf5.open_file(tmp_path / "x.h5") as file:
@@ -156,7 +156,7 @@ def test_plain_numbers_come_back(dtype, layout, tmp_path):
         (np.float32([1]), "i8", "of float32 where the network has int64"),
     ],
 )
-def test_numbers_of_another_kind_or_not_finite_are_refused(value, dtype, sentence, tmp_path):
+def test_other_kinds_of_numbers_nan_and_infinity_are_refused(value, dtype, sentence, tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["a/b"] = value
     with (
@@ -166,7 +166,7 @@ def test_numbers_of_another_kind_or_not_finite_are_refused(value, dtype, sentenc
         hdf5.read(file, hdf5.stored(file, "a/b"), dtype)
 
 
-def test_array_that_is_another_one_by_now_is_refused(tmp_path):
+def test_array_that_has_changed_is_refused(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["x"] = SECRET
     with hdf5.open_file(tmp_path / "x.h5") as file:
@@ -186,7 +186,7 @@ def test_array_that_is_another_one_by_now_is_refused(tmp_path):
     ],
     ids=["many", "long", "numbers", "table", "scalar"],
 )
-def test_list_of_names_that_is_none_or_has_no_end_is_refused(names, tmp_path):
+def test_attribute_that_is_not_a_short_list_of_names_is_refused(names, tmp_path):
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
         file.attrs["names"] = names
     sentence = "'names' in .*, no list of at most 20,000 names"
@@ -194,10 +194,10 @@ def test_list_of_names_that_is_none_or_has_no_end_is_refused(names, tmp_path):
         hdf5.names(file, "names")
 
 
-def test_list_of_names_in_its_forms(tmp_path):
+def test_list_of_names_is_read_in_every_form(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.attrs["bytes"], file.attrs["text"] = np.array([b"a", b"\xff"]), ["a", "\u00e9"]
-        file.attrs["empty"] = np.array([])  # as Keras 2 wrote the weights of a layer without any
+        file.attrs["empty"] = np.array([])  # Keras 2 wrote this for a layer without weights
         file.attrs["cut0"], file.attrs["cut1"] = np.array([b"a", b"b"]), np.array([b"c"])
     with hdf5.open_file(tmp_path / "x.h5") as file:
         assert hdf5.names(file, "bytes") == ["a", "\ufffd"]
@@ -206,7 +206,7 @@ def test_list_of_names_in_its_forms(tmp_path):
         assert hdf5.names(file, "empty") == hdf5.names(file, "absent") == []
 
 
-def test_text_in_its_forms(tmp_path):
+def test_text_is_read_in_every_form(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
         file.attrs["text"], file.attrs["bytes"] = "a" * 100_000, np.bytes_("b")
         file.attrs["list"], file.attrs["number"] = ["a"], 3
@@ -222,7 +222,7 @@ def test_text_in_its_forms(tmp_path):
 @pytest.mark.parametrize(
     "text", ["a" * (2**23 + 1), np.bytes_(b"a" * (2**23 + 1))], ids=["any length", "fixed length"]
 )
-def test_text_without_end_is_refused(text, tmp_path):
+def test_too_long_text_is_refused(text, tmp_path):
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
         file.attrs["text"] = text
     refused = pytest.raises(ValueError, match="'text' in .*, which is longer than 8,388,608 bytes")
@@ -230,13 +230,13 @@ def test_text_without_end_is_refused(text, tmp_path):
         hdf5.text(file, "text")
 
 
-def test_heap_that_hdf5_never_ends_reading_is_refused(tmp_path):
+def test_heap_that_hdf5_would_read_for_ever_is_refused(tmp_path):
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
         file.attrs["text"], file.attrs["names"] = "abcdefgh" * 20, ["a", "b"]
     data = path.read_bytes()
     text = data.index(b"abcdefgh")
-    for size in (0, 2**64 - 16, 10_000):  # of the free space after the texts
+    for size in (0, 2**64 - 16, 10_000):  # of the unused space after the texts
         free = data.index(b"\0" * 8, text + 160 + 2 * 24) + 8
         assert 0 < int.from_bytes(data[free : free + 8], "little") < 4096
         path.write_bytes(data[:free] + size.to_bytes(8, "little") + data[free + 8 :])
@@ -246,10 +246,9 @@ def test_heap_that_hdf5_never_ends_reading_is_refused(tmp_path):
                     question(file, name)
 
 
-def test_heaps_without_end_are_not_searched_for_ever(tmp_path):
-    heap = b"GCOL\x01\0\0\0" + (2**24).to_bytes(
-        8, "little"
-    )  # every 16 bytes one that covers all the others
+def test_search_of_heaps_is_limited(tmp_path):
+    # A heap of 16 MB begins every 16 bytes.
+    heap = b"GCOL\x01\0\0\0" + (2**24).to_bytes(8, "little")
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["x"], file.attrs["text"] = np.frombuffer(heap * 200_000, np.uint8), "text"
     with (
@@ -261,17 +260,15 @@ def test_heaps_without_end_are_not_searched_for_ever(tmp_path):
 
 def test_names_that_share_one_long_text_are_refused(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
-        file.attrs["text"], file.attrs["names"] = (
-            "a" * 2**20,
-            ["a"] * 200,
-        )  # each name may point at the text
+        file.attrs["text"] = "a" * 2**20
+        file.attrs["names"] = ["a"] * 200  # each name may point at the text
     with hdf5.open_file(tmp_path / "x.h5") as file:
         assert len(hdf5.text(file, "text")) == 2**20
         with pytest.raises(ValueError, match="'names' in .*, which is longer than"):
             hdf5.names(file, "names")
 
 
-def test_pipe_is_not_waited_for(tmp_path):
+def test_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "x.h5")
     refused = pytest.raises(
         ValueError, match="The training state must be a file. Received: a device or pipe"

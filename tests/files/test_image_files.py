@@ -1,4 +1,4 @@
-"""The opener of image files: formats, colours, sizes, pages, and what it says of other files."""
+"""Image files: formats, colours, sizes, pages, and the errors for other files."""
 
 import io
 import resource
@@ -24,22 +24,24 @@ RED = (200, 30, 30)
 
 
 def red(mode="RGB"):
-    photo = Image.new("RGB", (32, 24), RED)
-    return photo.quantize() if mode == "P" else photo.convert(mode)
+    image = Image.new("RGB", (32, 24), RED)
+    return image.quantize() if mode == "P" else image.convert(mode)
 
 
-# --- Formats and colours ----------------------------------------------------------------------------------------
+# --- Formats and colours ---
 
 
 @pytest.mark.parametrize(
     ("mode", "suffix"),
     [
-        ("RGB", "png"), ("RGB", "bmp"), ("RGB", "ppm"), ("RGB", "tif"), ("RGB", "webp"), ("RGB", "jpg"), ("RGB", "mpo"),
+        ("RGB", "png"), ("RGB", "bmp"), ("RGB", "ppm"), ("RGB", "tif"), ("RGB", "webp"),
+        ("RGB", "jpg"), ("RGB", "mpo"),
         ("P", "gif"), ("P", "png"), ("P", "tif"),
-        ("CMYK", "jpg"), ("CMYK", "tif"), ("YCbCr", "tif"), ("YCbCr", "jpg"), ("RGBA", "png"), ("RGBA", "tif"),
+        ("CMYK", "jpg"), ("CMYK", "tif"), ("YCbCr", "tif"), ("YCbCr", "jpg"),
+        ("RGBA", "png"), ("RGBA", "tif"),
     ],
 )  # fmt: skip
-def test_colours_of_every_format(tmp_path, mode, suffix):
+def test_every_format_is_read_in_rgb(tmp_path, mode, suffix):
     path = tmp_path / f"red.{suffix}"
     red(mode).save(path)
     assert read_size(path) == (24, 32)
@@ -49,17 +51,16 @@ def test_colours_of_every_format(tmp_path, mode, suffix):
 
 
 def test_lab_becomes_rgb(tmp_path):
-    """CIELAB of 8 bits against scikit-image's formula."""
+    """8-bit CIELAB, compared with scikit-image's formula."""
     lab = skimage.color.rgb2lab(np.uint8([[RED]]))[0, 0]
     values = np.int16([lab[0] * 2.55, lab[1], lab[2]]).astype(np.int8).view(np.uint8)
     page = np.broadcast_to(values, (24, 32, 3))
     tifffile.imwrite(tmp_path / "lab.tif", page, photometric="cielab")
-    assert (
-        np.abs(read_image(tmp_path / "lab.tif").astype(int) - RED).max() <= 5
-    )  # of whole a* and b*
+    read = read_image(tmp_path / "lab.tif")
+    assert np.abs(read.astype(int) - RED).max() <= 5  # because a* and b* are integers
 
 
-def test_an_inverted_adobe_cmyk_jpeg_is_no_negative(tmp_path):
+def test_inverted_adobe_cmyk_jpeg_is_not_read_as_a_negative(tmp_path):
     red("CMYK").save(tmp_path / "a.jpg", quality=95)
     assert b"Adobe" in (tmp_path / "a.jpg").read_bytes()[:100]
     assert np.abs(read_image(tmp_path / "a.jpg")[10, 10].astype(int) - RED).max() <= 3
@@ -69,7 +70,8 @@ def test_an_inverted_adobe_cmyk_jpeg_is_no_negative(tmp_path):
 @pytest.mark.parametrize(
     ("dtype", "shape"),
     [
-        (np.uint16, (6, 5)), (np.int16, (6, 5)), (np.int32, (6, 5)), (np.float32, (6, 5)), (np.float64, (6, 5)),
+        (np.uint16, (6, 5)), (np.int16, (6, 5)), (np.int32, (6, 5)), (np.float32, (6, 5)),
+        (np.float64, (6, 5)),
         (np.float32, (6, 5, 3)), (np.uint8, (6, 5, 7)), (np.uint16, (6, 5, 4)), (np.uint8, (1, 5)),
         (np.uint8, (6, 1, 5)),
     ],
@@ -105,15 +107,15 @@ def test_tiff_is_read_upright(tmp_path, dtype):
     assert read_size(tmp_path / "a.tif") == (6, 5)
 
 
-def test_palette_indices_are_kept_if_asked_for(tmp_path):
-    photo = Image.fromarray(np.uint8([[0, 1, 2]]))
-    photo.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
-    photo.save(tmp_path / "a.png")
+def test_palette_indices_are_kept_on_request(tmp_path):
+    image = Image.fromarray(np.uint8([[0, 1, 2]]))
+    image.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
+    image.save(tmp_path / "a.png")
     assert read_pixels(tmp_path / "a.png", indices=True).tolist() == [[0, 1, 2]]
     assert read_pixels(tmp_path / "a.png").tolist() == [[[0, 0, 0], [200, 0, 0], [0, 200, 0]]]
 
 
-def test_an_image_is_read_from_bytes():
+def test_image_is_read_from_bytes():
     content = io.BytesIO()
     red().save(content, "png")
     np.testing.assert_array_equal(read_pixels(content.getvalue()), np.asarray(red()))
@@ -123,11 +125,11 @@ def test_an_image_is_read_from_bytes():
         read_pixels(b"", "imageData", name="a.json")
 
 
-# --- Pages ------------------------------------------------------------------------------------------------------
+# --- Pages ---
 
 
 @pytest.mark.parametrize("suffix", ["gif", "tif", "png", "webp"])
-def test_several_frames_are_refused_and_one_is_read(tmp_path, suffix):
+def test_several_frames_are_refused_and_a_single_one_is_read(tmp_path, suffix):
     frames = [
         red(),
         Image.new("RGB", (32, 24), (0, 99, 0)),
@@ -144,7 +146,7 @@ def test_several_frames_are_refused_and_one_is_read(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])  # read by Pillow, and by tifffile
-def test_a_volume_is_refused_and_a_thumbnail_is_not(tmp_path, dtype):
+def test_volume_is_refused_and_thumbnails_are_ignored(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "zyx.tif", np.zeros((4, 24, 32), dtype), photometric="minisblack")
     with pytest.raises(ValueError, match=r"zyx\.tif with 4 pages"):
         read_image(tmp_path / "zyx.tif")
@@ -164,7 +166,7 @@ def test_a_volume_is_refused_and_a_thumbnail_is_not(tmp_path, dtype):
     ) == (24, 32)
 
 
-# --- Claimed sizes ----------------------------------------------------------------------------------------------
+# --- Claimed sizes ---
 
 
 def png_header(width, height):
@@ -189,14 +191,14 @@ def test_large_image_within_the_limit_gives_no_warning_of_pillow(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(60000, 50000), (150_000, 10)])
-def test_a_size_above_the_limit_is_refused_by_the_header(tmp_path, size):
+def test_size_above_the_limit_is_refused_from_the_header(tmp_path, size):
     (tmp_path / "huge.png").write_bytes(png_header(*size))
     for read in (read_pixels, read_size, read_image):
         with pytest.raises(ValueError, match=r"Received: .*huge\.png"):
             read(tmp_path / "huge.png")
 
 
-def test_a_mask_of_another_size_is_not_decoded(tmp_path, monkeypatch):
+def test_mask_of_another_size_is_not_decoded(tmp_path, monkeypatch):
     red().save(tmp_path / "mask.png")
     monkeypatch.setattr(image_files, "_decode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ValueError, match=r"mask\.png of \(24, 32\) and a\.jpg of \(9, 9\)"):
@@ -217,7 +219,7 @@ def test_tiffs_that_claim_or_hold_too_much_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"64 x 64 \(height x width\) in .*a\.tif"):
         read_pixels(path)
     monkeypatch.undo()
-    with tifffile.TiffFile(path, mode="r+b") as file:  # one strip says it is a 7th of what it holds
+    with tifffile.TiffFile(path, mode="r+b") as file:  # the strip claims a 7th of its size
         file.pages[0].tags["ImageLength"].overwrite(9)
         file.pages[0].tags["RowsPerStrip"].overwrite(9)
     with pytest.raises(
@@ -230,7 +232,7 @@ def test_tiffs_that_claim_or_hold_too_much_are_refused(tmp_path, monkeypatch):
         read_pixels(path)
 
 
-# --- Other files ------------------------------------------------------------------------------------------------
+# --- Other files ---
 
 
 def test_postscript_does_not_start_ghostscript(tmp_path, monkeypatch):
@@ -273,7 +275,7 @@ def test_postscript_does_not_start_ghostscript(tmp_path, monkeypatch):
         ("a.tif", b"II*\0\xff\xff\0\0", r"a\.tif \(IndexError"),
     ],
 )
-def test_other_files_are_called_what_they_are(tmp_path, name, content, said):
+def test_other_kinds_of_files_are_named(tmp_path, name, content, said):
     path = tmp_path / name
     path.write_bytes(content)
     for read in (read_image, read_size):
@@ -283,30 +285,34 @@ def test_other_files_are_called_what_they_are(tmp_path, name, content, said):
             read(path)
 
 
-def test_a_folder_and_a_missing_file_are_named(tmp_path):
+def test_folder_and_missing_file_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"\(a folder\). Try the images in it"):
         read_image(tmp_path)
     with pytest.raises(ValueError, match="must exist. Received: .*gone.png"):
         read_size(tmp_path / "gone.png")
 
 
-def test_names_are_printed_without_control_characters(tmp_path):
+def test_errors_show_names_without_control_characters(tmp_path):
     with pytest.raises(ValueError, match=r"gone \[2J\.png"):
         read_image(tmp_path / "gone\x1b[2J.png")
 
 
-# --- Damaged files ----------------------------------------------------------------------------------------------
+# --- Damaged files ---
 
 
 def contents():
-    """A small file of every kind."""
+    """Small files of every format."""
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    for mode, kind in [("RGB", "png"), ("P", "png"), ("RGB", "jpeg"), ("CMYK", "jpeg"), ("RGB", "bmp"), ("RGB", "webp"),
-                       ("P", "gif"), ("RGB", "ppm"), ("RGB", "tiff"), ("LAB", "tiff"), ("YCbCr", "tiff")]:  # fmt: skip
+    kinds = [
+        ("RGB", "png"), ("P", "png"), ("RGB", "jpeg"), ("CMYK", "jpeg"), ("RGB", "bmp"),
+        ("RGB", "webp"), ("P", "gif"), ("RGB", "ppm"), ("RGB", "tiff"), ("LAB", "tiff"),
+        ("YCbCr", "tiff"),
+    ]  # fmt: skip
+    for mode, kind in kinds:
         content = io.BytesIO()
-        photo = Image.fromarray(pixels)
-        photo = Image.fromarray(pixels, "LAB") if mode == "LAB" else photo.convert(mode)
-        photo.save(content, kind)
+        image = Image.fromarray(pixels)
+        image = Image.fromarray(pixels, "LAB") if mode == "LAB" else image.convert(mode)
+        image.save(content, kind)
         yield content.getvalue()
     deep = [
         (pixels.astype(np.float64), {}),
@@ -323,7 +329,7 @@ CONTENTS = list(contents())
 
 
 def read_damaged(content):
-    """Read it, or refuse it with a sentence; no hang, and no gigabytes."""
+    """Read the content or refuse it with our form of message, in 10 s and 4 GB."""
     began = time.monotonic()
     try:
         pixels = read_pixels(content)
@@ -331,9 +337,8 @@ def read_damaged(content):
     except ValueError as error:
         assert all(part in str(error) for part in ("Received: ", "an embedded image", "Try "))
     assert time.monotonic() - began < 10
-    assert (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4 * 2**20
-    )  # KB, of this process with its libraries
+    most_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KB, libraries included
+    assert most_memory < 4 * 2**20
 
 
 damaged = st.builds(cut_or_changed, st.sampled_from(CONTENTS), st.integers(0, 2**32))
@@ -341,12 +346,12 @@ damaged = st.builds(cut_or_changed, st.sampled_from(CONTENTS), st.integers(0, 2*
 
 @settings(max_examples=150)
 @given(damaged)
-def test_damaged_images_are_read_or_refused_with_a_sentence(content):
+def test_damaged_images_are_read_or_refused(content):
     read_damaged(content)
 
 
 @pytest.mark.slow
 @settings(max_examples=10_000)
 @given(damaged)
-def test_ten_thousand_damaged_images(content):
+def test_ten_thousand_damaged_images_are_read_or_refused(content):
     read_damaged(content)

@@ -57,7 +57,7 @@ def test_coco_keeps_chosen_classes_and_all_images(tmp_path):
         CocoDataset(path, class_ids=[90, 5])
 
 
-def test_coco_files_one_after_the_other_make_one_dataset(tmp_path):
+def test_coco_files_added_in_sequence_are_one_dataset(tmp_path):
     """As the sample loads `train` and `valminusminival` of 2014."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -71,7 +71,7 @@ def test_coco_files_one_after_the_other_make_one_dataset(tmp_path):
     assert dataset.image_info[2]["path"] == str(tmp_path / "two" / "a.png")
 
 
-def test_a_subclass_may_add_files_itself(tmp_path):
+def test_subclass_adds_files_itself(tmp_path):
     class Own(CocoDataset):
         def __init__(self):
             Dataset.__init__(self)
@@ -84,7 +84,7 @@ def test_a_subclass_may_add_files_itself(tmp_path):
     assert dataset.load_mask(0)[1].tolist() == [2, 1, -1] and not Own().boxes_only
 
 
-def test_coco_finds_its_images_in_the_usual_places(tmp_path):
+def test_coco_images_are_found_in_the_usual_folders(tmp_path):
     for place in ("annotations", "val2017", "annotations/images"):
         folder = tmp_path / place.replace("/", "_")
         path = write_coco(folder / "annotations", coco(), "instances_val2017.json")
@@ -96,7 +96,7 @@ def test_coco_finds_its_images_in_the_usual_places(tmp_path):
     )
 
 
-def test_coco_missing_images_are_counted_and_named_when_asked_for(tmp_path, caplog):
+def test_coco_missing_images_are_counted_and_named_on_access(tmp_path, caplog):
     dataset = CocoDataset(write_coco(tmp_path, coco()))
     assert "--images DIR" in caplog.text and not dataset.left_out  # as `check --no-pixels` wants it
     assert (
@@ -104,12 +104,12 @@ def test_coco_missing_images_are_counted_and_named_when_asked_for(tmp_path, capl
         and "a.png" in caplog.text
         and "Try to put them there" in caplog.text
     )
-    assert len(dataset.load_mask(0)[1]) == 3  # masks need no image where the file knows the sizes
+    assert len(dataset.load_mask(0)[1]) == 3  # masks need no image if the file gives the sizes
     with pytest.raises(ValueError, match=r"a\.png"):
         dataset.load_image(0)
 
 
-def test_coco_sizes_come_from_the_image_where_the_file_has_none(tmp_path):
+def test_coco_unknown_sizes_come_from_the_image(tmp_path):
     write_image(tmp_path / "a.png")
     data = coco(images=[{"id": 7, "file_name": "a.png"}])
     assert boxes_of(CocoDataset(write_coco(tmp_path, data)))[1] == [10, 10, 20, 20]
@@ -148,7 +148,7 @@ def test_coco_sizes_come_from_the_image_where_the_file_has_none(tmp_path):
         (annotation(5, 90, [[1.5] * 2_000_002]), "at most 1,000,000 points.*annotation 5"),
     ],
 )
-def test_unusable_annotations_are_left_out_or_refused_if_strict(tmp_path, caplog, entry, message):
+def test_unusable_annotations_are_skipped_or_refused_if_strict(tmp_path, caplog, entry, message):
     write_image(tmp_path / "a.png")
     write_image(tmp_path / "b.png")
     path = write_coco(tmp_path, coco(annotations=[coco()["annotations"][0], entry]))
@@ -182,12 +182,12 @@ def test_unusable_annotations_are_left_out_or_refused_if_strict(tmp_path, caplog
         ({"categories": None}, "must be a COCO instances file"),
     ],
 )
-def test_coco_files_of_another_form_are_named(tmp_path, changes, message):
+def test_coco_files_of_another_form_are_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         CocoDataset(write_coco(tmp_path, coco(**changes)))
 
 
-def test_coco_outlines_tell_boxes_without_an_image(tmp_path):
+def test_coco_rles_give_boxes_without_an_image(tmp_path):
     dataset = CocoDataset(write_coco(tmp_path, coco()))
     rles, class_ids = dataset.load_rles(0)
     # x, y, width, height of the two squares' box, the donut's and the crowd's three columns
@@ -196,7 +196,7 @@ def test_coco_outlines_tell_boxes_without_an_image(tmp_path):
     assert dataset.load_rles(1)[0] == []
 
 
-def test_coco_names_of_files_that_cannot_be(tmp_path):
+def test_coco_impossible_file_names_are_missing_images(tmp_path):
     for name in ("x" * 5000, "/" * 5000 + "y", "a\0b", "\ud800", ".."):
         data = coco(images=[{"id": 7, "file_name": name}])
         dataset = CocoDataset(write_coco(tmp_path, data))
@@ -204,7 +204,7 @@ def test_coco_names_of_files_that_cannot_be(tmp_path):
             dataset.load_mask(0)
 
 
-def test_coco_outlines_of_100_000_points(tmp_path):
+def test_coco_polygon_of_100_000_points(tmp_path):
     t = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
     circle = np.stack([20 + 8 * np.cos(t), 15 + 8 * np.sin(t)], axis=-1).ravel().tolist()
     dataset = CocoDataset(write_coco(tmp_path, coco(annotations=[annotation(1, 90, [circle])])))
@@ -217,7 +217,7 @@ def square(annotation_id=1, image_id=7, category_id=90, **more):
     return annotation(annotation_id, category_id, [[4, 3, 14, 3, 14, 8, 4, 8]], image_id, **more)
 
 
-def test_one_bad_part_is_left_out_of_its_object(tmp_path, caplog):
+def test_one_bad_part_is_skipped_and_the_object_kept(tmp_path, caplog):
     write_image(tmp_path / "a.png")
     write_image(tmp_path / "b.png")
     parts = [*square()["segmentation"], [1, 1, 9, 9], []]
@@ -228,7 +228,19 @@ def test_one_bad_part_is_left_out_of_its_object(tmp_path, caplog):
         CocoDataset(path, strict=True)
 
 
-def test_bad_entries_of_every_kind_are_left_out_with_a_count(tmp_path, caplog):
+def test_polygon_too_long_to_fill_is_skipped_and_the_file_read(tmp_path, caplog):
+    write_image(tmp_path / "a.png")
+    write_image(tmp_path / "b.png")
+    around = [1, 1, 39, 1, 39, 29, 1, 29] * 25_001  # 132 px each time: 3.3 million px
+    path = write_coco(tmp_path, coco(annotations=[annotation(1, 90, [around]), square(2)]))
+    dataset = CocoDataset(path)
+    assert boxes_of(dataset) == [[3, 4, 8, 14]]
+    assert "1 of 2 annotations" in caplog.text
+    assert "at most 2,000,000 pixels long" in dataset.left_out[0]
+    assert "annotation 1" in dataset.left_out[0] and "Try to simplify" in dataset.left_out[0]
+
+
+def test_bad_entries_of_every_kind_are_skipped_and_counted(tmp_path, caplog):
     write_image(tmp_path / "a.png")
     images = [
         *coco()["images"],  # b.png is missing
@@ -296,13 +308,13 @@ def test_whole_numbers_may_be_written_as_floats_and_image_ids_as_text(tmp_path):
     assert dataset.image_info[0]["id"] == 7 and dataset.image_size(0) == (30, 40)
 
 
-def test_sizes_of_0_come_from_the_image(tmp_path):
+def test_coco_sizes_of_0_come_from_the_image(tmp_path):
     write_image(tmp_path / "a.png")
     data = coco(images=[{"id": 7, "file_name": "a.png", "height": 0, "width": 0}])
     assert CocoDataset(write_coco(tmp_path, data), strict=True).image_size(0) == (HEIGHT, WIDTH)
 
 
-# --- Classes ----------------------------------------------------------------------------------------------
+# --- Classes --------------------------------------------------------------------------------------
 
 
 def test_categories_of_one_name_are_one_class(tmp_path, caplog):
@@ -349,7 +361,7 @@ def test_class_names_map_categories_by_name(tmp_path, caplog):
     with pytest.raises(ValueError, match=r"must be \['cow'\]. Received: \['cat', 'dog'\]"):
         CocoDataset(path, class_names=["cow"])
     one = write_coco(tmp_path, coco(annotations=[square()]), "one.json")
-    assert CocoDataset(one, class_names=["dog"]).num_classes == 2  # nothing is a cat
+    assert CocoDataset(one, class_names=["dog"]).num_classes == 2  # no object is a cat
 
 
 def test_class_names_with_commas_stay_two_classes(tmp_path):
@@ -366,7 +378,7 @@ def test_class_names_with_commas_stay_two_classes(tmp_path):
     assert other.load_mask(0)[1].tolist() == [2, 3, 1]
 
 
-# --- Files of the images ----------------------------------------------------------------------------------
+# --- Files of the images --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -408,14 +420,14 @@ def paths(dataset):
     return [info["path"] for info in dataset.image_info]
 
 
-def test_the_folder_with_most_images_counts_not_that_of_the_first(tmp_path, caplog):
+def test_folder_with_most_images_is_chosen(tmp_path, caplog):
     files = [str(write_image(tmp_path / "images" / f"{name}.png")) for name in "bc"]
     assert paths(CocoDataset(listing(tmp_path, "a.png", "b.png", "c.png"))) == files
     assert "1 of 3 images in" in caplog.text and "'a.png'" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "told"),
+    ("name", "file", "is_renamed"),
     [
         ("img\\b.png", "img/b.png", False),
         ("C:\\data\\b.png", "b.png", True),
@@ -428,12 +440,12 @@ def test_the_folder_with_most_images_counts_not_that_of_the_first(tmp_path, capl
         ("./b.png", "b.png", False),
     ],
 )
-def test_names_of_other_systems_and_places_are_found(tmp_path, caplog, name, file, told):
+def test_file_names_of_other_systems_are_found(tmp_path, caplog, name, file, is_renamed):
     write_image(tmp_path / "a.png")
     write_image(tmp_path / file)
     dataset = CocoDataset(listing(tmp_path, "a.png", name), strict=True)
     assert dataset.image_info[1]["path"] == str(tmp_path / file)
-    assert ("1 of 2 images" in caplog.text and "end of their path" in caplog.text) == told
+    assert ("1 of 2 images" in caplog.text and "end of their path" in caplog.text) == is_renamed
 
 
 def test_absolute_names_are_not_read_outside_of_the_images_folder(tmp_path):
@@ -473,7 +485,7 @@ def test_two_images_are_never_found_in_one_file(tmp_path):
     assert [info["id"] for info in dataset.image_info] == [1] and len(dataset.left_out) == 2
 
 
-# --- Boxes ------------------------------------------------------------------------------------------------
+# --- Boxes ----------------------------------------------------------------------------------------
 
 
 def test_a_file_of_boxes_only_has_boxes_and_no_masks(tmp_path, caplog):
@@ -494,7 +506,7 @@ def test_a_file_of_boxes_only_has_boxes_and_no_masks(tmp_path, caplog):
         dataset.load_mask(0)
 
 
-def test_boxes_among_outlines_are_objects_of_networks_without_masks(tmp_path, caplog):
+def test_boxes_among_polygons_are_objects_for_networks_without_masks(tmp_path, caplog):
     write_image(tmp_path / "a.png")
     write_image(tmp_path / "b.png")
     dataset = CocoDataset(
@@ -508,7 +520,7 @@ def test_boxes_among_outlines_are_objects_of_networks_without_masks(tmp_path, ca
     assert boxes.tolist() == [[6, 5, 28, 25], [3, 4, 8, 14]] and class_ids.tolist() == [1, 2]
 
 
-def test_outlines_alone_have_the_boxes_of_their_masks(tmp_path):
+def test_boxes_of_polygons_are_those_of_their_masks(tmp_path):
     write_image(tmp_path / "a.png")
     write_image(tmp_path / "b.png")
     dataset = CocoDataset(write_coco(tmp_path, coco(annotations=[square(bbox=[0, 0, 1, 1])])))
@@ -517,18 +529,18 @@ def test_outlines_alone_have_the_boxes_of_their_masks(tmp_path):
     ]
 
 
-# --- Hostile files ----------------------------------------------------------------------------------------
+# --- Hostile files --------------------------------------------------------------------------------
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), junk=JUNK)
-def test_a_spoiled_coco_file_is_read_or_refused_with_a_sentence(tmp_path, seed, junk):
+def test_corrupt_coco_values_raise_only_value_errors_with_a_remedy(tmp_path, seed, junk):
     read_or_refuse(lambda: CocoDataset(write_coco(tmp_path, spoiled(coco(), seed, junk)), tmp_path))
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
-def test_a_damaged_coco_file_is_read_or_refused_with_a_sentence(tmp_path, seed):
+def test_damaged_coco_file_raises_only_value_errors_with_a_remedy(tmp_path, seed):
     path = tmp_path / "damaged.json"
     path.write_bytes(cut_or_changed(json.dumps(coco()).encode(), seed))
     read_or_refuse(lambda: CocoDataset(path))

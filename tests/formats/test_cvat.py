@@ -10,7 +10,8 @@ from mrcnn.formats.cvat import CVATDataset
 from mrcnn.formats.open_dataset import open_dataset
 
 FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
-LABELS = "<meta><task><labels><label><name>dog</name></label><label><name>cat</name></label></labels></task></meta>"
+LABEL_NAMES = "<label><name>dog</name></label><label><name>cat</name></label>"
+LABELS = f"<meta><task><labels>{LABEL_NAMES}</labels></task></meta>"
 POLYGON = '<polygon label="cat" points="4,3;14,3;14,8;4,8"/>'
 BOX = '<box label="dog" xtl="4" ytl="3" xbr="14" ybr="8"/>'
 
@@ -22,7 +23,8 @@ def cvat(folder, *shapes, meta="", images="images", more="", size=(HEIGHT, WIDTH
         f'<image id="0" name="a.png" width="{size[1]}" height="{size[0]}">{"".join(shapes)}</image>'
     )
     (folder / "annotations.xml").write_text(
-        f'<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version>{meta}{image}{more}</annotations>'
+        '<?xml version="1.0" encoding="utf-8"?>'
+        f"<annotations><version>1.1</version>{meta}{image}{more}</annotations>"
     )
     return folder / "annotations.xml"
 
@@ -44,7 +46,7 @@ def test_every_shape_with_area_is_read(tmp_path):
     assert dataset.image_info[0]["id"] == "a.png" and dataset.get_source_class_id(1, "cvat") == 1
 
 
-def test_a_rotated_box_turns_clockwise(tmp_path):
+def test_rotation_of_a_box_is_clockwise(tmp_path):
     box = '<box label="dog" xtl="10" ytl="14" xbr="30" ybr="16" rotation="30"/>'
     mask = CVATDataset(cvat(tmp_path, box)).load_mask(0)[0][:, :, 0]
     # clockwise on the screen: the right end is lower than the left one
@@ -61,7 +63,7 @@ def test_files_and_folders_open(tmp_path, images):
     assert names_of(CVATDataset(file, class_names=["cat", "dog"])) == ["cat", "dog"]
 
 
-def test_images_may_lie_elsewhere_and_in_subsets(tmp_path):
+def test_images_dir_and_subsets(tmp_path):
     file = cvat(tmp_path, POLYGON, images="images/train")
     file.write_text(file.read_text().replace('name="a.png"', 'name="a.png" subset="train"'))
     assert boxes_of(CVATDataset(file)) == [[3, 4, 8, 14]]
@@ -110,7 +112,7 @@ def test_shapes_of_one_group_are_one_object(tmp_path):
         ),
     ],
 )
-def test_shapes_that_cannot_be_used_are_left_out(tmp_path, caplog, entry, message):
+def test_unusable_shapes_are_skipped(tmp_path, caplog, entry, message):
     file = cvat(tmp_path, POLYGON, entry, meta=LABELS)
     dataset = CVATDataset(file)
     assert names_of(dataset) == ["cat"] and len(dataset.left_out) == 1 and "left out" in caplog.text
@@ -119,7 +121,7 @@ def test_shapes_that_cannot_be_used_are_left_out(tmp_path, caplog, entry, messag
     assert "a.png" in str(caught.value) and "Try " in str(caught.value)
 
 
-def test_images_that_cannot_be_used_are_left_out(tmp_path):
+def test_unusable_images_are_skipped(tmp_path):
     more = "".join(
         f'<image id="{i}" name="{name}" width="{width}" height="30"/>'
         for i, (name, width) in enumerate(
@@ -160,7 +162,7 @@ def test_other_files_are_refused(tmp_path, text, message):
 
 @FUZZ
 @given(seed=st.integers(0, 2**32))
-def test_a_damaged_cvat_file_is_read_or_refused_with_a_sentence(tmp_path, seed):
+def test_damaged_cvat_file_raises_only_value_errors_with_a_remedy(tmp_path, seed):
     mask = '<mask label="cat" rle="1, 2, 2, 1" left="10" top="20" width="3" height="2"/>'
     ellipse = '<ellipse label="dog" cx="20" cy="15" rx="8" ry="4"/>'
     file = cvat(tmp_path, POLYGON, BOX, mask, ellipse, meta=LABELS)

@@ -1,4 +1,4 @@
-"""What detect() found, through the files of other tools and back: the same masks, pixel for pixel."""
+"""Detections written by every writer and read back: the same masks, pixel for pixel."""
 
 import csv
 import json
@@ -49,7 +49,7 @@ def result(*masks, class_ids=None, scores=None, with_masks=True):
     return {**parts, "masks": np.stack(masks, axis=-1)} if with_masks else parts
 
 
-def nothing(size=(4, 6)):
+def no_detections(size=(4, 6)):
     return {**result(with_masks=False), "masks": np.zeros((*size, 0), bool)}
 
 
@@ -62,11 +62,11 @@ def filled(rings, size):
 masks_of_any_shape = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
-def test_nothing_found_is_a_file_without_shapes():
-    assert labelme_file(nothing(), NAMES, "a.png", (4, 6))["shapes"] == []
-    assert via_entry(nothing(), NAMES, "a.png")["a.png-1"]["regions"] == []
-    assert geojson.geojson_features(nothing(), NAMES, "a.png") == []
-    assert csv_table.csv_rows(nothing(), NAMES, "a.png") == []
+def test_zero_detections_give_files_without_shapes():
+    assert labelme_file(no_detections(), NAMES, "a.png", (4, 6))["shapes"] == []
+    assert via_entry(no_detections(), NAMES, "a.png")["a.png-1"]["regions"] == []
+    assert geojson.geojson_features(no_detections(), NAMES, "a.png") == []
+    assert csv_table.csv_rows(no_detections(), NAMES, "a.png") == []
 
 
 def test_labelme_keeps_the_parts_of_an_instance_together():
@@ -83,7 +83,7 @@ def test_labelme_keeps_the_parts_of_an_instance_together():
     assert np.array_equal(filled([shapes[2]["points"]], (4, 6)), whole)
 
 
-def test_via_has_one_region_an_instance():
+def test_via_has_one_region_per_instance():
     content = via_entry(result(RING_AND_BAR), NAMES, "a.png", file_bytes=7)
     (region,) = content["a.png7"]["regions"]
     assert (content["a.png7"]["filename"], content["a.png7"]["size"]) == ("a.png", 7)
@@ -129,7 +129,7 @@ def test_geojson_filled_with_its_holes_is_the_mask(mask):
     assert np.array_equal(back, mask.astype(int))
 
 
-def test_the_table_by_hand():
+def test_csv_rows_of_a_hand_counted_mask():
     (row,) = csv_table.csv_rows(result(RING_AND_BAR, scores=[0.25]), NAMES, "a.png")
     # box: x 0..6, y 0..3, 6 * 3 = 18 square pixels; mask: 8 pixels of the ring and 2 of the bar
     assert list(row.values()) == ["a.png", "cat", 0.25, 0, 0, 6, 3, 18, 10]
@@ -138,7 +138,7 @@ def test_the_table_by_hand():
     assert (row["box_area"], row["mask_area"]) == (18, "")
 
 
-def test_a_box_only_model_gives_boxes():
+def test_box_only_models_give_boxes():
     boxes = result(RING_AND_BAR, with_masks=False)
     (shape,) = labelme_file(boxes, NAMES, "a.png", (4, 6))["shapes"]
     assert (shape["shape_type"], shape["points"]) == ("rectangle", [[0, 0], [6, 3]])
@@ -148,7 +148,7 @@ def test_a_box_only_model_gives_boxes():
     assert feature["geometry"]["coordinates"] == [[[0, 0], [6, 0], [6, 3], [0, 3], [0, 0]]]
 
 
-def test_masks_without_pixels_are_left_out_and_counted(caplog):
+def test_empty_masks_are_skipped_and_counted(caplog):
     empty = np.zeros_like(RING_AND_BAR)
     found = result(empty, RING_AND_BAR, class_ids=[1, 2])
     assert [f["properties"]["class"] for f in geojson.geojson_features(found, NAMES, "a.png")] == [
@@ -158,7 +158,7 @@ def test_masks_without_pixels_are_left_out_and_counted(caplog):
     assert [row["mask_area"] for row in csv_table.csv_rows(found, NAMES, "a.png")] == [0, 10]
 
 
-def test_a_class_without_a_name_is_refused():
+def test_class_id_without_a_name_is_refused():
     for write in (geojson.geojson_features, via_entry, csv_table.csv_rows):
         with pytest.raises(ValueError, match=r"positions in class_names, 0 to 2. Received: \[3\]"):
             write(result(RING_AND_BAR, class_ids=[3]), NAMES, "a.png")
@@ -171,20 +171,20 @@ def test_supervision_gets_x_before_y_and_masks_first(monkeypatch):
     assert np.array_equal(found.mask, RING_AND_BAR[np.newaxis])
     assert (found.confidence.tolist(), found.class_id.tolist()) == ([0.5], [2])
     assert found.data["class_name"].tolist() == ["dog"]
-    empty = to_supervision(nothing())
+    empty = to_supervision(no_detections())
     assert (empty.xyxy.shape, empty.mask.shape, empty.data) == ((0, 4), (0, 4, 6), {})
     assert to_supervision(result(RING_AND_BAR, with_masks=False)).mask is None
 
 
-def test_without_supervision_the_remedy_is_named(monkeypatch):
+def test_missing_supervision_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="Try pip install supervision"):
-        to_supervision(nothing())
+        to_supervision(no_detections())
 
 
 @pytest.fixture
-def photos(tmp_path):
-    """Two photos of the same name in two folders, and a folder for the files."""
+def images(tmp_path):
+    """Paths of two images of one name in two folders, and a folder for the files."""
     paths = [tmp_path / "in" / name / "a.png" for name in ("first", "second")]
     for path in paths:
         path.parent.mkdir(parents=True)
@@ -193,33 +193,33 @@ def photos(tmp_path):
     return paths, tmp_path / "out"
 
 
-def written(photos, formats=export.FORMATS):
-    paths, out = photos
+def written(images, formats=export.FORMATS):
+    paths, out = images
     files = export.Export(out, formats, NAMES)
-    files.add(paths[0], (4, 6), nothing())
+    files.add(paths[0], (4, 6), no_detections())
     files.add(
         paths[1], (4, 6), result(RING_AND_BAR, ~RING_AND_BAR, class_ids=[2, 1], scores=[0.75, 0.5])
     )
     return files.write()
 
 
-def test_each_format_has_its_file_and_only_those_asked_for(photos):
-    names = [path.relative_to(photos[1]).as_posix() for path in written(photos)]
+def test_each_format_has_its_files(images):
+    names = [path.relative_to(images[1]).as_posix() for path in written(images)]
     assert names == [
         "coco.json", "labelme/a.json", "labelme/a_2.json", "via.json", "detections.geojson",
         "detections.csv", "yolo/labels/a.txt", "yolo/labels/a_2.txt", "yolo/data.yaml",
         "png/masks/a.png", "png/masks/a_2.png",
     ]  # fmt: skip
-    assert all((photos[1] / name).is_file() for name in names)
+    assert all((images[1] / name).is_file() for name in names)
 
 
-def test_only_the_formats_asked_for_are_written(photos):
-    assert [path.name for path in written(photos, ["csv", "csv"])] == ["detections.csv"]
-    assert [path.name for path in photos[1].iterdir()] == ["detections.csv"]
+def test_only_the_requested_formats_are_written(images):
+    assert [path.name for path in written(images, ["csv", "csv"])] == ["detections.csv"]
+    assert [path.name for path in images[1].iterdir()] == ["detections.csv"]
     with pytest.raises(
         ValueError, match=r"among coco, labelme, via, geojson, csv, yolo, png. Received: \['kml'\]"
     ):
-        export.Export(photos[1], ["csv", "kml"], NAMES)
+        export.Export(images[1], ["csv", "kml"], NAMES)
 
 
 @pytest.mark.parametrize(
@@ -231,9 +231,9 @@ def test_only_the_formats_asked_for_are_written(photos):
         ("yolo", YOLODataset),
     ],
 )
-def test_the_readers_get_the_masks_and_classes_back(photos, file, reader):
-    written(photos)
-    dataset = reader(photos[1] / file)
+def test_readers_return_the_written_masks_and_classes(images, file, reader):
+    written(images)
+    dataset = reader(images[1] / file)
     assert dataset.class_names == NAMES
     assert dataset.load_mask(0)[0].shape == (4, 6, 0)
     masks, ids = dataset.load_mask(1)
@@ -242,10 +242,10 @@ def test_the_readers_get_the_masks_and_classes_back(photos, file, reader):
     assert dataset.load_image(1).shape == (4, 6, 3)  # found from the folder of the file
 
 
-def test_the_annotations_of_coco_are_results_too(photos):
-    written(photos, ["coco"])
+def test_annotations_of_coco_json_are_coco_results(images):
+    written(images, ["coco"])
     coco = COCO()
-    coco.dataset = json.loads((photos[1] / "coco.json").read_text())
+    coco.dataset = json.loads((images[1] / "coco.json").read_text())
     coco.createIndex()
     first, second = coco.dataset["annotations"]
     assert (first["image_id"], first["category_id"], first["score"], first["area"]) == (
@@ -259,22 +259,22 @@ def test_the_annotations_of_coco_are_results_too(photos):
     assert coco.loadRes(coco.dataset["annotations"]).getAnnIds(imgIds=[2]) == [1, 2]
 
 
-def test_the_csv_has_a_row_a_detection(photos):
-    written(photos, ["csv"])
-    with (photos[1] / "detections.csv").open(newline="") as file:
+def test_csv_has_one_row_per_detection(images):
+    written(images, ["csv"])
+    with (images[1] / "detections.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["class"], row["score"], row["mask_area"]) for row in rows] == [
         ("dog", "0.75", "10"),
         ("cat", "0.5", "14"),
     ]
-    assert rows[0]["image"] == str(photos[0][1])
+    assert rows[0]["image"] == str(images[0][1])
 
 
-def test_box_areas_stand_in_for_mask_areas(photos):
-    files = export.Export(photos[1], ["coco"], NAMES)
-    files.add(photos[0][0], (4, 6), result(RING_AND_BAR, with_masks=False))
+def test_area_of_box_only_detections_is_that_of_the_box(images):
+    files = export.Export(images[1], ["coco"], NAMES)
+    files.add(images[0][0], (4, 6), result(RING_AND_BAR, with_masks=False))
     files.write()
-    (annotation,) = json.loads((photos[1] / "coco.json").read_text())["annotations"]
+    (annotation,) = json.loads((images[1] / "coco.json").read_text())["annotations"]
     assert annotation["area"] == 18 and "segmentation" not in annotation
 
 
@@ -282,30 +282,30 @@ def test_box_areas_stand_in_for_mask_areas(photos):
     ("file", "reader"),
     [("via.json", VIADataset), ("labelme", LabelmeDataset), ("yolo", YOLODataset)],
 )
-def test_the_readers_get_boxes_back_as_rectangles(photos, file, reader):
-    files = export.Export(photos[1], ["via", "labelme", "yolo"], NAMES)
-    files.add(photos[0][1], (4, 6), result(RING_AND_BAR, with_masks=False))
+def test_readers_return_written_boxes_as_rectangles(images, file, reader):
+    files = export.Export(images[1], ["via", "labelme", "yolo"], NAMES)
+    files.add(images[0][1], (4, 6), result(RING_AND_BAR, with_masks=False))
     files.write()
-    masks, ids = reader(photos[1] / file).load_mask(0)
+    masks, ids = reader(images[1] / file).load_mask(0)
     assert ids.tolist() == [1] and masks[:3].all() and not masks[3:].any()  # x 0..6, y 0..3
 
 
-def test_no_boxes_without_masks_give_empty_files(photos):
-    none = {
+def test_zero_boxes_give_empty_files(images):
+    no_boxes = {
         "rois": np.zeros((0, 4), np.int32),
         "class_ids": np.zeros(0, int),
         "scores": np.zeros(0),
     }
-    assert labelme_file(none, NAMES, "a.png", (4, 6))["shapes"] == []
-    assert via_entry(none, NAMES, "a.png")["a.png-1"]["regions"] == []
+    assert labelme_file(no_boxes, NAMES, "a.png", (4, 6))["shapes"] == []
+    assert via_entry(no_boxes, NAMES, "a.png")["a.png-1"]["regions"] == []
     assert (
-        geojson.geojson_features(none, NAMES, "a.png")
-        == csv_table.csv_rows(none, NAMES, "a.png")
+        geojson.geojson_features(no_boxes, NAMES, "a.png")
+        == csv_table.csv_rows(no_boxes, NAMES, "a.png")
         == []
     )
 
 
-def test_yolo_labels_come_back_exactly_at_any_size(tmp_path):
+def test_yolo_labels_are_exact_at_any_size(tmp_path):
     rng = np.random.default_rng(0)
     size = (333, 517)  # no fraction of these sides is exact
     masks = np.zeros((*size, 6), bool)
@@ -331,15 +331,15 @@ def test_yolo_labels_come_back_exactly_at_any_size(tmp_path):
     )
 
 
-def test_mask_images_come_back_as_instances(photos):
-    written(photos, ["png"])
-    dataset = open_dataset(photos[1] / "png")
+def test_written_mask_images_are_read_as_instances(images):
+    written(images, ["png"])
+    dataset = open_dataset(images[1] / "png")
     assert isinstance(dataset, InstanceImageDataset) and dataset.num_images == 2
     assert dataset.load_mask(0)[0].shape == (4, 6, 0)
     assert np.array_equal(dataset.load_mask(1)[0], np.stack([RING_AND_BAR, ~RING_AND_BAR], axis=-1))
 
 
-def test_mask_images_hold_more_than_255_objects_and_the_best_wins(tmp_path, caplog):
+def test_mask_images_of_more_than_255_objects_show_the_highest_scores(tmp_path, caplog):
     size = (20, 20)
     masks = [np.zeros(size, bool) for _ in range(301)]
     for i in range(300):
@@ -366,16 +366,16 @@ def test_mask_images_hold_more_than_255_objects_and_the_best_wins(tmp_path, capl
     assert instance_image(boxes, (4, 6)).sum() == 6
 
 
-def test_photos_are_copied_once_and_nothing_is_replaced(photos):
-    paths, out = photos
+def test_images_are_copied_once_and_no_file_is_overwritten(images):
+    paths, out = images
     Image.fromarray(np.full((4, 6, 3), 9, np.uint8)).save(paths[1])
     (out / "yolo" / "images").mkdir(parents=True)
-    (out / "yolo" / "images" / "a.png").write_bytes(b"a photo of the user")
+    (out / "yolo" / "images" / "a.png").write_bytes(b"an image of the user")
     for _ in range(2):
-        written(photos, ["yolo"])
+        written(images, ["yolo"])
         names = sorted(path.name for path in (out / "yolo" / "images").iterdir())
         assert names == ["a.png", "a_2.png", "a_3.png"]
-    assert (out / "yolo" / "images" / "a.png").read_bytes() == b"a photo of the user"
+    assert (out / "yolo" / "images" / "a.png").read_bytes() == b"an image of the user"
     assert sorted(path.name for path in (out / "yolo" / "labels").iterdir()) == [
         "a_2.txt",
         "a_3.txt",
@@ -383,14 +383,14 @@ def test_photos_are_copied_once_and_nothing_is_replaced(photos):
     long = out / ("x" * 240 + ".png")
     paths[0].rename(long)
     files = export.Export(out, ["yolo", "png"], NAMES)
-    files.add(long, (4, 6), nothing())
+    files.add(long, (4, 6), no_detections())
     assert len(files.write()) == 3
 
 
 @pytest.mark.parametrize(
     ("name", "file"), [("=1+1", "=cmd().png"), ("cat\ud800", "\udcffa.png"), ("a\rb", "-a.png")]
 )
-def test_any_name_is_written_and_no_spreadsheet_computes_it(name, file, tmp_path):
+def test_any_name_is_written_and_is_no_spreadsheet_formula(name, file, tmp_path):
     exported = export.Export(tmp_path, ["csv", "coco", "via", "geojson", "labelme"], ["BG", name])
     exported.add(tmp_path / file, (4, 6), result(RING_AND_BAR))
     exported.add(file, (4, 6), result(RING_AND_BAR))
@@ -406,7 +406,7 @@ def test_any_name_is_written_and_no_spreadsheet_computes_it(name, file, tmp_path
     ]
 
 
-def test_long_names_of_photos_are_cut_for_labelme(tmp_path):
+def test_long_image_names_are_shortened_for_labelme(tmp_path):
     exported = export.Export(tmp_path, ["labelme"], NAMES)
     for last in "ab":
         exported.add(f"{'x' * 240}{last}.png", (4, 6), result(RING_AND_BAR))

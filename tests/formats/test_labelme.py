@@ -67,7 +67,8 @@ def test_labelme_reads_every_shape_with_area(tmp_path):
     assert names_of(dataset) == ["dog", "cat", "dog", "dog", "cat", "cat"]
     boxes = boxes_of(dataset)
     assert boxes[:3] == [[3, 4, 8, 14], [3, 4, 8, 14], [10, 15, 20, 25]]
-    # the patch's ones lie in rows 1..2 and columns 1..3 of it; at (38, 28) one pixel is inside, at (-2, -2) two
+    # The ones of the patch are in its rows 1..2 and columns 1..3; at (38, 28) one pixel is inside,
+    # at (-2, -2) two.
     assert boxes[3:] == [[21, 31, 23, 34], [29, 39, 30, 40], [0, 0, 1, 2]]
     areas = dataset.load_mask(0)[0].sum(axis=(0, 1))
     assert areas[[0, 1, 3, 4, 5]].tolist() == [50, 50, 6, 1, 2]
@@ -93,7 +94,7 @@ def test_labelme_shapes_of_one_group_and_label_are_one_object(tmp_path):
     assert dataset.load_mask(0)[0][:, :, 0].sum() == 25 + 50  # two boxes of 5 x 5 and 5 x 10
 
 
-def test_labelme_says_what_it_leaves_out(tmp_path, caplog):
+def test_labelme_logs_unused_shapes(tmp_path, caplog):
     labelme(
         tmp_path,
         box_shape("__ignore__"),
@@ -123,7 +124,7 @@ def test_labelme_rotated_rectangles_are_their_four_corners(tmp_path, kind):
     assert abs(dataset.load_mask(0)[0].sum() - 50) <= 5
 
 
-def test_labelme_files_that_cannot_be_used_are_left_out(tmp_path, caplog):
+def test_unusable_labelme_files_are_skipped(tmp_path, caplog):
     labelme(tmp_path, box_shape(), name="good")
     labelme(tmp_path, box_shape(), name="larger", imageHeight=60, imageWidth=80)
     labelme(tmp_path, box_shape(), name="text", imageHeight="30")
@@ -144,7 +145,7 @@ def test_labelme_files_that_cannot_be_used_are_left_out(tmp_path, caplog):
         LabelmeDataset(tmp_path, strict=True)
 
 
-def test_a_torn_file_before_the_others_does_not_hide_them(tmp_path, caplog):
+def test_truncated_file_before_others_does_not_hide_them(tmp_path, caplog):
     labelme(tmp_path, box_shape(), name="b")
     (tmp_path / "a.json").write_text('{"shapes": [')
     dataset = open_dataset(tmp_path)
@@ -173,14 +174,14 @@ def test_labelme_finds_moved_images(tmp_path):
 
 
 def test_labelme_embedded_image_of_a_file_that_names_itself(tmp_path):
-    picture = np.full((HEIGHT, WIDTH, 3), 7, np.uint8)
+    pixels = np.full((HEIGHT, WIDTH, 3), 7, np.uint8)
     dataset = LabelmeDataset(
-        labelme(tmp_path, box_shape(), imagePath="a.json", imageData=png(picture))
+        labelme(tmp_path, box_shape(), imagePath="a.json", imageData=png(pixels))
     )
-    np.testing.assert_array_equal(dataset.load_image(0), picture)
+    np.testing.assert_array_equal(dataset.load_image(0), pixels)
 
 
-def test_labelme_claims_are_compared_before_pixels_are_read(tmp_path):
+def test_labelme_sizes_are_compared_before_pixels_are_read(tmp_path):
     content = io.BytesIO()
     Image.new("1", (14_000, 14_000)).save(content, "PNG")  # 196 million pixels in 24 KB
     large = base64.b64encode(content.getvalue()).decode()
@@ -216,7 +217,7 @@ def test_labelme_folders_and_lists(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("path", ["../photos/a.png", "..\\photos\\a.png"])
-def test_labelme_images_are_found_from_the_file_on(tmp_path, path):
+def test_labelme_images_are_found_relative_to_the_file(tmp_path, path):
     file = labelme(
         tmp_path / "json", box_shape(), imagePath=path, imageHeight=None, imageWidth=None
     )
@@ -228,16 +229,16 @@ def test_labelme_images_are_found_from_the_file_on(tmp_path, path):
     )
 
 
-def test_labelme_uses_the_embedded_image_where_the_file_is_missing(tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    file = labelme(tmp_path, box_shape(), imagePath="gone.png", imageData=png(picture))
-    np.testing.assert_array_equal(LabelmeDataset(file).load_image(0), picture)
-    file = labelme(tmp_path, box_shape(), imagePath=None, imageData=png(picture), imageHeight=None)
+def test_labelme_embedded_image_replaces_a_missing_file(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    file = labelme(tmp_path, box_shape(), imagePath="gone.png", imageData=png(pixels))
+    np.testing.assert_array_equal(LabelmeDataset(file).load_image(0), pixels)
+    file = labelme(tmp_path, box_shape(), imagePath=None, imageData=png(pixels), imageHeight=None)
     dataset = LabelmeDataset(file)
     assert dataset.load_mask(0)[0].shape == (HEIGHT, WIDTH, 1)
-    np.testing.assert_array_equal(dataset.load_image(0), picture)
-    grey = labelme(tmp_path, imagePath="gone.png", imageData=png(picture[:, :, 0].copy()))
-    np.testing.assert_array_equal(LabelmeDataset(grey).load_image(0)[:, :, 2], picture[:, :, 0])
+    np.testing.assert_array_equal(dataset.load_image(0), pixels)
+    grey = labelme(tmp_path, imagePath="gone.png", imageData=png(pixels[:, :, 0].copy()))
+    np.testing.assert_array_equal(LabelmeDataset(grey).load_image(0)[:, :, 2], pixels[:, :, 0])
     broken = labelme(tmp_path, imagePath="gone.png", imageData="no image")
     with pytest.raises(ValueError, match=r"imageData must hold an image.*a\.json"):
         LabelmeDataset(broken).load_image(0)
@@ -275,7 +276,7 @@ def test_labelme_uses_the_embedded_image_where_the_file_is_missing(tmp_path):
         (shape("dog", [[1, 1], [2, 2]], "mask"), "PNG in base64. Received: None"),
     ],
 )
-def test_labelme_shapes_that_cannot_be_drawn_are_left_out(tmp_path, bad, message):
+def test_unusable_labelme_shapes_are_skipped(tmp_path, bad, message):
     file = labelme(tmp_path, box_shape(), bad)
     dataset = LabelmeDataset(file)
     assert boxes_of(dataset) == [[3, 4, 8, 14]] and len(dataset.left_out) == 1
@@ -284,7 +285,7 @@ def test_labelme_shapes_that_cannot_be_drawn_are_left_out(tmp_path, bad, message
     assert "a.json, shape 1" in str(caught.value) and "Try " in str(caught.value)
 
 
-def test_labelme_outlines_of_100_000_points(tmp_path):
+def test_labelme_polygon_of_100_000_points(tmp_path):
     t = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
     circle = np.stack([20 + 8 * np.cos(t), 15 + 8 * np.sin(t)], axis=-1).tolist()
     masks, _ = LabelmeDataset(labelme(tmp_path, shape("dog", circle))).load_mask(0)
@@ -301,7 +302,7 @@ LABELME_SHAPES = [
 
 @FUZZ
 @given(seed=st.integers(0, 2**32), junk=JUNK)
-def test_a_spoiled_labelme_file_is_read_or_refused_with_a_sentence(tmp_path, seed, junk):
+def test_corrupt_labelme_values_raise_only_value_errors_with_a_remedy(tmp_path, seed, junk):
     path = labelme(tmp_path, *LABELME_SHAPES)
     path.write_text(json.dumps(spoiled(json.loads(path.read_text()), seed, junk)))
     read_or_refuse(lambda: LabelmeDataset(path))
@@ -309,14 +310,14 @@ def test_a_spoiled_labelme_file_is_read_or_refused_with_a_sentence(tmp_path, see
 
 @FUZZ
 @given(seed=st.integers(0, 2**32))
-def test_a_damaged_labelme_file_is_read_or_refused_with_a_sentence(tmp_path, seed):
+def test_damaged_labelme_file_raises_only_value_errors_with_a_remedy(tmp_path, seed):
     path = labelme(tmp_path, *LABELME_SHAPES)
     path.write_bytes(cut_or_changed(path.read_bytes(), seed))
     read_or_refuse(lambda: LabelmeDataset(path))
 
 
 @pytest.mark.parametrize("names", [("dog", "Dog"), ("big dog", "Big Dog")])
-def test_classes_that_differ_in_case_are_told(tmp_path, caplog, names):
+def test_classes_that_differ_in_case_are_warned_of(tmp_path, caplog, names):
     LabelmeDataset(labelme(tmp_path / "labelme", *map(box_shape, names)))
     VIADataset(via(tmp_path, *(region(rect(), kind=name) for name in names)))
     assert caplog.text.count("differ only in case or spaces") == 2

@@ -38,7 +38,7 @@ def test_a_mask_folder_is_read_by_name(tmp_path, caplog):
     assert dataset.load_image(1).shape == (HEIGHT, WIDTH, 3)
 
 
-def test_a_colour_mask_counts_where_any_colour_is_and_alpha_does_not(tmp_path):
+def test_color_mask_is_any_color_and_not_alpha(tmp_path):
     nuclei(tmp_path / "a", [(0, 0, 1, 1)])
     mask = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
     mask[:, :, 3] = 255
@@ -47,7 +47,7 @@ def test_a_colour_mask_counts_where_any_colour_is_and_alpha_does_not(tmp_path):
     assert boxes_of(MaskFolderDataset(tmp_path)) == [[2, 5, 4, 9]]
 
 
-def test_bad_mask_folders_are_named(tmp_path):
+def test_bad_mask_folders_are_named_in_errors(tmp_path):
     with pytest.raises(ValueError, match="must contain folders of the form.*an empty folder"):
         MaskFolderDataset(tmp_path)
     nuclei(tmp_path / "a", [(0, 0, 5, 5)])
@@ -66,7 +66,7 @@ def test_bad_mask_folders_are_named(tmp_path):
         MaskFolderDataset(tmp_path)
 
 
-def test_a_photo_without_a_mask_has_no_objects(tmp_path, caplog):
+def test_image_without_a_mask_has_no_objects(tmp_path, caplog):
     instance_images(tmp_path, np.zeros((HEIGHT, WIDTH), np.uint8), "a")
     write_image(tmp_path / "images" / "b.jpg")
     dataset = InstanceImageDataset(tmp_path)
@@ -94,7 +94,7 @@ def test_every_value_of_an_instance_image_is_an_object(tmp_path, folder, dtype, 
     assert dataset.image_info[0]["id"] == "a" and dataset.load_image(0).shape == (HEIGHT, WIDTH, 3)
 
 
-def test_separate_pieces_of_one_value_are_told_of_once(tmp_path, caplog):
+def test_separate_pieces_of_one_value_are_warned_of_once(tmp_path, caplog):
     image = np.zeros((HEIGHT, WIDTH), np.uint8)
     image[3:8, 4:14], image[20:25, 0:2] = 255, 255
     dataset = InstanceImageDataset(instance_images(tmp_path, image))
@@ -107,7 +107,7 @@ def test_separate_pieces_of_one_value_are_told_of_once(tmp_path, caplog):
     assert not caplog.text
 
 
-def test_every_colour_of_an_instance_image_is_an_object(tmp_path):
+def test_every_color_of_an_instance_image_is_an_object(tmp_path):
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[3:8, 4:14], image[10:12, 0:2] = (0, 0, 7), (7, 0, 0)
     assert boxes_of(InstanceImageDataset(instance_images(tmp_path, image))) == [
@@ -116,7 +116,7 @@ def test_every_colour_of_an_instance_image_is_an_object(tmp_path):
     ]
 
 
-def test_one_folder_that_holds_several_images_is_left_out(tmp_path, caplog):
+def test_folder_of_several_images_is_skipped(tmp_path, caplog):
     nuclei(tmp_path / "a", [(1, 2, 5, 6)])
     for name in ("x", "y"):
         write_image(tmp_path / "b" / "images" / f"{name}.png")
@@ -130,7 +130,7 @@ def test_one_folder_that_holds_several_images_is_left_out(tmp_path, caplog):
         MaskFolderDataset(tmp_path, strict=True)
 
 
-def test_bad_instance_images_are_named(tmp_path, monkeypatch):
+def test_bad_instance_images_are_named_in_errors(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="contain images in images.*an empty folder"):
         InstanceImageDataset(tmp_path)
     instance_images(tmp_path, np.zeros((5, 6), np.uint8))
@@ -174,10 +174,10 @@ def soft(image):
     )
 
 
-def with_mask(folder, image, suffix, photo="images", mask="masks", **options):
-    """A photo of the mask's size, and the mask."""
+def with_mask(folder, image, suffix, images="images", mask="masks", **options):
+    """Write an image of the mask's size, and the mask. Returns: the folder."""
     for path, pixels in (
-        (folder / photo / "a.png", np.zeros_like(image)),
+        (folder / images / "a.png", np.zeros_like(image)),
         (folder / mask / f"a.{suffix}", image),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +237,7 @@ def test_small_and_touching_objects_have_hard_edges(tmp_path, caplog):
     assert not caplog.text
 
 
-def test_masks_that_take_gigabytes_are_refused_before_memory_is_taken(tmp_path, monkeypatch):
+def test_masks_of_gigabytes_are_refused_before_allocation(tmp_path, monkeypatch):
     monkeypatch.setattr(
         limits, "MOST_MASK_BYTES", 2 * 96 * 96 - 1
     )  # two discs of 96 x 64 fit, three of 96 x 96 not
@@ -252,7 +252,7 @@ def test_masks_that_take_gigabytes_are_refused_before_memory_is_taken(tmp_path, 
 
 
 @pytest.mark.parametrize(("suffix", "value"), [("jpg", 255), ("png", 255), ("png", 100)])
-def test_a_mask_file_with_soft_edges_is_cut_at_half(tmp_path, caplog, suffix, value):
+def test_mask_file_with_soft_edges_is_thresholded_at_half(tmp_path, caplog, suffix, value):
     mask = discs([value])
     drawn = mask if suffix == "jpg" else soft(mask)
     dataset = MaskFolderDataset(with_mask(tmp_path / "x", drawn, suffix).parent)
@@ -268,7 +268,7 @@ def test_masks_of_other_layouts_and_names_open(tmp_path, images, masks):
     for folder in (images, masks):
         (tmp_path / folder).mkdir()
     write_image(tmp_path / images / "a.png")
-    write_image(tmp_path / images / "b_mask.png")  # a photo's own name
+    write_image(tmp_path / images / "b_mask.png")  # an image's own name
     for name in ("a_mask", "b_mask"):
         cv2.imwrite(str(tmp_path / masks / f"{name}.png"), np.ones((HEIGHT, WIDTH), np.uint8))
     dataset = open_dataset(tmp_path)
@@ -278,7 +278,7 @@ def test_masks_of_other_layouts_and_names_open(tmp_path, images, masks):
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), dtype=st.sampled_from([np.uint8, np.uint16]))
-def test_damaged_masks_are_read_or_refused_with_a_sentence(tmp_path, seed, dtype):
+def test_damaged_masks_raise_only_value_errors_with_a_remedy(tmp_path, seed, dtype):
     image = np.zeros((HEIGHT, WIDTH), dtype)
     image[3:8, 4:14] = 9
     instance_images(tmp_path / "set", image)

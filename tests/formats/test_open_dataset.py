@@ -33,7 +33,7 @@ from mrcnn.formats.via import VIADataset
 from mrcnn.formats.voc import VOCDataset
 
 
-def test_open_dataset_recognises_what_is_there(tmp_path):
+def test_open_dataset_recognises_each_format(tmp_path):
     assert isinstance(open_dataset("shapes", count=2, seed=5), ShapesDataset)
     via(tmp_path / "via", region(rect()), name="any.json")
     assert isinstance(open_dataset(tmp_path / "via"), VIADataset)
@@ -47,7 +47,7 @@ def test_open_dataset_recognises_what_is_there(tmp_path):
     assert opened.num_images == 1  # prepared
 
 
-def test_open_dataset_says_what_it_found_and_what_it_understands(tmp_path):
+def test_open_dataset_error_lists_content_and_known_formats(tmp_path):
     with pytest.raises(ValueError, match=r"must exist. Received: nowhere(.|\n)*Understood are"):
         open_dataset("nowhere")
     nuclei(tmp_path / "train" / "one", [])
@@ -93,14 +93,14 @@ def test_truncated_json_is_named(tmp_path, reader):
 
 
 @pytest.mark.parametrize("reader", [CocoDataset, VIADataset])
-def test_a_file_of_the_other_format_is_refused(tmp_path, reader):
+def test_readers_refuse_files_of_other_formats(tmp_path, reader):
     path = tmp_path / "other.json"
     path.write_text('{"shapes": [], "version": "5.0"}')
     with pytest.raises(ValueError, match=r"other\.json must be a (COCO|VIA)"):
         reader(path)
 
 
-def test_open_dataset_recognises_the_newer_formats(tmp_path):
+def test_open_dataset_recognises_layouts_of_other_tools(tmp_path):
     labelme(tmp_path / "lm", box_shape("cat"), name="a")
     file = labelme(tmp_path / "lm", box_shape("dog"), name="b")
     opened = open_dataset(tmp_path / "lm", class_names=["dog", "cat"])
@@ -121,7 +121,7 @@ def test_open_dataset_recognises_the_newer_formats(tmp_path):
     )
 
 
-def test_open_dataset_gives_the_classes_that_were_asked_for(tmp_path):
+def test_open_dataset_class_names_are_those_requested(tmp_path):
     labelme(tmp_path / "lm", box_shape("dog"))
     assert open_dataset(tmp_path / "lm").class_names == ["BG", "dog"]
     wanted = open_dataset(tmp_path / "lm", ["cat", "dog"])  # this folder shows no cat
@@ -134,10 +134,10 @@ def test_open_dataset_gives_the_classes_that_were_asked_for(tmp_path):
         open_dataset(folder, ["a", "b"])
 
 
-def test_open_dataset_hands_common_options_to_the_readers_that_take_them(tmp_path):
+def test_open_dataset_passes_common_options_to_readers_that_take_them(tmp_path):
     path = write_coco(tmp_path / "labels", coco())
-    photo = write_image(tmp_path / "photos" / "a.png")
-    assert open_dataset(path, images_dir=tmp_path / "photos").image_info[0]["path"] == str(photo)
+    image = write_image(tmp_path / "photos" / "a.png")
+    assert open_dataset(path, images_dir=tmp_path / "photos").image_info[0]["path"] == str(image)
     nuclei(tmp_path / "nuclei" / "one", [(0, 0, 5, 5)])
     assert open_dataset(tmp_path / "nuclei", strict=True).num_images == 1
     with pytest.raises(
@@ -157,7 +157,7 @@ def test_open_dataset_hands_common_options_to_the_readers_that_take_them(tmp_pat
         ("annotations/instances_Train.json", "annotations/instances_Validation.json"),
     ],
 )
-def test_training_and_validation_data_are_found_in_a_folder(tmp_path, train, val):
+def test_split_folders_returns_training_and_validation_data(tmp_path, train, val):
     assert split_folders(tmp_path) is None and split_folders(tmp_path / "nowhere") is None
     write_coco(tmp_path / "annotations", coco(), "captions_train2017.json")
     for name in (train, val):
@@ -170,7 +170,7 @@ def test_training_and_validation_data_are_found_in_a_folder(tmp_path, train, val
     assert open_dataset(tmp_path / val).num_images == 2
 
 
-def test_open_dataset_looks_into_annotations(tmp_path):
+def test_open_dataset_searches_the_folder_annotations(tmp_path):
     for name in ("a.png", "b.png"):
         write_image(tmp_path / "images" / name)
     (tmp_path / "info.json").write_text('{"author": "me"}')
@@ -197,7 +197,7 @@ def test_open_dataset_maps_coco_categories_by_name(tmp_path):
     ].tolist() == [1, 3, -3]
 
 
-def test_open_dataset_tells_layouts_of_images_apart(tmp_path):
+def test_open_dataset_distinguishes_layouts_of_images(tmp_path):
     labels = np.ones((HEIGHT, WIDTH), np.uint8)
     for name in ("train", "val"):  # two sets, and no folder an image
         instance_images(tmp_path / "sets" / name, labels, "a")
@@ -234,7 +234,7 @@ def real(shared, name):
         ("nuclei/val", 40, 1080),
     ],
 )
-def test_the_real_sets_have_the_stated_counts(shared, name, images, objects):
+def test_real_data_sets_have_the_documented_counts(shared, name, images, objects):
     dataset = real(shared, name)
     assert dataset.num_images == images and dataset.num_classes == 2
     infos = dataset.image_info
@@ -244,7 +244,7 @@ def test_the_real_sets_have_the_stated_counts(shared, name, images, objects):
         assert sum(len(reading.image_files(Path(info["masks"]))) for info in infos) == objects
 
 
-def test_coco_tiny_has_the_stated_counts(shared):
+def test_coco_tiny_has_the_documented_counts(shared):
     tiny = [
         real(shared, f"coco_tiny/annotations/instances_{subset}2017.json")
         for subset in ("train", "val")
@@ -259,7 +259,7 @@ def test_coco_tiny_has_the_stated_counts(shared):
     )
 
 
-def test_a_region_attribute_is_named_for_files_of_via_only(tmp_path):
+def test_region_attribute_is_refused_except_for_via(tmp_path):
     via(tmp_path, region(rect(), kind="dog", mood="calm"))
     assert open_dataset(tmp_path, attribute="mood").class_names == ["BG", "calm"]
     with pytest.raises(

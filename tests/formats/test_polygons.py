@@ -15,7 +15,7 @@ from mrcnn.formats import polygons, rle
 SIZE = (30, 40)
 
 
-def test_no_outlines_are_no_masks():
+def test_zero_rles_are_zero_masks():
     assert rle.decode([], SIZE).shape == (30, 40, 0)
     assert coco_mask.area(rle.encode(np.zeros(SIZE, bool))) == 0
 
@@ -30,7 +30,7 @@ def test_a_rectangle_fills_the_pixels_between_its_sides():
     np.testing.assert_array_equal(rle.decode([rle.encode(expected)], SIZE)[:, :, 0], expected)
 
 
-def test_parts_are_joined_and_what_lies_outside_is_cut_off():
+def test_parts_are_merged_and_clipped_to_the_image():
     parts = [
         polygons.rectangle(0, 0, 2, 2),
         polygons.rectangle(1, 1, 3, 3),
@@ -42,7 +42,7 @@ def test_parts_are_joined_and_what_lies_outside_is_cut_off():
     )  # two squares share a pixel; 4 rows of 2 columns are inside
 
 
-def test_50_000_parts_are_joined_in_no_quadratic_time():
+def test_50_000_parts_are_merged_below_quadratic_time():
     y, x = np.divmod(np.arange(50_000), 250)
     parts = [
         polygons.rectangle(2 * i, 2 * j, 2 * i + 1, 2 * j + 1) for i, j in zip(y, x, strict=True)
@@ -66,7 +66,7 @@ def test_an_ellipse_has_its_area_and_its_extent():
     )  # of a polygon of 100 corners
 
 
-def test_polygons_that_pycocotools_needs_gigabytes_for_are_refused():
+def test_polygons_longer_than_the_limit_are_refused():
     around = polygons.rectangle(1, 1, 29, 39)
     # 28 + 38 + 28 + 38 px each time around: 3.3 million px
     assert polygons.MAX_LENGTH < 25_001 * 132
@@ -76,7 +76,7 @@ def test_polygons_that_pycocotools_needs_gigabytes_for_are_refused():
     assert polygons.check_polygon(around * 15_000, "f.json") == around * 15_000
 
 
-def test_far_points_count_as_the_nearest_place_that_matters():
+def test_far_points_are_clipped_before_the_length_is_measured():
     far = [-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]
     assert polygons.check_polygon(far, "f.json") == far  # 4 sides of 300,000 px
     with pytest.raises(ValueError, match="Received: 2,400,000 pixels, 8 points"):
@@ -84,7 +84,7 @@ def test_far_points_count_as_the_nearest_place_that_matters():
     polygons.check_length(far * 2, (30, 40), "f.json")  # in an image of 30 x 40 it is short
 
 
-def test_more_points_than_an_outline_may_have_are_refused(monkeypatch):
+def test_polygons_of_too_many_points_are_refused(monkeypatch):
     monkeypatch.setattr(polygons, "MOST_POINTS", 4)
     assert len(polygons.check_polygon([1.0] * 8, "x")) == 8
     with pytest.raises(ValueError, match=r"at most 4 points. Received: 5 in f\.json"):
@@ -120,12 +120,12 @@ def filled(rings, size):
 masks_of_any_shape = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
-def test_no_pixels_no_outline():
+def test_empty_masks_have_no_rings():
     assert polygons.trace_mask(np.zeros((3, 4), bool)) == []
     assert polygons.trace_mask(np.zeros((0, 0), bool)) == []
 
 
-def test_outlines_run_along_the_corners_of_pixels():
+def test_rings_follow_the_corners_of_pixels():
     (ring, hole), (bar,) = polygons.trace_mask(RING_AND_BAR)
     assert {tuple(point) for point in ring.tolist()} == {(0, 0), (3, 0), (3, 3), (0, 3)}
     assert {tuple(point) for point in hole.tolist()} == {(1, 1), (2, 1), (2, 2), (1, 2)}
@@ -138,7 +138,7 @@ def test_pixels_that_touch_in_a_corner_are_two_parts():
     assert [len(part[0]) for part in parts] == [4, 4]
 
 
-def test_every_small_mask_comes_back_exactly():
+def test_rings_of_every_small_mask_fill_it_exactly():
     """All 511 masks of 3 x 3 pixels: parts apart, all in one line, and by the area of the rings."""
     for bits in list(product([False, True], repeat=9))[1:]:
         mask = np.array(bits).reshape(3, 3)
@@ -155,7 +155,7 @@ def area(ring):
 
 
 @given(masks_of_any_shape)
-def test_any_mask_comes_back_exactly(mask):
+def test_rings_of_any_mask_fill_it_exactly(mask):
     parts = polygons.trace_mask(mask)
     if not mask.any():
         assert parts == []

@@ -1,4 +1,4 @@
-"""What readers share: sizes, entries left out, files."""
+"""What readers share: sizes, skipped entries, files."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from mrcnn.files import limits
 from mrcnn.formats import polygons, reading
 
 
-def test_similar_names_are_told_of(caplog):
+def test_similar_class_names_are_warned_of(caplog):
     reading.warn_similar_names(["red", "blue", "red", "dark  blue"], "f.json")
     assert not caplog.text
     reading.warn_similar_names(["red", "blue", "Red", "dark  blue", "dark blue"], "f.json")
@@ -17,7 +17,7 @@ def test_similar_names_are_told_of(caplog):
 
 
 class OneImage(reading.RLEImages, Dataset):
-    """An image of a file, with so many outlines."""
+    """An image file with `count` objects."""
 
     def __init__(self, path, height=None, width=None, count=1, **info):
         super().__init__()
@@ -33,25 +33,26 @@ class OneImage(reading.RLEImages, Dataset):
         ] * self.count, np.ones(self.count, int)
 
 
-def test_a_claimed_size_is_compared_with_the_file(tmp_path):
+def test_annotated_size_is_compared_with_the_file(tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     for claim in ({}, {"height": 30, "width": 40}, {"height": 30.0, "width": 40.0}, {"height": 30}):
         assert OneImage(tmp_path / "a.png", **claim).load_mask(0)[0].shape == (30, 40, 1)
     for height, width in ((31, 40), (40, 30)):
-        message = rf"Received: {height} x {width} .*in notes\.json, and 30 x 40 px of .*a\.png\. Try to export"
+        received = rf"{height} x {width} .*in notes\.json, and 30 x 40 px of .*a\.png"
+        message = rf"Received: {received}\. Try to export"
         with pytest.raises(ValueError, match=message):
             OneImage(tmp_path / "a.png", height, width).load_mask(0)
     assert OneImage(tmp_path / "gone.png", 31, 40).load_mask(0)[0].shape == (
         31,
         40,
         1,
-    )  # nothing to compare with
+    )  # no file to compare with
     assert OneImage(tmp_path / "a.png", 31, 40, embedded=True).load_mask(0)[0].shape == (31, 40, 1)
     with pytest.raises(ValueError, match=r"must exist. Received: .*gone\.png"):
         OneImage(tmp_path / "gone.png").load_mask(0)
 
 
-def test_a_size_claimed_before_the_exif_rotation_is_told_as_such(tmp_path):
+def test_size_annotated_before_exif_rotation_has_its_own_message(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter
     Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
@@ -63,7 +64,7 @@ def test_a_size_claimed_before_the_exif_rotation_is_told_as_such(tmp_path):
         OneImage(tmp_path / "a.jpg", 30, 40).image_size(0)
 
 
-def test_masks_are_not_drawn_beyond_the_limits(tmp_path, monkeypatch):
+def test_masks_beyond_the_limits_are_refused(tmp_path, monkeypatch):
     for size in ((100_000, 100_000), (1, 100_001)):
         with pytest.raises(ValueError, match=r"at most 178,956,970 pixels.*gone\.png"):
             OneImage(tmp_path / "gone.png", *size).load_mask(0)
@@ -73,7 +74,7 @@ def test_masks_are_not_drawn_beyond_the_limits(tmp_path, monkeypatch):
         OneImage(tmp_path / "gone.png", 30, 40, count=6).load_mask(0)
 
 
-def test_entries_left_out_are_counted_in_one_warning(caplog):
+def test_skipped_entries_are_counted_in_one_warning(caplog):
     out = reading.SkippedEntries("f.json")
     out.warn(3)
     assert not caplog.text
@@ -122,7 +123,7 @@ def test_label_images_of_every_depth(tmp_path):
     assert reading.read_indices(tmp_path / "la.png").tolist() == [[5, 5]]
 
 
-def test_what_is_no_label_image_is_named(tmp_path):
+def test_other_files_than_label_images_are_refused(tmp_path):
     (tmp_path / "no.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"readable image. Received: .*no\.png"):
         reading.read_indices(tmp_path / "no.png")
@@ -136,7 +137,7 @@ def test_what_is_no_label_image_is_named(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"[" * 100_000, b"[" + b"1" * 5000 + b"]"]
 )
-def test_json_that_cannot_be_read_is_named(tmp_path, content):
+def test_unreadable_json_is_named(tmp_path, content):
     path = tmp_path / "broken.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"broken\.json must be complete JSON"):
@@ -161,14 +162,14 @@ LAUGHS = "".join(f"<!ENTITY a{i} '{f'&a{i - 1};' * 10}'>" for i in range(1, 11))
         ("<?xml version='1.0' encoding='nonsense'?><a/>", "unknown encoding"),
     ],
 )
-def test_xml_that_is_damaged_or_hostile_is_named(tmp_path, content, why):
+def test_damaged_or_hostile_xml_is_refused(tmp_path, content, why):
     path = tmp_path / "bad.xml"
     path.write_text(content)
     with pytest.raises(ValueError, match=rf"bad\.xml must be complete XML.*{why}.*Try "):
         reading.read_xml(path)
 
 
-def test_xml_is_read(tmp_path):
+def test_read_xml_returns_the_root_element(tmp_path):
     path = tmp_path / "good.xml"
     path.write_text("<?xml version='1.0'?><a>" + "<b>1 &amp; 2</b><b>3</b>" * 200 + "</a>")
     assert [b.text for b in reading.read_xml(path)] == ["1 & 2", "3"] * 200

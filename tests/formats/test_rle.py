@@ -18,14 +18,14 @@ def test_run_lengths_undo_the_compression(runs):
     assert rle.run_lengths(code["counts"].decode()) == runs
 
 
-def test_a_number_without_end_in_a_code_is_refused_in_linear_time():
+def test_endless_number_in_an_rle_is_refused_in_linear_time():
     with pytest.raises(
         ValueError, match=r"at most 7 characters. Received: 10000000 in 'oooo.*in f\.json"
     ):
         rle.run_lengths("o" * 10**7, "f.json")
 
 
-def test_a_broken_off_code_has_the_runs_before():
+def test_truncated_rle_has_the_runs_before_the_cut():
     assert rle.run_lengths("") == rle.run_lengths("abc") == []
     whole = coco_mask.frPyObjects({"size": [9, 1], "counts": [2, 3, 4]}, 9, 1)["counts"].decode()
     assert rle.run_lengths(whole + "oo") == [2, 3, 4]

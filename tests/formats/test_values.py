@@ -8,7 +8,7 @@ from mrcnn.formats import (
 )
 
 
-def test_whole_numbers():
+def test_to_integer_and_is_side():
     for value, number in (
         (3, 3),
         (60.0, 60),
@@ -28,13 +28,13 @@ def test_whole_numbers():
     )
 
 
-def test_values_nested_too_deeply_are_named():
+def test_short_of_values_nested_too_deeply():
     value = []
     for _ in range(100_000):
         value = [value]
     assert values.short(value) == "a list nested too deeply"
 
 
-def test_long_values_are_cut():
+def test_short_cuts_long_values():
     assert values.short([1, 2]) == "[1, 2]"
     assert values.short(base64.b64encode(bytes(90)), length=10) == "b'AAAAAAAA..."

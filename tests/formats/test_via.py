@@ -49,7 +49,7 @@ def test_via_regions_of_both_versions_with_every_shape(tmp_path, as_dict, projec
     path = via(tmp_path, *[region(s) for s in shapes], as_dict=as_dict, project=project)
     dataset = VIADataset(path)
     boxes = boxes_of(dataset)
-    # y 3..8, x 4..14; a circle of radius 5 about (15, 20); 4 up and 8 across; turned; cut at the border
+    # y 3..8, x 4..14; a circle of radius 5 about (15, 20); 4 up and 8 across; rotated; clipped
     assert boxes[:2] == [[3, 4, 8, 14]] * 2
     assert boxes[2:5] == [[10, 15, 20, 25], [11, 12, 19, 28], [7, 16, 23, 24]]
     assert boxes[5] == [0, 0, HEIGHT, 10]
@@ -93,7 +93,7 @@ def test_via_classes_come_from_the_attribute_that_most_regions_have(tmp_path, ca
         VIADataset(path, attribute="breed")
 
 
-def test_via_closed_polylines_are_outlines_and_open_ones_are_not(tmp_path):
+def test_via_closed_polylines_are_polygons_and_open_ones_are_skipped(tmp_path):
     corners = polygon((4, 3), (14, 3), (14, 8), (4, 8))
     closed = polygon((4, 3), (14, 3), (14, 8), (4, 8), (4, 3))
     dataset = VIADataset(
@@ -111,7 +111,7 @@ def test_via_closed_polylines_are_outlines_and_open_ones_are_not(tmp_path):
     )
 
 
-def test_via_entries_that_cannot_be_used_are_left_out(tmp_path, caplog):
+def test_unusable_via_entries_are_skipped(tmp_path, caplog):
     path = via(tmp_path, region(rect()), "no region")
     data = json.loads(path.read_text())
     data["gone.png1"] = {"filename": "gone.png", "size": 1, "regions": []}
@@ -155,7 +155,7 @@ def test_via_finds_its_file_in_a_folder(tmp_path):
         (rect(width=0), "must have a width and a height. Received: 0 and 5 in .*region 1"),
     ],
 )
-def test_via_shapes_that_cannot_be_drawn_are_left_out(tmp_path, shape, message):
+def test_unusable_via_shapes_are_skipped(tmp_path, shape, message):
     path = via(tmp_path, region(rect()), region(shape))
     dataset = VIADataset(path)
     assert boxes_of(dataset) == [[3, 4, 8, 14]] and len(dataset.left_out) == 1
@@ -175,14 +175,14 @@ def test_via_missing_images_are_named(tmp_path):
     assert boxes_of(VIADataset(path, images_dir=tmp_path / "elsewhere")) == [[3, 4, 8, 14]]
 
 
-def test_far_coordinates_and_many_points_are_no_trouble(tmp_path):
+def test_via_far_coordinates_and_many_points(tmp_path):
     angles = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
     many = polygon(
         *zip((20 + 8 * np.cos(angles)).tolist(), (15 + 8 * np.sin(angles)).tolist(), strict=True)
     )
     far = polygon((-1e12, -1e12), (1e12, -1e12), (1e12, 1e12), (-1e12, 1e12))
     masks, _ = VIADataset(via(tmp_path, region(many), region(far))).load_mask(0)
-    # a disc of radius 8, its outline of 16 pi moved by at most half a pixel
+    # a disc of radius 8, its rim of 16 pi moved by at most half a pixel
     assert masks[:, :, 0].sum() == pytest.approx(64 * math.pi, abs=8 * math.pi)
     assert masks[:, :, 1].all()
 
@@ -206,7 +206,7 @@ VIA_REGIONS = [
 
 @FUZZ
 @given(seed=st.integers(0, 2**32), junk=JUNK)
-def test_a_spoiled_via_file_is_read_or_refused_with_a_sentence(tmp_path, seed, junk):
+def test_corrupt_via_values_raise_only_value_errors_with_a_remedy(tmp_path, seed, junk):
     path = via(tmp_path, *VIA_REGIONS)
     path.write_text(json.dumps(spoiled(json.loads(path.read_text()), seed, junk)))
     read_or_refuse(lambda: VIADataset(path))
@@ -214,7 +214,7 @@ def test_a_spoiled_via_file_is_read_or_refused_with_a_sentence(tmp_path, seed, j
 
 @FUZZ
 @given(seed=st.integers(0, 2**32))
-def test_a_damaged_via_file_is_read_or_refused_with_a_sentence(tmp_path, seed):
+def test_damaged_via_file_raises_only_value_errors_with_a_remedy(tmp_path, seed):
     path = via(tmp_path, *VIA_REGIONS)
     path.write_bytes(cut_or_changed(path.read_bytes(), seed))
     read_or_refuse(lambda: VIADataset(path))

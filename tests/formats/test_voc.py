@@ -42,7 +42,7 @@ def test_an_image_without_objects(tmp_path):
     assert dataset.class_names == ["BG", *VOC_CLASSES] and len(VOC_CLASSES) == 20
 
 
-def test_boxes_only_train_with_filled_boxes_and_that_is_said_once(tmp_path, caplog):
+def test_voc_boxes_without_masks_are_filled_with_one_warning(tmp_path, caplog):
     voc(
         tmp_path,
         voc_object("dog"),
@@ -63,7 +63,7 @@ def test_boxes_only_train_with_filled_boxes_and_that_is_said_once(tmp_path, capl
     assert caplog.text.count("boxes only") == 1 and "2 of 2 images" in caplog.text
 
 
-def test_masks_are_those_of_the_xml_objects_and_void_is_nothing(tmp_path, caplog):
+def test_voc_masks_are_those_of_the_xml_objects_without_void(tmp_path, caplog):
     instances = labels((255, 2, 3, 9, 15), (1, 3, 4, 8, 14), (3, 20, 20, 25, 30))
     voc(
         tmp_path,
@@ -82,7 +82,7 @@ def test_masks_are_those_of_the_xml_objects_and_void_is_nothing(tmp_path, caplog
     assert caplog.text == ""
 
 
-def test_classes_follow_the_class_image(tmp_path):
+def test_voc_classes_follow_segmentation_class(tmp_path):
     instances = labels((1, 3, 4, 8, 14), (2, 20, 20, 25, 30), (3, 28, 0, 30, 2))
     classes = labels(
         (8, 3, 4, 8, 14),
@@ -99,7 +99,8 @@ def test_classes_follow_the_class_image(tmp_path):
         instances=instances,
         classes=classes,
     )
-    # all of the first is cat or void; of the second 8 columns are person, 2 cat; the third is void: the XML file's
+    # The first is cat or void; of the second 8 columns are person, 2 cat; the third is void: its
+    # class is that of the XML file.
     assert names_of(VOCDataset(tmp_path)) == ["cat", "person", "dog"]
     voc(
         tmp_path,
@@ -113,7 +114,7 @@ def test_classes_follow_the_class_image(tmp_path):
         VOCDataset(tmp_path).load_mask(0)
 
 
-def test_lists_name_the_images(tmp_path, caplog):
+def test_voc_lists_name_the_images(tmp_path, caplog):
     for name in ("a", "b", "c"):
         voc(tmp_path, voc_object(), name=name)
     assert [info["id"] for info in VOCDataset(tmp_path).image_info] == ["a", "b", "c"]
@@ -144,7 +145,7 @@ def test_lists_name_the_images(tmp_path, caplog):
     assert dataset.num_images == 1 and "d.xml" in dataset.left_out[0]
 
 
-def test_several_lists_without_segmentation_stand_for_every_xml_file(tmp_path, caplog):
+def test_several_main_lists_mean_every_xml_file(tmp_path, caplog):
     for name in ("a", "b", "c"):
         voc(tmp_path, voc_object(), name=name)
     voc_split(tmp_path, "Main/train", "a")
@@ -153,7 +154,7 @@ def test_several_lists_without_segmentation_stand_for_every_xml_file(tmp_path, c
     assert "every XML file" in caplog.text and "Main/val.txt" in caplog.text
 
 
-def test_class_lists(tmp_path):
+def test_voc_class_lists(tmp_path):
     root = voc(tmp_path / "VOC2012", voc_object("nut"), voc_object("bolt"))
     assert VOCDataset(root).class_names == [
         "BG",
@@ -193,7 +194,7 @@ def test_class_lists(tmp_path):
             VOCDataset(root)
 
 
-def test_data_without_objects_fits_any_classes_and_other_classes_are_refused(tmp_path):
+def test_voc_data_without_objects_accepts_any_classes(tmp_path):
     assert VOCDataset(voc(tmp_path), class_names=["kangaroo"]).class_names == ["BG", "kangaroo"]
     with pytest.raises(ValueError, match="must be among .*'kangaroo'.*Received: .*'dog'"):
         VOCDataset(voc(tmp_path, voc_object("dog")), class_names=["kangaroo"])
@@ -204,15 +205,16 @@ def test_data_without_objects_fits_any_classes_and_other_classes_are_refused(tmp
     ) == ["person"]
 
 
-def test_parts_of_objects_and_fractions_are_read(tmp_path):
-    part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
+def test_voc_parts_and_fractions_are_read(tmp_path):
+    box = "<xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>"
+    part = f"<part><name>head</name><bndbox>{box}</bndbox></part>"
     voc(tmp_path, voc_object(xmin="5.4", more=part))
     assert VOCDataset(tmp_path).image_info[0]["boxes"].tolist() == [[3, 4.4, 8, 14]]
     voc(tmp_path, voc_object(xmin=0, ymin=0))  # some tools count from 0
     assert VOCDataset(tmp_path).image_info[0]["boxes"].tolist() == [[0, 0, 8, 14]]
 
 
-def test_sizes_come_from_the_image_where_the_file_says_0(tmp_path):
+def test_voc_sizes_of_0_come_from_the_image(tmp_path):
     assert VOCDataset(voc(tmp_path, voc_object(), size=(0, 0))).load_mask(0)[0].shape[:2] == (
         HEIGHT,
         WIDTH,
@@ -222,7 +224,7 @@ def test_sizes_come_from_the_image_where_the_file_says_0(tmp_path):
         assert boxes_of(dataset) == [[3, 4, 8, 14]] and dataset.image_size(0) == (HEIGHT, WIDTH)
 
 
-def test_images_that_cannot_be_used_are_left_out(tmp_path, caplog):
+def test_unusable_images_are_skipped(tmp_path, caplog):
     voc(tmp_path, voc_object(), name="good")
     voc(tmp_path, voc_object(), name="large", size=(60, 80))
     voc(tmp_path, voc_object(), name="gone")
@@ -239,7 +241,7 @@ def test_images_that_cannot_be_used_are_left_out(tmp_path, caplog):
         VOCDataset(tmp_path, strict=True)
 
 
-def test_boxes_beyond_the_image_are_clipped_and_counted(tmp_path, caplog):
+def test_voc_boxes_beyond_the_image_are_clipped_and_counted(tmp_path, caplog):
     voc(
         tmp_path,
         voc_object(xmax=480, ymax=400),
@@ -258,7 +260,7 @@ def test_boxes_beyond_the_image_are_clipped_and_counted(tmp_path, caplog):
     ("images", "annotations"),
     [(".", "."), ("images", "annots"), ("images", "annotations"), ("JPEGImages", "Annotations")],
 )
-def test_xml_files_of_other_tools_open(tmp_path, images, annotations):
+def test_voc_xml_files_of_other_tools_are_read(tmp_path, images, annotations):
     voc(tmp_path / "drawn", voc_object("kangaroo"), name="a")
     for folder, kind in ((images, "JPEGImages"), (annotations, "Annotations")):
         (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
@@ -276,7 +278,7 @@ def test_xml_files_of_other_tools_open(tmp_path, images, annotations):
         ]
 
 
-def test_the_export_of_labelme_opens(tmp_path):
+def test_voc_export_of_labelme_is_read(tmp_path):
     instances = labels((1, 3, 4, 8, 14), (2, 20, 20, 25, 30), (255, 0, 0, 2, 2), (3, 28, 0, 30, 2))
     classes = labels((2, 3, 4, 8, 14), (1, 20, 20, 25, 30), (255, 0, 0, 2, 2), (255, 28, 0, 30, 2))
     voc(tmp_path, instances=instances, classes=classes, name="a")
@@ -295,7 +297,7 @@ def test_the_export_of_labelme_opens(tmp_path):
 
 
 @pytest.mark.parametrize("with_classes", [False, True])
-def test_an_object_that_is_left_out_keeps_its_number(tmp_path, with_classes):
+def test_skipped_voc_object_keeps_its_number(tmp_path, with_classes):
     instances = labels((1, 3, 4, 8, 14), (2, 20, 20, 25, 30))
     classes = labels((12, 3, 4, 8, 14), (8, 20, 20, 25, 30)) if with_classes else None
     voc(tmp_path, voc_object("dog"), voc_object("cat"), instances=instances, classes=classes)
@@ -323,7 +325,7 @@ def test_an_object_that_is_left_out_keeps_its_number(tmp_path, with_classes):
         (voc_object(ymin=-9, ymax=-2), "must lie in its image"),
     ],
 )
-def test_objects_that_cannot_be_are_left_out(tmp_path, caplog, entry, message):
+def test_unusable_voc_objects_are_skipped(tmp_path, caplog, entry, message):
     root = voc(tmp_path, voc_object("a"), entry)
     dataset = VOCDataset(root, class_names=["a"])
     assert names_of(dataset) == ["a"] and len(dataset.left_out) == 1 and "left out" in caplog.text
@@ -332,7 +334,7 @@ def test_objects_that_cannot_be_are_left_out(tmp_path, caplog, entry, message):
     assert "2007_000001.xml, object 1" in str(caught.value) and "Try " in str(caught.value)
 
 
-def test_broken_folders_and_files_are_named(tmp_path):
+def test_broken_voc_folders_and_files_are_named(tmp_path):
     with pytest.raises(ValueError, match="must contain the folders Annotations and JPEGImages"):
         VOCDataset(tmp_path)
     voc(tmp_path, voc_object(), instances=labels((2, 3, 4, 8, 14)))
@@ -366,7 +368,7 @@ FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_sco
     side=st.sampled_from(["xmin", "ymax"]),
     text=st.text("0123456789.-+einfax_ ", max_size=8),
 )
-def test_a_spoiled_voc_folder_is_read_or_refused_with_a_sentence(tmp_path, seed, side, text):
+def test_corrupt_voc_values_raise_only_value_errors_with_a_remedy(tmp_path, seed, side, text):
     root = voc(
         tmp_path,
         voc_object(**{side: text}),
@@ -384,7 +386,7 @@ def test_a_spoiled_voc_folder_is_read_or_refused_with_a_sentence(tmp_path, seed,
     seed=st.integers(0, 2**32),
     which=st.sampled_from(["Annotations", "SegmentationObject", "SegmentationClass"]),
 )
-def test_a_damaged_voc_file_is_read_or_refused_with_a_sentence(tmp_path, seed, which):
+def test_damaged_voc_file_raises_only_value_errors_with_a_remedy(tmp_path, seed, which):
     instances = labels((1, 3, 4, 8, 14), (2, 20, 20, 25, 30))
     voc(
         tmp_path,
@@ -398,7 +400,7 @@ def test_a_damaged_voc_file_is_read_or_refused_with_a_sentence(tmp_path, seed, w
     read_or_refuse(lambda: VOCDataset(tmp_path))
 
 
-def test_colour_label_images_are_refused(tmp_path):
+def test_color_label_images_are_refused(tmp_path):
     voc(tmp_path, voc_object(), instances=labels((1, 3, 4, 8, 14)))
     file = tmp_path / "SegmentationObject" / "2007_000001.png"
     Image.open(file).convert("RGB").save(file)

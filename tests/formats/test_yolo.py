@@ -1,4 +1,4 @@
-"""The reader of YOLO's labels: layouts of Ultralytics, Roboflow, labelImg and darknet, and broken files."""
+"""YOLO: polygons, boxes, every layout, and files that are damaged or hostile."""
 
 import json
 import time
@@ -59,10 +59,14 @@ def test_boxes_are_exact_and_end_at_the_border(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "path: .\ntrain: images/train\nval: images/val\ntest: # optional\nnames:\n  0: cat\n  1: dog\n",
-        "path: /content/datasets/mine\ntrain: images/train\nval: images/val\nnames: ['cat', 'dog']\nnc: 2\n",
-        "train: /home/alice/mine/images/train\nval: C:\\data\\images\\val\nnames: {0: cat, 1: dog}\n",
-        "train: [images/train]\nval: ../images/val\nnames: [cat, dog]\ndownload: |\n  import os\n  os._exit(1)\n",
+        "path: .\ntrain: images/train\nval: images/val\ntest: # optional\n"
+        "names:\n  0: cat\n  1: dog\n",
+        "path: /content/datasets/mine\ntrain: images/train\nval: images/val\n"
+        "names: ['cat', 'dog']\nnc: 2\n",
+        "train: /home/alice/mine/images/train\nval: C:\\data\\images\\val\n"
+        "names: {0: cat, 1: dog}\n",
+        "train: [images/train]\nval: ../images/val\nnames: [cat, dog]\n"
+        "download: |\n  import os\n  os._exit(1)\n",
     ],
 )
 def test_layout_of_ultralytics(tmp_path, text):
@@ -133,7 +137,7 @@ def test_a_list_of_images_is_a_set(tmp_path):
     assert [len(info["class_ids"]) for info in dataset.image_info] == [1, 2]
 
 
-def test_images_may_lie_elsewhere(tmp_path):
+def test_images_dir_of_label_files_elsewhere(tmp_path):
     put(tmp_path / "photos", images=".", labels=".")
     put(tmp_path / "mine", SQUARE, name="a")
     (tmp_path / "mine" / "images" / "a.png").unlink()
@@ -147,7 +151,7 @@ def test_images_may_lie_elsewhere(tmp_path):
 def test_images_without_label_files_are_negatives_and_counted(tmp_path, caplog):
     put(tmp_path, SQUARE)
     put(tmp_path, name="b")
-    put(tmp_path, "", name="c")  # an empty label file says that there is nothing
+    put(tmp_path, "", name="c")  # an empty label file: no objects
     dataset = YOLODataset(tmp_path)
     assert [len(dataset.load_class_ids(i)) for i in dataset.image_ids] == [1, 0, 0]
     assert dataset.load_mask(1)[0].shape == (HEIGHT, WIDTH, 0) and dataset.load_bbox(1)[
@@ -174,7 +178,7 @@ def test_images_without_label_files_are_negatives_and_counted(tmp_path, caplog):
         ("-1 0.1 0.1 0.2 0.2", "Received: -1"),
     ],
 )
-def test_lines_that_cannot_be_used_are_left_out(tmp_path, caplog, line, message):
+def test_unusable_yolo_lines_are_skipped(tmp_path, caplog, line, message):
     yaml_file(put(tmp_path / "train", SQUARE, line, BOX).parent)
     dataset = YOLODataset(tmp_path)
     assert names_of(dataset) == (["cat", "dog"] if message else ["cat", "cat", "dog"])
@@ -185,7 +189,17 @@ def test_lines_that_cannot_be_used_are_left_out(tmp_path, caplog, line, message)
             YOLODataset(tmp_path, strict=True)
 
 
-def test_classes_follow_the_names_that_are_asked_for(tmp_path):
+def test_yolo_polygon_too_long_to_fill_is_skipped(tmp_path):
+    triangle = " .1 .1 .9 .9 .1 .9"  # 32 + 32 + 24 px in an image of 30 x 40
+    yaml_file(put(tmp_path / "train", f"0{triangle * 30_000}", f"0{triangle * 101}", BOX).parent)
+    dataset = YOLODataset(tmp_path)
+    (reason,) = dataset.left_out
+    assert "at most 2,000,000 pixels long. Received: 2,640,000 pixels" in reason
+    assert "a.txt, line 1" in reason
+    assert dataset.load_mask(0)[0].sum(axis=(0, 1)).all()
+
+
+def test_yolo_classes_follow_class_names(tmp_path):
     yaml_file(put(tmp_path / "train", SQUARE, BOX).parent)
     dataset = YOLODataset(tmp_path, class_names=["dog", "bird", "cat"])
     assert dataset.class_names == ["BG", "dog", "bird", "cat"] and names_of(dataset) == [
@@ -199,7 +213,7 @@ def test_classes_follow_the_names_that_are_asked_for(tmp_path):
     assert names_of(YOLODataset(tmp_path / "bare", class_names=["cat", "dog"])) == ["cat", "dog"]
 
 
-def test_names_stay_texts_and_are_cleaned(tmp_path):
+def test_yolo_names_stay_texts_and_are_cleaned(tmp_path):
     put(tmp_path / "train", SQUARE, BOX, "2 0.1 0.1 0.2 0.2")
     yaml_file(tmp_path, 'train: train/images\nnames: [no, 12, "a\\e[31m", null]\n')
     assert YOLODataset(tmp_path).class_names == ["BG", "no", "12", "a [31m", "null"]
@@ -266,7 +280,7 @@ def test_a_json_data_yaml_is_read(tmp_path):
 
 @FUZZ
 @given(seed=st.integers(0, 2**32), which=st.sampled_from(["data.yaml", "train/labels/a.txt"]))
-def test_a_damaged_yolo_file_is_read_or_refused_with_a_sentence(tmp_path, seed, which):
+def test_damaged_yolo_file_raises_only_value_errors_with_a_remedy(tmp_path, seed, which):
     yaml_file(put(tmp_path / "train", SQUARE, BOX).parent)
     file = tmp_path / which
     file.write_bytes(cut_or_changed(file.read_bytes(), seed))
@@ -275,6 +289,6 @@ def test_a_damaged_yolo_file_is_read_or_refused_with_a_sentence(tmp_path, seed, 
 
 @FUZZ
 @given(text=st.text("0123456789.-+einfax \n", max_size=60))
-def test_any_label_file_is_read(tmp_path, text):
+def test_any_yolo_label_file_is_read(tmp_path, text):
     yaml_file(put(tmp_path / "train", text or SQUARE).parent)
     read_or_refuse(lambda: YOLODataset(tmp_path))

@@ -128,9 +128,15 @@ def test_config_with_other_sizes_than_the_file_is_refused(path, values, match):
 
 
 def test_every_size_is_read_from_a_whole_network(reference_weights):
-    right = {"NUM_CLASSES": 0, "TOP_DOWN_PYRAMID_SIZE": 0, "RPN_CHANNELS": 0, "FPN_CLASSIF_FC_LAYERS_SIZE": 0,
-             "POOL_SIZE": 7, "MASK_CHANNELS": 0}  # fmt: skip
-    for name in right:
+    settings = (
+        "NUM_CLASSES",
+        "TOP_DOWN_PYRAMID_SIZE",
+        "RPN_CHANNELS",
+        "FPN_CLASSIF_FC_LAYERS_SIZE",
+        "POOL_SIZE",
+        "MASK_CHANNELS",
+    )
+    for name in settings:
         with pytest.raises(
             ValueError, match=f"the model's {name}. Received: .* for a model with -1"
         ):
@@ -169,7 +175,7 @@ def test_weights_of_an_rpn_load_into_a_whole_network_only_for_training(other, pa
 
 
 def agnostic(head, seed=0):
-    """The stand-in with one row for all classes in one of its heads."""
+    """The small network with one output for all classes in one of its heads."""
     model = build(seed=seed)
     x = model.get_layer("fpn_c2p2").output
     pooled = model.get_layer("pool_squeeze").output

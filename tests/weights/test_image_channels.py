@@ -22,7 +22,7 @@ def test_adapt_channels_of_small_kernels():
     assert adapted(rgb, 5) == [1, 2, 6, 3, 3]
     rgbd = np.float32([1, 2, 6, 50]).reshape(1, 1, 4, 1)
     assert adapted(rgbd, 3) == [1, 2, 6]
-    assert adapted(rgbd, 1) == [9]  # the fourth channel is no colour
+    assert adapted(rgbd, 1) == [9]  # the fourth channel is not a colour
     grey = np.float32([9]).reshape(1, 1, 1, 1)
     assert adapted(grey, 3) == [3, 3, 3]
 

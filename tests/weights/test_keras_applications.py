@@ -35,7 +35,7 @@ NEW_NAMES = [
 
 
 def build_resnet(names, epsilon, seed=0, more=(), channels=3):
-    """The first layers of a ResNet under given names; small batch-norm variances make epsilon count."""
+    """The first layers of a ResNet, with batch-norm variances so small that epsilon matters."""
     image = keras.Input((8, 8, channels))
     x = layers.Conv2D(4, 3, name=names[0])(image)
     x = layers.BatchNormalization(epsilon=epsilon, name=names[1])(x)
@@ -75,7 +75,7 @@ def test_backbone_file_is_fitted_to_the_image_channels(names, channels, tmp_path
     report = load_backbone_weights(ours, path, "resnet50")
     assert report.adapted == [("conv1", (3, 3, 3, 4), (3, 3, channels, 4))]
     rgb = values(released, names[0])[0]
-    rgb = rgb if names is OLD_NAMES else rgb[:, :, ::-1]  # those of today were trained on BGR
+    rgb = rgb if names is OLD_NAMES else rgb[:, :, ::-1]  # today's files were trained on BGR
     np.testing.assert_array_equal(values(ours, "conv1")[0], adapt_channels(rgb, channels))
 
 

@@ -1,4 +1,4 @@
-"""Loading weights, all or nothing."""
+"""Loading weights, completely or not at all."""
 
 import logging
 
@@ -78,8 +78,13 @@ def test_layers_that_do_not_fit_are_not_read(other, path, monkeypatch):
         "mrcnn_mask"
     ]
     assert {name.split("/")[1] for name in read} == {
-        "bn_conv1", "res2a_branch2a", "bn2a_branch2a", "rpn_model", "mrcnn_bbox_fc", "mrcnn_class_logits"
-    }  # fmt: skip
+        "bn_conv1",
+        "res2a_branch2a",
+        "bn2a_branch2a",
+        "rpn_model",
+        "mrcnn_bbox_fc",
+        "mrcnn_class_logits",
+    }
 
 
 def test_load_is_logged(other, path, caplog):

@@ -44,7 +44,7 @@ def test_legacy_reader_of_keras_reads_the_file(model, other, path):
 
 
 def layer_like(name, named):
-    """An unconnected Keras layer with the weights of a group of a file: [(weight name, array)]."""
+    """Create an unconnected Keras layer with weights of a file, [(weight name, array)]."""
     inner = list(dict.fromkeys(weight.split("/")[0] for weight, _ in named))
     if len(inner) > 1:
         children = [
@@ -111,10 +111,8 @@ def test_list_of_names_longer_than_an_attribute_is_split_as_keras_does(tmp_path)
 
 
 def test_metadata_of_any_size_is_read_back_from_the_same_file(model, tmp_path):
-    names = [
-        "BG",
-        *(f"a class with a long name, number {i:05d}" for i in range(5000)),
-    ]  # about 200 KB
+    long_names = [f"a class with a long name, number {i:05d}" for i in range(5000)]
+    names = ["BG", *long_names]  # about 200 KB
     metadata = {
         "class_names": names,
         "epoch": np.int64(3),
@@ -135,7 +133,7 @@ def test_metadata_unknown_to_json_keeps_the_old_file(model, path):
 
 def test_old_file_is_replaced_in_one_step(path):
     before = Path(path).read_bytes()
-    with open(path, "rb") as reader:  # someone still reading the old file sees the old file
+    with open(path, "rb") as reader:  # a process that reads the old file
         save_weights(build(seed=1), path)
         assert reader.read() == before
     assert Path(path).read_bytes() != before
@@ -146,9 +144,8 @@ def test_failed_write_keeps_the_old_file_and_leaves_no_other(path, tmp_path):
     before = Path(path).read_bytes()
     wide = build(width=60_000)  # over 1 MB of weights
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(
-        resource.RLIMIT_FSIZE, (1 << 20, hard)
-    )  # as a full disk: no file grows beyond 1 MB
+    # The effect is that of a full disk: writing more than 1 MB to a file fails.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
         with pytest.raises(
             OSError, match=r"toy_0001.h5 must be writable.*Try freeing disk space"

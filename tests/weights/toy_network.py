@@ -30,7 +30,7 @@ LEAVES = [
 
 
 def build(classes=4, channels=3, width=5, seed=0):
-    """A stand-in with matterport's names: backbone, FPN, nested RPN and three heads, all weights random."""
+    """A small network with the names of matterport's layers, all weights random."""
     image = keras.Input((16, 16, channels), name="input_image")
     x = layers.Conv2D(6, 3, name="conv1")(image)
     x = layers.BatchNormalization(name="bn_conv1")(x)
@@ -83,7 +83,7 @@ def set_names(group, attribute, names, as_bytes=True):
 
 
 def rename(file, old, new):
-    """Renames a layer of a weight file, its weights included."""
+    """Rename a layer of a weight file and its weights."""
     names = [n.decode() for n in file.attrs["layer_names"]]
     set_names(file, "layer_names", [new if n == old else n for n in names])
     inner = [n.decode() for n in file[old].attrs["weight_names"]]
