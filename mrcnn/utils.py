@@ -1,13 +1,16 @@
-"""matterport's `utils.*` names, `Dataset` first, each handed on from its room.
+"""matterport's `utils.*` names, imported from their modules.
 
-Scripts import them from here; nothing in `mrcnn/` does. What this file adds are the original's names, types and
-corner cases where they differ from the room's own function.
+Scripts import them from here; `mrcnn/` itself does not. The functions below keep the original's
+names, types and corner cases that differ from those of our own functions.
 """
 
 from __future__ import annotations
 
 import logging
-import xml.etree.ElementTree  # noqa: F401  scripts that import xml.etree take ElementTree from it
+import xml.etree.ElementTree  # noqa: F401  old scripts import xml.etree only
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,27 +72,34 @@ __all__ = [
 log = logging.getLogger("mrcnn")
 
 
-def mold_mask(mask, config):
+def mold_mask(mask: np.ndarray, config: Any) -> np.ndarray:
     """Return the masks unchanged; matterport's function had an empty body."""
     return mask
 
 
-def compute_iou(box, boxes, box_area, boxes_area) -> np.ndarray:
-    """`[N]` IoU of one box with many, whose areas are given; nan where both are empty.
+def compute_iou(
+    box: np.ndarray, boxes: np.ndarray, box_area: float, boxes_area: np.ndarray
+) -> np.ndarray:
+    """Return the IoU of one box with many whose areas are known; nan if both are empty.
 
-    box: `(y1, x1, y2, x2)`. boxes: `[N, (y1, x1, y2, x2)]`. box_area: number. boxes_area: `[N]`.
+    Args:
+        box: `(y1, x1, y2, x2)`.
+        boxes: `[N, (y1, x1, y2, x2)]`.
+        box_area: area of `box`.
+        boxes_area: `[N]` areas of `boxes`.
+
+    Returns: `[N]`.
     """
     box, boxes = np.asarray(box), np.asarray(boxes)
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(
-        box[:2], boxes[:, :2]
-    )  # [N, (height, width)]
+    ends = np.minimum(box[2:], boxes[:, 2:])
+    sides = ends - np.maximum(box[:2], boxes[:, :2])  # [N, (height, width)]
     intersection = np.maximum(sides, 0).prod(axis=1)
     with np.errstate(invalid="ignore"):
         return intersection / (box_area + boxes_area - intersection)
 
 
-def compute_overlaps(boxes1, boxes2) -> np.ndarray:
-    """`[N, M]` float64 IoU of every pair; nan where both boxes are empty (`boxes.iou` says 0).
+def compute_overlaps(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
+    """Return the `[N, M]` float64 IoU of every pair; nan if both boxes are empty, as matterport.
 
     boxes1: `[N, (y1, x1, y2, x2)]`. boxes2: `[M, (y1, x1, y2, x2)]`.
     """
@@ -98,42 +108,51 @@ def compute_overlaps(boxes1, boxes2) -> np.ndarray:
     return np.where(both_empty, np.nan, iou(boxes1, boxes2).astype(np.float64))
 
 
-def apply_box_deltas(boxes, deltas) -> np.ndarray:
-    """`[N, (y1, x1, y2, x2)]` float32 boxes moved and stretched by the deltas; see `boxes.decode`."""
+def apply_box_deltas(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
+    """Return `[N, (y1, x1, y2, x2)]` float32 boxes with the deltas applied; see `boxes.decode`."""
     return decode(np.asarray(boxes, np.float32), np.asarray(deltas)).astype(np.float32)
 
 
-def box_refinement(box, gt_box) -> np.ndarray:
-    """`[N, (dy, dx, log(dh), log(dw))]` float32 deltas from boxes to gt boxes; see `boxes.encode`."""
+def box_refinement(box: np.ndarray, gt_box: np.ndarray) -> np.ndarray:
+    """Return float32 deltas from boxes to ground truth boxes, both `[N, 4]`; see `boxes.encode`."""
     return encode(np.asarray(box, np.float32), np.asarray(gt_box, np.float32))
 
 
-def box_refinement_graph(box, gt_box):
+def box_refinement_graph(box: Any, gt_box: Any) -> Any:
     """`box_refinement` for tensors."""
     from keras import ops
 
     return encode(ops.cast(box, "float32"), ops.cast(gt_box, "float32"))
 
 
-def batch_slice(inputs, graph_fn, batch_size, names=None):
-    """What `graph_fn` makes of each image of the batch, stacked: a tensor, or a list where it returns several.
+def batch_slice(
+    inputs: Any, graph_fn: Callable[..., Any], batch_size: int, names: list[str] | None = None
+) -> Any:
+    """Apply `graph_fn` to each image of a batch and stack the results.
 
-    inputs: a tensor or a list of tensors, the batch in front. graph_fn: called once an image with its slice of
-    each input. batch_size: number of images. names: kept for its place; tensors of Keras 3 are not named this way.
+    Args:
+        inputs: a tensor `[B, ...]`, or a list of them.
+        graph_fn: called for each image with its slice of each input.
+        batch_size: number of images.
+        names: unused; tensors of Keras 3 are not named.
+
+    Returns: a tensor `[B, ...]`, or a list of them if `graph_fn` returns several.
     """
     from keras import ops
 
     inputs = inputs if isinstance(inputs, list) else [inputs]
-    rows = [graph_fn(*[tensor[i] for tensor in inputs]) for i in range(batch_size)]
-    rows = [row if isinstance(row, list | tuple) else [row] for row in rows]
+    rows = []
+    for i in range(batch_size):
+        outputs = graph_fn(*[tensor[i] for tensor in inputs])
+        rows.append(outputs if isinstance(outputs, list | tuple) else [outputs])
     columns = [ops.stack(column) for column in zip(*rows, strict=True)]
     return columns[0] if len(columns) == 1 else columns
 
 
-def download_trained_weights(coco_model_path, verbose=1) -> None:
-    """Put the released COCO weights (`COCO_MODEL_URL`, 246 MB) at this path; a whole one already there is kept.
+def download_trained_weights(coco_model_path: str | Path, verbose: int = 1) -> None:
+    """Download the released COCO weights (`COCO_MODEL_URL`, 246 MB) unless the file is complete.
 
-    Raises: DownloadError naming the URL, the path and what to do; nothing half-written stays behind.
+    Raises: DownloadError with the URL, the path and the remedy; no incomplete file is left.
     """
     if verbose > 0:
         log.info("Downloading the COCO weights to %s ...", coco_model_path)

@@ -50,10 +50,11 @@ def apply_augmentation(
         image, mask = _augment_with_albumentations(augmentation, image, mask, rng)
     elif callable(augmentation):
         rng = rng if rng is not None else np.random.default_rng()
+        function: Callable[..., Any] = augmentation
         if getattr(augmentation, "pastes", False):
-            image, mask, class_ids = augmentation(image, mask, rng, class_ids, draw_other)
+            image, mask, class_ids = function(image, mask, rng, class_ids, draw_other)
         else:
-            image, mask = augmentation(image, mask, rng)
+            image, mask = function(image, mask, rng)
     else:
         raise TypeError(
             "augmentation must be an imgaug augmenter, an albumentations transform, or a callable "
@@ -80,7 +81,7 @@ def _is_from_albumentations(augmentation: Any) -> bool:
 def _augment_with_albumentations(
     augmentation: Any, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply a transform to image and masks in one call; a copy of it is seeded from `rng`.
+    """Apply a transform to image and masks in one call; `rng` seeds a copy of the transform.
 
     Raises: TypeError if it asks for boxes or keypoints.
     """

@@ -1,15 +1,19 @@
-"""Augmentation made on NumPy and OpenCV: callables `(image, masks, rng) -> (image, masks)`.
+"""Augmentations in NumPy and OpenCV: callables `(image, masks, rng) -> (image, masks)`.
 
-image: `[H, W, C]` uint8. masks: `[H, W, N]` bool, moved together with it. rng: a numpy Generator, the only source
-of chance. The shape of the image stays; instances that leave it are dropped by the caller.
+image: `[H, W, C]` uint8. masks: `[H, W, N]` bool, moved together with the image. rng: a NumPy
+Generator, the only source of random numbers. The shape of the image stays the same; the caller
+drops instances that leave it.
 
-A callable with the attribute `pastes = True` brings objects of other images. It is called
-`(image, masks, rng, class_ids, another) -> (image, masks, class_ids)`: class_ids: `[N]` int, negative for crowds;
-another: `another(rng)` gives image, masks and class ids of another image of the same source, as large as it is after
-resizing, of any shape; None where there is none.
+A callable with the attribute `pastes = True` pastes objects of other images. It is called as
+`(image, masks, rng, class_ids, draw_other) -> (image, masks, class_ids)`. class_ids: `[N]` int,
+negative for crowds. draw_other: `draw_other(rng)` returns image, masks and class ids of another
+image of the same source, resized like this one but of any shape, or None.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,11 +21,18 @@ import numpy as np
 from .masks import resize_mask
 
 JITTER = (0.1, 2.0)  # smallest and largest factor of large-scale jitter (Simple Copy-Paste, 3.2)
-LEAST_VISIBLE = 0.1  # share of its pixels that an instance keeps, or it is dropped
+MIN_VISIBLE = 0.1  # share of its pixels that an instance must keep, otherwise it is dropped
+MAX_AREA_CHANNELS = 4  # of OpenCV's INTER_AREA
+
+Augmented = tuple[np.ndarray, np.ndarray]  # image, masks
+Window = tuple[slice, slice]  # rows, columns
 
 
-def flip(image, masks, rng):
-    """A left-right and an up-down mirror, each half of the time."""
+# --- Mirror, rotate, zoom, color --------------------------------------------------------------
+
+
+def flip(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Augmented:
+    """Mirror left-right and up-down, each with probability 0.5."""
     if rng.random() < 0.5:
         image, masks = image[:, ::-1], masks[:, ::-1]
     if rng.random() < 0.5:
@@ -29,136 +40,201 @@ def flip(image, masks, rng):
     return image, masks
 
 
-def fliplr(image, masks, rng):
-    """A left-right mirror half of the time."""
-    return (image[:, ::-1], masks[:, ::-1]) if rng.random() < 0.5 else (image, masks)
+def fliplr(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Augmented:
+    """Mirror left-right with probability 0.5."""
+    if rng.random() < 0.5:
+        return image[:, ::-1], masks[:, ::-1]
+    return image, masks
 
 
-def rotate90(image, masks, rng):
-    """A quarter turn half of the time, on square images; others stay."""
+def rotate90(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Augmented:
+    """Rotate square images by 90 degrees with probability 0.5; others are unchanged."""
     if image.shape[0] != image.shape[1] or rng.random() < 0.5:
         return image, masks
     return np.rot90(image), np.rot90(masks)
 
 
-def scale(image, masks, rng, low=0.7, high=1.4):
-    """Zoomed around a random point by a factor between `low` and `high`; what lies outside becomes black."""
+def scale(
+    image: np.ndarray,
+    masks: np.ndarray,
+    rng: np.random.Generator,
+    low: float = 0.7,
+    high: float = 1.4,
+) -> Augmented:
+    """Zoom around a random point by a factor between `low` and `high`; outside becomes black."""
     factor = np.exp(rng.uniform(np.log(low), np.log(high)))
     height, width = image.shape[:2]
     y, x = rng.uniform(0, 1, 2) * (height, width)
     matrix = np.array([[factor, 0, x * (1 - factor)], [0, factor, y * (1 - factor)]])
-    warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR).reshape(
-        image.shape
-    )
+    warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
     moved = np.zeros((masks.shape[-1], height, width), np.uint8)
     for i in range(masks.shape[-1]):
         layer = np.ascontiguousarray(masks[:, :, i]).view(np.uint8)
         cv2.warpAffine(layer, matrix, (width, height), dst=moved[i], flags=cv2.INTER_NEAREST)
-    return warped, np.moveaxis(moved.view(bool), 0, -1)
+    # OpenCV drops a single channel.
+    return warped.reshape(image.shape), np.moveaxis(moved.view(bool), 0, -1)
 
 
-def jitter(image, masks, rng, low=JITTER[0], high=JITTER[1]):
-    """Large-scale jitter: scaled by a factor drawn evenly from `low` to `high`, then cropped or padded to its shape.
+def color(
+    image: np.ndarray, masks: np.ndarray, rng: np.random.Generator, strength: float = 0.3
+) -> Augmented:
+    """Change brightness, contrast and the gain of each channel a little."""
+    contrast = rng.uniform(-strength, strength)
+    channel_gains = rng.uniform(-strength / 3, strength / 3, image.shape[2])
+    gain = 1 + contrast + channel_gains
+    shift = 255 * rng.uniform(-strength, strength) / 3
+    mean = image.mean(axis=(0, 1))
+    return np.clip((image - mean) * gain + mean + shift, 0, 255).astype(np.uint8), masks
 
-    The place is drawn too, so that some object of an image that has any is in view. What is padded has the photo's
-    mean colour; the black rim that resizing left is cut off first. (Simple Copy-Paste, Ghiasi et al. 2021, 3.2.)
+
+# --- Large-scale jitter -----------------------------------------------------------------------
+
+
+def jitter(
+    image: np.ndarray,
+    masks: np.ndarray,
+    rng: np.random.Generator,
+    low: float = JITTER[0],
+    high: float = JITTER[1],
+) -> Augmented:
+    """Large-scale jitter: scale by a uniformly drawn factor, then crop or pad to the old shape.
+
+    The position is random, too, but shows some object of an image that has any. Padding has the
+    mean color of the image; the black border from resizing is removed first. (Simple Copy-Paste,
+    Ghiasi et al. 2021, 3.2.)
     """
-    image, masks, _ = _jittered(image, masks, rng, image.shape[:2], low, high)
-    return image, masks
+    jittered = _jitter(image, masks, rng, image.shape[:2], low, high)
+    return jittered.image, jittered.masks
 
 
-def _jittered(image, masks, rng, shape, low=JITTER[0], high=JITTER[1]):
-    """`jitter` to any shape `(height, width)`; also gives `[N]` float, the pixels of the whole scaled instances."""
-    objects = masks.any(axis=2)
-    photo = _photo(image, objects)
-    image, masks, objects = image[photo], masks[photo], objects[photo]
+class _Jittered(NamedTuple):
+    """image: `[H, W, C]`. masks: `[H, W, N]`. pixels: `[N]` float, of whole scaled instances."""
+
+    image: np.ndarray
+    masks: np.ndarray
+    pixels: np.ndarray
+
+
+def _jitter(
+    image: np.ndarray,
+    masks: np.ndarray,
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    low: float = JITTER[0],
+    high: float = JITTER[1],
+) -> _Jittered:
+    """`jitter` to any shape `(height, width)`."""
+    objects = _any(masks, axis=2)
+    content = _content(image, objects)
+    image, masks, objects = image[content], masks[content], objects[content]
     factor = rng.uniform(low, high)
     height, width = (max(1, round(side * factor)) for side in image.shape[:2])
-    # Where its top left corner comes to lie: above or left of the frame, and the frame crops; else it pads.
-    rooms = [(min(0, room), max(0, room)) for room in (shape[0] - height, shape[1] - width)]
-    corner = [int(rng.integers(first, last + 1)) for first, last in rooms]
-    if objects.any() and not _seen(objects, corner, shape, factor):
-        pixels = np.argwhere(objects)
-        pixel = ((pixels[rng.integers(len(pixels))] + 0.5) * factor).astype(int)
-        corner = [  # anew, among the places that show this pixel
-            int(rng.integers(max(first, -i), min(last, side - 1 - i) + 1))
-            for (first, last), i, side in zip(
-                rooms, np.minimum(pixel, (height - 1, width - 1)), shape, strict=True
-            )
-        ]
-    top, left = corner
+    top, left = _draw_corner(objects, (height, width), shape, factor, rng)
+    # A corner above or left of the frame crops the image; otherwise the frame is padded.
     y, x, rows, columns = crop = (
         max(0, -top),
         max(0, -left),
         min(shape[0], height),
         min(shape[1], width),
     )
-    padding = [
-        (max(0, top), shape[0] - rows - max(0, top)),
-        (max(0, left), shape[1] - columns - max(0, left)),
-        (0, 0),
-    ]
+    top, left = max(0, top), max(0, left)
+    padding = [(top, shape[0] - rows - top), (left, shape[1] - columns - left), (0, 0)]
     framed = np.empty((*shape, image.shape[2]), np.uint8)
     framed[:] = np.round(image.mean(axis=(0, 1)))
-    seen = framed[max(0, top) :, max(0, left) :][:rows, :columns]
-    seen[:] = _resized(image, height, width)[y : y + rows, x : x + columns]
-    whole = _pixels(masks) * (height / image.shape[0]) * (width / image.shape[1])
-    return framed, resize_mask(masks, factor, padding, crop), whole
+    resized = _resize(image, height, width)
+    framed[top : top + rows, left : left + columns] = resized[y : y + rows, x : x + columns]
+    pixels = _pixels(masks) * (height / image.shape[0]) * (width / image.shape[1])
+    return _Jittered(framed, resize_mask(masks, factor, padding, crop), pixels)
 
 
-def _photo(image, objects):
-    """The rows and columns, two slices, without the black ones around them in which `[H, W]` objects have no pixel."""
-    content = image.any(axis=2) | objects
+def _draw_corner(
+    objects: np.ndarray,
+    size: tuple[int, int],
+    shape: tuple[int, ...],
+    factor: float,
+    rng: np.random.Generator,
+) -> list[int]:
+    """Draw the position of the scaled image's top left corner in a frame that shows an object.
+
+    Args:
+        objects: `[H, W]` bool pixels of the image before scaling.
+        size: of the scaled image.
+        shape: of the frame.
+        factor: of the scaling.
+    """
+    free = [shape[0] - size[0], shape[1] - size[1]]  # negative if the frame crops the image
+    ranges = [(min(0, length), max(0, length)) for length in free]
+    corner = [int(rng.integers(first, last + 1)) for first, last in ranges]
+    if not objects.any() or _is_shown(objects, corner, shape, factor):
+        return corner
+    # Draw again, among the positions that show one pixel of an object.
+    pixels = np.argwhere(objects)
+    pixel = ((pixels[rng.integers(len(pixels))] + 0.5) * factor).astype(int)
+    corner = []
+    for axis, (first, last) in enumerate(ranges):
+        position = min(int(pixel[axis]), size[axis] - 1)
+        lowest, highest = max(first, -position), min(last, shape[axis] - 1 - position)
+        corner.append(int(rng.integers(lowest, highest + 1)))
+    return corner
+
+
+def _is_shown(
+    objects: np.ndarray, corner: Sequence[int], shape: tuple[int, ...], factor: float
+) -> bool:
+    """Whether a frame shows a pixel of scaled `[H, W]` objects, their corner at this position."""
+    y1, x1 = (int(max(0, -start / factor)) for start in corner)
+    ends = (shape[0] - corner[0], shape[1] - corner[1])
+    y2, x2 = (int(np.ceil(max(0, end / factor))) for end in ends)
+    return bool(objects[y1:y2, x1:x2].any())
+
+
+def _content(image: np.ndarray, objects: np.ndarray) -> Window:
+    """Rows and columns without the black border; pixels of `[H, W]` objects are no border."""
+    content = _any(image, axis=2) | objects
     if not content.any():
         return slice(None), slice(None)
-    lines = content.any(axis=1), content.any(axis=0)
-    return tuple(slice(np.argmax(line), len(line) - np.argmax(line[::-1])) for line in lines)
+    return _range(_any(content, axis=1)), _range(_any(content, axis=0))
 
 
-def _resized(image, height, width):
-    """`[height, width, C]`; when it shrinks, each pixel is the mean of those it covers."""
+def _any(array: np.ndarray, axis: int) -> np.ndarray:
+    """`array.any(axis)` as an array."""
+    return np.logical_or.reduce(array, axis=axis)
+
+
+def _range(line: np.ndarray) -> slice:
+    """From the first to the last True of a `[L]` bool array."""
+    return slice(int(np.argmax(line)), len(line) - int(np.argmax(line[::-1])))
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize to `[height, width, C]`; if it shrinks, each pixel is the mean of those it covers."""
     shrinks = height < image.shape[0] or width < image.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    fours = (
-        np.ascontiguousarray(image[:, :, i : i + 4]) for i in range(0, image.shape[2], 4)
-    )  # INTER_AREA's limit
-    return np.concatenate(
-        [
-            cv2.resize(four, (width, height), interpolation=how).reshape(height, width, -1)
-            for four in fours
-        ],
-        axis=2,
-    )
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    parts = []
+    for i in range(0, image.shape[2], MAX_AREA_CHANNELS):
+        channels = np.ascontiguousarray(image[:, :, i : i + MAX_AREA_CHANNELS])
+        resized = cv2.resize(channels, (width, height), interpolation=interpolation)
+        parts.append(resized.reshape(height, width, -1))
+    return np.concatenate(parts, axis=2)
 
 
-def _seen(objects, corner, shape, factor):
-    """Whether a frame `(height, width)` shows a pixel of `[H, W]` objects, scaled, with this corner in the frame."""
-    (y1, x1), (y2, x2) = (
-        [max(0, (side - start) / factor) for start, side in zip(corner, end, strict=True)]
-        for end in ((0, 0), shape)
-    )
-    return bool(objects[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))].any())
+# --- Copy-paste -------------------------------------------------------------------------------
 
 
-def color(image, masks, rng, strength=0.3):
-    """Brightness, contrast and each channel's gain changed a little."""
-    gain = (
-        1
-        + rng.uniform(-strength, strength)
-        + rng.uniform(-strength / 3, strength / 3, image.shape[2])
-    )
-    shift = 255 * rng.uniform(-strength, strength) / 3
-    mean = image.mean(axis=(0, 1))
-    return np.clip((image - mean) * gain + mean + shift, 0, 255).astype(np.uint8), masks
+def copy_paste(
+    image: np.ndarray,
+    masks: np.ndarray,
+    rng: np.random.Generator,
+    class_ids: np.ndarray,
+    draw_other: Callable[[np.random.Generator], Any],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Paste objects of another image, each with probability 0.5, mirrored and jittered.
 
-
-def copy_paste(image, masks, rng, class_ids, another):
-    """Objects of another image on top, each of them half of the time, mirrored and jittered on their own.
-
-    Masks below lose what is covered; instances of which less than LEAST_VISIBLE is left are dropped, and so are
-    pasted ones of which the frame shows less. Crowds are not pasted. (Simple Copy-Paste, Ghiasi et al. 2021, 3.)
+    Masks below lose the covered pixels. Instances that keep less than MIN_VISIBLE of their pixels
+    are dropped, pasted ones as well. Crowds are not pasted. (Simple Copy-Paste, Ghiasi et al.
+    2021, 3.)
     """
-    other = another(rng)
+    other = draw_other(rng)
     if other is None:
         return image, masks, class_ids
     pasted, pasted_masks, pasted_ids = other
@@ -166,20 +242,20 @@ def copy_paste(image, masks, rng, class_ids, another):
     if not chosen.any():
         return image, masks, class_ids
     pasted, pasted_masks = fliplr(pasted, pasted_masks[:, :, chosen], rng)
-    photo = _photo(image, masks.any(axis=2))  # nothing is pasted on the rim
-    pasted, pasted_masks, whole = _jittered(pasted, pasted_masks, rng, image[photo].shape[:2])
-    kept = _enough_left(pasted_masks, whole)
+    content = _content(image, _any(masks, axis=2))  # the black border stays black
+    jittered = _jitter(pasted, pasted_masks, rng, image[content].shape[:2])
+    kept = _enough_visible(jittered.masks, jittered.pixels)
     pasted_ids = pasted_ids[chosen][kept]
     on_top = np.zeros((*masks.shape[:2], len(pasted_ids)), bool)
-    on_top[photo] = pasted_masks[:, :, kept]
+    on_top[content] = jittered.masks[:, :, kept]
 
-    covered = on_top.any(axis=2)
+    covered = _any(on_top, axis=2)  # [H, W]
     below = masks & ~covered[:, :, None]
-    kept = _enough_left(below, _pixels(masks))
-    # The outermost pixels of an object mix with what is below: its border shows no steps.
-    share = (cv2.blur(covered.astype(np.float32), (3, 3)) * covered)[photo][:, :, None]
+    kept = _enough_visible(below, _pixels(masks))
+    # The outermost pixels of an object are blended with the image, so that no edges are visible.
+    share = (cv2.blur(covered.astype(np.float32), (3, 3)) * covered)[content][:, :, None]
     image = image.copy()
-    image[photo] = np.round(image[photo] * (1 - share) + pasted * share)
+    image[content] = np.round(image[content] * (1 - share) + jittered.image * share)
     masks = np.concatenate([below[:, :, kept], on_top], axis=2)
     return image, masks, np.concatenate([class_ids[kept], pasted_ids])
 
@@ -187,17 +263,18 @@ def copy_paste(image, masks, rng, class_ids, another):
 copy_paste.pastes = True
 
 
-def _enough_left(masks, whole):
-    """`[N]` bool: which masks have a pixel, and LEAST_VISIBLE of the `[N]` pixels they had."""
-    return _pixels(masks) >= np.maximum(1, LEAST_VISIBLE * whole)
+def _enough_visible(masks: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """`[N]` bool: the masks that have a pixel, and MIN_VISIBLE of the `[N]` pixels they had."""
+    return _pixels(masks) >= np.maximum(1, MIN_VISIBLE * pixels)
 
 
-def _pixels(masks):
-    """`[N]` int: the pixels of each mask."""
-    return (
-        masks.view(np.uint8).sum(axis=0, dtype=np.uint32).sum(axis=0)
-    )  # a third of the time of one sum over both
+def _pixels(masks: np.ndarray) -> np.ndarray:
+    """`[N]` int: the number of pixels of each mask."""
+    columns = masks.view(np.uint8).sum(axis=0, dtype=np.uint32)  # [W, N]
+    return columns.sum(axis=0)  # a third of the time of one sum over both axes
 
+
+# --- By name ----------------------------------------------------------------------------------
 
 AUGMENTATIONS = {
     "flip": flip,
@@ -210,8 +287,37 @@ AUGMENTATIONS = {
 }
 
 
-def compose(names):
-    """One callable that applies the named augmentations in this order; it `pastes` where one of them does.
+class Compose:
+    """Apply named augmentations in their order. pastes: whether one of them pastes objects."""
+
+    def __init__(self, names: Sequence[str]):
+        """names: keys of `AUGMENTATIONS`."""
+        self.names = tuple(names)
+        self.pastes = "copy_paste" in self.names
+
+    def __call__(
+        self,
+        image: np.ndarray,
+        masks: np.ndarray,
+        rng: np.random.Generator,
+        class_ids: np.ndarray | None = None,
+        draw_other: Callable[[np.random.Generator], Any] | None = None,
+    ) -> tuple[np.ndarray, ...]:
+        """Return image and masks, and class ids if it pastes."""
+        for name in self.names:
+            function: Callable[..., Any] = AUGMENTATIONS[name]
+            if name == "copy_paste":
+                image, masks, class_ids = function(image, masks, rng, class_ids, draw_other)
+            else:
+                image, masks = function(image, masks, rng)
+        image = np.ascontiguousarray(image)
+        if class_ids is not None and self.pastes:
+            return image, masks, class_ids
+        return image, masks
+
+
+def compose(names: Sequence[str]) -> Compose:
+    """Return one callable that applies the named augmentations in this order.
 
     Raises: ValueError for an unknown name.
     """
@@ -220,15 +326,4 @@ def compose(names):
             raise ValueError(
                 f"An augmentation must be one of {', '.join(AUGMENTATIONS)}. Received: {name!r}."
             )
-
-    def augment(image, masks, rng, class_ids=None, another=None):
-        for name in names:
-            if name == "copy_paste":
-                image, masks, class_ids = copy_paste(image, masks, rng, class_ids, another)
-            else:
-                image, masks = AUGMENTATIONS[name](image, masks, rng)
-        image = np.ascontiguousarray(image)
-        return (image, masks, class_ids) if augment.pastes else (image, masks)
-
-    augment.pastes = "copy_paste" in names
-    return augment
+    return Compose(names)

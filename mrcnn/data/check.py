@@ -65,7 +65,8 @@ def check(
         sentence = "The annotations are boxes; the network learns masks."
         findings.append(Finding("boxes alone", sentence))
         config = copy.copy(config)
-        config.USE_MASK = False  # the boxes can still be checked
+        # The boxes can still be checked. (Pyright takes the default for the type.)
+        config.USE_MASK = False  # pyright: ignore[reportAttributeAccessIssue]
     elif config.has_mask_head():
         findings += _left_out(dataset, "without_mask")
     resizer = BoxResizer(config)

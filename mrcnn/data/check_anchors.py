@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..config import Config
 from ..nn import boxes
+from ..nn.anchors import generate_anchors
 
 FITTING_IOU = 0.5  # an anchor with less IoU needs large deltas to become the object's box
 # RPN_ANCHOR_SCALES are suggested from these: powers of two and the steps between them.
@@ -70,7 +72,7 @@ def fit_anchors(molded: np.ndarray, shapes: np.ndarray, config: Config) -> Ancho
 
 
 def _overlaps_of_levels(
-    molded: np.ndarray, shapes: np.ndarray, levels: list[tuple[float, int]], config: Config
+    molded: np.ndarray, shapes: np.ndarray, levels: Sequence[tuple[float, int]], config: Config
 ) -> np.ndarray:
     """`[levels, N]` `anchor_overlaps` of each level. levels: `(scale, stride)`."""
     rows = [anchor_overlaps(molded, shapes, scale, stride, config) for scale, stride in levels]
@@ -93,7 +95,7 @@ def anchor_overlaps(
     centers = (molded[:, :2] + molded[:, 2:]) / 2
     # Of the anchors of one shape, the nearest one overlaps most.
     nearest = np.clip(np.round(centers / step) * step, 0, last)
-    around_zero = boxes.generate_anchors(scale, config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1)
+    around_zero = generate_anchors(scale, config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1)
     anchors = np.tile(nearest, 2)[:, None] + around_zero  # [N, ratios, 4]
     return boxes.iou(molded[:, None], anchors)[:, 0].max(axis=1)
 

@@ -1,4 +1,4 @@
-"""The faults of one image: what cannot be read, does not match, or is lost by resizing."""
+"""The faults of one image: unreadable or mismatching files, objects that resizing loses."""
 
 from __future__ import annotations
 
@@ -197,16 +197,17 @@ def load_objects(dataset: Dataset, image_id: int, config: Config, size: Size) ->
         return _objects_of_boxes(dataset, image_id, size)
     if not overrides(dataset, "load_mask"):  # the default logs a warning for each image
         return _objects_of_masks(np.zeros((0, 0, 0), bool), np.zeros(0, int))
-    from_rles = has_rles(dataset)
-    load = getattr(dataset, "load_rles" if from_rles else "load_mask")
+    load: Any = dataset.load_mask
+    if has_rles(dataset):
+        load = dataset.load_rles  # pyright: ignore[reportAttributeAccessIssue]
     try:
         masks, class_ids = load(image_id)
         class_ids = np.asarray(class_ids).reshape(-1).astype(int)
-        masks = masks if from_rles else np.asarray(masks)
+        if has_rles(dataset):
+            return _objects_of_rles(masks, class_ids)
+        masks = np.asarray(masks)
     except Exception as error:  # load_mask may be the user's code
         raise Fault("masks", _sentence(error)) from error
-    if from_rles:
-        return _objects_of_rles(masks, class_ids)
     return _objects_of_masks(masks, class_ids)
 
 

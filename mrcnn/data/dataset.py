@@ -51,7 +51,7 @@ class Dataset:
         self.without_mask: list[str] = []
 
     def add_class(self, source: str, class_id: Any, class_name: str) -> None:
-        """Add a class of a source; a second call with the same source and id does nothing.
+        """Add a class of a source; a second call with the same source and id has no effect.
 
         Control characters are removed from the name, which is printed and drawn.
 

@@ -43,8 +43,8 @@ class DataGenerator(keras.utils.PyDataset):
     `[B, G, 4]` in pixels, gt_masks `[B, h, w, G]` (unless USE_MASK = False) and, if asked for,
     rois `[B, R, 4]`. outputs: empty, or the detection targets.
 
-    In the resize modes pad64 and none the images of a batch are padded, below and on the right, to
-    the largest of them, and batches contain either tall images or others.
+    In the resize modes "pad64" and "none" the images of a batch are padded, below and on the right,
+    to the largest of them, and batches contain either tall images or others.
 
     An image that cannot be read is logged and replaced by the next one; after
     `config.MAX_IMAGE_ERRORS` of them a ValueError is raised.
@@ -278,8 +278,9 @@ def _pad_instances(
 
 def _stack(rows: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
     """Stack each column to `[B, ...]`; a single row is not copied, for full masks take 100 MB."""
-    columns = zip(*rows, strict=True)
-    return [np.stack(column) if len(column) > 1 else column[0][None] for column in columns]
+    if len(rows) == 1:
+        return [column[None] for column in rows[0]]
+    return [np.stack(column) for column in zip(*rows, strict=True)]
 
 
 def data_generator(

@@ -65,11 +65,11 @@ def load_image_gt(
     loaded = _load_resized(dataset, config, image_id, rng)
     if augment and _heads(rng):
         loaded = loaded.mirrored()
-    if loaded.masks is not None:
-        mask, class_ids, bbox = _visible(loaded.masks, loaded.class_ids)
+    image, mask = loaded.image, loaded.masks
+    if mask is None:
+        class_ids, bbox = _visible_boxes(loaded)
     else:
-        mask, class_ids, bbox = None, *_visible_boxes(loaded)
-    image = loaded.image
+        mask, class_ids, bbox = _visible(mask, loaded.class_ids)
     if augmentation:
 
         def draw_other(rng: np.random.Generator) -> Instances | None:
@@ -82,7 +82,7 @@ def load_image_gt(
         mask, class_ids, bbox = _visible(mask, class_ids)
     if not config.has_mask_head():
         mask = None
-    elif use_mini_mask:
+    elif use_mini_mask and mask is not None:
         mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE, exact=config.EXACT_RESIZE)
     meta = compose_image_meta(
         image_id,
@@ -155,7 +155,7 @@ def _load_resized(dataset: Dataset, config: Config, image_id: int, rng: Rng) -> 
 def _draw_other(
     dataset: Dataset, config: Config, image_id: int, rng: np.random.Generator
 ) -> Instances | None:
-    """Draw another readable image of the same source, resized; None if there is none."""
+    """Draw another readable image of the same source, resized; None if no draw succeeds."""
     source = dataset.image_info[image_id]["source"]
     for _ in range(MAX_DRAWS):
         other = dataset.image_ids[int(rng.integers(len(dataset.image_ids)))]

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .dataset import Dataset, has_boxes_only, match_class_names, overrides
 
 
-class JoinedDataset(Dataset):
-    """Several datasets as one, to train on together. Classes of one name are one class.
+class _Origin(NamedTuple):
+    """The dataset of an image, its id there, and `[classes]` class ids there -> class ids here."""
 
-    An image teaches only the classes that its own source knows: what another source would call a cat is not
-    taught to be background (the `active_class_ids` of its image_meta, made from `source_class_ids`). Sources keep
-    their names and ids, `map_source_class_id("coco.18")`; a name that comes again is numbered, `"coco_2.18"`.
+    dataset: Dataset
+    image_id: int
+    class_ids: np.ndarray
+
+
+class JoinedDataset(Dataset):
+    """Several datasets as one, to train on together. Classes of one name become one class.
+
+    An image is a negative only for the classes that its own source has: a cat is not learned as
+    background in images of a source without cats (the `active_class_ids` of image_meta, made from
+    `source_class_ids`). Sources keep their names and ids, `map_source_class_id("coco.18")`; a
+    repeated name gets a number, `"coco_2.18"`.
     """
 
     def __init__(self, datasets: Sequence[Dataset]):
-        """A prepared dataset of the images of all, in their order.
+        """Join prepared datasets, their images in the given order.
 
-        datasets: prepared ones.
-
-        Raises: ValueError where there is none, or one is not prepared.
+        Raises: ValueError if the list is empty, or a dataset is not prepared.
         """
         super().__init__()
         datasets = list(datasets)
@@ -31,101 +39,103 @@ class JoinedDataset(Dataset):
         ]
         if not datasets or unprepared:
             raise ValueError(
-                f"Datasets must be prepared, at least one of them. Received: {unprepared or 'none'}. "
-                "Try dataset.prepare()."
+                "Datasets must be prepared, at least one of them. "
+                f"Received: {unprepared or 'none'}. Try dataset.prepare()."
             )
-        self._places: list[
-            tuple[Dataset, int, np.ndarray]
-        ] = []  # of each image: dataset, its id there, class table
-        self._known: dict[str, dict] = {}  # source -> its class id -> class here
+        self._origins: list[_Origin] = []  # of each image
+        self._known: dict[str, dict[Any, int]] = {}  # source -> its class id -> class id here
         for dataset in datasets:
             self._add(dataset)
         if any(overrides(dataset, "load_bbox") for dataset in datasets):
-            self.load_bbox = self._load_bbox  # else boxes are those of the masks, as everywhere
+            self.load_bbox = self._load_bbox  # otherwise boxes are those of the masks
         self.prepare()
 
     def _add(self, dataset: Dataset) -> None:
+        """Add the classes and images of a dataset."""
         sources = {source: self._free_name(source) for source in dataset.sources if source}
         here = [info["name"] for info in self.class_info[1:]]
-        places = match_class_names([info["name"] for info in dataset.class_info[1:]], here)
-        table = np.zeros(dataset.num_classes, np.int32)
+        positions = match_class_names([info["name"] for info in dataset.class_info[1:]], here)
+        class_ids = np.zeros(dataset.num_classes, np.int32)
         for class_id, info in enumerate(dataset.class_info[1:], start=1):
             name, source = info["name"], sources[info["source"]]
-            if name not in places:
-                places[name] = len(self.class_info) - 1
+            if name not in positions:
+                positions[name] = len(self.class_info) - 1
                 self.add_class(source, info["id"], name)
-            table[class_id] = places[name] + 1
-            self._known.setdefault(source, {})[info["id"]] = int(table[class_id])
+            class_ids[class_id] = positions[name] + 1
+            self._known.setdefault(source, {})[info["id"]] = int(class_ids[class_id])
         self.left_out += dataset.left_out
         for image_id in dataset.image_ids:
             info = dataset.image_info[image_id]
             self.image_info.append({**info, "source": sources.get(info["source"], info["source"])})
-            self._places.append((dataset, int(image_id), table))
+            self._origins.append(_Origin(dataset, int(image_id), class_ids))
 
     def _free_name(self, source: str) -> str:
+        """The name of a source, with a number if it is already used."""
         count, name = 1, source
         while name in self._known:
             count += 1
             name = f"{source}_{count}"
         return name
 
-    def prepare(self, class_map=None) -> None:
+    def prepare(self, class_map: Any = None) -> None:
         """Number classes and images; classes that several sources share belong to each of them."""
         super().prepare(class_map)
         self.sources = ["", *self._known]
         for source, known in self._known.items():
             self.source_class_ids[source] = sorted({0, *known.values()})
-            self.class_from_source_map.update(
-                {f"{source}.{i}": class_id for i, class_id in known.items()}
-            )
+            for own_id, class_id in known.items():
+                self.class_from_source_map[f"{source}.{own_id}"] = class_id
 
-    def get_source_class_id(self, class_id: int, source: str):
-        """The id that a source gave to a class.
+    def get_source_class_id(self, class_id: int, source: str) -> Any:
+        """Return the id that a source gives to a class.
 
-        Raises: ValueError where the source does not know the class.
+        Raises: ValueError if the source does not have the class.
         """
-        ids = [i for i, here in self._known.get(source, {}).items() if here == class_id]
-        return ids[0] if ids else super().get_source_class_id(class_id, source)
+        for own_id, here in self._known.get(source, {}).items():
+            if here == class_id:
+                return own_id
+        return super().get_source_class_id(class_id, source)
 
     def image_reference(self, image_id: int) -> str:
-        """What the image's own dataset says."""
-        dataset, own_id, _ = self._places[image_id]
-        return dataset.image_reference(own_id)
+        """Return the `image_reference` of the image's own dataset."""
+        origin = self._origins[image_id]
+        return origin.dataset.image_reference(origin.image_id)
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """The image, as its own dataset gives it."""
-        dataset, own_id, _ = self._places[image_id]
-        return dataset.load_image(own_id)
+        """Return the image of its own dataset."""
+        origin = self._origins[image_id]
+        return origin.dataset.load_image(origin.image_id)
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """The masks of its own dataset, and class ids of this one, int32 [N], negative for crowds."""
-        dataset, own_id, table = self._places[image_id]
-        masks, class_ids = dataset.load_mask(own_id)
-        return masks, _translated(class_ids, table)
+        """Return the masks of the image's own dataset, and `[N]` int32 class ids of this one."""
+        origin = self._origins[image_id]
+        masks, class_ids = origin.dataset.load_mask(origin.image_id)
+        return masks, _translate(class_ids, origin.class_ids)
 
     def load_class_ids(self, image_id: int) -> np.ndarray:
-        """Class ids of this dataset, int32 [N], negative for crowds; read as its own dataset reads them."""
-        dataset, own_id, table = self._places[image_id]
-        return _translated(dataset.load_class_ids(own_id), table)
+        """Return `[N]` int32 class ids of this dataset, read as the image's own dataset does."""
+        origin = self._origins[image_id]
+        return _translate(origin.dataset.load_class_ids(origin.image_id), origin.class_ids)
 
     @property
     def boxes_only(self) -> bool:
-        """Whether none of the datasets has masks."""
-        return all(has_boxes_only(dataset) for dataset, _, _ in self._places)
+        """Whether all datasets have boxes only."""
+        return all(has_boxes_only(origin.dataset) for origin in self._origins)
 
     def annotated_boxes(self, image_id: int) -> list[dict]:
-        """What its own dataset's annotations say of boxes and areas; empty if they say nothing."""
-        dataset, own_id, _ = self._places[image_id]
-        return dataset.annotated_boxes(own_id) if hasattr(dataset, "annotated_boxes") else []
+        """Return boxes and areas from the annotations of the image's own dataset, if it has any."""
+        origin = self._origins[image_id]
+        annotated_boxes = getattr(origin.dataset, "annotated_boxes", None)
+        return annotated_boxes(origin.image_id) if annotated_boxes else []
 
     def _load_bbox(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """The boxes of its own dataset, and class ids of this one; `load_bbox` where a dataset has its own."""
-        dataset, own_id, table = self._places[image_id]
-        boxes, class_ids = dataset.load_bbox(own_id)
-        return boxes, _translated(class_ids, table)
+        """`load_bbox` of the image's own dataset, and class ids of this one."""
+        origin = self._origins[image_id]
+        boxes, class_ids = origin.dataset.load_bbox(origin.image_id)
+        return boxes, _translate(class_ids, origin.class_ids)
 
 
-def _translated(class_ids, table: np.ndarray) -> np.ndarray:
-    """int32 [N] by a table of ids; the sign stays."""
+def _translate(class_ids: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """`[N]` int32 entries of the table at the class ids; the sign of crowds is kept."""
     class_ids = np.asarray(class_ids, np.int32)
     return np.sign(class_ids) * table[np.abs(class_ids)]

@@ -133,7 +133,10 @@ def minimize_mask(
 
 
 def expand_mask(
-    bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[int], exact: bool = False
+    bbox: np.ndarray,
+    mini_mask: np.ndarray,
+    image_shape: Sequence[int] | np.ndarray,
+    exact: bool = False,
 ) -> np.ndarray:
     """Paste mini-masks into masks of the whole image; the inverse of `minimize_mask`, if rounded.
 
@@ -287,7 +290,8 @@ def rle_boxes(rles: list[Any]) -> np.ndarray:
 
     if not len(rles):
         return np.zeros((0, 4), int)
-    x, y, width, height = coco_mask.toBbox(rles).astype(int).T
+    codes: Any = rles  # pycocotools declares the type of one code only
+    x, y, width, height = coco_mask.toBbox(codes).astype(int).T
     boxes = np.stack([y, x, y + height, x + width], axis=1)
     boxes[rle_areas(rles) == 0] = 0  # pycocotools gives some empty codes a box
     return boxes

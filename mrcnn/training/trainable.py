@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import keras
 
 from ..config import Config
-from ..nn.backbones import stage_regex
+from ..nn.backbones import BACKBONES
 
 log = logging.getLogger("mrcnn")
 
@@ -26,8 +26,16 @@ def layer_regex(layers: str) -> str:
     if layers == "heads":
         return HEADS
     if re.fullmatch(r"[345]\+", layers):
-        return f"{stage_regex(layers[0])}|{HEADS}"
+        return f"{_stage_regex(layers[0])}|{HEADS}"
     return layers
+
+
+def _stage_regex(first: str) -> str:
+    """Return the regex of the layers of every backbone's stages from `first` ("3", "4", "5") on."""
+    regexes = []
+    for backbone in BACKBONES.values():
+        regexes += [regex for stage, regex in backbone.stages.items() if stage >= first]
+    return "|".join(dict.fromkeys(regexes))
 
 
 def set_trainable(network: keras.Model, regex: str, config: Config, verbose: int = 1) -> list[str]:

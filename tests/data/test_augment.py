@@ -224,7 +224,9 @@ class Always(np.random.Generator):
 def unmoved(monkeypatch):
     """What is pasted stays where it is in its own image."""
     monkeypatch.setattr(
-        augment, "_jittered", lambda image, masks, *_: (image, masks, masks.sum(axis=(0, 1)))
+        augment,
+        "_jitter",
+        lambda image, masks, *_: augment._Jittered(image, masks, masks.sum(axis=(0, 1))),
     )
 
 

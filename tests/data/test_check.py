@@ -25,7 +25,9 @@ def test_an_empty_dataset_has_one_error():
     assert report.suggested_scales is None
     text = str(report)
     assert text.startswith("0 images, 0 objects\n")
-    assert "error: No images\n  The dataset has no image to check.\n  Remedy: Check the path" in text
+    assert (
+        "error: No images\n  The dataset has no image to check.\n  Remedy: Check the path" in text
+    )
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["errors"] == 1
 
 

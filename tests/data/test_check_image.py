@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from mrcnn.data.check import check
-from mrcnn.data.check_image import BoxResizer, _objects_of_outlines
+from mrcnn.data.check_image import BoxResizer, _objects_of_rles
 from mrcnn.data.check_report import KINDS
 from mrcnn.data.masks import extract_bboxes, resize_mask
 from mrcnn.nn import boxes
@@ -258,7 +258,7 @@ def test_boxes_without_pixels():
 def test_an_image_may_hold_more_than_255_outlines():
     mask = np.zeros((8, 8), np.uint8)
     rle = coco_mask.encode(np.asfortranarray(mask | 1))
-    truth = _objects_of_outlines(
+    truth = _objects_of_rles(
         [rle] * 300 + [coco_mask.encode(np.asfortranarray(mask))], np.ones(301, int)
     )
     assert truth.boxes[:300].tolist() == [[0, 0, 8, 8]] * 300 and not truth.boxes[300].any()

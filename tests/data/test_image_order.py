@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn.data import image_order as sampling
+from mrcnn.data import image_order
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.image_order import ImageOrder, class_ids_per_image, is_tall, repeat_factors
 
@@ -93,7 +93,7 @@ def test_a_pass_repeats_by_its_factors():
     assert order.length == 4.25
     passes, position = [], 0
     for turn in range(400):
-        count = int(order._times(turn).sum())
+        count = int(order._counts(turn).sum())
         passes.append(Counter(first_from(order, position, count)))
         position += count
     assert all(counts[10] == 1 and counts[11] == 2 and counts[12] in (1, 2) for counts in passes)
@@ -161,5 +161,5 @@ def test_which_images_are_tall(tmp_path):
 
 
 def test_a_bar_is_shown_for_many_images_on_a_terminal_alone(capsys):
-    assert list(sampling._shown([3, 4])) == [3, 4]
+    assert list(image_order._with_progress([3, 4])) == [3, 4]
     assert capsys.readouterr() == ("", "")

@@ -67,5 +67,5 @@ def test_a_whole_shape_fills_the_right_share_of_its_box():
 
 def test_small_shapes_pictures_are_refused():
     assert ShapesDataset(1, size=(12, 40)).load_image(0).shape == (12, 40, 3)
-    with pytest.raises(ValueError, match=r"at least 12 pixels each way. Received: \(8, 40\)"):
+    with pytest.raises(ValueError, match=r"at least 12 pixels. Received: \(8, 40\)"):
         ShapesDataset(1, size=(8, 40))
