@@ -482,7 +482,7 @@ def generator_scaling() -> Times:
     import cv2
 
     from mrcnn.model import MaskRCNN
-    from mrcnn.training.loop import Batches, stream
+    from mrcnn.training.pipeline import Batches, stream
 
     cv2.setNumThreads(1)
     config, images, rounds, walls = _config(1024, BACKBONE="resnet50"), 40, 7, {1: [], 2: []}

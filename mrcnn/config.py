@@ -496,6 +496,10 @@ class Config:
                 scales,
             )
 
+    def check_steps(self) -> None:
+        """Check STEPS_PER_EPOCH and VALIDATION_STEPS, and round fractions of a step up."""
+        self._check("STEPS_PER_EPOCH", "VALIDATION_STEPS")
+
     def has_mask_head(self) -> bool:
         """Whether the network has a mask head."""
         return bool(self.USE_MASK and not self.RPN_ONLY)

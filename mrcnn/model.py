@@ -19,7 +19,7 @@ import copy
 import importlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -28,6 +28,7 @@ from keras import layers as KL
 
 # Imports marked F401, and matterport_names, are names that scripts take from this module.
 from .config import Config, as_config
+from .data.dataset import Dataset
 from .data.generator import DataGenerator, data_generator, load_image_gt  # noqa: F401
 from .data.image import mold_image, unmold_image  # noqa: F401
 from .data.roi_targets import build_detection_targets, generate_random_rois  # noqa: F401
@@ -44,9 +45,13 @@ from .nn.keras_ops import ops
 from .nn.layers import FLOAT32, Anchors, NormalizeBoxes, PyramidAnchors, SameConv2D
 from .nn.matterport_names import *  # noqa: F403
 from .nn.proposals import STEP_NAMES, ProposalStep, ProposalSteps, propose
-from .training import loop as training
-from .training.callbacks import MeanAveragePrecisionCallback  # noqa: F401
+from .training.distributed import training_strategy
+from .training.loop import Stage, TrainingData, train
+from .training.network import Network, TrainingNetwork
+from .training.optimizer import compile_network
 from .training.run import TrainingRun
+from .training.trainable import leaves, set_trainable
+from .training.validation import MeanAveragePrecisionCallback  # noqa: F401
 from .weights import checkpoints, imagenet, loading, saving
 from .weights.checks import check_sizes
 from .weights.file_config import config_of_file
@@ -268,7 +273,7 @@ def _network_from_config(mode: str, config: dict, custom_objects: dict | None):
             setattr(settings, setting, _registered_function(setting, value, custom_objects))
     model = MaskRCNN(mode, settings)
     model.class_names = config["class_names"]
-    for layer in training.leaves(model.keras_model):
+    for layer in leaves(model.keras_model):
         layer.trainable = layer.name not in config["frozen"]
     return model.keras_model
 
@@ -287,7 +292,7 @@ def _registered_function(setting: str, value: str, custom_objects):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class MaskRCNNInference(training.Network):
+class MaskRCNNInference(Network):
     """The network that detects, see `MaskRCNN.build`; Keras saves and loads it whole."""
 
     read_outputs = staticmethod(mask_rcnn_outputs)
@@ -298,7 +303,7 @@ class MaskRCNNInference(training.Network):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class MaskRCNNTraining(training.TrainingNetwork):
+class MaskRCNNTraining(TrainingNetwork):
     """The network that trains, see `MaskRCNN.build`; Keras saves and loads it whole."""
 
     @classmethod
@@ -527,7 +532,7 @@ class MaskRCNN(DetectionMethods):
         config.check_names()
         scope = contextlib.nullcontext()
         if mode == "training":
-            scope = training.strategy(config).scope()
+            scope = training_strategy(config).scope()
         policy_before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(config.PRECISION)
         try:
@@ -643,72 +648,69 @@ class MaskRCNN(DetectionMethods):
         """Return the path of the backbone's ImageNet file; download it unless it is cached."""
         return imagenet.imagenet_weights(self.config.BACKBONE)
 
-    def set_log_dir(self, model_path=None) -> None:
-        """Name the log folder and the checkpoints of the next training; nothing is created yet.
+    def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
+        """Name the log folder and the checkpoints of the next training; no folder is created yet.
 
-        model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to resume from.
+        model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5`, whose folder and epoch
+            the training continues; None or another path starts a new run.
         """
         name = str(self.config.NAME)
         training_mode = self.mode == "training"
         if model_path is None or not self._run.continue_from(str(model_path), name):
             self._run.start_new(self.model_dir, name, claim=training_mode)
         elif training_mode:
-            logger.info("Going on after epoch %d in %s", self.epoch, self.log_dir)
+            logger.info("Resuming after epoch %d in %s", self.epoch, self.log_dir)
 
     # --- Training ---
 
-    def compile(self, learning_rate, momentum) -> None:
-        """Choose optimiser and losses; `train` does it. A second call starts the optimiser anew."""
-        training.compile_network(self.keras_model, self.config, learning_rate, momentum)
+    def compile(self, learning_rate: float, momentum: float) -> None:
+        """Compile the network with a new optimizer; `train` does it by itself."""
+        compile_network(self.keras_model, self.config, learning_rate, momentum)
 
-    def set_trainable(self, layer_regex, keras_model=None, indent=0, verbose=1) -> None:
-        """Let the layers whose names match learn, and no others; see `training.set_trainable`."""
-        training.set_trainable(
-            keras_model or self.keras_model, layer_regex, self.config, verbose=verbose
-        )
+    def set_trainable(self, layer_regex: str, keras_model=None, indent=0, verbose: int = 1) -> None:
+        """Make exactly the layers trainable whose names match the regex.
+
+        keras_model: default the whole network. indent: unused.
+        verbose: as for `training.trainable.set_trainable`.
+        """
+        set_trainable(keras_model or self.keras_model, layer_regex, self.config, verbose=verbose)
 
     def train(
         self,
-        train_dataset,
-        val_dataset,
-        learning_rate,
-        epochs,
-        layers,
+        train_dataset: Dataset,
+        val_dataset: Dataset | None,
+        learning_rate: float,
+        epochs: int,
+        layers: str,
         augmentation=None,
-        custom_callbacks=None,
-        no_augmentation_sources=None,
-    ):
-        """Train up to an epoch; returns Keras's history.
+        custom_callbacks: Iterable[keras.callbacks.Callback] | None = None,
+        no_augmentation_sources: Iterable[str] | None = None,
+    ) -> keras.callbacks.History | None:
+        """Train up to an epoch.
 
-        train_dataset, val_dataset: prepared `Dataset`s; val_dataset may be None.
+        train_dataset, val_dataset: prepared; val_dataset may be None.
         epochs: the epoch to reach, counted from the first `train` call or the loaded checkpoint.
         layers: "heads", "3+", "4+", "5+", "all", or a regex of layer names.
         augmentation: an imgaug augmenter, an albumentations transform, or a callable
             `(image, masks, rng) -> (image, masks)`.
         no_augmentation_sources: names of sources whose images are not augmented.
+
+        Returns: Keras' history; None if the epoch has been reached already.
         """
         if self.mode != "training":
             raise ValueError(
                 "train() needs a model in training mode. Try MaskRCNN(mode='training', ...)."
             )
+        run = self._run
+        run.network, run.config = self.keras_model, self.config
         self.class_names = list(getattr(train_dataset, "class_names", [])) or self.class_names
-        self._run.network, self._run.config = self.keras_model, self.config
-        self._run.class_names = self.class_names
-        return training.train(
-            self._run,
-            train_dataset,
-            val_dataset,
-            learning_rate,
-            epochs,
-            layers,
-            augmentation=augmentation,
-            custom_callbacks=custom_callbacks,
-            no_augmentation_sources=no_augmentation_sources,
-            make_detector=self._make_detector,
-        )
+        run.class_names = self.class_names
+        data = TrainingData(train_dataset, val_dataset, augmentation, no_augmentation_sources)
+        stage = Stage(learning_rate, epochs, layers)
+        return train(run, data, stage, self._make_detector, custom_callbacks)
 
     def _make_detector(self) -> MaskRCNN:
-        """A model of the same network in inference mode, for one image at a time."""
+        """Return a model of the same network in inference mode, for one image per batch."""
         config = copy.copy(self.config)
         config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
         return type(self)("inference", config, self.model_dir)

@@ -1,4 +1,4 @@
-"""Several devices, and several hosts, train as one: on CPUs, each in a process of its own (they are set up once)."""
+"""Several devices, and several hosts, train as one; on CPUs, in one process per setup."""
 
 import json
 import os
@@ -26,8 +26,8 @@ from mrcnn.model import MaskRCNN
 from tiny import Squares, TinyConfig, shake
 
 config = TinyConfig(
-    SEED=3, STEPS_PER_EPOCH=4, GPU_COUNT=devices, IMAGES_PER_GPU=4 // devices, GRADIENT_CLIP_NORM=1.0, WEIGHT_DECAY=0.1,
-    EMA_DECAY=0.9,
+    SEED=3, STEPS_PER_EPOCH=4, GPU_COUNT=devices, IMAGES_PER_GPU=4 // devices,
+    GRADIENT_CLIP_NORM=1.0, WEIGHT_DECAY=0.1, EMA_DECAY=0.9,
 )
 model = shake(MaskRCNN("training", config, folder), 0)
 squares = Squares()
@@ -39,7 +39,7 @@ np.savez(f"{folder}/trained.npz", loss=history["loss"], **weights)
 
 @pytest.mark.slow
 def test_two_devices_train_as_one(tmp_path):
-    """The same batch of four, spread: losses and weights within 1e-5. Clipping is on, and in every step so."""
+    """The same batch of four: weights agree within 1e-5. Every step clips its gradients."""
     found = []
     for devices in (1, 2):
         folder = tmp_path / str(devices)
@@ -68,7 +68,7 @@ from tiny import Squares, TinyConfig, shake
 
 
 class Uneven(Squares):
-    def load_mask(self, image_id):  # in one image of two nothing
+    def load_mask(self, image_id):  # every second image is empty
         mask, class_ids = super().load_mask(image_id)
         return (mask[..., :0], class_ids[:0]) if image_id % 2 else (mask, class_ids)
 
@@ -79,14 +79,14 @@ class Stop(keras.callbacks.Callback):
 
 
 config = TinyConfig(
-    SEED=3, STEPS_PER_EPOCH=4, GPU_COUNT=hosts, IMAGES_PER_GPU=4 // hosts, TRAIN_BN=False, GRADIENT_CLIP_NORM=1.0,
-    WEIGHT_DECAY=0.1, VALIDATION_STEPS=2,
+    SEED=3, STEPS_PER_EPOCH=4, GPU_COUNT=hosts, IMAGES_PER_GPU=4 // hosts, TRAIN_BN=False,
+    GRADIENT_CLIP_NORM=1.0, WEIGHT_DECAY=0.1, VALIDATION_STEPS=2,
 )
 data, options = Uneven(6), {"layers": "all", "augmentation": augment.compose(["flip", "color"])}
 model = shake(MaskRCNN("training", config, folder), 0)
 first = model.train(data, data, 0.01, epochs=2, custom_callbacks=[Stop()], **options).history
 print(model.epoch, model.checkpoint_path)
-model.load_weights(model.find_last())  # goes on with the state of epoch 1
+model.load_weights(model.find_last())  # resumes with the state of epoch 1
 second = model.train(data, None, 0.01, epochs=2, **options).history
 print(model.epoch, model.find_last())
 assert min(first["gradient_norm"] + second["gradient_norm"]) > 1  # clipped
@@ -97,9 +97,9 @@ np.savez(result, loss=first["loss"] + second["loss"], val_loss=first["val_loss"]
 
 @pytest.mark.slow
 def test_two_hosts_train_as_one(tmp_path):
-    """The same batches of four in two processes: each has two rows, often one of them alone has objects.
+    """The same batches of four in two processes, with two rows each; often only one has objects.
 
-    Stopped after an epoch, and gone on with its state; only the chief writes.
+    The training is stopped after an epoch and resumed with its state; only the chief writes files.
     """
     done = {1: _run_hosts(tmp_path / "one", 1), 2: _run_hosts(tmp_path / "two", 2)}
     (one,), (chief, other) = (
@@ -111,11 +111,11 @@ def test_two_hosts_train_as_one(tmp_path):
             tolerance = {"rtol": 1e-4} if name.endswith("loss") else {"rtol": 0, "atol": 1e-5}
             np.testing.assert_allclose(host[name], values, **tolerance, err_msg=name)
 
-    (said, told), (said_2, told_2) = done[2]
-    assert said == said_2
-    assert [line[:2] for line in said.splitlines()] == ["1 ", "2 "]
-    assert said.strip().endswith("mask_rcnn_tiny_0002.h5")
-    assert ("writes no files" in told, told_2.count("This host writes no files")) == (False, 2)
+    (out, log), (out_2, log_2) = done[2]
+    assert out == out_2
+    assert [line[:2] for line in out.splitlines()] == ["1 ", "2 "]
+    assert out.strip().endswith("mask_rcnn_tiny_0002.h5")
+    assert ("writes no files" in log, log_2.count("This host writes no files")) == (False, 2)
     (log_dir,) = (tmp_path / "two" / "logs").iterdir()
     with open(log_dir / "losses.csv") as table:
         assert [line.split(",")[0] for line in table] == ["epoch", "1", "2"]
@@ -123,7 +123,7 @@ def test_two_hosts_train_as_one(tmp_path):
 
 
 def _run_hosts(folder, count) -> list[tuple[str, str]]:
-    """What each host prints, and what it tells on stderr."""
+    """Run the hosts; return `(stdout, stderr)` of each."""
     folder.mkdir()
     running = []
     with socket.socket() as first, socket.socket() as second:
@@ -136,22 +136,22 @@ def _run_hosts(folder, count) -> list[tuple[str, str]]:
         )
         arguments = [str(count), str(folder / "logs"), str(folder / f"host_{index}.npz")]
         with (
-            open(folder / f"said_{index}", "w") as said,
-            open(folder / f"told_{index}", "w") as told,
+            open(folder / f"stdout_{index}", "w") as out,
+            open(folder / f"stderr_{index}", "w") as log,
         ):
             command = [sys.executable, "-c", TRAINING_OF_HOSTS, *arguments]
             environment = {**ENVIRONMENT, "TF_CONFIG": config}
-            running.append(subprocess.Popen(command, env=environment, stdout=said, stderr=told))
+            running.append(subprocess.Popen(command, env=environment, stdout=out, stderr=log))
     try:
         codes = [process.wait(timeout=1800) for process in running]
     finally:
         for process in running:
             process.kill()
     found = [
-        tuple((folder / f"{name}_{index}").read_text() for name in ("said", "told"))
+        tuple((folder / f"{name}_{index}").read_text() for name in ("stdout", "stderr"))
         for index in range(count)
     ]
-    assert not any(codes), "\n".join(told[-3000:] for _, told in found)
+    assert not any(codes), "\n".join(log[-3000:] for _, log in found)
     return found
 
 

@@ -359,7 +359,7 @@ def test_training_states(tmp_path_factory, network, seed):
         lambda made: state.save_state(str(made / "s.hdf5"), network, {"epoch": 1}),
     )
     _damaged_hdf5(folder / "s.hdf5", seed)
-    answered(lambda: state.read_about(str(folder / "s.hdf5")))
+    answered(lambda: state.read_record(str(folder / "s.hdf5")))
     answered(lambda: state.restore_state(str(folder / "s.hdf5"), network))
 
 

@@ -1,4 +1,4 @@
-"""A training that is killed again and again ends as one that was not."""
+"""A training that is killed many times ends like one that was not."""
 
 import os
 import random
@@ -26,7 +26,7 @@ from tiny import Squares, TinyConfig, shake
 
 tf.config.run_functions_eagerly(True)  # starts sooner
 
-class Tell(keras.callbacks.Callback):
+class Report(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         print("done", epoch + 1, flush=True)
 
@@ -36,7 +36,7 @@ try:
 except FileNotFoundError:
     pass
 print("begin", model.epoch, flush=True)
-model.train(Squares(), None, 0.001, epochs={EPOCHS}, layers="all", custom_callbacks=[Tell()])
+model.train(Squares(), None, 0.001, epochs={EPOCHS}, layers="all", custom_callbacks=[Report()])
 weights = {{weight.path.replace("/", "|"): weight.numpy() for weight in model.keras_model.weights}}
 np.savez(sys.argv[1] + "/trained.npz", **weights)
 """
@@ -49,15 +49,18 @@ def start(folder, output):
 
 
 def wait_for(process, moment, patience=300):
-    """Wait until `moment()`, or the process ended."""
+    """Wait until `moment()` is true or the process has ended."""
     end = time.time() + patience
     while not moment() and process.poll() is None:
-        assert time.time() < end, "the training does not come to it"
+        assert time.time() < end, "the training did not reach this point"
         time.sleep(0.001)
 
 
 def kill_somewhere(process, folder, log, draw) -> bool:
-    """Kill after up to three whole epochs, a moment later or in the middle of a file; whether it was in one."""
+    """Kill after up to three epochs, at a random time or while a file is written.
+
+    Returns: whether a file was being written.
+    """
     epochs, part = (
         draw.randrange(4),
         draw.choice([".mask_rcnn*.part", ".training_state*.part", None]),
@@ -76,8 +79,8 @@ def kill_somewhere(process, folder, log, draw) -> bool:
 
 
 @pytest.mark.slow
-def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path):
-    """25 kills: some at any moment, some while a checkpoint is being written. At most the running epoch is lost."""
+def test_killed_training_ends_like_an_uninterrupted_one(tmp_path):
+    """25 kills at random times or while a checkpoint is written lose at most the current epoch."""
     draw = random.Random(0)
     reference, killed = tmp_path / "reference", tmp_path / "killed"
     for folder in (reference, killed):
@@ -96,12 +99,12 @@ def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path):
         text = log.read_text()
         begun.append(int(re.search(r"begin (\d+)", text)[1]))
         assert begun[-1] >= whole, (
-            f"epoch {whole} was whole, and the next start went on after {begun[-1]}"
+            f"epoch {whole} was complete, and the next start resumed after {begun[-1]}"
         )
         if begun[-1]:
             assert (
-                f"Going on after epoch {begun[-1]}" in text
-                and "optimiser and the random state" in text
+                f"Resuming after epoch {begun[-1]}" in text
+                and "optimizer and the random state" in text
             )
         whole = max([whole, *(int(epoch) for epoch in re.findall(r"done (\d+)", text))])
         if process.returncode == 0:

@@ -475,11 +475,16 @@ def find_weights(start: str, config: Config, logs: str | Path) -> str:
     return start
 
 
-def load_start(model: MaskRCNN, start: str | None, backbone_weights: str | None = None) -> None:
+def load_start(
+    model: MaskRCNN,
+    start: str | None,
+    backbone_weights: str | None = None,
+    computed: Collection[str] = (),
+) -> None:
     """Load the initial weights of a model to be trained; it keeps random weights for None.
 
     start: "coco", "imagenet", "last", a file, or None. backbone_weights: a file of the backbone, or
-    None.
+    None. computed: settings that the command has set by itself, which may differ after "last".
 
     Raises: the errors of `check_start`.
     """
@@ -487,7 +492,7 @@ def load_start(model: MaskRCNN, start: str | None, backbone_weights: str | None 
     if start == "last":
         path = find_weights(start, model.config, model.model_dir)
         model.load_weights(path)
-        _warn_of_other_settings(path, model.config)
+        _warn_of_other_settings(path, model.config, computed)
         return
     if backbone_weights is not None:
         model.load_backbone_weights(backbone_weights)
@@ -513,13 +518,16 @@ def _warn_of_random_weights(config: Config) -> None:
     )
 
 
-def _warn_of_other_settings(checkpoint: str, config: Config) -> None:
-    """Name the settings that differ from those with which a checkpoint was trained."""
+def _warn_of_other_settings(checkpoint: str, config: Config, computed: Collection[str]) -> None:
+    """Name the settings that differ from those with which a checkpoint was trained.
+
+    computed: as for `load_start`.
+    """
     from ..weights.weight_file import read_metadata
 
     then = (read_metadata(checkpoint) or {}).get("config", {})
     now = config.to_dict()
-    both = [name for name in then if name in now]
+    both = [name for name in then if name in now and name not in computed]
     changed = [f"{name}={now[name]} (was {then[name]})" for name in both if then[name] != now[name]]
     if changed:
         log.warning("Resuming with other settings than before: %s", ", ".join(changed))

@@ -70,7 +70,9 @@ def _train(config: Config, args, train_data: Dataset, val_data: Dataset | None):
     if config.SEED is not None:
         keras.utils.set_random_seed(config.SEED)
     model = MaskRCNN("training", config, args.logs)
-    load_start(model, args.weights, args.backbone_weights)
+    is_default_warmup = _default_warmup(config, args.epochs) == config.WARMUP_STEPS
+    computed = {"WARMUP_STEPS"} if is_default_warmup else set()
+    load_start(model, args.weights, args.backbone_weights, computed)
     model.train(
         train_data,
         val_data,
@@ -180,7 +182,7 @@ def fit_config(config: Config, args, train_data: Dataset, val_data: Dataset | No
         if name not in chosen:
             setattr(config, name, value)
     if "WARMUP_STEPS" not in chosen:
-        config.WARMUP_STEPS = min(WARMUP_STEPS, config.STEPS_PER_EPOCH * args.epochs // 10)
+        config.WARMUP_STEPS = _default_warmup(config, args.epochs)
     if config.NUM_CLASSES not in (1, train_data.num_classes):  # Config.validate reports 1
         raise UsageError(
             f"NUM_CLASSES must be 1 (background) + the classes of DATA, {train_data.num_classes}. "
@@ -191,6 +193,10 @@ def fit_config(config: Config, args, train_data: Dataset, val_data: Dataset | No
         config.SEED = args.seed
     if args.learning_rate is not None:
         config.LEARNING_RATE = args.learning_rate
+
+
+def _default_warmup(config: Config, epochs: int) -> int:
+    return min(WARMUP_STEPS, config.STEPS_PER_EPOCH * epochs // 10)
 
 
 def _settings_of_data(

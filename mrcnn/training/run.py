@@ -10,9 +10,8 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-import keras
-
 from ..weights import saving
+from .network import TrainingNetwork
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -25,7 +24,7 @@ _CHECKPOINT = re.compile(r"[\w-]*\d{8}T\d{4}[^/\\]*[/\\]mask_rcnn_[\w.-]+?_(\d{4
 
 
 class FolderName(NamedTuple):
-    """When a new run began: what its folder is named after.
+    """The minute in which a new run began, after which its folder is named.
 
     minute: date and time as digits, 202601311259. number: counts the runs of that minute from 1.
     """
@@ -34,7 +33,7 @@ class FolderName(NamedTuple):
     number: int
 
     def text(self, name: str) -> str:
-        """Return `<name><date>T<time>`, with `_2`, `_3`, ... appended for later runs of a minute."""
+        """Return `<name><date>T<time>`; later runs of a minute get `_2`, `_3`, ... appended."""
         digits = str(self.minute)
         suffix = "" if self.number == 1 else f"_{self.number}"
         return f"{name.lower()}{digits[:8]}T{digits[8:]}{suffix}"
@@ -42,7 +41,7 @@ class FolderName(NamedTuple):
 
 @dataclass(eq=False)
 class TrainingRun:
-    """What the loop and the callbacks know of a training.
+    """The state of a training that the loop and the callbacks share.
 
     network, config: set when the training starts.
     folder: the log folder; it is created when the training starts.
@@ -53,7 +52,7 @@ class TrainingRun:
     folder_name: name of the folder of a new run; None for a run that continues from a checkpoint.
     """
 
-    network: keras.Model = field(init=False)
+    network: TrainingNetwork = field(init=False)
     config: Config = field(init=False)
     folder: str = ""
     checkpoint_path: str = ""
@@ -75,7 +74,7 @@ class TrainingRun:
     def continue_from(self, checkpoint: str, name: str) -> bool:
         """Continue in the folder and after the epoch of a checkpoint.
 
-        Returns: False, and nothing changes, if the path is not that of a run's checkpoint.
+        Returns: False, without a change, if the path is not that of a run's checkpoint.
         """
         match = _CHECKPOINT.search(checkpoint)
         if match is None:

@@ -1,8 +1,11 @@
-"""Saves and restores what a resumed training needs besides the weights: optimizer variables and RNG state.
+"""The state to resume from, besides the weights: optimizer variables, RNG state, a record.
 
-The checkpoint `mask_rcnn_<name>_<epoch>.h5` of an epoch has a `training_state_<epoch>.hdf5` in the same folder. The
-state is written first, so that every checkpoint has one, unless the disk is too full for both: then the weights alone
-are written. Only the newest state is kept.
+The checkpoint `mask_rcnn_<name>_<epoch>.h5` of an epoch has a `training_state_<epoch>.hdf5` in the
+same folder. Only the newest state of a run is kept. The record describes the training, as JSON:
+
+    epoch: number of epochs done. until: epoch at which the training was to end.
+    layers, learning_rate: as `train` got them. seed: of the batches.
+    best: best val_mAP so far, -1 before the first.
 """
 
 from __future__ import annotations
@@ -12,28 +15,29 @@ import os
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 
 from ..files import hdf5
 from ..files.atomic import atomic_write
 
-_ABOUT = "about"
+_RECORD = "about"  # name of the attribute in the file
 
 
 def state_path(folder: str | os.PathLike, epoch: int) -> str:
-    """Where the state after so many epochs is kept, in the folder of a run."""
+    """Return the path of the state after an epoch, in the folder of a run."""
     return os.path.join(folder, f"training_state_{epoch:04d}.hdf5")
 
 
-def save_state(path: str, network, about: dict) -> None:
-    """Write the optimizer's variables and the RNG state of the network's layers; whole or not at all.
+def save_state(path: str, network: keras.Model, record: dict) -> None:
+    """Write the optimizer's variables and the RNG state of the network's layers, and the record.
 
-    about: description of the training, as JSON can hold it.
+    The file appears complete or not at all.
 
     Raises: OSError if the file cannot be written.
     """
     with atomic_write(path) as part, h5py.File(part, "w") as file:
-        file.attrs[_ABOUT] = json.dumps(about)
+        file.attrs[_RECORD] = json.dumps(record)
         for name, variable in _variables(network).items():
             file[name] = np.asarray(variable)
 
@@ -45,61 +49,69 @@ def remove_older_states(path: str) -> None:
             other.unlink(missing_ok=True)
 
 
-def read_about(path: str) -> dict | None:
-    """Return the description that `save_state` wrote; None if there is no such file.
+def read_record(path: str) -> dict | None:
+    """Return the record that `save_state` wrote; None if the file does not exist.
 
-    Raises: ValueError if the file is no training state, or damaged.
+    Raises: ValueError if the file is not a training state, or damaged.
     """
     if not os.path.isfile(path):
         return None
     with hdf5.open_file(path, "training state") as file:
-        text = hdf5.text(file, _ABOUT)
+        text = hdf5.text(file, _RECORD)
     try:
-        about = json.loads(text or "")
+        record = json.loads(text or "")
     except (ValueError, RecursionError) as error:
-        raise _no_state(path) from error
-    if not isinstance(about, dict):
-        raise _no_state(path)
-    return about
+        raise _no_record(path) from error
+    if not isinstance(record, dict):
+        raise _no_record(path)
+    return record
 
 
-def _no_state(path: str) -> ValueError:
+def _no_record(path: str) -> ValueError:
     return ValueError(
-        f"A training state must describe its training (attribute {_ABOUT}). Received: {path!r}, which does not. "
+        f"A training state must describe its training (attribute {_RECORD}). "
+        f"Received: {path!r}, which does not. "
         "Try removing it: the optimizer then starts fresh."
     )
 
 
-def restore_state(path: str, network) -> bool:
-    """Set the variables as they were saved; False, and nothing is set, if the network has other variables.
+def restore_state(path: str, network: keras.Model) -> bool:
+    """Set the variables as they were saved.
+
+    Returns: False, and changes no variable, if the network has other variables.
 
     Raises: ValueError if the file may not be read, see `hdf5`.
     """
     variables = _variables(network)
     with hdf5.open_file(path, "training state") as file:
-        entries = {f"{group}/{name}" for group in ("optimizer", "random") if hdf5.has(file, group)
-                   for name in hdf5.group(file, group)}  # fmt: skip
-        if entries != variables.keys():
+        if _names(file) != variables.keys():
             return False
         stored = {name: hdf5.stored(file, name) for name in variables}
         if any(stored[name].shape != tuple(variable.shape) for name, variable in variables.items()):
             return False
-        values = {
-            name: hdf5.read(file, stored[name], variable.dtype)
-            for name, variable in variables.items()
-        }
+        values = {}
+        for name, variable in variables.items():
+            values[name] = hdf5.read(file, stored[name], variable.dtype)
     for name, variable in variables.items():
         variable.assign(values[name])
     return True
 
 
-def _variables(network) -> dict:
-    """Every variable that a training changes besides the weights, by a name of its own."""
+def _names(file) -> set[str]:
+    """Return the names of all variables in the file."""
+    names = set()
+    for group in ("optimizer", "random"):
+        if hdf5.has(file, group):
+            names |= {f"{group}/{name}" for name in hdf5.group(file, group)}
+    return names
+
+
+def _variables(network: keras.Model) -> dict[str, keras.Variable]:
+    """Return the variables that a training changes besides the weights, by name in the file."""
     found = {}
     for i, variable in enumerate(network.optimizer.variables):
-        name = variable.path.partition("/")[2].replace(
-            "/", "."
-        )  # without the name of this very optimiser
+        # The first part is the name of this very optimizer object.
+        name = variable.path.partition("/")[2].replace("/", ".")
         found[f"optimizer/{i:04d} {name}"] = variable
     for layer in network.layers:
         if hasattr(layer, "seed_generator"):

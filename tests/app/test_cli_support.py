@@ -12,7 +12,7 @@ from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.config import Config
-from mrcnn.weights import zoo
+from mrcnn.weights import weight_file, zoo
 
 # --- Messages -------------------------------------------------------------------------------------
 
@@ -194,6 +194,13 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
         cli_support.UsageError, match="of a resnet101. Received: BACKBONE=mobilenet_v2"
     ):
         cli_support.load_start(SimpleNamespace(config=Small(), model_dir="logs"), "coco")
+
+
+def test_resuming_names_changed_settings_but_not_computed_ones(monkeypatch, caplog):
+    then = {"config": {**Config().to_dict(), "WARMUP_STEPS": 1, "WEIGHT_DECAY": 0.5}}
+    monkeypatch.setattr(weight_file, "read_metadata", lambda path: then)
+    cli_support._warn_of_other_settings("last.h5", Config(), computed={"WARMUP_STEPS"})
+    assert "WEIGHT_DECAY=0.0001 (was 0.5)" in caplog.text and "WARMUP_STEPS" not in caplog.text
 
 
 def test_image_is_saved_in_a_new_folder(tmp_path):

@@ -12,7 +12,7 @@ from mrcnn.data import augment
 from mrcnn.data import generator as data
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.imgaug_support import import_imgaug
-from mrcnn.training.loop import Batches, stream
+from mrcnn.training.pipeline import Batches, stream
 
 iaa = import_imgaug().augmenters
 

@@ -1,4 +1,4 @@
-"""Training states: what a file may say, and what is restored."""
+"""Training states: valid and invalid files, and what is restored."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.training import training_state as state
+from mrcnn.training import training_state
 
 
 def network(seed=0):
@@ -19,20 +19,20 @@ def network(seed=0):
 
 
 def values(network):
-    return [np.asarray(variable) for variable in state._variables(network).values()]
+    return [np.asarray(variable) for variable in training_state._variables(network).values()]
 
 
 @pytest.fixture
 def path(tmp_path):
-    path = state.state_path(tmp_path, 3)
-    state.save_state(path, network(seed=5), {"epoch": 3})
+    path = training_state.state_path(tmp_path, 3)
+    training_state.save_state(path, network(seed=5), {"epoch": 3})
     return path
 
 
-def test_state_comes_back_whole(path):
+def test_state_is_restored_completely(path):
     other = network()
-    assert state.read_about(path) == {"epoch": 3}
-    assert state.restore_state(path, other)
+    assert training_state.read_record(path) == {"epoch": 3}
+    assert training_state.restore_state(path, other)
     for value, expected in zip(values(other), values(network(seed=5)), strict=True):
         np.testing.assert_array_equal(value, expected)
 
@@ -60,7 +60,7 @@ def test_state_of_another_optimizer_is_not_restored(path, change):
     with h5py.File(path, "r+") as file:
         change(file)
     other = network()
-    assert not state.restore_state(path, other)
+    assert not training_state.restore_state(path, other)
     for value, expected in zip(values(other), values(network()), strict=True):
         np.testing.assert_array_equal(value, expected)
 
@@ -84,25 +84,25 @@ def link(file):
     ("change", "sentence"),
     [(nan, "are NaN or infinite"), (outside, "from another file"), (link, "a link to another")],
 )
-def test_state_that_may_not_be_read_changes_nothing(path, change, sentence):
+def test_unsafe_state_changes_no_variable(path, change, sentence):
     with h5py.File(path, "r+") as file:
         change(file)
     other = network()
     with pytest.raises(ValueError, match=sentence):
-        state.restore_state(path, other)
+        training_state.restore_state(path, other)
     for value, expected in zip(values(other), values(network()), strict=True):
         np.testing.assert_array_equal(value, expected)
 
 
 @pytest.mark.parametrize("about", ["", "{", "[1]", "[" * 100_000])
-def test_state_without_its_description_is_refused(path, about):
+def test_state_without_its_record_is_refused(path, about):
     with h5py.File(path, "r+") as file:
         file.attrs["about"] = about
     with pytest.raises(
         ValueError, match="must describe its training.*training_state_0003.hdf5.*Try removing it"
     ):
-        state.read_about(path)
+        training_state.read_record(path)
 
 
 def test_absent_state_is_none(tmp_path):
-    assert state.read_about(state.state_path(tmp_path, 1)) is None
+    assert training_state.read_record(training_state.state_path(tmp_path, 1)) is None

@@ -1,16 +1,19 @@
-"""`MeanAveragePrecisionCallback`: which epochs, which weights, which numbers, and who sees them."""
+"""`MeanAveragePrecisionCallback` and the images for TensorBoard."""
 
 import logging
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tiny import Squares, TinyConfig
+from tiny_training import BoxedSquares, build
 
 from mrcnn.evaluation import evaluate
-from mrcnn.model import MeanAveragePrecisionCallback
+from mrcnn.model import MaskRCNN, MeanAveragePrecisionCallback
 
 
 def network(value, name="dense"):
@@ -21,7 +24,7 @@ def network(value, name="dense"):
 
 
 class Detector:
-    """A stand-in for the inference model: right on images 0 and 1, blind on 2, right and wrong on 3."""
+    """A fake inference model: right in images 0 and 1, empty in 2, right and wrong in 3."""
 
     mode = "inference"
     config = TinyConfig()
@@ -39,7 +42,7 @@ class Detector:
         box = [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1]
         count = [1, 1, 0, 2][image_id]
         scores = [0.5, 0.9][:count]
-        ids = [class_ids[0], 3 - class_ids[0]][:count]  # the second is of the other class
+        ids = [class_ids[0], 3 - class_ids[0]][:count]  # the second class is wrong
         return [
             {
                 "rois": np.array([box] * count, np.int32).reshape(-1, 4),
@@ -60,16 +63,16 @@ def callback(dataset, **options):
     return MeanAveragePrecisionCallback(trained, Detector(dataset), dataset, **options)
 
 
-def test_the_mean_of_the_ap_of_each_image(dataset, caplog):
+def test_mean_average_precision_is_the_mean_over_images(dataset, caplog):
     logs = {}
     with caplog.at_level(logging.INFO, "mrcnn"):
         callback(dataset, calculate_map_at_every_X_epoch=1).on_epoch_end(0, logs)
-    # Images 0 and 1: AP 1. Image 2: 0. Image 3: the better score is wrong, then 1 of 2 is right: AP 1/2.
+    # AP is 1 for images 0 and 1, 0 for image 2, and 1/2 for image 3: the better score is wrong.
     assert logs["val_mean_average_precision"] == (1 + 1 + 0 + 0.5) / 4
     assert "epoch 1  mean average precision 0.625  mAP " in caplog.text
 
 
-def test_cocos_figures_are_those_of_the_evaluation(dataset):
+def test_coco_metrics_equal_those_of_the_evaluation(dataset):
     logs = {}
     callback(dataset, calculate_map_at_every_X_epoch=1).on_epoch_end(0, logs)
     expected = evaluate.coco(Detector(dataset), dataset, progress=False)
@@ -79,17 +82,17 @@ def test_cocos_figures_are_those_of_the_evaluation(dataset):
     assert 0 < logs["val_mAP"] < 1
 
 
-def test_a_box_only_model_has_box_figures(dataset):
+def test_box_only_model_has_box_metrics(dataset):
     watching = callback(dataset, calculate_map_at_every_X_epoch=1)
     detect = watching.inference_model.detect
     without = lambda images: [{k: v for k, v in r.items() if k != "masks"} for r in detect(images)]  # noqa: E731
     watching.inference_model.detect = without
-    figures = watching.figures()
-    assert figures["val_mAP"] == figures["val_box_mAP"] > 0
-    assert math.isnan(figures["val_mean_average_precision"])
+    scores = watching.scores()
+    assert scores["val_mAP"] == scores["val_box_mAP"] > 0
+    assert math.isnan(scores["val_mean_average_precision"])
 
 
-def test_the_threshold_of_the_model_is_lowered_meanwhile(dataset):
+def test_threshold_of_the_model_is_lowered_during_the_evaluation(dataset):
     watching = callback(dataset)
     watching.inference_model.config = TinyConfig(DETECTION_MIN_CONFIDENCE=0.7)
     seen, detect = [], watching.inference_model.detect
@@ -99,13 +102,13 @@ def test_the_threshold_of_the_model_is_lowered_meanwhile(dataset):
         return detect(images)
 
     watching.inference_model.detect = watched
-    figures = watching.figures()
+    scores = watching.scores()
     assert seen == [0.05] * 4 and watching.inference_model.config.DETECTION_MIN_CONFIDENCE == 0.7
-    # From 0.7 on, images 0 and 1 have nothing to show (0.5), and image 3 only the wrong one.
-    assert figures["val_mean_average_precision"] == 0 and figures["val_mAP"] > 0
+    # Above 0.7, images 0 and 1 have no detection (0.5), and image 3 only the wrong one.
+    assert scores["val_mean_average_precision"] == 0 and scores["val_mAP"] > 0
 
 
-def test_early_stopping_and_checkpoints_see_the_figures(dataset, tmp_path):
+def test_early_stopping_and_checkpoints_read_the_metrics(dataset, tmp_path):
     watching = callback(dataset, calculate_map_at_every_X_epoch=1, verbose=0)
     trained = watching.train_model.keras_model
     trained.compile(loss="mse")
@@ -116,11 +119,11 @@ def test_early_stopping_and_checkpoints_see_the_figures(dataset, tmp_path):
         np.zeros((1, 1)), np.zeros((1, 1)), epochs=9, verbose=0,
         callbacks=[watching, keras.callbacks.EarlyStopping(patience=2, **monitor), best],
     )  # fmt: skip
-    assert len(history.history["val_mAP"]) == 3  # the first is the best, two more are waited for
+    assert len(history.history["val_mAP"]) == 3  # the first is the best, and patience is 2
     assert [path.name for path in tmp_path.iterdir()] == ["1.weights.h5"]
 
 
-def test_a_limit_takes_the_first_images(dataset):
+def test_limit_takes_the_first_images(dataset):
     logs = {}
     limited = callback(dataset, calculate_map_at_every_X_epoch=1, dataset_limit=3)
     limited.on_epoch_end(0, logs)
@@ -128,7 +131,7 @@ def test_a_limit_takes_the_first_images(dataset):
     assert limited.inference_model.calls == 3
 
 
-def test_every_so_many_epochs(dataset, caplog):
+def test_evaluation_every_x_epochs(dataset, caplog):
     quiet = callback(dataset, calculate_map_at_every_X_epoch=2, verbose=0)
     rows = [{} for _ in range(5)]
     with caplog.at_level(logging.INFO, "mrcnn"):
@@ -139,14 +142,14 @@ def test_every_so_many_epochs(dataset, caplog):
     assert caplog.text == ""
 
 
-def test_five_epochs_is_the_default(dataset):
+def test_default_is_every_five_epochs(dataset):
     rows = [{} for _ in range(5)]
     for epoch, logs in enumerate(rows):
         callback(dataset).on_epoch_end(epoch, logs)
     assert [bool(logs) for logs in rows] == [False] * 4 + [True]
 
 
-def test_the_inference_model_takes_over_the_weights(dataset):
+def test_inference_model_gets_the_weights(dataset):
     watching = callback(dataset, calculate_map_at_every_X_epoch=1)
     watching.on_epoch_end(0, {})
     assert [float(np.ravel(w)[0]) for w in watching.inference_model.keras_model.get_weights()] == [
@@ -155,7 +158,7 @@ def test_the_inference_model_takes_over_the_weights(dataset):
     ]
 
 
-def test_images_without_objects_do_not_count(dataset, monkeypatch):
+def test_images_without_objects_are_left_out(dataset, monkeypatch):
     empty = (np.zeros((64, 64, 0), bool), np.zeros(0, np.int32))
     load_mask = dataset.load_mask
     watching = callback(dataset, calculate_map_at_every_X_epoch=1)
@@ -166,7 +169,7 @@ def test_images_without_objects_do_not_count(dataset, monkeypatch):
     assert math.isnan(watching.mean_average_precision())
 
 
-def test_other_layers_and_other_modes_are_refused(dataset):
+def test_other_layers_and_modes_are_refused(dataset):
     watching = callback(dataset, calculate_map_at_every_X_epoch=1)
     watching.train_model.keras_model = network(1, name="other")
     with pytest.raises(
@@ -178,3 +181,37 @@ def test_other_layers_and_other_modes_are_refused(dataset):
         MeanAveragePrecisionCallback(training, training, dataset)
     with pytest.raises(ValueError, match="at least 1. Received: 0"):
         callback(dataset, calculate_map_at_every_X_epoch=0)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_tensorboard_gets_detections_of_the_same_images_each_epoch(tmp_path, caplog):
+    class OneIsBroken(Squares):
+        def load_image(self, image_id):
+            if image_id == 1:
+                raise ValueError("image 1 is broken")
+            return super().load_image(image_id)
+
+    model = build(tmp_path, VALIDATION_PICTURES=2)
+    model.train(Squares(), OneIsBroken(), 0.01, epochs=2, layers="heads")
+    shown = {}
+    for path in Path(model.log_dir, "validation").iterdir():
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.tag.startswith("detections"):
+                    width, height = (int(side) for side in value.tensor.string_val[:2])
+                    shown[value.tag, event.step] = (width, height)
+    assert sorted(shown) == [("detections/0", 0), ("detections/0", 1)]
+    assert all(
+        width > height >= 64 for width, height in shown.values()
+    )  # ground truth and detections side by side
+    assert "image 1 is broken" in caplog.text
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_box_only_training_logs_the_ap_of_boxes(tmp_path):
+    model = build(tmp_path, USE_MASK=False)
+    watching = MeanAveragePrecisionCallback(
+        model, MaskRCNN("inference", TinyConfig(USE_MASK=False), str(tmp_path)), BoxedSquares(2), 1
+    )
+    history = model.train(BoxedSquares(), None, 0.01, 1, "all", custom_callbacks=[watching]).history
+    assert history["val_mAP"] == history["val_box_mAP"] and 0 <= history["val_mAP"][0] <= 1

@@ -1,0 +1,181 @@
+"""Callbacks that report the metrics of a training: progress, `losses.csv`, TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import sys
+import time
+
+import keras
+from rich.console import Console
+
+from ..config import LOSS_NAMES
+from ..files.atomic import atomic_write
+from .schedule import current_rate, set_rate
+
+log = logging.getLogger("mrcnn")
+
+UNKNOWN = "-:--:--"  # the time left, until two steps have been timed
+
+
+class ThroughputLogger(keras.callbacks.Callback):
+    """Adds `learning_rate` and `images_per_second` to the logs of an epoch, for later callbacks."""
+
+    def __init__(self, batch_size: int):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seconds, self.steps = 0.0, 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.start = time.time()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seconds += time.time() - self.start
+        self.steps += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None and self.seconds:
+            logs.setdefault("learning_rate", current_rate(self.model))
+            logs["images_per_second"] = self.steps * self.batch_size / self.seconds
+
+
+class LossTable(keras.callbacks.Callback):
+    """Writes a row of `losses.csv` per epoch.
+
+    A resumed run appends to the same file. New metrics add columns.
+    """
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        rows = []
+        if os.path.exists(self.path):
+            with open(self.path, newline="") as file:
+                rows = list(csv.DictReader(file))
+        metrics = {name: f"{float(value):.6f}" for name, value in (logs or {}).items()}
+        rows.append({"epoch": epoch + 1, "loss": metrics.pop("loss", ""), **metrics})
+        columns = {}
+        for row in rows:
+            columns |= dict.fromkeys(row)
+        with atomic_write(self.path) as part, open(part, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(columns), restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+class TensorBoard(keras.callbacks.TensorBoard):
+    """Keras' TensorBoard, with the learning rate of the logs.
+
+    (Keras writes the rate that the optimizer has between the steps, which lacks the schedule's
+    factor.)
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = current_rate(self.model)
+        logged_rate = (logs or {}).get("learning_rate", rate)
+        if logged_rate == rate:
+            super().on_epoch_end(epoch, logs)
+            return
+        set_rate(self.model, logged_rate)
+        super().on_epoch_end(epoch, logs)
+        set_rate(self.model, rate)
+
+
+class Progress(keras.callbacks.Callback):
+    """Shows the losses and the time left: a bar on a terminal, else a line every 30 seconds."""
+
+    INTERVAL_S = 30
+
+    def __init__(self, first_epoch: int, epochs: int, steps: int):
+        super().__init__()
+        self.first_epoch, self.epochs, self.steps = first_epoch, epochs, steps
+        self.done = 0
+        self.bar = None
+
+    def on_train_begin(self, logs=None):
+        self.start = self.last_line = time.time()
+        log.info("Tracing the graph: the first step takes a minute or so, the next ones do not.")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done += 1
+        now = time.time()
+        if self.done == 1:
+            log.info("Traced; the first step took %.0f s.", now - self.start)
+            self.start = now
+            self._open_bar()
+        left = self._time_left(now)
+        if self.bar:
+            self.bar.update(self.task, completed=self.done, text=_losses_text(logs), left=left)
+        elif now - self.last_line > self.INTERVAL_S and batch + 1 < self.steps:
+            self.last_line = now
+            epoch = self.first_epoch + (self.done - 1) // self.steps + 1
+            log.info(
+                "epoch %d/%d step %d/%d  %s left  %s",
+                epoch, self.epochs, batch + 1, self.steps, left, _losses_text(logs),
+            )  # fmt: skip
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        training = {name: value for name, value in logs.items() if not name.startswith("val_")}
+        validation = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
+        log.info("epoch %d/%d  %s", epoch + 1, self.epochs, _losses_text(training))
+        if validation:
+            log.info("      validation  %s", _losses_text(validation))
+        self.last_line = time.time()
+
+    def on_train_end(self, logs=None):
+        self.stop()
+
+    def stop(self) -> None:
+        """Remove the bar from the terminal; needed after an error as well."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def _total(self) -> int:
+        return (self.epochs - self.first_epoch) * self.steps
+
+    def _time_left(self, now: float) -> str:
+        """Estimate from the steps after the first, which traces the graph."""
+        timed = self.done - 1
+        if not timed:
+            return UNKNOWN
+        return _duration((now - self.start) / timed * (self._total() - self.done))
+
+    def _open_bar(self) -> None:
+        if not sys.stderr.isatty():
+            return
+        from rich import progress
+
+        self.bar = progress.Progress(
+            progress.BarColumn(bar_width=20),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[left]} left  {task.fields[text]}"),
+            console=Console(stderr=True),
+        )
+        self.task = self.bar.add_task("", total=self._total(), text="", left=UNKNOWN)
+        self.bar.start()
+
+
+def _losses_text(logs) -> str:
+    """Return the losses in the logs as text: `loss 2.1034  rpn_class 0.6931 ... decay 0.1000`."""
+    logs = logs or {}
+    texts = []
+    for name in ("loss", *LOSS_NAMES, "weight_decay"):
+        if name in logs:
+            short = "decay" if name == "weight_decay" else name.removesuffix("_loss")
+            texts.append(f"{short} {float(logs[name]):.4f}")
+    return "  ".join(texts)
+
+
+def _duration(seconds: float) -> str:
+    """Return `minutes:seconds`, or `hours:minutes:seconds` from an hour on."""
+    minutes, seconds = divmod(int(max(0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
