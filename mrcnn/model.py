@@ -1,15 +1,15 @@
-"""The network, top to bottom, as the paper's figure draws it, and the thin `MaskRCNN` facade.
+"""The network of Mask R-CNN (He 2017), top to bottom as in its figure, and the `MaskRCNN` class.
 
-    image -> ResNet C2..C5 -> FPN P2..P6 -> RPN -> proposals
-        training:  proposals -> RoIs and targets -> class, box and mask heads -> losses (losses.py)
+    image -> backbone C2..C5 -> FPN P2..P6 -> RPN -> proposals
+        training:  proposals -> RoIs and targets -> class, box and mask heads -> losses
         inference: proposals -> class and box head -> detections -> mask head
 
-Shape shorthand: B images, A anchors, N proposals or RoIs, T RoIs that train, D detections, C channels.
-Words: anchors -> proposals (after NMS) -> rois (what a head sees) -> detections. `*_deltas` are encoded boxes,
-`gt_*` is the truth, `target_*` what a head should say, `*_logits` and `*_probs` before and after the softmax.
-Boxes are `(y1, x1, y2, x2)`, normalised inside the network, pixels at its border.
-
-Papers: Mask R-CNN (He 2017), FPN (Lin 2017), Faster R-CNN (Ren 2015), ResNet (He 2015).
+Shape shorthand: B images, A anchors, N proposals or RoIs, T RoIs that train, D detections,
+C channels, h and w the sides of a feature map.
+Naming: anchors -> proposals (after NMS) -> rois (inputs of a head) -> detections. `*_deltas` are
+encoded boxes, `gt_*` is ground truth, `target_*` the targets of a head, `*_logits` and `*_probs`
+are before and after the softmax.
+Boxes are `(y1, x1, y2, x2)`: normalised inside the network, in pixels outside.
 """
 
 from __future__ import annotations
@@ -25,106 +25,44 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 from keras import layers as KL
-from keras import ops
 
+# Imports marked F401, and matterport_names, are names that scripts take from this module.
 from .config import Config, as_config
-from .data.generator import DataGenerator, data_generator, load_image_gt
-from .data.image import (
-    mold_image,
-    unmold_image,
-)
-from .data.roi_targets import build_detection_targets, generate_random_rois
-from .data.rpn_targets import build_rpn_targets
+from .data.generator import DataGenerator, data_generator, load_image_gt  # noqa: F401
+from .data.image import mold_image, unmold_image  # noqa: F401
+from .data.roi_targets import build_detection_targets, generate_random_rois  # noqa: F401
+from .data.rpn_targets import build_rpn_targets  # noqa: F401
 from .inference.detection_methods import DetectionMethods
-from .inference.detector import log
+from .inference.detector import log  # noqa: F401
 from .nn import boxes as box_math
 from .nn import targets
-from .nn.anchors import compute_backbone_shapes
 from .nn.backbones import backbone_graph
 from .nn.detections import refine_detections, select_class_masks
 from .nn.heads import class_head, mask_head
-from .nn.image_meta import META_COLUMNS, compose_image_meta, parse_image_meta
-from .nn.layers import FLOAT32, Anchors, BatchNorm, NormalizeBoxes, PyramidAnchors, SameConv2D
-from .nn.matterport_names import (  # noqa: F401  scripts take them from here
-    apply_box_deltas_graph,
-    batch_pack_graph,
-    build_fpn_mask_graph,
-    clip_boxes_graph,
-    conv_block,
-    denorm_boxes_graph,
-    fpn_classifier_graph,
-    identity_block,
-    log2_graph,
-    mrcnn_bbox_loss_graph,
-    mrcnn_class_loss_graph,
-    mrcnn_mask_loss_graph,
-    norm_boxes_graph,
-    overlaps_graph,
-    parse_image_meta_graph,
-    refine_detections_graph,
-    resnet_graph,
-    rpn_bbox_loss_graph,
-    rpn_class_loss_graph,
-    smooth_l1_loss,
-    trim_zeros_graph,
-)
+from .nn.image_meta import META_COLUMNS
+from .nn.keras_ops import ops
+from .nn.layers import FLOAT32, Anchors, NormalizeBoxes, PyramidAnchors, SameConv2D
+from .nn.matterport_names import *  # noqa: F403
 from .nn.proposals import STEP_NAMES, ProposalStep, ProposalSteps, propose
-from .nn.roi_align import PyramidROIAlign
 from .training import loop as training
-from .training.callbacks import MeanAveragePrecisionCallback
+from .training.callbacks import MeanAveragePrecisionCallback  # noqa: F401
 from .training.run import TrainingRun
 from .weights import checkpoints, imagenet, loading, saving
 from .weights.checks import check_sizes
+from .weights.file_config import config_of_file
 from .weights.load_report import LoadReport
 from .weights.weight_file import WeightFile
-
-__all__ = [
-    "BatchNorm",
-    "DataGenerator",
-    "DetectionLayer",
-    "DetectionTargetLayer",
-    "MaskRCNN",
-    "MeanAveragePrecisionCallback",
-    "ProposalLayer",
-    "PyramidROIAlign",
-    "build_detection_targets",
-    "build_rpn_targets",
-    "compose_image_meta",
-    "compute_backbone_shapes",
-    "data_generator",
-    "generate_random_rois",
-    "load_image_gt",
-    "log",
-    "mold_image",
-    "parse_image_meta",
-    "unmold_image",
-]
 
 logger = logging.getLogger("mrcnn")
 
 
-# Names that matterport's module imported, and that scripts take from it.
-_MATTERPORTS_IMPORTS = {
-    "K": "keras.backend",
-    "KE": "keras.layers",  # keras.engine, of which scripts take Layer
-    "KM": "keras.models",
-    "datetime": "datetime",
-    "math": "math",
-    "multiprocessing": "multiprocessing",
-    "np": "numpy",
-    "random": "random",
-    "re": "re",
-    "utils": "mrcnn.utils",
-}
-
-
-def __getattr__(name):
-    if name in _MATTERPORTS_IMPORTS:
-        return importlib.import_module(_MATTERPORTS_IMPORTS[name])
+def __getattr__(name: str) -> Any:
+    if name == "utils":  # scripts take it from here
+        return importlib.import_module("mrcnn.utils")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# --- Feature pyramid (FPN, section 3) ---
+# --- Feature pyramid (FPN, Lin 2017, section 3) ---
 
 
 def fpn_graph(feature_maps: list, channels: int, pooled_levels: int = 1) -> list:
@@ -152,7 +90,7 @@ def fpn_graph(feature_maps: list, channels: int, pooled_levels: int = 1) -> list
     return pyramid
 
 
-# --- Region proposal network (Faster R-CNN, 3.1) ---
+# --- Region proposal network (Faster R-CNN, Ren 2015, section 3.1) ---
 
 
 def rpn_graph(
@@ -211,7 +149,8 @@ class ProposalLayer(KL.Layer):
 
     def steps(self, inputs: list) -> ProposalSteps:
         """Return every intermediate, as `MaskRCNN.ancestor` offers them."""
-        return propose(*inputs, self.config, self.proposal_count, self.nms_threshold)
+        probs, deltas, anchors = inputs
+        return propose(probs, deltas, anchors, self.config, self.proposal_count, self.nms_threshold)
 
     def compute_output_shape(self, input_shape):
         return (None, self.proposal_count, 4)
@@ -252,25 +191,13 @@ class DetectionTargetLayer(KL.Layer):
             objects = gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]
             proposals = ops.concatenate([proposals, objects], axis=1)
             proposals = tf.ensure_shape(proposals, [None, count, 4])
-        priorities = self.draw(*ops.shape(proposals)[:2])
+        batch, count = ops.shape(proposals)[:2]
+        priorities = targets.draw_priorities(batch, count, self.seed_generator)
         masks = gt_masks[0] if gt_masks else None
         outputs = targets.detection_targets(
             proposals, gt_class_ids, gt_boxes, masks, priorities, self.config
         )
         return [ops.stop_gradient(output) for output in outputs if output is not None]
-
-    def draw(self, batch: Any, count: Any) -> Any:
-        """`[batch, count]` uniform numbers.
-
-        Each of several devices draws the numbers of all devices and takes its own rows, so that the
-        sample does not depend on the number of devices.
-        """
-        context = tf.distribute.get_replica_context()
-        devices = context.num_replicas_in_sync if context else 1
-        numbers = keras.random.uniform((devices * batch, count), seed=self.seed_generator)
-        if devices == 1:
-            return numbers
-        return numbers[context.replica_id_in_sync_group * batch :][:batch]
 
     def compute_output_spec(self, inputs):
         shapes = self.compute_output_shape([x.shape for x in inputs])
@@ -284,15 +211,6 @@ class DetectionTargetLayer(KL.Layer):
 
     def compute_mask(self, inputs, mask=None):
         return [None] * len(inputs)
-
-
-def detection_targets_graph(
-    proposals: Any, gt_class_ids: Any, gt_boxes: Any, gt_masks: Any, config: Any
-) -> list:
-    """`DetectionTargetLayer` of one image: arguments and results without the batch axis."""
-    inputs = [ops.expand_dims(x, 0) for x in (proposals, gt_class_ids, gt_boxes, gt_masks)]
-    priorities = keras.random.uniform(ops.shape(inputs[0])[:2])
-    return [output[0] for output in targets.detection_targets(*inputs, priorities, config)]
 
 
 # --- Inference: detections ---
@@ -450,7 +368,7 @@ def _build_inference(trunk: Trunk, config: Config) -> MaskRCNNInference:
 
 
 def _build_training(trunk: Trunk, config: Config) -> MaskRCNNTraining:
-    """proposals -> RoIs and targets -> class, box and mask head, as named outputs for the losses."""
+    """proposals -> RoIs and targets -> class, box and mask head; outputs by name."""
     rpn_match = keras.Input([None, 1], name="input_rpn_match", dtype="int32")
     rpn_bbox = keras.Input([config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4], name="input_rpn_bbox")
     _mark_as_read(trunk.image_meta, rpn_match, rpn_bbox)
@@ -474,7 +392,7 @@ def _build_training(trunk: Trunk, config: Config) -> MaskRCNNTraining:
 
 
 def _ground_truth_inputs(config: Config) -> list:
-    """Class ids `[B, M]`, boxes `[B, M, 4]` in pixels and, with a mask head, masks `[B, H, W, M]`."""
+    """Class ids `[B, M]`, boxes `[B, M, 4]` pixels and, with a mask head, masks `[B, H, W, M]`."""
     class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
     boxes = keras.Input([None, 4], name="input_gt_boxes")
     if not config.USE_MASK:
@@ -509,7 +427,7 @@ def _training_heads(trunk: Trunk, sampled: list, config: Config) -> dict[str, An
     return outputs
 
 
-# --- MaskRCNN ---------------------------------------------------------------------------------------------------
+# --- MaskRCNN ---
 
 
 def _run_attribute(name):
@@ -580,7 +498,7 @@ class MaskRCNN(DetectionMethods):
         """
         with WeightFile(path) as file:
             if config is None:
-                config = _config_of_file(file)
+                config = config_of_file(file)
                 if mode == "inference":
                     config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
             if mode == "inference":
@@ -589,27 +507,34 @@ class MaskRCNN(DetectionMethods):
             model._load(file)
         return model
 
-    def build(self, mode, config):
-        """The Keras network: training gives named outputs for the losses, inference the seven of matterport.
+    def build(self, mode: str, config: Any) -> keras.Model:
+        """Build the Keras network of a mode.
 
-        Training inputs: image, meta, rpn_match, rpn_bbox, gt_class_ids, gt_boxes (pixels), gt_masks[, rois].
-        Inference inputs: image, meta, anchors (normalised).
+        Inference: inputs image, image_meta, anchors (normalised); outputs mrcnn_detection,
+        mrcnn_class, mrcnn_bbox, mrcnn_mask, ROI, rpn_class, rpn_bbox.
+        Training: inputs image, image_meta, rpn_match, rpn_bbox, gt_class_ids, gt_boxes (pixels),
+        gt_masks[, rois]; outputs by name, for the losses.
 
-        USE_MASK = False leaves out the mask head and with it gt_masks; RPN_ONLY leaves out both heads: rpn_bbox is the
-        last input of training, and inference gives scored proposals, rpn_class and rpn_bbox.
+        USE_MASK = False: no mask head, no gt_masks. RPN_ONLY: no heads; rpn_bbox is the last input
+        of training, and inference returns scored proposals, rpn_class, rpn_bbox.
         """
         if mode not in ("training", "inference"):
             raise ValueError(f"mode must be 'training' or 'inference'. Received: {mode!r}.")
         _ensure_log_handler()
-        # Thresholds changed on self.config later take effect only if the layers hold that very object.
+        # The layers read the thresholds of self.config, so they must have that very object.
         config = self.config if config is self._given_config else as_config(config)
         config.validate()
         config.check_names()
-        scope = (
-            training.strategy(config).scope() if mode == "training" else contextlib.nullcontext()
-        )
-        with scope, _precision(config.PRECISION):
-            network = self._build(mode, config)
+        scope = contextlib.nullcontext()
+        if mode == "training":
+            scope = training.strategy(config).scope()
+        policy_before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(config.PRECISION)
+        try:
+            with scope:
+                network = self._build(mode, config)
+        finally:
+            keras.config.set_dtype_policy(policy_before)
         network.describe = self.metadata
         return network
 
@@ -627,23 +552,22 @@ class MaskRCNN(DetectionMethods):
         else:
             anchors = self._anchors_of(image, rpn_levels, config)
             count = config.POST_NMS_ROIS_TRAINING
-        layer = ScoredProposals if config.RPN_ONLY else ProposalLayer
-        propose_rois = layer(count, config.RPN_NMS_THRESHOLD, config, name="ROI", **FLOAT32)
+        proposal_layer = ScoredProposals if config.RPN_ONLY else ProposalLayer
+        propose_rois = proposal_layer(
+            count, config.RPN_NMS_THRESHOLD, config, name="ROI", **FLOAT32
+        )
         proposals = propose_rois([rpn["rpn_class"], rpn["rpn_bbox"], anchors])
         roi_levels = pyramid[: len(feature_maps)]
         trunk = Trunk(image, image_meta, anchors, roi_levels, rpn, proposals)
-        return (
-            _build_inference(trunk, config)
-            if mode == "inference"
-            else _build_training(trunk, config)
-        )
+        finish = _build_inference if mode == "inference" else _build_training
+        return finish(trunk, config)
 
     def _anchors_of(self, image: Any, rpn_levels: list, config: Config) -> Any:
         """`[B, A, 4]` the anchors of the training images."""
         if config.IMAGE_RESIZE_MODE in ANY_SIZE_MODES:
             return PyramidAnchors(config, name="anchors", **FLOAT32)([image, *rpn_levels])
-        anchors = self.get_anchors(config.IMAGE_SHAPE)
-        return Anchors(anchors, name="anchors", **FLOAT32)(image)
+        fixed = self.get_anchors(tuple(config.IMAGE_SHAPE))
+        return Anchors(fixed, name="anchors", **FLOAT32)(image)
 
     # --- Weights and log folders ---
 
@@ -722,7 +646,7 @@ class MaskRCNN(DetectionMethods):
     def set_log_dir(self, model_path=None) -> None:
         """Name the log folder and the checkpoints of the next training; nothing is created yet.
 
-        model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to resume from: its folder and epoch.
+        model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to resume from.
         """
         name = str(self.config.NAME)
         training_mode = self.mode == "training"
@@ -820,43 +744,6 @@ class MaskRCNN(DetectionMethods):
         """Return all layers that have weights."""
         layers = [self.find_trainable_layer(layer) for layer in self.keras_model.layers]
         return [layer for layer in layers if layer.get_weights()]
-
-
-def _config_of_file(file: WeightFile) -> Config:
-    """The config that a weight file of this package contains.
-
-    Raises: ValueError if it has no config, or one that cannot rebuild the network.
-    """
-    if file.kind == "backbone":
-        raise ValueError(
-            f"Weights of a whole network are needed. Received: {file.path}, which has only those of a "
-            "backbone. Try training from it: mrcnn train DATA --backbone-weights FILE."
-        )
-    if "config" not in file.metadata:
-        raise ValueError(
-            f"The weight file must say what network it is for. Received: {file.path}, which carries no "
-            "config (only files written by this package do). "
-            "Try passing config= (on the command line --config)."
-        )
-    config = Config.from_dict(file.metadata["config"])
-    if isinstance(config.BACKBONE, str) and ":" in config.BACKBONE:
-        raise ValueError(
-            "A network with a BACKBONE function of your own cannot be rebuilt from its file. "
-            f"Received: {file.path} ({config.BACKBONE}). "
-            "Try passing config= (on the command line --config FILE.py) with it."
-        )
-    return config
-
-
-@contextlib.contextmanager
-def _precision(policy):
-    """Layers made in it compute in this dtype policy, but for those that say otherwise."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _ensure_log_handler() -> None:

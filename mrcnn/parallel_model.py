@@ -1,15 +1,15 @@
-"""`ParallelModel`, a kept name: importable, so that old scripts start, and clear about what takes its place."""
+"""matterport's `ParallelModel`: importable, and an error that names its replacement."""
 
 from __future__ import annotations
 
 _INSTEAD = (
-    "ParallelModel must not be built: it split batches in a TensorFlow 1 graph. Received: {received}. "
-    "Try Config.GPU_COUNT (mrcnn train --gpus), from which MaskRCNN knows the devices itself: drop this line."
+    "ParallelModel must not be built: it split batches in a TensorFlow 1 graph. "
+    "Received: {received}. Try Config.GPU_COUNT (mrcnn train --gpus): MaskRCNN then uses the devices."
 )
 
 
 class ParallelModel:
-    """matterport's wrapper for several GPUs; only its names remain."""
+    """matterport's wrapper for several GPUs; every use raises NotImplementedError."""
 
     def __init__(self, keras_model, gpu_count):
         raise NotImplementedError(_INSTEAD.format(received=f"gpu_count = {gpu_count!r}"))
@@ -18,9 +18,9 @@ class ParallelModel:
         return super().__getattribute__(attrname)
 
     def summary(self, *args, **kwargs):
-        """Not there: see the class."""
+        """Raise NotImplementedError."""
         raise NotImplementedError(_INSTEAD.format(received="summary()"))
 
     def make_parallel(self):
-        """Not there: see the class."""
+        """Raise NotImplementedError."""
         raise NotImplementedError(_INSTEAD.format(received="make_parallel()"))

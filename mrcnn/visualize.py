@@ -1,4 +1,4 @@
-"""matterport's `visualize.*` names, handed on from `mrcnn.drawing`."""
+"""matterport's `visualize.*` names, imported from `mrcnn.drawing`."""
 
 from __future__ import annotations
 

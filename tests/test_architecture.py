@@ -34,8 +34,6 @@ WITHOUT_TENSORFLOW = (
     "visualize",
 )
 
-# Arrows that still go up or sideways; each goes with the change of its folder.
-STILL_CLIMBING = set()
 LOAD_KERAS = {"app.demo", "data.generator"}  # a network of its own; keras.utils.PyDataset
 
 
@@ -47,7 +45,10 @@ def stairs() -> dict[str, int]:
 
 
 def imported(source: str, package: str) -> set[str]:
-    """The files of mrcnn, dotted, that a source file of `package` (dotted, "" for the front) imports anywhere."""
+    """The files of mrcnn, dotted, that a source file imports anywhere.
+
+    package: the folder of the file, dotted; "" for mrcnn/ itself.
+    """
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -76,7 +77,7 @@ def _base(node: ast.ImportFrom, package: str) -> str:
 
 
 def _file(name: str) -> str:
-    """The file that a dotted name lies in: `nn.boxes.iou` -> `nn.boxes`; a package itself stays as it is."""
+    """The file of a dotted name: `nn.boxes.iou` -> `nn.boxes`; a package stays as it is."""
     while name and name not in FILES and not (ROOT / "mrcnn" / name.replace(".", "/")).is_dir():
         name = name.rpartition(".")[0]
     return name
@@ -111,10 +112,15 @@ def test_every_folder_and_front_module_stands_on_the_stairs():
     assert set(stairs()) == {name.split(".")[0] for name in FILES}
 
 
-@pytest.mark.xfail(reason="the page follows at the end of the change", strict=False)
-def test_every_file_stands_in_the_table_of_rooms():
-    rooms = re.findall(r"^\| `([\w/]+)\.py` \|", PAGE, re.MULTILINE)
-    assert sorted(rooms) == sorted(name.replace(".", "/") for name in FILES)
+def job(path: Path) -> str:
+    """The first paragraph of a file's docstring, as the page has it."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.split("\n\n")[0].replace("\n", " ").rstrip(".")
+
+
+def test_the_page_lists_every_file_with_its_docstring():
+    listed = dict(re.findall(r"^\| `([\w/]+)\.py` \| (.+) \|$", PAGE, re.MULTILINE))
+    assert listed == {name.replace(".", "/"): job(path) for name, path in FILES.items()}
 
 
 @pytest.mark.parametrize("folder", sorted({name.split(".")[0] for name in FILES}))
@@ -127,9 +133,21 @@ def test_imports_go_down_the_stairs(folder):
         if name.split(".")[0] == folder != other.split(".")[0]
         and row[other.split(".")[0]] >= row[folder]
     }
-    assert climbing == {
-        arrow for arrow in STILL_CLIMBING if arrow.split(".")[0].split(" ")[0] == folder
+    assert climbing == set()
+
+
+def test_nn_imports_only_nn_and_config():
+    others = {
+        other for name, found in arrows().items() if name.startswith("nn.") for other in found
     }
+    assert {other.split(".")[0] for other in others} <= {"nn", "config"}
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_no_private_api_of_keras_or_tensorflow(name):
+    source = FILES[name].read_text(encoding="utf-8")
+    private = r"_keras_history|_inbound_nodes|_run_through_graph|tensorflow\.python|keras\.src"
+    assert re.findall(private, source) == []
 
 
 def test_imports_form_no_cycle():
@@ -198,7 +216,8 @@ def test_import_changes_nothing_outside(libraries, modules):
 import {libraries}
 def state():
     root, own = logging.getLogger(), logging.getLogger("mrcnn")
-    return dict(os.environ), root.level, list(root.handlers), own.level, own.propagate, list(own.handlers)
+    handlers = list(root.handlers), list(own.handlers)
+    return dict(os.environ), root.level, own.level, own.propagate, handlers
 before = state()
 import {modules}
 assert state() == before, (before, state())

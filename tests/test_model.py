@@ -1,27 +1,17 @@
 """The network's shape, its layers' arithmetic, and detection from photo to result."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as KL
 from tiny import Squares, TinyConfig, noise_images, shake
 
-from mrcnn import model as model_room
 from mrcnn.inference.fuse_batch_norm import BatchNormFusedModel
 from mrcnn.model import (
-    DetectionLayer,
     MaskRCNN,
-    ProposalLayer,
-    PyramidAnchors,
-    PyramidROIAlign,
-    mobilenet_v2_graph,
-    refine_detections_graph,
-    resnet_graph,
 )
 from mrcnn.nn import boxes
-from mrcnn.nn.anchors import pyramid_anchors
-from mrcnn.nn.image_meta import compose_image_meta
+from mrcnn.weights.weight_file import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -109,42 +99,6 @@ def test_layers_have_matterports_names(model):
         set(NAMES) | {"proposal_targets", "input_rpn_match", "input_rpn_bbox", "input_gt_masks"}
         <= names
     )
-
-
-def test_resnet_names_and_blocks():
-    image = keras.Input([None, None, 3])
-    c5 = resnet_graph(image, "resnet101", stage5=True)[-1]
-    network = keras.Model(image, c5)
-    names = {layer.name for layer in network.layers}
-    assert {"conv1", "bn_conv1", "res2c_out", "res3d_out", "res4w_out", "res5c_out"} <= names
-    stage4 = {f"res4{letter}_out" for letter in "abcdefghijklmnopqrstuvw"}
-    assert stage4 == {name for name in names if name.startswith("res4") and name.endswith("_out")}
-    assert network.get_layer("conv1").use_bias
-    assert [w.shape for w in network.get_layer("conv1").get_weights()] == [(7, 7, 3, 64), (64,)]
-    assert network.get_layer("bn_conv1").epsilon == 1e-3
-
-
-def test_resnet_strides_and_an_unknown_architecture():
-    image = keras.Input([128, 192, 3])
-    shapes = [tuple(c.shape[1:]) for c in resnet_graph(image, "resnet50", stage5=True)]
-    assert shapes == [(32, 48, 64), (32, 48, 256), (16, 24, 512), (8, 12, 1024), (4, 6, 2048)]
-    assert resnet_graph(image, "resnet50")[-1] is None
-    with pytest.raises(ValueError, match="architecture must be one of.*Received: 'resnet18'"):
-        resnet_graph(image, "resnet18")
-
-
-def test_mobilenet_sees_what_it_was_trained_on():
-    """A molded photo is the photo less the mean; MobileNetV2 wants x / 127.5 - 1."""
-    config = TinyConfig()
-    image = keras.Input([64, 64, 3])
-    stages = mobilenet_v2_graph(image, config)
-    assert [tuple(c.shape[1:3]) for c in stages] == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
-    scaling = next(
-        layer for layer in keras.Model(image, stages).layers if layer.name == "mobilenet_scaling"
-    )
-    photo = np.array([0.0, 127.5, 255.0])[:, None] * np.ones(3)
-    found = scaling(tf.constant(photo - config.MEAN_PIXEL, "float32"))
-    np.testing.assert_allclose(found, [[-1] * 3, [0] * 3, [1] * 3], atol=1e-6)
 
 
 def test_mobilenet_builds_detects_and_freezes_its_batch_norm():
@@ -283,53 +237,6 @@ def test_a_type_error_inside_a_callable_backbone_is_its_own():
 # --- Layers -----------------------------------------------------------------------------------------------------
 
 
-def meta(height, width, window=None):
-    window = window or (0, 0, height, width)
-    return np.float32(
-        compose_image_meta(0, (height, width, 3), (height, width, 3), window, 1.0, np.zeros(3))
-    )[None]
-
-
-def test_roi_align_chooses_the_level_by_size():
-    """FPN, equation 1: k = 4 + log2(sqrt(w h) / 224), rounded, in 2..5. In an image of 1024 x 1024 pixels."""
-    layer = PyramidROIAlign([7, 7], 224.0)
-    sides = [1.0, 50.0, 111.9, 150.0, 224.0, 316.0, 318.0, 448.0, 640.0, 1024.0]
-    # P2 up to 224 / 4 * sqrt(2) = 79.2, P3 up to 158.4, P4 up to 316.8, then P5
-    expected = [0, 0, 1, 1, 2, 2, 3, 3, 3, 3]
-    rois = np.float32([[0, 0, side / 1024, side / 1024] for side in sides])
-    np.testing.assert_array_equal(layer.levels(tf.constant(rois), 1024.0 * 1024.0, 4), expected)
-    # a long thin RoI counts by its area: 56 x 896 is as large as 224 x 224; padding has none
-    thin = np.float32([[0, 0, 56 / 1024, 896 / 1024], [0, 0, 0, 0]])
-    np.testing.assert_array_equal(layer.levels(tf.constant(thin), 1024.0 * 1024.0, 4), [2, 0])
-
-
-def test_roi_align_crops_the_level_of_each_roi():
-    rng = np.random.default_rng(0)
-    maps = [rng.normal(size=(2, 64 // 2**i, 64 // 2**i, 3)).astype(np.float32) for i in range(4)]
-    # in 256 x 256 pixels, canonical 64: sides 12 -> P2, 32 -> P3, 64 -> P4, 200 -> P5
-    rois = np.float32([[0.1, 0.2, 0.1 + s / 256, 0.2 + s / 256] for s in (200, 12, 64, 32)])
-    rois = np.stack([rois, rois[::-1] * 0.99])
-    found = PyramidROIAlign([3, 5], 64.0)([rois, meta(256, 256).repeat(2, axis=0), *maps])
-    assert found.shape == (2, 4, 3, 5, 3)
-    for image, levels in enumerate([(3, 0, 2, 1), (1, 2, 0, 3)]):
-        for i, level in enumerate(levels):
-            crop = tf.image.crop_and_resize(maps[level], rois[image, i : i + 1], [image], (3, 5))
-            np.testing.assert_array_equal(found[image, i], crop[0])
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("shape", [(64, 64), (128, 64), (64, 192)])
-def test_anchors_of_any_size_are_those_of_the_generator(shape, stride):
-    config = TinyConfig(RPN_ANCHOR_STRIDE=stride, RPN_ANCHOR_RATIOS=[0.5, 1])
-    sides = config.COMPUTE_BACKBONE_SHAPE(shape)
-    found = PyramidAnchors(config)(
-        [np.zeros((2, *shape, 3)), *(np.zeros((2, *side, 1)) for side in sides)]
-    ).numpy()
-    expected = boxes.normalize(pyramid_anchors(config, shape), shape)
-    assert found.dtype == np.float32 and found.shape == (2, *expected.shape)
-    np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)
-
-
 @pytest.mark.parametrize("count", [2, 4])
 def test_the_rpn_looks_at_as_many_levels_as_there_are_scales(count, tmp_path):
     scales, places = (8, 16, 32, 48)[:count], (16 * 16, 8 * 8, 4 * 4, 2 * 2)[:count]
@@ -355,80 +262,6 @@ def test_the_size_of_the_input_is_open_where_photos_keep_theirs():
         for mode, mini in (("square", False), ("pad64", False), ("none", True))
     ]
     assert masks == [(None, 64, 64, None), (None, None, None, None), (None, 56, 56, None)]
-
-
-def test_proposals_by_hand():
-    config = TinyConfig(PRE_NMS_LIMIT=3)
-    anchors = np.float32(
-        [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.55], [0.5, 0.5, 1.0, 1.0], [0.5, 0.0, 0.7, 0.2]]
-    )
-    deltas = np.zeros((1, 4, 4), np.float32)
-    deltas[0, 2] = [2.0, 0.0, 0.0, 0.0]  # dy = 2 * 0.1 of a height of 0.5: 0.1 down, then cut at 1
-    probs = np.float32([[0.3, 0.7], [0.1, 0.9], [0.2, 0.8], [0.9, 0.1]])[None]
-    layer = ProposalLayer(4, 0.7, config)
-    found = layer([probs, deltas, anchors[None]])
-    # best 0.9; next 0.8; then 0.7, whose IoU with the first is 0.25 / 0.275 = 0.91; the fourth is beyond the limit
-    np.testing.assert_allclose(
-        found[0], [anchors[1], [0.6, 0.5, 1.0, 1.0], [0] * 4, [0] * 4], atol=1e-6
-    )
-
-
-def numpy_detections(rois, probs, deltas, window, config):
-    """The detections of one image, once more, in plain numpy."""
-    class_ids = probs.argmax(axis=1)
-    scores = probs.max(axis=1)
-    own = deltas[np.arange(len(rois)), class_ids] * config.BBOX_STD_DEV
-    refined = boxes.clip(boxes.decode(rois, own), np.asarray(window))
-    rows = []
-    for class_id in range(1, probs.shape[1]):
-        ours = np.flatnonzero((class_ids == class_id) & (scores >= config.DETECTION_MIN_CONFIDENCE))
-        kept = boxes.non_max_suppression(
-            refined[ours], scores[ours], config.DETECTION_NMS_THRESHOLD
-        )
-        rows += [[*refined[i], class_id, scores[i]] for i in ours[kept]]
-    rows = sorted(rows, key=lambda row: -row[5])[: config.DETECTION_MAX_INSTANCES]
-    return np.array(rows + [[0] * 6] * (config.DETECTION_MAX_INSTANCES - len(rows)))
-
-
-@pytest.mark.parametrize("confidence", [0.0, 0.5, 0.7])
-def test_detection_layer_equals_numpy(confidence):
-    config = TinyConfig(DETECTION_MIN_CONFIDENCE=confidence)
-    rng = np.random.default_rng(1)
-    corner, size = rng.uniform(0, 0.6, (2, 40, 2)), rng.uniform(0.1, 0.4, (2, 40, 2))
-    rois = np.concatenate([corner, corner + size], axis=-1).astype(np.float32)
-    probs = rng.dirichlet([0.5] * 3, (2, 40)).astype(np.float32)
-    deltas = rng.normal(0, 1, (2, 40, 3, 4)).astype(np.float32)
-    metas = np.concatenate([meta(64, 64), meta(64, 64, window=(8, 0, 56, 64))])
-    found = np.asarray(DetectionLayer(config)([rois, probs, deltas, metas]))
-    windows = [(0, 0, 1, 1), boxes.normalize(np.array([[8, 0, 56, 64]]), (64, 64))[0]]
-    for i, window in enumerate(windows):
-        expected = numpy_detections(rois[i], probs[i], deltas[i], window, config)
-        assert (expected[:, 4] > 0).sum() >= 5
-        np.testing.assert_allclose(found[i], expected, atol=1e-6)
-        alone = refine_detections_graph(rois[i], probs[i], deltas[i], np.float32(window), config)
-        np.testing.assert_array_equal(alone, found[i])
-
-
-def test_detection_layer_of_background_alone_is_empty():
-    probs = np.zeros((1, 5, 3), np.float32)
-    probs[..., 0] = 0.9
-    rois = np.tile(np.float32([0, 0, 1, 1]), (1, 5, 1))
-    found = DetectionLayer(TinyConfig())(
-        [rois, probs, np.zeros((1, 5, 3, 4), np.float32), meta(64, 64)]
-    )
-    assert not np.any(found)
-
-
-def test_wild_weights_give_boxes_inside_the_image():
-    """Deltas beyond what a float32 can exponentiate, as of a training that diverged."""
-    deltas = np.full((1, 4, 4), 1e4, np.float32)
-    anchors = np.tile(np.float32([0.2, 0.2, 0.4, 0.4]), (1, 4, 1))
-    found = ProposalLayer(4, 0.7, TinyConfig())(
-        [np.full((1, 4, 2), 0.5, np.float32), deltas, anchors]
-    )
-    assert np.isfinite(found).all() and np.max(found) <= 1 and np.min(found) >= 0
-    rois = tf.constant([[np.nan] * 4, [0.0, 0.0, np.inf, 1.0]])
-    assert set(np.asarray(PyramidROIAlign([7, 7]).levels(rois, 4096.0, 4))) <= {0, 1, 2, 3}
 
 
 # --- Less than the whole network, and heads for all classes -------------------------------------------------------
@@ -476,7 +309,7 @@ def test_boxes_without_masks_are_those_with_them(model, tmp_path):
 def test_box_only_weights_know_what_they_are(tmp_path):
     path = tmp_path / "boxes.h5"
     shake(build(USE_MASK=False)).save_weights(path)
-    config = TinyConfig.from_dict(model_room.weights.read_metadata(path)["config"])
+    config = TinyConfig.from_dict(read_metadata(path)["config"])
     assert config.USE_MASK is False
     with pytest.raises(ValueError, match="The mask head must be in the file.*USE_MASK = False"):
         build().load_weights(path)
@@ -550,40 +383,6 @@ def test_heads_for_all_classes(model):
     assert (
         build("training", CLASS_AGNOSTIC_BOX=True).keras_model.get_layer("mrcnn_bbox_fc").units == 4
     )
-
-
-def test_one_set_of_deltas_is_one_for_each_class():
-    rng = np.random.default_rng(5)
-    rois = boxes.clip(
-        np.float32(rng.uniform(0, 0.5, (1, 8, 4)) + [0, 0, 0.4, 0.4]), np.float32([0, 0, 1, 1])
-    )
-    probs = np.float32(rng.dirichlet([1, 1, 1], (1, 8)))
-    deltas = np.float32(rng.normal(size=(1, 8, 1, 4)))
-    config = TinyConfig()
-    one = model_room.refine_detections(tf.constant(rois), probs, tf.constant(deltas), WHOLE, config)
-    each = model_room.refine_detections(
-        tf.constant(rois), probs, tf.constant(deltas.repeat(3, axis=2)), WHOLE, config
-    )
-    assert np.any(one)
-    np.testing.assert_array_equal(one, each)
-
-
-WHOLE = np.float32([[0, 0, 1, 1]])
-
-
-def test_a_second_class_for_the_same_object_is_suppressed_across_classes():
-    rois = np.float32([[[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.52], [0.6, 0.6, 0.9, 0.9]]])
-    probs = np.float32([[[0.2, 0.8, 0], [0.1, 0, 0.9], [0.3, 0.7, 0]]])
-    deltas = np.zeros((1, 3, 3, 4), np.float32)
-    found = {}
-    for agnostic in (False, True):
-        config = TinyConfig(CLASS_AGNOSTIC_NMS=agnostic, DETECTION_MIN_CONFIDENCE=0.5)
-        found[agnostic] = np.asarray(
-            model_room.refine_detections(tf.constant(rois), probs, deltas, WHOLE, config)
-        )[0]
-    assert found[False][:, 4].tolist() == [2, 1, 1] + [0] * 7
-    assert found[True][:, 4].tolist() == [2, 1] + [0] * 8
-    np.testing.assert_allclose(found[True][:2], found[False][[0, 2]])
 
 
 # --- Precision ----------------------------------------------------------------------------------------------------

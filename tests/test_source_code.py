@@ -111,6 +111,11 @@ def test_banned_phrases_in_docstrings_comments_messages_and_names(script, parsed
 
 def test_file_names_are_no_messages(script, parsed):
     assert script.banned_phrases(parsed('open("photo.jpg")')) == []
+    assert script.banned_phrases(parsed('log("reads photo.jpg")')) == []
+
+
+def test_ground_truth_is_no_banned_phrase(script, parsed):
+    assert script.banned_phrases(parsed('"""Ground-truth boxes of the ground\n    truth."""')) == []
 
 
 def test_functions_without_shapes_are_named(script, parsed):

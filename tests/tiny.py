@@ -12,6 +12,7 @@ from keras import layers as KL
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.model import BatchNorm
+from mrcnn.nn.image_meta import compose_image_meta
 
 
 def backbone(image, stage5=True, train_bn=None):
@@ -110,6 +111,13 @@ def noise_images(count, seed=0, sizes=((64, 64),)):
     """`count` images of noise, whose sizes take turns."""
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 255, (*sizes[i % len(sizes)], 3), dtype=np.uint8) for i in range(count)]
+
+
+def image_meta(height, width, window=None):
+    """`[1, IMAGE_META_SIZE]` float32 of an image that fills the window."""
+    shape = (height, width, 3)
+    window = window or (0, 0, height, width)
+    return np.float32(compose_image_meta(0, shape, shape, window, 1.0, np.zeros(3)))[None]
 
 
 def operation_types(function):

@@ -1,1 +1,1 @@
-"""Files from the disk and from strangers, read within limits and written whole."""
+"""Files of unknown source read safely, and files written atomically."""

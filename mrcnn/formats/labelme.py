@@ -116,8 +116,7 @@ class LabelmeDataset(RLEImages):
         info = self.image_info[image_id]
         size = self.image_size(image_id)
         rles = [merge([_part_to_rle(part, size) for part in parts]) for parts in info["parts"]]
-        ids = [self.map_source_class_id(f"labelme.{class_id}") for class_id in info["class_ids"]]
-        return rles, np.array(ids, np.int32)
+        return rles, self.map_class_ids("labelme", info["class_ids"])
 
 
 def is_labelme(data: Any) -> bool:

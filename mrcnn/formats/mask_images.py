@@ -255,7 +255,7 @@ class InstanceImageDataset(ImageFiles):
                 "An image of instance ids must have hard edges and be saved without loss: else its "
                 f"edges become objects. Received: {file}, with {len(np.unique(pixels))} values "
                 "that blur into each other. Try to export it again as PNG, without anti-aliasing, "
-                "and to resize it with nearest neighbours only."
+                "and to resize it with nearest neighbors only."
             )
         if not self._warned_of_soft_edges:
             self._warned_of_soft_edges = True
@@ -354,11 +354,11 @@ def _has_soft_edges(pixels: np.ndarray) -> bool:
     pixels: int `[H, W]`, 0 outside of the objects.
     """
     padded = np.pad(pixels, 1)
-    neighbours = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
-    equal = [pixels == neighbour for neighbour in neighbours]
+    neighbors = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
+    equal = [pixels == neighbor for neighbor in neighbors]
     edge = (pixels > 0) & ~np.all(equal, axis=0)
-    # An object of one pixel differs from all four neighbours too, but these are background.
-    has_object_near = np.any([neighbour > 0 for neighbour in neighbours], axis=0)
+    # An object of one pixel differs from all four neighbors too, but these are background.
+    has_object_near = np.any([neighbor > 0 for neighbor in neighbors], axis=0)
     single = edge & ~np.any(equal, axis=0) & has_object_near
     return bool(single.sum() > SOFT_EDGES * edge.sum())
 

@@ -39,7 +39,7 @@ class Format(NamedTuple):
 
     name: str
     reader: type[Dataset]
-    forms: tuple[str, ...]  # lines for the message that lists what can be read
+    forms: dict[str, str]  # what can be read: file or folder -> more about it, for messages
     is_path: Callable[[Path], bool] | None = None  # whether a file or folder is of the format
     is_json: Callable[[Any], bool] | None = None  # whether the content of a JSON file is
     is_one_file_per_image: bool = False  # the reader takes the folder of the JSON files
@@ -50,71 +50,72 @@ FORMATS = (
     Format(
         "COCO",
         CocoDataset,
-        (
-            "a COCO instances file (.json)       "
-            "or a folder that contains one, or annotations/*.json",
-        ),
+        {"a COCO instances file (.json)": "or a folder that contains one, or annotations/*.json"},
         is_json=is_coco,
     ),
     Format(
         "VGG Image Annotator",
         VIADataset,
-        ("a VGG Image Annotator file (.json)  or a folder that contains one next to its images",),
+        {"a VGG Image Annotator file (.json)": "or a folder that contains one next to its images"},
         is_json=is_via,
     ),
     Format(
         "labelme",
         LabelmeDataset,
-        ("a labelme file (.json)              or a folder of them, one an image",),
+        {"a labelme file (.json)": "or a folder of them, one an image"},
         is_json=is_labelme,
         is_one_file_per_image=True,
     ),
     Format(
         "Pascal VOC",
         VOCDataset,
-        (
-            "a Pascal VOC folder                 "
-            "with Annotations and JPEGImages, or one of its lists ImageSets/*/*.txt",
-            "VOC's XML files                     "
-            "next to their images, or in annots/ or annotations/ next to images/",
-        ),
+        {
+            "a Pascal VOC folder": (
+                "with Annotations and JPEGImages, or one of its lists ImageSets/*/*.txt"
+            ),
+            "VOC's XML files": (
+                "next to their images, or in annots/ or annotations/ next to images/"
+            ),
+        },
         is_path=is_voc,
     ),
     Format(
         "instance images",
         InstanceImageDataset,
-        (
-            "a folder of images/ and masks/      "
-            "(or labels/): for every image an image of instance ids with its name",
-        ),
+        {
+            "a folder of images/ and masks/": (
+                "(or labels/): for every image an image of instance ids with its name"
+            )
+        },
         is_path=is_instance_folder,
     ),
     Format(
         "YOLO",
         YOLODataset,
-        (
-            "YOLO's data.yaml                    "
-            "or a folder of images/ and labels/*.txt, or of images and .txt files",
-        ),
+        {
+            "YOLO's data.yaml": (
+                "or a folder of images/ and labels/*.txt, or of images and .txt files"
+            )
+        },
         is_path=is_yolo,
     ),
     Format(
         "CVAT",
         CVATDataset,
-        (
-            "CVAT's annotations.xml              "
-            '("CVAT for images 1.1"), or the folder that contains it, images in images/',
-        ),
+        {
+            "CVAT's annotations.xml": (
+                '("CVAT for images 1.1"), or the folder that contains it, images in images/'
+            )
+        },
         is_path=is_cvat,
     ),
     Format(
         "mask files",
         MaskFolderDataset,
-        ("a folder of <id>/images/*.png and <id>/masks/*.png, one mask file per object",),
+        {"a folder of <id>/images/*.png": ("and <id>/masks/*.png, one mask file per object")},
         is_path=is_mask_folder,
     ),
 )
-SHAPES = "the word shapes                     made images of squares, circles and triangles"
 KNOWN_JSON = (
     "COCO's is an object with the lists images, annotations and categories, VIA's has a filename "
     "and regions for every image, labelme's has shapes and imagePath."
@@ -123,8 +124,11 @@ KNOWN_JSON = (
 
 def _understood() -> str:
     """Return the lines that list what can be read."""
-    forms = [form for row in FORMATS for form in row.forms]
-    return "\n  ".join(["Understood are:", SHAPES, *forms])
+    forms = {"the word shapes": "made images of squares, circles and triangles"}
+    for row in FORMATS:
+        forms |= row.forms
+    lines = [f"  {what:<36}{more}" for what, more in forms.items()]
+    return "\n".join(["Understood are:", *lines])
 
 
 def open_dataset(
@@ -245,9 +249,9 @@ def _only_known(files: list[Path], path: Path, problems: list[str]) -> _JSONFile
 
     Raises: ValueError if there are several, or if `path` itself is damaged.
     """
-    found = None  # only recognised content stays in memory
+    found = None  # only recognized content stays in memory
     for file in files:
-        known = _recognise(file, path, problems)
+        known = _recognize(file, path, problems)
         if known is None:
             continue
         if found is not None:
@@ -262,7 +266,7 @@ def _only_known(files: list[Path], path: Path, problems: list[str]) -> _JSONFile
     return found
 
 
-def _recognise(file: Path, path: Path, problems: list[str]) -> _JSONFile | None:
+def _recognize(file: Path, path: Path, problems: list[str]) -> _JSONFile | None:
     """Return a file with its format and content; None, with a message in `problems`, for others."""
     if file.suffix.lower() != ".json":
         return None

@@ -119,6 +119,11 @@ class RLEImages(ImageFiles):
         check_masks(len(rles), *size, self.image_reference(image_id))
         return decode(rles, size), class_ids
 
+    def map_class_ids(self, source: str, class_ids: Iterable[int]) -> np.ndarray:
+        """Return the internal class ids, int32 `[N]`, of a source's own ids."""
+        ids = [self.map_source_class_id(f"{source}.{class_id}") for class_id in class_ids]
+        return np.array(ids, np.int32)
+
 
 # --- Skipped entries ------------------------------------------------------------------------------
 

@@ -97,8 +97,7 @@ class VIADataset(RLEImages):
         info = self.image_info[image_id]
         size = self.image_size(image_id)
         rles = [polygons_to_rle([polygon], size) for polygon in info["polygons"]]
-        ids = [self.map_source_class_id(f"via.{class_id}") for class_id in info["class_ids"]]
-        return rles, np.array(ids, np.int32)
+        return rles, self.map_class_ids("via", info["class_ids"])
 
 
 def is_via(data: Any) -> bool:

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -168,12 +168,14 @@ class VOCDataset(RLEImages):
         size = self.image_size(image_id)
         if info["instances"] is None:
             rles = [polygons_to_rle([rectangle(*box)], size) for box in info["boxes"]]
-            return rles, self._map_ids(info["class_ids"])
+            return rles, self.map_class_ids("voc", info["class_ids"])
         instances = read_indices(info["instances"], size)
         present = np.unique(instances[(instances > 0) & (instances != VOID)]).tolist()
         if info["file"] is None:  # labelme's own export
             drawn = self._drawn_classes(info, instances, present)
-            return [encode(instances == k) for k in drawn], self._map_ids(drawn.values())
+            return [encode(instances == k) for k in drawn], self.map_class_ids(
+                "voc", drawn.values()
+            )
         if present and present[-1] > info["object_count"]:
             raise ValueError(
                 "Every instance must be an object of the XML file. Received: instance "
@@ -184,11 +186,9 @@ class VOCDataset(RLEImages):
         drawn = self._drawn_classes(info, instances, [k for k in present if k in numbers])
         # SegmentationClass counts, otherwise the name in the XML file.
         class_of = {**dict(zip(numbers, info["class_ids"], strict=True)), **drawn}
-        return [encode(instances == k) for k in numbers], self._map_ids(class_of.values())
-
-    def _map_ids(self, class_ids: Iterable[int]) -> np.ndarray:
-        ids = [self.map_source_class_id(f"voc.{class_id}") for class_id in class_ids]
-        return np.array(ids, np.int32)
+        return [encode(instances == k) for k in numbers], self.map_class_ids(
+            "voc", class_of.values()
+        )
 
     def _drawn_classes(
         self, info: dict, instances: np.ndarray, present: list[int]

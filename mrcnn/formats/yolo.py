@@ -160,7 +160,7 @@ class YOLODataset(RLEImages):
             polygons_to_rle([_to_pixels(polygon, size).ravel().tolist()], size)
             for polygon in info["polygons"]
         ]
-        return rles, self._class_ids(info)
+        return rles, self.map_class_ids("yolo", info["class_ids"])
 
     def load_bbox(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the boxes, cut at the border of the image, and class ids `[N]`.
@@ -175,11 +175,7 @@ class YOLODataset(RLEImages):
             x1, y1 = points.min(axis=0) * (width, height)
             x2, y2 = points.max(axis=0) * (width, height)
             box[:] = y1, x1, y2, x2
-        return boxes, self._class_ids(info)
-
-    def _class_ids(self, info: dict) -> np.ndarray:
-        ids = [self.map_source_class_id(f"yolo.{class_id}") for class_id in info["class_ids"]]
-        return np.array(ids, np.int32)
+        return boxes, self.map_class_ids("yolo", info["class_ids"])
 
 
 def _to_pixels(polygon: Sequence[float], size: tuple[int, int]) -> np.ndarray:
@@ -308,7 +304,7 @@ def _parse_line(values: list[str], where: str) -> tuple[int, list[float]]:
         raise ValueError(
             "Coordinates must be fractions of the image's width and height, 0 to 1. "
             f"Received: {coordinates.min():g} to {coordinates.max():g} in {where}. "
-            "Try to export the labels normalised."
+            "Try to export the labels normalized."
         )
     return int(numbers[0]), coordinates.tolist()
 

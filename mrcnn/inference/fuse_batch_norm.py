@@ -16,9 +16,9 @@ class Block(NamedTuple):
     """Consecutive layers of a network, and the tensor that the first of them reads."""
 
     inputs: keras.KerasTensor
-    convolution: KL.Layer
-    norm: KL.BatchNormalization | None = None
-    relu: KL.Activation | None = None
+    convolution: Any
+    norm: Any = None
+    relu: Any = None
 
 
 class BatchNormFusedModel:
@@ -56,7 +56,7 @@ class BatchNormFusedModel:
     def update_weights(self) -> None:
         """Compute the weights of the fused convolutions from those of the network."""
         for layer, block in self._fused.items():
-            layer.set_weights(_fused_weights(block.convolution, block.norm))
+            layer.set_weights(_fused_weights(block))
 
     def _call(self, layer: KL.Layer, inputs: Any, *others: Any, **options: Any) -> Any:
         """Call a layer of the network on new inputs, or the fused convolution that replaces it."""
@@ -70,7 +70,7 @@ class BatchNormFusedModel:
             outputs = fused(block.inputs)
             self._fused[fused] = block
         # A second reader needs the output as it is: then fusing the next layer saves no time.
-        if reader is not None:
+        if block is not None and reader is not None:
             self._blocks[id(outputs)] = outputs, block
         return outputs
 
@@ -127,8 +127,9 @@ def _fused_layer(block: Block) -> KL.Layer:
     return type(convolution).from_config(settings)
 
 
-def _fused_weights(convolution: KL.Layer, norm: KL.BatchNormalization) -> list[np.ndarray]:
-    """Return kernel and bias of a convolution that computes the batch norm as well."""
+def _fused_weights(block: Block) -> list[np.ndarray]:
+    """Return kernel and bias of a convolution that computes the block's batch norm as well."""
+    convolution, norm = block.convolution, block.norm
     mean = norm.moving_mean.numpy().astype(np.float64)
     variance = norm.moving_variance.numpy().astype(np.float64)
     gamma = norm.gamma.numpy().astype(np.float64) if norm.scale else 1.0

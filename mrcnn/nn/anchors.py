@@ -1,12 +1,17 @@
-"""Anchors of pyramid levels, as NumPy arrays."""
+"""Anchors of pyramid levels, as NumPy arrays: `(y1, x1, y2, x2)` in pixels."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 
-def generate_anchors(scales, ratios, shape, feature_stride, anchor_stride) -> np.ndarray:
-    """`[N, (y1, x1, y2, x2)]` anchors of one pyramid level in pixels, row by row, per cell by ratio and scale.
+def generate_anchors(
+    scales: Any, ratios: Any, shape: Any, feature_stride: int, anchor_stride: int
+) -> np.ndarray:
+    """`[A, 4]` anchors of one level: row by row, at each cell by ratio and then by scale.
 
     scales: side(s) in pixels. ratios: width / height. shape: `(height, width)` of the feature map.
     feature_stride: pixels per cell. anchor_stride: cells per anchor.
@@ -17,45 +22,49 @@ def generate_anchors(scales, ratios, shape, feature_stride, anchor_stride) -> np
     center_y = np.arange(0, shape[0], anchor_stride) * feature_stride
     center_x = np.arange(0, shape[1], anchor_stride) * feature_stride
     center_x, center_y = np.meshgrid(center_x, center_y)
-    centers = np.stack(
-        [center_y.reshape(-1, 1), center_x.reshape(-1, 1)], axis=-1
-    )  # [cells, 1, (y, x)]
+    centers = np.stack([center_y.ravel(), center_x.ravel()], axis=-1)[:, None]  # [cells, 1, (y, x)]
     sizes = np.stack([heights, widths], axis=-1)[None]  # [1, shapes, (h, w)]
-    return np.concatenate([centers - 0.5 * sizes, centers + 0.5 * sizes], axis=-1).reshape(-1, 4)
+    anchors = np.concatenate([centers - 0.5 * sizes, centers + 0.5 * sizes], axis=-1)
+    return anchors.reshape(-1, 4)
 
 
 def generate_pyramid_anchors(
-    scales, ratios, feature_shapes, feature_strides, anchor_stride
+    scales: Sequence,
+    ratios: Any,
+    feature_shapes: Any,
+    feature_strides: Sequence[int],
+    anchor_stride: int,
 ) -> np.ndarray:
-    """`[N, (y1, x1, y2, x2)]` anchors in pixels, level after level, of the first levels: one scale per level."""
+    """`[A, 4]` anchors of the first levels, one level after another; each scale is of one level.
+
+    feature_shapes: `[levels, (height, width)]`. The other arguments: see `generate_anchors`.
+
+    Raises: ValueError if there are more scales than levels.
+    """
     if len(scales) > min(len(feature_shapes), len(feature_strides)):
         raise ValueError(
-            f"Each scale needs a pyramid level. Received: {len(scales)} scales, {len(feature_shapes)} shapes and "
-            f"{len(feature_strides)} strides. Try fewer scales."
+            f"Each scale needs a pyramid level. Received: {len(scales)} scales, "
+            f"{len(feature_shapes)} shapes and {len(feature_strides)} strides. Try fewer scales."
         )
-    levels = zip(scales, feature_shapes, feature_strides, strict=False)
-    return np.concatenate(
-        [
-            generate_anchors(scale, ratios, shape, stride, anchor_stride)
-            for scale, shape, stride in levels
-        ]
-    )
+    levels = []
+    for scale, shape, stride in zip(scales, feature_shapes, feature_strides, strict=False):
+        levels.append(generate_anchors(scale, ratios, shape, stride, anchor_stride))
+    return np.concatenate(levels)
 
 
-def compute_backbone_shapes(config, image_shape) -> np.ndarray:
-    """`[5, (height, width)]` sizes of P2..P6 for an image of this shape."""
+def compute_backbone_shapes(config: Any, image_shape: Any) -> np.ndarray:
+    """`[levels, (height, width)]` sizes of the pyramid's levels for an image `(H, W, ...)`."""
     if callable(config.BACKBONE):
         return config.COMPUTE_BACKBONE_SHAPE(image_shape)
     height, width = image_shape[:2]
-    return np.array(
-        [[-(-height // stride), -(-width // stride)] for stride in config.BACKBONE_STRIDES]
-    )
+    shapes = [[-(-height // stride), -(-width // stride)] for stride in config.BACKBONE_STRIDES]
+    return np.array(shapes)
 
 
-def pyramid_anchors(config, image_shape) -> np.ndarray:
-    """`[A, (y1, x1, y2, x2)]` pixel anchors of the config's network for an image of this shape.
+def pyramid_anchors(config: Any, image_shape: Any) -> np.ndarray:
+    """`[A, 4]` anchors of the config's network for an image `(H, W, ...)`.
 
-    With k RPN_ANCHOR_SCALES the RPN looks at the first k pyramid levels.
+    With k RPN_ANCHOR_SCALES the RPN reads the first k pyramid levels.
     """
     return generate_pyramid_anchors(
         config.RPN_ANCHOR_SCALES,

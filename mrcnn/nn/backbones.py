@@ -122,6 +122,7 @@ def _bottleneck(x, kernel_size, filters, name, use_bias, train_bn, strides=(1, 1
 
 # --- MobileNetV2 (Sandler 2018) ---
 
+NOT_PRETRAINED: Any = None  # Keras' annotation says str
 MOBILENET_ENDS = (
     "block_1_expand_relu",
     "block_3_expand_relu",
@@ -142,7 +143,9 @@ def mobilenet_v2_graph(input_image: Any, config: Any) -> list:
     mean = np.broadcast_to(config.MEAN_PIXEL, [config.IMAGE_CHANNEL_COUNT])
     offset = (mean / 127.5 - 1).tolist()
     x = KL.Rescaling(1 / 127.5, offset, name="mobilenet_scaling", **FLOAT32)(input_image)
-    network = keras.applications.MobileNetV2(input_tensor=x, include_top=False, weights=None)
+    network = keras.applications.MobileNetV2(
+        input_tensor=x, include_top=False, weights=NOT_PRETRAINED
+    )
     for layer in network.layers:
         if isinstance(layer, KL.BatchNormalization) and config.TRAIN_BN is False:
             layer.trainable = False
@@ -156,7 +159,7 @@ class Backbone(NamedTuple):
     """What the package knows of a backbone.
 
     build: `(image [B, H, W, C], config) -> [C1, C2, C3, C4, C5]`.
-    stages: regex of the names of a stage's layers, by the stage's number; see `stage_regex`.
+    stages: regex of the layer names of each stage that "3+", "4+" and "5+" can train.
     """
 
     build: Callable[[Any, Any], list]
@@ -185,16 +188,6 @@ BACKBONES = {
 }
 
 
-def stage_regex(first: str) -> str:
-    """Return the regex of the layers of all backbones' stages from `first` ("3", "4", "5") on."""
-    found = []
-    for backbone in BACKBONES.values():
-        for stage, regex in backbone.stages.items():
-            if stage >= first and regex not in found:
-                found.append(regex)
-    return "|".join(found)
-
-
 def backbone_graph(input_image: Any, config: Any) -> list:
     """`[C1, C2, C3, C4, C5]`, maps `[B, h, w, C]` of the backbone that the config names.
 
@@ -211,7 +204,7 @@ def backbone_graph(input_image: Any, config: Any) -> list:
     return feature_maps
 
 
-def _build_backbone(input_image, config):
+def _build_backbone(input_image, config: Any) -> Any:
     if not callable(config.BACKBONE):
         return BACKBONES[config.BACKBONE].build(input_image, config)
     try:

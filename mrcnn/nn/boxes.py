@@ -1,24 +1,25 @@
-"""Box and anchor arithmetic, written once: numpy arrays in, numpy arrays out; tensors in, tensors out.
+"""Box arithmetic, written once for NumPy arrays and for tensors.
 
-Boxes are `[..., (y1, x1, y2, x2)]`. In pixels, y2 and x2 lie one past the box; normalised, 0 and 1 are the first
-and the last pixel's coordinate, so that `normalize` divides by `side - 1` (and shifts y2, x2 by one).
-Deltas are `[..., (dy, dx, log(dh), log(dw))]` (R-CNN, appendix C).
+Boxes are `[..., (y1, x1, y2, x2)]`. In pixels, y2 and x2 are one past the box. In normalised
+coordinates 0 and 1 are the first and the last pixel: `normalize` divides by `side - 1` and shifts
+y2 and x2 by one. Deltas are `[..., (dy, dx, log(dh), log(dw))]` (R-CNN, appendix C).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-_MAX_LOG = (
-    80.0  # exp of more is no float32: an untrained network's boxes stay finite, and can be clipped
-)
-
-# An anchor or proposal that overlaps a crowd by more than this is not taken as background.
+# An anchor or proposal with a higher IoU with a crowd is not background.
 CROWD_IOU = 0.001
 
+# exp of more overflows float32; the boxes of an untrained network stay finite and can be clipped.
+_MAX_LOG = 80.0
 
-def _xp(array):
-    """The namespace that works on this array: numpy, or keras.ops."""
+
+def _namespace(array: Any) -> Any:
+    """The module with the functions for this array: numpy, or keras.ops."""
     if isinstance(array, np.ndarray | np.generic | list | tuple):
         return np
     import keras
@@ -26,25 +27,27 @@ def _xp(array):
     return keras.ops
 
 
-def sides(boxes):
-    """y1, x1, y2, x2, `[...]` each."""
-    xp = _xp(boxes)
-    # One op for the four: sliced one by one they are sixteen, and tracing is what a first call waits for.
-    return tuple(boxes[..., i] for i in range(4)) if xp is np else xp.unstack(boxes, 4, axis=-1)
+def sides(boxes: Any) -> tuple:
+    """`[...]` each: y1, x1, y2, x2 of boxes `[..., 4]`."""
+    xp = _namespace(boxes)
+    if xp is np:
+        return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
+    # One op; four slices would be sixteen ops to trace.
+    return tuple(xp.unstack(boxes, 4, axis=-1))
 
 
-def area(boxes):
-    """`[...]` area of each box."""
+def area(boxes: Any) -> Any:
+    """`[...]` the area of each box of `[..., 4]`."""
     y1, x1, y2, x2 = sides(boxes)
     return (y2 - y1) * (x2 - x1)
 
 
-def iou(boxes1, boxes2):
-    """`[..., N, M]` intersection over union of every pair; 0 where a union is empty.
+def iou(boxes1: Any, boxes2: Any) -> Any:
+    """`[..., N, M]` intersection over union of every pair; 0 if the union is empty.
 
-    boxes1: `[..., N, (y1, x1, y2, x2)]`. boxes2: `[..., M, (y1, x1, y2, x2)]`, same unit.
+    boxes1: `[..., N, 4]`. boxes2: `[..., M, 4]`, in the same unit.
     """
-    xp = _xp(boxes1)
+    xp = _namespace(boxes1)
     top1, left1, bottom1, right1 = sides(boxes1[..., :, None, :])
     top2, left2, bottom2, right2 = sides(boxes2[..., None, :, :])
     height = xp.minimum(bottom1, bottom2) - xp.maximum(top1, top2)
@@ -54,28 +57,25 @@ def iou(boxes1, boxes2):
     return intersection / xp.where(union > 0, union, xp.ones_like(union))
 
 
-def encode(boxes, gt_boxes):
+def encode(boxes: Any, gt_boxes: Any) -> Any:
     """`[N, 4]` deltas that turn `boxes` into `gt_boxes`; the inverse of `decode`.
 
-    boxes, gt_boxes: `[N, (y1, x1, y2, x2)]` of positive size.
+    boxes, gt_boxes: `[N, 4]`, of positive size.
     """
-    xp = _xp(boxes)
+    xp = _namespace(boxes)
     height, width, center_y, center_x = _center_form(boxes)
     gt_height, gt_width, gt_center_y, gt_center_x = _center_form(gt_boxes)
-    return xp.stack(
-        [
-            (gt_center_y - center_y) / height,
-            (gt_center_x - center_x) / width,
-            xp.log(gt_height / height),
-            xp.log(gt_width / width),
-        ],
-        axis=-1,
-    )
+    dy = (gt_center_y - center_y) / height
+    dx = (gt_center_x - center_x) / width
+    return xp.stack([dy, dx, xp.log(gt_height / height), xp.log(gt_width / width)], axis=-1)
 
 
-def decode(boxes, deltas):
-    """`[..., (y1, x1, y2, x2)]` the boxes moved and stretched by the deltas (Faster R-CNN, equation 2)."""
-    xp = _xp(boxes)
+def decode(boxes: Any, deltas: Any) -> Any:
+    """`[..., 4]` the boxes `[..., 4]` moved and resized by deltas `[..., 4]`.
+
+    Source: Faster R-CNN, equation 2.
+    """
+    xp = _namespace(boxes)
     height, width, center_y, center_x = _center_form(boxes)
     dy, dx, log_dh, log_dw = sides(deltas)
     center_y = center_y + dy * height
@@ -88,36 +88,39 @@ def decode(boxes, deltas):
 
 
 def _center_form(boxes):
+    """Height, width, center y and center x, `[...]` each."""
     y1, x1, y2, x2 = sides(boxes)
     height, width = y2 - y1, x2 - x1
     return height, width, y1 + 0.5 * height, x1 + 0.5 * width
 
 
-def clip(boxes, window):
-    """`[..., (y1, x1, y2, x2)]` the boxes cut to a window.
+def clip(boxes: Any, window: Any) -> Any:
+    """`[..., 4]` the boxes `[..., 4]` clipped to a window.
 
-    window: `[(y1, x1, y2, x2)]`, or `[..., 1, (y1, x1, y2, x2)]` to broadcast against the boxes.
+    window: `[4]`, or `[..., 1, 4]` to broadcast against the boxes.
     """
-    xp = _xp(boxes)
+    xp = _namespace(boxes)
     y1, x1, y2, x2 = sides(window)
     low, high = xp.stack([y1, x1, y1, x1], axis=-1), xp.stack([y2, x2, y2, x2], axis=-1)
     return xp.maximum(xp.minimum(boxes, high), low)
 
 
-def normalize(boxes, shape):
-    """`[N, (y1, x1, y2, x2)]` float32 in normalised coordinates.
+def normalize(boxes: Any, shape: Any) -> Any:
+    """`[..., 4]` float32 in normalised coordinates.
 
-    boxes: `[N, (y1, x1, y2, x2)]` in pixels. shape: `(height, width)` of the image.
+    boxes: `[..., 4]` in pixels. shape: `(height, width)` of the image.
     """
     scale, shift = _normalization(boxes, shape)
-    if _xp(boxes) is np:
-        return ((boxes - shift) / scale).astype(np.float32)
-    return (boxes - shift) / scale
+    normalized = (boxes - shift) / scale
+    return normalized.astype(np.float32) if _namespace(boxes) is np else normalized
 
 
-def denormalize(boxes, shape):
-    """`[N, (y1, x1, y2, x2)]` int32, in pixels; the inverse of `normalize`, rounded to the nearest (half to even)."""
-    xp = _xp(boxes)
+def denormalize(boxes: Any, shape: Any) -> Any:
+    """`[..., 4]` int32 in pixels; the inverse of `normalize`, rounded half to even.
+
+    boxes: `[..., 4]` normalised. shape: `(height, width)` of the image.
+    """
+    xp = _namespace(boxes)
     scale, shift = _normalization(boxes, shape)
     if xp is np:
         return np.around(boxes * scale + shift).astype(np.int32)
@@ -125,24 +128,26 @@ def denormalize(boxes, shape):
 
 
 def _normalization(boxes, shape):
+    """`[4]` each: scale and shift from normalised coordinates to pixels."""
     height, width = shape
-    if _xp(boxes) is np:
+    xp = _namespace(boxes)
+    if xp is np:
         return np.array([height - 1, width - 1, height - 1, width - 1]), np.array([0, 0, 1, 1])
-    import keras
-
-    sides = keras.ops.cast(keras.ops.stack([height, width, height, width]), "float32")
-    return sides - 1.0, keras.ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
+    scale = xp.cast(xp.stack([height, width, height, width]), "float32") - 1.0
+    return scale, xp.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
 
 
 def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """`[K]` int32 indices of the boxes kept, best score first: no two overlap by more than `threshold` IoU.
+    """`[K]` int32 indices of the boxes kept, best score first.
 
-    boxes: `[N, (y1, x1, y2, x2)]`. scores: `[N]`.
+    No two of them have an IoU above the threshold.
+
+    boxes: `[N, 4]`. scores: `[N]`.
     """
     boxes = np.asarray(boxes)
     if boxes.dtype.kind != "f":
         boxes = boxes.astype(np.float32)
-    # Equal scores: NumPy sorts float32 and float64 by what the CPU offers, long doubles the same way everywhere.
+    # NumPy's order of equal float32 or float64 depends on the CPU, that of long doubles does not.
     order = np.argsort(np.asarray(scores, np.longdouble))[::-1]
     kept = []
     while len(order):

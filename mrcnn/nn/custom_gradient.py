@@ -13,6 +13,9 @@ import tensorflow as tf
 
 
 def traced_once(function: Callable, *signature: tf.TensorSpec) -> Callable:
-    """Return the function as a graph that belongs to no device, strategy or outer graph."""
+    """Return the function as a graph that belongs to no device, strategy or outer graph.
+
+    signature: the type and shape of each argument, `[None]` for each open side.
+    """
     with tf.init_scope():
         return tf.function(function, signature, autograph=False).get_concrete_function()

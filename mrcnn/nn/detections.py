@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from . import boxes as box_math
+from .keras_ops import ops
 from .nms import agnostic_non_max_suppression, class_non_max_suppression
 
 
@@ -42,8 +42,9 @@ def refine_detections(rois: Any, probs: Any, deltas: Any, windows: Any, config: 
 
 def refine_detections_graph(rois: Any, probs: Any, deltas: Any, window: Any, config: Any) -> Any:
     """`[D, 6]` `refine_detections` of one image: arguments and result without the batch axis."""
-    batch = [ops.expand_dims(x, 0) for x in (rois, probs, deltas, window)]
-    return refine_detections(*batch, config)[0]
+    rois, probs = ops.expand_dims(rois, 0), ops.expand_dims(probs, 0)
+    deltas, windows = ops.expand_dims(deltas, 0), ops.expand_dims(window, 0)
+    return refine_detections(rois, probs, deltas, windows, config)[0]
 
 
 def select_class_masks(masks: Any, class_ids: Any) -> Any:

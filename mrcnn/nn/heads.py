@@ -14,7 +14,7 @@ from .layers import FLOAT32, BatchNorm, RoIConv2D, RoIConv2DTranspose
 from .roi_align import PyramidROIAlign
 
 
-def class_head(rois: Any, pyramid: list, image_meta: Any, config: Config) -> tuple[Any, Any, Any]:
+def class_head(rois: Any, pyramid: list, image_meta: Any, config: Any) -> tuple[Any, Any, Any]:
     """The class and box head (FPN, 5.2): two hidden layers on the pooled RoI, used by both outputs.
 
     rois: `[B, N, (y1, x1, y2, x2)]` normalised. pyramid: the levels from P2 on, `[B, H, W, C]`.
@@ -44,7 +44,7 @@ def class_head(rois: Any, pyramid: list, image_meta: Any, config: Config) -> tup
     return logits, probs, deltas
 
 
-def mask_head(rois: Any, pyramid: list, image_meta: Any, config: Config) -> Any:
+def mask_head(rois: Any, pyramid: list, image_meta: Any, config: Any) -> Any:
     """The mask head (Mask R-CNN, figure 4 right): four convolutions, then deconvolutions.
 
     Each deconvolution doubles the pooled size, until it is MASK_SHAPE.
@@ -81,7 +81,7 @@ def fpn_classifier_graph(
 
     Returns: logits and probs `[B, N, num_classes]`, deltas `[B, N, num_classes, 4]`.
     """
-    config = Config()
+    config: Any = Config()
     config.POOL_SIZE, config.NUM_CLASSES = pool_size, num_classes
     config.TRAIN_BN, config.FPN_CLASSIF_FC_LAYERS_SIZE = train_bn, fc_layers_size
     return class_head(rois, feature_maps, image_meta, config)
@@ -99,7 +99,7 @@ def build_fpn_mask_graph(
 
     Returns: soft masks `[B, N, 2 * pool_size, 2 * pool_size, num_classes]`.
     """
-    config = Config()
+    config: Any = Config()
     config.MASK_POOL_SIZE, config.NUM_CLASSES, config.TRAIN_BN = pool_size, num_classes, train_bn
     config.MASK_SHAPE = [2 * pool_size, 2 * pool_size]
     return mask_head(rois, feature_maps, image_meta, config)

@@ -1,21 +1,11 @@
-"""The row of numbers that travels with an image through the network."""
+"""image_meta: the row of numbers that accompanies an image through the network."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
-
-
-def compose_image_meta(
-    image_id, original_image_shape, image_shape, window, scale, active_class_ids
-) -> np.ndarray:
-    """`[IMAGE_META_SIZE]` one row of numbers that travels with an image.
-
-    image_id: int. original_image_shape, image_shape: `[H, W, C]` before and after resizing. window:
-    `(y1, x1, y2, x2)` of the photo in the molded image. scale: float. active_class_ids: `[NUM_CLASSES]` 0 or 1.
-    """
-    parts = [[image_id], original_image_shape, image_shape, window, [scale], active_class_ids]
-    return np.array([number for part in parts for number in part])
-
 
 META_COLUMNS = {
     "image_id": 0,
@@ -27,14 +17,32 @@ META_COLUMNS = {
 }
 
 
-def split_image_meta(meta) -> dict:
-    """The columns of `[..., IMAGE_META_SIZE]` rows by name, for arrays and tensors alike."""
+def compose_image_meta(
+    image_id: int,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Sequence[int],
+    scale: float,
+    active_class_ids: Any,
+) -> np.ndarray:
+    """`[IMAGE_META_SIZE]` the row of an image; see `META_COLUMNS`.
+
+    original_image_shape, image_shape: `(H, W, C)` before and after resizing.
+    window: `(y1, x1, y2, x2)` pixels of the original image in the molded one.
+    active_class_ids: `[NUM_CLASSES]` 1 for the classes that the image's source labels, else 0.
+    """
+    shapes = [*original_image_shape, *image_shape]
+    return np.array([image_id, *shapes, *window, scale, *active_class_ids])
+
+
+def split_image_meta(meta: Any) -> dict[str, Any]:
+    """`[..., columns]` by name: the columns of rows `[..., IMAGE_META_SIZE]`, array or tensor."""
     return {name: meta[..., columns] for name, columns in META_COLUMNS.items()}
 
 
 def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
-    """`split_image_meta` with the numbers' own types: int32, the scale float32."""
-    return {
-        name: column.astype(np.float32 if name == "scale" else np.int32)
-        for name, column in split_image_meta(meta).items()
-    }
+    """`[B, columns]` by name: columns of rows `[B, IMAGE_META_SIZE]`, int32, the scale float32."""
+    columns = {}
+    for name, column in split_image_meta(meta).items():
+        columns[name] = column.astype(np.float32 if name == "scale" else np.int32)
+    return columns

@@ -13,14 +13,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers as KL
-from keras import ops
 
 from . import boxes as box_math
 from .anchors import generate_anchors
 from .custom_gradient import traced_once
+from .keras_ops import ops
 
 # For layers that compute in float32 whatever PRECISION says: boxes, probabilities, RoI align.
-FLOAT32 = {"dtype": "float32"}
+FLOAT32: dict[str, Any] = {"dtype": "float32"}
 
 
 # --- Convolutions ---
@@ -94,6 +94,11 @@ class BatchNorm(KL.BatchNormalization):
     train_bn: False fixes the statistics (small batches); None or True trains them.
     """
 
+    gamma: Any
+    beta: Any
+    moving_mean: Any
+    moving_variance: Any
+
     def __init__(self, train_bn: bool | None = None, **kwargs):
         super().__init__(**kwargs)
         self.train_bn = train_bn
@@ -150,11 +155,15 @@ def unfold_rois(x: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     return ops.reshape(x, [*lead, *x.shape[1:]])
 
 
-class _PerRoI:
+class _PerRoI(KL.Layer):
     """Mixin: an image layer treats each RoI of `[B, N, h, w, C]` as an image of `[B * N, h, w, C]`.
 
     (TimeDistributed would unroll over the RoIs; this is a reshape without a copy.)
     """
+
+    activation: Any
+    bias: Any
+    use_bias: bool
 
     def build(self, input_shape):
         super().build((None, *input_shape[2:]))

@@ -1,38 +1,65 @@
-"""matterport's names of graph functions and losses, which `mrcnn.model` exports.
+"""matterport's names of graph functions, losses and imported modules, for `mrcnn.model`.
 
 Boxes are `(y1, x1, y2, x2)`. Our own code uses `nn.boxes`, `nn.losses` and `nn.image_meta`.
 """
 
 from __future__ import annotations
 
+import datetime
+import math
+import multiprocessing
+import random
+import re
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from keras import backend as K
+from keras import layers as KE  # once keras.engine, of which scripts take Layer
+from keras import models as KM
 
 from . import boxes as box_math
 from . import losses
+from .anchors import compute_backbone_shapes
 from .backbones import conv_block, identity_block, resnet_graph
 from .detections import refine_detections_graph
 from .heads import build_fpn_mask_graph, fpn_classifier_graph
-from .image_meta import split_image_meta
-from .roi_align import log2_graph
+from .image_meta import compose_image_meta, parse_image_meta, split_image_meta
+from .layers import BatchNorm
+from .roi_align import PyramidROIAlign, log2_graph
+from .targets import detection_targets_graph
 
 __all__ = [
+    "BatchNorm",
+    "K",
+    "KE",
+    "KM",
+    "PyramidROIAlign",
     "apply_box_deltas_graph",
     "batch_pack_graph",
     "build_fpn_mask_graph",
     "clip_boxes_graph",
+    "compose_image_meta",
+    "compute_backbone_shapes",
     "conv_block",
+    "datetime",
     "denorm_boxes_graph",
+    "detection_targets_graph",
     "fpn_classifier_graph",
     "identity_block",
     "log2_graph",
+    "math",
     "mrcnn_bbox_loss_graph",
     "mrcnn_class_loss_graph",
     "mrcnn_mask_loss_graph",
+    "multiprocessing",
     "norm_boxes_graph",
+    "np",
     "overlaps_graph",
+    "parse_image_meta",
     "parse_image_meta_graph",
+    "random",
+    "re",
     "refine_detections_graph",
     "resnet_graph",
     "rpn_bbox_loss_graph",

@@ -55,8 +55,8 @@ def class_non_max_suppression(
 ) -> Kept:
     """Suppress boxes that overlap a better one of their class, then keep the best of all classes.
 
-    boxes: `[B, N, 4]`, clipped. class_ids: `[B, N]`. scores: `[B, N]`; boxes of score 0 are ignored.
-    max_output: K.
+    boxes: `[B, N, 4]`, clipped. class_ids: `[B, N]`.
+    scores: `[B, N]`; boxes of score 0 are ignored. max_output: K.
 
     Returns: `[B, K, 4]` boxes, `[B, K]` class ids, `[B, K]` scores.
     """

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers as KL
-from keras import ops
 
 from . import boxes as box_math
+from .keras_ops import ops
 from .nms import non_max_suppression
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras import layers as KL
-from keras import ops
 
 from . import boxes as box_math
 from .custom_gradient import traced_once
 from .image_meta import META_COLUMNS
+from .keras_ops import ops
 from .layers import unfold_rois
 
 

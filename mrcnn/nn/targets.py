@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
-from keras import ops
+import tensorflow as tf
 
 from . import boxes
 from .boxes import CROWD_IOU
+from .keras_ops import ops
 from .roi_align import crop_and_resize, image_of_rois
 
 
@@ -123,8 +125,36 @@ def draw_sample(matches: Matches, priorities: Any, config: Any) -> Sample:
     return Sample(index, is_roi, is_roi & (place < ops.shape(positives)[1]))
 
 
+def draw_priorities(batch: Any, count: Any, seed_generator: Any) -> Any:
+    """`[batch, count]` uniform random numbers.
+
+    Each of several devices draws the numbers of all devices and takes its own rows, so that the
+    sample does not depend on the number of devices.
+    """
+    context = tf.distribute.get_replica_context()
+    devices = context.num_replicas_in_sync if context else 1
+    numbers = keras.random.uniform((devices * batch, count), seed=seed_generator)
+    if devices == 1:
+        return numbers
+    return numbers[context.replica_id_in_sync_group * batch :][:batch]
+
+
+def detection_targets_graph(
+    proposals: Any, gt_class_ids: Any, gt_boxes: Any, gt_masks: Any, config: Any
+) -> list:
+    """`detection_targets` of one image: arguments and results without the batch axis.
+
+    Returns: rois `[T, 4]`, class_ids `[T]`, deltas `[T, 4]`, masks `[T, *MASK_SHAPE]`.
+    """
+    proposals, gt_class_ids = ops.expand_dims(proposals, 0), ops.expand_dims(gt_class_ids, 0)
+    gt_boxes, gt_masks = ops.expand_dims(gt_boxes, 0), ops.expand_dims(gt_masks, 0)
+    priorities = keras.random.uniform(ops.shape(proposals)[:2])
+    outputs = detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, config)
+    return [output[0] for output in outputs]
+
+
 def positive_slots(config: Any) -> int:
-    """Return P: at most this many RoIs of an image are positive, and they are its first ones."""
+    """Return the scalar P: at most P of an image's RoIs are positive, and they are its first."""
     return int(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO)
 
 

@@ -24,7 +24,7 @@ from ..data.image_order import class_ids_per_image, repeat_factors
 from ..files.atomic import remove_parts
 from ..files.file_names import free_name
 from ..nn import losses
-from ..nn.backbones import stage_regex
+from ..nn.backbones import BACKBONES
 from ..nn.image_meta import split_image_meta
 from ..nn.molding import mold_on_device
 from ..weights import loading, saving
@@ -353,8 +353,16 @@ def layer_regex(layers: str) -> str:
     if layers == "heads":
         return HEADS
     if re.fullmatch(r"[345]\+", layers):
-        return f"{stage_regex(layers[0])}|{HEADS}"
+        return f"{_stage_regex(layers[0])}|{HEADS}"
     return layers
+
+
+def _stage_regex(first: str) -> str:
+    """The regex of the layers of every backbone's stages from `first` ("3", "4", "5") on."""
+    regexes = []
+    for backbone in BACKBONES.values():
+        regexes += [regex for stage, regex in backbone.stages.items() if stage >= first]
+    return "|".join(dict.fromkeys(regexes))
 
 
 def set_trainable(network, regex, config, verbose=1) -> list[str]:

@@ -1,1 +1,1 @@
-"""Weight files to layers and back."""
+"""Weight files: their contents, loading, saving, released files and checkpoints."""

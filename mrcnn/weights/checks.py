@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .class_heads import only_classes_differ, outputs_per_class
 from .load_report import LoadReport, ShapeMismatch, first_names
+from .model_layers import ModelLayers
 from .weight_file import FileLayers, WeightFile, is_not_backbone
 
 
@@ -75,7 +76,9 @@ def _kernel_shapes(file: WeightFile) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def refuse_other_network(model_layers: dict, file_layers: FileLayers, report: LoadReport) -> None:
+def refuse_other_network(
+    model_layers: ModelLayers, file_layers: FileLayers, report: LoadReport
+) -> None:
     """Raise a ValueError if no layer matches, or if backbone or RPN layers are missing."""
     matched = len(report.loaded) + len(report.mismatched)
     if not matched and report.missing:
@@ -88,7 +91,7 @@ def refuse_other_network(model_layers: dict, file_layers: FileLayers, report: Lo
     _refuse_missing_rpn(file_layers, report)
 
 
-def _refuse_missing_backbone(model_layers: dict, report: LoadReport) -> None:
+def _refuse_missing_backbone(model_layers: ModelLayers, report: LoadReport) -> None:
     missing = [name for name in report.missing if not is_not_backbone(name)]
     if not missing:
         return

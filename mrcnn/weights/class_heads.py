@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .load_report import ShapeMismatch, did_you_mean, first_names
 from .matching import Change, in_model_order
-from .model_layers import weight_shapes
+from .model_layers import ModelLayers, weight_shapes
 from .weight_file import FileLayers
+
+if TYPE_CHECKING:
+    import keras
 
 # (`mrcnn_bbox`, which scripts list as well, has no weights.)
 CLASS_HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
@@ -36,7 +39,7 @@ class _ClassPairs(NamedTuple):
 
 
 def remap_heads(
-    model_layers: dict,
+    model_layers: ModelLayers,
     file_layers: FileLayers,
     remap: Mapping[str, int],
     class_names: Sequence[str],
@@ -78,7 +81,7 @@ def remap_heads(
     return changes
 
 
-def _move_classes(layer, pairs: _ClassPairs, outputs: int) -> Change:
+def _move_classes(layer: keras.Layer, pairs: _ClassPairs, outputs: int) -> Change:
     """The change from a head's values in the file to the model's own with some classes replaced."""
 
     def change(values: list[np.ndarray]) -> list[np.ndarray]:
@@ -105,7 +108,7 @@ def _with_classes(
 
 
 def _class_pairs(
-    model_layers: dict,
+    model_layers: ModelLayers,
     file_layers: FileLayers,
     remap: Mapping[str, int],
     class_names: Sequence[str],

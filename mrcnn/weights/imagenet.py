@@ -1,6 +1,6 @@
 """ImageNet weights of each backbone: the released file, and its conversion to our layers.
 
-To add a backbone, add a row to `IMAGENET_WEIGHTS`.
+To add the weights of a backbone (nn/backbones.py), add a row to `IMAGENET_WEIGHTS`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .keras_applications import BackboneLayers, convert_mobilenet, convert_resnet
+from .model_layers import ModelLayers
 from .weight_file import WeightFile
 from .zoo import ReleasedFile, cached
 
@@ -20,7 +21,9 @@ class ImageNetWeights(NamedTuple):
     """Where the weights of a backbone come from, and how they are read."""
 
     file: ReleasedFile
-    convert: Callable[[WeightFile, dict], BackboneLayers]  # of a file, for the model's layers
+    convert: Callable[
+        [WeightFile, ModelLayers], BackboneLayers
+    ]  # of a file, for the model's layers
 
 
 # Backbone -> its weights without top. The MD5s are those that Keras publishes; the sizes are those

@@ -12,6 +12,7 @@ import numpy as np
 
 from .load_report import first_names
 from .matching import Change
+from .model_layers import ModelLayers
 from .weight_file import FileLayers, WeightFile
 
 # Batch-norm epsilon of our ResNet (matterport's) and of the ResNet files of keras.applications.
@@ -28,7 +29,7 @@ class BackboneLayers(NamedTuple):
     changes: dict[str, list[Change]]
 
 
-def convert_resnet(file: WeightFile, model_layers: dict) -> BackboneLayers:
+def convert_resnet(file: WeightFile, model_layers: ModelLayers) -> BackboneLayers:
     """Rename the layers of a ResNet file to matterport's names.
 
     Files of today were trained on BGR images and with another batch-norm epsilon: their values
@@ -83,7 +84,7 @@ def matterport_name(name: str) -> str | None:
     return f"{prefix}{stage}{letter}_branch{branch}"
 
 
-def convert_mobilenet(file: WeightFile, model_layers: dict) -> BackboneLayers:
+def convert_mobilenet(file: WeightFile, model_layers: ModelLayers) -> BackboneLayers:
     """The layers of a MobileNetV2 file of Keras 3 (`.weights.h5`) or Keras 2 (`.h5`), unchanged.
 
     Layers of Keras 2 files with other names are matched in order, as Keras does.

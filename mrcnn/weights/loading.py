@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,11 +26,14 @@ from .matching import Change, PlannedLayer, excluded_leaves, plan_load, split_ne
 from .model_layers import layers_with_weights
 from .weight_file import WeightFile, is_not_backbone
 
+if TYPE_CHECKING:
+    import keras
+
 logger = logging.getLogger("mrcnn")
 
 
 def load_weights(
-    model,
+    model: keras.Model,
     file: WeightFile | str | os.PathLike,
     exclude: Iterable[str] | None = (),
     by_name: bool = True,
@@ -83,7 +87,9 @@ def load_weights(
     return report
 
 
-def load_backbone_weights(model, file: WeightFile | str | os.PathLike, backbone: str) -> LoadReport:
+def load_backbone_weights(
+    model: keras.Model, file: WeightFile | str | os.PathLike, backbone: str
+) -> LoadReport:
     """Load a backbone's ImageNet weights (a file without top), completely or not at all.
 
     ResNet files are read with the layer names of 2017 (`res2a_branch2a`), as they are, and with

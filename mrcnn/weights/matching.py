@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..files.hdf5 import Stored
 from .image_channels import adapt_channels, only_channels_differ
 from .load_report import AdaptedKernel, LoadReport, ShapeMismatch, did_you_mean
-from .model_layers import leaf_layers, weight_shapes
+from .model_layers import ModelLayers, leaf_layers, weight_shapes
 from .weight_file import FileLayers
+
+if TYPE_CHECKING:
+    import keras
 
 logger = logging.getLogger("mrcnn")
 
@@ -23,12 +26,12 @@ Change = Callable[[list[np.ndarray]], list[np.ndarray]]
 class PlannedLayer(NamedTuple):
     """One layer of a model, and the arrays to read into its weights."""
 
-    layer: Any
+    layer: keras.Layer
     stored: list[Stored]  # in the order of the layer's weights
     changes: list[Change]  # to apply to the values, in this order
 
 
-def split_nested(file_layers: FileLayers, model) -> FileLayers:
+def split_nested(file_layers: FileLayers, model: keras.Model) -> FileLayers:
     """Split the nested models of a file, as `rpn_model`, into their inner layers."""
     nested = {layer.name for layer in model.layers if getattr(layer, "layers", None) is not None}
     split: FileLayers = {}
@@ -40,7 +43,9 @@ def split_nested(file_layers: FileLayers, model) -> FileLayers:
     return split
 
 
-def excluded_leaves(exclude: Iterable[str] | None, model, file_layers: FileLayers) -> set[str]:
+def excluded_leaves(
+    exclude: Iterable[str] | None, model: keras.Model, file_layers: FileLayers
+) -> set[str]:
     """Names of the leaves that `exclude` names, directly or by a nested model.
 
     A name that neither the model nor the file has gives a warning.
@@ -58,7 +63,7 @@ def excluded_leaves(exclude: Iterable[str] | None, model, file_layers: FileLayer
 
 
 def plan_load(
-    model_layers: dict,
+    model_layers: ModelLayers,
     file_layers: FileLayers,
     report: LoadReport,
     excluded: Collection[str] = (),
@@ -100,7 +105,7 @@ def plan_load(
     return plan
 
 
-def in_model_order(layer, weights: list[tuple[str, Stored]]) -> list[Stored]:
+def in_model_order(layer: keras.Layer, weights: list[tuple[str, Stored]]) -> list[Stored]:
     """The arrays of a layer in the order of the model's variables.
 
     They are matched by the last part of their names, or keep the file's order if these differ:
@@ -113,7 +118,7 @@ def in_model_order(layer, weights: list[tuple[str, Stored]]) -> list[Stored]:
     return [stored for _, stored in weights]
 
 
-def _first_convolution(model_layers: dict) -> str | None:
+def _first_convolution(model_layers: ModelLayers) -> str | None:
     """Name of the convolution that reads the image."""
     for name, layer in model_layers.items():
         if len(layer.weights[0].shape) == 4:

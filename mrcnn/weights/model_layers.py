@@ -5,8 +5,16 @@ A *leaf* is a layer that is not a model itself: the layers of `rpn_model`, not `
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
 
-def leaf_layers(layer) -> list:
+if TYPE_CHECKING:
+    import keras
+
+# Name -> layer of a model that has weights.
+ModelLayers: TypeAlias = "dict[str, keras.Layer]"
+
+
+def leaf_layers(layer: keras.Layer) -> list[keras.Layer]:
     """The layer itself, or all leaves of a model."""
     children = getattr(layer, "layers", None)
     if children is None:
@@ -17,11 +25,11 @@ def leaf_layers(layer) -> list:
     return leaves
 
 
-def layers_with_weights(model) -> dict:
+def layers_with_weights(model: keras.Model) -> ModelLayers:
     """Name -> leaf that has weights, in the model's order."""
     return {leaf.name: leaf for leaf in leaf_layers(model) if leaf.weights}
 
 
-def weight_shapes(layer) -> list[tuple[int, ...]]:
+def weight_shapes(layer: keras.Layer) -> list[tuple[int, ...]]:
     """Shapes of a layer's weights."""
     return [tuple(variable.shape) for variable in layer.weights]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -13,13 +13,18 @@ from ..files.atomic import atomic_write
 from .model_layers import leaf_layers
 from .weight_file import METADATA
 
+if TYPE_CHECKING:
+    import keras
+
 # Readers only ask whether the version is 1; the layout is that of Keras 2.
 _LAYOUT_VERSION = "2.14.0"
 # Bytes: HDF5 keeps an attribute in its object header of 64 KB. Keras 2 splits lists at this size.
 _ATTRIBUTE_LIMIT = 64512
 
 
-def save_weights(model, path: str | os.PathLike, metadata: dict[str, Any] | None = None) -> str:
+def save_weights(
+    model: keras.Model, path: str | os.PathLike, metadata: dict[str, Any] | None = None
+) -> str:
     """Write all weights of a Keras model to an `.h5` file, whole or not at all.
 
     model: Keras model; its top-level layers become the groups of the file.
@@ -48,7 +53,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"metadata must be JSON-able. Received: {value!r} of {type(value)}.")
 
 
-def _write_layers(file: h5py.File, model) -> None:
+def _write_layers(file: h5py.File, model: keras.Model) -> None:
     file.attrs["backend"] = np.bytes_("tensorflow")
     file.attrs["keras_version"] = np.bytes_(_LAYOUT_VERSION)
     _write_names(file, "layer_names", [layer.name for layer in model.layers])
@@ -63,7 +68,7 @@ def _write_layers(file: h5py.File, model) -> None:
             group[name] = variable.numpy()
 
 
-def _weight_name(layer, variable) -> str:
+def _weight_name(layer: keras.Layer, variable: keras.Variable) -> str:
     """The name that Keras 2 gave to a weight: `conv1/kernel:0`."""
     parts = variable.path.split("/")
     if layer.name in parts:

@@ -186,10 +186,10 @@ def with_mask(folder, image, suffix, images="images", mask="masks", **options):
 
 
 @pytest.mark.parametrize("quality", [50, 90])
-@pytest.mark.parametrize("colour", [False, True])
-def test_a_black_and_white_jpeg_is_one_object(tmp_path, caplog, quality, colour):
+@pytest.mark.parametrize("color", [False, True])
+def test_a_black_and_white_jpeg_is_one_object(tmp_path, caplog, quality, color):
     mask = discs([255])
-    drawn = np.stack([mask] * 3, axis=-1) if colour else mask
+    drawn = np.stack([mask] * 3, axis=-1) if color else mask
     dataset = InstanceImageDataset(with_mask(tmp_path, drawn, "jpg", quality=quality))
     for _ in range(2):
         masks, _ = dataset.load_mask(0)

@@ -1,4 +1,4 @@
-"""Every format is recognised by its content."""
+"""Every format is recognized by its content."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ from mrcnn.formats.via import VIADataset
 from mrcnn.formats.voc import VOCDataset
 
 
-def test_open_dataset_recognises_each_format(tmp_path):
+def test_open_dataset_recognizes_each_format(tmp_path):
     assert isinstance(open_dataset("shapes", count=2, seed=5), ShapesDataset)
     via(tmp_path / "via", region(rect()), name="any.json")
     assert isinstance(open_dataset(tmp_path / "via"), VIADataset)
@@ -100,7 +100,7 @@ def test_readers_refuse_files_of_other_formats(tmp_path, reader):
         reader(path)
 
 
-def test_open_dataset_recognises_layouts_of_other_tools(tmp_path):
+def test_open_dataset_recognizes_layouts_of_other_tools(tmp_path):
     labelme(tmp_path / "lm", box_shape("cat"), name="a")
     file = labelme(tmp_path / "lm", box_shape("dog"), name="b")
     opened = open_dataset(tmp_path / "lm", class_names=["dog", "cat"])

@@ -108,17 +108,17 @@ def test_label_images_of_every_depth(tmp_path):
     deep = np.array([[0, 300, 65535]], np.uint16)
     assert reading.read_indices(save(tmp_path / "16.png", deep)).tolist() == [[0, 300, 65535]]
     assert reading.read_indices(save(tmp_path / "16.tif", deep)).tolist() == [[0, 300, 65535]]
-    palette = [0, 0, 0, 9, 9, 9] + [7, 7, 7] * 254  # two indices of one colour stay two
+    palette = [0, 0, 0, 9, 9, 9] + [7, 7, 7] * 254  # two indices of one color stay two
     assert reading.read_indices(save(tmp_path / "p.png", values, palette=palette)).tolist() == [
         [0, 1, 255]
     ]
-    colours = np.array([[[0, 0, 0, 255], [1, 0, 2, 255], [0, 1, 0, 0]]], np.uint8)
-    expected = [[0, 0x10002, 0x100]]  # alpha is no colour
+    colors = np.array([[[0, 0, 0, 255], [1, 0, 2, 255], [0, 1, 0, 0]]], np.uint8)
+    expected = [[0, 0x10002, 0x100]]  # alpha is no color
     assert (
-        reading.read_indices(save(tmp_path / "rgb.png", colours[:, :, :3].copy())).tolist()
+        reading.read_indices(save(tmp_path / "rgb.png", colors[:, :, :3].copy())).tolist()
         == expected
     )
-    assert reading.read_indices(save(tmp_path / "rgba.png", colours)).tolist() == expected
+    assert reading.read_indices(save(tmp_path / "rgba.png", colors)).tolist() == expected
     Image.new("LA", (2, 1), (5, 0)).save(tmp_path / "la.png")
     assert reading.read_indices(tmp_path / "la.png").tolist() == [[5, 5]]
 

@@ -14,7 +14,7 @@ from tiny import TinyConfig, noise_images, shake
 from mrcnn.data.image import mold_image
 from mrcnn.formats.rle import mask_to_rle
 from mrcnn.inference.detector import AnchorCache, Detector
-from mrcnn.inference.fuse_batch_norm import Folded
+from mrcnn.inference.fuse_batch_norm import BatchNormFusedModel
 from mrcnn.model import MaskRCNN
 from mrcnn.nn import boxes
 from mrcnn.nn.molding import mold_on_device
@@ -133,7 +133,7 @@ def test_predict_selects_the_mask_of_each_detections_class(values, optimized):
     network = model.keras_model
     if optimized:
         model.optimize_for_inference()
-        network = Folded(model.keras_model)
+        network = BatchNormFusedModel(model.keras_model)
     detections, probs, masks = model.predict(inputs)
     expected = network(inputs)
     np.testing.assert_allclose(detections, expected[0], rtol=1e-5, atol=1e-5)

@@ -10,10 +10,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers as KL
-from tiny import empty_batch_is_wrong, operation_types, passes_without_onednn
+from tiny import TinyConfig, empty_batch_is_wrong, operation_types, passes_without_onednn
 
-from mrcnn.nn import layers, roi_align
-from mrcnn.nn.layers import BatchNorm, RoIConv2D, RoIConv2DTranspose
+from mrcnn.nn import boxes, layers, roi_align
+from mrcnn.nn.anchors import pyramid_anchors
+from mrcnn.nn.layers import BatchNorm, PyramidAnchors, RoIConv2D, RoIConv2DTranspose
 
 
 @settings(max_examples=15, deadline=None)
@@ -200,3 +201,16 @@ def test_a_layer_of_rois_gives_keras_numbers_and_gradients(ours, keras_own, op, 
         *(node for function in graph.library.function for node in function.node_def),
     ]
     assert op in {node.op for node in nodes}
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(64, 64), (128, 64), (64, 192)])
+def test_pyramid_anchors_layer_equals_numpy(shape, stride):
+    config = TinyConfig(RPN_ANCHOR_STRIDE=stride, RPN_ANCHOR_RATIOS=[0.5, 1])
+    sides = config.COMPUTE_BACKBONE_SHAPE(shape)
+    found = PyramidAnchors(config)(
+        [np.zeros((2, *shape, 3)), *(np.zeros((2, *side, 1)) for side in sides)]
+    ).numpy()
+    expected = boxes.normalize(pyramid_anchors(config, shape), shape)
+    assert found.dtype == np.float32 and found.shape == (2, *expected.shape)
+    np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)

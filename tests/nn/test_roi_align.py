@@ -5,9 +5,10 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import operation_types
+from tiny import image_meta, operation_types
 
 from mrcnn.nn import roi_align
+from mrcnn.nn.roi_align import PyramidROIAlign
 
 
 def test_crop_and_resize_samples_bilinearly():
@@ -119,3 +120,35 @@ def test_gather_rois_by_level_keeps_the_order(levels):
         lambda level, index: 10.0 * level + tf.cast(index[:, None], tf.float32),
     )
     np.testing.assert_array_equal(found[:, 0], [10.0 * level + i for i, level in enumerate(levels)])
+
+
+def test_roi_align_chooses_level_by_area():
+    """FPN, equation 1: k = 4 + log2(sqrt(w h) / 224), rounded, in 2..5; image 1024 x 1024."""
+    layer = PyramidROIAlign([7, 7], 224.0)
+    sides = [1.0, 50.0, 111.9, 150.0, 224.0, 316.0, 318.0, 448.0, 640.0, 1024.0]
+    # P2 up to 224 / 4 * sqrt(2) = 79.2, P3 up to 158.4, P4 up to 316.8, then P5
+    expected = [0, 0, 1, 1, 2, 2, 3, 3, 3, 3]
+    rois = np.float32([[0, 0, side / 1024, side / 1024] for side in sides])
+    np.testing.assert_array_equal(layer.levels(tf.constant(rois), 1024.0 * 1024.0, 4), expected)
+    # a long thin RoI counts by its area: 56 x 896 is as large as 224 x 224; padding has none
+    thin = np.float32([[0, 0, 56 / 1024, 896 / 1024], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(layer.levels(tf.constant(thin), 1024.0 * 1024.0, 4), [2, 0])
+
+
+def test_roi_align_crops_the_level_of_each_roi():
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(size=(2, 64 // 2**i, 64 // 2**i, 3)).astype(np.float32) for i in range(4)]
+    # in 256 x 256 pixels, canonical 64: sides 12 -> P2, 32 -> P3, 64 -> P4, 200 -> P5
+    rois = np.float32([[0.1, 0.2, 0.1 + s / 256, 0.2 + s / 256] for s in (200, 12, 64, 32)])
+    rois = np.stack([rois, rois[::-1] * 0.99])
+    found = PyramidROIAlign([3, 5], 64.0)([rois, image_meta(256, 256).repeat(2, axis=0), *maps])
+    assert found.shape == (2, 4, 3, 5, 3)
+    for image, levels in enumerate([(3, 0, 2, 1), (1, 2, 0, 3)]):
+        for i, level in enumerate(levels):
+            crop = tf.image.crop_and_resize(maps[level], rois[image, i : i + 1], [image], (3, 5))
+            np.testing.assert_array_equal(found[image, i], crop[0])
+
+
+def test_roi_align_gives_every_roi_a_level():
+    rois = tf.constant([[np.nan] * 4, [0.0, 0.0, np.inf, 1.0]])
+    assert set(np.asarray(PyramidROIAlign([7, 7]).levels(rois, 4096.0, 4))) <= {0, 1, 2, 3}

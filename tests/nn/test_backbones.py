@@ -1,0 +1,52 @@
+"""The backbones and their table."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny import TinyConfig
+
+from mrcnn import config
+from mrcnn.nn.backbones import BACKBONES, RESNET_BLOCKS, mobilenet_v2_graph, resnet_graph
+from mrcnn.weights.imagenet import IMAGENET_WEIGHTS
+
+
+def test_each_backbone_has_a_name_in_config_and_imagenet_weights():
+    assert set(BACKBONES) == set(config.BACKBONES) == set(IMAGENET_WEIGHTS)
+    assert set(RESNET_BLOCKS) < set(BACKBONES)
+
+
+def test_resnet_names_and_blocks():
+    image = keras.Input([None, None, 3])
+    c5 = resnet_graph(image, "resnet101", stage5=True)[-1]
+    network = keras.Model(image, c5)
+    names = {layer.name for layer in network.layers}
+    assert {"conv1", "bn_conv1", "res2c_out", "res3d_out", "res4w_out", "res5c_out"} <= names
+    stage4 = {f"res4{letter}_out" for letter in "abcdefghijklmnopqrstuvw"}
+    assert stage4 == {name for name in names if name.startswith("res4") and name.endswith("_out")}
+    assert network.get_layer("conv1").use_bias
+    assert [w.shape for w in network.get_layer("conv1").get_weights()] == [(7, 7, 3, 64), (64,)]
+    assert network.get_layer("bn_conv1").epsilon == 1e-3
+
+
+def test_resnet_strides_and_unknown_architecture():
+    image = keras.Input([128, 192, 3])
+    shapes = [tuple(c.shape[1:]) for c in resnet_graph(image, "resnet50", stage5=True)]
+    assert shapes == [(32, 48, 64), (32, 48, 256), (16, 24, 512), (8, 12, 1024), (4, 6, 2048)]
+    assert resnet_graph(image, "resnet50")[-1] is None
+    with pytest.raises(ValueError, match="architecture must be one of.*Received: 'resnet18'"):
+        resnet_graph(image, "resnet18")
+
+
+def test_mobilenet_scales_its_input_as_in_its_training():
+    """A molded image is the image minus the mean; MobileNetV2 reads x / 127.5 - 1."""
+    config = TinyConfig()
+    image = keras.Input([64, 64, 3])
+    stages = mobilenet_v2_graph(image, config)
+    assert [tuple(c.shape[1:3]) for c in stages] == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
+    scaling = next(
+        layer for layer in keras.Model(image, stages).layers if layer.name == "mobilenet_scaling"
+    )
+    image = np.array([0.0, 127.5, 255.0])[:, None] * np.ones(3)
+    found = scaling(tf.constant(image - config.MEAN_PIXEL, "float32"))
+    np.testing.assert_allclose(found, [[-1] * 3, [0] * 3, [1] * 3], atol=1e-6)
