@@ -10,7 +10,7 @@ GREY = np.full((64, 64, 3), 128, np.uint8)
 
 
 class Small(Config):
-    """Images of 64 x 64 stay as they are; a square of 16 px around a multiple of 4 is an anchor."""
+    """Images of 64 x 64 px are not resized; squares of 16 px around multiples of 4 are anchors."""
 
     NUM_CLASSES = 3
     IMAGE_MIN_DIM = IMAGE_MAX_DIM = 64
@@ -24,7 +24,7 @@ class Small(Config):
 
 
 class Hand(Dataset):
-    """Images given as (image, masks, class ids); an exception in a place is raised there."""
+    """Images given as (image, masks, class ids); an exception as an entry is raised."""
 
     def __init__(self, *entries, classes=("cat", "dog")):
         super().__init__()
@@ -60,7 +60,7 @@ GOOD = (GREY, rectangles((8, 8, 24, 24), (32, 32, 48, 48)), [1, 2])  # two squar
 
 
 def kinds(report):
-    """The kinds of the findings; anchors have tests of their own."""
+    """The kinds of the findings except anchors."""
     return [finding.kind for finding in report.findings if finding.kind != "anchors"]
 
 

@@ -27,7 +27,7 @@ def config(**values):
 
 
 class Squares(Dataset):
-    """Images whose pixels are their number, 64 x 64, with one square each; what load_mask returns can be set."""
+    """Images of 64 x 64 px filled with their id, one square each; load_mask can be replaced."""
 
     def __init__(self, count=6, masks=None, class_ids=None, broken=()):
         super().__init__()
@@ -57,7 +57,7 @@ def load(dataset, **options):
 
 
 class Shown(Squares):
-    """The image shows its first mask: whatever moves one must move the other."""
+    """Images that show their first mask, to see whether both move together."""
 
     def __init__(self, count=3):
         super().__init__()
@@ -72,7 +72,7 @@ class Shown(Squares):
 
 
 def sizes(*shapes):
-    """Images of these sizes with the square of `Squares`, as a dataset."""
+    """A dataset of images of these sizes with the square of `Squares`."""
 
     class Sized(Squares):
         def load_image(self, image_id):
@@ -105,7 +105,7 @@ def box_only(**values):
 
 
 def take_over(image, masks, rng, class_ids, another):
-    """The other image in place of this one."""
+    """Replace the image with another one."""
     other = another(rng)
     return (image, masks, class_ids) if other is None else other
 

@@ -1,7 +1,8 @@
 """Every NumPy helper against numbers recorded from matterport's code (tests/reference/README.md).
 
-Integers and booleans are equal, floats agree to 1e-6 relative. The numbers come from scikit-image 0.21; 0.26 gives the
-same in every recorded case. tests/evaluation/test_matching.py compares the helpers of evaluation.
+Integers and booleans are equal, floats agree to 1e-6 relative. The numbers come from scikit-image
+0.21; 0.26 gives the same in every recorded case. tests/evaluation/test_matching.py compares the
+helpers of evaluation.
 """
 
 import inspect
@@ -47,7 +48,7 @@ def cases(parity):
 
 
 def plain(value):
-    """Scalars as Python's, the recorded text "None" as None."""
+    """Convert scalars to Python's, and the recorded text "None" to None."""
     value = value.item() if value.ndim == 0 else value
     return None if isinstance(value, str) and value == "None" else value
 
@@ -68,7 +69,7 @@ def check(outputs, expected, name):
 
 
 def run(function, inputs):
-    """The outputs of a helper, with the global generators seeded as they were, by scikit-image where it can choose."""
+    """The outputs of a helper with `exact=True` and the recorded seeds of the global generators."""
     inputs = dict(inputs)
     if "python_random_seed" in inputs:
         random.seed(inputs.pop("python_random_seed"))
@@ -165,7 +166,7 @@ def test_parse_image_meta(cases):
 
 
 class Recorded(Dataset):
-    """One image, as it was recorded."""
+    """One recorded image."""
 
     def __init__(self, pixels, masks, class_ids):
         super().__init__()

@@ -14,7 +14,7 @@ from mrcnn.app import cli, cli_support
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A COCO file of two images, 64 x 64: a square of 16 px in the first, nothing in the second."""
+    """A COCO file of two images, 64 x 64 px: a square of 16 px in the first only."""
     log = logging.getLogger("mrcnn")
     before = log.handlers, log.level, log.propagate
     content = {
@@ -43,7 +43,7 @@ def run(*words):
     return cli.main(["check", *map(str, words)])
 
 
-def test_the_command_prints_and_leaves_a_json_and_a_contact_sheet(folder, capsys):
+def test_check_prints_its_report_and_writes_json_and_contact_sheet(folder, capsys):
     out = folder / "out"
     assert run(folder, *SMALL, "--out", out) == cli.OK
     printed = capsys.readouterr().out
@@ -51,12 +51,12 @@ def test_the_command_prints_and_leaves_a_json_and_a_contact_sheet(folder, capsys
     content = json.loads((out / "check.json").read_text())
     assert (content["data"], content["errors"], content["counts"]) == (str(folder), 0, {"cat": 1})
     sheet = np.asarray(Image.open(out / "contact_sheet.png"))
-    assert sheet.shape[1] == 480 + 8 + 480  # two panes, their long side 480 px, and the gap
-    assert (sheet != 128).any(axis=2)[-300:, :300].any()  # the square is drawn on the grey
+    assert sheet.shape[1] == 480 + 8 + 480  # two panes of 480 px and the gap
+    assert (sheet != 128).any(axis=2)[-300:, :300].any()  # the square is drawn on the gray
     assert sorted(path.name for path in out.iterdir()) == ["check.json", "contact_sheet.png"]
 
 
-def test_errors_are_exit_code_1_and_warnings_0(folder, capsys):
+def test_errors_exit_with_1_and_warnings_with_0(folder, capsys):
     content = json.loads((folder / "instances.json").read_text())
     content["annotations"].append(
         {
@@ -83,16 +83,16 @@ def test_annotations_are_checked_without_their_images(folder, capsys):
     assert run(folder, *SMALL, "--no-pixels", "--out", folder / "out") == cli.OK
     assert "2 images, 1 object" in capsys.readouterr().out
     assert (folder / "out" / "contact_sheet.png").is_file()
-    assert run(folder, *SMALL, "--out", folder / "none") == cli.FAILED  # nothing to draw on either
+    assert run(folder, *SMALL, "--out", folder / "none") == cli.FAILED  # no image to draw on
     assert [path.name for path in (folder / "none").iterdir()] == ["check.json"]
 
 
-def test_a_wrong_setting_is_a_wrong_call(folder, capsys):
+def test_invalid_setting_is_a_usage_error(folder, capsys):
     assert run(folder, "--config", "IMAGE_MAX_DIM=100") == cli.USAGE
     assert "multiples of 64" in capsys.readouterr().err
 
 
-def test_the_command_checks_train_and_val(folder, capsys, tmp_path_factory):
+def test_check_reports_on_train_and_val(folder, capsys, tmp_path_factory):
     both, out = tmp_path_factory.mktemp("both"), tmp_path_factory.mktemp("out")
     for part in ("train", "val"):
         shutil.copytree(folder, both / part)
@@ -119,7 +119,7 @@ def test_check_refuses_the_settings_that_train_refuses(folder, capsys, tmp_path)
     assert said[0] == said[1]
 
 
-def test_check_hands_strict_and_images_to_the_reader(monkeypatch, tmp_path, capsys):
+def test_check_passes_strict_and_images_to_the_reader(monkeypatch, tmp_path, capsys):
     calls = []
     photos = str(tmp_path)
 

@@ -28,7 +28,7 @@ MOVING = {
 }
 
 
-COLOURS = {
+COLORS = {
     "Multiply": iaa.Multiply((0.8, 0.9)),
     "Add": iaa.Add((5, 15)),
     "LinearContrast": iaa.LinearContrast(1.3),
@@ -47,18 +47,18 @@ def test_imgaug_moves_masks_with_the_image(augmentation, count):
     image, _, class_ids, _, mask = load(dataset, augmentation=augmentation)
     assert mask.shape == (64, 64, count) and mask.dtype == bool and len(class_ids) == count
     assert not np.array_equal(mask, dataset.masks)
-    # the image is interpolated, the mask takes the nearest: a pixel of the outline may differ
+    # The image is interpolated, the mask takes the nearest pixel: outlines may differ by a pixel.
     assert np.mean((image[:, :, 0] > 120) != mask[:, :, 0]) < 0.03
 
 
-@pytest.mark.parametrize("augmentation", COLOURS.values(), ids=COLOURS)
-def test_imgaug_colours_leave_the_masks(augmentation):
+@pytest.mark.parametrize("augmentation", COLORS.values(), ids=COLORS)
+def test_imgaug_color_augmenters_do_not_change_masks(augmentation):
     dataset = Shown()
     _, _, _, _, mask = load(dataset, augmentation=augmentation)
     np.testing.assert_array_equal(mask, dataset.masks)
 
 
-def test_imgaug_takes_its_chance_from_the_generator():
+def test_imgaug_is_seeded_by_the_generator():
     results = [
         load_image_gt(
             Shown(), config(), 0, augmentation=MOVING["Affine"], rng=np.random.default_rng(seed)
@@ -74,7 +74,7 @@ def test_imgaug_without_objects():
     assert load(none, augmentation=MOVING["Affine"])[4].shape == (64, 64, 0)
 
 
-def test_both_keywords_and_a_callable():
+def test_augment_and_augmentation_combine_and_a_callable_is_accepted():
     dataset = Shown()
     mirror = lambda image, masks, rng: (image[:, ::-1], masks[:, ::-1])  # noqa: E731
     mask = load(dataset, augment=False, augmentation=mirror)[4]
@@ -86,7 +86,7 @@ def test_both_keywords_and_a_callable():
 
 
 class Albumentations:
-    """The protocol of albumentations 2: keywords, a list of masks, a seed; mirrors half of the time."""
+    """A transform with the protocol of albumentations 2 that mirrors with probability 0.5."""
 
     __module__ = "albumentations.core.composition"
 
@@ -107,7 +107,7 @@ class Albumentations:
 
 
 def test_albumentations_moves_masks_with_the_image():
-    """Their number and order stay; the chance is the image's own generator, not the transform's."""
+    """Number and order of masks are unchanged; the image's generator seeds the transform."""
     masks = np.zeros((64, 64, 3), bool)
     masks[4:9, 5:20, 0] = masks[30:40, 50:64, 1] = masks[50:60, :6, 2] = True
     dataset, transform, mirrored = Squares(masks=masks, class_ids=[2, 1, -2]), Albumentations(), []
@@ -128,10 +128,10 @@ def test_albumentations_moves_masks_with_the_image():
         np.testing.assert_array_equal(mask, masks[:, ::-1] if mirrored[-1] else masks)
     assert (
         set(mirrored) == {True, False} and transform.draw is None
-    )  # a copy draws: threads share the transform
+    )  # a copy is seeded, because threads share the transform
 
 
-def test_albumentations_without_objects_and_with_objects_that_leave():
+def test_albumentations_without_objects_and_with_objects_that_vanish():
     none = Squares(masks=np.zeros((64, 64, 0)), class_ids=[])
     image, _, class_ids, _, mask = load(none, augmentation=Albumentations())
     assert image.shape == (64, 64, 3) and len(class_ids) == 0 and mask.shape == (64, 64, 0)
@@ -146,7 +146,7 @@ def test_albumentations_without_objects_and_with_objects_that_leave():
         assert len(class_ids) == len(bbox) <= 1
 
 
-def test_albumentations_that_change_the_size_or_ask_for_boxes_are_refused():
+def test_albumentations_that_change_the_size_or_need_boxes_are_refused():
     transform = Albumentations(lambda array: array[:32])
     with pytest.raises(
         ValueError,
@@ -161,7 +161,7 @@ def test_albumentations_that_change_the_size_or_ask_for_boxes_are_refused():
         load(Squares(), augmentation=transform)
 
 
-def test_augmentation_of_another_kind_or_shape_is_refused():
+def test_augmentation_of_unknown_type_or_with_another_shape_is_refused():
     with pytest.raises(
         TypeError, match="an albumentations transform, or a callable.*Received: 'flip'"
     ):
@@ -170,8 +170,8 @@ def test_augmentation_of_another_kind_or_shape_is_refused():
         load(Squares(), augmentation=iaa.Crop(px=5, keep_size=False))
 
 
-def out_of_view(image, masks, rng):
-    """Moved to the right until only the right half is left, shown on the left."""
+def shift_right(image, masks, rng):
+    """Shift by half the width; the masks of the right half leave the image."""
     return np.roll(image, 32, axis=1), np.concatenate(
         [np.zeros_like(masks[:, :32]), masks[:, :32]], axis=1
     )
@@ -181,7 +181,7 @@ def out_of_view(image, masks, rng):
     "augmentation",
     [
         iaa.Affine(translate_px={"x": 32}),
-        out_of_view,
+        shift_right,
         lambda i, m, rng: augment.jitter(i, m, rng, 2, 2),
     ],
     ids=["imgaug", "callable", "built in"],
@@ -207,14 +207,14 @@ def test_instances_that_vanish_are_dropped(augmentation, use_mini_mask):
     assert min(counts) >= 1
 
 
-def test_another_number_of_masks_is_refused():
+def test_augmentation_that_drops_masks_is_refused():
     with pytest.raises(
         ValueError, match="a mask for each of 1 instances. Received: .* masks .64, 64, 0."
     ):
         load(Squares(), augmentation=lambda image, masks, rng: (image, masks[:, :, :0]))
 
 
-def test_importing_imgaug_leaves_numpy_as_it_was():
+def test_import_of_imgaug_leaves_numpy_unchanged():
     before = set(vars(np))
     assert import_imgaug().__name__ == "imgaug"
     assert set(vars(np)) == before

@@ -1,4 +1,4 @@
-"""Own augmentations: image and masks move together, chance comes from the generator alone."""
+"""Augmentations: masks move with the image, random numbers come from the generator only."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ GEOMETRIC = ["flip", "fliplr", "rotate90", "scale"]
 PLAIN = [name for name, function in AUGMENTATIONS.items() if not hasattr(function, "pastes")]
 
 
-def picture(side=64, count=3):
-    """Masks of rectangles, and an image that shows the first one: 255 inside, 0 outside."""
+def rectangles_image(side=64, count=3):
+    """An image of the first of some rectangles, 255 inside and 0 outside, and their masks."""
     masks = np.zeros((side, side, count), bool)
     for i in range(count):
         masks[8 + 4 * i : 30 + 6 * i, 5 + 3 * i : 20 + 9 * i, i] = True
@@ -32,8 +32,8 @@ def picture(side=64, count=3):
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_no_masks(name):
-    image, masks = picture(count=1)
+def test_image_without_objects(name):
+    image, masks = rectangles_image(count=1)
     out, moved = AUGMENTATIONS[name](image, masks[:, :, :0], np.random.default_rng(0))
     assert out.shape == image.shape and moved.shape == (64, 64, 0)
 
@@ -41,19 +41,19 @@ def test_no_masks(name):
 @pytest.mark.parametrize("name", GEOMETRIC)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_masks_move_with_the_image(name, seed):
-    image, masks = picture()
+    image, masks = rectangles_image()
     out, moved = compose([name])(image, masks, np.random.default_rng(seed))
     assert out.shape == image.shape and out.dtype == np.uint8 and moved.dtype == bool
     differing = (out[:, :, 0] > 127) != moved[:, :, 0]
-    if name == "scale":  # bilinear against nearest: the outline may differ, by a pixel
+    if name == "scale":  # bilinear and nearest: outlines may differ by a pixel
         assert differing.mean() < 0.03
     else:
         assert not differing.any()
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_same_seed_same_result_and_the_input_stays(name):
-    image, masks = picture()
+def test_same_seed_gives_same_result_and_inputs_are_unchanged(name):
+    image, masks = rectangles_image()
     before = image.copy(), masks.copy()
     results = [AUGMENTATIONS[name](image, masks, np.random.default_rng(7)) for _ in range(2)]
     np.testing.assert_array_equal(results[0][0], results[1][0])
@@ -63,12 +63,12 @@ def test_same_seed_same_result_and_the_input_stays(name):
 
 
 def outcomes(function, draws=200):
-    image, masks = picture()
+    image, masks = rectangles_image()
     rng = np.random.default_rng(0)
     return [function(image, masks, rng)[0] for _ in range(draws)], image
 
 
-def test_mirrors_and_turns_come_half_of_the_time():
+def test_mirrors_and_rotations_have_probability_one_half():
     found, image = outcomes(fliplr)
     mirrored = sum(np.array_equal(out, image[:, ::-1]) for out in found)
     assert mirrored + sum(np.array_equal(out, image) for out in found) == 200
@@ -82,29 +82,29 @@ def test_mirrors_and_turns_come_half_of_the_time():
         )  # 50 expected, deviation 6
 
 
-def test_rotate90_leaves_a_rectangle():
+def test_rotate90_does_not_change_a_rectangle():
     image, masks = np.ones((4, 6, 3), np.uint8), np.ones((4, 6, 1), bool)
     rng = np.random.default_rng(0)
     assert {rotate90(image, masks, rng)[0].shape for _ in range(20)} == {(4, 6, 3)}
 
 
 def test_scale_by_one_factor():
-    image, masks = picture()
+    image, masks = rectangles_image()
     out, moved = scale(image, masks, np.random.default_rng(0), low=2, high=2)
-    # twice the size both ways is four times the area, as long as nothing leaves the image
+    # Twice the side is four times the area unless the object leaves the image.
     assert moved[:, :, 0].sum() > 1.5 * masks[:, :, 0].sum()
     same, kept = scale(image, masks, np.random.default_rng(0), low=1, high=1)
     np.testing.assert_array_equal(same, image)
     np.testing.assert_array_equal(kept, masks)
 
 
-def test_scale_keeps_any_number_of_channels():
+def test_scale_supports_one_channel():
     image, masks = np.full((16, 16, 1), 9, np.uint8), np.zeros((16, 16, 2), bool)
     out, moved = scale(image, masks, np.random.default_rng(0))
     assert out.shape == (16, 16, 1) and moved.shape == (16, 16, 2)
 
 
-def test_color_changes_colours_only():
+def test_color_does_not_change_masks():
     image, masks = (
         np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8),
         np.ones((16, 16, 1), bool),
@@ -117,7 +117,7 @@ def test_color_changes_colours_only():
 
 
 def test_compose_applies_in_order_and_refuses_unknown_names():
-    image, masks = picture()
+    image, masks = rectangles_image()
     out, moved = compose(["fliplr", "flip"])(image, masks, np.random.default_rng(3))
     rng = np.random.default_rng(3)
     expected, expected_masks = flip(*fliplr(image, masks, rng), rng)
@@ -132,11 +132,11 @@ def test_compose_applies_in_order_and_refuses_unknown_names():
         compose(["blur"])
 
 
-# --- Jitter -------------------------------------------------------------------------------------------------------
+# --- Jitter -----------------------------------------------------------------------------------
 
 
-def photo(height=64, width=64, channels=3, value=200):
-    """A photo of one light value, and a dark object of 16 x 20 pixels at (24, 20)."""
+def dark_object(height=64, width=64, channels=3, value=200):
+    """An image of one light value with a dark object of 16 x 20 pixels at (24, 20)."""
     image, mask = (
         np.full((height, width, channels), value, np.uint8),
         np.zeros((height, width, 1), bool),
@@ -147,13 +147,13 @@ def photo(height=64, width=64, channels=3, value=200):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_jitter_by_a_half_and_by_two(seed):
-    image, mask = photo()
+def test_jitter_with_factor_one_half_and_two(seed):
+    image, mask = dark_object()
     out, moved = jitter(image, mask, np.random.default_rng(seed), low=0.5, high=0.5)
     (y1, y2), (x1, x2) = (np.flatnonzero(moved[:, :, 0].any(axis=axis))[[0, -1]] for axis in (1, 0))
     assert (y2 - y1 + 1, x2 - x1 + 1) == (8, 10) and moved.sum() == 80
     np.testing.assert_array_equal(out[moved[:, :, 0]], 40)
-    # 200 outside the object and 40 in its 320 of 4096 pixels: 187.5 on average, which fills three quarters
+    # 200 outside the object and 40 in its 320 of 4096 pixels: the mean 187.5 pads three quarters.
     assert (out[:, :, 0] == 188).sum() == 64 * 64 - 32 * 32 and (
         out[:, :, 0] == 200
     ).sum() == 32 * 32 - 80
@@ -162,8 +162,8 @@ def test_jitter_by_a_half_and_by_two(seed):
     assert not moved.all(axis=2).all() and out.shape == image.shape
 
 
-def test_jitter_by_one_changes_nothing():
-    image, mask = photo()
+def test_jitter_with_factor_one_is_the_identity():
+    image, mask = dark_object()
     out, moved = jitter(image, mask, np.random.default_rng(0), low=1, high=1)
     np.testing.assert_array_equal(out, image)
     np.testing.assert_array_equal(moved, mask)
@@ -171,25 +171,25 @@ def test_jitter_by_one_changes_nothing():
 
 @given(seed=st.integers(0, 2**32 - 1))
 def test_jittered_masks_move_with_the_image(seed):
-    image, mask = photo(48, 64)
+    image, mask = dark_object(48, 64)
     out, moved = jitter(image, mask, np.random.default_rng(seed))
     assert out.shape == image.shape and moved.shape == mask.shape and moved.dtype == bool
-    # a pixel of the outline is between the object's 40 and the photo's 200; what is padded has 187 or 188
+    # A pixel of the outline is between 40 and 200; padding has 187 or 188.
     assert ((out[:, :, 0] < 120) != moved[:, :, 0]).mean() < 0.03
 
 
 def test_jitter_keeps_an_object_in_view():
     image, mask = np.full((64, 64, 3), 200, np.uint8), np.zeros((64, 64, 1), bool)
-    mask[0:6, 0:6] = True  # in a corner: at twice the size three places of four do not show it
+    mask[0:6, 0:6] = True  # in a corner: at twice the size three of four positions hide it
     rng = np.random.default_rng(0)
     assert all(jitter(image, mask, rng, 2, 2)[1].any() for _ in range(50))
     assert all(jitter(image[:, ::-1], mask[:, ::-1], rng, 1.3, 1.9)[1].any() for _ in range(50))
     assert jitter(image, mask[:, :, :0], rng, 2, 2)[1].shape == (64, 64, 0)
 
 
-def test_jitter_leaves_no_black_rim():
-    image, mask = photo()
-    image[:16] = image[-12:] = 0  # as resizing pads a wide photo
+def test_jitter_removes_the_black_border():
+    image, mask = dark_object()
+    image[:16] = image[-12:] = 0  # as resizing pads a wide image
     for seed in range(30):
         assert jitter(image, mask, np.random.default_rng(seed))[0].min() >= 40
     black, masks = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 1), bool)
@@ -201,17 +201,17 @@ def test_jitter_leaves_no_black_rim():
 @pytest.mark.parametrize("channels", [1, 4, 8])
 @pytest.mark.parametrize("name", PLAIN)
 def test_any_number_of_channels(name, channels):
-    image, mask = photo(channels=channels)
+    image, mask = dark_object(channels=channels)
     for seed in range(4):
         out, moved = AUGMENTATIONS[name](image, mask, np.random.default_rng(seed))
         assert out.shape == image.shape and moved.shape == mask.shape and out.dtype == np.uint8
 
 
-# --- Copy-paste ---------------------------------------------------------------------------------------------------
+# --- Copy-paste -------------------------------------------------------------------------------
 
 
 class Always(np.random.Generator):
-    """Chance that takes every object and mirrors nothing: 0 where objects are chosen, 0.9 for a single draw."""
+    """Chooses every object (draws of 0) and never mirrors (single draws of 0.9)."""
 
     def __init__(self):
         super().__init__(np.random.PCG64(0))
@@ -222,7 +222,7 @@ class Always(np.random.Generator):
 
 @pytest.fixture
 def unmoved(monkeypatch):
-    """What is pasted stays where it is in its own image."""
+    """Paste objects at their own position, without jitter."""
     monkeypatch.setattr(
         augment,
         "_jitter",
@@ -241,10 +241,10 @@ def other(value, masks, ids):
     return lambda rng: (np.full((*masks.shape[:2], 3), value, np.uint8), masks, np.array(ids))
 
 
-def test_pasted_objects_cover_what_is_below(unmoved):
+def test_pasted_objects_hide_pixels_below(unmoved):
     image = np.full((20, 20, 3), 100, np.uint8)
     below = layers((0, 0, 10, 10), (10, 10, 20, 20), (12, 0, 16, 4))
-    pasted = layers((0, 0, 9, 10), (10, 10, 15, 20))  # nine tenths and the half of the first two
+    pasted = layers((0, 0, 9, 10), (10, 10, 15, 20))  # 90 % and 50 % of the first two
     out, masks, ids = copy_paste(
         image, below, Always(), np.array([1, 2, 3]), other(200, pasted, [4, 5])
     )
@@ -252,9 +252,9 @@ def test_pasted_objects_cover_what_is_below(unmoved):
     assert masks.sum(axis=(0, 1)).tolist() == [10, 50, 16, 90, 50]
     assert masks.sum(axis=2).max() == 1
     assert (out[2, 2] == 200).all() and (out[13, 2] == 100).all()
-    # a pixel on the border has 6 of its 9 neighbours in the object: 100 + 6 / 9 * 100
+    # A pixel on the border has 6 of its 9 neighbors in the object: 100 + 6 / 9 * 100.
     assert (out[8, 5] == 167).all() and (out[9, 5] == 100).all()
-    assert (image == 100).all() and below.sum() == 216  # the inputs stay
+    assert (image == 100).all() and below.sum() == 216  # the inputs are unchanged
 
 
 def test_instances_with_less_than_a_tenth_left_are_dropped(unmoved):
@@ -268,7 +268,7 @@ def test_instances_with_less_than_a_tenth_left_are_dropped(unmoved):
     assert ids.tolist() == [2, 4, 5, 6] and masks.shape == (20, 20, 4)
 
 
-def test_nothing_to_paste(unmoved):
+def test_copy_paste_without_objects_to_paste(unmoved):
     image, masks, ids = np.full((20, 20, 3), 100, np.uint8), layers((0, 0, 5, 5)), np.array([1])
     none = layers()
     for another in (
@@ -280,7 +280,7 @@ def test_nothing_to_paste(unmoved):
         assert all(
             after is before for after, before in zip(result, (image, masks, ids), strict=True)
         )
-    # onto an image without objects
+    # Onto an image without objects.
     out, masks, ids = copy_paste(
         image, none, Always(), np.zeros(0, int), other(9, layers((0, 0, 5, 5)), [3])
     )
@@ -296,7 +296,7 @@ def test_half_of_the_objects_are_pasted():
     assert 3 < np.mean(counts) < 5  # 5 chosen on average, some of them outside
 
 
-def test_nothing_is_pasted_on_the_black_rim():
+def test_objects_are_not_pasted_on_the_black_border():
     image, ids = np.full((40, 40, 3), 100, np.uint8), np.zeros(0, int)
     image[:10] = image[30:] = 0
     for seed in range(30):
@@ -312,8 +312,8 @@ def test_nothing_is_pasted_on_the_black_rim():
         )
 
 
-def test_pasted_objects_of_another_shape_and_the_same_seed():
-    image, masks = photo()
+def test_copy_paste_from_an_image_of_another_shape_is_reproducible():
+    image, masks = dark_object()
     big = other(9, layers((10, 10, 90, 90), (0, 0, 30, 30), side=100), [1, 2])
     results = [
         copy_paste(image, masks, np.random.default_rng(5), np.array([1]), big) for _ in range(2)
@@ -327,7 +327,7 @@ def test_pasted_objects_of_another_shape_and_the_same_seed():
     )
 
 
-def test_compose_with_copy_paste_hands_on_class_ids(unmoved):
+def test_compose_with_copy_paste_returns_class_ids(unmoved):
     image = np.full((20, 20, 3), 100, np.uint8)
     changes = compose(["fliplr", "copy_paste", "color"])
     assert changes.pastes and not compose(["flip"]).pastes

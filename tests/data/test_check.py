@@ -14,7 +14,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.shapes import ShapesDataset
 from mrcnn.formats.coco import CocoDataset
 
-# --- Findings -----------------------------------------------------------------------------------------------------
+# --- Findings ---------------------------------------------------------------------------------
 
 
 def test_an_empty_dataset_has_one_error():
@@ -31,14 +31,14 @@ def test_an_empty_dataset_has_one_error():
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["errors"] == 1
 
 
-def test_a_dataset_must_be_prepared():
+def test_unprepared_dataset_is_refused():
     with pytest.raises(
         ValueError, match=r"must be prepared\. Received: .* Try dataset.prepare\(\)"
     ):
         check(Dataset())
 
 
-def test_a_sound_dataset_has_no_findings():
+def test_valid_dataset_has_no_findings():
     report = check(Hand(GOOD, GOOD), Small())
     assert kinds(report) == []
     assert (report.images, report.objects, report.crowds) == (2, 4, 0)
@@ -47,13 +47,13 @@ def test_a_sound_dataset_has_no_findings():
     assert str(report).endswith("No faults were found.")
 
 
-def test_no_object_at_all_is_an_error():
+def test_dataset_without_objects_is_an_error():
     assert kinds(check(Hand((GREY, np.zeros((64, 64, 0)), [])), Small())) == ["no objects"]
     crowd = Hand((GREY, ONE, [-1]))
     assert kinds(check(crowd, Small())) == ["no objects"]
 
 
-def test_a_dataset_that_does_not_override_load_mask_is_told_once(caplog):
+def test_dataset_without_load_mask_logs_no_warnings(caplog):
     dataset = Dataset()
     dataset.add_class("x", 1, "cat")
     for i in range(9):
@@ -63,7 +63,7 @@ def test_a_dataset_that_does_not_override_load_mask_is_told_once(caplog):
     assert caplog.text == ""
 
 
-def test_a_class_without_objects_is_named():
+def test_class_without_objects_is_named():
     report = check(Hand((GREY, ONE, [1])), Small())
     assert kinds(report) == ["unused class"]
     assert report.findings[0].sentence == "There is no object of dog."
@@ -74,7 +74,7 @@ def test_a_class_without_objects_is_named():
     assert many.findings[0].sentence.endswith("c8, c9 and 2 more.")
 
 
-def test_other_classes_than_the_config_are_an_error():
+def test_number_of_classes_other_than_the_config_is_an_error():
     report = check(Hand(GOOD), Small(NUM_CLASSES=81))
     assert kinds(report) == ["classes"]
     assert (
@@ -83,21 +83,21 @@ def test_other_classes_than_the_config_are_an_error():
     )
 
 
-def test_a_config_that_builds_no_network_is_refused():
+def test_invalid_config_is_refused():
     with pytest.raises(
         ValueError, match="RPN_ANCHOR_SCALES must hold at most one scale per pyramid level"
     ):
         check(Hand(GOOD), Small(RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128, 256)))
 
 
-def test_crowds_are_counted_apart_and_may_be_tiny():
+def test_crowds_are_counted_separately_and_may_be_tiny():
     report = check(Hand(GOOD, (GREY, rectangles((8, 8, 10, 10)), [-2])), Small())
     assert kinds(report) == []
     assert (report.objects, report.crowds, report.counts) == (2, 1, {"cat": 1, "dog": 1})
     assert str(report).startswith("2 images, 2 objects, 1 crowd\n")
 
 
-def test_without_pixels_no_image_is_loaded_and_the_size_is_what_the_reader_knows():
+def test_without_pixels_images_are_not_loaded_and_the_annotated_size_is_used():
     dataset = Hand((RuntimeError("never"), *GOOD[1:]), (RuntimeError("never"), *GOOD[1:]))
     assert kinds(check(dataset, Small(), pixels=False)) == []
     dataset.image_info[1].update(height=64, width=32)
@@ -106,22 +106,22 @@ def test_without_pixels_no_image_is_loaded_and_the_size_is_what_the_reader_knows
     assert "Its masks are 64 x 64 and it is 64 x 32 px" in report.findings[0].sentence
 
 
-def test_only_the_chosen_images_are_looked_at():
+def test_only_the_chosen_images_are_checked():
     dataset = Hand((GREY, ONE, [0]), GOOD, GOOD)
     assert check(dataset, Small(), limit=1).images == 1
     assert kinds(check(dataset, Small(), image_ids=[1, 2])) == []
     assert check(dataset, Small(), image_ids=[1, 2], limit=1).objects == 2
 
 
-# --- Before a training --------------------------------------------------------------------------------------------
+# --- Before a training ------------------------------------------------------------------------
 
 
-def test_a_sound_dataset_trains_without_a_word(caplog):
+def test_check_before_training_of_a_valid_dataset_logs_no_messages(caplog):
     check_before_training(Hand(GOOD, NOTHING), Small())
     assert caplog.text == ""
 
 
-def test_a_training_without_objects_is_stopped():
+def test_training_without_objects_is_refused():
     with pytest.raises(
         ValueError, match=r"training data must have objects\. Received: 2 images, and no object"
     ):
@@ -134,12 +134,12 @@ def test_validation_needs_no_objects():
     check_before_training(Hand(NOTHING, NOTHING), Small(), "validation data", learns=False)
 
 
-def test_an_object_in_an_image_that_was_not_looked_at_is_enough(monkeypatch):
+def test_object_in_an_unchecked_image_suffices(monkeypatch):
     monkeypatch.setattr(module, "BRIEF_IMAGES", 2)  # the first and the last
     check_before_training(Hand(NOTHING, (GREY, KeyError("x"), [1]), GOOD, NOTHING), Small())
 
 
-def test_more_unusable_images_than_a_training_bears_stop_it():
+def test_more_unusable_images_than_allowed_are_refused():
     entries = [(GREY, ONE, [7])] * 3 + [GOOD] * 3
     with pytest.raises(
         ValueError,
@@ -149,19 +149,20 @@ def test_more_unusable_images_than_a_training_bears_stop_it():
     check_before_training(Hand(*entries), Small(MAX_IMAGE_ERRORS=3))
 
 
-def test_what_a_training_bears_is_told_in_one_line(caplog):
+def test_tolerated_faults_are_logged_in_one_line(caplog):
     crowded = (GREY, rectangles(*[(8, 8, 24, 24 + i) for i in range(4)]), [1, 1, 1, 1])
     dataset = Hand(GOOD, crowded, (GREY, ONE, [5]))
     with caplog.at_level(logging.WARNING, logger="mrcnn"):
         check_before_training(dataset, Small())
     (record,) = caplog.records
     assert record.getMessage() == (
-        "In 3 images of the training data: Class ids out of range (1 image); Images of more objects than "
-        "MAX_GT_INSTANCES (1 image). `mrcnn check`, or mrcnn.data.check.check(dataset, config), reports more."
+        "In 3 images of the training data: Class ids out of range (1 image); Images of more "
+        "objects than MAX_GT_INSTANCES (1 image). `mrcnn check`, or "
+        "mrcnn.data.check.check(dataset, config), reports more."
     )
 
 
-def test_train_looks_before_it_trains(tmp_path, caplog):
+def test_train_checks_its_data_first(tmp_path, caplog):
     from tiny import TinyConfig
 
     from mrcnn.model import MaskRCNN
@@ -175,29 +176,29 @@ def test_train_looks_before_it_trains(tmp_path, caplog):
         match=r"At most 1 images may be unusable .* 2 of 2 images of the validation data",
     ):
         model.train(Hand(GOOD), bad, 0.001, epochs=1, layers="heads")
-    assert not list(tmp_path.iterdir())  # stopped before a folder was made
+    assert not list(tmp_path.iterdir())  # before a folder is created
 
 
-def test_a_few_images_spread_evenly_are_looked_at(monkeypatch):
-    looked = []
+def test_evenly_spread_images_are_checked(monkeypatch):
+    checked_ids = []
     plain = module.check
     monkeypatch.setattr(
         module,
         "check",
-        lambda data, config, ids, **rest: looked.extend(ids) or plain(data, config, ids),
+        lambda data, config, ids, **rest: checked_ids.extend(ids) or plain(data, config, ids),
     )
     check_before_training(
         ShapesDataset(100), Small(NUM_CLASSES=4, IMAGE_MIN_DIM=128, IMAGE_MAX_DIM=128)
     )
-    assert len(looked) == 20 and looked[0] == 0 and looked[-1] == 99
-    assert max(np.diff(looked)) <= 6  # 99 / 19 = 5.2
+    assert len(checked_ids) == 20 and checked_ids[0] == 0 and checked_ids[-1] == 99
+    assert max(np.diff(checked_ids)) <= 6  # 99 / 19 = 5.2
 
 
-# --- Real data ----------------------------------------------------------------------------------------------------
+# --- Real data --------------------------------------------------------------------------------
 
 
-def test_real_annotations(shared):
-    """The counts of the sets' own README: 50 balloons; 1,520 annotations of COCO, 17 of them crowds."""
+def test_counts_of_real_annotations(shared):
+    """The counts in the README of the data: 50 balloons; 1,520 annotations of COCO, 17 crowds."""
     from mrcnn.formats.open_dataset import open_dataset
 
     balloon = check(open_dataset(shared / "data" / "balloon" / "val"), pixels=False)
@@ -217,7 +218,7 @@ def test_real_annotations(shared):
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
-def test_outlines_of_real_annotations_say_the_same_as_their_masks(shared, part):
+def test_rles_and_masks_of_real_annotations_give_the_same_report(shared, part):
     from mrcnn.formats.open_dataset import open_dataset
 
     dataset = open_dataset(
@@ -229,10 +230,10 @@ def test_outlines_of_real_annotations_say_the_same_as_their_masks(shared, part):
     assert quick.to_dict() == check(dataset, pixels=False).to_dict()
 
 
-# --- What readers say ---------------------------------------------------------------------------------------------
+# --- Entries of readers -----------------------------------------------------------------------
 
 
-def test_entries_that_a_reader_left_out_are_all_in_the_report():
+def test_report_lists_all_entries_that_a_reader_left_out():
     dataset = Hand(GOOD)
     dataset.left_out = [f"annotation {i} has 2 points" for i in range(5)]
     report = check(dataset, Small(), pixels=False)
@@ -246,7 +247,7 @@ def test_entries_that_a_reader_left_out_are_all_in_the_report():
     assert text.endswith("0 errors, 1 warning (5 findings)") and report.errors == []
 
 
-def test_class_names_that_differ_only_in_case_are_named():
+def test_class_names_that_differ_in_case_only_are_named():
     report = check(Hand(GOOD, classes=("red", "Red")), Small())
     assert kinds(report) == ["alike names"]
     assert "2 classes are called 'red', 'Red'." in str(report)
@@ -265,7 +266,7 @@ def _coco_file(tmp_path, *segmentations):
     return CocoDataset(write_coco(tmp_path, coco(annotations=annotations)))
 
 
-def test_annotations_without_an_outline_are_findings_of_a_network_with_masks(tmp_path):
+def test_annotations_without_outline_are_findings_for_a_network_with_masks(tmp_path):
     dataset = _coco_file(tmp_path, [[4, 3, 14, 3, 14, 8, 4, 8]], [])
     config = Small(NUM_CLASSES=3)
     (finding,) = [
@@ -276,7 +277,7 @@ def test_annotations_without_an_outline_are_findings_of_a_network_with_masks(tmp
     assert not [f for f in check(dataset, config, progress=False).findings if f.kind == "left out"]
 
 
-def test_boxes_alone_are_one_error_for_a_network_with_masks(tmp_path):
+def test_boxes_without_masks_are_one_error_for_a_network_with_masks(tmp_path):
     report = check(_coco_file(tmp_path, [], []), Small(NUM_CLASSES=3), progress=False)
     assert [finding.kind for finding in report.errors] == ["boxes alone"] and report.objects == 2
     assert "USE_MASK=False" in str(report)

@@ -28,16 +28,18 @@ def overlap(*box, scale=32, stride=4, side=256, **values):
     return anchor_overlaps(molded, np.array([[side, side]]), scale, stride, Small(**values))[0]
 
 
-def test_the_overlap_with_an_anchor_at_its_place():
-    assert overlap(48, 48, 80, 80) == 1  # 32 x 32 around (64, 64), which is a centre
-    # around (66, 66), half-way between centres: 30 * 30 = 900 of 2 * 1024 - 900 = 1148
+def test_overlap_with_the_nearest_anchor():
+    assert overlap(48, 48, 80, 80) == 1  # 32 x 32 around (64, 64), which is a center
+    # Around (66, 66), halfway between centers: 30 * 30 = 900 of 2 * 1024 - 900 = 1148.
     assert overlap(50, 50, 82, 82) == pytest.approx(900 / 1148)
-    # every second cell only: the next centre of (68, 68) is 4 px away, 28 * 28 = 784 of 2048 - 784 = 1264
+    # Every second cell only: the nearest center to (68, 68) is 4 px away,
+    # 28 * 28 = 784 of 2048 - 784 = 1264.
     assert overlap(52, 52, 84, 84, RPN_ANCHOR_STRIDE=2) == pytest.approx(784 / 1264)
-    # twice as wide as high: the ratio 2 has 32 * sqrt(2) by 32 / sqrt(2), here the box itself
+    # Twice as wide as high: the ratio 2 has 32 * sqrt(2) by 32 / sqrt(2), here the box itself.
     half = 16 / np.sqrt(2)
     assert overlap(64 - half, 64 - 2 * half, 64 + half, 64 + 2 * half) == pytest.approx(1)
-    # at the border: the last centre of a side of 64 at stride 64 is 0, so 16 * 16 of 32 * 32 * 2 - 256
+    # At the border: the last center of a side of 64 at stride 64 is 0,
+    # so 16 * 16 of 32 * 32 * 2 - 256.
     assert overlap(0, 0, 32, 32, side=64, stride=64) == pytest.approx(256 / (2048 - 256))
 
 
@@ -47,8 +49,8 @@ def test_the_overlap_with_an_anchor_at_its_place():
     st.sampled_from([(64, 64), (128, 192)]),
     st.sampled_from([1, 2]),
 )
-def test_the_overlap_is_the_best_of_all_anchors(seed, scales, shape, anchor_stride):
-    """Law: only the nearest anchors are looked at, and no other one of all overlaps more."""
+def test_overlap_is_the_best_of_all_anchors(seed, scales, shape, anchor_stride):
+    """Only the nearest anchors are compared; no other anchor overlaps more."""
     rng = np.random.default_rng(seed)
     config = Small(RPN_ANCHOR_SCALES=scales, RPN_ANCHOR_STRIDE=anchor_stride)
     corners = rng.uniform(0, 0.9, (5, 2)) * shape
@@ -68,9 +70,9 @@ def test_the_overlap_is_the_best_of_all_anchors(seed, scales, shape, anchor_stri
     )
 
 
-def test_the_table_of_anchors_counts_every_object_once():
-    # the squares of 16 px are anchors of P2; the stripe of 4 x 64 is not: 4 * 22.6 = 90 of 256 + 256 - 90 for scale 16,
-    # 4 * 67.9 > 4 * 64 of 48 * 48 for scale 48
+def test_table_of_anchors_counts_each_object_once():
+    # The squares of 16 px are anchors of P2. The stripe of 4 x 64 is not: 4 * 22.6 = 90 of
+    # 256 + 256 - 90 for scale 16, 4 * 67.9 > 4 * 64 of 48 * 48 for scale 48.
     masks = rectangles((8, 8, 24, 24), (32, 32, 48, 48), (0, 0, 4, 64))
     report = check(Hand((GREY, masks, [1, 2, 1])), Small())
     assert [(row["scale"], row["stride"]) for row in report.anchors] == [
@@ -89,7 +91,7 @@ def test_the_table_of_anchors_counts_every_object_once():
 
 
 def small_squares(side, count=30):
-    """Images of 512 x 512 with one square each, anywhere."""
+    """Images of 512 x 512 with one square each at a random position."""
     rng = np.random.default_rng(0)
     entries = []
     for _ in range(count):
@@ -119,7 +121,7 @@ def test_scales_are_suggested_for_small_objects_and_fit():
     assert check(dataset, pasted).under == report.suggested_under
 
 
-def test_nothing_is_suggested_where_the_scales_fit():
+def test_no_scales_are_suggested_if_the_config_fits():
     config = Small(
         NUM_CLASSES=2,
         IMAGE_MIN_DIM=512,
@@ -133,7 +135,7 @@ def test_nothing_is_suggested_where_the_scales_fit():
 
 @settings(max_examples=20)  # each tries all 6188 choices
 @given(st.integers(0, 2**32 - 1))
-def test_no_choice_of_the_ladder_fits_more_objects_than_the_suggested_one(seed):
+def test_no_other_scales_fit_more_objects_than_the_suggested_ones(seed):
     rng = np.random.default_rng(seed)
     config = Small()
     centers, sides = rng.uniform(60, 450, (8, 2)), rng.uniform(4, 120, (8, 2))

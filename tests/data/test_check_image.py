@@ -16,34 +16,43 @@ from mrcnn.data.check_report import KINDS
 from mrcnn.data.masks import extract_bboxes, resize_mask
 from mrcnn.nn import boxes
 
+GONE = ValueError("It is gone.")
+FIVE_CHANNELS = np.zeros((64, 64, 5), np.uint8)
+THREE_EQUAL = ONE.repeat(3, axis=2)
+FOUR = rectangles(*[(8, 8, 24, 24 + i) for i in range(4)])
+ONE_EMPTY = rectangles((8, 8, 24, 24), (0, 0, 0, 0))
+NARROW_AND_SQUARE = rectangles((8, 8, 24, 11), (8, 8, 12, 12))
+SHAPE = "Its masks have the shape (64, 64, 1), for"
+SIZE = "Its masks are 64 x 64 and it is 32 x 64 px (height x width)."
+IDS = "Its class ids must be 1 to 2, and some are"
+
 
 @pytest.mark.parametrize(
     ("entry", "kind", "sentence", "instances"),
     [
-        ((ValueError("It is gone."), ONE, [1]), "image", "It is gone.", ()),
+        ((GONE, ONE, [1]), "image", "It is gone.", ()),
         ((KeyError("x"), ONE, [1]), "image", "KeyError: 'x'", ()),
-        ((ValueError("It is gone."), ValueError("It is gone."), [1]), "image", "It is gone.", ()),
-        ((np.zeros((64, 64, 5), np.uint8), ONE, [1]), "image", "must have IMAGE_CHANNEL_COUNT = 3 channels", ()),
+        ((GONE, GONE, [1]), "image", "It is gone.", ()),
+        ((FIVE_CHANNELS, ONE, [1]), "image", "must have IMAGE_CHANNEL_COUNT = 3 channels", ()),
         ((None, ONE, [1]), "image", "An image must be an array of numbers", ()),
         ((GREY, ValueError("No such mask."), [1]), "masks", "No such mask.", ()),
         ((GREY, ONE, IndexError("far")), "masks", "IndexError: far", ()),
         ((GREY, ONE, ["cat"]), "masks", "'cat'", ()),
-        ((GREY, ONE, [1, 2]), "mask count", "Its masks have the shape (64, 64, 1), for 2 class ids.", ()),
-        ((GREY, ONE, []), "mask count", "Its masks have the shape (64, 64, 1), for 0 class ids.", ()),
-        ((GREY, ONE[None], [1]), "mask count", "Its masks have the shape (1, 64, 64, 1), for 1 class id.", ()),
-        ((GREY[:32], ONE, [1]), "mask size", "Its masks are 64 x 64 and it is 32 x 64 px (height x width).", ()),
-        ((GREY, ONE, [0]), "class id", "Its class ids must be 1 to 2, and some are [0].", (0,)),
-        ((GREY, GOOD[1], [1, 3]), "class id", "Its class ids must be 1 to 2, and some are [3].", (1,)),
-        ((GREY, GOOD[1], [-3, 1]), "class id", "Its class ids must be 1 to 2, and some are [-3].", (0,)),
-        ((GREY, rectangles((8, 8, 24, 24), (0, 0, 0, 0)), [1, 1]), "empty", "1 object is without a pixel.", (1,)),
-        ((GREY, ONE.repeat(3, axis=2), [2, 1, 2]), "duplicate", "1 object is repeated.", (2,)),
-        ((GREY, ONE.repeat(3, axis=2), [1, 1, 1]), "duplicate", "2 objects are repeated.", (1, 2)),
-        ((GREY, rectangles((8, 8, 24, 11), (8, 8, 12, 12)), [1, 2]), "tiny", "1 object is down to 3.0 px.", (0,)),
-        ((GREY, rectangles(*[(8, 8, 24, 24 + i) for i in range(4)]), [1, 1, 1, 1]), "crowded",
-         "It has 4 instances, and MAX_GT_INSTANCES is 3.", ()),
+        ((GREY, ONE, [1, 2]), "mask count", f"{SHAPE} 2 class ids.", ()),
+        ((GREY, ONE, []), "mask count", f"{SHAPE} 0 class ids.", ()),
+        ((GREY, ONE[None], [1]), "mask count", "shape (1, 64, 64, 1), for 1 class id.", ()),
+        ((GREY[:32], ONE, [1]), "mask size", SIZE, ()),
+        ((GREY, ONE, [0]), "class id", f"{IDS} [0].", (0,)),
+        ((GREY, GOOD[1], [1, 3]), "class id", f"{IDS} [3].", (1,)),
+        ((GREY, GOOD[1], [-3, 1]), "class id", f"{IDS} [-3].", (0,)),
+        ((GREY, ONE_EMPTY, [1, 1]), "empty", "1 object is without a pixel.", (1,)),
+        ((GREY, THREE_EQUAL, [2, 1, 2]), "duplicate", "1 object is repeated.", (2,)),
+        ((GREY, THREE_EQUAL, [1, 1, 1]), "duplicate", "2 objects are repeated.", (1, 2)),
+        ((GREY, NARROW_AND_SQUARE, [1, 2]), "tiny", "1 object is down to 3.0 px.", (0,)),
+        ((GREY, FOUR, [1] * 4), "crowded", "has 4 instances, and MAX_GT_INSTANCES is 3.", ()),
     ],
-)  # fmt: skip
-def test_each_fault_is_found_in_its_image_alone(entry, kind, sentence, instances):
+)
+def test_each_fault_is_found_in_its_image_only(entry, kind, sentence, instances):
     report = check(Hand(GOOD, entry), Small())
     (finding,) = (finding for finding in report.findings if finding.image_id is not None)
     assert (finding.kind, finding.image_id, finding.where) == (kind, 1, "image 1 (no1)")
@@ -64,12 +73,12 @@ def test_an_image_without_objects_may_have_masks_of_any_empty_shape(masks):
     assert "Objects per image: 0 to 2, median 1; 1 image without any" in str(report)
 
 
-def test_a_single_mask_may_lack_its_last_axis():
+def test_single_mask_may_lack_its_last_axis():
     report = check(Hand((GREY, ONE[:, :, 0], [1]), GOOD), Small())
     assert (kinds(report), report.objects) == ([], 3)
 
 
-def test_equal_boxes_are_no_duplicates_where_masks_differ():
+def test_equal_boxes_with_different_masks_are_not_duplicates():
     corner = ONE.copy()
     corner[8, 8] = False  # the box stays: the rest of row 8 and of column 8 is there
     masks = np.concatenate([ONE, corner], axis=2)
@@ -77,12 +86,12 @@ def test_equal_boxes_are_no_duplicates_where_masks_differ():
     assert kinds(check(Hand((GREY, masks, [1, 1]), GOOD), Small())) == []
 
 
-def test_empty_masks_are_not_called_duplicates_of_each_other():
+def test_empty_masks_are_not_duplicates():
     assert kinds(check(Hand((GREY, np.zeros((64, 64, 2)), [1, 1]), GOOD), Small())) == ["empty"]
 
 
 def test_empty_masks_of_class_0_are_negatives():
-    """Published scripts say "nothing here" so; an unknown class with pixels stays an error."""
+    """Published scripts mark images without objects so; unknown classes with pixels are errors."""
     report = check(Hand(GOOD, (GREY, rectangles((0, 0, 0, 0)), [0])), Small())
     assert kinds(report) == [] and report.objects_per_image == {0: 1, 2: 1}
     report = check(Hand(GOOD, (GREY, rectangles((0, 0, 0, 0)), [7])), Small())
@@ -91,7 +100,7 @@ def test_empty_masks_of_class_0_are_negatives():
     assert kinds(report) == ["class id"]
 
 
-def test_image_reference_that_raises_is_not_needed():
+def test_exception_in_image_reference_is_ignored():
     class Raises(Hand):
         def image_reference(self, image_id):
             return self.image_info[image_id]["no_such_key"]
@@ -101,8 +110,8 @@ def test_image_reference_that_raises_is_not_needed():
     assert finding.where == "image 0 (no0)"
 
 
-class Outlined(Hand):
-    """Entries (image, run-length codes, class ids), as the readers of annotation files have them."""
+class WithRles(Hand):
+    """Entries (image, run-length codes, class ids), as readers of annotation files have."""
 
     def load_rles(self, image_id):
         return self.entries[image_id][1], np.array(self.entries[image_id][2])
@@ -112,8 +121,8 @@ class Outlined(Hand):
         return coco_mask.decode(rles) if rles else np.zeros((64, 64, 0)), class_ids
 
 
-class NeverDrawn(Outlined):
-    """Outlines alone are enough."""
+class NeverDrawn(WithRles):
+    """A dataset whose masks must not be drawn."""
 
     def load_rles(self, image_id):
         return super().load_rles(image_id)
@@ -122,31 +131,31 @@ class NeverDrawn(Outlined):
         raise RuntimeError("This mask was drawn.")
 
 
-class Drawn(Outlined):
-    """The same masks, drawn: the slow way."""
+class Drawn(WithRles):
+    """The same masks through `load_mask`."""
 
     def load_mask(self, image_id):
         return super().load_mask(image_id)
 
 
-class Redrawn(Outlined):
-    """A user's subclass with other masks: the outlines are not those any more."""
+class Redrawn(WithRles):
+    """A subclass whose masks differ from the run-length codes."""
 
     def load_mask(self, image_id):
         masks, class_ids = super().load_mask(image_id)
         return masks[:, :, :1], class_ids[:1]
 
 
-def codes(*runs):
-    """Compressed codes of 64 x 64 masks; runs go down the columns, outside and inside in turn."""
+def rles_of(*runs):
+    """Compressed codes of 64 x 64 masks from runs down the columns, outside first."""
     return [
         coco_mask.frPyObjects({"size": [64, 64], "counts": list(counts)}, 64, 64) for counts in runs
     ]
 
 
-def test_outlines_say_the_same_as_masks_and_none_is_drawn():
-    # 16 columns of 64 from column 8 on, whole; the same again; nothing, its runs ending with a 0; one pixel
-    rles = codes((512, 1024, 2560), (512, 1024, 2560), (4096, 0), (4095, 1))
+def test_rles_give_the_same_report_as_masks_without_drawing_them():
+    # 16 whole columns from column 8 on; the same; empty, with a run of 0 at the end; one pixel.
+    rles = rles_of((512, 1024, 2560), (512, 1024, 2560), (4096, 0), (4095, 1))
     dataset = NeverDrawn((GREY, rles, [1, 1, 2, 2]), (GREY, [], []))
     report = check(dataset, Small())
     assert [(f.kind, f.instances) for f in report.findings if f.image_id == 0] == [
@@ -157,47 +166,48 @@ def test_outlines_say_the_same_as_masks_and_none_is_drawn():
     assert report.to_dict() == check(Drawn(*dataset.entries), Small()).to_dict()
 
 
-def test_masks_that_a_subclass_draws_otherwise_count():
-    entry = (GREY, codes((512, 1024, 2560), (0, 4096)), [1, 2])
-    assert check(Outlined(entry), Small()).objects == 2
+def test_load_mask_of_a_subclass_overrides_rles():
+    entry = (GREY, rles_of((512, 1024, 2560), (0, 4096)), [1, 2])
+    assert check(WithRles(entry), Small()).objects == 2
     assert check(Redrawn(entry), Small()).objects == 1
-    dataset = Outlined(entry)
+    dataset = WithRles(entry)
     dataset.load_mask = lambda image_id: (ONE, [2])
     assert check(dataset, Small()).counts == {"cat": 0, "dog": 1}
 
 
-def test_outlines_of_another_size_or_that_cannot_be_read():
-    entry = (GREY[:32], codes((512, 1024, 2560)), [1])
+def test_rles_of_another_size_or_that_cannot_be_read():
+    entry = (GREY[:32], rles_of((512, 1024, 2560)), [1])
     assert (
         "Its masks are 64 x 64 and it is 32 x 64 px"
-        in check(Outlined(entry), Small()).findings[0].sentence
+        in check(WithRles(entry), Small()).findings[0].sentence
     )
-    broken = Outlined((GREY, None, [1]))
+    broken = WithRles((GREY, None, [1]))
     broken.load_rles = lambda image_id: or_raise(ValueError("Annotation 3 is damaged."))
     assert check(broken, Small()).findings[0].sentence == "Annotation 3 is damaged."
 
 
-def test_boxes_move_with_the_padding():
-    # 32 x 64 stays, and 16 rows of padding come on top: the box moves by 16 in y
+def test_boxes_are_shifted_by_the_padding():
+    # 32 x 64 gets 16 rows of padding on top: the box moves by 16 in y.
     resizer = BoxResizer(Small())
     moved, shape, _ = resizer.resize(np.array([[2, 3, 10, 20]]), (32, 64))
     assert (moved.tolist(), shape) == ([[18, 3, 26, 20]], (64, 64))
 
 
 @pytest.mark.parametrize("mode", ["square", "pad64", "crop", "none"])
-def test_every_mode_of_resizing_is_known_and_the_global_draw_stays(mode):
+def test_all_resize_modes_work_and_the_global_random_state_is_unchanged(mode):
     random.seed(1)
     expected = random.Random(1).random()
     image = np.zeros((128, 192, 3), np.uint8)
     dataset = Hand((image, rectangles((8, 8, 40, 40), size=(128, 192)), [1]), classes=["cat"])
     report = check(dataset, Small(NUM_CLASSES=2, IMAGE_RESIZE_MODE=mode))
-    # square: 192 to 64, a third: 32 / 3 = 10.67; the other modes never make an image smaller
+    # square: 192 to 64, a third: 32 / 3 = 10.67; other modes do not scale down.
     assert report.sizes[50] == {"square": 10.7}.get(mode, 32.0)
     assert random.random() == expected
 
 
-def test_what_falls_between_the_pixels_vanishes():
-    # 256 to 64: of each four rows the third is taken (0.5 * 4 = 2). One pixel in row 0 is lost, in row 2 it stays.
+def test_objects_between_the_resized_pixels_vanish():
+    # 256 to 64: the third of each four rows is taken (0.5 * 4 = 2). A pixel in row 0 is lost, one
+    # in row 2 is not.
     image = np.zeros((256, 256, 3), np.uint8)
     masks = rectangles((0, 0, 1, 1), (2, 2, 3, 3), (64, 64, 192, 192), size=(256, 256))
     report = check(Hand((image, masks, [1, 1, 2])), Small())
@@ -209,8 +219,8 @@ def test_what_falls_between_the_pixels_vanishes():
     st.tuples(*[st.floats(0, 1)] * 4),
     st.sampled_from(["square", "pad64"]),
 )
-def test_the_rounded_box_is_that_of_the_resized_mask(size, corners, mode):
-    """Law: boxes are worked out without resizing a mask, and are those of the resized mask."""
+def test_mask_box_is_the_box_of_the_resized_mask(size, corners, mode):
+    """Boxes are computed without resizing a mask, and are those of the resized mask."""
     height, width = size
     y1, x1 = int(corners[0] * (height - 1)), int(corners[1] * (width - 1))
     y2, x2 = (
@@ -220,8 +230,8 @@ def test_the_rounded_box_is_that_of_the_resized_mask(size, corners, mode):
     mask = rectangles((y1, x1, y2, x2), size=size)
     config = Small(IMAGE_RESIZE_MODE=mode)
     _, _, rounded = BoxResizer(config).resize(np.array([[y1, x1, y2, x2]]), size)
-    scale = max(1, 64 / min(size))  # the short side up to 64 ...
-    if mode == "square" and round(scale * max(size)) > 64:  # ... unless the long side passes 64
+    scale = max(1, 64 / min(size))  # the short side up to 64
+    if mode == "square" and round(scale * max(size)) > 64:  # but the long side at most 64
         scale = 64 / max(size)
     (found,) = extract_bboxes(resize_mask(mask, scale, [(0, 0)] * 3))
     lost = boxes.area(rounded)[0] == 0
@@ -229,7 +239,7 @@ def test_the_rounded_box_is_that_of_the_resized_mask(size, corners, mode):
     assert lost or found.tolist() == rounded[0].tolist()
 
 
-def test_boxes_are_looked_at_where_the_network_has_no_masks():
+def test_boxes_are_checked_if_the_network_has_no_masks():
     config = Small(USE_MASK=False)
     report = check(
         HandBoxes((GREY, [[8, 8, 24, 24], [32, 32, 48, 48]], [1, 2]), (GREY, [], [])), config
@@ -255,7 +265,7 @@ def test_boxes_without_pixels():
     assert report.errors == [] and report.objects == 1
 
 
-def test_an_image_may_hold_more_than_255_outlines():
+def test_image_with_more_than_255_rles():
     mask = np.zeros((8, 8), np.uint8)
     rle = coco_mask.encode(np.asfortranarray(mask | 1))
     truth = _objects_of_rles(

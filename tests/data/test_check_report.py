@@ -15,17 +15,15 @@ def test_errors_come_before_warnings():
     assert str(report).endswith("1 error, 1 warning")
 
 
-def test_a_printed_report_shows_some_of_many_and_counts_the_rest():
+def test_printed_report_shows_three_examples_and_counts_the_others():
     findings = [Finding("tiny", "small", i, f"image {i}", (0, 1)) for i in range(7)]
     text = str(Report(findings, images=7))
-    assert (
-        "warning: Objects under 4 px after resizing: 14 in 7 images\n  image 0: small\n  image 1: small\n"
-        in text
-    )
+    title = "warning: Objects under 4 px after resizing: 14 in 7 images"
+    assert f"{title}\n  image 0: small\n  image 1: small\n" in text
     assert "image 3" not in text and "\n  and 4 more\n" in text
 
 
-def test_many_classes_stand_in_columns():
+def test_many_classes_are_printed_in_columns():
     text = str(Report(counts={f"class {i:02}": i for i in range(80)}))
     lines = [line for line in text.splitlines() if "class " in line and ":" not in line]
     # "class 00  0" is 11 characters, 14 with the gap: 96 // 14 = 6 columns, 80 / 6 -> 14 rows
@@ -34,7 +32,7 @@ def test_many_classes_stand_in_columns():
     assert max(map(len, lines)) <= 100
 
 
-def test_headings_are_counted_as_they_are_printed():
+def test_verdict_counts_printed_headings():
     twins = (GREY, rectangles((8, 8, 24, 24), (8, 8, 24, 24)), [1, 1])
     report = check(Hand(GOOD, twins, twins, classes=("cat", "dog")), Small())
     assert str(report).endswith("0 errors, 1 warning (2 findings)")

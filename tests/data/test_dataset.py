@@ -35,7 +35,7 @@ def test_an_empty_dataset_has_the_background_only():
     assert list(dataset.image_ids) == [] and dataset.class_ids.tolist() == [0]
 
 
-def test_prepare_numbers_in_the_order_of_addition():
+def test_prepare_numbers_classes_and_images_in_order():
     dataset = two_sources()
     assert dataset.class_names == ["BG", "cat", "screw", "dog"]
     assert dataset.class_ids.tolist() == [0, 1, 2, 3]
@@ -45,7 +45,7 @@ def test_prepare_numbers_in_the_order_of_addition():
     assert dataset.class_info[2] == {"source": "own", "id": "a", "name": "screw"}
 
 
-def test_sources_know_their_classes_and_the_background():
+def test_each_source_has_its_classes_and_the_background():
     dataset = two_sources()
     assert set(dataset.sources) == {"", "coco", "own"}
     assert dataset.source_class_ids["coco"] == [0, 1, 3]
@@ -58,14 +58,14 @@ def test_sources_know_their_classes_and_the_background():
         dataset.get_source_class_id(3, "own")
 
 
-def test_a_class_added_twice_counts_once():
+def test_class_added_twice_counts_once():
     dataset = two_sources()
     dataset.add_class("coco", 18, "dog again")
     dataset.prepare()
     assert dataset.class_names == ["BG", "cat", "screw", "dog"]
 
 
-def test_a_dot_in_a_source_is_refused():
+def test_dot_in_the_name_of_a_source_is_refused():
     with pytest.raises(ValueError, match="not contain a dot. Received: 'my.data'"):
         Dataset().add_class("my.data", 1, "x")
 
@@ -100,7 +100,7 @@ def test_defaults_of_what_a_subclass_overrides(caplog):
     assert dataset.image_reference(0) == ""
 
 
-def test_reference_for_messages():
+def test_reference_is_own_reference_path_or_id():
     class Own(Dataset):
         def image_reference(self, image_id):
             return {0: None, 1: "https://here/1"}[image_id]
@@ -108,7 +108,7 @@ def test_reference_for_messages():
     dataset = Own()
     for i in range(3):
         dataset.add_image("own", f"no{i}", path=None if i else "a\x1b[2J.png")
-    # its path without control characters, its own reference, and the id where that raises
+    # Its path without control characters, its own reference, and the id if that raises.
     assert [reference(dataset, i) for i in range(3)] == ["a [2J.png", "https://here/1", "no2"]
 
 
@@ -134,7 +134,7 @@ class Masks(Dataset):
 
 
 def test_boxes_are_those_of_the_masks():
-    for shape in ((0,), (0, 0, 0), (8, 8, 0)):  # any empty shape will do
+    for shape in ((0,), (0, 0, 0), (8, 8, 0)):  # any empty shape is accepted
         found, class_ids = Masks(np.zeros(shape), []).load_bbox(0)
         assert found.shape == (0, 4) and len(class_ids) == 0
     masks = np.zeros((10, 12, 2), bool)
@@ -144,7 +144,7 @@ def test_boxes_are_those_of_the_masks():
     assert Masks(masks[:, :, 0], [1]).load_bbox(0)[0].tolist() == [[2, 3, 5, 9]]
 
 
-def test_whose_method_it_is():
+def test_overrides_of_class_and_instance():
     dataset = Masks(np.zeros((0, 0, 0)), [])
     assert overrides(dataset, "load_mask") and not overrides(dataset, "load_bbox")
     assert not overrides(Dataset(), "load_mask")
@@ -153,7 +153,7 @@ def test_whose_method_it_is():
     assert not overrides(object(), "load_bbox")
 
 
-def test_class_ids_without_masks():
+def test_class_ids_are_read_from_rles_unless_masks_are_overridden():
     class Outlined(Dataset):
         def load_rles(self, image_id):
             return [], [1, -2]
@@ -166,14 +166,14 @@ def test_class_ids_without_masks():
             return np.ones((2, 2, 1)), [3]
 
     assert Outlined().load_class_ids(0).tolist() == [1, -2] and has_rles(Outlined())
-    # the masks of a subclass that draws its own are not those of the outlines
+    # A subclass that overrides load_mask does not use the run-length codes.
     assert Drawn().load_class_ids(0).tolist() == [3] and not has_rles(Drawn())
     assert (
         Dataset().load_class_ids(0).shape == (0,) and Dataset().load_class_ids(0).dtype == np.int32
     )
 
 
-def test_class_names_with_commas_stay_two_classes():
+def test_class_names_equal_before_the_comma_are_not_cut():
     dataset = Dataset()
     for class_id, name in enumerate(["cat, black", "cat, white", "dog, any"], 1):
         dataset.add_class("x", class_id, name)

@@ -17,14 +17,14 @@ from mrcnn.training.pipeline import Batches, stream
 iaa = import_imgaug().augmenters
 
 
-def test_negatives_of_class_0_are_no_errors():
+def test_empty_masks_of_class_0_are_not_errors():
     batches = data.DataGenerator(
         Squares(8, masks=np.zeros((64, 64, 1)), class_ids=[0]), config(), batch_size=2
     )
     assert all(not batches[i][0][4].any() for i in range(4)) and batches.errors == {}
 
 
-def test_an_unreadable_other_image_is_not_held_against_this_one():
+def test_unreadable_other_image_does_not_count_as_an_error_of_this_one():
     batches = data.DataGenerator(Squares(8, broken=[3]), config(), augmentation=take_over, seed=0)
     for i in range(40):
         batches[i]
@@ -32,7 +32,7 @@ def test_an_unreadable_other_image_is_not_held_against_this_one():
 
 
 @pytest.mark.parametrize("mode", ["square", "crop", "pad64"])
-def test_copy_paste_on_photos_of_several_sizes(mode):
+def test_copy_paste_on_images_of_several_sizes(mode):
     dataset, made = (
         sizes((64, 128), (128, 64), (64, 64), (200, 100)),
         config(IMAGE_RESIZE_MODE=mode),
@@ -48,11 +48,11 @@ def test_copy_paste_on_photos_of_several_sizes(mode):
     assert most == 2
 
 
-# --- The same batches whatever the workers --------------------------------------------------------------------------
+# --- The same batches whatever the workers ----------------------------------------------------
 
 
 def trained_on(workers, augmentation, network, **options):
-    """The inputs of ten batches as a training reads them."""
+    """The inputs of ten batches from the pipeline of the training."""
     batches = Batches(
         Shown(),
         config(),
@@ -66,14 +66,14 @@ def trained_on(workers, augmentation, network, **options):
     return [[x.numpy() for x in inputs] for (inputs,) in stream(batches, network).take(10)]
 
 
-CHANCE = {
+RANDOM = {
     "imgaug": iaa.Sequential([iaa.Affine(rotate=(-30, 30)), iaa.Multiply((0.5, 1.5))]),
     "built in": augment.compose(["flip", "jitter", "color", "copy_paste"]),
 }
 
 
-@pytest.mark.parametrize("augmentation", CHANCE.values(), ids=CHANCE)
-def test_the_same_batches_whatever_the_number_of_workers(augmentation):
+@pytest.mark.parametrize("augmentation", RANDOM.values(), ids=RANDOM)
+def test_batches_do_not_depend_on_the_number_of_workers(augmentation):
     repeats = np.array([1, 1, 2.5, 1, 1, 1])
     shapes = [(x.shape, x.dtype) for x in Batches(Shown(), config(), batch_size=2).batch(0)[0]]
     inputs = [SimpleNamespace(shape=shape, dtype=dtype.name) for shape, dtype in shapes]
@@ -86,11 +86,11 @@ def test_the_same_batches_whatever_the_number_of_workers(augmentation):
                 np.testing.assert_array_equal(x, y)
 
 
-# --- Batches ----------------------------------------------------------------------------------------------------------
+# --- Batches ----------------------------------------------------------------------------------
 
 
 def ids_of(batches, count=None):
-    """The image ids of the batches in turn, over as many epochs as needed."""
+    """The image ids of consecutive batches, over as many epochs as needed."""
     found = []
     for i in range(count if count is not None else len(batches)):
         if i and i % len(batches) == 0:
@@ -119,7 +119,7 @@ def test_an_item_has_the_seven_inputs_of_the_network():
     assert (inputs[2] == 1).any(axis=(1, 2)).all()
 
 
-def test_without_shuffling_items_walk_in_order_and_depend_on_their_index():
+def test_without_shuffling_images_come_in_order_and_depend_on_the_index():
     batches = data.DataGenerator(Squares(5), config(), shuffle=False, batch_size=2)
     assert len(batches) == 3
     assert ids_of(batches, 5) == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
@@ -129,8 +129,8 @@ def test_without_shuffling_items_walk_in_order_and_depend_on_their_index():
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_with_shuffling_none_repeats_before_all_were_seen(steps):
-    """An epoch of any length: passes over the dataset go on where the last epoch stopped."""
+def test_with_shuffling_no_image_repeats_before_all_were_shown(steps):
+    """Also if an epoch of Keras does not end with one of the dataset."""
     batches = data.DataGenerator(Squares(6), config(), batch_size=2, steps=steps, seed=3)
     found = ids_of(batches, 9)
     passes = [found[0:6], found[6:12], found[12:18]]
@@ -138,7 +138,7 @@ def test_with_shuffling_none_repeats_before_all_were_seen(steps):
     assert len({tuple(ids) for ids in passes}) > 1
 
 
-def test_same_seed_same_batches_in_any_order_of_asking():
+def test_same_seed_gives_same_batches_in_any_order_of_access():
     arguments = {"batch_size": 2, "augmentation": iaa.Affine(rotate=(-30, 30))}
     made = [
         data.DataGenerator(Squares(6), config(), seed=seed, workers=workers, **arguments)
@@ -160,17 +160,17 @@ def test_images_without_objects_are_kept():
     assert not (inputs[2] == 1).any() and (inputs[2] == -1).sum() == 2 * 16
 
 
-def test_more_objects_than_fit_are_drawn_and_crowds_kept():
+def test_objects_beyond_the_maximum_are_sampled_with_crowds():
     masks = np.zeros((64, 64, 6), bool)
     for i in range(6):
         masks[8 * i : 8 * i + 6, 5:30, i] = True
     inputs, _ = data.DataGenerator(Squares(1, masks, [1, 2, 1, 2, -1, -1]), config())[0]
     assert (inputs[4] != 0).sum() == 4 and inputs[6].any(axis=(0, 1, 2)).all()
     for class_id, (y1, *_rest) in zip(inputs[4][0], inputs[5][0], strict=True):
-        assert class_id == [1, 2, 1, 2, -1, -1][y1 // 8]  # ids and boxes stay together
+        assert class_id == [1, 2, 1, 2, -1, -1][y1 // 8]  # ids and boxes match
 
 
-def test_no_augmentation_sources():
+def test_no_augmentation_sources_are_not_augmented():
     arguments = {"augmentation": iaa.Fliplr(1.0), "no_augmentation_sources": ["squares"]}
     inputs, _ = data.DataGenerator(Squares(), config(), **arguments)[0]
     assert inputs[5][0, 0].tolist() == [10, 20, 30, 50]
@@ -190,7 +190,7 @@ def test_a_batch_is_padded_to_its_largest_image(mode, mini):
     assert (shown[:, :64] == 101).all() and (shown[:, 64:] == 0).all()
     np.testing.assert_array_equal(
         meta[1, 1:12], [64, 64, 3, 64, 128, 3, 0, 0, 64, 64, 1]
-    )  # the window stays
+    )  # the window is unchanged
     np.testing.assert_array_equal(boxes[:, 0], [[10, 20, 30, 50]] * 2)
     assert masks.shape == ((2, 14, 14, 4) if mini else (2, 64, 128, 4)) and ids[:, 0].tolist() == [
         1,
@@ -202,7 +202,7 @@ def test_a_batch_is_padded_to_its_largest_image(mode, mini):
     assert [one_by_one[i][0][0].shape for i in range(2)] == [(1, 64, 128, 3), (1, 64, 64, 3)]
 
 
-def test_tall_and_wide_images_are_kept_apart():
+def test_tall_and_wide_images_are_in_separate_batches():
     dataset = sizes(*[(64, 128), (128, 64)] * 4)
     made = config(IMAGE_RESIZE_MODE="pad64")
     batches = data.DataGenerator(dataset, made, batch_size=2, seed=0)
@@ -217,7 +217,7 @@ def test_in_mode_none_sides_must_be_multiples_of_64():
         data.DataGenerator(sizes((64, 100)), config(IMAGE_RESIZE_MODE="none"))[0]
 
 
-def test_repeats_lengthen_the_pass():
+def test_repeats_lengthen_the_epoch():
     batches = data.DataGenerator(
         Squares(4), config(), batch_size=2, seed=0, repeats=np.array([1, 1, 3.0, 1])
     )
@@ -235,25 +235,27 @@ def test_random_rois_and_their_targets():
     assert inputs[8].shape == (2, 6, 4)
 
 
-def test_the_python_generator_runs_on_and_on():
+def test_python_generator_is_endless():
     batches = data.data_generator(Squares(3), config(), shuffle=False)
     item = next(batches)
-    assert type(item) is tuple and all(type(part) is tuple for part in item)  # Keras takes no lists
+    assert type(item) is tuple and all(
+        type(part) is tuple for part in item
+    )  # Keras accepts no lists
     batches = data.data_generator(Squares(3), config(), shuffle=False)
     found = [int(next(batches)[0][1][0, 0]) for _ in range(7)]
     assert found == [0, 1, 2, 0, 1, 2, 0]
 
 
-def test_an_unreadable_image_is_logged_once_and_replaced(caplog):
+def test_unreadable_image_is_logged_once_and_replaced(caplog):
     batches = data.DataGenerator(Squares(4, broken=[1]), config(), shuffle=False)
     with caplog.at_level(logging.WARNING, "mrcnn"):
         assert (
             ids_of(batches, 12) == [0, 2, 2, 3] * 3
-        )  # three passes: one image broken, not three errors
+        )  # three epochs: one unreadable image, not three
     assert caplog.text.count("Skipped image 1 (1.png): no such file 1") == 1
 
 
-def test_too_many_unreadable_images_stop_and_are_listed():
+def test_too_many_unreadable_images_raise_and_are_listed():
     batches = data.DataGenerator(Squares(6, broken=[1, 2, 4]), config(), shuffle=False)
     assert ids_of(batches, 4) == [0, 3, 3, 3]
     with pytest.raises(
@@ -263,12 +265,12 @@ def test_too_many_unreadable_images_stop_and_are_listed():
     assert batches.failure is error.value
 
 
-def test_a_dataset_of_unreadable_images_stops():
+def test_dataset_of_unreadable_images_raises():
     with pytest.raises(ValueError, match="one must be left"):
         data.DataGenerator(Squares(2, broken=[0, 1]), config(MAX_IMAGE_ERRORS=50))[0]
 
 
-def test_a_truncated_file_is_named(tmp_path):
+def test_truncated_file_is_named(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "cut.jpg")
     whole = (tmp_path / "cut.jpg").read_bytes()
@@ -283,7 +285,7 @@ def test_a_truncated_file_is_named(tmp_path):
         data.DataGenerator(dataset, config(), shuffle=False)[0]
 
 
-def test_datasets_that_cannot_be_trained_on():
+def test_datasets_that_do_not_match_the_config_are_refused():
     with pytest.raises(ValueError, match=r"prepared.*Try dataset.prepare\(\)"):
         data.DataGenerator(Dataset(), config())
     with pytest.raises(ValueError, match="must contain images. Received: none"):
@@ -297,7 +299,7 @@ def test_datasets_that_cannot_be_trained_on():
         batches[0]
 
 
-def test_batches_hold_what_the_network_learns_from():
+def test_batches_without_masks_have_the_inputs_of_their_network():
     names = lambda settings, **options: [  # noqa: E731
         x.shape for x in data.DataGenerator(BoxedSquares(), settings, batch_size=2, **options)[0][0]
     ]
@@ -309,7 +311,7 @@ def test_batches_hold_what_the_network_learns_from():
         names(box_only(), random_rois=20, detection_targets=True)
 
 
-def test_more_boxes_than_fit_are_drawn_from():
+def test_boxes_beyond_the_maximum_are_sampled():
     dataset = BoxedSquares()
     dataset.boxes, dataset.ids = [[i, i, i + 9, i + 9] for i in range(7)], [1] * 7
     (*_, ids, boxes), _ = data.DataGenerator(dataset, box_only())[0]

@@ -1,4 +1,4 @@
-"""One image with its ground truth: masks and boxes of any form, channels, resize modes."""
+"""One image with its ground truth: forms of masks and boxes, channels, resize modes."""
 
 import random
 
@@ -20,7 +20,7 @@ def test_any_empty_mask_means_no_objects(shape, use_mini_mask):
     assert image.shape == (64, 64, 3) and meta.shape == (15,)
 
 
-def test_an_image_with_its_truth():
+def test_image_with_its_ground_truth():
     image, meta, class_ids, bbox, mask = load(Squares())
     np.testing.assert_array_equal(bbox, [[10, 20, 30, 50]])
     assert class_ids.tolist() == [1] and class_ids.dtype == np.int32
@@ -41,12 +41,12 @@ def test_masks_and_ids_of_any_type(dtype, inside, ids):
     np.testing.assert_array_equal(bbox, [[5, 5, 9, 9], [40, 30, 60, 60]])
 
 
-def test_one_mask_without_its_last_axis():
+def test_single_mask_without_its_last_axis():
     _, _, _, bbox, mask = load(Squares(masks=np.ones((64, 64)), class_ids=[1]))
     assert mask.shape == (64, 64, 1) and bbox.tolist() == [[0, 0, 64, 64]]
 
 
-def test_empty_masks_among_others_are_dropped():
+def test_empty_masks_are_dropped():
     masks = np.zeros((64, 64, 3), bool)
     masks[5:9, 5:9, 1] = True
     _, _, class_ids, bbox, mask = load(
@@ -59,7 +59,7 @@ def test_empty_masks_among_others_are_dropped():
 
 @pytest.mark.parametrize("ids", [[0, 2, 7], [0, 2, -9], [-4, 2, 0]])
 def test_empty_masks_of_an_unknown_class_are_dropped(ids):
-    """Published scripts say "nothing here" by an empty mask of class 0 (RSNA, SIIM, Airbus)."""
+    """Published scripts mark images without objects so (RSNA, SIIM, Airbus)."""
     masks = np.zeros((64, 64, 3), bool)
     masks[5:9, 5:9, 1] = True
     _, _, class_ids, bbox, mask = load(Squares(masks=masks, class_ids=ids))
@@ -91,7 +91,7 @@ def test_empty_masks_of_an_unknown_class_are_dropped(ids):
         ((64, 64, 2), [0, -3], r"Received: \[-3, 0\]"),
     ],
 )
-def test_masks_and_ids_that_do_not_fit_are_named(shape, ids, sentence):
+def test_masks_and_class_ids_that_do_not_match_are_refused(shape, ids, sentence):
     with pytest.raises(ValueError, match=sentence):
         load(Squares(masks=np.ones(shape), class_ids=ids))
 
@@ -108,13 +108,13 @@ def test_masks_and_ids_that_do_not_fit_are_named(shape, ids, sentence):
     ],
     ids=["grey", "one channel", "RGBA", "16 bit", "float 0..1", "float 0..255"],
 )
-def test_images_of_other_kinds(photo, monkeypatch):
+def test_images_of_other_dtypes_and_channels(photo, monkeypatch):
     monkeypatch.setattr(Squares, "load_image", lambda self, image_id: photo)
     image = load(Squares())[0]
     assert image.shape == (64, 64, 3) and image.dtype == np.uint8 and np.all(image[:, :63] == 9)
 
 
-def test_no_image_is_a_sentence(monkeypatch):
+def test_load_image_that_returns_none_is_refused(monkeypatch):
     monkeypatch.setattr(Squares, "load_image", lambda self, image_id: None)  # as cv2.imread does
     with pytest.raises(ValueError, match="array of numbers.*cv2.imread"):
         load(Squares())
@@ -132,7 +132,7 @@ def test_one_and_five_channels(monkeypatch):
 @pytest.mark.parametrize(
     "mode, shape", [("square", (64, 128, 3)), ("crop", (64, 128, 3)), ("pad64", (64, 64, 3))]
 )
-def test_rectangles(mode, shape):
+def test_rectangular_image_shapes(mode, shape):
     made = config(IMAGE_RESIZE_MODE=mode)
     if mode != "pad64":
         made.IMAGE_SHAPE = shape
@@ -142,7 +142,7 @@ def test_rectangles(mode, shape):
     np.testing.assert_array_equal(bbox, [[10, 20 + left, 30, 50 + left]])
 
 
-def test_the_old_flag_mirrors_from_the_global_generator():
+def test_augment_flag_uses_the_global_random_state():
     dataset = Squares()
     for seed in range(6):
         random.seed(seed)
@@ -152,13 +152,13 @@ def test_the_old_flag_mirrors_from_the_global_generator():
         np.testing.assert_array_equal(bbox, [[10, 14, 30, 44] if mirrored else [10, 20, 30, 50]])
 
 
-def test_another_image_is_of_the_same_source_and_readable():
+def test_other_image_is_of_the_same_source_and_readable():
     dataset = Squares(6, broken=[3])
     for image_id in (1, 2):
         dataset.image_info[image_id]["source"] = "elsewhere"
     dataset.source_class_ids["elsewhere"] = [0, 1]
     found = {int(load_from(dataset, 0, seed)[0][0, 0, 0]) for seed in range(30)}
-    assert found == {4, 5}  # neither itself, nor the unreadable one
+    assert found == {4, 5}  # neither itself nor the unreadable one
     image, meta, *_ = load_from(dataset, 1, 0)
     assert image[0, 0, 0] == 2 and meta[0] == 1 and meta[-3:].tolist() == [1, 1, 0]
     alone = Squares(1)
@@ -171,7 +171,7 @@ def load_from(dataset, image_id, seed):
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 4)])
-def test_no_boxes_mean_no_objects(shape):
+def test_empty_boxes_of_any_shape_mean_no_objects(shape):
     dataset = BoxedSquares()
     dataset.boxes, dataset.ids = np.zeros(shape), []
     for augmentation in (None, lambda image, masks, rng: (image, masks)):
@@ -193,18 +193,21 @@ def test_boxes_are_scaled_and_mirrored_without_masks():
     settings = box_only(IMAGE_MIN_DIM=128, IMAGE_MAX_DIM=128)
     _, _, class_ids, bbox, mask = load(BoxedSquares(), config=settings)
     assert bbox.tolist() == [[20, 40, 60, 100]] and class_ids.tolist() == [1] and mask is None
-    mirrored = {tuple(load_image_gt(BoxedSquares(), settings, 0, augment=True, rng=np.random.default_rng(i))[3][0])
-                for i in range(8)}  # fmt: skip
-    assert mirrored == {(20, 40, 60, 100), (20, 28, 60, 88)}  # 128 - 100, 128 - 40
+    found = set()
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        result = load_image_gt(BoxedSquares(), settings, 0, augment=True, rng=rng)
+        found.add(tuple(result.bbox[0].tolist()))
+    assert found == {(20, 40, 60, 100), (20, 28, 60, 88)}  # 128 - 100, 128 - 40
 
 
 @pytest.mark.parametrize("settings", [box_only(), config(RPN_ONLY=True)])
-def test_without_own_boxes_they_are_those_of_the_masks(settings):
+def test_boxes_are_those_of_the_masks_unless_overridden(settings):
     _, _, class_ids, bbox, mask = load(Squares(), config=settings, use_mini_mask=True)
     assert bbox.tolist() == [[10, 20, 30, 50]] and class_ids.tolist() == [1] and mask is None
 
 
-def test_masks_are_asked_for_where_the_network_has_them():
+def test_network_with_masks_does_not_load_boxes():
     class Both(Squares):
         def load_bbox(self, image_id):
             pytest.fail("boxes are those of the masks")
@@ -212,7 +215,7 @@ def test_masks_are_asked_for_where_the_network_has_them():
     assert load(Both())[3].tolist() == [[10, 20, 30, 50]]
 
 
-def test_boxes_outside_are_dropped_and_cut():
+def test_boxes_are_clipped_and_dropped_if_outside():
     dataset = BoxedSquares()
     dataset.boxes, dataset.ids = [[70, 0, 80, 10], [50, 50, 90, 90], [5, 5, 5, 9]], [1, 2, 1]
     _, _, class_ids, bbox, _ = load(dataset, config=box_only())
@@ -233,7 +236,7 @@ def test_boxes_outside_are_dropped_and_cut():
         ([[1, 2, 3, 4]], [3], r"Class ids must lie in 1..2"),
     ],
 )
-def test_wrong_boxes_are_named(boxes, ids, sentence):
+def test_invalid_boxes_are_refused(boxes, ids, sentence):
     dataset = BoxedSquares()
     dataset.boxes, dataset.ids = boxes, ids
     with pytest.raises(ValueError, match=sentence):

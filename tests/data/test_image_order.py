@@ -1,4 +1,4 @@
-"""The order of the images: passes, repeat factors, groups of one orientation."""
+"""The order of the images: epochs, repeat factors, groups of one orientation."""
 
 import logging
 from collections import Counter
@@ -43,24 +43,24 @@ class Listed(Dataset):
         return np.ones((4, 4, len(self.ids[image_id])), bool), np.array(self.ids[image_id])
 
 
-# --- Passes -------------------------------------------------------------------------------------------------------
+# --- Epochs -----------------------------------------------------------------------------------
 
 
-def test_every_pass_shows_every_image_once_in_an_order_of_its_own():
+def test_each_epoch_shows_each_image_once_in_a_new_order():
     order = ImageOrder([5, 6, 7, 8], seed=1)
     passes = [first(order, 40)[4 * i : 4 * i + 4] for i in range(10)]
     assert (
         all(sorted(ids) == [5, 6, 7, 8] for ids in passes)
         and len({tuple(ids) for ids in passes}) > 3
     )
-    # as it was before there were repeats and groups
+    # the order of a plain permutation
     assert passes[2] == np.random.default_rng((1, 2)).permutation([5, 6, 7, 8]).tolist()
     assert first(ImageOrder([5, 6, 7], seed=1, shuffle=False), 7) == [5, 6, 7, 5, 6, 7, 5]
     assert order.length == 4
 
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=30), st.booleans(), st.booleans())
-def test_any_order_of_asking_gives_the_same(positions, repeats, tall):
+def test_order_does_not_depend_on_the_order_of_access(positions, repeats, tall):
     def made():
         return ImageOrder(
             range(7),
@@ -70,15 +70,15 @@ def test_any_order_of_asking_gives_the_same(positions, repeats, tall):
             batch_size=2,
         )
 
-    forward, any_way = first(made(), 61), made()
-    assert [int(any_way[i]) for i in positions] == [forward[i] for i in positions]
+    forward, random_access = first(made(), 61), made()
+    assert [int(random_access[i]) for i in positions] == [forward[i] for i in positions]
 
 
-# --- Repeat factors -----------------------------------------------------------------------------------------------
+# --- Repeat factors ---------------------------------------------------------------------------
 
 
-def test_repeat_factors_by_hand():
-    # of 4 images class 1 is in 4, class 2 in 1, class 3 in none: at 0.64, sqrt(0.64 / 0.25) = 1.6
+def test_repeat_factors():
+    # Of 4 images class 1 is in 4 and class 2 in 1: with 0.64, sqrt(0.64 / 0.25) = 1.6.
     factors = repeat_factors([[1], [1, 1], [2, 1], [1, -2]], 0.64)
     assert factors.tolist() == pytest.approx([1, 1, 1.6, 1])
     assert repeat_factors([[1], [2], [], []], 1.0).tolist() == [2, 2, 1, 1]
@@ -87,7 +87,7 @@ def test_repeat_factors_by_hand():
     assert repeat_factors([[1], [1, 2]], 0).tolist() == [1, 1]
 
 
-def test_a_pass_repeats_by_its_factors():
+def test_epochs_repeat_images_by_their_factors():
     repeats = np.array([1, 2, 1.25])
     order = ImageOrder([10, 11, 12], seed=0, repeats=repeats)
     assert order.length == 4.25
@@ -105,7 +105,7 @@ def first_from(order, start, count):
     return [int(order[i]) for i in range(start, start + count)]
 
 
-def test_class_ids_are_read_once_and_said_so(caplog):
+def test_class_ids_are_read_once_and_logged(caplog):
     dataset = Listed(class_ids=[[1, 2], None, [-3], []])
     with caplog.at_level(logging.INFO, "mrcnn"):
         found = [ids.tolist() for ids in class_ids_per_image(dataset)]
@@ -121,11 +121,11 @@ def test_class_ids_are_read_once_and_said_so(caplog):
     assert len(class_ids_per_image(dataset)) == 5
 
 
-# --- Groups -------------------------------------------------------------------------------------------------------
+# --- Groups -----------------------------------------------------------------------------------
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=25), st.integers(1, 4), st.integers(0, 9))
-def test_groups_lose_and_repeat_nothing_and_mix_at_most_at_a_pass_end(tall, batch_size, seed):
+def test_groups_show_each_image_once_and_mix_at_the_end_of_an_epoch_only(tall, batch_size, seed):
     tall = np.array(tall)
     count = len(tall)
     order = ImageOrder(range(count), seed, tall=tall, batch_size=batch_size)
@@ -134,17 +134,17 @@ def test_groups_lose_and_repeat_nothing_and_mix_at_most_at_a_pass_end(tall, batc
         assert sorted(found[turn * count : (turn + 1) * count]) == list(range(count))
     for start in range(0, 5 * count - batch_size + 1, batch_size):
         kinds = set(tall[found[start : start + batch_size]].tolist())
-        end = -(-(start + 1) // count) * count  # of the pass in which the batch begins
+        end = -(-(start + 1) // count) * count  # of the epoch in which the batch begins
         assert len(kinds) == 1 or end - start < 2 * batch_size
 
 
-def test_groups_by_hand():
+def test_order_of_groups():
     order = ImageOrder(
         range(6), 0, shuffle=False, tall=np.array([0, 1, 0, 1, 1, 0], bool), batch_size=2
     )
     assert first(order, 6) == [0, 2, 1, 3, 5, 4]
     three = ImageOrder(range(3), 0, shuffle=False, tall=np.array([0, 1, 0], bool), batch_size=2)
-    # the second pass begins inside a batch: its first image stays in front
+    # The second epoch begins inside a batch: its first image stays in front.
     assert first(three, 6) == [0, 2, 1, 0, 2, 1]
 
 
@@ -160,6 +160,6 @@ def test_which_images_are_tall(tmp_path):
     assert is_tall(by_header).tolist() == [True] and by_header.loaded == []
 
 
-def test_a_bar_is_shown_for_many_images_on_a_terminal_alone(capsys):
+def test_progress_bar_is_shown_on_a_terminal_only(capsys):
     assert list(image_order._with_progress([3, 4])) == [3, 4]
     assert capsys.readouterr() == ("", "")

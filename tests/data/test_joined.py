@@ -36,7 +36,7 @@ def test_joined_datasets_share_classes_by_name(tmp_path):
     assert [info["id"] for info in dataset.image_info] == [7, 9, "a"]
     assert names_of(dataset, 2) == ["cat", "bird"] and dataset.load_mask(2)[1].tolist() == [1, 3]
     masks, class_ids = dataset.load_mask(0)
-    assert class_ids.tolist() == [2, 1, -1] and class_ids.dtype == np.int32  # a crowd stays one
+    assert class_ids.tolist() == [2, 1, -1] and class_ids.dtype == np.int32  # a crowd is kept
     assert [dataset.load_class_ids(i).tolist() for i in dataset.image_ids] == [
         [2, 1, -1],
         [],
@@ -48,11 +48,11 @@ def test_joined_datasets_share_classes_by_name(tmp_path):
     assert dataset.image_reference(2) == two.image_reference(0)
 
 
-def test_joined_datasets_teach_each_image_what_its_source_knows(tmp_path):
+def test_images_of_joined_datasets_have_the_active_classes_of_their_source(tmp_path):
     dataset = JoinedDataset(two_sets(tmp_path))
     known = [dataset.source_class_ids[info["source"]] for info in dataset.image_info]
     assert known == [[0, 1, 2], [0, 1, 2], [0, 1, 3]]
-    dataset.prepare()  # as old scripts do: changes nothing
+    dataset.prepare()  # as old scripts do: no effect
     assert [dataset.source_class_ids[info["source"]] for info in dataset.image_info] == known
 
 
@@ -68,7 +68,7 @@ def test_joined_datasets_keep_the_ids_of_their_sources(tmp_path):
     assert dataset.image_from_source_map["coco.9"] == 1
 
 
-def test_joined_datasets_of_one_format_are_told_apart(tmp_path):
+def test_joined_datasets_of_one_format_get_numbered_sources(tmp_path):
     one = CocoDataset(write_coco(tmp_path / "1", coco()), class_ids=[18])
     two = CocoDataset(write_coco(tmp_path / "2", coco()))
     dataset = JoinedDataset([one, two, JoinedDataset([two])])
@@ -105,7 +105,7 @@ def test_joined_datasets_match_whole_names_first(tmp_path):
     assert joined.load_mask(2)[1].tolist() == [3, 2]
 
 
-def test_joined_datasets_hand_on_what_files_say(tmp_path):
+def test_joined_datasets_return_annotated_boxes(tmp_path):
     for name in ("1/a.png", "1/b.png", "2/a.png"):
         write_image(tmp_path / name)
     box = annotation(1, 90, [], bbox=[5, 6, 20, 22], area=440)
@@ -130,7 +130,7 @@ def test_joined_datasets_must_be_prepared():
 
 def test_joined_datasets_reach_the_network_with_their_active_classes(tmp_path):
     from mrcnn import config
-    from mrcnn.data import generator as data  # loads Keras: the only test here that does
+    from mrcnn.data import generator as data  # loads Keras
 
     class JoinedConfig(config.Config):
         NAME, NUM_CLASSES, IMAGE_MIN_DIM, IMAGE_MAX_DIM = "joined", 4, 64, 64
@@ -141,13 +141,13 @@ def test_joined_datasets_reach_the_network_with_their_active_classes(tmp_path):
         assert meta[12:].tolist() == active
 
 
-def test_joined_datasets_hand_boxes_on_where_one_has_its_own(tmp_path):
+def test_joined_datasets_return_boxes_if_one_has_its_own(tmp_path):
     one, two = two_sets(tmp_path)
     assert not overrides(JoinedDataset([one, two]), "load_bbox")
     two.load_bbox = lambda image_id: (np.array([[1.0, 2, 3, 4]]), np.array([-2]))
     joined = JoinedDataset([one, two])
     assert overrides(joined, "load_bbox")
-    found, class_ids = joined.load_bbox(2)  # the labelme set's class 2 is the cat, class 1 here
+    found, class_ids = joined.load_bbox(2)  # class 2 of labelme is the cat, class 1 here
     assert found.tolist() == [[1, 2, 3, 4]]
     assert abs(class_ids[0]) == joined.class_names.index(two.class_names[2]) and class_ids[0] < 0
     np.testing.assert_array_equal(joined.load_bbox(0)[0], one.load_bbox(0)[0])

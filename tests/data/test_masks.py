@@ -1,4 +1,4 @@
-"""Instance masks: resized, as boxes, as mini-masks, pasted back, compared."""
+"""Instance masks: resizing, boxes, mini-masks, pasting, IoU."""
 
 import re
 from pathlib import Path
@@ -34,11 +34,11 @@ from mrcnn.formats.via import VIADataset
     st.sampled_from([0, 16, 32, 64]),
     st.sampled_from(["square", "pad64"]),
 )
-def test_the_mask_of_the_photo_is_its_window(height, width, min_dim, mode):
-    photo = np.full((height, width, 3), 255, np.uint8)
+def test_resized_mask_of_the_whole_image_is_its_window(height, width, min_dim, mode):
+    original = np.full((height, width, 3), 255, np.uint8)
     min_dim = 64 if mode == "pad64" else min_dim
     out, window, scale, padding, crop = image.resize_image(
-        photo, min_dim=min_dim, max_dim=64, mode=mode
+        original, min_dim=min_dim, max_dim=64, mode=mode
     )
     mask = resize_mask(np.ones((height, width, 2), bool), scale, padding, crop)
     assert mask.shape == (*out.shape[:2], 2)
@@ -49,7 +49,7 @@ def test_the_mask_of_the_photo_is_its_window(height, width, min_dim, mode):
     np.testing.assert_array_equal(out[:, :, 0] == 255, inside)
 
 
-def test_no_masks_are_resized_to_no_masks():
+def test_resize_of_no_masks():
     assert resize_mask(np.zeros((90, 140, 0), bool), 2, [(1, 2), (3, 4), (0, 0)]).shape == (
         183,
         287,
@@ -57,7 +57,7 @@ def test_no_masks_are_resized_to_no_masks():
     )
 
 
-def test_a_view_of_planes_is_resized_like_a_copy():
+def test_view_of_planes_is_resized_like_a_copy():
     mask = np.random.default_rng(0).random((3, 20, 30)) > 0.5
     view = np.moveaxis(mask, 0, -1)
     for arguments in [(1.5, [(1, 1), (0, 0), (0, 0)]), (0.4, [(0, 0)] * 3, (2, 1, 5, 6))]:
@@ -65,7 +65,7 @@ def test_a_view_of_planes_is_resized_like_a_copy():
         np.testing.assert_array_equal(resize_mask(view, *arguments), expected)
 
 
-def test_boxes_of_masks_by_hand():
+def test_boxes_of_masks():
     mask = np.zeros((10, 12, 3), bool)
     mask[2:5, 3:9, 0] = True
     mask[9, 11, 2] = True  # one pixel, in the corner; mask 1 is empty
@@ -97,7 +97,7 @@ def disc(side, y, x, radius):
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_mini_masks_come_back(exact):
+def test_mini_masks_expand_to_the_original_masks(exact):
     mask = np.stack(
         [disc(128, 60, 50, 30), disc(128, 30, 100, 12), np.ones((128, 128), bool)], axis=-1
     )
@@ -109,11 +109,11 @@ def test_mini_masks_come_back(exact):
     for i in range(3):
         both, either = (back[:, :, i] & mask[:, :, i]).sum(), (back[:, :, i] | mask[:, :, i]).sum()
         assert both / either > (0.9 if exact else 0.97)
-    if not exact:  # a full mask stays full; scikit-image's mode "constant" eats its border
+    if not exact:  # a full mask stays full; scikit-image's mode "constant" shrinks it
         assert back[:, :, 2].all()
 
 
-def test_mini_masks_of_nothing():
+def test_mini_masks_without_instances_or_area():
     none = np.zeros((0, 4), np.int32)
     assert minimize_mask(none, np.zeros((9, 9, 0), bool), (4, 4)).shape == (4, 4, 0)
     assert expand_mask(none, np.zeros((4, 4, 0), bool), (9, 9, 3)).shape == (9, 9, 0)
@@ -121,15 +121,15 @@ def test_mini_masks_of_nothing():
         minimize_mask(np.array([[3, 3, 3, 5]]), np.zeros((9, 9, 1), bool), (4, 4))
 
 
-def test_unmold_mask_by_hand():
+def test_unmold_mask_thresholds_at_one_half():
     soft = np.array([[0.9, 0.1], [0.9, 0.1]], np.float32)
     full = unmold_mask(soft, (2, 4, 6, 8), (10, 10, 3))
     expected = np.zeros((10, 10), bool)
-    expected[2:6, 4:6] = True  # the left half of the box; half-pixel centres: .9, .7, .3, .1
+    expected[2:6, 4:6] = True  # the left half of the box; half-pixel centers: .9, .7, .3, .1
     np.testing.assert_array_equal(full, expected)
 
 
-def test_unmold_masks_is_unmold_mask_cut_to_the_image():
+def test_unmold_masks_is_unmold_mask_clipped_to_the_image():
     soft = np.random.default_rng(0).random((3, 28, 28)).astype(np.float32)
     boxes = np.array([[2, 3, 40, 50], [0, 0, 1, 1], [20, 10, 60, 64]])
     many = unmold_masks(soft, boxes, (60, 64, 3))
@@ -142,7 +142,7 @@ def test_unmold_masks_is_unmold_mask_cut_to_the_image():
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_a_line_of_pixels_keeps_one(exact):
+def test_thin_image_keeps_one_line_of_pixels(exact):
     line = np.full((2, 3000, 3), 9, np.uint8)
     resized, window, scale, padding, _ = image.resize_image(
         line, 64, 128, mode="square", exact=exact
@@ -157,7 +157,7 @@ def test_a_line_of_pixels_keeps_one(exact):
     assert masks.shape == (128, 128, 1) and masks.sum() == 128
 
 
-def test_masks_iou_by_hand():
+def test_masks_iou():
     masks = np.zeros((10, 10, 3), bool)
     masks[:, :6, 0] = True
     masks[:, 4:, 1] = True  # 20 pixels shared of 60 + 60 - 20
@@ -166,7 +166,7 @@ def test_masks_iou_by_hand():
 
 
 def test_opencv_agrees_with_scikit_image_on_real_nuclei(shared):
-    """99.5 % of the mask pixels of every image: resized, as mini-masks, and brought back or pasted in their boxes."""
+    """On 99.5 % of the mask pixels of each image: resized, mini-masks, expanded, pasted."""
     dataset = MaskFolderDataset(shared / "data" / "nuclei" / "val")
     compare_paths(dataset, dataset.image_ids[:8])
 
@@ -179,9 +179,9 @@ def test_opencv_agrees_with_scikit_image_on_real_balloons(shared):
 def compare_paths(dataset, image_ids):
     agree = {"resized": 1.0, "mini": 1.0, "expanded": 1.0, "pasted": 1.0}  # of the worst image
     for image_id in image_ids:
-        photo, (masks, _) = dataset.load_image(image_id), dataset.load_mask(image_id)
+        original, (masks, _) = dataset.load_image(image_id), dataset.load_mask(image_id)
         masks = masks[:, :, :20]
-        _, _, scale, padding, crop = image.resize_image(photo, min_dim=256, max_dim=256)
+        _, _, scale, padding, crop = image.resize_image(original, min_dim=256, max_dim=256)
         fast, slow = (
             resize_mask(masks, scale, padding, crop, exact=exact) for exact in (False, True)
         )
@@ -218,10 +218,10 @@ def test_pasted_masks_take_memory_for_their_boxes_only():
     assert full[510, 510].all() and full.sum() <= 100 * 400
 
 
-def test_a_box_beside_the_image_pastes_nothing():
+def test_box_outside_the_image_pastes_no_pixel():
     boxes = np.array(
         [[-9, 1, -2, 5], [2, 8, 6, 12], [2, 3, 6, 7]]
-    )  # above, on the right of, and in 8 x 8 pixels
+    )  # above, to the right of, and inside 8 x 8 pixels
     soft = np.ones((3, 28, 28), np.float32)
     crops = list(unmold_crops(soft, boxes, (8, 8)))
     assert [(y, x, crop.shape) for y, x, crop in crops] == [
@@ -234,23 +234,23 @@ def test_a_box_beside_the_image_pastes_nothing():
 
 
 @pytest.mark.parametrize("size, new_size", [(1, 5), (2, 9), (28, 28), (28, 7), (28, 57), (56, 131)])
-def test_the_rim_is_what_the_old_pixels_make_up_of_the_new(size, new_size):
-    """Each new pixel lies between two old ones, those beyond the first and the last being black."""
+def test_border_pixels_have_their_share_of_old_pixels(size, new_size):
+    """Each new pixel interpolates two old ones; those outside the mask are 0."""
     white = _scale_mask(np.ones((size, size), np.float32), (new_size, size), False)
-    assert (white == 1).all()  # not below the least value it was given
+    assert (white == 1).all()  # not below the smallest value
     some = np.ones((size, 2), np.float32)
-    some[:, 1] = 0  # the least is 0: the first column shows the rim
-    rim = _scale_mask(some, (new_size, 2), False)[:, 0]
+    some[:, 1] = 0  # the smallest value is 0: the first column shows the border
+    border = _scale_mask(some, (new_size, 2), False)[:, 0]
     centers = (np.arange(new_size) + 0.5) * size / new_size - 0.5
     np.testing.assert_allclose(
-        rim, np.clip(np.minimum(centers + 1, size - centers), 0, 1), atol=1e-6
+        border, np.clip(np.minimum(centers + 1, size - centers), 0, 1), atol=1e-6
     )
 
 
 @pytest.mark.parametrize("mode", ["square", "pad64", "crop"])
 def test_boxes_are_resized_as_their_masks_are(mode):
     boxes = np.array([[4, 6, 30, 40], [10, 0, 50, 70]])
-    photo, _, scale, padding, crop = image.resize_image(
+    original, _, scale, padding, crop = image.resize_image(
         np.zeros((50, 70, 3), np.uint8),
         min_dim=64,
         max_dim=128,
@@ -258,11 +258,11 @@ def test_boxes_are_resized_as_their_masks_are(mode):
         rng=np.random.default_rng(3),
     )
     masks = resize_mask(boxes_to_masks(boxes, (50, 70)), scale, padding, crop)
-    found = image.resize_boxes(boxes, scale, padding, crop, photo.shape)
+    found = image.resize_boxes(boxes, scale, padding, crop, original.shape)
     np.testing.assert_allclose(found, extract_bboxes(masks), atol=1)  # rounding of pixels
 
 
-def test_a_box_becomes_a_filled_mask():
+def test_boxes_become_filled_masks():
     assert boxes_to_masks(np.zeros((0, 4), int), (8, 8, 3)).shape == (8, 8, 0)
     masks = boxes_to_masks(np.array([[1, 2, 3, 5], [-2, 0, 1, 9]]), (4, 6))
     assert masks.shape == (4, 6, 2) and masks.dtype == bool
@@ -270,7 +270,7 @@ def test_a_box_becomes_a_filled_mask():
     assert extract_bboxes(masks).tolist() == [[1, 2, 3, 5], [0, 0, 1, 6]]
 
 
-def test_rle_areas_of_256_codes_and_more():
+def test_rle_areas_of_more_than_255_codes():
     assert rle_areas([]).shape == (0,)
     mask = np.zeros((20, 30), np.uint8, order="F")
     mask[3:8, 4:14] = 1

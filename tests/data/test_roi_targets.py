@@ -57,7 +57,7 @@ def test_detection_targets_need_rois_and_objects():
         roi_targets.build_detection_targets(NO_BOXES, np.array([1]), *crowd[1:], config())
 
 
-def test_detection_targets_by_hand():
+def test_detection_targets_of_three_rois():
     gt_box, mask = np.array([[20, 20, 60, 60]]), np.zeros((128, 128, 1), bool)
     mask[20:60, 20:40] = True  # the left half of the box
     rois = np.array([[20, 20, 60, 60], [20, 20, 60, 100], [80, 80, 120, 120]])
@@ -66,7 +66,7 @@ def test_detection_targets_by_hand():
         rois, np.array([3]), gt_box, mask, config(), np.random.default_rng(0)
     )
     assert class_ids.tolist() == [3] + [0] * 11
-    np.testing.assert_array_equal(out_rois, rois[[0] + [2] * 11])  # the only background comes again
+    np.testing.assert_array_equal(out_rois, rois[[0] + [2] * 11])  # the only negative is repeated
     assert deltas.shape == (12, 4, 4) and masks.shape == (12, 28, 28, 4)
     assert not deltas.any()  # the RoI is the box
     np.testing.assert_array_equal(masks[0, 1:-1, 1:13, 3], 1)
@@ -74,7 +74,7 @@ def test_detection_targets_by_hand():
     assert not masks[0, :, :, :3].any() and not masks[1:].any()
 
 
-def test_detection_target_deltas_by_hand():
+def test_deltas_of_detection_targets():
     # RoI 40 x 40 at 20, object 44 x 40: dy = 2 / 40, dh = log(1.1), divided by 0.1 and 0.2
     gt_box, mask = np.array([[20, 20, 64, 60]]), np.ones((128, 128, 1), bool)
     rois = np.array([[20, 20, 60, 60], [80, 80, 120, 120]])
@@ -85,7 +85,7 @@ def test_detection_target_deltas_by_hand():
     assert not deltas[0, [0, 1, 3]].any()
 
 
-def test_only_a_third_is_positive_and_without_background_positives_come_again():
+def test_at_most_a_third_is_positive_and_positives_repeat_without_background():
     gt_box, mask = np.array([[20, 20, 60, 60]]), np.ones((128, 128, 1), bool)
     same, other = np.tile(gt_box, (9, 1)), np.tile([[80, 80, 120, 120]], (20, 1))
     _, class_ids, *_ = roi_targets.build_detection_targets(

@@ -44,7 +44,7 @@ def match(anchors, class_ids, gt_boxes, seed=0, **values):
     )
 
 
-# --- Anchors ------------------------------------------------------------------------------------------------------
+# --- Anchors ----------------------------------------------------------------------------------
 
 
 def test_without_objects_anchors_are_background():
@@ -53,7 +53,7 @@ def test_without_objects_anchors_are_background():
     assert rpn_bbox.shape == (8, 4) and not rpn_bbox.any()
 
 
-def test_matching_by_hand():
+def test_anchors_are_matched_by_their_iou():
     anchors = [
         [0, 0, 10, 10],  # the object itself: positive
         [0, 0, 10, 8],  # 80 of 100 = 0.8 >= 0.7: positive
@@ -65,16 +65,18 @@ def test_matching_by_hand():
     ]
     rpn_match, rpn_bbox = match(anchors, [1], [[0, 0, 10, 10]])
     assert rpn_match.tolist() == [1, 1, 0, -1, -1, 1, 0]
-    # anchor 1: centre (5, 4), 10 x 8 -> centre (5, 5): dx = 1/8, dw = log(10/8); divided by 0.1, 0.1, 0.2, 0.2
+    # Anchor 1: center (5, 4), 10 x 8 -> center (5, 5): dx = 1/8, dw = log(10/8), divided by 0.1,
+    # 0.1, 0.2, 0.2.
     np.testing.assert_allclose(rpn_bbox[0], 0)
     np.testing.assert_allclose(rpn_bbox[1], [0, 0.125 / 0.1, 0, np.log(10 / 8) / 0.2])
     np.testing.assert_allclose(rpn_bbox[2], [0, 1.5 / 7 / 0.1, 0, np.log(10 / 7) / 0.2])
     assert not rpn_bbox[3:].any()
 
 
-def test_every_object_gets_its_best_anchors_and_all_ties():
+def test_each_object_gets_all_its_best_anchors():
     anchors = [[0, 0, 10, 10], [0, 10, 10, 20], [0, 20, 10, 30], [50, 50, 90, 90]]
-    # The object lies half in anchor 0 and half in 1: 50 / (100 + 100 - 50) = 1/3 each, between 0.3 and 0.7.
+    # The object lies half in anchor 0 and half in 1: 50 / (100 + 100 - 50) = 1/3 each, between 0.3
+    # and 0.7.
     rpn_match, _ = match(anchors, [2], [[0, 5, 10, 15]])
     assert rpn_match.tolist() == [1, 1, -1, -1]
     # Even below 0.3, where both would be negative: 10 / (100 + 20 - 10) each.
@@ -82,12 +84,12 @@ def test_every_object_gets_its_best_anchors_and_all_ties():
     assert rpn_match.tolist() == [1, 1, -1, -1]
 
 
-def test_an_object_no_anchor_touches_makes_none_positive():
+def test_object_outside_all_anchors_makes_no_anchor_positive():
     rpn_match, rpn_bbox = match([[0, 0, 10, 10], [20, 20, 30, 30]], [1], [[100, 100, 110, 110]])
     assert rpn_match.tolist() == [-1, -1] and not rpn_bbox.any()
 
 
-def test_an_anchor_between_two_objects_learns_the_nearer():
+def test_anchor_of_two_objects_gets_the_deltas_of_the_nearer():
     # IoU with the first 8/12 = 2/3, with the second 9/11
     gt_boxes = [[0, 2, 10, 12], [0, 1, 10, 11]]
     _, rpn_bbox = match([[0, 0, 10, 10], [60, 60, 70, 70]], [1, 1], gt_boxes)
@@ -97,30 +99,30 @@ def test_an_anchor_between_two_objects_learns_the_nearer():
     np.testing.assert_allclose(rpn_bbox[0], [0, -0.2 / 0.1, 0, 0])
 
 
-def test_a_small_object_gets_the_best_of_anchors_much_larger_than_it():
-    # 2 x 2 pixels in anchors of 100 and 400: IoU 4 / 100 and 4 / 400. The first learns them, and not the object of one
-    # pixel, listed before them, whose best anchor it is too: 1 / 100.
+def test_small_object_gets_the_best_of_much_larger_anchors():
+    # 2 x 2 pixels in anchors of 100 and 400: IoU 4 / 100 and 4 / 400. The first anchor learns them,
+    # not the object of one pixel before them, whose best anchor it is as well: 1 / 100.
     anchors = [[0, 0, 10, 10], [0, 0, 20, 20], [50, 50, 60, 60]]
     rpn_match, rpn_bbox = match(anchors, [1, 1], [[0, 0, 1, 1], [4, 4, 6, 6]])
     assert rpn_match.tolist() == [1, -1, -1]
-    # centre (5, 5) -> (5, 5); log(2 / 10) / 0.2
+    # center (5, 5) -> (5, 5); log(2 / 10) / 0.2
     np.testing.assert_allclose(rpn_bbox[0], [0, 0, np.log(0.2) / 0.2, np.log(0.2) / 0.2])
 
 
 @pytest.mark.parametrize("count", [0, 1, 8, 9, 30])
 @pytest.mark.parametrize("known", [False, True])
-def test_blocks_of_anchors_hide_no_overlap(count, known):
-    """The match is that of every anchor with every box; the 4,092 anchors are no whole number of blocks."""
+def test_blocks_of_anchors_prune_no_match(count, known):
+    """Same result as comparing all pairs; 4,092 anchors are not a whole number of blocks."""
     rng = np.random.default_rng(count)
     anchors = pyramid_anchors(config(), SHAPE)
     size = rng.integers(1, 128, (count, 2))
     corner = rng.integers(0, 129 - size)
     gt_boxes = np.concatenate([corner, corner + size], axis=1).astype(np.int32).reshape(-1, 4)
     class_ids = rng.choice([1, 2, 3, -1], count, p=[0.3, 0.3, 0.3, 0.1]).astype(np.int32)
-    everyone = config(RPN_TRAIN_ANCHORS_PER_IMAGE=2 * len(anchors))  # none is dropped
+    all_anchors = config(RPN_TRAIN_ANCHORS_PER_IMAGE=2 * len(anchors))  # no anchor is dropped
     blocks = rpn_targets.anchor_blocks(anchors) if known else None
     found, _ = rpn_targets.build_rpn_targets(
-        SHAPE, anchors, class_ids, gt_boxes, everyone, rng, blocks
+        SHAPE, anchors, class_ids, gt_boxes, all_anchors, rng, blocks
     )
 
     overlaps = boxes.iou(anchors, gt_boxes[class_ids > 0].astype(float))
@@ -134,16 +136,16 @@ def test_blocks_of_anchors_hide_no_overlap(count, known):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_what_a_crowd_covers_is_neither():
+def test_anchors_on_a_crowd_are_neutral():
     anchors = [[0, 0, 10, 10], [50, 50, 60, 60], [55, 55, 65, 65], [100, 100, 110, 110]]
     rpn_match, _ = match(anchors, [1, -1], [[0, 0, 10, 10], [50, 50, 70, 70]])
     assert rpn_match.tolist() == [1, 0, 0, -1]
-    # a crowd alone: no object, its area still excluded
+    # Only a crowd: no object, its area is still excluded.
     rpn_match, rpn_bbox = match(anchors, [-1], [[50, 50, 70, 70]])
     assert rpn_match.tolist() == [-1, 0, 0, -1] and not rpn_bbox.any()
 
 
-def test_a_crowd_takes_no_object_from_an_anchor():
+def test_crowd_does_not_affect_positive_anchors():
     rpn_match, _ = match([[50, 50, 60, 60]], [-2, 1], [[50, 50, 60, 60], [50, 50, 60, 60]])
     assert rpn_match.tolist() == [1]
 
@@ -162,8 +164,8 @@ def test_at_most_half_of_the_sample_is_positive():
 
 @settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 6))
-def test_the_quick_way_equals_the_whole_table_of_overlaps(seed, count):
-    """All [A, N] overlaps at once, as the paper writes it; without sampling both must agree."""
+def test_targets_equal_those_of_the_full_table_of_overlaps(seed, count):
+    """Compared with all `[A, N]` overlaps, without sampling."""
     rng = np.random.default_rng(seed)
     made = config(RPN_TRAIN_ANCHORS_PER_IMAGE=10**6)
     anchors = pyramid_anchors(made, (64, 64, 3))
