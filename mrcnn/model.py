@@ -312,9 +312,8 @@ class MaskRCNNTraining(TrainingNetwork):
 
 
 # A whole `.h5` names its class without the package, so Keras needs the bare names too.
-keras.saving.get_custom_objects().update(
-    {cls.__name__: cls for cls in (MaskRCNNInference, MaskRCNNTraining)}
-)
+for network_class in (MaskRCNNInference, MaskRCNNTraining):
+    keras.saving.get_custom_objects()[network_class.__name__] = network_class
 
 
 # --- The two networks ---
@@ -452,10 +451,7 @@ class MaskRCNN(DetectionMethods):
             print(model.class_names[class_id], score, box)  # box: (y1, x1, y2, x2) in pixels
         result["masks"]  # [H, W, N] bool
 
-    mode: "training" or "inference".
-    config: a `Config`.
-    model_dir: the folder of the log folders that training writes.
-
+    mode: "training" or "inference". config: a `Config`. model_dir: where training writes its logs.
     `keras_model` is the Keras network, `class_names` come from the weight file or the dataset.
     """
 
