@@ -41,8 +41,12 @@ FROM_DATASET_TO_LOSS = {
     "data/ground_truth.py": "",
     "data/generator.py": "DataGenerator",
     "data/rpn_targets.py": "build_rpn_targets",
-    "training/loop.py": "Batches stream TrainingNetwork",
-    "model.py": "",
+    "training/pipeline.py": "",
+    "training/network.py": "TrainingNetwork.train_step TrainingNetwork.weighted_losses "
+    "TrainingNetwork._loss_halves TrainingNetwork.inputs_of",
+    "model.py": "fpn_graph rpn_graph build_rpn_model ProposalLayer DetectionTargetLayer Trunk "
+    "_rpn_of_levels _build_training _ground_truth_inputs _training_heads MaskRCNN.build "
+    "MaskRCNN._build MaskRCNN._anchors_of MaskRCNN.train",
     "nn/proposals.py": "",
     "nn/targets.py": "",
     "nn/heads.py": "",

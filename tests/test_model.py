@@ -1,4 +1,4 @@
-"""The network's shape, its layers' arithmetic, and detection from photo to result."""
+"""The network's shape, its layers' arithmetic, and detection from image to result."""
 
 import numpy as np
 import pytest
@@ -215,15 +215,15 @@ def test_a_mode_for_each_task(model):
         build("training").detect(noise_images(1))
 
 
-def test_a_callable_backbone_that_takes_the_image_alone():
-    def alone(image):
+def test_a_callable_backbone_that_takes_only_the_image():
+    def image_only(image):
         x, stages = image, []
         for i in range(5):
             x = KL.Conv2D(24, 3, strides=2, padding="same", activation="relu", name=f"c{i}")(x)
             stages.append(x)
         return stages
 
-    assert build(BACKBONE=alone).keras_model.get_layer("c4").kernel.shape == (3, 3, 24, 24)
+    assert build(BACKBONE=image_only).keras_model.get_layer("c4").kernel.shape == (3, 3, 24, 24)
 
 
 def test_a_type_error_inside_a_callable_backbone_is_its_own():
@@ -256,7 +256,7 @@ def test_the_rpn_looks_at_as_many_levels_as_there_are_scales(count, tmp_path):
     assert not report.mismatched and not report.missing
 
 
-def test_the_size_of_the_input_is_open_where_photos_keep_theirs():
+def test_input_size_is_open_if_images_keep_theirs():
     masks = [
         build("training", IMAGE_RESIZE_MODE=mode, USE_MINI_MASK=mini).keras_model.inputs[6].shape
         for mode, mini in (("square", False), ("pad64", False), ("none", True))
@@ -317,7 +317,7 @@ def test_box_only_weights_know_what_they_are(tmp_path):
     assert len(report.missing) == 10 and {name[:10] for name in report.missing} == {"mrcnn_mask"}
 
 
-def test_an_rpn_alone_has_no_heads(model, tmp_path):
+def test_a_proposal_network_has_no_heads(model, tmp_path):
     trained = build("training", RPN_ONLY=True)
     assert [x.name for x in trained.keras_model.inputs] == [
         "input_image", "input_image_meta", "input_rpn_match", "input_rpn_bbox",
@@ -338,7 +338,7 @@ def test_an_rpn_alone_has_no_heads(model, tmp_path):
     assert proposer.load_weights(tmp_path / "rpn.h5").missing == []
 
 
-def test_proposals_are_detected_in_pixels_of_the_photo(model, tmp_path):
+def test_proposals_are_in_pixels_of_the_image(model, tmp_path):
     model.save_weights(tmp_path / "whole.h5")
     proposer = build(RPN_ONLY=True, POST_NMS_ROIS_INFERENCE=200)
     proposer.load_weights(tmp_path / "whole.h5")
@@ -399,7 +399,7 @@ def test_heads_for_all_classes(model):
         ),
     ],
 )
-def test_in_mixed_precision_the_photo_is_seen_in_float32(backbone, exact, short):
+def test_mixed_precision_reads_the_image_in_float32(backbone, exact, short):
     """The layers up to C1; a folded network computes likewise."""
     network = build(PRECISION="mixed_bfloat16", BACKBONE=backbone, COMPUTE_BACKBONE_SHAPE=None)
     for made in (

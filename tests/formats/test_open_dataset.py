@@ -141,7 +141,7 @@ def test_open_dataset_passes_common_options_to_readers_that_take_them(tmp_path):
     nuclei(tmp_path / "nuclei" / "one", [(0, 0, 5, 5)])
     assert open_dataset(tmp_path / "nuclei", strict=True).num_images == 1
     with pytest.raises(
-        ValueError, match=r"for annotation files.*photos for data that MaskFolderDataset reads"
+        ValueError, match=r"for annotation files.*images for data that MaskFolderDataset reads"
     ):
         open_dataset(tmp_path / "nuclei", images_dir=tmp_path / "photos")
 

@@ -121,7 +121,7 @@ def test_weights_loaded_later_are_folded_too(tmp_path):
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
 
 
-def test_proposals_alone_are_folded_too(tmp_path):
+def test_proposal_networks_are_fused_too(tmp_path):
     model = shake(MaskRCNN("inference", TinyConfig(RPN_ONLY=True), str(tmp_path)))
     (expected,) = model.detect(noise_images(1))
     assert model.optimize_for_inference() == 5  # the backbone's

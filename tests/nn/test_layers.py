@@ -49,7 +49,7 @@ def test_convolution_and_its_gradients_are_tensorflows(seed, sides, count, heigh
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
-def test_what_flows_back_through_a_convolution_is_one():
+def test_gradient_of_a_convolution_is_a_convolution():
     """By hand: three pixels in a row, a kernel of 1, 2, 3, and what it gives counts 1, 10 and 100."""
     images, kernel = tf.zeros((1, 1, 3, 1)), tf.reshape(tf.constant([1.0, 2.0, 3.0]), (1, 3, 1, 1))
 

@@ -36,7 +36,7 @@ def test_rpn_class_loss_leaves_neutral_anchors_out():
     assert float(numerator) == pytest.approx(3 * LOG2, rel=1e-6)
 
 
-def test_rpn_class_loss_of_neutral_anchors_alone_is_zero():
+def test_rpn_class_loss_of_neutral_anchors_is_zero():
     assert scalar(losses.rpn_class_loss(tf.zeros([1, 3, 1], tf.int32), tf.ones([1, 3, 2]))) == 0.0
 
 
@@ -130,7 +130,7 @@ def test_mrcnn_mask_loss_reads_the_own_class_of_positives():
     assert float(numerator) == pytest.approx(4 * LOG2 + math.log(4 / 3), rel=1e-5)
 
 
-def test_mrcnn_mask_loss_of_the_first_rois_alone():
+def test_mrcnn_mask_loss_of_the_first_rois():
     """The mask head sees the positive slots only: the same loss as over all RoIs."""
     rng = np.random.default_rng(0)
     predicted = rng.uniform(0.1, 0.9, (2, 5, 4, 4, 3)).astype(np.float32)
