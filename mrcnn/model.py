@@ -344,18 +344,12 @@ def _rpn_of_levels(levels: list, config: Config) -> dict[str, Any]:
     return outputs
 
 
-def _mark_as_read(*inputs: Any) -> None:
-    """Give inputs that only the losses read a layer: Keras 3.12 refuses inputs without one."""
-    for x in inputs:
-        KL.Identity()(x)
-
-
 def _build_inference(trunk: Trunk, config: Config) -> MaskRCNNInference:
     """proposals -> class and box head -> detections -> mask head."""
     inputs = [trunk.image, trunk.image_meta, trunk.anchors]
     outputs = [trunk.proposals, trunk.rpn["rpn_class"], trunk.rpn["rpn_bbox"]]
     if config.RPN_ONLY:
-        _mark_as_read(trunk.image_meta)
+        KL.Identity()(trunk.image_meta)  # Keras 3.12 refuses inputs that no layer reads
         return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
     _, probs, deltas = class_head(trunk.proposals, trunk.roi_levels, trunk.image_meta, config)
     detect = DetectionLayer(config, name="mrcnn_detection", **FLOAT32)
@@ -371,7 +365,8 @@ def _build_training(trunk: Trunk, config: Config) -> MaskRCNNTraining:
     """proposals -> RoIs and targets -> class, box and mask head; outputs by name."""
     rpn_match = keras.Input([None, 1], name="input_rpn_match", dtype="int32")
     rpn_bbox = keras.Input([config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4], name="input_rpn_bbox")
-    _mark_as_read(trunk.image_meta, rpn_match, rpn_bbox)
+    for read_by_losses in (trunk.image_meta, rpn_match, rpn_bbox):
+        KL.Identity()(read_by_losses)  # Keras 3.12 refuses inputs that no layer reads
     inputs = [trunk.image, trunk.image_meta, rpn_match, rpn_bbox]
     if config.RPN_ONLY:
         return MaskRCNNTraining(inputs, trunk.rpn, name="mask_rcnn", config=config)
@@ -643,7 +638,7 @@ class MaskRCNN(DetectionMethods):
         """Return the path of the backbone's ImageNet file; download it unless it is cached."""
         return imagenet.imagenet_weights(self.config.BACKBONE)
 
-    def set_log_dir(self, model_path=None) -> None:
+    def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
         """Name the log folder and the checkpoints of the next training; nothing is created yet.
 
         model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5` to resume from.
@@ -657,28 +652,30 @@ class MaskRCNN(DetectionMethods):
 
     # --- Training ---
 
-    def compile(self, learning_rate, momentum) -> None:
-        """Choose optimiser and losses; `train` does it. A second call starts the optimiser anew."""
+    def compile(self, learning_rate: float, momentum: float) -> None:
+        """Set the losses and a new optimizer; `train` does it."""
         training.compile_network(self.keras_model, self.config, learning_rate, momentum)
 
-    def set_trainable(self, layer_regex, keras_model=None, indent=0, verbose=1) -> None:
-        """Let the layers whose names match learn, and no others; see `training.set_trainable`."""
+    def set_trainable(
+        self, layer_regex: str, keras_model: Any = None, indent: int = 0, verbose: int = 1
+    ) -> None:
+        """Make exactly the layers trainable whose names match; see `training.set_trainable`."""
         training.set_trainable(
             keras_model or self.keras_model, layer_regex, self.config, verbose=verbose
         )
 
     def train(
         self,
-        train_dataset,
-        val_dataset,
-        learning_rate,
-        epochs,
-        layers,
-        augmentation=None,
-        custom_callbacks=None,
-        no_augmentation_sources=None,
-    ):
-        """Train up to an epoch; returns Keras's history.
+        train_dataset: Any,
+        val_dataset: Any,
+        learning_rate: float,
+        epochs: int,
+        layers: str,
+        augmentation: Any = None,
+        custom_callbacks: Sequence | None = None,
+        no_augmentation_sources: Sequence[str] | None = None,
+    ) -> Any:
+        """Train up to an epoch; return Keras' history.
 
         train_dataset, val_dataset: prepared `Dataset`s; val_dataset may be None.
         epochs: the epoch to reach, counted from the first `train` call or the loaded checkpoint.
