@@ -716,9 +716,8 @@ class MaskRCNN(DetectionMethods):
     def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
         """Return the tensor of a name in the network, for `run_graph`, or None.
 
-        name: of a layer, or of a step of the proposal layer: `ROI/pre_nms_anchors:0`,
-            `ROI/refined_anchors:0`, `ROI/refined_anchors_clipped:0`,
-            `ROI/rpn_non_max_suppression:0`.
+        name: of a layer, or of a step of the proposal layer, `ROI/refined_anchors:0` and so on
+            with the names in `nn.proposals.STEP_NAMES`.
         tensor, checked: unused.
         """
         layer_name, *step = name.split(":")[0].split("/")

@@ -1,4 +1,4 @@
-"""The network's shape, its layers' arithmetic, and detection from image to result."""
+"""The network as `MaskRCNN.build` makes it: layers, shapes, modes, precision."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def model():
     return shake(build())
 
 
-# --- The network as built ---------------------------------------------------------------------------------------
+# --- The network as built ---
 
 
 def test_inputs_and_outputs_of_inference(model):
@@ -91,7 +91,7 @@ NAMES = [
 
 def test_layers_have_matterports_names(model):
     names = {layer.name for layer in model.keras_model.layers}
-    # the logits serve no output of inference: Keras leaves that layer out, as it did in matterport's
+    # No output of inference depends on the logits, so Keras drops that layer.
     assert set(NAMES) - {"rpn_class_logits"} | {"mrcnn_detection", "input_anchors"} <= names
     trained = build("training")
     names = {layer.name for layer in trained.keras_model.layers}
@@ -108,7 +108,7 @@ def test_mobilenet_builds_detects_and_freezes_its_batch_norm():
     assert len(norms) == 52 and not any(layer.trainable for layer in norms)
 
 
-def test_widths_drive_the_network():
+def test_widths_follow_the_config():
     network = build(
         RPN_CHANNELS=28,
         MASK_CHANNELS=36,
@@ -137,7 +137,7 @@ def test_widths_drive_the_network():
 
 
 @pytest.mark.parametrize("side", [28, 56, 112])
-def test_mask_shape_drives_the_mask_head(side):
+def test_mask_head_follows_mask_shape(side):
     model = build(MASK_SHAPE=[side, side], DETECTION_MAX_INSTANCES=2)
     assert model.keras_model.outputs[3].shape == (None, 2, side, side, 3)
     assert model.detect(noise_images(1))[0]["masks"].shape == (
@@ -171,7 +171,7 @@ def test_rectangles():
     assert molded.shape == (1, 64, 128, 3)
 
 
-def test_a_device_scope():
+def test_build_in_device_scope():
     with tf.device("/cpu:0"):
         model = build()
     assert len(model.detect(noise_images(1))) == 1
@@ -196,26 +196,26 @@ def test_a_device_scope():
         ({"COMPUTE_BACKBONE_SHAPE": None}, "callable BACKBONE needs COMPUTE_BACKBONE_SHAPE"),
     ],
 )
-def test_a_config_that_fits_no_network(values, sentence):
+def test_invalid_config_raises(values, sentence):
     with pytest.raises(ValueError, match=sentence):
         build(**values)
 
 
-def test_an_unknown_mode():
+def test_unknown_mode_raises():
     with pytest.raises(
         ValueError, match="mode must be 'training' or 'inference'. Received: 'test'"
     ):
         build("test")
 
 
-def test_a_mode_for_each_task(model):
+def test_train_and_detect_need_their_mode(model):
     with pytest.raises(ValueError, match="train.. needs a model in training mode"):
         model.train(None, None, 0.1, 1, "all")
     with pytest.raises(ValueError, match="detect.. needs a model in inference mode"):
         build("training").detect(noise_images(1))
 
 
-def test_a_callable_backbone_that_takes_only_the_image():
+def test_callable_backbone_with_one_argument():
     def image_only(image):
         x, stages = image, []
         for i in range(5):
@@ -226,7 +226,7 @@ def test_a_callable_backbone_that_takes_only_the_image():
     assert build(BACKBONE=image_only).keras_model.get_layer("c4").kernel.shape == (3, 3, 24, 24)
 
 
-def test_a_type_error_inside_a_callable_backbone_is_its_own():
+def test_type_error_of_callable_backbone_is_raised():
     def broken(image, stage5, train_bn):
         return len(5)
 
@@ -234,11 +234,11 @@ def test_a_type_error_inside_a_callable_backbone_is_its_own():
         build(BACKBONE=broken)
 
 
-# --- Layers -----------------------------------------------------------------------------------------------------
+# --- Layers ---
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_the_rpn_looks_at_as_many_levels_as_there_are_scales(count, tmp_path):
+def test_rpn_reads_one_level_per_anchor_scale(count, tmp_path):
     scales, places = (8, 16, 32, 48)[:count], (16 * 16, 8 * 8, 4 * 4, 2 * 2)[:count]
     model = shake(build(RPN_ANCHOR_SCALES=scales))
     model.save_weights(tmp_path / "few.h5")
@@ -256,7 +256,7 @@ def test_the_rpn_looks_at_as_many_levels_as_there_are_scales(count, tmp_path):
     assert not report.mismatched and not report.missing
 
 
-def test_input_size_is_open_if_images_keep_theirs():
+def test_mask_input_size_follows_resize_mode():
     masks = [
         build("training", IMAGE_RESIZE_MODE=mode, USE_MINI_MASK=mini).keras_model.inputs[6].shape
         for mode, mini in (("square", False), ("pad64", False), ("none", True))
@@ -264,14 +264,14 @@ def test_input_size_is_open_if_images_keep_theirs():
     assert masks == [(None, 64, 64, None), (None, None, None, None), (None, 56, 56, None)]
 
 
-# --- Less than the whole network, and heads for all classes -------------------------------------------------------
+# --- Parts of the network, and class-agnostic heads ---
 
 
 def names_of(model):
     return {layer.name for layer in model.keras_model.layers}
 
 
-def test_without_masks_there_is_no_mask_head():
+def test_use_mask_false_has_no_mask_head():
     has_boxes_only = build(USE_MASK=False)
     assert [tuple(x.shape) for x in has_boxes_only.keras_model.outputs] == [
         (None, 10, 6),
@@ -291,7 +291,7 @@ def test_without_masks_there_is_no_mask_head():
     ]
 
 
-def test_boxes_without_masks_are_those_with_them(model, tmp_path):
+def test_boxes_do_not_depend_on_the_mask_head(model, tmp_path):
     """The same weights find the same boxes; results have no masks."""
     model.save_weights(tmp_path / "whole.h5")
     has_boxes_only = build(USE_MASK=False)
@@ -306,7 +306,7 @@ def test_boxes_without_masks_are_those_with_them(model, tmp_path):
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
 
 
-def test_box_only_weights_know_what_they_are(tmp_path):
+def test_weights_of_boxes_only_record_use_mask(tmp_path):
     path = tmp_path / "boxes.h5"
     shake(build(USE_MASK=False)).save_weights(path)
     config = TinyConfig.from_dict(read_metadata(path)["config"])
@@ -317,7 +317,7 @@ def test_box_only_weights_know_what_they_are(tmp_path):
     assert len(report.missing) == 10 and {name[:10] for name in report.missing} == {"mrcnn_mask"}
 
 
-def test_a_proposal_network_has_no_heads(model, tmp_path):
+def test_rpn_only_has_no_heads(model, tmp_path):
     trained = build("training", RPN_ONLY=True)
     assert [x.name for x in trained.keras_model.inputs] == [
         "input_image", "input_image_meta", "input_rpn_match", "input_rpn_bbox",
@@ -365,7 +365,7 @@ def test_proposals_are_in_pixels_of_the_image(model, tmp_path):
     np.testing.assert_array_equal(proposer.detect(pictures[:1])[0]["rois"][: len(pixels)], pixels)
 
 
-def test_heads_for_all_classes(model):
+def test_class_agnostic_heads(model):
     one = shake(build(CLASS_AGNOSTIC_BOX=True, CLASS_AGNOSTIC_MASK=True))
     assert [tuple(x.shape) for x in one.keras_model.outputs][1:4] == [
         (None, 20, 3),
@@ -385,7 +385,7 @@ def test_heads_for_all_classes(model):
     )
 
 
-# --- Precision ----------------------------------------------------------------------------------------------------
+# --- Precision ---
 
 
 @pytest.mark.parametrize(
@@ -399,8 +399,8 @@ def test_heads_for_all_classes(model):
         ),
     ],
 )
-def test_mixed_precision_reads_the_image_in_float32(backbone, exact, short):
-    """The layers up to C1; a folded network computes likewise."""
+def test_mixed_precision_computes_layers_up_to_c1_in_float32(backbone, exact, short):
+    """Of the fused network too."""
     network = build(PRECISION="mixed_bfloat16", BACKBONE=backbone, COMPUTE_BACKBONE_SHAPE=None)
     for made in (
         network.keras_model.get_layer,
@@ -413,8 +413,8 @@ def test_mixed_precision_reads_the_image_in_float32(backbone, exact, short):
     assert network.keras_model.get_layer(exact[0]).dtype_policy.name == "float32"
 
 
-def test_in_mixed_precision_boxes_and_probabilities_stay_exact(model, tmp_path):
-    """Convolutions compute in bfloat16; every input, output and weight is float32, and pixel 1,000 is not rounded."""
+def test_mixed_precision_computes_boxes_and_probabilities_in_float32(model, tmp_path):
+    """Convolutions compute in bfloat16; inputs, outputs and weights are float32."""
     model.save_weights(tmp_path / "weights.h5")
     mixed = build(PRECISION="mixed_bfloat16")
     assert mixed.load_weights(tmp_path / "weights.h5").missing == []
@@ -436,7 +436,7 @@ def test_in_mixed_precision_boxes_and_probabilities_stay_exact(model, tmp_path):
         "res1a_conv",
         "bn1a",
         "res1a_out",
-    )  # up to C1: in bfloat16 a pixel less its mean loses half a gray level
+    )
     assert {network.get_layer(name).compute_dtype for name in exact} == {"float32"}
     (photo,) = noise_images(1)
     molded, metas, _ = model.mold_inputs([photo])

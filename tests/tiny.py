@@ -1,4 +1,4 @@
-"""A Mask R-CNN small enough to build in a second: 64 x 64 pixels, a backbone of 3x3 convolutions."""
+"""A Mask R-CNN that builds in a second: 64 x 64 pixels, a backbone of 3x3 convolutions."""
 
 import functools
 import os
@@ -16,7 +16,7 @@ from mrcnn.nn.image_meta import compose_image_meta
 
 
 def backbone(image, stage5=True, train_bn=None):
-    """`[C1..C5]`; the names put its stages where "3+", "4+" and "5+" look for them."""
+    """`[C1..C5]`; the layer names belong to the stages of "3+", "4+" and "5+"."""
     x, stages = image, []
     for stage in (1, 2, 3, 4, 5):
         x = KL.Conv2D(24, 3, strides=2, padding="same", name=f"res{stage}a_conv")(x)
@@ -96,7 +96,7 @@ class Squares(Dataset):
 
 
 def shake(model, seed=0):
-    """The model with random weights of some spread, the same each time: detections are many and differ."""
+    """The model with random weights of `seed`: it detects many and different objects."""
     rng = np.random.default_rng(seed)
     scales = {"res1a_conv": 0.02, "rpn_bbox_pred": 0.02, "mrcnn_bbox_fc": 0.3}
     for weight in model.keras_model.weights:
@@ -128,7 +128,7 @@ def operation_types(function):
 
 
 def empty_batch_is_wrong() -> bool:
-    """Whether TensorFlow's own convolution gives an empty batch the channels of its input, as oneDNN's does."""
+    """Whether tf.nn.conv2d of an empty batch keeps the input's channels, a bug of oneDNN."""
     return tf.nn.conv2d(tf.zeros((0, 1, 1, 2)), tf.zeros((1, 1, 2, 3)), 1, "SAME").shape[-1] != 3
 
 

@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions before it."""
+"""Batch norm fused with the convolutions before it."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from mrcnn.model import BatchNorm, MaskRCNN
 
 
 def spread(network, seed=0):
-    """The network with batch norms that change something."""
+    """The network with random batch-norm weights."""
     rng = np.random.default_rng(seed)
     for layer in network.layers:
         if isinstance(layer, KL.BatchNormalization):
@@ -23,7 +23,7 @@ def spread(network, seed=0):
     return network
 
 
-def test_by_hand():
+def test_fused_weights_by_hand():
     image = keras.Input([1, 1, 1])
     x = KL.Conv2D(1, 1, name="conv")(image)
     network = keras.Model(image, BatchNorm(epsilon=0.0, name="norm")(x))
@@ -43,7 +43,7 @@ def test_by_hand():
         (lambda x: KL.BatchNormalization()(KL.DepthwiseConv2D(3, depth_multiplier=2)(x)), 1),
         (lambda x: KL.BatchNormalization(scale=False)(KL.Conv2D(6, 3)(x)), 1),
         (lambda x: KL.BatchNormalization(center=False)(KL.Conv2D(6, 3)(x)), 1),
-        # a ReLU goes with it, and what else comes after it stays
+        # a ReLU is fused too, other activations are not
         (lambda x: KL.Activation("relu")(KL.BatchNormalization()(KL.Conv2D(6, 3)(x))), 1),
         (lambda x: KL.Activation("tanh")(KL.BatchNormalization()(KL.Conv2D(6, 3)(x))), 1),
         (
@@ -52,14 +52,14 @@ def test_by_hand():
             ),
             1,
         ),
-        # what lies between, another reader of the convolution, and other layers before it leave a batch norm as it is
+        # not fused: a layer between, another reader of the convolution, other layers before
         (lambda x: KL.BatchNormalization()(KL.Conv2D(6, 3, activation="relu")(x)), 0),
         (lambda x: KL.Add()([KL.BatchNormalization()(y := KL.Conv2D(6, 3)(x)), y]), 0),
         (lambda x: KL.BatchNormalization()(KL.Conv2DTranspose(6, 3)(x)), 0),
         (lambda x: KL.BatchNormalization()(x), 0),
     ],
 )
-def test_the_same_comes_out(make, count):
+def test_fused_network_gives_the_same_output(make, count):
     image = keras.Input([8, 8, 3])
     network = spread(keras.Model(image, make(image)))
     found = BatchNormFusedModel(network)
@@ -68,7 +68,7 @@ def test_the_same_comes_out(make, count):
     np.testing.assert_allclose(found([batch]), network(batch, training=False), rtol=1e-4, atol=1e-5)
 
 
-def test_a_batch_norm_that_is_an_output_too_keeps_its_relu():
+def test_relu_of_batch_norm_that_is_an_output_is_not_fused():
     image = keras.Input([8, 8, 3])
     x = KL.BatchNormalization()(KL.Conv2D(6, 3)(image))
     network = spread(keras.Model(image, [x, KL.Activation("relu")(x)]))
@@ -79,13 +79,13 @@ def test_a_batch_norm_that_is_an_output_too_keeps_its_relu():
     assert float(found([batch])[0].numpy().min()) < 0
 
 
-def test_a_convolution_that_is_an_output_too_stays():
+def test_convolution_that_is_an_output_is_not_fused():
     image = keras.Input([8, 8, 3])
     x = KL.Conv2D(6, 3)(image)
     assert not BatchNormFusedModel(keras.Model(image, [x, KL.BatchNormalization()(x)])).convolutions
 
 
-def test_an_optimized_model_detects_the_same_and_saves_what_it_was(tmp_path):
+def test_optimized_model_detects_the_same_and_saves_unfused_weights(tmp_path):
     model = shake(MaskRCNN("inference", TinyConfig(), str(tmp_path)))
     spread(model.keras_model)
     before = {weight.path: weight.numpy() for weight in model.keras_model.weights}
@@ -110,7 +110,7 @@ def test_an_optimized_model_detects_the_same_and_saves_what_it_was(tmp_path):
     )
 
 
-def test_weights_loaded_later_are_folded_too(tmp_path):
+def test_weights_loaded_later_are_fused(tmp_path):
     model, other = (
         shake(MaskRCNN("inference", TinyConfig(), str(tmp_path)), seed) for seed in (0, 1)
     )
@@ -121,7 +121,7 @@ def test_weights_loaded_later_are_folded_too(tmp_path):
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
 
 
-def test_proposal_networks_are_fused_too(tmp_path):
+def test_network_of_the_rpn_is_fused(tmp_path):
     model = shake(MaskRCNN("inference", TinyConfig(RPN_ONLY=True), str(tmp_path)))
     (expected,) = model.detect(noise_images(1))
     assert model.optimize_for_inference() == 5  # the backbone's
@@ -130,6 +130,6 @@ def test_proposal_networks_are_fused_too(tmp_path):
     assert np.abs(found["rois"] - expected["rois"]).max() <= 1 and len(found["rois"])
 
 
-def test_training_has_nothing_to_fold(tmp_path):
+def test_optimize_needs_inference_mode(tmp_path):
     with pytest.raises(ValueError, match="needs a model in inference mode"):
         MaskRCNN("training", TinyConfig(), str(tmp_path)).optimize_for_inference()

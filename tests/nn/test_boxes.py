@@ -1,4 +1,4 @@
-"""Box arithmetic: numbers by hand, laws, and numpy against tensors."""
+"""Box arithmetic: numbers by hand, properties, and NumPy against tensors."""
 
 import numpy as np
 import pytest
@@ -23,10 +23,10 @@ BOXES = hnp.arrays(
 ).map(lambda a: np.concatenate([a[:, :2], a[:, :2] + 1 + a[:, 2:]], axis=1))
 
 
-# --- Empty ------------------------------------------------------------------------------------------------------
+# --- Empty ---
 
 
-def test_no_boxes_in_no_rows_out():
+def test_empty_input_gives_empty_output():
     some = random_boxes(3, 0)
     assert boxes.area(NONE).shape == (0,)
     assert boxes.iou(NONE, some).shape == (0, 3)
@@ -38,7 +38,7 @@ def test_no_boxes_in_no_rows_out():
     assert kept.shape == (0,) and kept.dtype == np.int32
 
 
-# --- By hand ----------------------------------------------------------------------------------------------------
+# --- By hand ---
 
 
 def test_iou_by_hand():
@@ -106,7 +106,7 @@ def test_non_max_suppression_by_hand():
     assert boxes.non_max_suppression(candidates[[0, 2]], scores[[0, 2]], 0.5).tolist() == [0, 1]
 
 
-# --- Laws -------------------------------------------------------------------------------------------------------
+# --- Properties ---
 
 
 @given(BOXES, BOXES)
@@ -154,7 +154,7 @@ def test_non_max_suppression_leaves_no_overlap_and_covers_all(found, seed, thres
         assert boxes.iou(found[[lost]], found[stronger]).max() > threshold
 
 
-# --- numpy against tensors ----------------------------------------------------------------------------------------
+# --- NumPy against tensors ---
 
 
 def to_numpy(tensor):

@@ -25,10 +25,10 @@ from mrcnn.nn.layers import BatchNorm, PyramidAnchors, RoIConv2D, RoIConv2DTrans
     st.integers(1, 6),
     st.integers(1, 6),
 )
-def test_convolution_and_its_gradients_are_tensorflows(seed, sides, count, height, width):
+def test_convolution_and_its_gradients_equal_tensorflow(seed, sides, count, height, width):
     if count == 0 and empty_batch_is_wrong():
         assert passes_without_onednn(
-            f"{__file__}::test_convolution_and_its_gradients_are_tensorflows"
+            f"{__file__}::test_convolution_and_its_gradients_equal_tensorflow"
         )
         return
     rng = np.random.default_rng(seed)
@@ -49,8 +49,8 @@ def test_convolution_and_its_gradients_are_tensorflows(seed, sides, count, heigh
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
-def test_gradient_of_a_convolution_is_a_convolution():
-    """By hand: three pixels in a row, a kernel of 1, 2, 3, and what it gives counts 1, 10 and 100."""
+def test_input_gradient_is_a_convolution():
+    """Three pixels in a row, a kernel of 1, 2, 3; the outputs have the weights 1, 10 and 100."""
     images, kernel = tf.zeros((1, 1, 3, 1)), tf.reshape(tf.constant([1.0, 2.0, 3.0]), (1, 3, 1, 1))
 
     @tf.function
@@ -62,13 +62,14 @@ def test_gradient_of_a_convolution_is_a_convolution():
             )
         return tape.gradient(total, images)
 
-    # out[i] = 1 in[i - 1] + 2 in[i] + 3 in[i + 1]; so in[0] gets 2 * 1 + 1 * 10, in[1] 3 * 1 + 2 * 10 + 1 * 100
+    # out[i] = 1 in[i - 1] + 2 in[i] + 3 in[i + 1]
+    # in[0]: 2 * 1 + 1 * 10; in[1]: 3 * 1 + 2 * 10 + 1 * 100
     np.testing.assert_allclose(gradient(images)[0, 0, :, 0], [12, 123, 230])
     types = operation_types(gradient.get_concrete_function(images))
     assert "Conv2D" in types and "Conv2DBackpropInput" not in types
 
 
-def test_a_graph_that_takes_gradients_can_be_freed():
+def test_graph_with_gradients_can_be_freed():
     @tf.function
     def step(images, kernel):
         with tf.GradientTape() as tape:
@@ -85,20 +86,20 @@ def test_a_graph_that_takes_gradients_can_be_freed():
     assert graph() is None
 
 
-def test_batch_norm_told_at_its_call_keeps_its_statistics():
+def test_batch_norm_called_with_training_false_fixes_its_statistics():
     image = keras.Input([4, 4, 3])
     told = BatchNorm(name="told")(image, training=False)
     outputs = [told, BatchNorm(name="free")(image), BatchNorm(False, name="own")(image)]
     network = keras.Model(image, outputs)
     network(np.full((2, 4, 4, 3), 9.0, np.float32), training=True)
     means = [np.array(network.get_layer(name).moving_mean) for name in ("told", "free", "own")]
-    # momentum 0.99: the free one moves from 0 by a hundredth of 9
+    # momentum 0.99: the trained mean moves from 0 by a hundredth of 9
     np.testing.assert_allclose(means, [[0] * 3, [0.09] * 3, [0] * 3], rtol=1e-5)
 
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("shape", [(2, 4, 5, 3), (2, 6, 4, 5, 3)])  # images, RoIs
-def test_batch_norm_gives_keras_numbers(shape, training):
+def test_batch_norm_equals_keras(shape, training):
     x = np.random.default_rng(0).normal(3, 2, shape).astype(np.float32)
     ours, keras_own = BatchNorm(epsilon=1e-3), KL.BatchNormalization(epsilon=1e-3)
     for _ in range(2):  # the second reads the statistics of the first
@@ -107,7 +108,7 @@ def test_batch_norm_gives_keras_numbers(shape, training):
         )
 
 
-def test_a_convolution_as_large_as_the_roi_is_a_matrix_product():
+def test_convolution_as_large_as_roi_is_a_matrix_product():
     x = np.random.default_rng(0).normal(size=(2, 4, 3, 5, 6)).astype(np.float32)
     layer = RoIConv2D(7, (3, 5), activation="relu", bias_initializer="normal")
     pooled = layer(x)
@@ -164,9 +165,9 @@ def test_a_convolution_as_large_as_the_roi_is_a_matrix_product():
         ),
     ],
 )
-def test_a_layer_of_rois_gives_keras_numbers_and_gradients(ours, keras_own, op, rois):
+def test_roi_layer_equals_keras_with_gradients(ours, keras_own, op, rois):
     if 0 in rois and empty_batch_is_wrong():
-        name = "test_a_layer_of_rois_gives_keras_numbers_and_gradients"
+        name = "test_roi_layer_equals_keras_with_gradients"
         assert passes_without_onednn(f"{__file__}::{name}")
         return
     x = tf.random.stateless_normal((*rois, 4, 5, 6), seed=(1, 2))

@@ -1,4 +1,4 @@
-"""Each loss against numbers worked out by hand."""
+"""Each loss against numbers calculated by hand."""
 
 import math
 
@@ -16,7 +16,7 @@ def scalar(half):
     return float(losses.mean(*half))
 
 
-def test_mean_of_nothing_is_zero():
+def test_mean_of_zero_count_is_zero():
     assert float(losses.mean(tf.constant(0.0), tf.constant(0.0))) == 0.0
     assert float(losses.mean(tf.constant(6.0), tf.constant(4.0))) == 1.5
 
@@ -27,7 +27,7 @@ def test_smooth_l1():
     np.testing.assert_allclose(found, [0.125, 0.5, 2.5, 0.0])
 
 
-def test_rpn_class_loss_leaves_neutral_anchors_out():
+def test_rpn_class_loss_ignores_neutral_anchors():
     match = tf.constant([[[1], [-1], [0]]])
     logits = tf.constant([[[0.0, 0.0], [0.0, math.log(3.0)], [50.0, -50.0]]])
     # object: -log(1/2); background: -log(1 / (1 + 3)) = 2 log 2; the third is neutral
@@ -36,7 +36,7 @@ def test_rpn_class_loss_leaves_neutral_anchors_out():
     assert float(numerator) == pytest.approx(3 * LOG2, rel=1e-6)
 
 
-def test_rpn_class_loss_of_neutral_anchors_is_zero():
+def test_rpn_class_loss_of_only_neutral_anchors_is_zero():
     assert scalar(losses.rpn_class_loss(tf.zeros([1, 3, 1], tf.int32), tf.ones([1, 3, 2]))) == 0.0
 
 
@@ -56,15 +56,15 @@ def test_rpn_bbox_loss_without_positives_is_zero():
     assert scalar(losses.rpn_bbox_loss(tf.ones([1, 2, 4]), match, tf.ones([1, 3, 4]))) == 0.0
 
 
-def test_mrcnn_class_loss_leaves_out_what_the_source_does_not_know():
+def test_mrcnn_class_loss_ignores_inactive_classes():
     logits = tf.constant([[[0.0, 0.0, -99.0], [math.log(7.0), 0.0, -99.0], [0.0, 0.0, 9.0]]])
-    # RoI 0: -log(1/2) for class 1; RoI 1: -log(7/8) for background; RoI 2 says class 2, which is not active
+    # RoI 0: -log(1/2) of class 1; RoI 1: -log(7/8) of background; RoI 2: class 2 is not active
     found = losses.mrcnn_class_loss(tf.constant([[1, 0, 2]]), logits, tf.constant([[1, 1, 0]]))
     assert float(found[1]) == 2
     assert float(found[0]) == pytest.approx(LOG2 + math.log(8 / 7), rel=1e-6)
 
 
-def test_focal_loss_leaves_out_what_is_easy():
+def test_focal_loss_by_hand():
     match = tf.constant([[1, -1]])
     logits = tf.constant([[[0.0, 0.0], [math.log(3.0), 0.0]]])
     # p = 1/2: log 2 * (1/2)^2; p = 3/4: log(4/3) * (1/4)^2
@@ -78,7 +78,7 @@ def test_focal_loss_leaves_out_what_is_easy():
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_focal_loss_of_a_certain_class_has_a_slope(gamma):
+def test_focal_loss_of_probability_one_has_a_finite_gradient(gamma):
     logits = tf.Variable([[[0.0, 200.0]]])
     with tf.GradientTape() as tape:
         loss, _ = losses.rpn_class_loss(tf.constant([[1]]), logits, gamma)
@@ -122,7 +122,7 @@ def test_mrcnn_mask_loss_reads_the_own_class_of_positives():
     predicted[0, 0, :, :, 2] = [[0.5, 0.25], [0.5, 0.75]]
     target = np.zeros((1, 2, 2, 2), np.float32)
     target[0, 0] = [[1, 1], [0, 1]]
-    # -log 0.5 - log 0.25 - log(1 - 0.5) - log 0.75 = 4 log 2 + log(4 / 3), over 4 pixels of one positive
+    # -log 0.5 - log 0.25 - log(1 - 0.5) - log 0.75 = 4 log 2 + log(4 / 3), over 4 pixels
     numerator, count = losses.mrcnn_mask_loss(
         tf.constant(target), tf.constant([[2, 0]]), tf.constant(predicted)
     )
@@ -130,8 +130,8 @@ def test_mrcnn_mask_loss_reads_the_own_class_of_positives():
     assert float(numerator) == pytest.approx(4 * LOG2 + math.log(4 / 3), rel=1e-5)
 
 
-def test_mrcnn_mask_loss_of_the_first_rois():
-    """The mask head sees the positive slots only: the same loss as over all RoIs."""
+def test_mrcnn_mask_loss_of_positive_slots_equals_that_of_all_rois():
+    """The mask head computes only the slots of positives."""
     rng = np.random.default_rng(0)
     predicted = rng.uniform(0.1, 0.9, (2, 5, 4, 4, 3)).astype(np.float32)
     target = (rng.uniform(size=(2, 5, 4, 4)) > 0.5).astype(np.float32)
@@ -150,8 +150,9 @@ def test_mrcnn_mask_loss_without_positives_is_zero():
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_mrcnn_mask_loss_of_saturated_pixels(compiled):
-    # Keras 2: cut at 1e-7 from 0, at the float before 1 (2^-23 below it), and 1e-7 added:
-    # -log(2e-7) = 15.425 for an object called impossible, -log(2^-23 + 1e-7) = 15.333 for a certain background
+    # Keras 2 clips at 1e-7 and at the float below 1 (1 - 2^-23), then adds 1e-7:
+    # -log(2e-7) = 15.425 for an object of probability 0,
+    # -log(2^-23 + 1e-7) = 15.333 for background of probability 1
     loss = tf.function(losses.mrcnn_mask_loss) if compiled else losses.mrcnn_mask_loss
     ids = tf.ones([1, 1], tf.int32)
     masks = lambda value: tf.fill([1, 1, 1, 1, 2], value)  # noqa: E731
@@ -163,7 +164,7 @@ def test_mrcnn_mask_loss_of_saturated_pixels(compiled):
 
 
 def test_losses_of_two_images_share_one_mean():
-    """A mean over all positives of the batch, not a mean of the images' means."""
+    """The mean over all positives of the batch, not the mean of the images' means."""
     match = tf.constant([[1, 1, 1], [1, 0, 0]])
     logits = np.zeros((2, 3, 2), np.float32)
     logits[1, 0] = [0.0, math.log(3.0)]
@@ -181,12 +182,12 @@ def test_weight_decay():
     assert float(losses.weight_decay([], 0.1)) == 0.0
 
 
-def test_one_row_for_all_classes_is_every_class_s_own():
+def test_class_agnostic_row_is_used_for_every_class():
     ids = tf.constant([[1, 2, 0]])
     deltas = tf.constant(
         np.float32([[[[1, 0, 0, 0]], [[0, 3, 0, 0]], [[9, 9, 9, 9]]]])
     )  # [1, 3, 1, 4]
-    # smooth L1 of 1 and of 3: 0.5 and 2.5, over the four deltas of two positives; background does not count
+    # smooth L1 of 1 and 3: 0.5 and 2.5, over the four deltas of two positives
     numerator, count = losses.mrcnn_bbox_loss(tf.zeros([1, 3, 4]), ids, deltas)
     assert (float(numerator), float(count)) == (3.0, 8.0)
     # -log 0.5 for an object, -log(1 - 0.75) = 2 log 2 for a background pixel

@@ -1,4 +1,4 @@
-"""Non-max suppression of tensors, against suppressions worked out by hand."""
+"""Non-max suppression of tensors, against suppressions calculated by hand."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -9,8 +9,9 @@ from mrcnn.nn import boxes, nms
 BOXES = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [0, 20, 10, 30], [0, 0, 0, 0]], np.float32)[None]
 
 
-def test_non_max_suppression():
-    # IoU of the first two: 90 / 110 = 0.82. The better one stays, then the third; the box without area overlaps none.
+def test_non_max_suppression_by_hand():
+    # IoU of the first two: 90 / 110 = 0.82. The better one stays, then the third. The IoU of a
+    # box without area is 0.
     kept, valid = nms.non_max_suppression(
         BOXES, np.array([[0.5, 0.9, 0.7, 0.1]], np.float32), 5, 0.7
     )
@@ -70,8 +71,8 @@ def test_class_non_max_suppression_with_all_scores_zero_is_empty():
         assert not np.any(part)
 
 
-def test_agnostic_non_max_suppression():
-    """The second box, of another class, falls to the better first; score 0 takes no part; the rest is zeros."""
+def test_agnostic_non_max_suppression_by_hand():
+    """The better box of another class suppresses the first; the box of score 0 is ignored."""
     ids, scores = np.array([[1, 2, 2, 1]], np.int32), np.array([[0.5, 0.9, 0.0, 0.3]], np.float32)
     found = BOXES.copy()
     found[0, 3] = [0, 40, 10, 50]
@@ -91,7 +92,7 @@ def test_agnostic_non_max_suppression_of_no_boxes():
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000))
-def test_agnostic_non_max_suppression_of_one_class_is_that_of_the_class(seed):
+def test_agnostic_non_max_suppression_of_one_class_equals_class_nms(seed):
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 1, (2, 20, 2))
     these = np.concatenate([corner, corner + rng.uniform(0.1, 0.6, (2, 20, 2))], axis=2).astype(

@@ -16,7 +16,8 @@ def test_proposals_are_the_best_anchors_after_nms():
     probs = np.float32([[0.3, 0.7], [0.1, 0.9], [0.2, 0.8], [0.9, 0.1]])[None]
     layer = ProposalLayer(4, 0.7, config)
     found = layer([probs, deltas, anchors[None]])
-    # best 0.9; next 0.8; then 0.7, whose IoU with the first is 0.25 / 0.275 = 0.91; the fourth is beyond the limit
+    # best 0.9; next 0.8; then 0.7, whose IoU with the first is 0.25 / 0.275 = 0.91; the fourth
+    # is beyond PRE_NMS_LIMIT
     np.testing.assert_allclose(
         found[0], [anchors[1], [0.6, 0.5, 1.0, 1.0], [0] * 4, [0] * 4], atol=1e-6
     )

@@ -1,4 +1,4 @@
-"""The image ops that need TensorFlow, against crops and suppressions worked out by hand."""
+"""RoI align and crop_and_resize, against crops calculated by hand."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from mrcnn.nn.roi_align import PyramidROIAlign
 
 def test_crop_and_resize_samples_bilinearly():
     image = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
-    # The corners of 0..1 are the centres of the corner pixels; half way between lies the mean of 1 and 2.
+    # 0 and 1 are the centres of the first and last pixel; half way is the mean of 1 and 2.
     whole = roi_align.crop_and_resize(image, np.array([[0.0, 0.0, 1.0, 1.0]]), [0], (2, 2))
     np.testing.assert_allclose(whole[0, :, :, 0], [[0, 3], [12, 15]])
     row = roi_align.crop_and_resize(image, np.array([[0.0, 0.0, 0.0, 1.0]]), [0], (1, 3))
@@ -42,7 +42,7 @@ def crop_gradient(images, boxes, box_indices, size, weights):
     return tape.gradient(total, images)
 
 
-def test_functions_that_run_eagerly_take_the_same_gradient():
+def test_eager_functions_use_the_same_gradient():
     boxes, weights = tf.constant([[-0.2, 0.1, 0.7, 1.1]] * 2), tf.ones((2, 3, 3, 1))
     images = tf.ones((1, 4, 4, 1))
     expected = crop_gradient(images, boxes, [0, 0], (3, 3), weights)
@@ -51,7 +51,7 @@ def test_functions_that_run_eagerly_take_the_same_gradient():
         with tf.GradientTape() as tape:
             tape.watch(boxes)
             crops = roi_align.crop_and_resize(images, boxes, [0, 0], (3, 3))
-        assert tape.gradient(crops, boxes) is None  # as TensorFlow's own gradient would not
+        assert tape.gradient(crops, boxes) is None  # TensorFlow's own gradient would have one
         np.testing.assert_array_equal(
             crop_gradient(images, boxes, [0, 0], (3, 3), weights), expected
         )
@@ -59,14 +59,14 @@ def test_functions_that_run_eagerly_take_the_same_gradient():
         tf.config.run_functions_eagerly(False)
 
 
-def test_gradient_of_crop_and_resize():
-    # One sample in the middle of 4 x 4: rows 1 and 2 and columns 1 and 2 each have a half, so a quarter of 8 each.
+def test_gradient_of_crop_and_resize_by_hand():
+    # One sample in the middle of 4 x 4: rows and columns 1 and 2 have weight 1/2, pixels 1/4.
     images = tf.zeros((1, 4, 4, 1))
     found = crop_gradient(images, tf.constant([[0.0, 0.0, 1.0, 1.0]]), [0], (1, 1), 8.0)
     np.testing.assert_allclose(
         found[0, :, :, 0], [[0, 0, 0, 0], [0, 2, 2, 0], [0, 2, 2, 0], [0, 0, 0, 0]]
     )
-    # Corners of a box that reaches outside: only the one inside, the first pixel, gets its gradient back.
+    # Corners of a box that reaches outside: only the one inside, the first pixel, has a gradient.
     found = crop_gradient(images, tf.constant([[-1.0, -1.0, 0.0, 0.0]]), [0], (2, 2), 8.0)
     np.testing.assert_allclose(found[0, :, :, 0], [[8, 0, 0, 0]] + [[0] * 4] * 3)
     assert not np.any(crop_gradient(images, tf.zeros((0, 4)), [], (2, 2), 8.0))
@@ -74,8 +74,8 @@ def test_gradient_of_crop_and_resize():
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 3), st.integers(1, 5))
-def test_gradient_of_crop_and_resize_equals_tensorflows(seed, count, height, width):
-    """One box an image: no two threads of TensorFlow's kernel meet."""
+def test_gradient_of_crop_and_resize_equals_tensorflow(seed, count, height, width):
+    """One box per image: no two threads of TensorFlow's kernel write to the same pixel."""
     rng = np.random.default_rng(seed)
     images = tf.zeros((count, 5, 7, 2))
     boxes, indices = tf.constant(rng.uniform(-0.3, 1.3, (count, 4)), tf.float32), tf.range(count)
@@ -87,8 +87,8 @@ def test_gradient_of_crop_and_resize_equals_tensorflows(seed, count, height, wid
     np.testing.assert_allclose(found, theirs, rtol=0, atol=1e-5)
 
 
-def test_gradient_of_crop_and_resize_loses_nothing():
-    """TensorFlow's own kernel on CPUs loses additions: seldom, and so its name is looked for, not its effect."""
+def test_gradient_of_crop_and_resize_is_exact():
+    """TensorFlow's own kernel loses additions so rarely that the test checks for its name."""
     boxes = tf.constant(
         np.random.default_rng(0).normal([0.2, 0.2, 0.8, 0.8], 0.05, (100, 4)), tf.float32
     )

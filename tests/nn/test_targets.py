@@ -1,4 +1,4 @@
-"""Matching and sampling of proposals in the network: who is positive, who is background, what each should say."""
+"""Matching and sampling of proposals in the network, and their targets."""
 
 from types import SimpleNamespace
 
@@ -24,11 +24,11 @@ def settings(**changes):
 
 
 GT = [0.0, 0.0, 0.4, 0.4]
-FAR = [[0.5, 0.1 * i, 0.6, 0.1 * i + 0.1] for i in range(10)]  # ten boxes that touch nothing
+FAR = [[0.5, 0.1 * i, 0.6, 0.1 * i + 0.1] for i in range(10)]  # ten boxes without overlap
 
 
 def run(proposals, gt_ids, gt_boxes, masks=None, priorities=None, config=None):
-    """One image, everything given in plain lists; gt padded to three rows; priorities fall unless given."""
+    """Targets of one image, from lists; gt padded to three rows; priorities fall by default."""
     proposals = np.float32(proposals)
     gt_ids = np.int32(list(gt_ids) + [0] * (3 - len(gt_ids)))
     gt_boxes = np.float32(list(gt_boxes) + [[0.0] * 4] * (3 - len(gt_boxes)))
@@ -85,7 +85,7 @@ def test_the_highest_priorities_are_taken():
     np.testing.assert_allclose(rois[2:5], np.float32([FAR[1], FAR[2], FAR[0]]))
 
 
-def test_without_objects_all_is_background():
+def test_without_objects_all_rois_are_background():
     rois, ids, deltas, masks = run(FAR, [], [])
     np.testing.assert_allclose(rois, np.float32(FAR[:T]))
     assert not ids.any() and not deltas.any() and not masks.any()
@@ -104,7 +104,7 @@ def test_of_equal_overlaps_the_first_object_counts():
     assert ids[0] == 3
 
 
-def test_what_lies_in_a_crowd_is_no_background():
+def test_proposals_in_a_crowd_are_not_background():
     crowd = [0.5, 0.0, 0.6, 0.35]  # covers FAR[0] to half of FAR[3]
     rois, ids, _, _ = run([GT, *FAR], [1, -1], [GT, crowd], config=settings(ROI_POSITIVE_RATIO=0.2))
     assert ids[0] == 1
@@ -112,7 +112,7 @@ def test_what_lies_in_a_crowd_is_no_background():
     np.testing.assert_allclose(rois[1:5], np.float32(FAR[4:8]))
 
 
-def test_a_crowd_is_nothing_to_learn():
+def test_crowd_gives_no_positives():
     rois, ids, _, _ = run([GT], [-1], [GT])
     assert not ids.any() and not rois.any()
 
@@ -121,13 +121,13 @@ def test_deltas_lead_to_the_object_in_units_of_the_deviation():
     roi, gt = [0.1, 0.1, 0.5, 0.5], [0.15, 0.1, 0.55, 0.6]
     _, ids, deltas, _ = run([roi], [1], [gt])
     assert ids[0] == 1
-    # dy = 0.05 / 0.4 = 0.125, / 0.1 = 1.25; dx = 0.05 / 0.4; dh = 0; dw = log(0.5 / 0.4) / 0.2 = 1.1157
+    # dy = 0.05 / 0.4 / 0.1 = 1.25; dx likewise; dh = 0; dw = log(0.5 / 0.4) / 0.2 = 1.1157
     np.testing.assert_allclose(deltas[0], [1.25, 1.25, 0.0, np.log(1.25) / 0.2], atol=1e-5)
     back = boxes.decode(np.float32([roi]), deltas[:1] * np.float32([0.1, 0.1, 0.2, 0.2]))
     np.testing.assert_allclose(back[0], gt, atol=1e-6)
 
 
-def test_the_mask_is_the_rois_window_of_its_own_object():
+def test_mask_target_is_the_rois_window_of_its_object():
     masks = np.zeros((9, 9, 3), bool)
     masks[:5, :, 1] = True  # the second object: the upper half
     masks[:, :, 0] = True
@@ -140,7 +140,7 @@ def test_the_mask_is_the_rois_window_of_its_own_object():
 
 
 def test_a_mini_mask_covers_its_box():
-    """The mini-mask of a box, seen by a RoI equal to the box, is itself; by its right half, its right half."""
+    """The window of a RoI equal to the box is the mini-mask; of its right half, the right half."""
     masks = np.zeros((4, 4, 3), bool)
     masks[:, 2:, 0] = True
     gt = [0.25, 0.25, 0.75, 0.75]
@@ -155,12 +155,12 @@ def test_a_mini_mask_covers_its_box():
     np.testing.assert_array_equal(found[0], [[0, 1, 1, 1]] * 4)
 
 
-def test_nothing_is_nan_where_nothing_is_learned():
+def test_targets_of_padding_are_finite():
     for output in run([GT, [0.2, 0.2, 0.2, 0.2], [0.0] * 4], [1, -1], [GT, [0.3, 0.3, 0.3, 0.3]]):
         assert np.isfinite(output).all()
 
 
-def test_a_batch_is_its_images():
+def test_batch_equals_its_images():
     rng = np.random.default_rng(3)
     corner, size = rng.uniform(0, 0.5, (2, 12, 2)), rng.uniform(0.1, 0.5, (2, 12, 2))
     proposals = np.concatenate([corner, corner + size], axis=-1).astype(np.float32)
@@ -189,7 +189,7 @@ def test_positive_slots(total, ratio, slots):
     )
 
 
-def test_without_masks_the_rest_is_the_same():
+def test_targets_without_masks_are_the_same():
     priorities = tf.constant(np.linspace(1, 0.1, 11, dtype=np.float32)[None])
     proposals, ids = tf.constant(np.float32([[*FAR, GT]])), np.int32([[2]])
     boxes_ = tf.constant(np.float32([[GT]]))
