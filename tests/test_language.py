@@ -15,7 +15,7 @@ ALLOWED = (
     "--pictures",
     "VALIDATION_PICTURES",
     "boxes alone",
-    "my photos/a b.png",
+    "my photos/a",
 )
 
 
