@@ -1,4 +1,4 @@
-"""The public names of matterport/Mask_RCNN 2.1: each resolves, its parameters in front, in order, with defaults."""
+"""Public names of matterport/Mask_RCNN 2.1: each exists, with its parameters and defaults."""
 
 import ast
 import importlib
