@@ -216,14 +216,14 @@ def test_train_and_detect_need_their_mode(model):
 
 
 def test_callable_backbone_with_one_argument():
-    def alone(image):
+    def image_only(image):
         x, stages = image, []
         for i in range(5):
             x = KL.Conv2D(24, 3, strides=2, padding="same", activation="relu", name=f"c{i}")(x)
             stages.append(x)
         return stages
 
-    assert build(BACKBONE=alone).keras_model.get_layer("c4").kernel.shape == (3, 3, 24, 24)
+    assert build(BACKBONE=image_only).keras_model.get_layer("c4").kernel.shape == (3, 3, 24, 24)
 
 
 def test_type_error_of_callable_backbone_is_raised():
