@@ -25,7 +25,6 @@ def parsed(script):
     return parse
 
 
-@pytest.mark.xfail(reason="the folders are being rewritten", strict=False)
 def test_mrcnn_keeps_every_limit(script):
     assert [str(measure) for measure in script.measures() if measure.exceeded] == []
 
