@@ -1,4 +1,4 @@
-"""For tools that still call setup.py; pyproject.toml holds the metadata, requirements.txt the dependencies."""
+"""For tools that call setup.py; the metadata is in pyproject.toml."""
 
 from setuptools import setup
 

@@ -1,4 +1,4 @@
-"""The public names of matterport/Mask_RCNN 2.1: each resolves, its parameters in front, in order, with defaults."""
+"""The public names of matterport/Mask_RCNN 2.1 exist, with parameters and defaults in order."""
 
 import ast
 import importlib

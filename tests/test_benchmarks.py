@@ -1,5 +1,4 @@
-"""benchmarks/: run.py has all its rows, its JSON is complete, and a cheap row runs; growth.py, agreement.py and
-peers.py compute correctly."""
+"""The scripts of benchmarks/: rows, JSON, one cheap row; the arithmetic of the others."""
 
 import importlib
 import json
@@ -28,7 +27,7 @@ FIELDS = ["name", "value", "unit", "direction", "target", "reached", "note"]
 
 @pytest.fixture
 def script(monkeypatch):
-    """`script(name)` imports a file of benchmarks/; it is removed from sys.modules after the test."""
+    """`script(name)` imports a file of benchmarks/ and removes it from sys.modules afterwards."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     known = set(sys.modules)
     yield importlib.import_module

@@ -1,4 +1,4 @@
-"""Notebooks: committed with small outputs and no traces of a machine; with the marker `notebooks`, executed."""
+"""Notebooks: small outputs, no traces of a machine; the marker `notebooks` executes them."""
 
 import json
 import os
@@ -119,7 +119,7 @@ def copied(tmp_path_factory) -> Path:
 @pytest.mark.notebooks
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_executes(name, copied, monkeypatch):
-    """Offline, on made data, from top to bottom: no cell fails, and the number of figures is the committed one."""
+    """Execute offline, on generated data: no cell fails, and all committed figures appear."""
     from nbclient import NotebookClient
 
     for variable in [variable for variable in os.environ if variable.startswith("MRCNN_")]:

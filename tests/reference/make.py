@@ -1,7 +1,7 @@
-"""Choose the recorded numbers that are small enough for the repository: `python tests/reference/make.py SHARED`.
+"""Choose the recorded numbers for the repository: `python tests/reference/make.py SHARED`.
 
-SHARED is the folder of the full recordings. Numbers that no tested output depends on are set to zero, because zeros
-compress; everything else is copied bit by bit.
+SHARED is the folder of the full recordings. Numbers that no tested output depends on are set to
+zero, because zeros compress; everything else is copied bit by bit.
 """
 
 from __future__ import annotations
