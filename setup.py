@@ -1,4 +1,4 @@
-"""For tools that call setup.py; pyproject.toml holds the metadata."""
+"""For tools that call setup.py; the metadata is in pyproject.toml."""
 
 from setuptools import setup
 

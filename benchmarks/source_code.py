@@ -41,9 +41,8 @@ FROM_DATASET_TO_LOSS = {
     "data/ground_truth.py": "",
     "data/generator.py": "DataGenerator",
     "data/rpn_targets.py": "build_rpn_targets",
-    "training/pipeline.py": "",
-    "training/network.py": "TrainingNetwork.train_step TrainingNetwork.weighted_losses "
-    "TrainingNetwork._loss_halves TrainingNetwork.inputs_of",
+    "training/pipeline.py": "Batches stream",
+    "training/network.py": "TrainingNetwork",
     "model.py": "fpn_graph rpn_graph build_rpn_model ProposalLayer DetectionTargetLayer Trunk "
     "_rpn_of_levels _build_training _ground_truth_inputs _training_heads MaskRCNN.build "
     "MaskRCNN._build MaskRCNN._anchors_of MaskRCNN.train",
@@ -85,6 +84,13 @@ BANNED_PHRASES = {
     "alone": "only",
     "so many": "the number",
 }
+
+# Phrases that stay: names that users type, and wording that means something else.
+ALLOWED = (
+    "--pictures",
+    "VALIDATION_PICTURES",
+    "boxes alone",  # a kind of finding in check.json
+)
 
 
 class Source(NamedTuple):
@@ -326,7 +332,7 @@ def measures(root: Path = ROOT) -> list[Measure]:
     longest = max(functions(sources), key=length).name
     graph = imports(root)
     up = climbing(graph, root)
-    banned = [phrase for source in sources for phrase in banned_phrases(source)]
+    banned = [phrase for source in sources for phrase in banned_phrases(source, ALLOWED)]
     shapeless = without_shapes(read(root / "mrcnn" / "nn"))
     model = (root / "mrcnn" / "model.py").read_text(encoding="utf-8")
     table = [
@@ -341,7 +347,7 @@ def measures(root: Path = ROOT) -> list[Measure]:
         Measure("lines of a function, most", max(lengths), 100, longest),
         Measure("syntax nodes a line of code", nodes_per_line(sources), 10.5),
         Measure("odd phrases in 1,000 words", odd_phrases(sources), 1.5),
-        Measure("banned phrases", len(banned), None),
+        Measure("banned phrases", len(banned), 0, ", ".join(banned)),
         Measure("public functions of nn without shapes", len(shapeless), 0, " ".join(shapeless)),
     ]
     if FROM_DETECT_TO_MASKS and (root / "mrcnn" / "inference").exists():

@@ -617,7 +617,7 @@ class MaskRCNN(DetectionMethods):
                 allow_head_mismatch=training_mode,
                 remap_classes=remap_classes,
             )
-            if self._is_fused:
+            if self._fused is not None:
                 self.optimize_for_inference()
         if exclude and not training_mode:
             logger.warning(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 _INSTEAD = (
     "ParallelModel must not be built: it split batches in a TensorFlow 1 graph. "
-    "Received: {received}. Try Config.GPU_COUNT (mrcnn train --gpus): MaskRCNN then uses the devices."
+    "Received: {received}. Try Config.GPU_COUNT (mrcnn train --gpus): MaskRCNN then uses the "
+    "devices."
 )
 
 

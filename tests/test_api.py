@@ -1,4 +1,4 @@
-"""Public names of matterport/Mask_RCNN 2.1: each exists, with its parameters and defaults."""
+"""The public names of matterport/Mask_RCNN 2.1 exist, with parameters and defaults in order."""
 
 import ast
 import importlib

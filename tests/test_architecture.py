@@ -38,7 +38,7 @@ LOAD_KERAS = {"app.demo", "data.generator"}  # a network of its own; keras.utils
 
 
 def stairs() -> dict[str, int]:
-    """Folder or front module -> row, from the diagram on the page."""
+    """Folder or front module -> row, from the page."""
     picture = re.search(r"^## Stairs\n+```\n(.+?)```", PAGE, re.DOTALL | re.MULTILINE)[1]
     rows = [line.split() for line in picture.splitlines()]
     return {name: int(row) for row, *names in rows for name in names}

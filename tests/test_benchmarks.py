@@ -1,4 +1,4 @@
-"""benchmarks/: all rows, complete JSON, a cheap row from end to end, and the arithmetic."""
+"""The scripts of benchmarks/: rows, JSON, one cheap row; the arithmetic of the others."""
 
 import importlib
 import json
@@ -27,7 +27,7 @@ FIELDS = ["name", "value", "unit", "direction", "target", "reached", "note"]
 
 @pytest.fixture
 def script(monkeypatch):
-    """`script(name)` imports a file of benchmarks/ for the duration of a test."""
+    """`script(name)` imports a file of benchmarks/ and removes it from sys.modules afterwards."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     known = set(sys.modules)
     yield importlib.import_module

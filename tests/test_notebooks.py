@@ -119,7 +119,7 @@ def copied(tmp_path_factory) -> Path:
 @pytest.mark.notebooks
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_executes(name, copied, monkeypatch):
-    """Offline and on made data no cell fails; the number of figures is the committed one."""
+    """Execute offline, on generated data: no cell fails, and all committed figures appear."""
     from nbclient import NotebookClient
 
     for variable in [variable for variable in os.environ if variable.startswith("MRCNN_")]:

@@ -93,7 +93,7 @@ def trained(archives, reference_weights, tmp_path_factory):
 
 @pytest.fixture
 def use_config(model):
-    """`use_config(archive)` lets the one model work with another archive's settings, for one test."""
+    """`use_config(archive)` gives the one model another archive's settings for one test."""
     before = model.config.to_dict()
 
     def use(archive):
@@ -117,7 +117,7 @@ def use_config(model):
 
 
 def cut(model, inputs, outputs):
-    """The part of the network between tensors, given by the names of the layers that put them out."""
+    """The part of the network between tensors, given by the names of their layers."""
     tensor = lambda name: model.keras_model.get_layer(name).output  # noqa: E731
     return keras.Model([tensor(name) for name in inputs], [tensor(name) for name in outputs])
 
@@ -129,7 +129,7 @@ def run(part, inputs):
     ]
 
 
-# --- Inference, stage by stage, image 0 -------------------------------------------------------------------------
+# --- Inference, stage by stage, image 0 -----------------------------------------------------------
 
 
 def test_molded_inputs(model, archives):
@@ -244,11 +244,11 @@ def test_mask_head_of_a_rectangle(model, archives):
     assert_near(masks[:, :count], recorded["mrcnn_mask"])
 
 
-# --- End to end -------------------------------------------------------------------------------------------------
+# --- End to end -----------------------------------------------------------------------------------
 
 
 def matched(found, recorded):
-    """Recorded and found indices `[K, 2]` of the same detection: class equal, IoU >= 0.95, score within 1e-3."""
+    """Index pairs `[K, 2]` of matching detections: class equal, IoU >= 0.95, score within 1e-3."""
     same = boxes.iou(recorded.rois.astype(float), found["rois"].astype(float)) >= 0.95
     same &= recorded.class_ids[:, None] == found["class_ids"][None]
     same &= np.abs(recorded.scores[:, None] - found["scores"][None]) <= 1e-3
@@ -325,7 +325,7 @@ def test_detect_nothing(use_config, archives, eagerly):
     assert found["masks"].shape == recorded["det0_masks"].shape == (448, 640, 0)
 
 
-# --- Training ---------------------------------------------------------------------------------------------------
+# --- Training -------------------------------------------------------------------------------------
 
 
 TRAINING = ["training_full_masks", "training_mini_masks"]
@@ -358,7 +358,7 @@ def test_targets(archives, name):
 
 @pytest.fixture(scope="session")
 def step(trained):
-    """`step(archive)`: losses and gradients by name, from the recorded inputs and the recorded targets."""
+    """`step(archive)`: losses and gradients by name, from recorded inputs and targets."""
     network = trained.keras_model
     rois, *_ = network.get_layer("proposal_targets").output
     names = ["rpn_class_logits", "rpn_bbox", "mrcnn_class_logits", "mrcnn_bbox", "mrcnn_mask"]
@@ -410,7 +410,7 @@ def with_onednn(test):
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_losses_and_gradients(request, trained, step, archives, name):
-    """If TensorFlow computes without oneDNN (no AVX-512), a process with oneDNN computes the gradients.
+    """If TensorFlow computes without oneDNN, a process with oneDNN computes the gradients.
 
     With it they were recorded. Other convolutions round otherwise, and a ReLU within rounding of 0
     opens or closes: images times 1 + 1e-7 change gradients by up to 4e-3.
@@ -437,7 +437,7 @@ def test_losses_and_gradients(request, trained, step, archives, name):
             assert_near(gradients[key.removeprefix("grad:")], recorded[key], 1e-3)
 
 
-# --- The weight file and back -----------------------------------------------------------------------------------
+# --- The weight file and back ---------------------------------------------------------------------
 
 
 def test_round_trip_is_bit_equal(model, trained, tmp_path):

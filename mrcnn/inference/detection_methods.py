@@ -38,7 +38,7 @@ class DetectionMethods:
     _anchors: AnchorCache
     _detector: Detector | None
     _detector_lock: threading.Lock
-    _is_fused: bool  # whether detection uses fused batch norm
+    _fused: BatchNormFusedModel | None  # the network that detects instead of keras_model
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         # Subclasses that repeat the body of matterport's __init__ do not call ours.
@@ -47,7 +47,7 @@ class DetectionMethods:
         model._anchors = AnchorCache()
         model._detector = None
         model._detector_lock = threading.Lock()
-        model._is_fused = False
+        model._fused = None
         return model
 
     @property
@@ -120,9 +120,12 @@ class DetectionMethods:
         """
         self._need_inference("optimize_for_inference")
         with self.detector.weights_lock.writing():
-            fused = BatchNormFusedModel(self.keras_model)
+            fused = self._fused
+            if fused is not None and fused.source is self.keras_model:
+                fused.update_weights()
+            else:
+                fused = self._fused = BatchNormFusedModel(self.keras_model)
             self.detector.run_with(fused)
-        self._is_fused = True
         return len(fused.convolutions)
 
     # --- The steps of a detection ---

@@ -30,11 +30,12 @@ class BatchNormFusedModel:
     share its weights. The fused convolutions have weights of their own: call `update_weights` when
     the network's have changed.
 
-    network: a functional Keras model.
+    network: a functional Keras model; kept as `source`.
     convolutions: the fused convolutions, by the name of the convolution that each replaces.
     """
 
     def __init__(self, network: keras.Model):
+        self.source = network
         self._readers = _readers(network)
         self._blocks: dict[int, tuple[Any, Block]] = {}  # id of a new tensor -> itself, its block
         self._fused: dict[KL.Layer, Block] = {}

@@ -138,7 +138,7 @@ def refuse_missing_heads(file_layers: FileLayers, report: LoadReport) -> None:
             )
 
 
-def refuse_deeper_resnet(report: LoadReport, backbone: str) -> None:
+def refuse_deeper_resnet(report: LoadReport, backbone: object) -> None:
     """Raise a ValueError if an ImageNet file has more residual blocks than the model."""
     deeper = [name for name in report.unused if re.match(r"(res|bn)\d", name)]
     if deeper and not report.missing:

@@ -88,7 +88,7 @@ def load_weights(
 
 
 def load_backbone_weights(
-    model: keras.Model, file: WeightFile | str | os.PathLike, backbone: str
+    model: keras.Model, file: WeightFile | str | os.PathLike, backbone: object
 ) -> LoadReport:
     """Load a backbone's ImageNet weights (a file without top), completely or not at all.
 

@@ -1,4 +1,4 @@
-"""Train on photos annotated with the VGG Image Annotator, and paint everything but the objects grey.
+"""Train on images annotated with VIA, and paint everything but the objects grey.
 
 python balloon.py train --dataset=FOLDER --weights=coco.h5 --logs=LOGS
 python balloon.py splash --image=FILE --weights=last --logs=LOGS --out=FILE

@@ -1,4 +1,4 @@
-"""Photos of one channel (X-ray) and of four (colour and depth), both from weights of three-channel photos.
+"""Images of one channel (X-ray) and of four (RGB and depth), from weights for three channels.
 
 python channels.py coco.h5
 """

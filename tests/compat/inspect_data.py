@@ -1,4 +1,4 @@
-"""The tour of a dataset: masks, boxes, resizing, mini masks, anchors, batches with random RoIs and their targets.
+"""A tour of a dataset: masks, boxes, resizing, mini-masks, anchors, random RoIs and targets.
 
 python inspect_data.py FOLDER
 """

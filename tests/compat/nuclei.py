@@ -1,4 +1,4 @@
-"""Find cell nuclei: crops while training, whole images when detecting, run-length codes as the answer.
+"""Find cell nuclei: train on crops, detect in whole images, write run-length codes.
 
 python nuclei.py train --dataset=FOLDER --weights=coco.h5 --logs=LOGS
 python nuclei.py detect --dataset=FOLDER --weights=last --logs=LOGS --results=FOLDER

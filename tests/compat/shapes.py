@@ -1,4 +1,4 @@
-"""A notebook as a script: made shapes, three stages on one model, then the last checkpoint on trial.
+"""A notebook as a script: generated shapes, three stages, then the last checkpoint.
 
 python shapes.py LOGS coco.h5
 """
@@ -186,7 +186,8 @@ visualize.display_instances(
     ax=get_ax(),
 )
 
-# The mean of each image's AP: on photos, and the way another widely copied script does it, on molded images
+# The mean of each image's AP: on photos, and the way another widely copied script does it, on
+# molded images
 APs, molded_APs = [], []
 for image_id in dataset_val.image_ids:
     image, image_meta, gt_class_id, gt_bbox, gt_mask = modellib.load_image_gt(

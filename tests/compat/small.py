@@ -1,5 +1,7 @@
-"""A backbone and settings small enough for a test. The scripts beside this file take `Config` from here; apart from
-that they are written as for matterport's package."""
+"""A small backbone and `Config` for the scripts of this folder.
+
+Apart from importing it, they are written as for matterport's package.
+"""
 
 import keras.layers as KL
 import numpy as np
@@ -9,7 +11,7 @@ from mrcnn import model as modellib
 
 
 def backbone(input_image, stage5=False, train_bn=True):
-    """C1 to C5 of one 3x3 convolution each, under names of ResNet101's layers, built as matterport's are."""
+    """C1 to C5 of one 3x3 convolution each, with layer names of ResNet101."""
     x = KL.Conv2D(24, (3, 3), strides=(2, 2), padding="same", name="conv1", use_bias=True)(
         input_image
     )

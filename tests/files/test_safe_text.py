@@ -31,5 +31,5 @@ def test_figure_text_does_not_start_a_formula():
 
 
 def test_csv_cell_keeps_the_spaces_of_a_path():
-    assert safe_text.csv_cell("my  photos/a b.png") == "my  photos/a b.png"
+    assert safe_text.csv_cell("my  files/a b.png") == "my  files/a b.png"
     assert safe_text.csv_cell("\t=1") == "' =1"

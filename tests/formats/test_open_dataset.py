@@ -136,14 +136,14 @@ def test_open_dataset_class_names_are_those_requested(tmp_path):
 
 def test_open_dataset_passes_common_options_to_readers_that_take_them(tmp_path):
     path = write_coco(tmp_path / "labels", coco())
-    image = write_image(tmp_path / "photos" / "a.png")
-    assert open_dataset(path, images_dir=tmp_path / "photos").image_info[0]["path"] == str(image)
+    image = write_image(tmp_path / "elsewhere" / "a.png")
+    assert open_dataset(path, images_dir=tmp_path / "elsewhere").image_info[0]["path"] == str(image)
     nuclei(tmp_path / "nuclei" / "one", [(0, 0, 5, 5)])
     assert open_dataset(tmp_path / "nuclei", strict=True).num_images == 1
     with pytest.raises(
-        ValueError, match=r"for annotation files.*images for data that MaskFolderDataset reads"
+        ValueError, match=r"for annotation files.*elsewhere for data that MaskFolderDataset reads"
     ):
-        open_dataset(tmp_path / "nuclei", images_dir=tmp_path / "photos")
+        open_dataset(tmp_path / "nuclei", images_dir=tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize(

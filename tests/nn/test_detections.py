@@ -50,7 +50,7 @@ def test_detection_layer_equals_numpy(confidence):
         np.testing.assert_array_equal(one, found[i])
 
 
-def test_detection_layer_of_background_is_empty():
+def test_detection_layer_of_only_background_is_empty():
     probs = np.zeros((1, 5, 3), np.float32)
     probs[..., 0] = 0.9
     rois = np.tile(np.float32([0, 0, 1, 1]), (1, 5, 1))

@@ -1,4 +1,4 @@
-"""Choose recorded numbers for the repository: `python tests/reference/make.py SHARED`.
+"""Choose the recorded numbers for the repository: `python tests/reference/make.py SHARED`.
 
 SHARED is the folder of the full recordings. Numbers that no tested output depends on are set to
 zero, because zeros compress; everything else is copied bit by bit.
