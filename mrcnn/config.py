@@ -21,7 +21,7 @@ import numpy as np
 log = logging.getLogger("mrcnn")
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# Each has a row in the tables of nn/backbones.py and weights/imagenet.py.
+# Each has a row in the table of nn/backbones.py, which Keras is needed to import.
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LEARNING_RATE_SCHEDULES = ("constant", "step", "cosine")

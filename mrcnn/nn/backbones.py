@@ -1,8 +1,8 @@
 """The backbones, and the one table that names them.
 
 Each backbone maps a molded image `[B, H, W, C]` to the feature maps C1..C5 of strides 2, 4, 8, 16
-and 32. A new backbone is a function here, a row of `BACKBONES`, its name in `config.BACKBONES`, and
-its ImageNet file in `weights`.
+and 32. A new backbone is a function here, a row of `BACKBONES`, and its name in `config.BACKBONES`;
+if its ImageNet file names layers in a new way, a conversion in `weights/keras_applications.py`.
 """
 
 from __future__ import annotations
@@ -155,15 +155,33 @@ def mobilenet_v2_graph(input_image: Any, config: Any) -> list:
 # --- The table ---
 
 
+class ImageNetFile(NamedTuple):
+    """A released file of ImageNet weights without top.
+
+    size: in bytes.
+    layer_names: the naming scheme of its layers, a key of `weights.imagenet.CONVERSIONS`.
+    md5: hexadecimal; None if it is not published.
+    older_md5s: of earlier releases, which may stay in a cache.
+    """
+
+    url: str
+    size: int
+    layer_names: str
+    md5: str | None = None
+    older_md5s: tuple[str, ...] = ()
+
+
 class Backbone(NamedTuple):
-    """What the package knows of a backbone.
+    """One row of the table: all that the package knows about a backbone.
 
     build: `(image [B, H, W, C], config) -> [C1, C2, C3, C4, C5]`.
     stages: regex of the layer names of each stage that "3+", "4+" and "5+" can train.
+    imagenet: its pretrained weights. The MD5s are those that Keras publishes.
     """
 
     build: Callable[[Any, Any], list]
     stages: dict[str, str]
+    imagenet: ImageNetFile
 
 
 def _build_resnet(input_image, config):
@@ -181,10 +199,40 @@ MOBILENET_STAGES = {
     "5": r"(block_1[3-6]_.*)|(Conv_1.*)",
 }
 
+_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
+
 BACKBONES = {
-    "resnet50": Backbone(_build_resnet, RESNET_STAGES),
-    "resnet101": Backbone(_build_resnet, RESNET_STAGES),
-    "mobilenet_v2": Backbone(mobilenet_v2_graph, MOBILENET_STAGES),
+    "resnet50": Backbone(
+        _build_resnet,
+        RESNET_STAGES,
+        ImageNetFile(
+            _URL + "resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            size=94_765_736,
+            layer_names="resnet",
+            md5="4d473c1dd8becc155b73f8504c6f6626",
+            # matterport's package downloaded this file in 2017 under the same name.
+            older_md5s=("a268eb855778b3df3c7506639542a6af",),
+        ),
+    ),
+    "resnet101": Backbone(
+        _build_resnet,
+        RESNET_STAGES,
+        ImageNetFile(
+            _URL + "resnet/resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            size=171_446_536,
+            layer_names="resnet",
+            md5="88cf7a10940856eca736dc7b7e228a21",
+        ),
+    ),
+    "mobilenet_v2": Backbone(
+        mobilenet_v2_graph,
+        MOBILENET_STAGES,
+        ImageNetFile(
+            _URL + "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+            size=9_406_464,
+            layer_names="mobilenet_v2",
+        ),
+    ),
 }
 
 

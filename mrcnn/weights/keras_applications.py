@@ -1,6 +1,6 @@
 """Convert the ImageNet files of `keras.applications` to the layers of our backbones.
 
-`imagenet.py` lists which backbone needs which conversion.
+`imagenet.py` lists which naming scheme needs which conversion.
 """
 
 from __future__ import annotations

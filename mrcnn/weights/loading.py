@@ -20,7 +20,7 @@ from .checks import (
     refuse_shapes,
 )
 from .class_heads import remap_heads
-from .imagenet import weights_of
+from .imagenet import conversion_of
 from .load_report import LoadReport, first_names
 from .matching import Change, PlannedLayer, excluded_leaves, plan_load, split_nested
 from .model_layers import layers_with_weights
@@ -108,7 +108,7 @@ def load_backbone_weights(
         FileNotFoundError: the file does not exist.
         ValueError: a file of another backbone, or some of the backbone's layers do not match.
     """
-    convert = weights_of(backbone).convert
+    convert = conversion_of(backbone)
     model_layers = {
         name: layer
         for name, layer in layers_with_weights(model).items()

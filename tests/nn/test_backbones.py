@@ -8,11 +8,12 @@ from tiny import TinyConfig
 
 from mrcnn import config
 from mrcnn.nn.backbones import BACKBONES, RESNET_BLOCKS, mobilenet_v2_graph, resnet_graph
-from mrcnn.weights.imagenet import IMAGENET_WEIGHTS
+from mrcnn.weights.imagenet import CONVERSIONS
 
 
-def test_each_backbone_has_a_name_in_config_and_imagenet_weights():
-    assert set(BACKBONES) == set(config.BACKBONES) == set(IMAGENET_WEIGHTS)
+def test_each_backbone_has_a_name_in_config_and_a_conversion_of_its_imagenet_file():
+    assert set(BACKBONES) == set(config.BACKBONES)
+    assert {row.imagenet.layer_names for row in BACKBONES.values()} == set(CONVERSIONS)
     assert set(RESNET_BLOCKS) < set(BACKBONES)
 
 

@@ -1,13 +1,13 @@
 """ImageNet weights of each backbone."""
 
-from mrcnn.config import BACKBONES
-from mrcnn.weights.imagenet import IMAGENET_WEIGHTS, imagenet_weights
+from mrcnn.nn.backbones import BACKBONES
+from mrcnn.weights.imagenet import imagenet_weights
 
 
 def test_imagenet_weights_downloads_the_file_of_the_backbone(downloads, tmp_path):
     path = imagenet_weights("resnet101", tmp_path)
     assert path == str(tmp_path / "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5")
-    file = IMAGENET_WEIGHTS["resnet101"].file
+    file = BACKBONES["resnet101"].imagenet
     checks = {"md5": "88cf7a10940856eca736dc7b7e228a21", "size": file.size, "older_md5s": ()}
     assert downloads == [(file.url, path, checks)]
 
@@ -17,7 +17,3 @@ def test_file_that_matterport_downloaded_in_2017_may_stay_in_the_cache(downloads
     (_, _, checks) = downloads[0]
     assert checks["md5"] == "4d473c1dd8becc155b73f8504c6f6626"
     assert checks["older_md5s"] == ("a268eb855778b3df3c7506639542a6af",)
-
-
-def test_every_backbone_of_the_config_has_imagenet_weights():
-    assert set(IMAGENET_WEIGHTS) == set(BACKBONES)
