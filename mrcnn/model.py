@@ -379,9 +379,8 @@ def _build_training(shared: SharedNetwork, config: Config) -> MaskRCNNTraining:
     inputs = [shared.image, shared.image_meta, rpn_match, target_deltas]
     if config.RPN_ONLY:
         return MaskRCNNTraining(inputs, shared.rpn, name="mask_rcnn", config=config)
-    gt_inputs = _ground_truth_inputs(config)
-    inputs += gt_inputs
-    gt_class_ids, gt_boxes, *gt_masks = gt_inputs
+    gt_class_ids, gt_boxes, *gt_masks = _ground_truth_inputs(config)
+    inputs += [gt_class_ids, gt_boxes, *gt_masks]
     gt_boxes = NormalizeBoxes(name="gt_boxes", **FLOAT32)([gt_boxes, shared.image])
     proposals = shared.proposals
     if not config.USE_RPN_ROIS:
