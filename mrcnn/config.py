@@ -49,14 +49,14 @@ class Config:
     # --- Batches and epochs ---
 
     # Number of GPUs, those of all hosts together; 1 if there is only a CPU.
-    GPU_COUNT = 1
+    GPU_COUNT: int = 1
     # Images per GPU and step; the batch size is IMAGES_PER_GPU * GPU_COUNT. Lower it if the memory
     # is full. For another batch size see `training.scaled_learning_rate`.
-    IMAGES_PER_GPU = 2
+    IMAGES_PER_GPU: int = 2
     # Training steps per epoch. After each epoch the weights are saved and validated.
-    STEPS_PER_EPOCH = 1000
+    STEPS_PER_EPOCH: int = 1000
     # Validation steps after each epoch. More steps give more accurate losses and take longer.
-    VALIDATION_STEPS = 50
+    VALIDATION_STEPS: int = 50
 
     # --- Backbone ---
 
@@ -80,13 +80,13 @@ class Config:
     # Channels of the mask head's convolutions.
     MASK_CHANNELS = 256
     # Number of classes, the background included: 1 + your classes.
-    NUM_CLASSES = 1
+    NUM_CLASSES: int = 1
 
     # --- Parts of the network ---
 
     # False: Faster R-CNN, which predicts boxes and no masks. A dataset may then have `load_bbox`
     # instead of `load_mask`.
-    USE_MASK = True
+    USE_MASK: bool = True
     # True: only the region proposal network. Its results are scored boxes without a class.
     RPN_ONLY = False
     # True: one set of box deltas for all classes instead of one per class (Detectron's
@@ -100,7 +100,7 @@ class Config:
     # "float32", "mixed_bfloat16" or "mixed_float16", of the convolutions. The mixed ones take half
     # the memory, and are faster on GPUs and on CPUs with avx512_bf16 or amx_bf16; on other CPUs
     # they are slower. The stem (C1), weights, boxes, NMS, RoIAlign and losses are always float32.
-    PRECISION = "float32"
+    PRECISION: str = "float32"
 
     # --- Anchors ---
 
@@ -146,8 +146,8 @@ class Config:
     # Without a fixed size (not "square" or "crop") the images of a training batch are padded to the
     # largest of them, and are either all tall or all wide, except in the last batches of an epoch.
     IMAGE_RESIZE_MODE = "square"
-    IMAGE_MIN_DIM = 800
-    IMAGE_MAX_DIM = 1024
+    IMAGE_MIN_DIM: int = 800
+    IMAGE_MAX_DIM: int = 1024
     # Minimum scale factor, in "square" within the limit of IMAGE_MAX_DIM: 2 enlarges an image at
     # least to twice its size, even if its short side is above IMAGE_MIN_DIM. 0: no minimum.
     IMAGE_MIN_SCALE = 0
@@ -197,7 +197,7 @@ class Config:
     # Detections per image, at most.
     DETECTION_MAX_INSTANCES = 100
     # Detections with a lower score are dropped.
-    DETECTION_MIN_CONFIDENCE = 0.7
+    DETECTION_MIN_CONFIDENCE: float = 0.7
     # NMS removes a detection whose IoU with a better one of its class is above this.
     DETECTION_NMS_THRESHOLD = 0.3
     # True: NMS compares detections of different classes too. Use it if one object is detected as
@@ -209,7 +209,7 @@ class Config:
     # "sgd" (with momentum), "adam", "adamw", or a function from the learning rate to a Keras
     # optimizer.
     OPTIMIZER: str | Callable = "sgd"
-    LEARNING_RATE = 0.001
+    LEARNING_RATE: float = 0.001
     # Momentum of "sgd".
     LEARNING_MOMENTUM = 0.9
     # "constant"; "step": divided by 10 at each of LEARNING_RATE_DROPS; "cosine": from the learning
@@ -218,7 +218,7 @@ class Config:
     # Shares of all epochs, from 0 to 1.
     LEARNING_RATE_DROPS = (2 / 3, 8 / 9)
     # Steps at the beginning of a training over which the learning rate grows linearly; 0: off.
-    WARMUP_STEPS = 0
+    WARMUP_STEPS: int = 0
     # Steps whose gradients together change the weights once, as a batch larger by this factor
     # would, without its memory. On one device only.
     GRADIENT_ACCUMULATION_STEPS = 1
@@ -260,7 +260,7 @@ class Config:
     # Number of unreadable images that a training skips before it stops.
     MAX_IMAGE_ERRORS = 5
     # Validation images that TensorBoard shows after each epoch, with detections and ground truth.
-    VALIDATION_PICTURES = 4
+    VALIDATION_PICTURES: int = 4
     # Number of checkpoints of a run that are kept, the newest ones; None: all.
     KEEP_LAST_N: int | None = None
 

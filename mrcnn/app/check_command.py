@@ -89,7 +89,9 @@ def _annotated(dataset: Dataset, image_id: int, pixels: bool) -> np.ndarray:
     """`[H, W, 3]` uint8: one image with its annotations and a title."""
     if has_boxes_only(dataset):
         boxes, class_ids = dataset.load_bbox(image_id)
-        masks = boxes_to_masks(np.round(boxes).astype(int), dataset.image_size(image_id))
+        # All readers of boxes have it; `Dataset` does not.
+        size = dataset.image_size(image_id)  # pyright: ignore[reportAttributeAccessIssue]
+        masks = boxes_to_masks(np.round(boxes).astype(int), size)
     else:
         masks, class_ids = dataset.load_mask(image_id)
     size = masks.shape[:2] if len(class_ids) else (64, 64)

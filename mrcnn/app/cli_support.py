@@ -9,6 +9,7 @@ import ast
 import contextlib
 import difflib
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -128,7 +129,7 @@ def exit_code(run: Callable, program: str, debug: bool = False, help_hint: str =
     set_up_logging(debug)
     set_up_libraries()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # an ASCII terminal or file must not end a run
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal or file must not end a run
             stream.reconfigure(errors="backslashreplace")
     try:
         return run() or OK
@@ -469,7 +470,7 @@ def find_weights(start: str, config: Config, logs: str | Path) -> str:
     from ..weights.zoo import coco_weights
 
     if start == "last":
-        return last_checkpoint(logs, config.NAME)
+        return last_checkpoint(logs, str(config.NAME))
     if start == "coco":
         return coco_weights()
     return start
