@@ -4,11 +4,11 @@
         training:  proposals -> RoIs and targets -> class, box and mask heads -> losses
         inference: proposals -> class and box head -> detections -> mask head
 
-Shape shorthand: B images, A anchors, N proposals or RoIs, T RoIs that train, D detections,
+Shape shorthand: B images, A anchors, N proposals or RoIs, D detections, M ground-truth objects,
 C channels, h and w the sides of a feature map.
 Naming: anchors -> proposals (after NMS) -> rois (inputs of a head) -> detections. `*_deltas` are
 encoded boxes, `gt_*` is ground truth, `target_*` the targets of a head, `*_logits` and `*_probs`
-are before and after the softmax.
+are before and after the softmax. Layers keep matterport's names: `*_class` probs, `*_bbox` deltas.
 Boxes are `(y1, x1, y2, x2)`: normalised inside the network, in pixels outside.
 """
 
@@ -74,7 +74,7 @@ def fpn_graph(feature_maps: list, channels: int, pooled_levels: int = 1) -> list
     """`[P2, ..., P5, P6]`, maps `[B, h, w, channels]`: top-down, with lateral 1x1 convolutions.
 
     feature_maps: C2 to C5, the finest first.
-    pooled_levels: how many more levels the last one is pooled to; only the RPN reads them.
+    pooled_levels: coarser levels made by subsampling the last one; only the RPN reads them.
     """
     last = len(feature_maps) + 1
     merged = []
@@ -153,7 +153,7 @@ class ProposalLayer(KL.Layer):
         return self.steps(inputs).proposals
 
     def steps(self, inputs: list) -> ProposalSteps:
-        """Return every intermediate, as `MaskRCNN.ancestor` offers them."""
+        """Return the result of every step, as `MaskRCNN.ancestor` offers them."""
         probs, deltas, anchors = inputs
         return propose(probs, deltas, anchors, self.config, self.proposal_count, self.nms_threshold)
 
@@ -163,7 +163,7 @@ class ProposalLayer(KL.Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class ScoredProposals(ProposalLayer):
-    """`[B, N, (y1, x1, y2, x2, objectness)]`: the results of a network that ends with the RPN."""
+    """`[B, N, (y1, x1, y2, x2, objectness)]`: scored proposals, the output with RPN_ONLY."""
 
     def call(self, inputs):
         steps = self.steps(inputs)
@@ -180,8 +180,8 @@ class ScoredProposals(ProposalLayer):
 class DetectionTargetLayer(KL.Layer):
     """RoIs sampled from the proposals, and their targets; see `nn.targets.detection_targets`.
 
-    Inputs: proposals, gt_class_ids, gt_boxes (normalised)[, gt_masks]; without masks there are no
-    target masks. Each call draws a new sample, from the seed `Config.SEED`.
+    Inputs: proposals, gt_class_ids, gt_boxes (normalised) and, with a mask head, gt_masks; without
+    masks there are no target masks. Each call draws a new sample, from the seed `Config.SEED`.
     """
 
     def __init__(self, config: Any, **kwargs):
@@ -193,8 +193,8 @@ class DetectionTargetLayer(KL.Layer):
         proposals, gt_class_ids, gt_boxes, *gt_masks = inputs
         if self.config.ROIS_INCLUDE_GT:
             count = proposals.shape[1] + self.config.MAX_GT_INSTANCES
-            objects = gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]
-            proposals = ops.concatenate([proposals, objects], axis=1)
+            real_boxes = gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]
+            proposals = ops.concatenate([proposals, real_boxes], axis=1)
             proposals = tf.ensure_shape(proposals, [None, count, 4])
         batch, count = ops.shape(proposals)[:2]
         priorities = targets.draw_priorities(batch, count, self.seed_generator)
@@ -244,7 +244,7 @@ class DetectionLayer(KL.Layer):
 
 
 def mask_rcnn_outputs(outputs: list, config: Config) -> list:
-    """The outputs of an inference network that `Detector` reads.
+    """Choose what `Detector` reads from the outputs of an inference network.
 
     Returns: detections `[B, D, 6]`, class probabilities `[B, N, NUM_CLASSES]` and, with a mask
         head, the mask of each detection's own class, `[B, D, h, w, 1]`. With RPN_ONLY all
@@ -321,7 +321,7 @@ for network_class in (MaskRCNNInference, MaskRCNNTraining):
 ANY_SIZE_MODES = ("pad64", "none")  # IMAGE_RESIZE_MODE: images keep their own size
 
 
-class Trunk(NamedTuple):
+class SharedNetwork(NamedTuple):
     """The part of the network that training and inference share."""
 
     image: Any  # [B, H, W, C]
@@ -349,49 +349,49 @@ def _rpn_of_levels(levels: list, config: Config) -> dict[str, Any]:
 
 
 def _mark_as_read(*inputs: Any) -> None:
-    """Give inputs that only the losses read a layer: Keras 3.12 refuses inputs without one."""
+    """Pass inputs that only the losses read through a layer, which Keras 3.12 demands."""
     for x in inputs:
         KL.Identity()(x)
 
 
-def _build_inference(trunk: Trunk, config: Config) -> MaskRCNNInference:
+def _build_inference(shared: SharedNetwork, config: Config) -> MaskRCNNInference:
     """proposals -> class and box head -> detections -> mask head."""
-    inputs = [trunk.image, trunk.image_meta, trunk.anchors]
-    outputs = [trunk.proposals, trunk.rpn["rpn_class"], trunk.rpn["rpn_bbox"]]
+    inputs = [shared.image, shared.image_meta, shared.anchors]
+    outputs = [shared.proposals, shared.rpn["rpn_class"], shared.rpn["rpn_bbox"]]
     if config.RPN_ONLY:
-        _mark_as_read(trunk.image_meta)
+        _mark_as_read(shared.image_meta)
         return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
-    _, probs, deltas = class_head(trunk.proposals, trunk.roi_levels, trunk.image_meta, config)
+    _, probs, deltas = class_head(shared.proposals, shared.roi_levels, shared.image_meta, config)
     detect = DetectionLayer(config, name="mrcnn_detection", **FLOAT32)
-    detections = detect([trunk.proposals, probs, deltas, trunk.image_meta])
+    detections = detect([shared.proposals, probs, deltas, shared.image_meta])
     heads = [detections, probs, deltas]
     if config.USE_MASK:
         boxes = detections[..., :4]
-        heads.append(mask_head(boxes, trunk.roi_levels, trunk.image_meta, config))
+        heads.append(mask_head(boxes, shared.roi_levels, shared.image_meta, config))
     return MaskRCNNInference(inputs, [*heads, *outputs], name="mask_rcnn")
 
 
-def _build_training(trunk: Trunk, config: Config) -> MaskRCNNTraining:
+def _build_training(shared: SharedNetwork, config: Config) -> MaskRCNNTraining:
     """proposals -> RoIs and targets -> class, box and mask head; outputs by name."""
     rpn_match = keras.Input([None, 1], name="input_rpn_match", dtype="int32")
-    rpn_bbox = keras.Input([config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4], name="input_rpn_bbox")
-    _mark_as_read(trunk.image_meta, rpn_match, rpn_bbox)
-    inputs = [trunk.image, trunk.image_meta, rpn_match, rpn_bbox]
+    target_deltas = keras.Input([config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4], name="input_rpn_bbox")
+    _mark_as_read(shared.image_meta, rpn_match, target_deltas)
+    inputs = [shared.image, shared.image_meta, rpn_match, target_deltas]
     if config.RPN_ONLY:
-        return MaskRCNNTraining(inputs, trunk.rpn, name="mask_rcnn", config=config)
-    gt_inputs = _ground_truth_inputs(config)
-    inputs += gt_inputs
-    gt_class_ids, gt_boxes, *gt_masks = gt_inputs
-    gt_boxes = NormalizeBoxes(name="gt_boxes", **FLOAT32)([gt_boxes, trunk.image])
-    proposals = trunk.proposals
+        return MaskRCNNTraining(inputs, shared.rpn, name="mask_rcnn", config=config)
+    gt_class_ids, gt_boxes, *gt_masks = _ground_truth_inputs(config)
+    inputs += [gt_class_ids, gt_boxes, *gt_masks]
+    gt_boxes = NormalizeBoxes(name="gt_boxes", **FLOAT32)([gt_boxes, shared.image])
+    proposals = shared.proposals
     if not config.USE_RPN_ROIS:
         rois = keras.Input([config.POST_NMS_ROIS_TRAINING, 4], name="input_roi", dtype="int32")
         inputs.append(rois)
         normalize = NormalizeBoxes(name="input_roi_normalized", **FLOAT32)
-        proposals = normalize([rois, trunk.image])
+        proposals = normalize([rois, shared.image])
     sample = DetectionTargetLayer(config, name="proposal_targets", **FLOAT32)
     sampled = sample([proposals, gt_class_ids, gt_boxes, *gt_masks])
-    outputs = {**trunk.rpn, "rpn_rois": trunk.proposals, **_training_heads(trunk, sampled, config)}
+    outputs = {**shared.rpn, "rpn_rois": shared.proposals}
+    outputs |= _training_heads(shared, sampled, config)
     return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
 
 
@@ -411,10 +411,10 @@ def _ground_truth_inputs(config: Config) -> list:
     return [class_ids, boxes, masks]
 
 
-def _training_heads(trunk: Trunk, sampled: list, config: Config) -> dict[str, Any]:
+def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dict[str, Any]:
     """The outputs of the heads for the sampled RoIs, and their targets."""
     rois, target_class_ids, target_bbox, *target_masks = sampled
-    logits, probs, deltas = class_head(rois, trunk.roi_levels, trunk.image_meta, config)
+    logits, probs, deltas = class_head(rois, shared.roi_levels, shared.image_meta, config)
     outputs = {
         "output_rois": rois,
         "target_class_ids": target_class_ids,
@@ -424,10 +424,10 @@ def _training_heads(trunk: Trunk, sampled: list, config: Config) -> dict[str, An
         "mrcnn_bbox": deltas,
     }
     if config.USE_MASK:
-        # Positives come first: the mask head sees no RoI without a target mask.
+        # Positives come first, so the mask head computes only slots that can have a target mask.
         rois = rois[:, : targets.positive_slots(config)]
         outputs["target_mask"] = target_masks[0]
-        outputs["mrcnn_mask"] = mask_head(rois, trunk.roi_levels, trunk.image_meta, config)
+        outputs["mrcnn_mask"] = mask_head(rois, shared.roi_levels, shared.image_meta, config)
     return outputs
 
 
@@ -513,8 +513,8 @@ class MaskRCNN(DetectionMethods):
 
         Inference: inputs image, image_meta, anchors (normalised); outputs mrcnn_detection,
         mrcnn_class, mrcnn_bbox, mrcnn_mask, ROI, rpn_class, rpn_bbox.
-        Training: inputs image, image_meta, rpn_match, rpn_bbox, gt_class_ids, gt_boxes (pixels),
-        gt_masks[, rois]; outputs by name, for the losses.
+        Training: inputs image, image_meta, rpn_match, rpn_bbox (targets), gt_class_ids, gt_boxes
+        (pixels), gt_masks[, rois]; outputs by name, for the losses.
 
         USE_MASK = False: no mask head, no gt_masks. RPN_ONLY: no heads; rpn_bbox is the last input
         of training, and inference returns scored proposals, rpn_class, rpn_bbox.
@@ -559,12 +559,12 @@ class MaskRCNN(DetectionMethods):
         )
         proposals = propose_rois([rpn["rpn_class"], rpn["rpn_bbox"], anchors])
         roi_levels = pyramid[: len(feature_maps)]
-        trunk = Trunk(image, image_meta, anchors, roi_levels, rpn, proposals)
+        shared = SharedNetwork(image, image_meta, anchors, roi_levels, rpn, proposals)
         finish = _build_inference if mode == "inference" else _build_training
-        return finish(trunk, config)
+        return finish(shared, config)
 
     def _anchors_of(self, image: Any, rpn_levels: list, config: Config) -> Any:
-        """`[B, A, 4]` the anchors of the training images."""
+        """`[B, A, 4]` the anchors: fixed, or from the sizes of the levels if images keep theirs."""
         if config.IMAGE_RESIZE_MODE in ANY_SIZE_MODES:
             return PyramidAnchors(config, name="anchors", **FLOAT32)([image, *rpn_levels])
         fixed = self.get_anchors(tuple(config.IMAGE_SHAPE))
@@ -703,9 +703,9 @@ class MaskRCNN(DetectionMethods):
         run.class_names = self.class_names
         data = TrainingData(train_dataset, val_dataset, augmentation, no_augmentation_sources)
         stage = Stage(learning_rate, epochs, layers)
-        return train(run, data, stage, self._make_detector, custom_callbacks)
+        return train(run, data, stage, self._make_inference_model, custom_callbacks)
 
-    def _make_detector(self) -> MaskRCNN:
+    def _make_inference_model(self) -> MaskRCNN:
         """Return a model of the same network in inference mode, for one image per batch."""
         config = copy.copy(self.config)
         config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
