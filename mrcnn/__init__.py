@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .formats.open_dataset import open_dataset
     from .model import MaskRCNN
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Config", "Dataset", "MaskRCNN", "__version__", "open_dataset"]
 

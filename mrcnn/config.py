@@ -51,7 +51,7 @@ class Config:
     # Number of GPUs, those of all hosts together; 1 if there is only a CPU.
     GPU_COUNT: int = 1
     # Images per GPU and step; the batch size is IMAGES_PER_GPU * GPU_COUNT. Lower it if the memory
-    # is full. For another batch size see `training.scaled_learning_rate`.
+    # is full. `mrcnn.training.schedule.scaled_learning_rate` fits the rate to another batch size.
     IMAGES_PER_GPU: int = 2
     # Training steps per epoch. After each epoch the weights are saved and validated.
     STEPS_PER_EPOCH: int = 1000

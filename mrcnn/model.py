@@ -9,7 +9,7 @@ C channels, h and w the sides of a feature map.
 Naming: anchors -> proposals (after NMS) -> rois (inputs of a head) -> detections. `*_deltas` are
 encoded boxes, `gt_*` is ground truth, `target_*` the targets of a head, `*_logits` and `*_probs`
 are before and after the softmax. Layers keep matterport's names: `*_class` probs, `*_bbox` deltas.
-Boxes are `(y1, x1, y2, x2)`: normalised inside the network, in pixels outside.
+Boxes are `(y1, x1, y2, x2)`: normalized inside the network, in pixels outside.
 """
 
 from __future__ import annotations
@@ -137,9 +137,9 @@ def build_rpn_model(
 
 @keras.saving.register_keras_serializable("mrcnn")
 class ProposalLayer(KL.Layer):
-    """`[B, N, (y1, x1, y2, x2)]` normalised proposals, best first, zero-padded; see `propose`.
+    """`[B, N, (y1, x1, y2, x2)]` normalized proposals, best first, zero-padded; see `propose`.
 
-    Inputs: rpn_probs `[B, A, 2]`, rpn_bbox `[B, A, 4]` deltas, anchors `[B, A, 4]` normalised.
+    Inputs: rpn_probs `[B, A, 2]`, rpn_bbox `[B, A, 4]` deltas, anchors `[B, A, 4]` normalized.
     proposal_count: N.
     """
 
@@ -180,7 +180,7 @@ class ScoredProposals(ProposalLayer):
 class DetectionTargetLayer(KL.Layer):
     """RoIs sampled from the proposals, and their targets; see `nn.targets.detection_targets`.
 
-    Inputs: proposals, gt_class_ids, gt_boxes (normalised) and, with a mask head, gt_masks; without
+    Inputs: proposals, gt_class_ids, gt_boxes (normalized) and, with a mask head, gt_masks; without
     masks there are no target masks. Each call draws a new sample, from the seed `Config.SEED`.
     """
 
@@ -326,7 +326,7 @@ class SharedNetwork(NamedTuple):
 
     image: Any  # [B, H, W, C]
     image_meta: Any  # [B, IMAGE_META_SIZE]
-    anchors: Any  # [B, A, 4] normalised
+    anchors: Any  # [B, A, 4] normalized
     roi_levels: list  # the pyramid levels that the heads read, [B, h, w, C]
     rpn: dict[str, Any]  # rpn_class_logits, rpn_class [B, A, 2], rpn_bbox [B, A, 4]
     proposals: Any  # [B, N, 4], with RPN_ONLY [B, N, 5]
@@ -511,7 +511,7 @@ class MaskRCNN(DetectionMethods):
     def build(self, mode: str, config: Any) -> keras.Model:
         """Build the Keras network of a mode.
 
-        Inference: inputs image, image_meta, anchors (normalised); outputs mrcnn_detection,
+        Inference: inputs image, image_meta, anchors (normalized); outputs mrcnn_detection,
         mrcnn_class, mrcnn_bbox, mrcnn_mask, ROI, rpn_class, rpn_bbox.
         Training: inputs image, image_meta, rpn_match, rpn_bbox (targets), gt_class_ids, gt_boxes
         (pixels), gt_masks[, rois]; outputs by name, for the losses.

@@ -279,7 +279,7 @@ def _add_detect(commands) -> None:
         "Writes an image with the detections for each input image, and detections.json with every "
         "object: class, score, box (y1, x1, y2, x2 in pixels) and, if the network has masks, mask "
         "(COCO's run-length code). Images that cannot be read are named and skipped.",
-        "mrcnn detect image.jpg holiday/ --weights mask_rcnn_nuclei_0040.h5 --out found",
+        "mrcnn detect image.jpg holiday/ --weights mask_rcnn_fruit_0040.h5 --out found",
     )
     parser.add_argument(
         "images",
@@ -330,7 +330,7 @@ def _add_evaluate(commands) -> None:
         "record_mAP.txt, with precision-recall curves and the confusion matrix as images. Ctrl-C "
         "writes the metrics of the images evaluated until then, marked PARTIAL. Weights trained "
         "with RPN_ONLY give their recall at 100 and 1,000 proposals, in metrics.json only.",
-        "mrcnn evaluate fruit/val --weights mask_rcnn_nuclei_0040.h5 --out measured --pictures",
+        "mrcnn evaluate fruit/val --weights mask_rcnn_fruit_0040.h5 --out measured --pictures",
     )
     _add_data(parser)
     _add_weights(parser)

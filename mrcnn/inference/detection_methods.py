@@ -144,7 +144,7 @@ class DetectionMethods:
         return self.detector.mold_inputs(images)
 
     def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
-        """`[A, (y1, x1, y2, x2)]` normalised anchors for a molded image of this shape; cached.
+        """`[A, (y1, x1, y2, x2)]` normalized anchors for a molded image of this shape; cached.
 
         `self.anchors` becomes the same anchors in pixels.
         """

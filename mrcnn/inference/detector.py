@@ -75,7 +75,7 @@ class Steps(Protocol):
 
 
 class Anchors(NamedTuple):
-    """The anchors of one molded image shape: `[A, (y1, x1, y2, x2)]` in pixels and normalised."""
+    """The anchors of one molded image shape: `[A, (y1, x1, y2, x2)]` in pixels and normalized."""
 
     image_shape: tuple[int, int]
     pixels: np.ndarray
@@ -333,7 +333,7 @@ class Detector:
         return molded_images, metas, windows
 
     def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
-        """`[A, (y1, x1, y2, x2)]` normalised anchors for a molded image of this shape; cached."""
+        """`[A, (y1, x1, y2, x2)]` normalized anchors for a molded image of this shape; cached."""
         return self._anchors.get(image_shape, self.config).normalized
 
     def _batch_of_anchors(self, images: np.ndarray, steps: Steps) -> tf.Tensor:

@@ -23,7 +23,7 @@ def unmold_detections(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
     """One image's detections in pixels of the original image, without padding and empty boxes.
 
-    detections: `[D, (y1, x1, y2, x2, class_id, score)]` normalised, zero-padded.
+    detections: `[D, (y1, x1, y2, x2, class_id, score)]` normalized, zero-padded.
     mrcnn_mask: `[D, h, w, NUM_CLASSES]` or `[D, h, w, 1]` probabilities, or None.
     original_image_shape: `(H, W, ...)`. image_shape: `(h, w, ...)` of the molded image.
     window: `(y1, x1, y2, x2)`, the pixels of the molded image that are not padding.
@@ -57,7 +57,7 @@ def unmold_proposals(
 
     Best first; proposals that lie in the padding are removed.
 
-    proposals: `[P, (y1, x1, y2, x2, objectness)]` normalised, zero-padded.
+    proposals: `[P, (y1, x1, y2, x2, objectness)]` normalized, zero-padded.
     original_image_shape, image_shape, window: as for `unmold_detections`.
     """
     height, width = original_image_shape[:2]
@@ -75,14 +75,14 @@ def image_boxes(
 ) -> np.ndarray:
     """`[N, (y1, x1, y2, x2)]` int32 boxes in pixels of the original image.
 
-    boxes: `[N, 4]` normalised to the molded image.
+    boxes: `[N, 4]` normalized to the molded image.
     original_image_shape, image_shape, window: as for `unmold_detections`.
     """
     y1, x1, y2, x2 = box_math.normalize(np.asarray(window), image_shape[:2])
     shift = np.array([y1, x1, y1, x1])
     height, width = y2 - y1, x2 - x1
     scale = np.array([height, width, height, width])
-    # A window of one row or column has no extent in normalised coordinates: its boxes then
+    # A window of one row or column has no extent in normalized coordinates: its boxes then
     # span the image.
     whole_image = np.tile([0.0, 0.0, 1.0, 1.0], (len(boxes), 1))
     boxes = np.divide(boxes - shift, scale, out=whole_image, where=scale > 0)

@@ -1,6 +1,6 @@
 """Box arithmetic, written once for NumPy arrays and for tensors.
 
-Boxes are `[..., (y1, x1, y2, x2)]`. In pixels, y2 and x2 are one past the box. In normalised
+Boxes are `[..., (y1, x1, y2, x2)]`. In pixels, y2 and x2 are one past the box. In normalized
 coordinates 0 and 1 are the first and the last pixel: `normalize` divides by `side - 1` and shifts
 y2 and x2 by one. Deltas are `[..., (dy, dx, log(dh), log(dw))]` (R-CNN, appendix C).
 """
@@ -106,7 +106,7 @@ def clip(boxes: Any, window: Any) -> Any:
 
 
 def normalize(boxes: Any, shape: Any) -> Any:
-    """`[..., 4]` float32 in normalised coordinates.
+    """`[..., 4]` float32 in normalized coordinates.
 
     boxes: `[..., 4]` in pixels. shape: `(height, width)` of the image.
     """
@@ -118,7 +118,7 @@ def normalize(boxes: Any, shape: Any) -> Any:
 def denormalize(boxes: Any, shape: Any) -> Any:
     """`[..., 4]` int32 in pixels; the inverse of `normalize`, rounded half to even.
 
-    boxes: `[..., 4]` normalised. shape: `(height, width)` of the image.
+    boxes: `[..., 4]` normalized. shape: `(height, width)` of the image.
     """
     xp = _namespace(boxes)
     scale, shift = _normalization(boxes, shape)
@@ -128,7 +128,7 @@ def denormalize(boxes: Any, shape: Any) -> Any:
 
 
 def _normalization(boxes, shape):
-    """`[4]` each: scale and shift from normalised coordinates to pixels."""
+    """`[4]` each: scale and shift from normalized coordinates to pixels."""
     height, width = shape
     xp = _namespace(boxes)
     if xp is np:

@@ -17,7 +17,7 @@ def refine_detections(rois: Any, probs: Any, deltas: Any, windows: Any, config: 
 
     Each RoI keeps its best class and is refined by that class's deltas, then clipped to the window.
     Detections below DETECTION_MIN_CONFIDENCE are dropped, and those that a better one of their
-    class suppresses (CLASS_AGNOSTIC_NMS: of any class). Boxes are normalised.
+    class suppresses (CLASS_AGNOSTIC_NMS: of any class). Boxes are normalized.
 
     rois: `[B, N, 4]`. probs: `[B, N, NUM_CLASSES]`.
     deltas: `[B, N, NUM_CLASSES, 4]`, or `[B, N, 1, 4]` for all classes.

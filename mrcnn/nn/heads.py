@@ -17,7 +17,7 @@ from .roi_align import PyramidROIAlign
 def class_head(rois: Any, pyramid: list, image_meta: Any, config: Any) -> tuple[Any, Any, Any]:
     """The class and box head (FPN, 5.2): two hidden layers on the pooled RoI, used by both outputs.
 
-    rois: `[B, N, (y1, x1, y2, x2)]` normalised. pyramid: the levels from P2 on, `[B, H, W, C]`.
+    rois: `[B, N, (y1, x1, y2, x2)]` normalized. pyramid: the levels from P2 on, `[B, H, W, C]`.
     image_meta: `[B, IMAGE_META_SIZE]`.
 
     Returns: logits `[B, N, NUM_CLASSES]`, probs `[B, N, NUM_CLASSES]`, deltas

@@ -249,7 +249,7 @@ class Anchors(KL.Layer):
 
 
 class PyramidAnchors(KL.Layer):
-    """`[B, A, (y1, x1, y2, x2)]` the normalised anchors of images of any size.
+    """`[B, A, (y1, x1, y2, x2)]` the normalized anchors of images of any size.
 
     Inputs: image `[B, H, W, C]`, then the pyramid levels that have anchors, the finest first.
     """
@@ -282,7 +282,7 @@ class PyramidAnchors(KL.Layer):
 
 
 class NormalizeBoxes(KL.Layer):
-    """`[B, N, 4]` pixel boxes, normalised by the size of the image. Inputs: boxes, image."""
+    """`[B, N, 4]` pixel boxes, normalized by the size of the image. Inputs: boxes, image."""
 
     def call(self, inputs):
         pixel_boxes, image = inputs

@@ -87,12 +87,12 @@ def overlaps_graph(boxes1: Any, boxes2: Any) -> Any:
 
 
 def norm_boxes_graph(boxes: Any, shape: Any) -> Any:
-    """`[..., 4]` pixels to normalised coordinates; `shape` is a tensor `[height, width]`."""
+    """`[..., 4]` pixels to normalized coordinates; `shape` is a tensor `[height, width]`."""
     return box_math.normalize(boxes, (shape[0], shape[1]))
 
 
 def denorm_boxes_graph(boxes: Any, shape: Any) -> Any:
-    """`[..., 4]` normalised coordinates to pixels; `shape` is a tensor `[height, width]`."""
+    """`[..., 4]` normalized coordinates to pixels; `shape` is a tensor `[height, width]`."""
     return box_math.denormalize(boxes, (shape[0], shape[1]))
 
 

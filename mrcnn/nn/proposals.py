@@ -15,7 +15,7 @@ from .nms import non_max_suppression
 
 
 class ProposalSteps(NamedTuple):
-    """The steps from anchors to proposals; boxes are `(y1, x1, y2, x2)`, normalised.
+    """The steps from anchors to proposals; boxes are `(y1, x1, y2, x2)`, normalized.
 
     The fields have matterport's names of the tensors. K anchors remain after PRE_NMS_LIMIT.
     """
@@ -40,7 +40,7 @@ def propose(
     All results are constants to the gradient.
 
     rpn_probs: `[B, A, (background, object)]`. rpn_bbox: `[B, A, 4]` deltas.
-    anchors: `[B, A, 4]` normalised. count: proposals per image.
+    anchors: `[B, A, 4]` normalized. count: proposals per image.
     """
     rpn_probs, rpn_bbox = ops.stop_gradient(rpn_probs), ops.stop_gradient(rpn_bbox)
     anchors = ops.stop_gradient(anchors)

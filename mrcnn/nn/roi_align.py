@@ -1,6 +1,6 @@
 """RoI align on a feature pyramid, and `crop_and_resize` with its exact gradient.
 
-Shape shorthand: B images, N RoIs, C channels. Boxes are `(y1, x1, y2, x2)`, normalised.
+Shape shorthand: B images, N RoIs, C channels. Boxes are `(y1, x1, y2, x2)`, normalized.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _crop_gradient(crops, boxes, box_indices, size, shape):
 def _axis_samples(low, high, length, count):
     """`[N, count, 2]` the two pixels next to each sample along an axis, and their weights.
 
-    low, high: `[N]` normalised ends of the boxes. length: pixels of the axis. count: samples.
+    low, high: `[N]` normalized ends of the boxes. length: pixels of the axis. count: samples.
     """
     last = tf.cast(length - 1, tf.float32)
     if count > 1:

@@ -4,7 +4,7 @@ A crowd is an instance with a negative class id, whose box contains many unlabel
 proposals in it are neither positive nor negative.
 
 Shape shorthand: B images, N proposals, M ground-truth objects, T RoIs that train (positives first,
-then negatives, then zeros), P slots of positives. Boxes are `(y1, x1, y2, x2)`, normalised.
+then negatives, then zeros), P slots of positives. Boxes are `(y1, x1, y2, x2)`, normalized.
 """
 
 from __future__ import annotations
