@@ -21,7 +21,7 @@ import numpy as np
 from .masks import resize_mask
 
 JITTER = (0.1, 2.0)  # smallest and largest factor of large-scale jitter (Simple Copy-Paste, 3.2)
-MIN_VISIBLE = 0.1  # share of its pixels that an instance must keep, otherwise it is dropped
+LEAST_VISIBLE = 0.1  # share of its pixels that an instance must keep, otherwise it is dropped
 MAX_AREA_CHANNELS = 4  # of OpenCV's INTER_AREA
 
 Augmented = tuple[np.ndarray, np.ndarray]  # image, masks
@@ -230,7 +230,7 @@ def copy_paste(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Paste objects of another image, each with probability 0.5, mirrored and jittered.
 
-    Masks below lose the covered pixels. Instances that keep less than MIN_VISIBLE of their pixels
+    Masks below lose the covered pixels. Instances that keep less than LEAST_VISIBLE of their pixels
     are dropped, pasted ones as well. Crowds are not pasted. (Simple Copy-Paste, Ghiasi et al.
     2021, 3.)
     """
@@ -264,8 +264,8 @@ copy_paste.pastes = True
 
 
 def _enough_visible(masks: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """`[N]` bool: the masks that have a pixel, and MIN_VISIBLE of the `[N]` pixels they had."""
-    return _pixels(masks) >= np.maximum(1, MIN_VISIBLE * pixels)
+    """`[N]` bool: the masks that have a pixel, and LEAST_VISIBLE of the `[N]` pixels they had."""
+    return _pixels(masks) >= np.maximum(1, LEAST_VISIBLE * pixels)
 
 
 def _pixels(masks: np.ndarray) -> np.ndarray:

@@ -37,9 +37,9 @@ class ShapesDataset(Dataset):
 
     CLASSES = ("square", "circle", "triangle")
     SIDES = (12, 64)  # smallest and largest side, px
-    MAX_SHAPES = 4
-    MIN_VISIBLE = 0.7  # share of a shape's own pixels
-    MIN_CONTRAST = 40.0  # CIELAB distance of two colors; people can distinguish about 2
+    MOST_SHAPES = 4
+    LEAST_VISIBLE = 0.7  # share of a shape's own pixels
+    LEAST_CONTRAST = 40.0  # CIELAB distance of two colors; people can distinguish about 2
     NOISE = 12.0  # standard deviation of the background, in gray levels
 
     def __init__(self, count: int, size: tuple[int, int] = (128, 128), seed: int = 0):
@@ -87,7 +87,7 @@ class ShapesDataset(Dataset):
         background = rng.integers(0, 256, 3)
         whole: list[np.ndarray] = []
         scene = _Scene([], [], [], background, rng)
-        for _ in range(rng.integers(1, self.MAX_SHAPES + 1)):
+        for _ in range(rng.integers(1, self.MOST_SHAPES + 1)):
             class_id = int(rng.integers(1, len(self.CLASSES) + 1))
             shape = self._shape(rng, self.CLASSES[class_id - 1])
             below = [mask & ~shape for mask in scene.masks]
@@ -101,9 +101,9 @@ class ShapesDataset(Dataset):
         return scene
 
     def _enough_visible(self, visible: list[np.ndarray], whole: list[np.ndarray]) -> bool:
-        """Whether MIN_VISIBLE of each shape can be seen."""
+        """Whether LEAST_VISIBLE of each shape can be seen."""
         shares = [part.sum() / full.sum() for part, full in zip(visible, whole, strict=True)]
-        return min(shares, default=1.0) >= self.MIN_VISIBLE
+        return min(shares, default=1.0) >= self.LEAST_VISIBLE
 
     def _shape(self, rng: np.random.Generator, name: str) -> np.ndarray:
         """The mask of one shape at a random position, entirely inside the image."""
@@ -131,5 +131,5 @@ class ShapesDataset(Dataset):
             color = rng.integers(0, 256, 3)
             rgb = np.array([[color, *others]], np.float32) / 255
             lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[0]
-            if np.linalg.norm(lab[1:] - lab[0], axis=1).min() >= self.MIN_CONTRAST:
+            if np.linalg.norm(lab[1:] - lab[0], axis=1).min() >= self.LEAST_CONTRAST:
                 return color
