@@ -39,8 +39,11 @@ class BatchNormFusedModel:
         self._readers = _readers(network)
         self._blocks: dict[int, tuple[Any, Block]] = {}  # id of a new tensor -> itself, its block
         self._fused: dict[KL.Layer, Block] = {}
+        # Keras 3.12 refuses an input that no layer of the clone reads (image_meta with RPN_ONLY).
+        self._reads = [bool(self._readers[id(x)]) for x in network.inputs]
+        inputs = [x for x, is_read in zip(network.inputs, self._reads, strict=True) if is_read]
         self.network = keras.models.clone_model(
-            keras.Model(network.inputs, network.outputs),
+            keras.Model(inputs, network.outputs),
             clone_function=lambda layer: layer,
             call_function=self._call,
         )
@@ -52,7 +55,8 @@ class BatchNormFusedModel:
 
     def __call__(self, inputs: list) -> Any:
         """Return the network's outputs for a list of its inputs, in inference mode."""
-        return self.network(inputs, training=False)
+        read = [x for x, is_read in zip(inputs, self._reads, strict=True) if is_read]
+        return self.network(read, training=False)
 
     def update_weights(self) -> None:
         """Compute the weights of the fused convolutions from those of the network."""
