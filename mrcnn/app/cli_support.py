@@ -17,6 +17,7 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from collections.abc import Callable, Collection, Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -320,10 +321,12 @@ def _config_of_json(path: Path) -> Config:
 def _config_of_script(path: Path) -> Config:
     """Run a script and return an instance of the one Config subclass that it defines."""
     try:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None  # true for every file that ends in .py
+        loader = SourceFileLoader(path.stem, str(path))
+        spec = importlib.util.spec_from_loader(path.stem, loader)
+        if spec is None:
+            raise ImportError(f"Python cannot load {path}.")
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
         return _only_config_class(vars(module), path)()
     except (Exception, SystemExit) as error:
         if isinstance(error, UsageError):

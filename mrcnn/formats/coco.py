@@ -354,8 +354,7 @@ def _read_images(entries: list, path: Path, skipped: SkippedEntries) -> Images:
             if key is not None:
                 images.setdefault(key, None)
             continue
-        key = _key(image["image_id"])
-        assert key is not None  # _read_image checks it
+        key = str(image["image_id"])  # as `_key` writes it
         earlier = images.get(key)
         if earlier is None:
             images[key] = image
