@@ -42,7 +42,7 @@ from .nn.detections import refine_detections, select_class_masks
 from .nn.heads import class_head, mask_head
 from .nn.image_meta import META_COLUMNS
 from .nn.keras_ops import ops
-from .nn.layers import FLOAT32, Anchors, NormalizeBoxes, PyramidAnchors, SameConv2D
+from .nn.layers import FLOAT32, Anchors, Conv2D, NormalizeBoxes, PyramidAnchors, SameConv2D
 from .nn.matterport_names import *  # noqa: F403
 from .nn.proposals import STEP_NAMES, ProposalStep, ProposalSteps, propose
 from .training.distributed import training_strategy
@@ -80,7 +80,7 @@ def fpn_graph(feature_maps: list, channels: int, pooled_levels: int = 1) -> list
     merged = []
     for level in range(last, 1, -1):
         name = f"fpn_c{level}p{level}"
-        x = KL.Conv2D(channels, (1, 1), name=name)(feature_maps[level - 2])
+        x = Conv2D(channels, (1, 1), name=name)(feature_maps[level - 2])
         if merged:
             above = KL.UpSampling2D(2, name=f"fpn_p{level + 1}upsampled")(merged[0])
             x = KL.Add(name=f"fpn_p{level}add")([above, x])
@@ -115,10 +115,10 @@ def rpn_graph(
         strides=anchor_stride,
         name="rpn_conv_shared",
     )(feature_map)
-    x = KL.Conv2D(2 * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
+    x = Conv2D(2 * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
     logits = KL.Reshape((-1, 2), **FLOAT32)(x)  # [B, h * w * anchors_per_location, 2]
     probs = KL.Activation("softmax", name="rpn_class_xxx", **FLOAT32)(logits)
-    x = KL.Conv2D(4 * anchors_per_location, (1, 1), name="rpn_bbox_pred")(shared)
+    x = Conv2D(4 * anchors_per_location, (1, 1), name="rpn_bbox_pred")(shared)
     deltas = KL.Reshape((-1, 4), **FLOAT32)(x)  # [B, h * w * anchors_per_location, 4]
     return [logits, probs, deltas]
 

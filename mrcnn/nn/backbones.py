@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers as KL
 
-from .layers import FLOAT32, BatchNorm
+from .layers import FLOAT32, BatchNorm, Conv2D
 
 # --- ResNet (He 2015) ---
 
@@ -37,7 +37,7 @@ def resnet_graph(
             f"architecture must be one of {list(RESNET_BLOCKS)}. Received: {architecture!r}."
         )
     x = KL.ZeroPadding2D((3, 3))(input_image)
-    x = KL.Conv2D(64, (7, 7), strides=(2, 2), name="conv1", use_bias=True)(x)
+    x = Conv2D(64, (7, 7), strides=(2, 2), name="conv1", use_bias=True)(x)
     x = BatchNorm(train_bn, name="bn_conv1")(x)
     x = KL.Activation("relu")(x)
     x = KL.MaxPooling2D((3, 3), strides=(2, 2), padding="same")(x)
@@ -98,9 +98,9 @@ def conv_block(
     """
     name = f"{stage}{block}"
     x = _bottleneck(input_tensor, kernel_size, filters, name, use_bias, train_bn, strides)
-    shortcut = KL.Conv2D(
-        filters[2], 1, strides=strides, name=f"res{name}_branch1", use_bias=use_bias
-    )(input_tensor)
+    shortcut = Conv2D(filters[2], 1, strides=strides, name=f"res{name}_branch1", use_bias=use_bias)(
+        input_tensor
+    )
     shortcut = BatchNorm(train_bn, name=f"bn{name}_branch1")(shortcut)
     x = KL.Add()([x, shortcut])
     return KL.Activation("relu", name=f"res{name}_out")(x)
@@ -108,15 +108,15 @@ def conv_block(
 
 def _bottleneck(x, kernel_size, filters, name, use_bias, train_bn, strides=(1, 1)):
     """The three convolutions of a block, before its sum."""
-    x = KL.Conv2D(filters[0], 1, strides=strides, name=f"res{name}_branch2a", use_bias=use_bias)(x)
+    x = Conv2D(filters[0], 1, strides=strides, name=f"res{name}_branch2a", use_bias=use_bias)(x)
     x = BatchNorm(train_bn, name=f"bn{name}_branch2a")(x)
     x = KL.Activation("relu")(x)
-    x = KL.Conv2D(
+    x = Conv2D(
         filters[1], kernel_size, padding="same", name=f"res{name}_branch2b", use_bias=use_bias
     )(x)
     x = BatchNorm(train_bn, name=f"bn{name}_branch2b")(x)
     x = KL.Activation("relu")(x)
-    x = KL.Conv2D(filters[2], 1, name=f"res{name}_branch2c", use_bias=use_bias)(x)
+    x = Conv2D(filters[2], 1, name=f"res{name}_branch2c", use_bias=use_bias)(x)
     return BatchNorm(train_bn, name=f"bn{name}_branch2c")(x)
 
 
