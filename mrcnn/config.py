@@ -6,6 +6,7 @@ Subclass `Config` and override what differs. Values may also be set on an instan
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib
 import logging
@@ -14,9 +15,14 @@ import numbers
 import operator
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from . import presets
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 log = logging.getLogger("mrcnn")
 
@@ -25,7 +31,20 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LEARNING_RATE_SCHEDULES = ("constant", "step", "cosine")
-RESIZE_MODES = ("square", "pad64", "crop", "none")
+RESIZE_MODES = ("square", "pad64", "crop", "none", "torchvision", "detectron2")
+# Modes in which an image keeps its own shape, so that the images of a batch may differ.
+ANY_SIZE_MODES = ("pad64", "none", "torchvision", "detectron2")
+PAD32_MODES = ("torchvision", "detectron2")
+NORMS = ("none", "batch", "frozen", "group", "sync")
+BOX_HEADS = ("2fc", "4conv1fc")
+OBJECTNESS = ("softmax", "sigmoid")
+PROPOSAL_SELECTIONS = ("all_levels", "per_level")
+ROI_ALIGNS = ("crop_and_resize", "aligned", "unaligned", "precise", "max")
+LEVEL_RULES = ("round", "floor")
+MASK_PASTES = ("matterport", "torchvision", "detectron2")
+MASK_TARGETS = ("crop", "hard", "soft")
+LOSS_DENOMINATORS = ("positives", "sampled")
+WEIGHT_DECAY_RULES = ("matterport", "plain")
 LOSS_NAMES = (
     "rpn_class_loss",
     "rpn_bbox_loss",
@@ -68,13 +87,39 @@ class Config:
     COMPUTE_BACKBONE_SHAPE: Callable | None = None
     # Pixels of the image per cell, of the pyramid levels P2 to P6.
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
+    # Norm of the backbone: "batch", see TRAIN_BN; "frozen", batch norm whose scale, shift and
+    # statistics never change; "group", group norm with 32 groups (Wu 2018); "sync", batch norm with
+    # the statistics of all devices together; "none".
+    BACKBONE_NORM = "batch"
+    # Added to the variance in every norm. matterport: 0.001; torch: 0.00001.
+    NORM_EPSILON = 0.001
+    # ResNet: True, the stride of a block is that of its first 1x1 convolution (matterport,
+    # detectron2's STRIDE_IN_1X1); False, of its 3x3 convolution (torchvision).
+    STRIDE_IN_1X1 = True
+    # Convolutions and the pool with a stride pad an image of even side: False, at its end only
+    # (TensorFlow); True, on both sides (torch).
+    SYMMETRIC_PADDING = False
+    # True: a convolution before a norm has a bias, as in matterport's network. torchvision and
+    # detectron2 have none: the norm's shift makes it redundant.
+    BIAS_BEFORE_NORM = True
 
     # --- Feature pyramid and heads ---
 
     # Channels of the feature pyramid (FPN).
     TOP_DOWN_PYRAMID_SIZE = 256
+    # Norm of the pyramid, of the class and box head, and of the mask head; see BACKBONE_NORM.
+    FPN_NORM = "none"
+    BOX_HEAD_NORM = "batch"
+    MASK_HEAD_NORM = "batch"
     # Channels of the first convolution of the region proposal network (RPN).
     RPN_CHANNELS = 512
+    # Number of 3x3 convolutions of the RPN (torchvision's second version: 2).
+    RPN_CONV_LAYERS = 1
+    # Scores of an anchor: "softmax" over background and object, or one logit with a "sigmoid".
+    RPN_OBJECTNESS = "softmax"
+    # Hidden layers of the class and box head: "2fc", two fully connected ones; "4conv1fc", four
+    # convolutions and one fully connected (Wu 2018, section 5.2).
+    BOX_HEAD = "2fc"
     # Units of the two fully connected layers of the class and box head.
     FPN_CLASSIF_FC_LAYERS_SIZE = 1024
     # Channels of the mask head's convolutions.
@@ -111,6 +156,9 @@ class Config:
     RPN_ANCHOR_RATIOS = [0.5, 1, 2]
     # 1: anchors in each cell of a feature map; 2: in every second cell, and so on.
     RPN_ANCHOR_STRIDE = 1
+    # True: sides of anchors are rounded to whole pixels, and the stride of a level is the padded
+    # image's side divided by the level's, rounded down (torchvision).
+    ROUND_ANCHORS = False
 
     # --- Region proposal network (RPN) ---
 
@@ -123,8 +171,13 @@ class Config:
     # IoU; anchors between them are ignored (Faster R-CNN, section 3.1.2).
     RPN_POSITIVE_IOU = 0.7
     RPN_NEGATIVE_IOU = 0.3
-    # Proposals kept by score before NMS.
+    # Which anchors become proposals: "all_levels", the best of all pyramid levels, clipped to the
+    # padded image, after one NMS; "per_level" (FPN), the best of each level, clipped to the image
+    # without its padding, after an NMS per level; then the best of all.
+    PROPOSAL_SELECTION = "all_levels"
+    # Proposals kept by score before NMS ("per_level": of each level), in training; in inference.
     PRE_NMS_LIMIT = 6000
+    PRE_NMS_LIMIT_INFERENCE: int | None = None  # as in training
     # Proposals kept after NMS, in training and in inference.
     POST_NMS_ROIS_TRAINING = 2000
     POST_NMS_ROIS_INFERENCE = 1000
@@ -143,6 +196,10 @@ class Config:
     # "pad64": enlarge in the same manner, never reduce; pad height and width to multiples of 64.
     # "crop": enlarge in the same manner, never reduce; cut out a random square of IMAGE_MIN_DIM.
     # "none": neither scale nor pad; height and width must be multiples of 64.
+    # "torchvision": scale the short side to IMAGE_MIN_DIM, but the long side to at most
+    #     IMAGE_MAX_DIM; pad below and on the right to multiples of 32, with the mean. Its rounding
+    #     and interpolation are torchvision's.
+    # "detectron2": the same with detectron2's rounding and Pillow's antialiasing.
     # Without a fixed size (not "square" or "crop") the images of a training batch are padded to the
     # largest of them, and are either all tall or all wide, except in the last batches of an epoch.
     IMAGE_RESIZE_MODE = "square"
@@ -155,6 +212,8 @@ class Config:
     IMAGE_CHANNEL_COUNT = 3
     # Mean of each channel, RGB, on the scale of the pixels; subtracted from them.
     MEAN_PIXEL = np.array([123.7, 116.8, 103.9])
+    # Standard deviation of each channel, or one for all, by which the difference is divided.
+    STD_PIXEL = np.array([1.0])
     # True: scikit-image's resize, as matterport's package used it: slow, and equal in every bit.
     # False: OpenCV, whose pixels are truncated to integers as matterport's were: equal inside an
     # image, except for some pixels in a thousand.
@@ -187,6 +246,22 @@ class Config:
     # twice the side from P5 (FPN, equation 1).
     FPN_CANONICAL_SIZE = 224.0
 
+    # FPN's equation 1: "round" to the nearest level (matterport) or "floor" (the paper).
+    FPN_LEVEL_RULE = "round"
+    # How a RoI is read from a feature map. "crop_and_resize" (matterport): one sample per bin, from
+    # corner to corner. "aligned" (detectron2, the paper): the mean of several samples per bin.
+    # "unaligned" (torchvision): the same half a cell further, RoIs of at least one cell.
+    # "precise": the integral over the bin (PrRoI pooling, Jiang 2018). "max": RoI pooling (Fast
+    # R-CNN).
+    ROI_ALIGN = "crop_and_resize"
+    # Samples per bin and axis of "aligned" and "unaligned"; 0: as many as cells, rounded up.
+    ROI_ALIGN_SAMPLES = 2
+    # True: normalized boxes are pixels divided by the side, and detections are float. False
+    # (matterport): the first and last pixel are 0 and 1, and detections are rounded to pixels.
+    CONTINUOUS_BOXES = False
+    # Limit of log dh and log dw; torchvision's and detectron2's is log(1000 / 16). None: no limit.
+    MAX_LOG_SCALE: float | None = None
+
     # Box deltas (dy, dx, log dh, log dw) are divided by these before they are learned: of the RPN,
     # and of the box head.
     RPN_BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
@@ -196,6 +271,8 @@ class Config:
 
     # Detections per image, at most.
     DETECTION_MAX_INSTANCES = 100
+    # False: a RoI is detected as its best class only. True: as every class that scores enough.
+    DETECTION_ALL_CLASSES = False
     # Detections with a lower score are dropped.
     DETECTION_MIN_CONFIDENCE: float = 0.7
     # NMS removes a detection whose IoU with a better one of its class is above this.
@@ -203,6 +280,11 @@ class Config:
     # True: NMS compares detections of different classes too. Use it if one object is detected as
     # two classes.
     CLASS_AGNOSTIC_NMS = False
+    # How a mask is resized to its box in the image. "matterport": to whole pixels. "torchvision":
+    # to whole pixels, with a border of one mask pixel. "detectron2": each pixel's center is read.
+    MASK_PASTE = "matterport"
+    # A pixel belongs to the object if its probability is at least this.
+    MASK_THRESHOLD = 0.5
 
     # --- Optimizer ---
 
@@ -224,6 +306,14 @@ class Config:
     GRADIENT_ACCUMULATION_STEPS = 1
     # L2 regularization, a part of the loss.
     WEIGHT_DECAY = 0.0001
+    # "matterport": of a weight w, WEIGHT_DECAY * mean(w^2), of all but norms. "plain": half of
+    # WEIGHT_DECAY * sum(w^2), whose gradient is WEIGHT_DECAY * w, as in SGD of torch.
+    WEIGHT_DECAY_RULE = "matterport"
+    # Whether "plain" includes biases, and the scale and shift of norms.
+    WEIGHT_DECAY_BIASES = True
+    WEIGHT_DECAY_NORMS = False
+    # Factor of the learning rate of biases; Detectron's is 2.
+    BIAS_LEARNING_RATE_FACTOR = 1.0
     # Decoupled weight decay of "adamw", not a part of the loss; batch norm and biases are excluded.
     ADAMW_WEIGHT_DECAY = 0.05
     # Gradients with a larger global norm are scaled down to this one; None or 0: no limit.
@@ -234,6 +324,16 @@ class Config:
 
     # --- Losses ---
 
+    # Smooth L1 of the RPN's and of the box head's deltas is quadratic below this difference
+    # (Detectron and torchvision: 1/9), and linear above; 0: L1.
+    RPN_SMOOTH_L1_BETA = 1.0
+    BOX_SMOOTH_L1_BETA = 1.0
+    # The box losses are divided by 4 times the number of "positives" (matterport), or by the number
+    # of "sampled" anchors and RoIs (the papers' code).
+    LOSS_DENOMINATOR = "positives"
+    # Mask targets: "crop", matterport's crop of the mask, rounded; RoIAlign of the mask, "soft"
+    # (torchvision) or cut at 0.5, "hard" (detectron2).
+    MASK_TARGETS = "crop"
     # Factor of each loss.
     LOSS_WEIGHTS = dict.fromkeys(LOSS_NAMES, 1.0)
     # Factor of the RoIs of each class in the class loss, background first; None: 1 for all.
@@ -274,6 +374,45 @@ class Config:
                 self.__dict__[name] = vars(Config)[name].fget(self)
         self.check_names()
 
+    # --- Presets ---
+
+    @classmethod
+    def matterport(cls) -> Self:
+        """Return a config of matterport's network, which is that of the defaults."""
+        return cls()
+
+    @classmethod
+    def detectron(cls) -> Self:
+        """Return a config of detectron2's network (mask_rcnn_R_50_FPN_3x) and its training.
+
+        Settings of a subclass stay as they are.
+        """
+        return cls()._with_preset(presets.DETECTRON)
+
+    @classmethod
+    def torchvision(cls, version: int = 1) -> Self:
+        """Return a config of torchvision's network and its training.
+
+        Settings of a subclass stay as they are.
+
+        version: 1 for maskrcnn_resnet50_fpn, 2 for maskrcnn_resnet50_fpn_v2; with USE_MASK = False
+            for fasterrcnn_resnet50_fpn and its second version.
+
+        Raises:
+            ValueError: there is no such version.
+        """
+        if version not in presets.TORCHVISION:
+            raise ValueError(f"version must be 1 or 2. Received: {version!r}. Try 1.")
+        return cls()._with_preset(presets.TORCHVISION[version])
+
+    def _with_preset(self, settings: dict[str, Any]) -> Self:
+        classes = type(self).__mro__
+        own = {name for owner in classes[: classes.index(Config)] for name in vars(owner)}
+        for name, value in settings.items():
+            if name not in own:
+                setattr(self, name, copy.copy(value))
+        return self
+
     # Derived values follow from the other settings, unless they are assigned.
 
     @property
@@ -289,6 +428,8 @@ class Config:
     def IMAGE_SHAPE(self) -> np.ndarray:
         """`[height, width, channels]` of the network's input."""
         side = self.IMAGE_MIN_DIM if self.IMAGE_RESIZE_MODE == "crop" else self.IMAGE_MAX_DIM
+        if self.IMAGE_RESIZE_MODE in PAD32_MODES:
+            side = -(-side // 32) * 32
         return self.__dict__.get("_IMAGE_SHAPE", np.array([side, side, self.IMAGE_CHANNEL_COUNT]))
 
     @IMAGE_SHAPE.setter
@@ -405,16 +546,18 @@ class Config:
     def _image_relations(self) -> Iterator[_Relation]:
         height, width, depth = (int(side) for side in self.IMAGE_SHAPE)
         shape, channels = [height, width, depth], self.IMAGE_CHANNEL_COUNT
-        near = max(64, round(height / 64) * 64)
+        step = 32 if self.IMAGE_RESIZE_MODE in PAD32_MODES else 64
+        near = max(step, round(height / step) * step)
         yield _Relation(
-            height % 64 == 0 and width % 64 == 0,
-            "IMAGE_SHAPE: height and width must be multiples of 64, so that the image can be "
-            "halved six times",
+            height % step == 0 and width % step == 0,
+            f"IMAGE_SHAPE: height and width must be multiples of {step}, so that the image can be "
+            "halved again and again",
             shape,
             f"IMAGE_MIN_DIM and IMAGE_MAX_DIM such as {near} (crop mode: IMAGE_MIN_DIM)",
         )
         yield _Relation(
-            self.IMAGE_RESIZE_MODE != "square" or (self.IMAGE_MIN_DIM or 0) <= self.IMAGE_MAX_DIM,
+            self.IMAGE_RESIZE_MODE not in ("square", *PAD32_MODES)
+            or (self.IMAGE_MIN_DIM or 0) <= self.IMAGE_MAX_DIM,
             "IMAGE_MIN_DIM must be at most IMAGE_MAX_DIM",
             (self.IMAGE_MIN_DIM, self.IMAGE_MAX_DIM),
             f"IMAGE_MIN_DIM = {self.IMAGE_MAX_DIM}",
@@ -430,6 +573,12 @@ class Config:
             f"MEAN_PIXEL must have one value per channel (IMAGE_CHANNEL_COUNT = {channels})",
             self.MEAN_PIXEL,
             "one mean per channel, e.g. np.array([127.5])",
+        )
+        yield _Relation(
+            np.size(self.STD_PIXEL) in (1, channels),
+            f"STD_PIXEL must have one value per channel (IMAGE_CHANNEL_COUNT = {channels})",
+            self.STD_PIXEL,
+            "one deviation per channel, e.g. np.array([58.0])",
         )
 
     def _class_relations(self) -> Iterator[_Relation]:
@@ -538,10 +687,10 @@ def as_config(config: Any) -> Config:
             "config must be a mrcnn.config.Config, or have its attributes (NUM_CLASSES ...). "
             f"Received: {config!r} of {type(config)}. Try deriving its class from Config."
         )
-    copy = Config()
-    _set_all(copy, {name: getattr(config, name) for name in names})
-    copy.check_names()
-    return copy
+    own = Config()
+    _set_all(own, {name: getattr(config, name) for name in names})
+    own.check_names()
+    return own
 
 
 def _set_all(config: Config, values: dict[str, Any]) -> None:
@@ -713,6 +862,11 @@ def _is_mean(value: Any) -> bool:
     return all(_is_number(mean, -1e6, 1e6) for mean in means)
 
 
+def _is_deviation(value: Any) -> bool:
+    deviations = value if _is_list(value) else [value]
+    return all(map(_is_positive, deviations))
+
+
 def _are_loss_weights(value: Any) -> bool:
     if not isinstance(value, dict) or not set(value) <= set(LOSS_NAMES):
         return False
@@ -749,6 +903,11 @@ _RULES = {
     ),
     "COMPUTE_BACKBONE_SHAPE": _Rule("None or a function", _is_backbone_shape),
     "BACKBONE_STRIDES": _whole_list("whole numbers, of P2 to P6", _SIDE, _Length(1, 5)),
+    "BACKBONE_NORM": _choice(*NORMS),
+    "NORM_EPSILON": _SHARE,
+    "STRIDE_IN_1X1": _FLAG,
+    "SYMMETRIC_PADDING": _FLAG,
+    "BIAS_BEFORE_NORM": _FLAG,
     # Batches and epochs
     "GPU_COUNT": _COUNT,
     "IMAGES_PER_GPU": _COUNT,
@@ -777,9 +936,16 @@ _RULES = {
     ),
     "IMAGE_META_SIZE": _whole(1, remedy="leaving it out: it follows NUM_CLASSES"),
     "MEAN_PIXEL": _Rule("a number, or a list of one per channel", _is_mean),
+    "STD_PIXEL": _Rule("a number above 0, or a list of one per channel", _is_deviation),
     "EXACT_RESIZE": _FLAG,
     # Feature pyramid and heads
     "TOP_DOWN_PYRAMID_SIZE": _CHANNELS,
+    "FPN_NORM": _choice(*NORMS),
+    "BOX_HEAD_NORM": _choice(*NORMS),
+    "MASK_HEAD_NORM": _choice(*NORMS),
+    "RPN_CONV_LAYERS": _whole(1, 10),
+    "RPN_OBJECTNESS": _choice(*OBJECTNESS),
+    "BOX_HEAD": _choice(*BOX_HEADS),
     "RPN_CHANNELS": _CHANNELS,
     "MASK_CHANNELS": _CHANNELS,
     "FPN_CLASSIF_FC_LAYERS_SIZE": _CHANNELS,
@@ -792,16 +958,24 @@ _RULES = {
     "MASK_POOL_SIZE": _CELLS,
     "MASK_SHAPE": _whole_list("whole numbers, [height, width]", 8000, _Length(2, 2)),
     "FPN_CANONICAL_SIZE": _Rule("a number above 0", _is_positive),
+    "FPN_LEVEL_RULE": _choice(*LEVEL_RULES),
+    "ROI_ALIGN": _choice(*ROI_ALIGNS),
+    "ROI_ALIGN_SAMPLES": _whole(0, 16),
+    "CONTINUOUS_BOXES": _FLAG,
+    "MAX_LOG_SCALE": _or_none(_number(0, 80)),
     # Anchors and region proposal network
     "RPN_ANCHOR_SCALES": _ANCHORS,
     "RPN_ANCHOR_RATIOS": _ANCHORS,
     "RPN_ANCHOR_STRIDE": _CELLS,
+    "ROUND_ANCHORS": _FLAG,
     "RPN_NMS_THRESHOLD": _SHARE,
     "RPN_TRAIN_ANCHORS_PER_IMAGE": _BOXES,
     "RPN_POSITIVE_IOU": _SHARE,
     "RPN_NEGATIVE_IOU": _SHARE,
     "RPN_BBOX_STD_DEV": _DEVIATIONS,
     "PRE_NMS_LIMIT": _BOXES,
+    "PRE_NMS_LIMIT_INFERENCE": _or_none(_BOXES),
+    "PROPOSAL_SELECTION": _choice(*PROPOSAL_SELECTIONS),
     "POST_NMS_ROIS_TRAINING": _BOXES,
     "POST_NMS_ROIS_INFERENCE": _BOXES,
     # Ground truth and RoIs that train the heads
@@ -821,6 +995,9 @@ _RULES = {
     "DETECTION_MIN_CONFIDENCE": _SHARE,
     "DETECTION_NMS_THRESHOLD": _SHARE,
     "CLASS_AGNOSTIC_NMS": _FLAG,
+    "DETECTION_ALL_CLASSES": _FLAG,
+    "MASK_PASTE": _choice(*MASK_PASTES),
+    "MASK_THRESHOLD": _SHARE,
     # Optimizer and losses
     "OPTIMIZER": _Rule(
         "'sgd', 'adam', 'adamw' or a function (learning rate) -> Keras optimizer", _is_optimizer
@@ -833,6 +1010,14 @@ _RULES = {
     "GRADIENT_ACCUMULATION_STEPS": _COUNT,
     "WEIGHT_DECAY": _AT_LEAST_0,
     "ADAMW_WEIGHT_DECAY": _AT_LEAST_0,
+    "WEIGHT_DECAY_RULE": _choice(*WEIGHT_DECAY_RULES),
+    "WEIGHT_DECAY_BIASES": _FLAG,
+    "WEIGHT_DECAY_NORMS": _FLAG,
+    "BIAS_LEARNING_RATE_FACTOR": _AT_LEAST_0,
+    "RPN_SMOOTH_L1_BETA": _AT_LEAST_0,
+    "BOX_SMOOTH_L1_BETA": _AT_LEAST_0,
+    "LOSS_DENOMINATOR": _choice(*LOSS_DENOMINATORS),
+    "MASK_TARGETS": _choice(*MASK_TARGETS),
     "GRADIENT_CLIP_NORM": _or_none(_AT_LEAST_0),
     "EMA_DECAY": _number(0, 0.999999),
     "TRAIN_BN": _or_none(_FLAG),
@@ -852,7 +1037,7 @@ _DERIVED = {
     "IMAGE_SHAPE": ("IMAGE_RESIZE_MODE", "IMAGE_MIN_DIM", "IMAGE_MAX_DIM", "IMAGE_CHANNEL_COUNT"),
     "IMAGE_META_SIZE": ("NUM_CLASSES",),
 }
-_ARRAYS = ("MEAN_PIXEL", "RPN_BBOX_STD_DEV", "BBOX_STD_DEV")
+_ARRAYS = ("MEAN_PIXEL", "STD_PIXEL", "RPN_BBOX_STD_DEV", "BBOX_STD_DEV")
 
 
 def _names(config: Any) -> list[str]:

@@ -27,7 +27,7 @@ import tensorflow as tf
 from keras import layers as KL
 
 # Imports marked F401, and matterport_names, are names that scripts take from this module.
-from .config import Config, as_config
+from .config import ANY_SIZE_MODES, Config, as_config
 from .data.dataset import Dataset
 from .data.generator import DataGenerator, data_generator, load_image_gt  # noqa: F401
 from .data.image import mold_image, unmold_image  # noqa: F401
@@ -35,16 +35,23 @@ from .data.roi_targets import build_detection_targets, generate_random_rois  # n
 from .data.rpn_targets import build_rpn_targets  # noqa: F401
 from .inference.detection_methods import DetectionMethods
 from .inference.detector import log  # noqa: F401
-from .nn import boxes as box_math
 from .nn import targets
 from .nn.backbones import backbone_graph
 from .nn.detections import refine_detections, select_class_masks
+from .nn.fpn import fpn_graph
 from .nn.heads import class_head, mask_head
-from .nn.image_meta import META_COLUMNS
+from .nn.image_meta import normalized_windows
 from .nn.keras_ops import ops
 from .nn.layers import FLOAT32, Anchors, Conv2D, NormalizeBoxes, PyramidAnchors, SameConv2D
 from .nn.matterport_names import *  # noqa: F403
-from .nn.proposals import STEP_NAMES, ProposalStep, ProposalSteps, propose
+from .nn.proposals import (
+    STEP_NAMES,
+    ProposalLimits,
+    ProposalStep,
+    ProposalSteps,
+    propose,
+    propose_per_level,
+)
 from .training.distributed import training_strategy
 from .training.loop import Stage, TrainingData, train
 from .training.network import Network, TrainingNetwork
@@ -67,56 +74,39 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# --- Feature pyramid (FPN, Lin 2017, section 3) ---
-
-
-def fpn_graph(feature_maps: list, channels: int, pooled_levels: int = 1) -> list:
-    """`[P2, ..., P5, P6]`, maps `[B, h, w, channels]`: top-down, with lateral 1x1 convolutions.
-
-    feature_maps: C2 to C5, the finest first.
-    pooled_levels: coarser levels made by subsampling the last one; only the RPN reads them.
-    """
-    last = len(feature_maps) + 1
-    merged = []
-    for level in range(last, 1, -1):
-        name = f"fpn_c{level}p{level}"
-        x = Conv2D(channels, (1, 1), name=name)(feature_maps[level - 2])
-        if merged:
-            above = KL.UpSampling2D(2, name=f"fpn_p{level + 1}upsampled")(merged[0])
-            x = KL.Add(name=f"fpn_p{level}add")([above, x])
-        merged.insert(0, x)
-    pyramid = []
-    for level, x in enumerate(merged, start=2):
-        convolution = SameConv2D(channels, (3, 3), padding="same", name=f"fpn_p{level}")
-        pyramid.append(convolution(x))
-    for level in range(last + 1, last + 1 + pooled_levels):
-        pool = KL.MaxPooling2D(pool_size=(1, 1), strides=2, name=f"fpn_p{level}")
-        pyramid.append(pool(pyramid[-1]))
-    return pyramid
-
-
 # --- Region proposal network (Faster R-CNN, Ren 2015, section 3.1) ---
 
 
 def rpn_graph(
-    feature_map: Any, anchors_per_location: int, anchor_stride: int, channels: int = 512
+    feature_map: Any,
+    anchors_per_location: int,
+    anchor_stride: int,
+    channels: int = 512,
+    conv_layers: int = 1,
+    objectness: str = "softmax",
 ) -> list:
     """Objectness and deltas of every anchor of one pyramid level.
 
     feature_map: `[B, h, w, C]`.
+    conv_layers, objectness: see `Config.RPN_CONV_LAYERS` and `Config.RPN_OBJECTNESS`.
 
     Returns: logits `[B, A, (background, object)]`, probs alike, deltas `[B, A, 4]`.
     """
-    shared = SameConv2D(
-        channels,
-        (3, 3),
-        padding="same",
-        activation="relu",
-        strides=anchor_stride,
-        name="rpn_conv_shared",
-    )(feature_map)
-    x = Conv2D(2 * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
-    logits = KL.Reshape((-1, 2), **FLOAT32)(x)  # [B, h * w * anchors_per_location, 2]
+    shared = feature_map
+    for i in range(1, conv_layers + 1):
+        shared = SameConv2D(
+            channels,
+            (3, 3),
+            padding="same",
+            activation="relu",
+            strides=anchor_stride if i == 1 else 1,
+            name="rpn_conv_shared" if i == 1 else f"rpn_conv_shared{i}",
+        )(shared)
+    scores = 1 if objectness == "sigmoid" else 2
+    x = Conv2D(scores * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
+    logits = KL.Reshape((-1, scores), **FLOAT32)(x)  # [B, h * w * anchors_per_location, scores]
+    if scores == 1:  # sigmoid(x) = softmax(0, x)
+        logits = ops.pad(logits, [[0, 0], [0, 0], [1, 0]])
     probs = KL.Activation("softmax", name="rpn_class_xxx", **FLOAT32)(logits)
     x = Conv2D(4 * anchors_per_location, (1, 1), name="rpn_bbox_pred")(shared)
     deltas = KL.Reshape((-1, 4), **FLOAT32)(x)  # [B, h * w * anchors_per_location, 4]
@@ -124,14 +114,14 @@ def rpn_graph(
 
 
 def build_rpn_model(
-    anchor_stride: int, anchors_per_location: int, depth: int, channels: int = 512
+    anchor_stride: int, anchors_per_location: int, depth: int, channels: int = 512, **options: Any
 ) -> keras.Model:
     """The RPN as a model of its own, so that all levels share its weights.
 
-    depth: channels of the feature maps.
+    depth: channels of the feature maps. options: see `rpn_graph`.
     """
     feature_map = keras.Input([None, None, depth], name="input_rpn_feature_map")
-    outputs = rpn_graph(feature_map, anchors_per_location, anchor_stride, channels)
+    outputs = rpn_graph(feature_map, anchors_per_location, anchor_stride, channels, **options)
     return keras.Model(feature_map, outputs, name="rpn_model")
 
 
@@ -139,23 +129,41 @@ def build_rpn_model(
 class ProposalLayer(KL.Layer):
     """`[B, N, (y1, x1, y2, x2)]` normalized proposals, best first, zero-padded; see `propose`.
 
-    Inputs: rpn_probs `[B, A, 2]`, rpn_bbox `[B, A, 4]` deltas, anchors `[B, A, 4]` normalized.
+    Inputs: rpn_probs `[B, A, 2]`, rpn_bbox `[B, A, 4]` deltas, anchors `[B, A, 4]` normalized; with
+    PROPOSAL_SELECTION "per_level" also image_meta, and the probs of each level.
     proposal_count: N.
+    pre_nms_limit: proposals before NMS; default PRE_NMS_LIMIT.
     """
 
-    def __init__(self, proposal_count: int, nms_threshold: float, config: Any = None, **kwargs):
+    def __init__(
+        self,
+        proposal_count: int,
+        nms_threshold: float,
+        config: Any = None,
+        pre_nms_limit: int | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.config = config
         self.proposal_count = proposal_count
         self.nms_threshold = nms_threshold
+        self.pre_nms_limit = pre_nms_limit
 
     def call(self, inputs):
         return self.steps(inputs).proposals
 
     def steps(self, inputs: list) -> ProposalSteps:
         """Return the result of every step, as `MaskRCNN.ancestor` offers them."""
-        probs, deltas, anchors = inputs
-        return propose(probs, deltas, anchors, self.config, self.proposal_count, self.nms_threshold)
+        probs, deltas, anchors, *others = inputs
+        limits = ProposalLimits(
+            self.pre_nms_limit or self.config.PRE_NMS_LIMIT, self.proposal_count, self.nms_threshold
+        )
+        if not others:
+            return propose(probs, deltas, anchors, self.config, limits)
+        image_meta, *levels = others
+        windows = normalized_windows(image_meta, self.config.CONTINUOUS_BOXES)
+        counts = [ops.shape(level)[1] for level in levels]
+        return propose_per_level(probs, deltas, anchors, windows, counts, self.config, limits)
 
     def compute_output_shape(self, input_shape):
         return (None, self.proposal_count, 4)
@@ -234,9 +242,7 @@ class DetectionLayer(KL.Layer):
 
     def call(self, inputs):
         rois, probs, deltas, image_meta = inputs
-        meta = ops.cast(image_meta, "float32")
-        height, width, _ = ops.unstack(meta[0, META_COLUMNS["image_shape"]], 3)
-        windows = box_math.normalize(meta[:, META_COLUMNS["window"]], (height, width))
+        windows = normalized_windows(image_meta, self.config.CONTINUOUS_BOXES)
         return refine_detections(rois, probs, deltas, windows, self.config)
 
     def compute_output_shape(self, input_shape):
@@ -318,8 +324,6 @@ for network_class in (MaskRCNNInference, MaskRCNNTraining):
 
 # --- The two networks ---
 
-ANY_SIZE_MODES = ("pad64", "none")  # IMAGE_RESIZE_MODE: images keep their own size
-
 
 class SharedNetwork(NamedTuple):
     """The part of the network that training and inference share."""
@@ -332,20 +336,22 @@ class SharedNetwork(NamedTuple):
     proposals: Any  # [B, N, 4], with RPN_ONLY [B, N, 5]
 
 
-def _rpn_of_levels(levels: list, config: Config) -> dict[str, Any]:
-    """The outputs of the RPN, those of all levels in one tensor."""
+def _rpn_of_levels(levels: list, config: Config) -> tuple[dict[str, Any], list]:
+    """The outputs of the RPN, those of all levels in one tensor; and the probs of each level."""
     rpn = build_rpn_model(
         config.RPN_ANCHOR_STRIDE,
         len(config.RPN_ANCHOR_RATIOS),
         config.TOP_DOWN_PYRAMID_SIZE,
         config.RPN_CHANNELS,
+        conv_layers=config.RPN_CONV_LAYERS,
+        objectness=config.RPN_OBJECTNESS,
     )
     per_level = [rpn(level) for level in levels]
-    outputs = {}
+    outputs: dict[str, Any] = {}
     for i, name in enumerate(("rpn_class_logits", "rpn_class", "rpn_bbox")):
         join = KL.Concatenate(axis=1, name=name, **FLOAT32)
         outputs[name] = join([output[i] for output in per_level])
-    return outputs
+    return outputs, [probs for _, probs, _ in per_level]
 
 
 def _mark_as_read(*inputs: Any) -> None:
@@ -381,12 +387,14 @@ def _build_training(shared: SharedNetwork, config: Config) -> MaskRCNNTraining:
         return MaskRCNNTraining(inputs, shared.rpn, name="mask_rcnn", config=config)
     gt_class_ids, gt_boxes, *gt_masks = _ground_truth_inputs(config)
     inputs += [gt_class_ids, gt_boxes, *gt_masks]
-    gt_boxes = NormalizeBoxes(name="gt_boxes", **FLOAT32)([gt_boxes, shared.image])
+    gt_boxes = NormalizeBoxes(config.CONTINUOUS_BOXES, name="gt_boxes", **FLOAT32)(
+        [gt_boxes, shared.image]
+    )
     proposals = shared.proposals
     if not config.USE_RPN_ROIS:
         rois = keras.Input([config.POST_NMS_ROIS_TRAINING, 4], name="input_roi", dtype="int32")
         inputs.append(rois)
-        normalize = NormalizeBoxes(name="input_roi_normalized", **FLOAT32)
+        normalize = NormalizeBoxes(config.CONTINUOUS_BOXES, name="input_roi_normalized", **FLOAT32)
         proposals = normalize([rois, shared.image])
     sample = DetectionTargetLayer(config, name="proposal_targets", **FLOAT32)
     sampled = sample([proposals, gt_class_ids, gt_boxes, *gt_masks])
@@ -544,20 +552,23 @@ class MaskRCNN(DetectionMethods):
         image_meta = keras.Input([config.IMAGE_META_SIZE], name="input_image_meta")
         _, *feature_maps = backbone_graph(image, config)
         pooled_levels = max(0, len(config.BACKBONE_STRIDES) - len(feature_maps))
-        pyramid = fpn_graph(feature_maps, config.TOP_DOWN_PYRAMID_SIZE, pooled_levels)
+        pyramid = fpn_graph(feature_maps, config, pooled_levels)
         rpn_levels = pyramid[: len(config.RPN_ANCHOR_SCALES)]
-        rpn = _rpn_of_levels(rpn_levels, config)
+        rpn, level_probs = _rpn_of_levels(rpn_levels, config)
         if mode == "inference":
             anchors = keras.Input([None, 4], name="input_anchors")
-            count = config.POST_NMS_ROIS_INFERENCE
+            count, limit = config.POST_NMS_ROIS_INFERENCE, config.PRE_NMS_LIMIT_INFERENCE
         else:
             anchors = self._anchors_of(image, rpn_levels, config)
-            count = config.POST_NMS_ROIS_TRAINING
+            count, limit = config.POST_NMS_ROIS_TRAINING, None
         proposal_layer = ScoredProposals if config.RPN_ONLY else ProposalLayer
         propose_rois = proposal_layer(
-            count, config.RPN_NMS_THRESHOLD, config, name="ROI", **FLOAT32
+            count, config.RPN_NMS_THRESHOLD, config, limit, name="ROI", **FLOAT32
         )
-        proposals = propose_rois([rpn["rpn_class"], rpn["rpn_bbox"], anchors])
+        proposal_inputs = [rpn["rpn_class"], rpn["rpn_bbox"], anchors]
+        if config.PROPOSAL_SELECTION == "per_level":
+            proposal_inputs += [image_meta, *level_probs]
+        proposals = propose_rois(proposal_inputs)
         roi_levels = pyramid[: len(feature_maps)]
         shared = SharedNetwork(image, image_meta, anchors, roi_levels, rpn, proposals)
         finish = _build_inference if mode == "inference" else _build_training

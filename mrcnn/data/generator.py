@@ -20,7 +20,7 @@ from ..config import Config, as_config
 from ..nn.anchors import pyramid_anchors
 from .dataset import Dataset
 from .ground_truth import GroundTruth, image_name, load_image_gt
-from .image import mold_image
+from .image import molded_float32
 from .image_order import ImageOrder, is_tall
 from .imgaug_support import import_imgaug
 from .roi_targets import build_detection_targets, generate_random_rois
@@ -226,7 +226,7 @@ class DataGenerator(keras.utils.PyDataset):
 
     def as_input(self, image: np.ndarray) -> np.ndarray:
         """Return the image as batches contain it: float32 minus the mean."""
-        return mold_image(image, self.config).astype(np.float32)
+        return molded_float32(image, self.config)
 
     def anchors(self, image_shape: Sequence[int]) -> tuple[np.ndarray, AnchorBlocks]:
         """Return the `[A, 4]` pixel anchors for images of this shape, and their blocks; cached."""

@@ -94,7 +94,9 @@ class AnchorCache:
         last = self._last  # read once: another thread may replace it
         if last is None or last.image_shape != shape:
             pixels = pyramid_anchors(config, shape)
-            last = Anchors(shape, pixels, box_math.normalize(pixels, shape))
+            last = Anchors(
+                shape, pixels, box_math.normalize(pixels, shape, config.CONTINUOUS_BOXES)
+            )
             self._last = last
         return last
 
@@ -372,6 +374,8 @@ class Detector:
             config.DETECTION_MAX_INSTANCES,
             config.PRE_NMS_LIMIT,
             config.CLASS_AGNOSTIC_NMS,
+            config.DETECTION_ALL_CLASSES,
+            config.PRE_NMS_LIMIT_INFERENCE,
         )
         with self._compiling:
             if key not in self._compiled:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import Config
-from ..data.image import match_channels, mold_image, resize_image, to_uint8
+from ..data.image import match_channels, molded_float32, resize_image, to_uint8
 from ..nn.image_meta import compose_image_meta
 
 logger = logging.getLogger("mrcnn")
@@ -60,7 +60,7 @@ def mold(image: Any, config: Config, name: str = "image", subtract_mean: bool = 
     active_class_ids = np.zeros(config.NUM_CLASSES, int)
     meta = compose_image_meta(0, original.shape, resized.shape, window, scale, active_class_ids)
     if subtract_mean:
-        resized = mold_image(resized, config).astype(np.float32)
+        resized = molded_float32(resized, config)
     return Molded(resized, meta, window, np.shape(image))
 
 

@@ -9,22 +9,31 @@ import numpy as np
 
 
 def generate_anchors(
-    scales: Any, ratios: Any, shape: Any, feature_stride: int, anchor_stride: int
+    scales: Any,
+    ratios: Any,
+    shape: Any,
+    feature_stride: int | Sequence[int],
+    anchor_stride: int,
+    rounded: bool = False,
 ) -> np.ndarray:
     """`[A, 4]` anchors of one level: row by row, at each cell by ratio and then by scale.
 
     scales: side(s) in pixels. ratios: width / height. shape: `(height, width)` of the feature map.
-    feature_stride: pixels per cell. anchor_stride: cells per anchor.
+    feature_stride: pixels per cell, or `(rows, columns)` of them. anchor_stride: cells per anchor.
+    rounded: round the sides of an anchor at position 0 to whole pixels, half to even (torchvision).
     """
+    row_stride, column_stride = np.broadcast_to(feature_stride, [2])
     scales, ratios = np.meshgrid(np.array(scales), np.array(ratios))
     scales, ratios = scales.flatten(), ratios.flatten()
     heights, widths = scales / np.sqrt(ratios), scales * np.sqrt(ratios)
-    center_y = np.arange(0, shape[0], anchor_stride) * feature_stride
-    center_x = np.arange(0, shape[1], anchor_stride) * feature_stride
+    center_y = np.arange(0, shape[0], anchor_stride) * row_stride
+    center_x = np.arange(0, shape[1], anchor_stride) * column_stride
     center_x, center_y = np.meshgrid(center_x, center_y)
     centers = np.stack([center_y.ravel(), center_x.ravel()], axis=-1)[:, None]  # [cells, 1, (y, x)]
-    sizes = np.stack([heights, widths], axis=-1)[None]  # [1, shapes, (h, w)]
-    anchors = np.concatenate([centers - 0.5 * sizes, centers + 0.5 * sizes], axis=-1)
+    halves = 0.5 * np.stack([heights, widths], axis=-1)[None]  # [1, shapes, (h, w)]
+    if rounded:
+        halves = np.round(halves)
+    anchors = np.concatenate([centers - halves, centers + halves], axis=-1)
     return anchors.reshape(-1, 4)
 
 
@@ -32,8 +41,9 @@ def generate_pyramid_anchors(
     scales: Sequence,
     ratios: Any,
     feature_shapes: Any,
-    feature_strides: Sequence[int],
+    feature_strides: Sequence[int | Sequence[int]],
     anchor_stride: int,
+    rounded: bool = False,
 ) -> np.ndarray:
     """`[A, 4]` anchors of the first levels, one level after another; each scale is of one level.
 
@@ -48,7 +58,7 @@ def generate_pyramid_anchors(
         )
     levels = []
     for scale, shape, stride in zip(scales, feature_shapes, feature_strides, strict=False):
-        levels.append(generate_anchors(scale, ratios, shape, stride, anchor_stride))
+        levels.append(generate_anchors(scale, ratios, shape, stride, anchor_stride, rounded))
     return np.concatenate(levels)
 
 
@@ -66,10 +76,14 @@ def pyramid_anchors(config: Any, image_shape: Any) -> np.ndarray:
 
     With k RPN_ANCHOR_SCALES the RPN reads the first k pyramid levels.
     """
+    shapes, strides = compute_backbone_shapes(config, image_shape), config.BACKBONE_STRIDES
+    if config.ROUND_ANCHORS:
+        strides = [np.array(image_shape[:2]) // shape for shape in shapes]
     return generate_pyramid_anchors(
         config.RPN_ANCHOR_SCALES,
         config.RPN_ANCHOR_RATIOS,
-        compute_backbone_shapes(config, image_shape),
-        config.BACKBONE_STRIDES,
+        shapes,
+        strides,
         config.RPN_ANCHOR_STRIDE,
+        config.ROUND_ANCHORS,
     )

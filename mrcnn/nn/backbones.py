@@ -7,14 +7,15 @@ if its ImageNet file names layers in a new way, a conversion in `weights/keras_a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import layers as KL
 
-from .layers import FLOAT32, BatchNorm, Conv2D
+from ..config import Config
+from .layers import FLOAT32, Conv2D, has_bias, norm
 
 # --- ResNet (He 2015) ---
 
@@ -22,7 +23,11 @@ RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 
 def resnet_graph(
-    input_image: Any, architecture: str, stage5: bool = False, train_bn: bool | None = True
+    input_image: Any,
+    architecture: str,
+    stage5: bool = False,
+    train_bn: bool | None = True,
+    config: Any = None,
 ) -> list:
     """`[C1, C2, C3, C4, C5]`, maps `[B, h, w, C]` of a ResNet; C5 is None without stage5.
 
@@ -31,33 +36,80 @@ def resnet_graph(
     input_image: `[B, H, W, C]` molded.
     architecture: "resnet50" or "resnet101".
     train_bn: see `BatchNorm`.
+    config: a `Config` with the settings of the ResNet instead of train_bn; default matterport's.
     """
     if architecture not in RESNET_BLOCKS:
         raise ValueError(
             f"architecture must be one of {list(RESNET_BLOCKS)}. Received: {architecture!r}."
         )
+    config = config or _matterport_config(train_bn)
     x = KL.ZeroPadding2D((3, 3))(input_image)
-    x = Conv2D(64, (7, 7), strides=(2, 2), name="conv1", use_bias=True)(x)
-    x = BatchNorm(train_bn, name="bn_conv1")(x)
+    use_bias = has_bias(config.BACKBONE_NORM, config)
+    x = Conv2D(64, (7, 7), strides=(2, 2), name="conv1", use_bias=use_bias)(x)
+    x = norm(x, config.BACKBONE_NORM, config, "bn_conv1")
     x = KL.Activation("relu")(x)
-    x = KL.MaxPooling2D((3, 3), strides=(2, 2), padding="same")(x)
+    if config.SYMMETRIC_PADDING:
+        x = KL.ZeroPadding2D(1)(x)  # no value is below 0, so that zeros do not change a maximum
+    padding = "valid" if config.SYMMETRIC_PADDING else "same"
+    x = KL.MaxPooling2D((3, 3), strides=(2, 2), padding=padding)(x)
     feature_maps = [x]
     stages = RESNET_BLOCKS[architecture] if stage5 else RESNET_BLOCKS[architecture][:3]
     for stage, blocks in enumerate(stages, start=2):
-        x = _resnet_stage(x, stage, blocks, train_bn)
+        x = _resnet_stage(x, stage, blocks, config)
         feature_maps.append(x)
     return feature_maps if stage5 else [*feature_maps, None]
 
 
-def _resnet_stage(x, stage, blocks, train_bn):
+def _matterport_config(train_bn: bool | None, use_bias: bool = True) -> Config:
+    config = Config()
+    config.TRAIN_BN, config.BIAS_BEFORE_NORM = train_bn, use_bias
+    return config
+
+
+def _resnet_stage(x, stage, blocks, config):
     """A stage's feature map; the first block halves the size, except in stage 2."""
     width = 32 * 2 ** (stage - 1)
     filters = [width, width, 4 * width]
-    strides = (1, 1) if stage == 2 else (2, 2)
-    x = conv_block(x, 3, filters, stage, "a", strides, train_bn=train_bn)
+    stride = 1 if stage == 2 else 2
+    x = _residual_block(x, filters, f"{stage}a", config, stride, projected=True)
     for i in range(1, blocks):
-        x = identity_block(x, 3, filters, stage, chr(ord("a") + i), train_bn=train_bn)
+        x = _residual_block(x, filters, f"{stage}{chr(ord('a') + i)}", config)
     return x
+
+
+def _residual_block(
+    x, filters, name, config, stride=1, projected=False, kernel_size: int | Sequence[int] = 3
+):
+    """A bottleneck and its shortcut (ResNet, figure 5), in matterport's names.
+
+    projected: the shortcut is a convolution, because the block changes size or width.
+    """
+    shortcut, kind = x, config.BACKBONE_NORM
+    first, second = (stride, 1) if config.STRIDE_IN_1X1 else (1, stride)
+
+    def convolve(x, filters, size, strides, branch):
+        padding = "same"
+        if strides != 1 and size != 1 and config.SYMMETRIC_PADDING:
+            x, padding = KL.ZeroPadding2D(1)(x), "valid"
+        layer = Conv2D(
+            filters,
+            size,
+            strides=strides,
+            # Also of 1x1: with "valid" TensorFlow does not know that sizes stay equal, and does
+            # not fuse the sum and the ReLU at the end of a block (bfloat16: a quarter more time).
+            padding=padding,
+            name=f"res{name}_branch{branch}",
+            use_bias=has_bias(kind, config),
+        )
+        return norm(layer(x), kind, config, f"bn{name}_branch{branch}")
+
+    x = KL.Activation("relu")(convolve(x, filters[0], 1, first, "2a"))
+    x = KL.Activation("relu")(convolve(x, filters[1], kernel_size, second, "2b"))
+    x = convolve(x, filters[2], 1, 1, "2c")
+    if projected:
+        shortcut = convolve(shortcut, filters[2], 1, stride, "1")
+    x = KL.Add()([x, shortcut])
+    return KL.Activation("relu", name=f"res{name}_out")(x)
 
 
 def identity_block(
@@ -69,15 +121,16 @@ def identity_block(
     use_bias: bool = True,
     train_bn: bool | None = True,
 ) -> Any:
-    """`[B, h, w, C]` a bottleneck whose shortcut is the identity (ResNet, figure 5).
+    """`[B, h, w, C]` matterport's bottleneck whose shortcut is the identity (ResNet, figure 5).
 
     input_tensor: `[B, h, w, C]`.
     filters: the widths of the three convolutions; the last is C.
     stage, block: for the names; `2` and `"a"` give `res2a_...`.
     """
-    x = _bottleneck(input_tensor, kernel_size, filters, f"{stage}{block}", use_bias, train_bn)
-    x = KL.Add()([x, input_tensor])
-    return KL.Activation("relu", name=f"res{stage}{block}_out")(x)
+    config = _matterport_config(train_bn, use_bias)
+    return _residual_block(
+        input_tensor, filters, f"{stage}{block}", config, kernel_size=kernel_size
+    )
 
 
 def conv_block(
@@ -96,28 +149,10 @@ def conv_block(
 
     input_tensor: `[B, H, W, C]`.
     """
-    name = f"{stage}{block}"
-    x = _bottleneck(input_tensor, kernel_size, filters, name, use_bias, train_bn, strides)
-    shortcut = Conv2D(filters[2], 1, strides=strides, name=f"res{name}_branch1", use_bias=use_bias)(
-        input_tensor
+    config = _matterport_config(train_bn, use_bias)
+    return _residual_block(
+        input_tensor, filters, f"{stage}{block}", config, strides, True, kernel_size
     )
-    shortcut = BatchNorm(train_bn, name=f"bn{name}_branch1")(shortcut)
-    x = KL.Add()([x, shortcut])
-    return KL.Activation("relu", name=f"res{name}_out")(x)
-
-
-def _bottleneck(x, kernel_size, filters, name, use_bias, train_bn, strides=(1, 1)):
-    """The three convolutions of a block, before its sum."""
-    x = Conv2D(filters[0], 1, strides=strides, name=f"res{name}_branch2a", use_bias=use_bias)(x)
-    x = BatchNorm(train_bn, name=f"bn{name}_branch2a")(x)
-    x = KL.Activation("relu")(x)
-    x = Conv2D(
-        filters[1], kernel_size, padding="same", name=f"res{name}_branch2b", use_bias=use_bias
-    )(x)
-    x = BatchNorm(train_bn, name=f"bn{name}_branch2b")(x)
-    x = KL.Activation("relu")(x)
-    x = Conv2D(filters[2], 1, name=f"res{name}_branch2c", use_bias=use_bias)(x)
-    return BatchNorm(train_bn, name=f"bn{name}_branch2c")(x)
 
 
 # --- MobileNetV2 (Sandler 2018) ---
@@ -185,7 +220,7 @@ class Backbone(NamedTuple):
 
 
 def _build_resnet(input_image, config):
-    return resnet_graph(input_image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN)
+    return resnet_graph(input_image, config.BACKBONE, stage5=True, config=config)
 
 
 RESNET_STAGES = {

@@ -2,7 +2,8 @@
 
 Boxes are `[..., (y1, x1, y2, x2)]`. In pixels, y2 and x2 are one past the box. In normalized
 coordinates 0 and 1 are the first and the last pixel: `normalize` divides by `side - 1` and shifts
-y2 and x2 by one. Deltas are `[..., (dy, dx, log(dh), log(dw))]` (R-CNN, appendix C).
+y2 and x2 by one (`continuous`: they are the edges of the image). Deltas are `[..., (dy, dx,
+log(dh), log(dw))]` (R-CNN, appendix C).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 CROWD_IOU = 0.001
 
 # exp of more overflows float32; the boxes of an untrained network stay finite and can be clipped.
-_MAX_LOG = 80.0
+MAX_LOG_SCALE = 80.0
 
 
 def _namespace(array: Any) -> Any:
@@ -70,18 +71,21 @@ def encode(boxes: Any, gt_boxes: Any) -> Any:
     return xp.stack([dy, dx, xp.log(gt_height / height), xp.log(gt_width / width)], axis=-1)
 
 
-def decode(boxes: Any, deltas: Any) -> Any:
+def decode(boxes: Any, deltas: Any, max_log_scale: float | None = None) -> Any:
     """`[..., 4]` the boxes `[..., 4]` moved and resized by deltas `[..., 4]`.
 
     Source: Faster R-CNN, equation 2.
+
+    max_log_scale: see `Config.MAX_LOG_SCALE`.
     """
+    limit = MAX_LOG_SCALE if max_log_scale is None else max_log_scale
     xp = _namespace(boxes)
     height, width, center_y, center_x = _center_form(boxes)
     dy, dx, log_dh, log_dw = sides(deltas)
     center_y = center_y + dy * height
     center_x = center_x + dx * width
-    height = height * xp.exp(xp.minimum(log_dh, _MAX_LOG))
-    width = width * xp.exp(xp.minimum(log_dw, _MAX_LOG))
+    height = height * xp.exp(xp.minimum(log_dh, limit))
+    width = width * xp.exp(xp.minimum(log_dw, limit))
     y1 = center_y - 0.5 * height
     x1 = center_x - 0.5 * width
     return xp.stack([y1, x1, y1 + height, x1 + width], axis=-1)
@@ -105,36 +109,47 @@ def clip(boxes: Any, window: Any) -> Any:
     return xp.maximum(xp.minimum(boxes, high), low)
 
 
-def normalize(boxes: Any, shape: Any) -> Any:
+def normalize(boxes: Any, shape: Any, continuous: bool = False) -> Any:
     """`[..., 4]` float32 in normalized coordinates.
 
     boxes: `[..., 4]` in pixels. shape: `(height, width)` of the image.
+    continuous: 0 and 1 are the edges of the image, not its first and last pixel.
     """
-    scale, shift = _normalization(boxes, shape)
+    scale, shift = _normalization(boxes, shape, continuous)
     normalized = (boxes - shift) / scale
     return normalized.astype(np.float32) if _namespace(boxes) is np else normalized
 
 
+def to_pixels(boxes: Any, shape: Any, continuous: bool = False) -> Any:
+    """`[..., 4]` float in pixels; the inverse of `normalize`.
+
+    boxes: `[..., 4]` normalized. shape, continuous: as for `normalize`.
+    """
+    scale, shift = _normalization(boxes, shape, continuous)
+    return boxes * scale + shift
+
+
 def denormalize(boxes: Any, shape: Any) -> Any:
-    """`[..., 4]` int32 in pixels; the inverse of `normalize`, rounded half to even.
+    """`[..., 4]` int32 in pixels, rounded half to even; the inverse of `normalize`.
 
     boxes: `[..., 4]` normalized. shape: `(height, width)` of the image.
     """
     xp = _namespace(boxes)
-    scale, shift = _normalization(boxes, shape)
     if xp is np:
-        return np.around(boxes * scale + shift).astype(np.int32)
-    return xp.cast(xp.round(boxes * scale + shift), "int32")
+        return np.around(to_pixels(boxes, shape)).astype(np.int32)
+    return xp.cast(xp.round(to_pixels(boxes, shape)), "int32")
 
 
-def _normalization(boxes, shape):
+def _normalization(boxes, shape, continuous):
     """`[4]` each: scale and shift from normalized coordinates to pixels."""
     height, width = shape
     xp = _namespace(boxes)
+    less, shift = (0, [0, 0, 0, 0]) if continuous else (1, [0, 0, 1, 1])
     if xp is np:
-        return np.array([height - 1, width - 1, height - 1, width - 1]), np.array([0, 0, 1, 1])
-    scale = xp.cast(xp.stack([height, width, height, width]), "float32") - 1.0
-    return scale, xp.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
+        sides = np.array([height, width, height, width])
+        return sides - less, np.array(shift)
+    scale = xp.cast(xp.stack([height, width, height, width]), "float32") - float(less)
+    return scale, xp.convert_to_tensor(shift, "float32")
 
 
 def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:

@@ -9,35 +9,58 @@ import tensorflow as tf
 
 from . import boxes as box_math
 from .keras_ops import ops
-from .nms import agnostic_non_max_suppression, class_non_max_suppression
+from .nms import Kept, agnostic_non_max_suppression, class_non_max_suppression
 
 
 def refine_detections(rois: Any, probs: Any, deltas: Any, windows: Any, config: Any) -> Any:
     """`[B, D, (y1, x1, y2, x2, class_id, score)]` detections, best first, zero-padded.
 
-    Each RoI keeps its best class and is refined by that class's deltas, then clipped to the window.
-    Detections below DETECTION_MIN_CONFIDENCE are dropped, and those that a better one of their
-    class suppresses (CLASS_AGNOSTIC_NMS: of any class). Boxes are normalized.
+    Each RoI keeps its best class (DETECTION_ALL_CLASSES: every class) and is refined by that
+    class's deltas, then clipped to the window. Detections below DETECTION_MIN_CONFIDENCE are
+    dropped, and those that a better one of their class suppresses (CLASS_AGNOSTIC_NMS: of any
+    class). Boxes are normalized.
 
     rois: `[B, N, 4]`. probs: `[B, N, NUM_CLASSES]`.
     deltas: `[B, N, NUM_CLASSES, 4]`, or `[B, N, 1, 4]` for all classes.
     windows: `[B, 4]` the part of the molded image that shows the original image.
     """
+    if config.DETECTION_ALL_CLASSES and not config.CLASS_AGNOSTIC_NMS:
+        kept = _detect_every_class(rois, probs, deltas, windows, config)
+    else:
+        kept = _detect_best_class(rois, probs, deltas, windows, config)
+    return ops.concatenate([kept.boxes, kept.class_ids[..., None], kept.scores[..., None]], axis=-1)
+
+
+def _detect_best_class(rois, probs, deltas, windows, config) -> Kept:
     class_ids = ops.cast(ops.argmax(probs, axis=-1), "int32")
     scores = ops.max(probs, axis=-1)
     rows = ops.zeros_like(class_ids) if deltas.shape[2] == 1 else class_ids
     class_deltas = tf.gather(deltas, rows, batch_dims=2) * np.float32(config.BBOX_STD_DEV)
-    refined = box_math.clip(box_math.decode(rois, class_deltas), windows[:, None, :])
-    is_object = class_ids > 0
-    if config.DETECTION_MIN_CONFIDENCE:
-        is_object = is_object & (scores >= config.DETECTION_MIN_CONFIDENCE)
-    scores = scores * ops.cast(is_object, "float32")
+    refined = box_math.decode(rois, class_deltas, config.MAX_LOG_SCALE)
+    refined = box_math.clip(refined, windows[:, None, :])
+    scores = _without_low(scores, class_ids > 0, config)
     limits = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
     if config.CLASS_AGNOSTIC_NMS:
-        kept = agnostic_non_max_suppression(refined, class_ids, scores, *limits)
-    else:
-        kept = class_non_max_suppression(refined, class_ids, scores, probs.shape[-1], *limits)
-    return ops.concatenate([kept.boxes, kept.class_ids[..., None], kept.scores[..., None]], axis=-1)
+        return agnostic_non_max_suppression(refined, class_ids, scores, *limits)
+    is_class = tf.one_hot(class_ids, probs.shape[-1], dtype=scores.dtype)  # [B, N, NUM_CLASSES]
+    return class_non_max_suppression(refined[:, :, None], scores[..., None] * is_class, *limits)
+
+
+def _detect_every_class(rois, probs, deltas, windows, config) -> Kept:
+    class_deltas = deltas * np.float32(config.BBOX_STD_DEV)
+    refined = box_math.decode(rois[:, :, None], class_deltas, config.MAX_LOG_SCALE)
+    refined = box_math.clip(refined, windows[:, None, None, :])  # [B, N, NUM_CLASSES or 1, 4]
+    is_object = (ops.arange(probs.shape[-1]) > 0) & (box_math.area(refined) > 0)
+    scores = _without_low(probs, is_object, config)
+    limits = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
+    return class_non_max_suppression(refined, scores, *limits)
+
+
+def _without_low(scores, is_object, config):
+    """The scores; 0 for the background and below DETECTION_MIN_CONFIDENCE."""
+    if config.DETECTION_MIN_CONFIDENCE:
+        is_object = is_object & (scores >= config.DETECTION_MIN_CONFIDENCE)
+    return scores * ops.cast(is_object, "float32")
 
 
 def refine_detections_graph(rois: Any, probs: Any, deltas: Any, window: Any, config: Any) -> Any:

@@ -10,12 +10,12 @@ from typing import Any
 from keras import layers as KL
 
 from ..config import Config
-from .layers import FLOAT32, BatchNorm, RoIConv2D, RoIConv2DTranspose
-from .roi_align import PyramidROIAlign
+from .layers import FLOAT32, RoIConv2D, RoIConv2DTranspose, has_bias, norm
+from .roi_align import roi_align
 
 
 def class_head(rois: Any, pyramid: list, image_meta: Any, config: Any) -> tuple[Any, Any, Any]:
-    """The class and box head (FPN, 5.2): two hidden layers on the pooled RoI, used by both outputs.
+    """The class and box head (FPN, 5.2): hidden layers on the pooled RoI, used by both outputs.
 
     rois: `[B, N, (y1, x1, y2, x2)]` normalized. pyramid: the levels from P2 on, `[B, H, W, C]`.
     image_meta: `[B, IMAGE_META_SIZE]`.
@@ -23,18 +23,20 @@ def class_head(rois: Any, pyramid: list, image_meta: Any, config: Any) -> tuple[
     Returns: logits `[B, N, NUM_CLASSES]`, probs `[B, N, NUM_CLASSES]`, deltas
         `[B, N, NUM_CLASSES, 4]` (CLASS_AGNOSTIC_BOX: `[B, N, 1, 4]`).
     """
-    width, train_bn = config.FPN_CLASSIF_FC_LAYERS_SIZE, config.TRAIN_BN
-    pool_shape = (config.POOL_SIZE, config.POOL_SIZE)
-    x = PyramidROIAlign(
-        pool_shape, config.FPN_CANONICAL_SIZE, name="roi_align_classifier", **FLOAT32
-    )([rois, image_meta, *pyramid])
-    # A convolution as large as its input, so that its weights have matterport's shape.
-    x = RoIConv2D(width, pool_shape, name="mrcnn_class_conv1")(x)  # [B, N, 1, 1, width]
-    x = BatchNorm(train_bn, name="mrcnn_class_bn1")(x)
-    x = KL.Activation("relu")(x)
-    x = RoIConv2D(width, (1, 1), name="mrcnn_class_conv2")(x)
-    x = BatchNorm(train_bn, name="mrcnn_class_bn2")(x)
-    x = KL.Activation("relu")(x)
+    width, pool_shape = config.FPN_CLASSIF_FC_LAYERS_SIZE, (config.POOL_SIZE, config.POOL_SIZE)
+    x = roi_align(rois, image_meta, pyramid, config.POOL_SIZE, config, "roi_align_classifier")
+    if config.BOX_HEAD == "4conv1fc":
+        for i in (1, 2, 3, 4):
+            x = _convolution(
+                x, config.TOP_DOWN_PYRAMID_SIZE, "box", i, config.BOX_HEAD_NORM, config
+            )
+        x = RoIConv2D(width, pool_shape, activation="relu", name="mrcnn_box_fc")(x)
+    else:
+        # Convolutions as large as their inputs, so that the weights have matterport's shapes.
+        for i, side in ((1, config.POOL_SIZE), (2, 1)):
+            x = RoIConv2D(width, (side, side), name=f"mrcnn_class_conv{i}")(x)
+            x = norm(x, config.BOX_HEAD_NORM, config, f"mrcnn_class_bn{i}")
+            x = KL.Activation("relu")(x)
     hidden = KL.Reshape((-1, width), name="pool_squeeze")(x)  # [B, N, width]
     logits = KL.Dense(config.NUM_CLASSES, name="mrcnn_class_logits", **FLOAT32)(hidden)
     probs = KL.Activation("softmax", name="mrcnn_class", **FLOAT32)(logits)
@@ -53,19 +55,24 @@ def mask_head(rois: Any, pyramid: list, image_meta: Any, config: Any) -> Any:
 
     Returns: soft masks `[B, N, h, w, NUM_CLASSES]` (CLASS_AGNOSTIC_MASK: `[B, N, h, w, 1]`).
     """
-    channels, pool_shape = config.MASK_CHANNELS, (config.MASK_POOL_SIZE, config.MASK_POOL_SIZE)
-    x = PyramidROIAlign(pool_shape, config.FPN_CANONICAL_SIZE, name="roi_align_mask", **FLOAT32)(
-        [rois, image_meta, *pyramid]
-    )
+    channels = config.MASK_CHANNELS
+    x = roi_align(rois, image_meta, pyramid, config.MASK_POOL_SIZE, config, "roi_align_mask")
     for i in (1, 2, 3, 4):
-        x = RoIConv2D(channels, (3, 3), padding="same", name=f"mrcnn_mask_conv{i}")(x)
-        x = BatchNorm(config.TRAIN_BN, name=f"mrcnn_mask_bn{i}")(x)
-        x = KL.Activation("relu")(x)
+        x = _convolution(x, channels, "mask", i, config.MASK_HEAD_NORM, config)
     for i in range(1, (config.mask_doublings() or 1) + 1):
         name = "mrcnn_mask_deconv" if i == 1 else f"mrcnn_mask_deconv{i}"
         x = RoIConv2DTranspose(channels, (2, 2), strides=2, activation="relu", name=name)(x)
     count = 1 if config.CLASS_AGNOSTIC_MASK else config.NUM_CLASSES
     return RoIConv2D(count, (1, 1), activation="sigmoid", name="mrcnn_mask", **FLOAT32)(x)
+
+
+def _convolution(x, channels, head, number, kind, config):
+    """`[B, N, h, w, channels]` a 3x3 convolution of a head, its norm, and ReLU."""
+    name = f"mrcnn_{head}_conv{number}"
+    use_bias = has_bias(kind, config)
+    x = RoIConv2D(channels, (3, 3), padding="same", use_bias=use_bias, name=name)(x)
+    x = norm(x, kind, config, f"mrcnn_{head}_bn{number}")
+    return KL.Activation("relu")(x)
 
 
 def fpn_classifier_graph(

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from . import boxes as box_math
+
 META_COLUMNS = {
     "image_id": 0,
     "original_image_shape": slice(1, 4),
@@ -46,3 +48,15 @@ def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
     for name, column in split_image_meta(meta).items():
         columns[name] = column.astype(np.float32 if name == "scale" else np.int32)
     return columns
+
+
+def normalized_windows(meta: Any, continuous: bool = False) -> Any:
+    """`[B, 4]` the windows of images, a tensor, normalized by the size of the molded images.
+
+    meta: `[B, IMAGE_META_SIZE]` tensor. continuous: see `boxes.normalize`.
+    """
+    from .keras_ops import ops  # not for NumPy users
+
+    meta = ops.cast(meta, "float32")
+    height, width, _ = ops.unstack(meta[0, META_COLUMNS["image_shape"]], 3)
+    return box_math.normalize(meta[:, META_COLUMNS["window"]], (height, width), continuous)

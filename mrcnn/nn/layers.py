@@ -148,6 +148,20 @@ class BatchNorm(KL.BatchNormalization):
         return {**super().get_config(), "train_bn": self.train_bn}
 
 
+@keras.saving.register_keras_serializable("mrcnn")
+class FrozenBatchNorm(BatchNorm):
+    """Batch norm that is a constant: scale, shift and statistics stay as loaded."""
+
+    @property
+    def trainable(self) -> bool:
+        """Always False."""
+        return False
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        """Change nothing: `set_trainable` and Keras set it on every layer."""
+
+
 # --- Layers of RoIs ---
 
 
@@ -241,6 +255,38 @@ class RoIConv2DTranspose(_PerRoI, KL.Conv2DTranspose):
         return unfold_rois(self._add_bias(x), inputs)
 
 
+@keras.saving.register_keras_serializable("mrcnn")
+class RoIGroupNorm(_PerRoI, KL.GroupNormalization):
+    """Group norm (Wu 2018) of each RoI: `[B, N, h, w, C]`, same shape."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.input_spec = None  # that of an image
+
+
+def norm(x: Any, kind: str, config: Any, name: str) -> Any:
+    """`[..., C]` the input after the norm that a setting names; see `Config.BACKBONE_NORM`.
+
+    x: images `[B, H, W, C]` or RoIs `[B, N, h, w, C]`.
+    """
+    if kind == "none":
+        return x
+    settings = {"epsilon": config.NORM_EPSILON, "name": name}
+    if kind == "frozen":
+        return FrozenBatchNorm(train_bn=False, **settings)(x)
+    if kind == "sync":
+        return KL.BatchNormalization(synchronized=True, **settings)(x)
+    if kind == "group":
+        layer = KL.GroupNormalization if len(x.shape) == 4 else RoIGroupNorm
+        return layer(groups=32, **settings)(x)
+    return BatchNorm(config.TRAIN_BN, **settings)(x)
+
+
+def has_bias(kind: str, config: Any) -> bool:
+    """Whether a convolution before a norm of this kind has a bias."""
+    return kind == "none" or config.BIAS_BEFORE_NORM
+
+
 # --- Boxes ---
 
 
@@ -274,16 +320,21 @@ class PyramidAnchors(KL.Layer):
         scales, strides = self.config.RPN_ANCHOR_SCALES, self.config.BACKBONE_STRIDES
         levels = []
         for scale, stride, level in zip(scales, strides, pyramid, strict=False):
-            levels.append(self._level_anchors(scale, stride, ops.shape(level)))
-        anchors = box_math.normalize(ops.concatenate(levels), ops.shape(image)[1:3])
+            shape = ops.shape(level)
+            levels.append(self._level_anchors(scale, stride, shape, ops.shape(image)))
+        side, continuous = ops.shape(image)[1:3], self.config.CONTINUOUS_BOXES
+        anchors = box_math.normalize(ops.concatenate(levels), side, continuous)
         return ops.broadcast_to(anchors, [ops.shape(image)[0], *ops.shape(anchors)])
 
-    def _level_anchors(self, scale, stride, shape):
+    def _level_anchors(self, scale, stride, shape, image_shape):
         """`[A, 4]` pixel anchors of a level of shape `[B, h, w, C]`."""
-        step = self.config.RPN_ANCHOR_STRIDE
-        cell = generate_anchors(scale, self.config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1)
-        y = ops.cast(tf.range(0, shape[1], step) * stride, "float32")
-        x = ops.cast(tf.range(0, shape[2], step) * stride, "float32")
+        step, is_rounded = self.config.RPN_ANCHOR_STRIDE, self.config.ROUND_ANCHORS
+        cell = generate_anchors(scale, self.config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1, is_rounded)
+        strides = (stride, stride)
+        if is_rounded:
+            strides = image_shape[1] // shape[1], image_shape[2] // shape[2]
+        y = ops.cast(tf.range(0, shape[1], step) * strides[0], "float32")
+        x = ops.cast(tf.range(0, shape[2], step) * strides[1], "float32")
         y, x = ops.meshgrid(y, x, indexing="ij")
         centers = ops.stack([y, x, y, x], axis=-1)[:, :, None]  # [rows, columns, 1, 4]
         return ops.reshape(centers + np.float32(cell), [-1, 4])
@@ -293,11 +344,19 @@ class PyramidAnchors(KL.Layer):
 
 
 class NormalizeBoxes(KL.Layer):
-    """`[B, N, 4]` pixel boxes, normalized by the size of the image. Inputs: boxes, image."""
+    """`[B, N, 4]` pixel boxes, normalized by the size of the image. Inputs: boxes, image.
+
+    continuous: see `boxes.normalize`.
+    """
+
+    def __init__(self, continuous: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.continuous = continuous
 
     def call(self, inputs):
         pixel_boxes, image = inputs
-        return box_math.normalize(ops.cast(pixel_boxes, "float32"), ops.shape(image)[1:3])
+        boxes = ops.cast(pixel_boxes, "float32")
+        return box_math.normalize(boxes, ops.shape(image)[1:3], self.continuous)
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]

@@ -46,29 +46,17 @@ def non_max_suppression(
 
 
 def class_non_max_suppression(
-    boxes: Any,
-    class_ids: Any,
-    scores: Any,
-    num_classes: int,
-    max_output: int,
-    iou_threshold: float,
+    boxes: Any, scores: Any, max_output: int, iou_threshold: float
 ) -> Kept:
     """Suppress boxes that overlap a better one of their class, then keep the best of all classes.
 
-    boxes: `[B, N, 4]`, clipped. class_ids: `[B, N]`.
-    scores: `[B, N]`; boxes of score 0 are ignored. max_output: K.
+    boxes: `[B, N, classes, 4]`, or `[B, N, 1, 4]` for all classes; clipped.
+    scores: `[B, N, classes]`; those of 0 are ignored. max_output: K.
 
     Returns: `[B, K, 4]` boxes, `[B, K]` class ids, `[B, K]` scores.
     """
-    is_class = tf.one_hot(class_ids, num_classes, dtype=scores.dtype)  # [B, N, num_classes]
     kept = tf.image.combined_non_max_suppression(
-        boxes[:, :, None, :],
-        scores[..., None] * is_class,
-        max_output,
-        max_output,
-        iou_threshold,
-        0.0,
-        clip_boxes=False,
+        boxes, scores, max_output, max_output, iou_threshold, 0.0, clip_boxes=False
     )
     return Kept(kept.nmsed_boxes, kept.nmsed_classes, kept.nmsed_scores)
 

@@ -17,8 +17,9 @@ import tensorflow as tf
 
 from . import boxes
 from .boxes import CROWD_IOU
+from .crop_and_resize import crop_and_resize
 from .keras_ops import ops
-from .roi_align import crop_and_resize, image_of_rois
+from .roi_align import image_of_rois
 
 
 class DetectionTargets(NamedTuple):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keras import layers as KL
 from tiny import TinyConfig, empty_batch_is_wrong, operation_types, passes_without_onednn
 
-from mrcnn.nn import boxes, layers, roi_align
+from mrcnn.nn import boxes, crop_and_resize, layers
 from mrcnn.nn.anchors import pyramid_anchors
 from mrcnn.nn.layers import BatchNorm, PyramidAnchors, RoIConv2D, RoIConv2DTranspose
 
@@ -75,7 +75,7 @@ def test_graph_with_gradients_can_be_freed():
         with tf.GradientTape() as tape:
             tape.watch(kernel)
             x = layers.convolution(images, kernel)
-            x = roi_align.crop_and_resize(x, tf.constant([[0.0, 0.0, 1.0, 1.0]]), [0], (2, 2))
+            x = crop_and_resize.crop_and_resize(x, tf.constant([[0.0, 0.0, 1.0, 1.0]]), [0], (2, 2))
         return tape.gradient(x, kernel)
 
     graph = weakref.ref(

@@ -51,22 +51,35 @@ def test_non_max_suppression_equals_numpy(seed, count, threshold):
     )
 
 
+def class_nms(boxes, class_ids, scores, classes, count, threshold):
+    """`class_non_max_suppression` of boxes that have one class each."""
+    one_class = np.eye(classes, dtype=np.float32)[class_ids] * scores[..., None]
+    return nms.class_non_max_suppression(boxes[:, :, None], one_class, count, threshold)
+
+
+def test_boxes_of_each_class_suppress_each_other():
+    """One RoI has a box per class: both classes are kept, each with its own box."""
+    boxes = np.float32([[[[0, 0, 1, 1], [0, 0, 0.5, 0.5]], [[0, 0, 1, 0.9], [0.5, 0.5, 1, 1]]]])
+    scores = np.float32([[[0.6, 0.3], [0.5, 0.4]]])
+    kept, ids, best = nms.class_non_max_suppression(boxes, scores, 4, 0.5)
+    # class 0: IoU 0.9, the second is suppressed; class 1: the boxes do not overlap
+    np.testing.assert_allclose(best, [[0.6, 0.4, 0.3, 0]])
+    np.testing.assert_array_equal(ids, [[0, 1, 1, 0]])
+    np.testing.assert_array_equal(kept[0, 1], [0.5, 0.5, 1, 1])
+
+
 def test_class_non_max_suppression_lets_other_classes_overlap():
     scores = np.array([[0.5, 0.9, 0.7, 0.0]], np.float32)
-    same, _, _ = nms.class_non_max_suppression(BOXES, np.array([[1, 1, 1, 1]]), scores, 3, 4, 0.5)
+    same, _, _ = class_nms(BOXES, np.array([[1, 1, 1, 1]]), scores, 3, 4, 0.5)
     np.testing.assert_array_equal(same[0], [BOXES[0, 1], BOXES[0, 2], [0] * 4, [0] * 4])
-    kept, ids, best = nms.class_non_max_suppression(
-        BOXES, np.array([[1, 2, 1, 1]]), scores, 3, 4, 0.5
-    )
+    kept, ids, best = class_nms(BOXES, np.array([[1, 2, 1, 1]]), scores, 3, 4, 0.5)
     np.testing.assert_array_equal(kept[0], [BOXES[0, 1], BOXES[0, 2], BOXES[0, 0], [0] * 4])
     np.testing.assert_array_equal(ids, [[2, 1, 1, 0]])
     np.testing.assert_allclose(best, [[0.9, 0.7, 0.5, 0.0]])
 
 
 def test_class_non_max_suppression_with_all_scores_zero_is_empty():
-    found = nms.class_non_max_suppression(
-        BOXES, np.array([[1, 2, 1, 1]]), np.zeros((1, 4), np.float32), 3, 2, 0.5
-    )
+    found = class_nms(BOXES, np.array([[1, 2, 1, 1]]), np.zeros((1, 4), np.float32), 3, 2, 0.5)
     for part in found:
         assert not np.any(part)
 
@@ -101,6 +114,6 @@ def test_agnostic_non_max_suppression_of_one_class_equals_class_nms(seed):
     scores = rng.uniform(0, 1, (2, 20)).astype(np.float32) * (rng.uniform(size=(2, 20)) > 0.2)
     ids = np.full((2, 20), 2, np.int32)
     across = nms.agnostic_non_max_suppression(these, ids, scores, 6, 0.5)
-    within = nms.class_non_max_suppression(these, ids, scores, 4, 6, 0.5)
+    within = class_nms(these, ids, scores, 4, 6, 0.5)
     for a, b in zip(across, within, strict=True):
         np.testing.assert_array_equal(a, b)

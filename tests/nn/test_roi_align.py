@@ -7,16 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import image_meta, operation_types
 
-from mrcnn.nn import roi_align
+from mrcnn.nn import crop_and_resize, roi_align
 from mrcnn.nn.roi_align import PyramidROIAlign
 
 
 def test_crop_and_resize_samples_bilinearly():
     image = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
     # 0 and 1 are the centres of the first and last pixel; half way is the mean of 1 and 2.
-    whole = roi_align.crop_and_resize(image, np.array([[0.0, 0.0, 1.0, 1.0]]), [0], (2, 2))
+    whole = crop_and_resize.crop_and_resize(image, np.array([[0.0, 0.0, 1.0, 1.0]]), [0], (2, 2))
     np.testing.assert_allclose(whole[0, :, :, 0], [[0, 3], [12, 15]])
-    row = roi_align.crop_and_resize(image, np.array([[0.0, 0.0, 0.0, 1.0]]), [0], (1, 3))
+    row = crop_and_resize.crop_and_resize(image, np.array([[0.0, 0.0, 0.0, 1.0]]), [0], (1, 3))
     np.testing.assert_allclose(row[0, :, :, 0], [[0, 1.5, 3]])
 
 
@@ -24,13 +24,13 @@ def test_crop_and_resize_takes_integers_and_bfloat16():
     image = np.arange(16).reshape(1, 4, 4, 1)
     box = np.array([[0.0, 0.0, 1.0, 1.0]])
     for dtype in (tf.uint8, tf.bfloat16):
-        crop = roi_align.crop_and_resize(tf.cast(image, dtype), box, [0], (2, 2))
+        crop = crop_and_resize.crop_and_resize(tf.cast(image, dtype), box, [0], (2, 2))
         assert crop.dtype == tf.float32
         np.testing.assert_allclose(crop[0, :, :, 0], [[0, 3], [12, 15]])
 
 
 def test_crop_and_resize_of_no_boxes():
-    assert roi_align.crop_and_resize(
+    assert crop_and_resize.crop_and_resize(
         np.zeros((1, 4, 4, 3), np.float32), np.zeros((0, 4)), [], (2, 5)
     ).shape == (0, 2, 5, 3)
 
@@ -38,7 +38,9 @@ def test_crop_and_resize_of_no_boxes():
 def crop_gradient(images, boxes, box_indices, size, weights):
     with tf.GradientTape() as tape:
         tape.watch(images)
-        total = tf.reduce_sum(roi_align.crop_and_resize(images, boxes, box_indices, size) * weights)
+        total = tf.reduce_sum(
+            crop_and_resize.crop_and_resize(images, boxes, box_indices, size) * weights
+        )
     return tape.gradient(total, images)
 
 
@@ -50,7 +52,7 @@ def test_eager_functions_use_the_same_gradient():
     try:
         with tf.GradientTape() as tape:
             tape.watch(boxes)
-            crops = roi_align.crop_and_resize(images, boxes, [0, 0], (3, 3))
+            crops = crop_and_resize.crop_and_resize(images, boxes, [0, 0], (3, 3))
         assert tape.gradient(crops, boxes) is None  # TensorFlow's own gradient would have one
         np.testing.assert_array_equal(
             crop_gradient(images, boxes, [0, 0], (3, 3), weights), expected

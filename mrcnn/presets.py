@@ -1,0 +1,96 @@
+"""The settings in which torchvision's and detectron2's networks differ from matterport's.
+
+Learning rates are for 2 images a batch: 0.02 / 16 * 2 (Goyal 2017, linear scaling).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+# What torchvision's and detectron2's Mask R-CNN have in common.
+_DETECTRON: dict[str, Any] = {
+    "BACKBONE": "resnet50",
+    "BACKBONE_NORM": "frozen",
+    "NORM_EPSILON": 1e-5,
+    "SYMMETRIC_PADDING": True,
+    "BIAS_BEFORE_NORM": False,
+    "BOX_HEAD_NORM": "none",
+    "MASK_HEAD_NORM": "none",
+    "MEAN_PIXEL": np.array([123.675, 116.28, 103.53]),
+    "IMAGE_MIN_DIM": 800,
+    "IMAGE_MAX_DIM": 1333,
+    # In the order in which both have the anchors of a cell.
+    "RPN_ANCHOR_RATIOS": [2, 1, 0.5],
+    "RPN_CHANNELS": 256,
+    "RPN_OBJECTNESS": "sigmoid",
+    "RPN_BBOX_STD_DEV": np.array([1.0, 1.0, 1.0, 1.0]),
+    "PROPOSAL_SELECTION": "per_level",
+    "PRE_NMS_LIMIT": 2000,
+    "PRE_NMS_LIMIT_INFERENCE": 1000,
+    "POST_NMS_ROIS_INFERENCE": 1000,
+    "CONTINUOUS_BOXES": True,
+    "MAX_LOG_SCALE": math.log(1000 / 16),
+    "FPN_LEVEL_RULE": "floor",
+    "DETECTION_ALL_CLASSES": True,
+    "DETECTION_MIN_CONFIDENCE": 0.05,
+    "DETECTION_NMS_THRESHOLD": 0.5,
+    # Training
+    "TRAIN_ROIS_PER_IMAGE": 512,
+    "ROI_POSITIVE_RATIO": 0.25,
+    "ROIS_INCLUDE_GT": True,
+    "LOSS_DENOMINATOR": "sampled",
+    "LEARNING_RATE": 0.0025,
+    "LEARNING_RATE_SCHEDULE": "step",
+    "WARMUP_STEPS": 1000,
+    "WEIGHT_DECAY_RULE": "plain",
+    "GRADIENT_CLIP_NORM": None,
+}
+
+# detectron2's mask_rcnn_R_50_FPN_3x.
+DETECTRON: dict[str, Any] = {
+    **_DETECTRON,
+    "IMAGE_RESIZE_MODE": "detectron2",
+    "ROI_ALIGN": "aligned",
+    "ROI_ALIGN_SAMPLES": 0,
+    "MASK_PASTE": "detectron2",
+    "MASK_TARGETS": "hard",
+    "POST_NMS_ROIS_TRAINING": 1000,
+    "RPN_SMOOTH_L1_BETA": 0.0,
+    "BOX_SMOOTH_L1_BETA": 0.0,
+}
+
+# torchvision's maskrcnn_resnet50_fpn.
+_TORCHVISION_1: dict[str, Any] = {
+    **_DETECTRON,
+    "NORM_EPSILON": 0.0,
+    "STRIDE_IN_1X1": False,
+    "STD_PIXEL": np.array([58.395, 57.12, 57.375]),
+    "IMAGE_RESIZE_MODE": "torchvision",
+    "ROUND_ANCHORS": True,
+    "ROI_ALIGN": "unaligned",
+    "ROI_ALIGN_SAMPLES": 2,
+    "MASK_PASTE": "torchvision",
+    "MASK_TARGETS": "soft",
+    "POST_NMS_ROIS_TRAINING": 2000,
+    "RPN_SMOOTH_L1_BETA": 1 / 9,
+    "BOX_SMOOTH_L1_BETA": 1 / 9,
+    "WEIGHT_DECAY_NORMS": True,
+}
+
+# torchvision's maskrcnn_resnet50_fpn_v2.
+_TORCHVISION_2: dict[str, Any] = {
+    **_TORCHVISION_1,
+    "BACKBONE_NORM": "batch",
+    "FPN_NORM": "batch",
+    "BOX_HEAD_NORM": "batch",
+    "MASK_HEAD_NORM": "batch",
+    "NORM_EPSILON": 1e-5,
+    "TRAIN_BN": True,
+    "RPN_CONV_LAYERS": 2,
+    "BOX_HEAD": "4conv1fc",
+}
+
+TORCHVISION = {1: _TORCHVISION_1, 2: _TORCHVISION_2}

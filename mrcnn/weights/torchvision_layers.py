@@ -1,0 +1,273 @@
+"""The tensors of torchvision's and detectron2's R-CNNs as layers of our network, and back.
+
+Torch has kernels `[out, in, height, width]` and dense matrices `[out, in]`, deltas `(dx, dy, dw,
+dh)`; Keras kernels are `[height, width, in, out]` (transposed ones `[height, width, out, in]`),
+matrices `[in, out]`, our deltas `(dy, dx, dh, dw)`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+Tensors = Mapping[str, np.ndarray]
+
+_MOST_BLOCKS = 36  # of a stage: ResNet152
+_TO_YX = [1, 0, 3, 2]  # from (x, y, w, h) to (y, x, h, w), and back
+# Our name of a weight -> torch's, of convolutions and matrices, and of norms.
+_KERNEL = {"kernel": "weight", "bias": "bias"}
+_NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+class _Layer(NamedTuple):
+    """A layer under both names.
+
+    kind: "convolution", "dense", "roi_dense" (a matrix that reads all pixels of a RoI), "norm".
+    has_deltas: its outputs are box deltas.
+    """
+
+    name: str  # ours
+    module: str  # torchvision's
+    kind: str = "convolution"
+    has_deltas: bool = False
+
+    @property
+    def weights(self) -> dict[str, str]:
+        return _NORM if self.kind == "norm" else _KERNEL
+
+
+def _layers() -> Iterator[_Layer]:
+    """Yield all layers that torchvision's Faster and Mask R-CNNs have, of both versions."""
+    yield _Layer("conv1", "backbone.body.conv1")
+    yield _Layer("bn_conv1", "backbone.body.bn1", "norm")
+    for stage in (2, 3, 4, 5):
+        for block in range(_MOST_BLOCKS):
+            yield from _block(stage, block)
+    for i in range(4):
+        level = i + 2
+        for name, module in (
+            (f"fpn_c{level}p{level}", f"backbone.fpn.inner_blocks.{i}"),
+            (f"fpn_p{level}", f"backbone.fpn.layer_blocks.{i}"),
+            (f"mrcnn_box_conv{i + 1}", f"roi_heads.box_head.{i}"),
+            (f"mrcnn_mask_conv{i + 1}", f"roi_heads.mask_head.{i}"),
+        ):
+            yield _Layer(name, f"{module}.0")
+            is_fpn = name.startswith("fpn")
+            norm_name = f"{name}_bn" if is_fpn else name.replace("_conv", "_bn")
+            yield _Layer(norm_name, f"{module}.1", "norm")
+    yield _Layer("rpn_conv_shared", "rpn.head.conv.0.0")
+    yield _Layer("rpn_conv_shared2", "rpn.head.conv.1.0")
+    yield _Layer("rpn_class_raw", "rpn.head.cls_logits")
+    yield _Layer("rpn_bbox_pred", "rpn.head.bbox_pred", has_deltas=True)
+    yield _Layer("mrcnn_class_conv1", "roi_heads.box_head.fc6", "roi_dense")
+    yield _Layer("mrcnn_class_conv2", "roi_heads.box_head.fc7", "roi_dense")
+    yield _Layer("mrcnn_box_fc", "roi_heads.box_head.5", "roi_dense")
+    yield _Layer("mrcnn_class_logits", "roi_heads.box_predictor.cls_score", "dense")
+    yield _Layer("mrcnn_bbox_fc", "roi_heads.box_predictor.bbox_pred", "dense", has_deltas=True)
+    yield _Layer("mrcnn_mask_deconv", "roi_heads.mask_predictor.conv5_mask")
+    yield _Layer("mrcnn_mask", "roi_heads.mask_predictor.mask_fcn_logits")
+
+
+def _block(stage: int, block: int) -> Iterator[_Layer]:
+    """Yield the layers of a residual block; matterport counts the blocks from "a"."""
+    ours = f"{stage}{chr(ord('a') + block)}_branch"
+    module = f"backbone.body.layer{stage - 1}.{block}"
+    for i, part in enumerate("abc", start=1):
+        yield _Layer(f"res{ours}2{part}", f"{module}.conv{i}")
+        yield _Layer(f"bn{ours}2{part}", f"{module}.bn{i}", "norm")
+    yield _Layer(f"res{ours}1", f"{module}.downsample.0")
+    yield _Layer(f"bn{ours}1", f"{module}.downsample.1", "norm")
+
+
+_LAYERS = tuple(_layers())
+_BY_NAME = {layer.name: layer for layer in _LAYERS}
+
+# Names of files of 2019 and 2020 -> torchvision's names of today.
+_OLD_NAMES = (
+    (
+        r"backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(weight|bias)",
+        r"backbone.fpn.\1_blocks.\2.0.\3",
+    ),
+    (r"rpn\.head\.conv\.(weight|bias)", r"rpn.head.conv.0.0.\1"),
+)
+
+
+def torchvision_names(tensors: Tensors) -> dict[str, np.ndarray]:
+    """Return the tensors under the names of today's torchvision.
+
+    tensors: under its names of today, those of its files of 2019, or detectron2's.
+    """
+    names = _from_detectron2 if is_detectron2(tensors) else _from_old
+    return {names(name): value for name, value in tensors.items()}
+
+
+def _from_old(name: str) -> str:
+    for pattern, new in _OLD_NAMES:
+        if re.fullmatch(pattern, name):
+            return re.sub(pattern, new, name)
+    match = re.fullmatch(r"roi_heads\.mask_head\.mask_fcn(\d)\.(weight|bias)", name)
+    if match:
+        return f"roi_heads.mask_head.{int(match[1]) - 1}.0.{match[2]}"
+    return name
+
+
+def is_detectron2(tensors: Tensors) -> bool:
+    """Whether the names are detectron2's."""
+    return any(name.startswith(("backbone.bottom_up.", "proposal_generator.")) for name in tensors)
+
+
+_DETECTRON2 = (
+    ("proposal_generator.rpn_head.conv.", "rpn.head.conv.0.0."),
+    ("proposal_generator.rpn_head.objectness_logits.", "rpn.head.cls_logits."),
+    ("proposal_generator.rpn_head.anchor_deltas.", "rpn.head.bbox_pred."),
+    ("roi_heads.box_head.fc1.", "roi_heads.box_head.fc6."),
+    ("roi_heads.box_head.fc2.", "roi_heads.box_head.fc7."),
+    ("roi_heads.mask_head.deconv.", "roi_heads.mask_predictor.conv5_mask."),
+    ("roi_heads.mask_head.predictor.", "roi_heads.mask_predictor.mask_fcn_logits."),
+    ("backbone.bottom_up.stem.conv1.norm.", "backbone.body.bn1."),
+    ("backbone.bottom_up.stem.conv1.", "backbone.body.conv1."),
+)
+
+
+def _from_detectron2(name: str) -> str:
+    for old, new in _DETECTRON2:
+        if name.startswith(old):
+            return new + name[len(old) :]
+    match = re.fullmatch(r"backbone\.fpn_(lateral|output)(\d)\.(\w+)", name)
+    if match:
+        blocks = "inner" if match[1] == "lateral" else "layer"
+        return f"backbone.fpn.{blocks}_blocks.{int(match[2]) - 2}.0.{match[3]}"
+    match = re.fullmatch(r"roi_heads\.mask_head\.mask_fcn(\d)\.(\w+)", name)
+    if match:
+        return f"roi_heads.mask_head.{int(match[1]) - 1}.0.{match[2]}"
+    match = re.fullmatch(r"backbone\.bottom_up\.res(\d)\.(\d+)\.(\w+)\.(norm\.)?(\w+)", name)
+    if match is None:
+        return name
+    stage, block, part, is_norm, leaf = match.groups()
+    if part == "shortcut":
+        part = "downsample.1" if is_norm else "downsample.0"
+    elif is_norm:
+        part = part.replace("conv", "bn")
+    return f"backbone.body.layer{int(stage) - 1}.{block}.{part}.{leaf}"
+
+
+# --- Conversion ---
+
+
+def to_layers(tensors: Tensors) -> dict[str, list[tuple[str, np.ndarray]]]:
+    """Return layer name -> [(weight name, its values), ...]; views where that is possible.
+
+    tensors: under torchvision's names of today; those that no layer has are left out.
+    """
+    depth = _pyramid_channels(tensors)
+    layers = {}
+    for layer in _LAYERS:
+        weights = []
+        for ours, theirs in layer.weights.items():
+            value = tensors.get(f"{layer.module}.{theirs}")
+            if value is not None:
+                weights.append((f"{layer.name}/{ours}:0", _to_keras(layer, value, depth)))
+        if weights:
+            layers[layer.name] = weights
+    return layers
+
+
+def unknown_names(tensors: Tensors) -> list[str]:
+    """Return the names of tensors that no layer of an R-CNN has."""
+    known = {f"{layer.module}.{leaf}" for layer in _LAYERS for leaf in layer.weights.values()}
+    return [name for name in tensors if name not in known and not name.endswith("batches_tracked")]
+
+
+def to_tensors(layers: Mapping[str, list[tuple[str, np.ndarray]]]) -> dict[str, np.ndarray]:
+    """Return torchvision's tensors of layers; the inverse of `to_layers`.
+
+    layers: layer name -> [(weight name such as "kernel", its values), ...].
+
+    Raises:
+        ValueError: a layer that torchvision's networks do not have.
+    """
+    unknown = [name for name in layers if name not in _BY_NAME]
+    if unknown:
+        raise ValueError(
+            f"All layers must be those of a torchvision R-CNN. Received: {', '.join(unknown[:3])}. "
+            "Try a model with the config Config.torchvision()."
+        )
+    tensors = {}
+    for layer in _LAYERS:  # in torchvision's order of stages
+        for ours, value in layers.get(layer.name, ()):
+            theirs = layer.weights[ours]
+            tensors[f"{layer.module}.{theirs}"] = np.ascontiguousarray(_to_torch(layer, value))
+    return tensors
+
+
+def _pyramid_channels(tensors: Tensors) -> int:
+    kernel = tensors.get("backbone.fpn.layer_blocks.0.0.weight")
+    return 256 if kernel is None else kernel.shape[0]
+
+
+def _to_keras(layer: _Layer, value: np.ndarray, depth: int) -> np.ndarray:
+    if layer.has_deltas:
+        value = _swap_deltas(value)
+    if layer.kind == "roi_dense" and value.ndim == 2:
+        outputs, inputs = value.shape
+        channels = depth if inputs % depth == 0 and _is_square(inputs // depth) else inputs
+        channels = inputs if layer.name == "mrcnn_class_conv2" else channels
+        side = math.isqrt(inputs // channels)
+        value = value.reshape(outputs, channels, side, side)
+    if value.ndim == 4:
+        return value.transpose(2, 3, 1, 0)
+    return value.T
+
+
+def _to_torch(layer: _Layer, value: np.ndarray) -> np.ndarray:
+    if value.ndim == 4:
+        value = value.transpose(3, 2, 0, 1)
+    else:
+        value = value.T
+    if layer.kind == "roi_dense" and value.ndim == 4:
+        value = value.reshape(len(value), -1)
+    return _swap_deltas(value) if layer.has_deltas else value
+
+
+def _swap_deltas(value: np.ndarray) -> np.ndarray:
+    """Swap x and y of the deltas along the first axis."""
+    return value.reshape(-1, 4, *value.shape[1:])[:, _TO_YX].reshape(value.shape)
+
+
+def _is_square(number: int) -> bool:
+    return math.isqrt(number) ** 2 == number
+
+
+# --- detectron2's classes and channels ---
+
+
+def with_background_first(tensors: Tensors) -> dict[str, np.ndarray]:
+    """Return detectron2's tensors with torchvision's classes and channels.
+
+    Its background is the last class, and has no box and no mask: their rows become 0. Its first
+    kernel reads BGR.
+    """
+    result = dict(tensors)
+    for name, value in tensors.items():
+        if ".box_predictor.cls_score." in name:
+            result[name] = np.roll(value, 1, axis=0)
+        elif ".box_predictor.bbox_pred." in name:
+            result[name] = _with_zeros_first(value, 4)
+        elif ".mask_fcn_logits." in name:
+            result[name] = _with_zeros_first(value, 1)
+        elif name == "backbone.body.conv1.weight":
+            result[name] = value[:, ::-1]
+    return result
+
+
+def _with_zeros_first(value: np.ndarray, rows: int) -> np.ndarray:
+    return np.concatenate([np.zeros_like(value[:rows]), value])
