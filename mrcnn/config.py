@@ -15,14 +15,11 @@ import numbers
 import operator
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import presets
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 log = logging.getLogger("mrcnn")
 
@@ -377,12 +374,12 @@ class Config:
     # --- Presets ---
 
     @classmethod
-    def matterport(cls) -> Self:
+    def matterport(cls) -> Config:
         """Return a config of matterport's network, which is that of the defaults."""
         return cls()
 
     @classmethod
-    def detectron(cls) -> Self:
+    def detectron(cls) -> Config:
         """Return a config of detectron2's network (mask_rcnn_R_50_FPN_3x) and its training.
 
         Settings of a subclass stay as they are.
@@ -390,7 +387,7 @@ class Config:
         return cls()._with_preset(presets.DETECTRON)
 
     @classmethod
-    def torchvision(cls, version: int = 1) -> Self:
+    def torchvision(cls, version: int = 1) -> Config:
         """Return a config of torchvision's network and its training.
 
         Settings of a subclass stay as they are.
@@ -405,7 +402,7 @@ class Config:
             raise ValueError(f"version must be 1 or 2. Received: {version!r}. Try 1.")
         return cls()._with_preset(presets.TORCHVISION[version])
 
-    def _with_preset(self, settings: dict[str, Any]) -> Self:
+    def _with_preset(self, settings: dict[str, Any]) -> Config:
         classes = type(self).__mro__
         own = {name for owner in classes[: classes.index(Config)] for name in vars(owner)}
         for name, value in settings.items():
