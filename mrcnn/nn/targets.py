@@ -228,7 +228,8 @@ def _aligned_masks(rois, gt, gt_masks, config):
     # torchvision's half pixel is one of the image, of which a cell of a mini-mask has many.
     is_unaligned = config.MASK_TARGETS == "soft" and not config.USE_MINI_MASK
     align = unaligned_roi_align if is_unaligned else aligned_roi_align
-    windows = align(masks, ops.reshape(cells, [-1, 4]), index, config.MASK_SHAPE, 0)[..., 0]
+    windows = align(masks, ops.reshape(cells, [-1, 4]), index, config.MASK_SHAPE, 0)
+    windows = ops.squeeze(windows, axis=-1)
     return windows if config.MASK_TARGETS == "soft" else ops.cast(windows >= 0.5, "float32")
 
 

@@ -187,9 +187,16 @@ class TrainingNetwork(Network):
         values = {}
         for (name, (numerator, _)), count in zip(halves.items(), counts, strict=True):
             values[name] = losses.mean(numerator, count) * weights.get(name, 1.0)
-        decay = losses.weight_decay(self.trainable_weights, self.config.WEIGHT_DECAY)
-        values["weight_decay"] = decay / device_count()
+        values["weight_decay"] = self._weight_decay() / device_count()
         return {"loss": sum(values.values()), **values}
+
+    def _weight_decay(self) -> Any:
+        config, weights = self.config, self.trainable_weights
+        if config.WEIGHT_DECAY_RULE == "matterport":
+            return losses.weight_decay(weights, config.WEIGHT_DECAY)
+        return losses.plain_weight_decay(
+            weights, config.WEIGHT_DECAY, config.WEIGHT_DECAY_BIASES, config.WEIGHT_DECAY_NORMS
+        )
 
     def _loss_halves(self, inputs, outputs) -> dict[str, tuple]:
         """Return `(numerator, count)` of each loss that the network has."""
