@@ -55,6 +55,15 @@ def open_file(path: str | os.PathLike, kind: str = "weight file") -> Iterator[h5
         yield file
 
 
+def missing_file_hint(path: str) -> str:
+    """What to try instead of a path that does not exist."""
+    if len(path) == 1:
+        return (
+            "Try find_last() instead of find_last()[1]: it returns the path; [1] is one character."
+        )
+    return "Try checking the path."
+
+
 def open_for_reading(path: str | os.PathLike, kind: str = "weight file") -> h5py.File:
     """Open an HDF5 file; the caller closes it, and reads it within `damage_reported`.
 
@@ -64,13 +73,9 @@ def open_for_reading(path: str | os.PathLike, kind: str = "weight file") -> h5py
     """
     path = os.fspath(path)
     if not os.path.exists(path):
-        hint = "Try checking the path."
-        if len(path) == 1:
-            hint = (
-                "Try find_last() instead of find_last()[1]: it returns the path; [1] is one "
-                "character."
-            )
-        raise FileNotFoundError(f"The {kind} must exist. Received: {path!r}. {hint}")
+        raise FileNotFoundError(
+            f"The {kind} must exist. Received: {path!r}. {missing_file_hint(path)}"
+        )
     if not os.path.isfile(path):
         other = "the folder" if os.path.isdir(path) else "a device or pipe,"
         raise ValueError(

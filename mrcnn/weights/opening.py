@@ -1,0 +1,42 @@
+"""Open weights of any kind: a file, or a name of the table of released weights."""
+
+from __future__ import annotations
+
+import os
+
+from .weight_file import WeightFile
+from .zoo import released, weight_path
+
+
+def open_weights(weights: str | os.PathLike) -> WeightFile:
+    """Open a weight file; a name of the table is downloaded first, unless it is in the cache.
+
+    Raises:
+        FileNotFoundError: neither a file nor a name.
+        DownloadError: the file of a name is not in the cache and cannot be downloaded.
+        ValueError: not a weight file of a known kind.
+    """
+    row = released(weights)
+    known = None if row is None else row.metadata()
+    return WeightFile(weight_path(weights), known)
+
+
+def read_metadata(weights: str | os.PathLike) -> dict | None:
+    """Return the description of the network and its classes; None if there is none.
+
+    Raises:
+        OSError, ValueError: as `open_weights`; a damaged description.
+    """
+    with open_weights(weights) as file:
+        return file.metadata or None
+
+
+def check_file(weights: str | os.PathLike) -> None:
+    """Raise the error that loading weights would raise before their arrays are read.
+
+    Raises:
+        OSError, ValueError: as `open_weights`.
+    """
+    with open_weights(weights) as file:
+        if not file.is_keras3:
+            _ = file.layers  # raises
