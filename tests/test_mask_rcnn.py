@@ -14,8 +14,8 @@ from mrcnn import model as model_module
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN, log
 from mrcnn.nn.image_meta import compose_image_meta
+from mrcnn.weights.opening import read_metadata
 from mrcnn.weights.saving import save_weights
-from mrcnn.weights.weight_file import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 

@@ -154,4 +154,4 @@ def test_missing_files_are_reported_before_slow_work(tmp_path, capsys):
 def test_coco_weights_for_another_backbone_are_refused_before_the_data_is_read(tmp_path, capsys):
     words = ["--weights", "coco", "--config", "BACKBONE=resnet50"]
     assert run("train", tmp_path / "nowhere", *words) == cli.USAGE
-    assert "COCO weights are of a resnet101" in capsys.readouterr().err
+    assert "weights coco are of a resnet101" in capsys.readouterr().err
