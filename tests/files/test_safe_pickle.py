@@ -157,7 +157,9 @@ HOSTILE = {
     "tuple as a key": b"\x80\x02})N" + b"s.",
     "nested tuple as a key": b"\x80\x02})" + b"\x85" * 300_000 + b"Ns.",
     "doubled tuple as a key": b"\x80\x02})" + b"q\x00h\x00\x86" * 100 + b"Ns.",
-    "keys of equal hashes": b"\x80\x02}\x8a\x0a" + (2**61 - 1 << 10).to_bytes(10, "little") + b"Ns.",
+    "keys of equal hashes": b"\x80\x02}\x8a\x0a"
+    + (2**61 - 1 << 10).to_bytes(10, "little")
+    + b"Ns.",
     "odd items": b"\x80\x02}(Nu.",
     "item of a list": b"\x80\x02](NNu.",
     "append to a dict": b"\x80\x02}Na.",
