@@ -12,7 +12,7 @@ from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.config import Config
-from mrcnn.weights import weight_file, zoo
+from mrcnn.weights import weight_file, zoo, zoo_table
 
 # --- Messages -------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ def test_weights_are_found_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(zoo, "download", lambda url, path, **checks: (url, str(path)))
     assert cli_support.find_weights("coco", Mine(), tmp_path) == (
-        zoo.COCO_MODEL_URL,
+        zoo_table.COCO_MODEL_URL,
         str(tmp_path / "home" / "models" / "mask_rcnn_coco.h5"),
     )
     with pytest.raises(FileNotFoundError, match=r"checkpoint of 'mine'.*has 0 runs of that name"):
