@@ -1,5 +1,10 @@
 """Files for torch.load: the own reader gives the same values, and torch does if it is installed."""
 
+import importlib
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from torch_samples import values
@@ -50,6 +55,22 @@ def test_torch_gives_the_same_values(path):
     for mmap in (False, True):
         loaded = torch.load(path, weights_only=True, mmap=mmap)
         check({name: tensor.numpy() for name, tensor in loaded.items()}, expected)
+
+
+@pytest.mark.skipif("MRCNN_SHARED" not in os.environ, reason="needs the shared references")
+@pytest.mark.parametrize("model", ["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"])
+def test_torchvision_loads_the_file_strictly(model, path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    detection = pytest.importorskip("torchvision.models.detection")
+    folder = Path(os.environ["MRCNN_SHARED"], "reference", "torchvision")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    expected = importlib.import_module("rebuild").state_dict(model)
+    write_torch(path, expected)
+    network = getattr(detection, model)(weights=None, weights_backbone=None)
+    network.load_state_dict(torch.load(path, weights_only=True), strict=True)
+    loaded = network.state_dict()
+    check({name: loaded[name].numpy() for name in expected}, expected)
 
 
 def test_tensors_start_at_multiples_of_64_bytes(path):
