@@ -12,7 +12,7 @@ from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.config import Config
-from mrcnn.weights import weight_file, zoo
+from mrcnn.weights import opening, zoo, zoo_table
 
 # --- Messages -------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ def test_weights_are_found_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(zoo, "download", lambda url, path, **checks: (url, str(path)))
     assert cli_support.find_weights("coco", Mine(), tmp_path) == (
-        zoo.COCO_MODEL_URL,
+        zoo_table.COCO_MODEL_URL,
         str(tmp_path / "home" / "models" / "mask_rcnn_coco.h5"),
     )
     with pytest.raises(FileNotFoundError, match=r"checkpoint of 'mine'.*has 0 runs of that name"):
@@ -198,7 +198,7 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
 
 def test_resuming_names_changed_settings_but_not_computed_ones(monkeypatch, caplog):
     then = {"config": {**Config().to_dict(), "WARMUP_STEPS": 1, "WEIGHT_DECAY": 0.5}}
-    monkeypatch.setattr(weight_file, "read_metadata", lambda path: then)
+    monkeypatch.setattr(opening, "read_metadata", lambda path: then)
     cli_support._warn_of_other_settings("last.h5", Config(), computed={"WARMUP_STEPS"})
     assert "WEIGHT_DECAY=0.0001 (was 0.5)" in caplog.text and "WARMUP_STEPS" not in caplog.text
 
