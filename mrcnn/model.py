@@ -63,6 +63,7 @@ from .weights import checkpoints, imagenet, loading, saving
 from .weights.checks import check_sizes
 from .weights.file_config import config_of_file
 from .weights.load_report import LoadReport
+from .weights.opening import open_weights
 from .weights.weight_file import WeightFile
 
 logger = logging.getLogger("mrcnn")
@@ -503,9 +504,10 @@ class MaskRCNN(DetectionMethods):
     ) -> MaskRCNN:
         """Build the model that a weight file describes, and load its weights.
 
-        path: an `.h5` file written by this package; other files need a `config`.
+        path: an `.h5` file written by this package, or a name that `mrcnn weights` lists, whose
+            file is downloaded unless it is in the cache; other files need a `config`.
         """
-        with WeightFile(path) as file:
+        with open_weights(path) as file:
             if config is None:
                 config = config_of_file(file)
                 if mode == "inference":
@@ -599,14 +601,15 @@ class MaskRCNN(DetectionMethods):
     ) -> LoadReport:
         """Load a weight file; return and log which layers were loaded.
 
-        filepath: matterport's `.h5`, one written here, or a backbone's ImageNet file.
+        filepath: matterport's `.h5`, one written here, a backbone's ImageNet file, or a name that
+            `mrcnn weights` lists.
         by_name: unused, layers are always matched by name.
         exclude: names of layers to skip.
         remap_classes: class name in the file -> class id here, to keep the rows of known classes.
 
         Raises: ValueError if the file is of another network; see `weights.loading`.
         """
-        with WeightFile(filepath) as file:
+        with open_weights(filepath) as file:
             return self._load(file, exclude, remap_classes)
 
     def _load(

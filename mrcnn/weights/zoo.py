@@ -6,6 +6,7 @@ import difflib
 import os
 
 from ..files.download import download
+from ..files.mapped_file import missing_file_hint
 from .zoo_table import COCO_MODEL, RELEASED, Released, ReleasedFile
 
 
@@ -19,9 +20,11 @@ def released(weights: str | os.PathLike) -> Released | None:
 
     weights: a name, or a path; a file that exists is a path, whatever its name.
     """
-    if os.path.isfile(weights):
-        return None
-    name = os.fspath(weights)
+    return None if os.path.isfile(weights) else row_of(os.fspath(weights))
+
+
+def row_of(name: str) -> Released | None:
+    """Return the row of a name; None if the table has no such name."""
     return next((row for row in RELEASED if name in (row.name, *row.aliases)), None)
 
 
@@ -39,8 +42,10 @@ def weight_path(weights: str | os.PathLike, cache_dir: str | os.PathLike | None 
     return os.fspath(weights) if row is None else cached(row.file, cache_dir)
 
 
-def require_known(weights: str | os.PathLike) -> Released | None:
+def require_known(weights: str | os.PathLike, what: str = "Weights") -> Released | None:
     """Return `released(weights)`; nothing is downloaded.
+
+    what: names the weights in the message.
 
     Raises:
         FileNotFoundError: neither a file nor a name; close names are listed.
@@ -48,17 +53,22 @@ def require_known(weights: str | os.PathLike) -> Released | None:
     row = released(weights)
     if row is None and not os.path.isfile(weights):
         raise FileNotFoundError(
-            "Weights must be a file, or a name that `mrcnn weights` lists. "
+            f"{what} must be a file, or a name that `mrcnn weights` lists. "
             f"Received: {os.fspath(weights)}, which does not exist. {_advice(os.fspath(weights))}"
         )
     return row
 
 
+def close_names(wrong: str) -> list[str]:
+    """Return the names that are most similar to a wrong one; none if no name is."""
+    return difflib.get_close_matches(wrong, names(), n=3, cutoff=0.6)
+
+
 def _advice(wrong: str) -> str:
     """What to try instead of a word that is neither a file nor a name."""
     stem = os.path.basename(wrong).split(".")[0]
-    close = difflib.get_close_matches(stem, names(), n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(close)}?" if close else "Try its full path."
+    close = close_names(stem)
+    return f"Did you mean {' or '.join(close)}?" if close else missing_file_hint(wrong)
 
 
 def coco_weights(cache_dir: str | os.PathLike | None = None) -> str:

@@ -60,6 +60,11 @@ class Released(NamedTuple):
         """The preset's settings and the row's own, without NAME and NUM_CLASSES."""
         return {**_PRESETS[self.preset], **self.settings}
 
+    @property
+    def categories(self) -> list[str]:
+        """The class names without the background and COCO's unused ids."""
+        return [name for name in self.class_names if name in COCO_80[1:]]
+
     def config(self) -> Config:
         """Return the config of the network, with COCO's classes."""
         config = Config()
@@ -68,6 +73,10 @@ class Released(NamedTuple):
         config.NAME = "coco"
         config.NUM_CLASSES = len(self.class_names)
         return config
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the description of the network, as weight files of this package carry it."""
+        return {"config": self.config().to_dict(), "class_names": list(self.class_names)}
 
 
 _TORCHVISION = "https://download.pytorch.org/models/"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.config import Config
-from mrcnn.weights import weight_file, zoo, zoo_table
+from mrcnn.weights import opening, zoo, zoo_table
 
 # --- Messages -------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
 
 def test_resuming_names_changed_settings_but_not_computed_ones(monkeypatch, caplog):
     then = {"config": {**Config().to_dict(), "WARMUP_STEPS": 1, "WEIGHT_DECAY": 0.5}}
-    monkeypatch.setattr(weight_file, "read_metadata", lambda path: then)
+    monkeypatch.setattr(opening, "read_metadata", lambda path: then)
     cli_support._warn_of_other_settings("last.h5", Config(), computed={"WARMUP_STEPS"})
     assert "WEIGHT_DECAY=0.0001 (was 0.5)" in caplog.text and "WARMUP_STEPS" not in caplog.text
 

@@ -53,8 +53,8 @@ def test_folder_of_a_name_does_not_hide_the_name(downloads, tmp_path, monkeypatc
             r"Did you mean maskrcnn_resnet50_fpn_v2_coco or \w+ or \w+\?",
         ),
         ("weights/mask_rcnn_R_50_FPN_3x.pth", "Did you mean mask_rcnn_R_50_FPN_3x"),
-        ("logs/mine/epoch_7.h5", r"Try its full path\."),
-        ("", r"Try its full path\."),
+        ("logs/mine/epoch_7.h5", r"Try checking the path\."),
+        ("", r"Try checking the path\."),
     ],
 )
 def test_wrong_name_lists_close_ones(downloads, wrong, advice):
