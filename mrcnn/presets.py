@@ -40,6 +40,7 @@ _DETECTRON: dict[str, Any] = {
     # Training
     "TRAIN_ROIS_PER_IMAGE": 512,
     "ROI_POSITIVE_RATIO": 0.25,
+    "ROI_SAMPLING": "fill",
     "ROIS_INCLUDE_GT": True,
     "LOSS_DENOMINATOR": "sampled",
     "LEARNING_RATE": 0.0025,

@@ -14,23 +14,26 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .image import Crop, Padding, resize, scaled_size
+from .image import Crop, Padding, Scale, by_axis, resize, scaled_size
 
 # --- Resizing ---------------------------------------------------------------------------------
 
 
 def resize_mask(
     mask: np.ndarray,
-    scale: float,
+    scale: Scale,
     padding: Padding,
     crop: Crop | None = None,
     exact: bool = False,
+    half_pixel: bool = True,
 ) -> np.ndarray:
     """Scale (to the nearest pixel), pad and crop masks as `resize_image` did with their image.
 
     Args:
         mask: `[H, W, N]`.
         scale, padding, crop: as returned by `resize_image`.
+        half_pixel: the nearest pixel by the centers of pixels; False: by their corners, as torch's
+            "nearest" (mode "torchvision").
 
     Returns: `[h, w, N]`, dtype of `mask`.
     """
@@ -41,20 +44,31 @@ def resize_mask(
     if exact:
         import scipy.ndimage
 
-        zoomed = scipy.ndimage.zoom(mask, [scale, scale, 1], order=0)
+        zoomed = scipy.ndimage.zoom(mask, [*by_axis(scale), 1], order=0)
         mask = np.asarray(zoomed)[rows, columns]
-    elif scale == 1:
+    elif by_axis(scale) == (1, 1):
         mask = mask[rows, columns]
     else:
         height, width = mask.shape[:2]
         new_height, new_width = scaled_size(height, width, scale)
-        mask = _take(mask, _nearest(height, new_height)[rows], _nearest(width, new_width)[columns])
+        nearest = _nearest if half_pixel else nearest_by_corner
+        mask = _take(mask, nearest(height, new_height)[rows], nearest(width, new_width)[columns])
     return np.pad(mask, padding) if np.any(padding) else mask
 
 
 def _nearest(size: int, new_size: int) -> np.ndarray:
     """For each of `new_size` positions the nearest of `size` old ones, by the pixels' centers."""
     positions = (np.arange(new_size) + 0.5) * (size / max(new_size, 1))
+    return np.minimum(positions.astype(int), size - 1)
+
+
+def nearest_by_corner(size: int, new_size: int) -> np.ndarray:
+    """Return for each of `new_size` positions the one of `size` pixels at its first corner.
+
+    Computed in float32, as by torch.
+    """
+    step = np.float32(size / max(new_size, 1))
+    positions = np.arange(new_size, dtype=np.float32) * step
     return np.minimum(positions.astype(int), size - 1)
 
 

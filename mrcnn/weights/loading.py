@@ -24,6 +24,7 @@ from .imagenet import conversion_of
 from .load_report import LoadReport, first_names
 from .matching import Change, PlannedLayer, excluded_leaves, plan_load, split_nested
 from .model_layers import layers_with_weights
+from .opening import open_weights
 from .weight_file import WeightFile, is_not_backbone
 
 if TYPE_CHECKING:
@@ -129,11 +130,11 @@ def load_backbone_weights(
 @contextmanager
 def _opened(file: WeightFile | str | os.PathLike) -> Iterator[WeightFile]:
     """An opened file as it is; a path opened for the block."""
-    if isinstance(file, WeightFile):
-        yield file
-    else:
-        with WeightFile(file) as weight_file:
+    if isinstance(file, str | os.PathLike):
+        with open_weights(file) as weight_file:
             yield weight_file
+    else:
+        yield file
 
 
 def _file_classes(file: WeightFile, class_names: Sequence[str] | None) -> Sequence[str]:

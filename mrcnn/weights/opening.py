@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 
+from .tensor_files import is_tensor_file
+from .tensor_weights import TensorWeights
 from .weight_file import WeightFile
 from .zoo import released, weight_path
 
+AnyWeightFile = WeightFile | TensorWeights
 
-def open_weights(weights: str | os.PathLike) -> WeightFile:
-    """Open a weight file; a name of the table is downloaded first, unless it is in the cache.
+
+def open_weights(weights: str | os.PathLike) -> AnyWeightFile:
+    """Open an `.h5` file of ours, matterport's or Keras', or tensors of torchvision or detectron2.
+
+    weights: a path, or a name of released weights, which are downloaded unless they are in the
+        cache.
 
     Raises:
         FileNotFoundError: neither a file nor a name.
@@ -17,8 +24,10 @@ def open_weights(weights: str | os.PathLike) -> WeightFile:
         ValueError: not a weight file of a known kind.
     """
     row = released(weights)
-    known = None if row is None else row.metadata()
-    return WeightFile(weight_path(weights), known)
+    path = weight_path(weights)
+    if is_tensor_file(path):
+        return TensorWeights(path)
+    return WeightFile(path, None if row is None else row.metadata())
 
 
 def read_metadata(weights: str | os.PathLike) -> dict | None:
