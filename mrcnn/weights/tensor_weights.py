@@ -104,7 +104,7 @@ class TensorWeights:
         config = self._config()
         metadata: dict[str, Any] = {"config": config.to_dict()}
         names = COCO_80 if self.is_detectron2 else COCO_91
-        if config.NUM_CLASSES == len(names):
+        if len(names) == config.NUM_CLASSES:
             metadata["class_names"] = list(names)
         return metadata
 
