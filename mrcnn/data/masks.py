@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from .image import Crop, Padding, Scale, by_axis, resize, scaled_size
+from .paste_rules import rule_crops
 
 # --- Resizing ---------------------------------------------------------------------------------
 
@@ -169,8 +170,12 @@ def expand_mask(
     return np.moveaxis(masks, 0, -1)
 
 
-def _scale_mask(mask: np.ndarray, shape: Sequence[int], exact: bool) -> np.ndarray:
+def _scale_mask(
+    mask: np.ndarray, shape: Sequence[int], exact: bool, threshold: float = 0.5
+) -> np.ndarray:
     """`[h, w]` float: a mask resized by bilinear interpolation, as if it were surrounded by 0.
+
+    threshold: what the caller compares the result with.
 
     OpenCV repeats the outermost pixels instead, so the new pixels near the border are multiplied
     with their share of old pixels.
@@ -185,8 +190,8 @@ def _scale_mask(mask: np.ndarray, shape: Sequence[int], exact: bool) -> np.ndarr
         lines[: len(first)] *= first
         lines[len(lines) - len(last) :] *= last
     # scikit-image keeps the range of values that it was given: a full mask stays full after the
-    # threshold of 0.5.
-    if mask[0, 0] < 0.5 or (smallest := mask.min()) < 0.5:
+    # threshold.
+    if mask[0, 0] < threshold or (smallest := mask.min()) < threshold:
         return scaled
     return np.maximum(scaled, smallest)
 
@@ -228,19 +233,26 @@ def unmold_mask(
 
 
 def unmold_masks(
-    masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False
+    masks: np.ndarray,
+    bboxes: np.ndarray,
+    image_shape: Sequence[int],
+    exact: bool = False,
+    rule: str = "matterport",
+    threshold: float = 0.5,
 ) -> np.ndarray:
     """Apply `unmold_mask` to many masks, whose boxes may reach beyond the image.
 
     Args:
         masks: `[N, h, w]` float 0..1.
-        bboxes: `[N, (y1, x1, y2, x2)]` int pixels.
+        bboxes: `[N, (y1, x1, y2, x2)]` pixels, int or float.
         image_shape: `(H, W, ...)`.
+        rule, threshold: see `Config.MASK_PASTE` and `Config.MASK_THRESHOLD`. Only the rule
+            "matterport" has an `exact` form; it rounds boxes to whole pixels.
 
     Returns: `[H, W, N]` bool, a view of `[N, H, W]`.
     """
     full = _zero_masks(len(masks), *image_shape[:2])
-    crops = unmold_crops(masks, bboxes, image_shape, exact)
+    crops = unmold_crops(masks, bboxes, image_shape, exact, rule, threshold)
     for canvas, (y, x, crop) in zip(full, crops, strict=True):
         canvas[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
     return np.moveaxis(full, 0, -1)
@@ -260,17 +272,37 @@ def _zero_masks(count: int, height: int, width: int) -> np.ndarray:
 
 
 def unmold_crops(
-    masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False
+    masks: np.ndarray,
+    bboxes: np.ndarray,
+    image_shape: Sequence[int],
+    exact: bool = False,
+    rule: str = "matterport",
+    threshold: float = 0.5,
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield `(y, x, crop)` of each soft mask: `[h, w]` bool in its box, and its position.
+    """Yield `(y, x, crop)` of each soft mask: `[h, w]` bool, all its pixels, and its position.
 
-    masks, bboxes, image_shape: as for `unmold_masks`. A box outside the image gives an empty crop.
+    masks, bboxes, image_shape, exact, rule, threshold: as for `unmold_masks`. A box outside the
+    image gives an empty crop.
     """
+    if rule != "matterport":
+        for y, x, soft in rule_crops(rule, masks, bboxes, image_shape):
+            yield y, x, soft >= threshold
+        return
     height, width = image_shape[:2]
-    for mask, (y1, x1, y2, x2) in zip(masks, np.asarray(bboxes).tolist(), strict=True):
-        soft = _scale_mask(mask, (y2 - y1, x2 - x1), exact)
+    for mask, (y1, x1, y2, x2) in zip(masks, _whole_pixels(bboxes).tolist(), strict=True):
+        soft = _scale_mask(mask, (y2 - y1, x2 - x1), exact, threshold)
         inside = soft[max(0, -y1) : max(0, height - y1), max(0, -x1) : max(0, width - x1)]
-        yield max(0, y1), max(0, x1), inside >= 0.5
+        yield max(0, y1), max(0, x1), inside >= threshold
+
+
+def _whole_pixels(boxes: Any) -> np.ndarray:
+    """`[N, 4]` int: boxes `[N, 4]` rounded; of a float box at least one pixel."""
+    boxes = np.asarray(boxes)
+    if boxes.dtype.kind != "f":
+        return boxes
+    rounded = np.around(boxes).astype(int)
+    rounded[:, 2:] = np.maximum(rounded[:, 2:], rounded[:, :2] + 1)
+    return rounded
 
 
 # --- Comparing and measuring ------------------------------------------------------------------

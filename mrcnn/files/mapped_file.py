@@ -21,6 +21,15 @@ class RefusedContent(ValueError):
         self.what, self.remedy = what, remedy
 
 
+def missing_file_hint(path: str) -> str:
+    """What to try instead of a path that does not exist."""
+    if len(path) == 1:
+        return (
+            "Try find_last() instead of find_last()[1]: it returns the path; [1] is one character."
+        )
+    return "Try checking the path."
+
+
 def require_file(path: str | os.PathLike, kind: str = "weight file") -> str:
     """Return the path of an existing file as text.
 
@@ -32,13 +41,9 @@ def require_file(path: str | os.PathLike, kind: str = "weight file") -> str:
     """
     path = os.fspath(path)
     if not os.path.exists(path):
-        hint = "Try checking the path."
-        if len(path) == 1:
-            hint = (
-                "Try find_last() instead of find_last()[1]: it returns the path; [1] is one "
-                "character."
-            )
-        raise FileNotFoundError(f"The {kind} must exist. Received: {path!r}. {hint}")
+        raise FileNotFoundError(
+            f"The {kind} must exist. Received: {path!r}. {missing_file_hint(path)}"
+        )
     if not os.path.isfile(path):
         other = "the folder" if os.path.isdir(path) else "a device or pipe,"
         raise ValueError(

@@ -95,7 +95,7 @@ def numbers(
     shape: of the array, to compare its size with that of the bytes; by default any size.
 
     Raises:
-        RefusedContent: other sizes, or truth values that are neither 0 nor 1.
+        RefusedContent: other sizes, or booleans that are neither 0 nor 1.
     """
     size = len(data) if shape is None else math.prod(shape) * dtype.itemsize
     if size != len(data) or size % dtype.itemsize:
@@ -104,9 +104,10 @@ def numbers(
     values.flags.writeable = False
     if dtype.kind == "b":
         if values.size and values.max() > 1:
-            raise RefusedContent("with an array of truth values that are neither 0 nor 1")
+            raise RefusedContent("with an array of booleans that are neither 0 nor 1")
         return values.view(bool)
-    return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
+    native = dtype.newbyteorder("=")
+    return values.view(native) if dtype.isnative else values.astype(native)
 
 
 def _reconstruct(kind: Any, *_: Any) -> PickledArray:

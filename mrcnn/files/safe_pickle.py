@@ -19,6 +19,7 @@ from .mapped_file import RefusedContent
 from .safe_text import printable
 
 MOST_STEPS = 500_000  # instructions; the pickle of a ResNet101's Mask R-CNN has 15,000
+_CALL_STEPS = 10  # of a call, which costs more than other instructions
 MOST_TEXT = 2**24  # bytes of all texts that are decoded
 LONGEST_TEXT = 4096  # bytes; a longer one stays undecoded, it may hold the numbers of an array
 _LONGEST_NAME = 200  # of a module, class or function
@@ -134,6 +135,7 @@ def load(
     table: Table,
     persistent_load: Callable[[Any], Any] | None = None,
     start: int = 0,
+    most_steps: int = MOST_STEPS,
 ) -> Loaded:
     """Read one pickle.
 
@@ -141,11 +143,12 @@ def load(
     table: the classes and functions that may occur.
     persistent_load: returns the object of a persistent id; by default there must be none.
     start: position of the pickle in `data`.
+    most_steps: number of instructions, with a call counted as several.
 
     Raises:
         RefusedContent: a damaged pickle, one of too many steps, or anything not in the table.
     """
-    machine = _Machine(data, table, persistent_load, start)
+    machine = _Machine(data, table, persistent_load, start, most_steps)
     try:
         return Loaded(machine.run(), machine.position)
     except RefusedContent:
@@ -157,9 +160,9 @@ def load(
 class _Machine:
     """The stack machine that a pickle is a program for (Lib/pickletools.py describes it)."""
 
-    def __init__(self, data, table, persistent_load, start):
+    def __init__(self, data, table, persistent_load, start, most_steps):
         self.data, self.table, self.persistent_load = data, table, persistent_load
-        self.position = start
+        self.position, self.most_steps = start, most_steps
         self.stack: list = []
         self.marks: list[list] = []  # the stacks below each mark
         self.memo: dict[int, Any] = {}
@@ -184,9 +187,9 @@ class _Machine:
 
     def spend_steps(self, count: int) -> None:
         self.steps += count
-        if self.steps > MOST_STEPS:
+        if self.steps > self.most_steps:
             raise RefusedContent(
-                f"whose pickle has more than {MOST_STEPS:,} instructions",
+                f"whose pickle has more than {self.most_steps:,} instructions",
                 "a file that holds only the state dict of the network",
             )
 
@@ -332,6 +335,7 @@ class _Machine:
         own = self.table[function.name] if isinstance(function, Global) else None
         if own is None or not isinstance(arguments, tuple):
             raise RefusedContent("whose pickle calls something that is not a function")
+        self.spend_steps(_CALL_STEPS)
         for argument in arguments:  # a few bytes of the file may pass a long one again and again
             if isinstance(argument, list):
                 self.spend_steps(len(argument))

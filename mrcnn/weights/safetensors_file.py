@@ -15,7 +15,7 @@ from ..files.pickled_numpy import checked_shape, numbers
 from ..files.safe_text import printable
 from .torch_tensors import from_bfloat16
 
-MOST_HEADER = 2**24  # bytes; a ResNet101's Mask R-CNN has 60,000
+MOST_HEADER = 2**22  # bytes; a ResNet101's Mask R-CNN has 60,000
 _LENGTH = 8  # bytes of the header's length
 _DTYPES = {
     "F64": np.dtype("<f8"),

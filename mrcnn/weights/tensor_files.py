@@ -10,12 +10,11 @@ import numpy as np
 
 from ..files.mapped_file import RefusedContent, map_file
 from ..files.pickled_numpy import PickledArray
-from ..files.safe_pickle import load
 from ..files.safe_text import printable
 from . import caffe2_names
 from .safetensors_file import is_safetensors, read_safetensors
-from .torch_file import is_old_container, is_torch_zip, read_old_container, read_zip
-from .torch_tensors import ALLOWED, Tensor
+from .torch_file import is_old_container, is_torch_zip, read_old_container, read_pickle, read_zip
+from .torch_tensors import Tensor
 
 MOST_TENSORS = 20_000  # a Mask R-CNN with ResNet101 has 700
 _MOST_SHARING = 2  # bytes of all tensors, in sizes of the file
@@ -99,7 +98,7 @@ def _from_torch(saved: Any, file_size: int) -> NamedTensors:
 
 def _read_pickle(data: memoryview) -> NamedTensors:
     """Read a pickle of detectron2, or of Caffe2."""
-    saved = load(data, ALLOWED).value
+    saved = read_pickle(data)
     is_caffe2 = isinstance(saved, dict) and isinstance(saved.get("blobs"), dict)
     arrays = _arrays(saved["blobs"] if is_caffe2 else _state_dict(saved), len(data))
     if is_caffe2 or caffe2_names.is_caffe2(arrays):

@@ -9,12 +9,13 @@ from typing import Any
 
 from ..files import stored_zip
 from ..files.mapped_file import RefusedContent
-from ..files.safe_pickle import Loaded, load
-from .torch_tensors import ALLOWED, Storages
+from ..files.safe_pickle import MOST_STEPS, Loaded, Table, latin1_bytes, load
+from .torch_tensors import ALLOWED, Storage, Storages
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _COUNT = 8  # bytes of a count of numbers, in the older container
+_NESTED_STEPS = 100  # of each pickle of a nested file; torch.save writes at most 60
 
 
 def is_torch_zip(data: memoryview) -> bool:
@@ -64,25 +65,51 @@ def read_zip(data: memoryview) -> Any:
     return value
 
 
-def read_old_container(data: memoryview) -> Any:
+def read_pickle(data: memoryview) -> Any:
+    """Return the object of a plain pickle, in which each storage of a tensor is a nested file.
+
+    data: the bytes of the file.
+
+    Raises:
+        RefusedContent: as `read_zip`.
+    """
+    return load(data, PICKLE).value
+
+
+def _load_from_bytes(nested: Any) -> Storage:
+    """Stand for `torch.storage._load_from_bytes`: a storage that torch.save wrote in a pickle."""
+    storage = read_old_container(memoryview(latin1_bytes(nested)), _NESTED_STEPS)
+    if not isinstance(storage, Storage):
+        raise RefusedContent("whose pickle has a nested file that is no storage")
+    return storage
+
+
+# A nested file may not nest others.
+PICKLE: Table = {**ALLOWED, "torch.storage._load_from_bytes": _load_from_bytes}
+
+
+def read_old_container(data: memoryview, most_steps: int = MOST_STEPS) -> Any:
     """Return the saved object, as `read_zip` does.
 
     The file is a row of pickles, each behind the other: a magic number, a version, a description
     of the machine, the object and the keys of the storages; then each storage, count first.
+
+    most_steps: of each pickle, see `safe_pickle.load`.
     """
     storages = Storages()
     end = 0
     header = []
     for _ in range(3):
-        value, end = load(data, {}, start=end)
+        value, end = load(data, {}, start=end, most_steps=most_steps)
         header.append(value)
     magic, protocol, machine = header
     if (magic, protocol) != (_MAGIC, _PROTOCOL) or not isinstance(machine, dict):
         raise RefusedContent("that is no file of torch.save")
     if machine.get("little_endian") is not True:
         raise _big_endian()
-    loaded = load(data, ALLOWED, storages.load, end)
-    _read_storages(data, load(data, {}, start=loaded.end), storages)
+    loaded = load(data, ALLOWED, storages.load, end, most_steps)
+    keys = load(data, {}, start=loaded.end, most_steps=most_steps)
+    _read_storages(data, keys, storages)
     return loaded.value
 
 

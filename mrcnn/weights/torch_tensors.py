@@ -152,5 +152,5 @@ TORCH: Table = {
     **{f"torch.{kind}Storage": None for kind in DTYPES},
 }
 
-# Every class and function that a weight file may name; a test repeats the list.
+# Every class and function that a file of torch.save may name; a test repeats the list.
 ALLOWED: Table = {**CONTAINERS, **NUMPY, **TORCH}
