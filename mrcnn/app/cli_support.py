@@ -393,17 +393,14 @@ def check_weights(path: str | None, option: str = "--weights") -> None:
 
     Raises: FileNotFoundError, or ValueError that says what the file is.
     """
-    if option != "--weights":
-        check_file(path, option)
-    elif path is not None:
-        from ..weights.zoo import require_known
+    from ..weights.opening import check_file as check_weight_file
+    from ..weights.zoo import known
 
-        if require_known(path, option) is not None:
-            return
+    if option == "--weights" and path is not None and known(path, option) is not None:
+        return
+    check_file(path, option)
     if path is None or Path(path).suffix == ".keras":
         return
-    from ..weights.opening import check_file as check_weight_file
-
     check_weight_file(path)
 
 

@@ -15,14 +15,16 @@ AnyWeightFile = WeightFile | TensorWeights
 def open_weights(weights: str | os.PathLike) -> AnyWeightFile:
     """Open an `.h5` file of ours, matterport's or Keras', or tensors of torchvision or detectron2.
 
-    A name of the table is downloaded first, unless it is in the cache.
+    weights: a path, or a name of released weights, which are downloaded unless they are in the
+        cache.
 
     Raises:
         FileNotFoundError: neither a file nor a name.
         DownloadError: the file of a name is not in the cache and cannot be downloaded.
         ValueError: not a weight file of a known kind.
     """
-    row, path = released(weights), weight_path(weights)
+    row = released(weights)
+    path = weight_path(weights)
     if is_tensor_file(path):
         return TensorWeights(path)
     return WeightFile(path, None if row is None else row.metadata())

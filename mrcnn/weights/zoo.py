@@ -6,7 +6,7 @@ import difflib
 import os
 
 from ..files.download import download
-from ..files.mapped_file import missing_file_hint
+from ..files.mapped_file import require_file
 from .zoo_table import COCO_MODEL, RELEASED, Released, ReleasedFile
 
 
@@ -35,40 +35,37 @@ def weight_path(weights: str | os.PathLike, cache_dir: str | os.PathLike | None 
     cache_dir: as for `cached`.
 
     Raises:
-        FileNotFoundError: neither a file nor a name; close names are listed.
+        FileNotFoundError: neither a file nor a name.
         DownloadError: the file is not in the cache and cannot be downloaded.
+        ValueError: a folder, a device or a pipe.
     """
-    row = require_known(weights)
-    return os.fspath(weights) if row is None else cached(row.file, cache_dir)
+    row = known(weights)
+    return require_file(weights) if row is None else cached(row.file, cache_dir)
 
 
-def require_known(weights: str | os.PathLike, what: str = "Weights") -> Released | None:
-    """Return `released(weights)`; nothing is downloaded.
+def known(weights: str | os.PathLike, what: str = "Weights") -> Released | None:
+    """Return `released(weights)`, unless the word is no path and like a name.
 
     what: names the weights in the message.
 
     Raises:
-        FileNotFoundError: neither a file nor a name; close names are listed.
+        FileNotFoundError: there is no such file, and some name is like it.
     """
     row = released(weights)
-    if row is None and not os.path.isfile(weights):
-        raise FileNotFoundError(
-            f"{what} must be a file, or a name that `mrcnn weights` lists. "
-            f"Received: {os.fspath(weights)}, which does not exist. {_advice(os.fspath(weights))}"
-        )
+    if row is None and not os.path.exists(weights):
+        wrong = os.fspath(weights)
+        close = close_names(os.path.basename(wrong).split(".")[0])
+        if close:
+            raise FileNotFoundError(
+                f"{what} must be a file, or a name that `mrcnn weights` lists. "
+                f"Received: {wrong}, which does not exist. Did you mean {' or '.join(close)}?"
+            )
     return row
 
 
 def close_names(wrong: str) -> list[str]:
     """Return the names that are most similar to a wrong one; none if no name is."""
     return difflib.get_close_matches(wrong, names(), n=3, cutoff=0.6)
-
-
-def _advice(wrong: str) -> str:
-    """What to try instead of a word that is neither a file nor a name."""
-    stem = os.path.basename(wrong).split(".")[0]
-    close = close_names(stem)
-    return f"Did you mean {' or '.join(close)}?" if close else missing_file_hint(wrong)
 
 
 def coco_weights(cache_dir: str | os.PathLike | None = None) -> str:

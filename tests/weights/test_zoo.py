@@ -53,14 +53,23 @@ def test_folder_of_a_name_does_not_hide_the_name(downloads, tmp_path, monkeypatc
             r"Did you mean maskrcnn_resnet50_fpn_v2_coco or \w+ or \w+\?",
         ),
         ("weights/mask_rcnn_R_50_FPN_3x.pth", "Did you mean mask_rcnn_R_50_FPN_3x"),
-        ("logs/mine/epoch_7.h5", r"Try checking the path\."),
-        ("", r"Try checking the path\."),
     ],
 )
 def test_wrong_name_lists_close_ones(downloads, wrong, advice):
     with pytest.raises(FileNotFoundError, match=f"Received: {wrong}, which .* {advice}"):
         zoo.weight_path(wrong)
     assert downloads == []
+
+
+@pytest.mark.parametrize("missing", ["logs/mine/epoch_7.h5", "", "h"])
+def test_missing_file_that_is_like_no_name_is_reported_as_one(downloads, missing):
+    with pytest.raises(FileNotFoundError, match=f"file must exist. Received: '{missing}'"):
+        zoo.weight_path(missing)
+
+
+def test_folder_is_no_weight_file(tmp_path):
+    with pytest.raises(ValueError, match="must be a file. Received: the folder"):
+        zoo.weight_path(tmp_path)
 
 
 def test_without_network_the_error_names_file_address_and_path(tmp_path, monkeypatch):

@@ -1,12 +1,20 @@
 """The table of released weights: each row against what its file name and its source say."""
 
+import importlib.util
+import os
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mrcnn.config import Config
+from mrcnn.weights import tensor_weights
 from mrcnn.weights.coco_classes import COCO_80, COCO_91
+from mrcnn.weights.tensor_files import NamedTensors
 from mrcnn.weights.zoo_table import RELEASED, Released
+
+REFERENCE = Path(os.environ.get("MRCNN_SHARED", ""), "reference/torchvision/rebuild.py")
 
 by_name = pytest.mark.parametrize("row", RELEASED, ids=lambda row: row.name)
 
@@ -62,3 +70,27 @@ def test_rows_do_not_share_arrays():
     first, second = RELEASED[0].config(), RELEASED[0].config()
     first.MEAN_PIXEL[0] = -1
     assert second.MEAN_PIXEL[0] > 0
+
+
+def test_files_describe_the_networks_of_their_rows(monkeypatch):
+    """The config found in the tensors is the row's: a download changes nothing."""
+    if not REFERENCE.is_file():
+        pytest.skip("MRCNN_SHARED does not lead to the references")
+    spec = importlib.util.spec_from_file_location("rebuild", REFERENCE)
+    rebuild = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rebuild)
+    # The values do not matter, and take long to draw.
+    monkeypatch.setattr(rebuild, "coded", lambda name, shape, scale: np.zeros(shape, np.float32))
+    for row in RELEASED:
+        if "torchvision" in row.network:
+            tensors = rebuild.state_dict(row.name.removesuffix("_coco"))
+        elif row.name == "mask_rcnn_R_50_FPN_3x":
+            tensors = rebuild.detectron2_state_dict()
+        else:
+            continue  # the reference has no such network
+        read = NamedTensors(tensors, "torch")
+        monkeypatch.setattr(tensor_weights, "read_tensors", lambda path, read=read: read)
+        metadata = tensor_weights.TensorWeights("x.pth").metadata
+        described = {**metadata["config"], "NAME": "coco"}
+        assert described == row.config().to_dict()
+        assert metadata["class_names"] == row.class_names
