@@ -26,7 +26,7 @@ LOSSES = {
     "mrcnn_bbox_loss": "loss_box_reg",
     "mrcnn_mask_loss": "loss_mask",
 }
-HEIGHT, WIDTH = 320, 426  # of the resized photo
+HEIGHT, WIDTH = 320, 426  # of the resized image
 PADDED = (320, 448, 3)
 TO_YX = [1, 0, 3, 2]
 # Limits of the differences of gradients, of the norm and of the projection.
@@ -67,11 +67,11 @@ def _config(version: int, rois: int, positives: int) -> Config:
 
 
 def _image(folder: Path, config: Config) -> np.ndarray:
-    """`[1, *PADDED]` photo a, normalized, resized and padded with zeros."""
-    photo = cv2.imread(str(folder / "photos" / "a.png"))[..., ::-1].astype(np.float32) / 255
-    photo = (photo - np.float32(config.MEAN_PIXEL / 255)) / np.float32(config.STD_PIXEL / 255)
+    """`[1, *PADDED]` image a, normalized, resized and padded with zeros."""
+    pixels = cv2.imread(str(folder / "photos" / "a.png"))[..., ::-1].astype(np.float32) / 255
+    pixels = (pixels - np.float32(config.MEAN_PIXEL / 255)) / np.float32(config.STD_PIXEL / 255)
     image = np.zeros((1, *PADDED), np.float32)
-    image[0, :HEIGHT, :WIDTH] = _resized(_resized(photo, HEIGHT, 0), WIDTH, 1)
+    image[0, :HEIGHT, :WIDTH] = _resized(_resized(pixels, HEIGHT, 0), WIDTH, 1)
     return image
 
 
@@ -87,7 +87,7 @@ def _resized(x: np.ndarray, size: int, axis: int) -> np.ndarray:
 
 
 def _ground_truth(file) -> tuple[np.ndarray, np.ndarray]:
-    """`[3, 4]` boxes and `[*PADDED[:2], 3]` masks of the resized photo."""
+    """`[3, 4]` boxes and `[*PADDED[:2], 3]` masks of the resized image."""
     boxes = file["boxes"][:, TO_YX] * np.float32([HEIGHT / 480, WIDTH / 640] * 2)
     masks = np.zeros((*PADDED[:2], 3), bool)
     # torch's nearest: the pixel floor(i * scale)
@@ -111,8 +111,8 @@ def _inputs(file, config: Config, image: np.ndarray) -> list[np.ndarray]:
     return [image, *(np.asarray(x)[None] for x in batch)]
 
 
-def _assign(network, tensors) -> set[str]:
-    """Set the weights of torchvision's tensors; return the names of the layers that have them."""
+def _assign(network, tensors) -> None:
+    """Set the weights to torchvision's tensors."""
     layers = to_layers(tensors)
     for layer in modellib.leaves(network):
         for name, value in layers.get(layer.name, ()):
@@ -120,7 +120,6 @@ def _assign(network, tensors) -> set[str]:
             weight.assign(value)
     ours = {layer.name for layer in modellib.leaves(network) if layer.weights}
     assert ours - {"proposal_targets"} <= set(layers)
-    return ours & set(layers)
 
 
 def _gradients(network, inputs):
