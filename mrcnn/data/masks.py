@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..nn.boxes import clip, outward
 from .image import Crop, Padding, Scale, by_axis, resize, scaled_size
 from .paste_rules import rule_crops
 
@@ -303,6 +304,36 @@ def _whole_pixels(boxes: Any) -> np.ndarray:
     rounded = np.around(boxes).astype(int)
     rounded[:, 2:] = np.maximum(rounded[:, 2:], rounded[:, :2] + 1)
     return rounded
+
+
+def unmold_in_boxes(
+    masks: np.ndarray,
+    bboxes: np.ndarray,
+    image_shape: Sequence[int],
+    exact: bool = False,
+    rule: str = "matterport",
+    threshold: float = 0.5,
+) -> list[np.ndarray]:
+    """Return N `[h, w]` bool: of each mask the pixels of the image that its box touches.
+
+    masks, bboxes, image_shape, exact, rule, threshold: as for `unmold_masks`.
+    """
+    height, width = image_shape[:2]
+    regions = clip(outward(bboxes), np.array([0, 0, height, width]))
+    crops = unmold_crops(masks, bboxes, image_shape, exact, rule, threshold)
+    return [_cut(crop, y, x, region) for (y, x, crop), region in zip(crops, regions, strict=True)]
+
+
+def _cut(crop: np.ndarray, y: int, x: int, region: np.ndarray) -> np.ndarray:
+    """`[y2 - y1, x2 - x1]` bool: a region of the image; the crop at (y, x) fills its part of it."""
+    y1, x1, y2, x2 = region.tolist()
+    canvas = np.zeros((y2 - y1, x2 - x1), bool)
+    top, left = max(y, y1), max(x, x1)
+    bottom, right = min(y + crop.shape[0], y2), min(x + crop.shape[1], x2)
+    if top < bottom and left < right:
+        part = crop[top - y : bottom - y, left - x : right - x]
+        canvas[top - y1 : bottom - y1, left - x1 : right - x1] = part
+    return canvas
 
 
 # --- Comparing and measuring ------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import Config
-from ..data.masks import unmold_crops, unmold_masks
+from ..data.masks import unmold_in_boxes, unmold_masks
 from ..nn import boxes as box_math
 
 
@@ -122,26 +122,6 @@ def _continuous_boxes(boxes, original_image_shape, image_shape, window) -> np.nd
     return box_math.clip(found, np.array([0, 0, height, width], np.float32))
 
 
-def _mask_crops(masks, boxes, image_shape, *paste) -> list[np.ndarray]:
-    """A list of N `[h, w]` bool: each mask in the pixels of the image that its box touches."""
-    height, width = image_shape[:2]
-    regions = box_math.clip(box_math.outward(boxes), np.array([0, 0, height, width]))
-    crops = unmold_crops(masks, boxes, image_shape, *paste)
-    return [_cut(crop, y, x, region) for (y, x, crop), region in zip(crops, regions, strict=True)]
-
-
-def _cut(crop: np.ndarray, y: int, x: int, region: np.ndarray) -> np.ndarray:
-    """`[y2 - y1, x2 - x1]` bool: a region of the image; the crop at (y, x) fills its part of it."""
-    y1, x1, y2, x2 = region.tolist()
-    canvas = np.zeros((y2 - y1, x2 - x1), bool)
-    top, left = max(y, y1), max(x, x1)
-    bottom, right = min(y + crop.shape[0], y2), min(x + crop.shape[1], x2)
-    if top < bottom and left < right:
-        part = crop[top - y : bottom - y, left - x : right - x]
-        canvas[top - y1 : bottom - y1, left - x1 : right - x1] = part
-    return canvas
-
-
 def _mask_rles(masks, boxes, image_shape, *paste) -> list[dict]:
     """A list of N run-length codes as COCO stores them."""
     from ..formats.rle import unmold_rles  # pycocotools: only if it is used
@@ -150,7 +130,7 @@ def _mask_rles(masks, boxes, image_shape, *paste) -> list[dict]:
 
 
 # The forms of a result's masks, by the names that `detect(masks=...)` accepts.
-MASK_FORMS = {"full": unmold_masks, "crop": _mask_crops, "rle": _mask_rles}
+MASK_FORMS = {"full": unmold_masks, "crop": unmold_in_boxes, "rle": _mask_rles}
 
 
 def why_nothing(probs: np.ndarray, config: Config, class_names: Sequence[str] | None) -> str:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcnn.data.masks import unmold_crops, unmold_masks
+from mrcnn.data.masks import unmold_crops, unmold_in_boxes, unmold_masks
 from mrcnn.data.paste_rules import rule_crops
 
 RULES = ["torchvision", "detectron2"]
@@ -147,3 +147,17 @@ def test_image_cuts_what_a_larger_image_shows(rule, seed):
     ):
         assert crop.sum() == mask.sum()
         np.testing.assert_array_equal(mask[y : y + crop.shape[0], x : x + crop.shape[1]], crop)
+
+
+@pytest.mark.parametrize("rule", ["matterport", *RULES])
+def test_masks_in_boxes_are_parts_of_the_whole_masks(rule):
+    boxes = np.float32([[2.4, 3.6, 8.6, 19.5], [0, 0, 5, 5], [7.2, 7.2, 7.4, 7.4]])
+    soft = np.random.default_rng(0).random((3, 28, 28), np.float32)
+    full = unmold_masks(soft, boxes, (10, 20), rule=rule, threshold=0.4)
+    parts = unmold_in_boxes(soft, boxes, (10, 20), rule=rule, threshold=0.4)
+    np.testing.assert_array_equal(parts[0], full[2:9, 3:20, 0])
+    np.testing.assert_array_equal(parts[1], full[:5, :5, 1])
+    assert parts[2].shape == (1, 1)
+    assert unmold_in_boxes(soft[:0], boxes[:0], (10, 20), rule=rule) == []
+    (outside,) = unmold_in_boxes(soft[:1], np.array([[-9, 3, -2, 6]]), (10, 20), rule=rule)
+    assert outside.shape == (0, 3)
