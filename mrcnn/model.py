@@ -61,10 +61,9 @@ from .training.trainable import leaves, set_trainable
 from .training.validation import MeanAveragePrecisionCallback  # noqa: F401
 from .weights import checkpoints, imagenet, loading, saving
 from .weights.checks import check_sizes
-from .weights.file_config import config_of_file
+from .weights.file_config import config_of_file, warn_of_other_settings
 from .weights.load_report import LoadReport
-from .weights.opening import open_weights
-from .weights.weight_file import WeightFile
+from .weights.opening import AnyWeightFile, open_weights
 
 logger = logging.getLogger("mrcnn")
 
@@ -614,7 +613,7 @@ class MaskRCNN(DetectionMethods):
 
     def _load(
         self,
-        file: WeightFile,
+        file: AnyWeightFile,
         exclude: Sequence[str] | None = None,
         remap_classes: dict[str, int] | None = None,
     ) -> LoadReport:
@@ -622,6 +621,7 @@ class MaskRCNN(DetectionMethods):
         if training_mode and file.kind == "backbone":
             return loading.load_backbone_weights(self.keras_model, file, self.config.BACKBONE)
         metadata = file.metadata
+        warn_of_other_settings(file, self.config)
         # A detection in another thread sees the former weights or these, never a mixture.
         with self.detector.weights_lock.writing():
             report = loading.load_weights(
@@ -647,7 +647,10 @@ class MaskRCNN(DetectionMethods):
         return loading.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
 
     def save_weights(self, filepath: str | os.PathLike) -> None:
-        """Write an `.h5` file in matterport's layout, with the config and class names."""
+        """Write an `.h5` file in matterport's layout, with the config and class names.
+
+        With the suffix `.pth` write torchvision's state dict; see `weights.saving.save_torch`.
+        """
         saving.save_weights(self.keras_model, filepath, metadata=self.metadata())
 
     def metadata(self) -> dict:

@@ -7,6 +7,7 @@ from a seed; the images are real.
 
 import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -265,3 +266,52 @@ def test_detect_returns_the_final_results_of_the_reference(run):
         if bits is not None and i < len(bits):
             wanted = np.unpackbits(bits[i], axis=-1)[:, :width].astype(bool)
             assert np.count_nonzero(result["masks"][:, :, nearest] != wanted.squeeze()) <= 2
+
+
+# --- Weights saved for torch ---
+
+
+TORCH = """
+import sys
+import numpy as np, torch, torchvision
+path, network, images = sys.argv[1:]
+torch.set_num_threads(2)
+model = getattr(torchvision.models.detection, network)(
+    weights=None, weights_backbone=None, min_size=320, max_size=544
+)
+if not network.endswith("_v2"):
+    for name, module in list(model.named_modules()):
+        for child, norm in list(module.named_children()):
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                frozen = torchvision.ops.misc.FrozenBatchNorm2d(norm.num_features, eps=0.0)
+                setattr(module, child, frozen)
+model.load_state_dict(torch.load(path, weights_only=True), strict=True)
+image = torch.from_numpy(np.load(images)).permute(2, 0, 1).float() / 255
+with torch.inference_mode():
+    (result,) = model.eval()([image])
+np.savez(path + ".npz", **{key: value.numpy() for key, value in result.items() if key != "masks"})
+"""
+
+
+def test_torch_loads_saved_weights_and_detects_the_same(run, tmp_path):
+    python = os.environ.get("PEERS_PYTHON")
+    if not python:
+        pytest.skip("PEERS_PYTHON must name a Python with torch and torchvision")
+    if run.model.config.IMAGE_RESIZE_MODE == "detectron2" or run.model.config.IMAGE_MIN_DIM != 320:
+        pytest.skip("torchvision's networks only, at 320/544")
+    network = ("mask" if run.model.config.USE_MASK else "faster") + "rcnn_resnet50_fpn"
+    if run.model.config.RPN_CONV_LAYERS == 2:
+        network += "_v2"
+    path = tmp_path / "saved.pth"
+    run.model.save_weights(path)
+    np.save(tmp_path / "image.npy", run.images[0])
+    command = [python, "-c", TORCH, str(path), network, str(tmp_path / "image.npy")]
+    subprocess.run(command, check=True, timeout=300)
+    theirs = np.load(f"{path}.npz")
+    (ours,) = run.model.detect(run.images[:1])
+    assert len(ours["rois"]) == len(theirs["boxes"])
+    for box, label, score in zip(theirs["boxes"], theirs["labels"], theirs["scores"], strict=True):
+        same = np.flatnonzero(ours["class_ids"] == label)
+        distances = np.abs(ours["rois"][same][:, [1, 0, 3, 2]] - box).max(axis=1)
+        assert distances.min() < 0.15
+        assert abs(ours["scores"][same[distances.argmin()]] - score) < 2e-3

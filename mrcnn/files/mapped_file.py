@@ -55,7 +55,8 @@ def require_file(path: str | os.PathLike, kind: str = "weight file") -> str:
 def map_file(path: str | os.PathLike) -> memoryview:
     """Return the bytes of a file, read-only; the system reads them when they are used.
 
-    The file stays mapped as long as the view, or an array on it, exists.
+    The file stays mapped as long as the view, or an array on it, exists. It may be replaced in this
+    time, but not shortened: the system ends a process that reads a byte that is gone.
 
     Raises:
         FileNotFoundError: the file does not exist.

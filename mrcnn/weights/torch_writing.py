@@ -50,7 +50,7 @@ def write_torch(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> N
 def _little_endian(array: np.ndarray) -> memoryview:
     """The numbers of an array in C order; a view unless they must be rearranged."""
     flat = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1)
-    return memoryview(flat.view(np.uint8))
+    return flat.view(np.uint8).data
 
 
 def _add(archive: zipfile.ZipFile, position: int, name: str, data: bytes | memoryview) -> None:

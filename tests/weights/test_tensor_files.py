@@ -289,14 +289,14 @@ def test_numbers_stay_in_the_file(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("kind", ["zip", "pickle 4", "pickle 2"])
+@pytest.mark.parametrize("kind", ["zip", "pickle 4"])
 def test_file_of_200_mb_is_read_within_its_size(kind, tmp_path):
     path = tmp_path / "w"
     tensors = {f"{i}": np.full((1024, 1024), i, np.float32) for i in range(50)}
     if kind == "zip":
         write_torch(path, tensors)
     else:
-        path.write_bytes(pickle.dumps({"model": tensors}, int(kind[-1])))
+        path.write_bytes(pickle.dumps({"model": tensors}, 4))
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=True
     )
@@ -305,3 +305,15 @@ def test_file_of_200_mb_is_read_within_its_size(kind, tmp_path):
     held = path.stat().st_size
     print(f"{kind}: {held / 1e6:.0f} MB, read in {memory / 1e6:.0f} MB")
     assert memory < 1.2 * held
+
+
+@pytest.mark.slow
+def test_arrays_that_python_3_wrote_as_text_are_copied_once(save):
+    path = save({"model": {f"{i}": np.full((1024, 1024), 0.1 * i) for i in range(25)}}, 2)
+    tracemalloc.start()
+    tensors = read_tensors(path).tensors
+    memory = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"{path.stat().st_size / 1e6:.0f} MB, read in {memory / 1e6:.0f} MB")
+    assert tensors["24"][0, 0] == 0.1 * 24
+    assert memory < 1.2 * path.stat().st_size

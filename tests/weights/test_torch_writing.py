@@ -1,5 +1,11 @@
 """Files for torch.load: the own reader gives the same values, and torch does if it is installed."""
 
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from torch_samples import values
@@ -43,13 +49,53 @@ def test_own_reader_gives_the_same_values(path):
     check(read_tensors(path).tensors, expected)
 
 
+def run_with_torch(script, *arguments):
+    """Run a script in a process of its own: torchvision and TensorFlow do not share one."""
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+LOAD = """
+import sys
+import numpy as np, torch
+for mmap in False, True:
+    loaded = torch.load(sys.argv[1], weights_only=True, mmap=mmap)
+    np.savez(f"{sys.argv[1]}_{mmap}.npz", *[tensor.numpy() for tensor in loaded.values()])
+    assert list(loaded) == sys.argv[2:], list(loaded)
+"""
+
+LOAD_STRICTLY = """
+import sys
+import numpy as np, torch, torchvision
+path, model = sys.argv[1:]
+network = getattr(torchvision.models.detection, model)(weights=None, weights_backbone=None)
+network.load_state_dict(torch.load(path, weights_only=True), strict=True)
+np.savez(path, **{name: tensor.numpy() for name, tensor in network.state_dict().items()})
+"""
+
+
 def test_torch_gives_the_same_values(path):
-    torch = pytest.importorskip("torch")
     expected = {**values(), **OTHERS}
     write_torch(path, expected)
+    run_with_torch(LOAD, path, *expected)
     for mmap in (False, True):
-        loaded = torch.load(path, weights_only=True, mmap=mmap)
-        check({name: tensor.numpy() for name, tensor in loaded.items()}, expected)
+        with np.load(f"{path}_{mmap}.npz") as file:
+            check(dict(zip(expected, file.values(), strict=True)), expected)
+
+
+@pytest.mark.skipif("MRCNN_SHARED" not in os.environ, reason="needs the shared references")
+@pytest.mark.parametrize("model", ["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"])
+def test_torchvision_loads_the_file_strictly(model, path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(os.environ["MRCNN_SHARED"], "reference", "torchvision")))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    expected = importlib.import_module("rebuild").state_dict(model)
+    write_torch(path, expected)
+    run_with_torch(LOAD_STRICTLY, path, model)
+    with np.load(f"{path}.npz") as loaded:
+        check({name: loaded[name] for name in expected}, expected)
 
 
 def test_tensors_start_at_multiples_of_64_bytes(path):
