@@ -22,12 +22,12 @@ CHOSEN = {
     "levels": ("boxes", "torchvision_level_minus_2", "detectron2_level_minus_2"),
     "nms": tuple(
         f"{name}_{case}"
-        for case in (1, 3, 7)
+        for case in (0, 4, 7, 9)
         for name in ("boxes", "scores", "threshold", "kept", "groups")
     ),
     "boxes": (
         *("boxes", "gt", "deltas", "encode_1", "decode_1", "encode_10_5", "decode_10_5"),
-        *("clip_200_250", "match_gt"),
+        *("clip_200_250", "match_gt", "match_anchors", "match_rpn", "match_roi"),
     ),
     "anchors": ("rcnn_cells", *(f"rcnn_32x64_{x}" for x in ("sizes", "strides", "count", "last"))),
     "layers": tuple(
