@@ -257,6 +257,9 @@ class Config:
     ROI_ALIGN = "crop_and_resize"
     # Samples per bin and axis of "aligned" and "unaligned"; 0: as many as cells, rounded up.
     ROI_ALIGN_SAMPLES = 2
+    # True: "aligned" and "unaligned" with a fixed number of samples are one gather, which takes
+    # more time and memory. For exports to a format without sparse matrices (ONNX), and for XLA.
+    ROI_ALIGN_GATHER: bool = False
     # True: normalized boxes are pixels divided by the side, and detections are float. False
     # (matterport): the first and last pixel are 0 and 1, and detections are rounded to pixels.
     CONTINUOUS_BOXES = False
@@ -619,6 +622,14 @@ class Config:
             self.RPN_ANCHOR_SCALES,
             "five scales, e.g. (32, 64, 128, 256, 512)",
         )
+        can_gather = self.ROI_ALIGN in ("aligned", "unaligned") and self.ROI_ALIGN_SAMPLES > 0
+        yield _Relation(
+            can_gather or not self.ROI_ALIGN_GATHER,
+            'ROI_ALIGN_GATHER needs ROI_ALIGN = "aligned" or "unaligned" and a fixed number of '
+            "ROI_ALIGN_SAMPLES",
+            (self.ROI_ALIGN, self.ROI_ALIGN_SAMPLES),
+            "ROI_ALIGN_SAMPLES = 2, or ROI_ALIGN_GATHER = False",
+        )
         pool_size = self.MASK_POOL_SIZE
         yield _Relation(
             self.mask_doublings() is not None,
@@ -962,6 +973,7 @@ _RULES = {
     "FPN_LEVEL_RULE": _choice(*LEVEL_RULES),
     "ROI_ALIGN": _choice(*ROI_ALIGNS),
     "ROI_ALIGN_SAMPLES": _whole(0, 16),
+    "ROI_ALIGN_GATHER": _FLAG,
     "CONTINUOUS_BOXES": _FLAG,
     "MAX_LOG_SCALE": _or_none(_number(0, 80)),
     # Anchors and region proposal network

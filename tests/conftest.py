@@ -56,6 +56,14 @@ def parity() -> dict:
 
 
 @pytest.fixture(scope="session")
+def torchvision_units():
+    """Function: recorded arrays of a single operation, by name; a clone has fewer of them."""
+    from reference import torchvision_units
+
+    return lambda operation: torchvision_units.read(operation, shared_folder())
+
+
+@pytest.fixture(scope="session")
 def matterport_api() -> dict:
     """Public names of matterport/Mask_RCNN 2.1: module -> name -> parameters and defaults."""
     return json.loads((Path(__file__).parent / "reference" / "matterport_api.json").read_text())

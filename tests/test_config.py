@@ -439,6 +439,18 @@ def test_rpn_only_requires_use_rpn_rois():
         config.validate()
 
 
+@pytest.mark.parametrize("method, samples", [("aligned", 0), ("precise", 2), ("max", 2)])
+def test_gather_needs_roi_align_with_a_fixed_number_of_samples(method, samples):
+    config = Config()
+    config.NUM_CLASSES, config.ROI_ALIGN, config.ROI_ALIGN_SAMPLES = 2, method, samples
+    config.validate()
+    config.ROI_ALIGN_GATHER = True
+    with pytest.raises(ValueError, match="ROI_ALIGN_GATHER needs ROI_ALIGN"):
+        config.validate()
+    config.ROI_ALIGN, config.ROI_ALIGN_SAMPLES = "unaligned", 2
+    config.validate()
+
+
 class Plain:
     """The config of a script that does not derive it from `Config`."""
 

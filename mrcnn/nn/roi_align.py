@@ -17,6 +17,7 @@ from .crop_and_resize import crop_and_resize
 from .image_meta import META_COLUMNS
 from .keras_ops import ops
 from .layers import FLOAT32, unfold_rois
+from .roi_gather import gather_roi_align
 from .roi_pooling import POOLINGS
 
 
@@ -32,8 +33,8 @@ class PyramidROIAlign(KL.Layer):
     Inputs: rois `[B, N, 4]`, image_meta `[B, IMAGE_META_SIZE]`, then the levels from P2 on.
     pool_shape: `(height, width)`.
     canonical_size: a RoI of this side in pixels is read from P4 (FPN, equation 1).
-    method, samples, level_rule, continuous: see `Config.ROI_ALIGN`, `ROI_ALIGN_SAMPLES`,
-        `FPN_LEVEL_RULE` and `CONTINUOUS_BOXES`.
+    method, samples, gather, level_rule, continuous: see `Config.ROI_ALIGN`, `ROI_ALIGN_SAMPLES`,
+        `ROI_ALIGN_GATHER`, `FPN_LEVEL_RULE` and `CONTINUOUS_BOXES`.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class PyramidROIAlign(KL.Layer):
         samples: int = 2,
         level_rule: str = "round",
         continuous: bool = False,
+        gather: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -53,7 +55,8 @@ class PyramidROIAlign(KL.Layer):
         self.samples = samples
         self.level_rule = level_rule
         self.continuous = continuous
-        self.supports_jit = False  # XLA cannot compile crop_and_resize
+        self.gather = gather
+        self.supports_jit = gather  # XLA cannot compile crop_and_resize and sparse products
 
     def call(self, inputs):
         rois, image_meta, *feature_maps = inputs
@@ -62,6 +65,9 @@ class PyramidROIAlign(KL.Layer):
         height, width, _ = ops.unstack(image_shape, 3)
         levels = self.levels(flat, height * width, len(feature_maps))
         image_index = image_of_rois(rois)
+        if self.gather:
+            pooled = self._gather(feature_maps, flat, levels, image_index, (height, width))
+            return unfold_rois(pooled, rois)
 
         def pool(level, index):
             boxes, images = tf.gather(flat, index), tf.gather(image_index, index)
@@ -75,12 +81,23 @@ class PyramidROIAlign(KL.Layer):
         """`[K, height, width, C]` the features of rois `[K, 4]` of one level."""
         if self.method == "crop_and_resize":
             return crop_and_resize(feature_map, rois, image_index, self.pool_shape)
-        height, width = image_shape
-        rows, columns = ops.unstack(ops.cast(ops.shape(feature_map)[1:3], "float32"), 2)
-        pixels = box_math.to_pixels(rois, image_shape, self.continuous)
-        cells = pixels * ops.stack([rows / height, columns / width] * 2)
+        scale = ops.tile(_cells_per_pixel(feature_map, image_shape), [2])
+        cells = box_math.to_pixels(rois, image_shape, self.continuous) * scale
         pool = POOLINGS[self.method]
         return pool(feature_map, cells, image_index, self.pool_shape, self.samples)
+
+    def _gather(self, feature_maps, rois, levels, image_index, image_shape):
+        """`[K, height, width, C]` the features of rois `[K, 4]`, each of its level."""
+        return gather_roi_align(
+            feature_maps,
+            box_math.to_pixels(rois, image_shape, self.continuous),
+            levels,
+            image_index,
+            ops.stack([_cells_per_pixel(x, image_shape) for x in feature_maps]),
+            self.pool_shape,
+            self.samples,
+            is_aligned=self.method == "aligned",
+        )
 
     def levels(self, rois: Any, image_area: Any, count: int) -> Any:
         """`[N]` int32 in 0..count-1: the pyramid level of each RoI, 0 for P2.
@@ -90,9 +107,14 @@ class PyramidROIAlign(KL.Layer):
         area = ops.maximum(box_math.area(rois), 1e-12)  # padding rows have no area
         size = ops.sqrt(area * image_area)  # pixels
         level = log2_graph(size / self.canonical_size)
-        level = ops.round(level) if self.level_rule == "round" else ops.floor(level + 1e-6)
+        if self.level_rule == "round":
+            level = 4.0 + ops.round(level)
+        else:
+            # 4 first, as in their code: it rounds away the error of a size at a limit. detectron2
+            # adds less than float32 can hold.
+            level = ops.floor(4.0 + level + (1e-6 if self.method == "unaligned" else 0.0))
         # Clipped as integers, so that the RoIs of a diverged training (NaN) have a level too.
-        return ops.clip(ops.cast(2.0 + level, "int32"), 0, count - 1)
+        return ops.clip(ops.cast(level - 2.0, "int32"), 0, count - 1)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:2], *self.pool_shape, input_shape[2][-1])
@@ -111,10 +133,20 @@ def roi_align(rois: Any, image_meta: Any, pyramid: list, side: int, config: Any,
         config.ROI_ALIGN_SAMPLES,
         config.FPN_LEVEL_RULE,
         config.CONTINUOUS_BOXES,
+        config.ROI_ALIGN_GATHER,
         name=name,
         **FLOAT32,
     )
     return layer([rois, image_meta, *pyramid])
+
+
+def _cells_per_pixel(feature_map, image_shape):
+    """`[(y, x)]` the scale of a map `[B, H, W, C]` of images of shape `(height, width)`.
+
+    A power of two, as in torchvision: a map whose size was rounded up reaches beyond the image.
+    """
+    sides = ops.cast(ops.shape(feature_map)[1:3], "float32")
+    return ops.power(2.0, ops.round(log2_graph(sides / ops.stack(image_shape))))
 
 
 def image_of_rois(rois: Any) -> tf.Tensor:

@@ -184,3 +184,17 @@ def test_targets_equal_those_of_the_full_table_of_overlaps(seed, count):
     expected[((table == table.max(axis=0, initial=0)) & (table > 0)).any(axis=1)] = 1
     expected[best >= 0.7] = 1
     np.testing.assert_array_equal(rpn_match, expected)
+
+
+def test_matches_equal_torchvision(torchvision_units):
+    """All anchors are sampled: positive, negative (-1) and between (-2 in torchvision)."""
+    recorded = torchvision_units("boxes")
+    anchors = recorded["match_anchors"][:, [1, 0, 3, 2]].astype(np.float64)
+    gt_boxes = recorded["match_gt"][:, [1, 0, 3, 2]].astype(np.float64)
+    config = Config()
+    config.RPN_TRAIN_ANCHORS_PER_IMAGE = 2 * len(anchors)
+    found, _ = rpn_targets.build_rpn_targets(
+        (200, 200, 3), anchors, np.array([1, 2, 3]), gt_boxes, config
+    )
+    expected = recorded["match_rpn"]
+    np.testing.assert_array_equal(found, np.select([expected >= 0, expected == -1], [1, -1], 0))

@@ -51,3 +51,65 @@ def test_mobilenet_scales_its_input_as_in_its_training():
     image = np.array([0.0, 127.5, 255.0])[:, None] * np.ones(3)
     found = scaling(tf.constant(image - config.MEAN_PIXEL, "float32"))
     np.testing.assert_allclose(found, [[-1] * 3, [0] * 3, [1] * 3], atol=1e-6)
+
+
+# --- torchvision's padding and strides ---
+
+
+def recorded_layers(torchvision_units, size):
+    """Input, kernels and results of torch's layers, `[B, H, W, C]`, for an input of this size."""
+    recorded = torchvision_units("layers")
+    if f"x_{size}" not in recorded:
+        pytest.skip("needs the shared reference data")
+    names = ("x", "conv7_s2_p3", "conv3_s2_p1", "maxpool3_s2_p1")
+    maps = {name: recorded[f"{name}_{size}"].transpose(0, 2, 3, 1) for name in names}
+    kernels = {name: recorded[f"{name}_{size}"].transpose(2, 3, 1, 0) for name in ("k7", "k3")}
+    return maps, kernels
+
+
+@pytest.fixture(scope="module")
+def torchvision_resnet():
+    image = keras.Input([None, None, 3])
+    settings = config.Config.torchvision()
+    c3 = resnet_graph(image, "resnet50", stage5=True, config=settings)[2]
+    return keras.Model(image, c3)
+
+
+def set_kernel(layer, kernel):
+    """Give the layer this kernel as its first channels and filters, and zeros otherwise."""
+    whole = np.zeros(layer.kernel.shape, np.float32)
+    whole[:, :, : kernel.shape[2], : kernel.shape[3]] = kernel
+    layer.set_weights([whole])
+
+
+SIZES = ["10x14", "11x13", "10x13"]  # even, odd, mixed
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_stem_pads_both_sides_as_torch(torchvision_units, torchvision_resnet, size):
+    maps, kernels = recorded_layers(torchvision_units, size)
+    stem = torchvision_resnet.get_layer("conv1")
+    set_kernel(stem, kernels["k7"])
+    found = keras.Model(torchvision_resnet.input, stem.output)(maps["x"])
+    np.testing.assert_allclose(found[..., :4], maps["conv7_s2_p3"], rtol=0, atol=1e-5)
+    # The pool, after a ReLU: max(0, x) of the recorded pool is the pool of max(0, x).
+    pool = next(x for x in torchvision_resnet.layers if isinstance(x, keras.layers.MaxPooling2D))
+    before = torchvision_resnet.get_layer("bn_conv1").output
+    x = np.pad(maps["x"], [(0, 0), (0, 0), (0, 0), (0, 61)])  # of 64 channels
+    pooled = keras.Model(before, pool.output)(x)
+    expected = np.maximum(maps["maxpool3_s2_p1"], 0)
+    np.testing.assert_array_equal(pooled[..., :3], expected)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_strided_convolution_pads_both_sides_as_torch(torchvision_units, torchvision_resnet, size):
+    maps, kernels = recorded_layers(torchvision_units, size)
+    network = torchvision_resnet
+    assert network.get_layer("res3a_branch2a").strides == (1, 1)
+    layer = network.get_layer("res3a_branch2b")
+    # A ReLU comes before: x = relu(x) - relu(-x).
+    set_kernel(layer, np.concatenate([kernels["k3"], -kernels["k3"]], axis=2))
+    x = np.concatenate([maps["x"], -maps["x"]], axis=-1)
+    x = np.pad(x, [(0, 0), (0, 0), (0, 0), (0, 122)])  # of 128 channels
+    found = keras.Model(network.get_layer("bn3a_branch2a").output, layer.output)(x)
+    np.testing.assert_allclose(found[..., :4], maps["conv3_s2_p1"], rtol=0, atol=1e-5)

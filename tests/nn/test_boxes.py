@@ -200,3 +200,44 @@ def test_outward_boxes_hold_every_pixel_that_a_box_touches():
     found = boxes.outward(np.float32([[1.2, 2.0, 3.0, 4.1], [-0.5, 0, 0, 7.999]]))
     assert found.tolist() == [[1, 2, 3, 5], [-1, 0, 0, 8]] and found.dtype == np.int64
     assert boxes.outward(np.int32([[1, 2, 3, 4]])).tolist() == [[1, 2, 3, 4]]
+
+
+# --- Against torchvision ---
+
+
+def swapped(rows):
+    """`[..., 4]` boxes or deltas of torchvision, (x, y) first, as ours, (y, x) first."""
+    return rows[..., [1, 0, 3, 2]]
+
+
+@pytest.mark.parametrize("weights, name", [((1, 1, 1, 1), "1"), ((10, 10, 5, 5), "10_5")])
+@pytest.mark.parametrize("convert", [np.asarray, ops.convert_to_tensor])
+def test_encode_and_decode_equal_torchvision(torchvision_units, weights, name, convert):
+    recorded = torchvision_units("boxes")
+    some, gt = convert(swapped(recorded["boxes"])), convert(swapped(recorded["gt"]))
+    std_dev = np.float32(1 / np.array(weights))
+    np.testing.assert_allclose(
+        boxes.encode(some, gt) / std_dev, swapped(recorded[f"encode_{name}"]), rtol=1e-5, atol=1e-5
+    )
+    deltas = swapped(recorded["deltas"].reshape(25, 3, 4)) * std_dev
+    limit = float(np.log(1000 / 16))  # two deltas are above it
+    found = boxes.decode(some[:, None], convert(deltas), limit)
+    expected = swapped(recorded[f"decode_{name}"].reshape(25, 3, 4))
+    # 1e-5 of the sides, which the exponential of a delta of 40 enlarges by 62.5
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-2)
+
+
+def test_clip_equals_torchvision(torchvision_units):
+    recorded = torchvision_units("boxes")
+    found = boxes.clip(swapped(recorded["boxes"]), np.float32([0, 0, 200, 250]))
+    np.testing.assert_array_equal(found, swapped(recorded["clip_200_250"]))
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_to_pixels_is_the_inverse_of_normalize(continuous):
+    some = random_boxes(20, 3)
+    found = boxes.to_pixels(boxes.normalize(some, (97, 203), continuous), (97, 203), continuous)
+    np.testing.assert_allclose(found, some, rtol=0, atol=1e-4)
+    # The whole image: its edges are 0 and 1 if continuous, else its first and last pixel are.
+    whole = boxes.normalize(np.array([0, 0, 97, 203]), (97, 203), continuous)
+    np.testing.assert_allclose(whole, [0, 0, 1, 1])

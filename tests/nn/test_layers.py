@@ -215,3 +215,70 @@ def test_pyramid_anchors_layer_equals_numpy(shape, stride):
     expected = boxes.normalize(pyramid_anchors(config, shape), shape)
     assert found.dtype == np.float32 and found.shape == (2, *expected.shape)
     np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)
+
+
+# --- torchvision's and detectron2's networks ---
+
+
+@pytest.mark.parametrize("size", [(288, 544), (32, 64)])
+@pytest.mark.parametrize("preset", ["torchvision", "detectron"])
+def test_anchors_of_a_preset_equal_those_of_fixed_sizes(preset, size):
+    config = getattr(TinyConfig, preset)()
+    config.BACKBONE_STRIDES = [4, 8, 16, 32, 64]
+    config.RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
+    image = np.zeros((1, *size, 3), np.float32)
+    pyramid = [np.zeros((1, *(-(-side // s) for side in size), 1)) for s in config.BACKBONE_STRIDES]
+    normalized = PyramidAnchors(config)([image, *pyramid])
+    found = boxes.to_pixels(normalized[0], size, config.CONTINUOUS_BOXES)
+    expected = pyramid_anchors_of(config, size)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def pyramid_anchors_of(config, size):
+    """`[A, 4]` the NumPy form, with the sizes of a ResNet's pyramid."""
+    config.BACKBONE = "resnet50"
+    return pyramid_anchors(config, (*size, 3))
+
+
+def channels_last(maps):
+    return np.ascontiguousarray(maps.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("size", ["10x14", "11x13", "10x13"])
+def test_transposed_convolution_equals_torch(torchvision_units, size):
+    recorded = torchvision_units("layers")
+    if f"x_{size}" not in recorded:
+        pytest.skip("needs the shared reference data")
+    layer = RoIConv2DTranspose(5, (2, 2), strides=2, use_bias=False)
+    rois = channels_last(recorded[f"x_{size}"])[None]
+    layer.build(rois.shape)
+    layer.set_weights([recorded[f"d2_{size}"].transpose(2, 3, 1, 0)])
+    expected = channels_last(recorded[f"deconv2_s2_{size}"])
+    np.testing.assert_allclose(layer(rois)[0], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("are_rois", [False, True])
+def test_group_norm_equals_torch(torchvision_units, are_rois):
+    recorded = torchvision_units("layers")
+    x = channels_last(recorded["group_norm_x"])
+    x = x[None] if are_rois else x
+    inputs = keras.Input(x.shape[1:])
+    config = TinyConfig(NORM_EPSILON=1e-5)
+    network = keras.Model(inputs, layers.norm(inputs, "group", config, "gn"))
+    network.get_layer("gn").set_weights([recorded["group_norm_w"], recorded["group_norm_b"]])
+    found = np.asarray(network(x)).reshape(-1, *x.shape[-3:])
+    expected = channels_last(recorded["group_norm_32"])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_frozen_batch_norm_is_a_constant():
+    """x * gamma / sqrt(variance) + beta with an epsilon of 0, in training too."""
+    layer = layers.FrozenBatchNorm(train_bn=False, epsilon=0.0)
+    layer.trainable = True
+    layer.build([None, 4, 4, 2])
+    layer.set_weights(np.float32([[2.0, 3.0], [0.5, 0.0], [1.0, 2.0], [1e-6, 4.0]]))
+    found = layer(np.full((1, 4, 4, 2), 3.0, np.float32), training=True)
+    # (3 - 1) / 1e-3 * 2 + 0.5; (3 - 2) / 2 * 3
+    np.testing.assert_allclose(found[0, 0, 0], [4000.5, 1.5], rtol=1e-5)
+    assert layer.trainable_variables == []
+    np.testing.assert_allclose(layer.moving_mean, [1, 2])

@@ -1,6 +1,7 @@
 """Non-max suppression of tensors, against suppressions calculated by hand."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,3 +118,42 @@ def test_agnostic_non_max_suppression_of_one_class_equals_class_nms(seed):
     within = class_nms(these, ids, scores, 4, 6, 0.5)
     for a, b in zip(across, within, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+# --- Against torchvision ---
+
+
+def recorded_case(recorded, case):
+    """Boxes, scores, groups (0 without groups), the IoU and the kept boxes of a recorded case."""
+    if f"boxes_{case}" not in recorded:
+        pytest.skip("needs the shared reference data")
+    these = recorded[f"boxes_{case}"][:, [1, 0, 3, 2]]
+    groups = recorded.get(f"groups_{case}", np.zeros(len(these), np.int64))
+    threshold = float(recorded[f"threshold_{case}"])
+    return these, recorded[f"scores_{case}"], groups, threshold, recorded[f"kept_{case}"]
+
+
+@pytest.mark.parametrize("case", [0, 2, 3, 4, 5, 6])
+def test_non_max_suppression_equals_torchvision(torchvision_units, case):
+    """Not case 1, whose IoU is its threshold, 1/3, and is above it only as rounded by torch."""
+    these, scores, _, threshold, expected = recorded_case(torchvision_units("nms"), case)
+    count = len(these)
+    kept, valid = nms.non_max_suppression(these[None], scores[None], count, threshold)
+    found = np.asarray(kept[0, : int(valid[0])])
+    np.testing.assert_array_equal(scores[found], scores[expected])
+    if len(set(scores.tolist())) == count:  # equal scores have no order
+        np.testing.assert_array_equal(found, expected)
+        numpy_kept = boxes.non_max_suppression(these, scores, threshold)
+        np.testing.assert_array_equal(numpy_kept, expected)
+
+
+@pytest.mark.parametrize("case", [7, 8, 9])
+def test_class_non_max_suppression_equals_torchvision(torchvision_units, case):
+    these, scores, groups, threshold, expected = recorded_case(torchvision_units("nms"), case)
+    classes = int(groups.max(initial=0)) + 1
+    count = max(len(these), 1)
+    kept = class_nms(these[None], groups[None], scores[None], classes, count, threshold)
+    valid = np.asarray(kept.scores[0]) > 0
+    np.testing.assert_array_equal(kept.scores[0][valid], scores[expected])
+    np.testing.assert_array_equal(kept.boxes[0][valid], these[expected])
+    np.testing.assert_array_equal(kept.class_ids[0][valid], groups[expected])

@@ -151,6 +151,49 @@ def test_roi_align_crops_the_level_of_each_roi():
             np.testing.assert_array_equal(found[image, i], crop[0])
 
 
+@pytest.mark.parametrize("side", [1024.0, 1333.0])
+@pytest.mark.parametrize(
+    "method, origin", [("unaligned", "torchvision"), ("aligned", "detectron2")]
+)
+def test_levels_equal_those_of(method, origin, side, torchvision_units):
+    """Boxes around 56, 112, 224 and 448 pixels; the two differ at 223.9999."""
+    recorded = torchvision_units("levels")
+    layer = PyramidROIAlign([7, 7], method=method, level_rule="floor", continuous=True)
+    rois = np.float32(recorded["boxes"][:, [1, 0, 3, 2]] / side)
+    found = layer.levels(tf.constant(rois), side * side, 4)
+    np.testing.assert_array_equal(found, recorded[f"{origin}_level_minus_2"])
+
+
+@pytest.mark.parametrize("gather", [False, True])
+def test_pyramid_roi_align_equals_torchvision(gather, torchvision_units):
+    recorded = torchvision_units("levels")
+    if "pool_out" not in recorded:
+        pytest.skip("needs the shared reference data")
+    maps = [recorded[f"pool_map_{level}"].transpose(0, 2, 3, 1) for level in range(4)]
+    boxes = np.stack([recorded["pool_boxes_0"], recorded["pool_boxes_1"]])
+    rois = np.float32(boxes[:, :, [1, 0, 3, 2]] / [300, 432, 300, 432])
+    layer = PyramidROIAlign(
+        [7, 7], method="unaligned", level_rule="floor", continuous=True, gather=gather
+    )
+    meta = image_meta(300, 432).repeat(2, axis=0)
+    pooled = tf.reshape(layer([rois, meta, *maps]), [24, 7, 7, 4])
+    # Not 1e-5: normalized boxes are rounded, by 1e-5 cells, and the maps differ by 3 from one cell
+    # to the next.
+    expected = recorded["pool_out"].transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(pooled, expected, rtol=0, atol=2e-5)
+    for image in (0, 1):
+        alone = layer([rois[image : image + 1], meta[:1], *(x[image : image + 1] for x in maps)])
+        np.testing.assert_allclose(alone[0], pooled[12 * image :][:12], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["unaligned", "precise", "max"])
+def test_pyramid_roi_align_of_no_rois(method):
+    maps = [np.ones((2, side, side, 3), np.float32) for side in (16, 8, 4, 2)]
+    layer = PyramidROIAlign([7, 5], method=method)
+    meta = image_meta(64, 64).repeat(2, axis=0)
+    assert layer([np.zeros((2, 0, 4), np.float32), meta, *maps]).shape == (2, 0, 7, 5, 3)
+
+
 def test_roi_align_gives_every_roi_a_level():
     rois = tf.constant([[np.nan] * 4, [0.0, 0.0, np.inf, 1.0]])
     assert set(np.asarray(PyramidROIAlign([7, 7]).levels(rois, 4096.0, 4))) <= {0, 1, 2, 3}

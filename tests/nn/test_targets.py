@@ -274,3 +274,15 @@ def test_soft_mask_targets_are_those_of_torchvision(shared):
         masks[None], tf.constant(np.linspace(1, 0.5, 5, dtype=np.float32)[None]), config,
     )  # fmt: skip
     np.testing.assert_allclose(found.masks[0], unit["target_28"], atol=1e-5)
+
+
+def test_matches_of_rois_equal_torchvision(torchvision_units):
+    recorded = torchvision_units("boxes")
+    proposals = np.float32(recorded["match_anchors"][None, :, [1, 0, 3, 2]])
+    gt_boxes = np.float32(recorded["match_gt"][None, :, [1, 0, 3, 2]])
+    found = targets.match(proposals, np.int32([[1, 2, 3]]), gt_boxes, settings())
+    expected = recorded["match_roi"]  # -1: background
+    np.testing.assert_array_equal(found.is_positive[0], expected >= 0)
+    np.testing.assert_array_equal(found.is_negative[0], expected < 0)
+    best = np.asarray(found.best_gt[0])[expected >= 0]
+    np.testing.assert_array_equal(best, expected[expected >= 0])
