@@ -63,11 +63,11 @@ def run(args) -> int:
 
 def _kept_classes(args, train_data: Dataset) -> dict[str, int] | None:
     """Class name in the initial weights -> class id in the data, if --keep-classes asks for it."""
-    if not args.keep_classes:
+    if not args.keep_classes or args.weights == "last":  # a resumed training keeps all of its own
         return None
     from ..weights.transfer import kept_classes
 
-    if args.weights in (None, "imagenet", "last"):
+    if args.weights in (None, "imagenet"):
         raise UsageError(
             "--keep-classes needs --weights of a network that knows classes. Received: --weights "
             f"{args.weights}. Try a name that `mrcnn weights` lists."

@@ -162,7 +162,7 @@ def plain_weight_decay(
 
 
 def is_bias(weight: Any) -> bool:
-    """Whether a weight is the bias of a convolution or of a fully connected layer."""
+    """Whether a weight `[...]` is the bias of a convolution or of a fully connected layer."""
     return weight.name.split("/")[-1] == "bias"
 
 

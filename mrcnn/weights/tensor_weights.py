@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import Config
+from ..presets import TORCHVISION
 from .coco_classes import COCO_80, COCO_91
 from .tensor_files import NamedTensors, read_tensors
 from .torchvision_layers import (
@@ -58,13 +59,20 @@ class TensorWeights:
         file: NamedTensors = read_tensors(self.path)
         self.is_detectron2 = is_detectron2(file.tensors)
         tensors = torchvision_names(file.tensors)
-        self.tensors: Tensors = with_background_first(tensors) if self.is_detectron2 else tensors
-        if not self.layers:
-            first = ", ".join(list(file.tensors)[:3])
-            raise ValueError(
-                "The file must hold a Faster or Mask R-CNN with FPN of torchvision or detectron2. "
-                f"Received: {self.path!r} with {first}. Try one of `mrcnn weights`."
-            )
+        reads_bgr = self.is_detectron2 or file.kind == "caffe2"
+        self.tensors: Tensors = with_background_first(tensors) if reads_bgr else tensors
+        # The standard deviation that images were divided by; Caffe2's networks divide by 1.
+        self.std_pixel = np.ones(3) if reads_bgr else TORCHVISION[1]["STD_PIXEL"]
+        self._refuse_other_networks(file.tensors)
+
+    def _refuse_other_networks(self, tensors: Tensors) -> None:
+        if any(name in self.layers for name in ("conv1", "res2a_branch2a")):
+            return
+        first = ", ".join(list(tensors)[:3])
+        raise ValueError(
+            "The file must hold a Faster or Mask R-CNN with FPN of torchvision or detectron2. "
+            f"Received: {self.path!r} with {first}. Try one of `mrcnn weights`."
+        )
 
     def __enter__(self) -> TensorWeights:
         return self
@@ -84,14 +92,19 @@ class TensorWeights:
 
     @cached_property
     def layers(self) -> dict[str, list[tuple[str, StoredTensor]]]:
-        """Layer name -> [(weight name, its array), ...]."""
-        layers = {}
-        for name, weights in to_layers(self.tensors).items():
-            layers[name] = [
-                (weight, StoredTensor(weight, values.shape, values.dtype, values))
-                for weight, values in weights
-            ]
-        return layers
+        """Layer name -> [(weight name, its array), ...]; a tensor of no layer has its own name."""
+        try:
+            converted = to_layers(self.tensors)
+        except ValueError as error:
+            raise ValueError(
+                "The tensors must have the shapes of a Faster or Mask R-CNN with FPN. Received: "
+                f"{self.path!r} ({error}). Try one of `mrcnn weights`."
+            ) from error
+        for name in unknown_names(self.tensors):
+            converted[name] = [(name, self.tensors[name])]
+        return {
+            name: [_stored(*weight) for weight in weights] for name, weights in converted.items()
+        }
 
     @property
     def matterport_layers(self) -> dict[str, list[tuple[str, StoredTensor]]]:
@@ -127,10 +140,6 @@ class TensorWeights:
         config.USE_MASK = "roi_heads.mask_predictor.mask_fcn_logits.weight" in self.tensors
         return config
 
-    def unused(self) -> list[str]:
-        """Names of tensors that our network does not have."""
-        return unknown_names(self.tensors)
-
     def read(self, stored: StoredTensor, dtype: np.dtype | str) -> np.ndarray:
         """Return the values as numbers of the model's `dtype`.
 
@@ -144,3 +153,7 @@ class TensorWeights:
                 f"{stored.path} of {self.path!r}. Try an earlier checkpoint."
             )
         return values
+
+
+def _stored(name: str, values: np.ndarray) -> tuple[str, StoredTensor]:
+    return name, StoredTensor(name, values.shape, values.dtype, values)
