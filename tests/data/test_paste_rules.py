@@ -1,5 +1,7 @@
 """torchvision's and detectron2's paste rules, by hand and compared with their own results."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -72,8 +74,16 @@ def test_boxes_outside_the_image_and_without_area(rule):
     assert not full[:, :, :2].any() and full[:, :, 2].sum() <= 1
 
 
-def test_recorded_pastes_of_torchvision(shared):
-    path = shared / "reference/torchvision/unit/masks_keypoints.npz"
+def test_recorded_pastes_of_torchvision():
+    """These numbers are part of the repository."""
+    check_pastes(Path(__file__).parents[1] / "reference" / "torchvision_images.npz")
+
+
+def test_further_recorded_pastes_of_torchvision(shared):
+    check_pastes(shared / "reference/torchvision/unit/masks_keypoints.npz")
+
+
+def check_pastes(path):
     masks, boxes, expected = read(path, "paste_masks", "paste_boxes", "paste_100x120")
     found = whole("torchvision", masks[:, 0], boxes[:, XY], (100, 120))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)  # measured: 2e-6
