@@ -30,7 +30,7 @@ from mrcnn.evaluation import evaluate
 from mrcnn.formats.rle import mask_to_rle
 from mrcnn.model import MaskRCNN
 from mrcnn.nn import boxes
-from mrcnn.weights.weight_file import read_metadata
+from mrcnn.weights.opening import read_metadata
 
 GAP = 16  # black pixels between images of the grid
 

@@ -33,9 +33,17 @@ class Case(NamedTuple):
     backbone: str
     side: int
     count: int
+    version: int | None = None  # of torchvision's network, in ours as well; None: matterport's
 
 
-CASES = {"r50_512": Case("resnet50", 512, 35), "r101_1024": Case("resnet101", 1024, 35)}
+CASES = {
+    "r50_512": Case("resnet50", 512, 35),
+    "r101_1024": Case("resnet101", 1024, 35),
+    "v1_512": Case("resnet50", 512, 35, version=1),
+    "v1_1024": Case("resnet50", 1024, 35, version=1),
+    "v2_512": Case("resnet50", 512, 35, version=2),
+    "v2_1024": Case("resnet50", 1024, 35, version=2),
+}
 HOW_TO_INSTALL = (
     "Skipped: the environment variable PEERS_PYTHON must name a Python with torch and torchvision. "
     "Try python3 -m venv ../peers && ../peers/bin/pip install torch torchvision, "
@@ -45,10 +53,31 @@ HOW_TO_INSTALL = (
 
 def mrcnn_detector(case: Case) -> Callable[[], int]:
     """A function that runs one detection of this package and returns the number of objects."""
-    model = run.detector(case.backbone, case.side, case.count)
+    if case.version is None:
+        model = run.detector(case.backbone, case.side, case.count)
+    else:
+        model = torchvision_network(case)
     model.optimize_for_inference()
     image = run.random_image(case.side)
     return lambda: len(model.detect([image])[0]["class_ids"])
+
+
+def torchvision_network(case: Case):
+    """Our `MaskRCNN` of torchvision's network; every proposal is class 1, as in torchvision's."""
+    from mrcnn.config import Config
+    from mrcnn.model import MaskRCNN
+
+    config = Config.torchvision(case.version)
+    config.NAME, config.NUM_CLASSES, config.IMAGES_PER_GPU = "benchmark", 81, 1
+    config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = case.side
+    config.DETECTION_MIN_CONFIDENCE, config.DETECTION_NMS_THRESHOLD = 0.5, 0.7
+    config.DETECTION_MAX_INSTANCES = case.count
+    model = MaskRCNN("inference", config)
+    logits = model.keras_model.get_layer("mrcnn_class_logits")
+    kernel, bias = logits.get_weights()
+    bias[1] = 6.0
+    logits.set_weights([kernel, bias])
+    return model
 
 
 def torchvision_detector(case: Case) -> Callable[[], int]:
@@ -59,17 +88,22 @@ def torchvision_detector(case: Case) -> Callable[[], int]:
     candidates enter the NMS, as here.
     """
     import torch
-    from torchvision.models.detection import MaskRCNN
+    from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn_v2
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
     torch.manual_seed(0)
     torch.set_num_threads(os.cpu_count() or 1)
-    backbone = resnet_fpn_backbone(backbone_name=case.backbone, weights=None)
-    for name, module in backbone.named_modules():
-        if name.endswith("bn3"):
-            module.weight.mul_(0.1)  # otherwise activations double at every block
     options = {"box_score_thresh": 0.5, "box_nms_thresh": 0.7, "box_detections_per_img": case.count}
-    network = MaskRCNN(backbone, 81, min_size=case.side, max_size=case.side, **options).eval()
+    options |= {"min_size": case.side, "max_size": case.side, "num_classes": 81}
+    if case.version == 2:
+        network = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, **options)
+    else:
+        backbone = resnet_fpn_backbone(backbone_name=case.backbone, weights=None)
+        network = MaskRCNN(backbone, **options)
+    network.eval()
+    for name, module in network.backbone.named_modules():
+        if name.endswith("bn3"):
+            module.weight.data.mul_(0.1)  # otherwise activations double at every block
     network.roi_heads.box_predictor.cls_score.bias.data[1] = 6.0
     image = torch.from_numpy(run.random_image(case.side))
 

@@ -43,9 +43,11 @@ FROM_DATASET_TO_LOSS = {
     "data/rpn_targets.py": "build_rpn_targets",
     "training/pipeline.py": "Batches stream",
     "training/network.py": "TrainingNetwork",
-    "model.py": "fpn_graph rpn_graph build_rpn_model ProposalLayer DetectionTargetLayer "
-    "SharedNetwork _rpn_of_levels _build_training _ground_truth_inputs _training_heads "
-    "MaskRCNN.build MaskRCNN._build MaskRCNN._anchors_of MaskRCNN.train",
+    "model.py": "ProposalLayer DetectionTargetLayer SharedNetwork _build_training "
+    "_ground_truth_inputs _training_heads MaskRCNN.build MaskRCNN._build MaskRCNN._anchors_of "
+    "MaskRCNN.train",
+    "nn/fpn.py": "",
+    "nn/rpn.py": "",
     "nn/proposals.py": "",
     "nn/targets.py": "",
     "nn/heads.py": "",

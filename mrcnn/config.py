@@ -39,6 +39,7 @@ PROPOSAL_SELECTIONS = ("all_levels", "per_level")
 ROI_ALIGNS = ("crop_and_resize", "aligned", "unaligned", "precise", "max")
 LEVEL_RULES = ("round", "floor")
 MASK_PASTES = ("matterport", "torchvision", "detectron2")
+ROI_SAMPLINGS = ("ratio", "fill")
 MASK_TARGETS = ("crop", "hard", "soft")
 LOSS_DENOMINATORS = ("positives", "sampled")
 WEIGHT_DECAY_RULES = ("matterport", "plain")
@@ -220,8 +221,11 @@ class Config:
 
     # RoIs per image that the losses of the heads use.
     TRAIN_ROIS_PER_IMAGE = 200
-    # Share of positive RoIs among them.
+    # Share of positive RoIs among them, at most.
     ROI_POSITIVE_RATIO = 0.33
+    # Number of negative RoIs: "ratio", as many as keep ROI_POSITIVE_RATIO (matterport); "fill", as
+    # many as complete TRAIN_ROIS_PER_IMAGE (Fast R-CNN, section 2.3; Detectron, torchvision).
+    ROI_SAMPLING = "ratio"
     # A RoI is positive if its IoU with a ground-truth box is at least this.
     ROI_POSITIVE_IOU = 0.5
     # True: add the ground-truth boxes to the proposals, so that the heads learn before the RPN
@@ -995,6 +999,7 @@ _RULES = {
     "MAX_GT_INSTANCES": _BOXES,
     "TRAIN_ROIS_PER_IMAGE": _BOXES,
     "ROI_POSITIVE_RATIO": _SHARE,
+    "ROI_SAMPLING": _choice(*ROI_SAMPLINGS),
     "ROI_POSITIVE_IOU": _SHARE,
     "ROIS_INCLUDE_GT": _FLAG,
     "USE_RPN_ROIS": _FLAG,

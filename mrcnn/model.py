@@ -42,7 +42,7 @@ from .nn.fpn import fpn_graph
 from .nn.heads import class_head, mask_head
 from .nn.image_meta import normalized_windows
 from .nn.keras_ops import ops
-from .nn.layers import FLOAT32, Anchors, Conv2D, NormalizeBoxes, PyramidAnchors, SameConv2D
+from .nn.layers import FLOAT32, Anchors, NormalizeBoxes, PyramidAnchors
 from .nn.matterport_names import *  # noqa: F403
 from .nn.proposals import (
     STEP_NAMES,
@@ -52,6 +52,7 @@ from .nn.proposals import (
     propose,
     propose_per_level,
 )
+from .nn.rpn import build_rpn_model, rpn_graph, rpn_of_levels  # noqa: F401
 from .training.distributed import training_strategy
 from .training.loop import Stage, TrainingData, train
 from .training.network import Network, TrainingNetwork
@@ -61,9 +62,9 @@ from .training.trainable import leaves, set_trainable
 from .training.validation import MeanAveragePrecisionCallback  # noqa: F401
 from .weights import checkpoints, imagenet, loading, saving
 from .weights.checks import check_sizes
-from .weights.file_config import config_of_file
+from .weights.file_config import config_of_file, warn_of_other_settings
 from .weights.load_report import LoadReport
-from .weights.weight_file import WeightFile
+from .weights.opening import AnyWeightFile, open_weights
 
 logger = logging.getLogger("mrcnn")
 
@@ -74,55 +75,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# --- Region proposal network (Faster R-CNN, Ren 2015, section 3.1) ---
-
-
-def rpn_graph(
-    feature_map: Any,
-    anchors_per_location: int,
-    anchor_stride: int,
-    channels: int = 512,
-    conv_layers: int = 1,
-    objectness: str = "softmax",
-) -> list:
-    """Objectness and deltas of every anchor of one pyramid level.
-
-    feature_map: `[B, h, w, C]`.
-    conv_layers, objectness: see `Config.RPN_CONV_LAYERS` and `Config.RPN_OBJECTNESS`.
-
-    Returns: logits `[B, A, (background, object)]`, probs alike, deltas `[B, A, 4]`.
-    """
-    shared = feature_map
-    for i in range(1, conv_layers + 1):
-        shared = SameConv2D(
-            channels,
-            (3, 3),
-            padding="same",
-            activation="relu",
-            strides=anchor_stride if i == 1 else 1,
-            name="rpn_conv_shared" if i == 1 else f"rpn_conv_shared{i}",
-        )(shared)
-    scores = 1 if objectness == "sigmoid" else 2
-    x = Conv2D(scores * anchors_per_location, (1, 1), name="rpn_class_raw")(shared)
-    logits = KL.Reshape((-1, scores), **FLOAT32)(x)  # [B, h * w * anchors_per_location, scores]
-    if scores == 1:  # sigmoid(x) = softmax(0, x)
-        logits = ops.pad(logits, [[0, 0], [0, 0], [1, 0]])
-    probs = KL.Activation("softmax", name="rpn_class_xxx", **FLOAT32)(logits)
-    x = Conv2D(4 * anchors_per_location, (1, 1), name="rpn_bbox_pred")(shared)
-    deltas = KL.Reshape((-1, 4), **FLOAT32)(x)  # [B, h * w * anchors_per_location, 4]
-    return [logits, probs, deltas]
-
-
-def build_rpn_model(
-    anchor_stride: int, anchors_per_location: int, depth: int, channels: int = 512, **options: Any
-) -> keras.Model:
-    """The RPN as a model of its own, so that all levels share its weights.
-
-    depth: channels of the feature maps. options: see `rpn_graph`.
-    """
-    feature_map = keras.Input([None, None, depth], name="input_rpn_feature_map")
-    outputs = rpn_graph(feature_map, anchors_per_location, anchor_stride, channels, **options)
-    return keras.Model(feature_map, outputs, name="rpn_model")
+# --- Proposals (Faster R-CNN, Ren 2015, section 3.1) ---
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -336,24 +289,6 @@ class SharedNetwork(NamedTuple):
     proposals: Any  # [B, N, 4], with RPN_ONLY [B, N, 5]
 
 
-def _rpn_of_levels(levels: list, config: Config) -> tuple[dict[str, Any], list]:
-    """The outputs of the RPN, those of all levels in one tensor; and the probs of each level."""
-    rpn = build_rpn_model(
-        config.RPN_ANCHOR_STRIDE,
-        len(config.RPN_ANCHOR_RATIOS),
-        config.TOP_DOWN_PYRAMID_SIZE,
-        config.RPN_CHANNELS,
-        conv_layers=config.RPN_CONV_LAYERS,
-        objectness=config.RPN_OBJECTNESS,
-    )
-    per_level = [rpn(level) for level in levels]
-    outputs: dict[str, Any] = {}
-    for i, name in enumerate(("rpn_class_logits", "rpn_class", "rpn_bbox")):
-        join = KL.Concatenate(axis=1, name=name, **FLOAT32)
-        outputs[name] = join([output[i] for output in per_level])
-    return outputs, [probs for _, probs, _ in per_level]
-
-
 def _mark_as_read(*inputs: Any) -> None:
     """Pass inputs that only the losses read through a layer, which Keras 3.12 demands."""
     for x in inputs:
@@ -503,9 +438,10 @@ class MaskRCNN(DetectionMethods):
     ) -> MaskRCNN:
         """Build the model that a weight file describes, and load its weights.
 
-        path: an `.h5` file written by this package; other files need a `config`.
+        path: an `.h5` file written by this package, or a name that `mrcnn weights` lists, whose
+            file is downloaded unless it is in the cache; other files need a `config`.
         """
-        with WeightFile(path) as file:
+        with open_weights(path) as file:
             if config is None:
                 config = config_of_file(file)
                 if mode == "inference":
@@ -554,7 +490,7 @@ class MaskRCNN(DetectionMethods):
         pooled_levels = max(0, len(config.BACKBONE_STRIDES) - len(feature_maps))
         pyramid = fpn_graph(feature_maps, config, pooled_levels)
         rpn_levels = pyramid[: len(config.RPN_ANCHOR_SCALES)]
-        rpn, level_probs = _rpn_of_levels(rpn_levels, config)
+        rpn, level_probs = rpn_of_levels(rpn_levels, config)
         if mode == "inference":
             anchors = keras.Input([None, 4], name="input_anchors")
             count, limit = config.POST_NMS_ROIS_INFERENCE, config.PRE_NMS_LIMIT_INFERENCE
@@ -599,26 +535,28 @@ class MaskRCNN(DetectionMethods):
     ) -> LoadReport:
         """Load a weight file; return and log which layers were loaded.
 
-        filepath: matterport's `.h5`, one written here, or a backbone's ImageNet file.
+        filepath: matterport's `.h5`, one written here, a backbone's ImageNet file, or a name that
+            `mrcnn weights` lists.
         by_name: unused, layers are always matched by name.
         exclude: names of layers to skip.
         remap_classes: class name in the file -> class id here, to keep the rows of known classes.
 
         Raises: ValueError if the file is of another network; see `weights.loading`.
         """
-        with WeightFile(filepath) as file:
+        with open_weights(filepath) as file:
             return self._load(file, exclude, remap_classes)
 
     def _load(
         self,
-        file: WeightFile,
+        file: AnyWeightFile,
         exclude: Sequence[str] | None = None,
         remap_classes: dict[str, int] | None = None,
     ) -> LoadReport:
         training_mode = self.mode == "training"
         if training_mode and file.kind == "backbone":
-            return loading.load_backbone_weights(self.keras_model, file, self.config.BACKBONE)
+            return self._load_backbone(file)
         metadata = file.metadata
+        warn_of_other_settings(file, self.config)
         # A detection in another thread sees the former weights or these, never a mixture.
         with self.detector.weights_lock.writing():
             report = loading.load_weights(
@@ -639,12 +577,21 @@ class MaskRCNN(DetectionMethods):
         self._run.resume = self.epoch > 0
         return report
 
+    def _load_backbone(self, file: AnyWeightFile | str | os.PathLike) -> LoadReport:
+        config = self.config
+        return loading.load_backbone_weights(
+            self.keras_model, file, config.BACKBONE, config.STD_PIXEL
+        )
+
     def load_backbone_weights(self, filepath: str | os.PathLike) -> LoadReport:
         """Load a file that contains only the backbone, as `keras.applications` publishes them."""
-        return loading.load_backbone_weights(self.keras_model, filepath, self.config.BACKBONE)
+        return self._load_backbone(filepath)
 
     def save_weights(self, filepath: str | os.PathLike) -> None:
-        """Write an `.h5` file in matterport's layout, with the config and class names."""
+        """Write an `.h5` file in matterport's layout, with the config and class names.
+
+        With the suffix `.pth` write torchvision's state dict; see `weights.saving.save_torch`.
+        """
         saving.save_weights(self.keras_model, filepath, metadata=self.metadata())
 
     def metadata(self) -> dict:

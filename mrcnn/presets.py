@@ -40,6 +40,7 @@ _DETECTRON: dict[str, Any] = {
     # Training
     "TRAIN_ROIS_PER_IMAGE": 512,
     "ROI_POSITIVE_RATIO": 0.25,
+    "ROI_SAMPLING": "fill",
     "ROIS_INCLUDE_GT": True,
     "LOSS_DENOMINATOR": "sampled",
     "LEARNING_RATE": 0.0025,
@@ -94,3 +95,21 @@ _TORCHVISION_2: dict[str, Any] = {
 }
 
 TORCHVISION = {1: _TORCHVISION_1, 2: _TORCHVISION_2}
+ALL = (DETECTRON, *TORCHVISION.values())
+
+# Settings that change what a network computes with its weights, and that no weight's shape shows.
+HIDDEN_SETTINGS = (
+    "NORM_EPSILON",
+    "STRIDE_IN_1X1",
+    "SYMMETRIC_PADDING",
+    "MEAN_PIXEL",
+    "STD_PIXEL",
+    "RPN_ANCHOR_RATIOS",
+    "RPN_ANCHOR_SCALES",
+    "RPN_BBOX_STD_DEV",
+    "BBOX_STD_DEV",
+    "ROUND_ANCHORS",
+    "CONTINUOUS_BOXES",
+    "FPN_LEVEL_RULE",
+    "ROI_ALIGN",
+)

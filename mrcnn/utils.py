@@ -36,7 +36,7 @@ from .nn.anchors import generate_anchors, generate_pyramid_anchors
 from .nn.boxes import area, decode, encode, iou, non_max_suppression
 from .nn.boxes import denormalize as denorm_boxes
 from .nn.boxes import normalize as norm_boxes
-from .weights.zoo import COCO_MODEL_MD5, COCO_MODEL_SIZE, COCO_MODEL_URL
+from .weights.zoo_table import COCO_MODEL_MD5, COCO_MODEL_SIZE, COCO_MODEL_URL
 
 __all__ = [
     "COCO_MODEL_URL",

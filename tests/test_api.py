@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrcnn import parallel_model, utils
-from mrcnn.weights import zoo
+from mrcnn.weights import zoo_table
 
 MODULES = ("config", "utils", "model", "visualize", "parallel_model")
 
@@ -133,8 +133,8 @@ def test_download_trained_weights_fetches_the_released_file(monkeypatch, tmp_pat
         utils, "download", lambda url, path, **checks: asked.append((url, path, checks))
     )
     utils.download_trained_weights(tmp_path / "coco.h5", verbose=0)
-    checks = {"md5": zoo.COCO_MODEL_MD5, "size": zoo.COCO_MODEL_SIZE}
-    assert asked == [(zoo.COCO_MODEL_URL, tmp_path / "coco.h5", checks)]
+    checks = {"md5": zoo_table.COCO_MODEL_MD5, "size": zoo_table.COCO_MODEL_SIZE}
+    assert asked == [(zoo_table.COCO_MODEL_URL, tmp_path / "coco.h5", checks)]
 
 
 def test_batch_slice_calls_once_per_image_and_stacks():

@@ -43,8 +43,9 @@ from mrcnn.files.image_files import read_size
 from mrcnn.formats.open_dataset import open_dataset
 from mrcnn.training import training_state as state
 from mrcnn.weights.loading import load_weights
+from mrcnn.weights.opening import check_file, read_metadata
 from mrcnn.weights.saving import save_weights
-from mrcnn.weights.weight_file import WeightFile, check_file, read_metadata
+from mrcnn.weights.weight_file import WeightFile
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,10 @@ from mrcnn import model as model_module
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN, log
 from mrcnn.nn.image_meta import compose_image_meta
+from mrcnn.weights import zoo
+from mrcnn.weights.coco_classes import COCO_80
+from mrcnn.weights.opening import read_metadata
 from mrcnn.weights.saving import save_weights
-from mrcnn.weights.weight_file import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -257,6 +259,16 @@ def test_from_weights_needs_a_config_for_a_users_backbone(model, class_names, tm
     assert result.keys() == expected.keys()
     for name in expected:
         np.testing.assert_array_equal(result[name], expected[name])
+
+
+def test_from_weights_takes_a_name_of_released_weights(model, tmp_path, monkeypatch):
+    path = str(tmp_path / "mask_rcnn_coco.h5")
+    save_weights(model.keras_model, path)  # without metadata, as matterport's file
+    monkeypatch.setattr(zoo, "download", lambda *_, **__: path)
+    loaded = MaskRCNN.from_weights("coco", config=TinyConfig())
+    assert loaded.class_names == COCO_80
+    with pytest.raises(FileNotFoundError, match="Did you mean coco"):
+        MaskRCNN.from_weights("cocoa")
 
 
 def test_from_weights_of_a_file_without_config_asks_for_one(model, tmp_path):

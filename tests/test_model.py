@@ -11,7 +11,7 @@ from mrcnn.model import (
     MaskRCNN,
 )
 from mrcnn.nn import boxes
-from mrcnn.weights.weight_file import read_metadata
+from mrcnn.weights.opening import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.files import download
+from mrcnn.weights.coco_classes import COCO_91
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["balloon", "coco", "custom", "nucleus", "shapes", "video", "voc"]
@@ -50,7 +51,9 @@ def run(monkeypatch, tmp_path):
     def run_sample(name, *words):
         module, calls = load(name), []
         network = SimpleNamespace(
-            detect=no_detections, config=SimpleNamespace(DETECTION_MIN_CONFIDENCE=0.7)
+            detect=no_detections,
+            config=SimpleNamespace(DETECTION_MIN_CONFIDENCE=0.7),
+            class_names=None,
         )
 
         def note(what, answer=None):
@@ -233,6 +236,15 @@ def test_nucleus_detect_writes_a_submission_file(run, nuclei, tmp_path):
     (folder,) = (tmp_path / "results" / "nucleus").iterdir()
     assert (folder / "submit.csv").read_text() == "ImageId,EncodedPixels\nstage1_test0,\n"
     assert (folder / "stage1_test0.png").is_file()
+
+
+def test_coco_is_opened_with_the_classes_of_the_network(coco):
+    """Class 3 of torchvision's 91 is car, also in data that has no other category."""
+    sample = load("coco")
+    assert sample.load(coco, ["val"], "2017").class_names == ["BG", "car"]
+    dataset = sample.load(coco, ["val"], "2017", class_names=COCO_91)
+    assert dataset.class_names == COCO_91
+    assert dataset.map_source_class_id("coco.3") == COCO_91.index("car") == 3
 
 
 @pytest.mark.parametrize(("year", "images"), [("2014", 4), ("2017", 2)])

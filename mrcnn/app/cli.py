@@ -1,4 +1,4 @@
-"""The command `mrcnn` and its options: demo, check, train, detect, evaluate, doctor.
+"""The command `mrcnn` and its options: demo, check, train, detect, evaluate, weights, doctor.
 
 Each command runs in a module of its own, imported when the command runs, so that `--help` and
 typing errors answer immediately. Results go to stdout, progress and warnings to stderr.
@@ -68,7 +68,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     parser.set_defaults(run=lambda args: _show_help(parser))
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    for add in (_add_demo, _add_check, _add_train, _add_detect, _add_evaluate, _add_doctor):
+    for add in (
+        _add_demo,
+        _add_check,
+        _add_train,
+        _add_detect,
+        _add_evaluate,
+        _add_released_weights,
+        _add_doctor,
+    ):
         add(commands)
     return parser
 
@@ -205,7 +213,8 @@ def _add_train(commands) -> None:
         "Writes a folder in --logs with a weight file per epoch, losses.csv and TensorBoard's "
         "files. The same command with --weights last resumes after the last complete epoch; Ctrl-C "
         "also saves the current weights in interrupted.h5, from which a new run can start.",
-        "mrcnn train fruit/train --val fruit/val --weights coco --layers heads --epochs 10",
+        "mrcnn train fruit/train --val fruit/val --weights maskrcnn_resnet50_fpn_v2_coco "
+        "--layers heads --epochs 10",
     )
     _add_data(parser, f"{DATA}; or a folder with such folders train and val")
     parser.add_argument(
@@ -214,11 +223,18 @@ def _add_train(commands) -> None:
     _add_config(parser, "Config's own, with name, classes and steps per epoch taken from DATA")
     parser.add_argument(
         "--weights",
-        metavar="coco|imagenet|last|FILE",
-        help="initial weights: matterport's COCO weights without their heads (downloaded; needs "
-        "BACKBONE=resnet101, the default); ImageNet weights of the backbone (downloaded); the "
-        "newest checkpoint in --logs, to resume from; or a weight file, whose heads are left out "
-        "if the classes differ. Default: random weights",
+        metavar="NAME|imagenet|last|FILE",
+        help="initial weights: a name that `mrcnn weights` lists (downloaded), for example "
+        "maskrcnn_resnet50_fpn_v2_coco, or coco for matterport's: its network, with new class "
+        "heads; ImageNet weights of the backbone (downloaded); the newest checkpoint in --logs, to "
+        "resume from; or a weight file, whose heads are left out if the classes differ. Default: "
+        "random weights",
+    )
+    parser.add_argument(
+        "--keep-classes",
+        action="store_true",
+        help="keep what --weights NAME or FILE knows of classes that DATA has under the same name. "
+        "Default: class heads start from random weights",
     )
     parser.add_argument(
         "--backbone-weights", metavar="FILE", help="ImageNet weights of the backbone, from a file"
@@ -315,7 +331,27 @@ def _add_detect(commands) -> None:
 
 def _add_weights(parser) -> None:
     parser.add_argument(
-        "--weights", metavar="FILE", required=True, help="a weight file, such as training writes"
+        "--weights",
+        metavar="FILE|NAME",
+        required=True,
+        help="a weight file, such as training writes, or a name that `mrcnn weights` lists "
+        "(downloaded)",
+    )
+
+
+def _add_released_weights(commands) -> None:
+    parser = _add_command(
+        commands,
+        "weights",
+        _runner("weights_command"),
+        "list and download released weights",
+        "Without a name, lists the weights that --weights of the other commands takes by name: "
+        "classes, COCO's AP for boxes and masks as published, size, network and licence, and the "
+        "place of the file in the cache. With names, downloads their files and prints their paths.",
+        "mrcnn weights maskrcnn_resnet50_fpn_v2_coco",
+    )
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", help="weights to download. Default: only list them"
     )
 
 

@@ -180,9 +180,9 @@ def add_training_options(
     """
     parser.add_argument(
         start,
-        metavar="FILE|WORD",
+        metavar="FILE|NAME",
         required=True,
-        help="a weight file, 'coco', 'imagenet' or 'last'",
+        help="a weight file, a name that `mrcnn weights` lists, 'imagenet' or 'last'",
     )
     parser.add_argument(
         "--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)"
@@ -388,16 +388,23 @@ def check_file(path: str | None, option: str) -> None:
 def check_weights(path: str | None, option: str = "--weights") -> None:
     """Raise before a network is built if a file does not exist or contains no weights.
 
-    path: None for no file. option: the option that named it.
+    path: None for no file; for --weights also a name of released weights, which is not downloaded
+    yet. option: the option that named it.
 
     Raises: FileNotFoundError, or ValueError that says what the file is.
     """
+    from ..weights.opening import check_file as check_weight_file
+    from ..weights.zoo import known
+
+    if option == "--weights" and path is not None and known(path, option) is not None:
+        return
     check_file(path, option)
     if path is None or Path(path).suffix == ".keras":
         return
-    from ..weights.weight_file import check_file as check_weight_file
-
     check_weight_file(path)
+
+
+_WITHOUT_FILE = (None, "imagenet")  # initial weights that are no file of a whole network
 
 
 def check_start(
@@ -405,37 +412,50 @@ def check_start(
 ) -> None:
     """Raise before a network is built if `load_start` could not load the initial weights.
 
-    Raises: UsageError if the COCO weights, of a ResNet-101, are asked for another backbone;
-        FileNotFoundError or ValueError if the file does not exist, there is no run in `logs`, or no
-        weights in the file.
+    Raises: UsageError if released weights are of another backbone; FileNotFoundError or ValueError
+        if the file does not exist, there is no run in `logs`, or no weights in the file.
     """
+    from ..weights.transfer import check_backbone
+
     check_weights(backbone_weights, "--backbone-weights")
-    if start == "coco" and config.BACKBONE != "resnet101":  # before a download of 246 MB
-        raise UsageError(
-            f"The COCO weights are of a resnet101. Received: BACKBONE={config.BACKBONE}. "
-            "Try --weights imagenet, or leave BACKBONE as it is."
-        )
     if start == "last":
         find_weights(start, config, logs)
-    elif start not in (None, "coco", "imagenet"):
+    elif start not in _WITHOUT_FILE:
         check_weights(start)
+        try:
+            check_backbone(config, start)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+
+def adopt_network(config: Config, logs: str, start: str | None) -> None:
+    """Give a config the settings of the network that its initial weights are of.
+
+    Settings that the config sets, or its class, stay as they are. start: as for `load_start`.
+    """
+    from ..weights import transfer
+
+    if start not in _WITHOUT_FILE:
+        weights = find_weights(start, config, logs) if start == "last" else start
+        transfer.adopt_network(config, weights, own_names(config))
 
 
 def load_for_use(
-    weight_file: str, items: list[str], base: Config | None = None
+    weights: str, items: list[str], base: Config | None = None
 ) -> tuple[MaskRCNN, list[str]]:
     """An inference model with the weights of a file, and its class names.
 
+    weights: a file, or a name of released weights.
     items: of --config, on top of the config in the file.
     base: the Config for a file without one, like matterport's files.
     """
     from ..config import Config
-    from ..weights.weight_file import read_metadata
+    from ..weights.opening import read_metadata
 
-    check_weights(weight_file)
+    check_weights(weights)
     config = None
     if items or base is not None:
-        metadata = read_metadata(weight_file) or {}
+        metadata = read_metadata(weights) or {}
         if "config" in metadata:
             base = Config.from_dict(metadata["config"])
         if items or "config" not in metadata:
@@ -444,7 +464,7 @@ def load_for_use(
     load_tensorflow()
     from ..model import MaskRCNN
 
-    model = MaskRCNN.from_weights(weight_file, config=config)
+    model = MaskRCNN.from_weights(weights, config=config)
     model.optimize_for_inference()  # worthwhile from the first image on
     names = model.class_names
     if not names:
@@ -454,8 +474,9 @@ def load_for_use(
 
 def load_for_training(config: Config, logs: str, start: str | None) -> MaskRCNN:
     """A model to be trained, with the initial weights `start`, as for `load_start`."""
-    validated(config)
     check_start(config, logs, start)
+    adopt_network(config, logs, start)
+    validated(config)
     load_tensorflow()
     from ..model import MaskRCNN
 
@@ -467,16 +488,15 @@ def load_for_training(config: Config, logs: str, start: str | None) -> MaskRCNN:
 def find_weights(start: str, config: Config, logs: str | Path) -> str:
     """The path of initial weights.
 
-    start: "coco" (downloaded unless cached), "last" (the newest checkpoint in `logs`), or a file.
+    start: "last" (the newest checkpoint in `logs`), a name of released weights such as "coco"
+    (downloaded unless cached), or a file.
     """
     from ..weights.checkpoints import last_checkpoint
-    from ..weights.zoo import coco_weights
+    from ..weights.zoo import released, weight_path
 
     if start == "last":
         return last_checkpoint(logs, str(config.NAME))
-    if start == "coco":
-        return coco_weights()
-    return start
+    return start if released(start) is None else weight_path(start)
 
 
 def load_start(
@@ -484,11 +504,13 @@ def load_start(
     start: str | None,
     backbone_weights: str | None = None,
     computed: Collection[str] = (),
+    kept_classes: dict[str, int] | None = None,
 ) -> None:
     """Load the initial weights of a model to be trained; it keeps random weights for None.
 
-    start: "coco", "imagenet", "last", a file, or None. backbone_weights: a file of the backbone, or
-    None. computed: settings that the command has set by itself, which may differ after "last".
+    start: a name of released weights, "imagenet", "last", a file, or None. backbone_weights: a file
+    of the backbone, or None. computed: settings that the command has set by itself, which may
+    differ after "last". kept_classes: class name in the weights -> class id in the data.
 
     Raises: the errors of `check_start`.
     """
@@ -500,17 +522,25 @@ def load_start(
         return
     if backbone_weights is not None:
         model.load_backbone_weights(backbone_weights)
-    if start == "coco":
-        from ..weights.class_heads import CLASS_HEADS
-
-        path = find_weights(start, model.config, model.model_dir)
-        model.load_weights(path, exclude=CLASS_HEADS)
-    elif start == "imagenet":
+    if start == "imagenet":
         model.load_backbone_weights(model.get_imagenet_weights())
     elif start is not None:
-        model.load_weights(start)
+        _load_network(model, start, kept_classes)
     elif backbone_weights is None:
         _warn_of_random_weights(model.config)
+
+
+def _load_network(model: MaskRCNN, start: str, kept_classes: dict[str, int] | None) -> None:
+    """Load a whole network; class heads of released weights are left out but for kept classes."""
+    from ..weights.class_heads import CLASS_HEADS
+    from ..weights.zoo import released
+
+    if kept_classes:
+        model.load_weights(start, remap_classes=kept_classes)
+    elif released(start) is not None:
+        model.load_weights(start, exclude=CLASS_HEADS)
+    else:
+        model.load_weights(start)
 
 
 def _warn_of_random_weights(config: Config) -> None:
@@ -527,7 +557,7 @@ def _warn_of_other_settings(checkpoint: str, config: Config, computed: Collectio
 
     computed: as for `load_start`.
     """
-    from ..weights.weight_file import read_metadata
+    from ..weights.opening import read_metadata
 
     then = (read_metadata(checkpoint) or {}).get("config", {})
     now = config.to_dict()

@@ -17,6 +17,7 @@ from ..files.image_files import read_size
 from ..files.safe_text import printable
 from ..formats import export
 from ..formats.rle import mask_to_rle
+from ..formats.writing import box_of
 from .cli_support import (
     FAILED,
     OK,
@@ -284,13 +285,13 @@ def detect_file(model, class_names: list[str], file: Path, drawing: Path, export
 def _detections(result: dict, class_names: list[str]) -> list[dict]:
     """The detections of one image as JSON: boxes in pixels `[y1, x1, y2, x2]`, masks as RLE."""
     entries = []
-    rows = zip(result["class_ids"], result["scores"], result["rois"], strict=True)
-    for i, (class_id, score, box) in enumerate(rows):
+    rows = zip(result["class_ids"], result["scores"], strict=True)
+    for i, (class_id, score) in enumerate(rows):
         entry = {
             "class_id": int(class_id),
             "class_name": class_names[class_id],
             "score": float(score),
-            "box": [int(side) for side in box],
+            "box": box_of(result, i),
         }
         if "masks" in result:
             entry["mask"] = mask_to_rle(result["masks"][:, :, i])

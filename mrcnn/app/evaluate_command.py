@@ -14,7 +14,7 @@ from ..evaluation.proposals import proposal_recall
 from ..files.file_names import short_name
 from ..files.safe_text import clean_name
 from ..formats.open_dataset import split_folders
-from ..weights.weight_file import read_metadata
+from ..weights.opening import read_metadata
 from .cli_support import (
     check_weights,
     free_image_path,

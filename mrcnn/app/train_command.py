@@ -13,6 +13,7 @@ from ..formats.reading import SETS
 from .cli_support import (
     OK,
     UsageError,
+    adopt_network,
     check_start,
     load_start,
     load_tensorflow,
@@ -47,18 +48,40 @@ def run(args) -> int:
         check_start(config, args.logs, args.weights, args.backbone_weights)
     train_data, val_data = open_training_data(args.data, args.val, **data_options(args))
     fit_config(config, args, train_data, val_data)
+    adopt_network(config, args.logs, args.weights)
     log_settings(validated(config))
     _require_masks(config, train_data, args.data)
     check_start(config, args.logs, args.weights, args.backbone_weights)
+    kept = _kept_classes(args, train_data)
     make_folder(args.logs, "--logs")
-    model = _train(config, args, train_data, val_data)
+    model = _train(config, args, train_data, val_data, kept)
     path = model.checkpoint_path.format(epoch=model.epoch)
     say(f"Weights: {path}")
     log.info("Next: mrcnn detect IMAGE --weights %s --out found", path)
     return OK
 
 
-def _train(config: Config, args, train_data: Dataset, val_data: Dataset | None):
+def _kept_classes(args, train_data: Dataset) -> dict[str, int] | None:
+    """Class name in the initial weights -> class id in the data, if --keep-classes asks for it."""
+    if not args.keep_classes or args.weights == "last":  # a resumed training keeps all of its own
+        return None
+    from ..weights.transfer import kept_classes
+
+    if args.weights in (None, "imagenet"):
+        raise UsageError(
+            "--keep-classes needs --weights of a network that knows classes. Received: --weights "
+            f"{args.weights}. Try a name that `mrcnn weights` lists."
+        )
+    return kept_classes(args.weights, train_data.class_names)
+
+
+def _train(
+    config: Config,
+    args,
+    train_data: Dataset,
+    val_data: Dataset | None,
+    kept_classes: dict[str, int] | None,
+):
     """Build the network, load its initial weights and train it; returns the `MaskRCNN`."""
     load_tensorflow()
     import keras
@@ -72,7 +95,7 @@ def _train(config: Config, args, train_data: Dataset, val_data: Dataset | None):
     model = MaskRCNN("training", config, args.logs)
     is_default_warmup = _default_warmup(config, args.epochs) == config.WARMUP_STEPS
     computed = {"WARMUP_STEPS"} if is_default_warmup else set()
-    load_start(model, args.weights, args.backbone_weights, computed)
+    load_start(model, args.weights, args.backbone_weights, computed, kept_classes)
     model.train(
         train_data,
         val_data,

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import Config
+from ..config import PAD32_MODES, Config
 from ..nn import boxes
 from .check_report import MIN_SIDE, Finding, count_noun
 from .dataset import Dataset, has_rles, overrides, reference
-from .image import match_channels, resize_to_config, to_uint8
-from .masks import extract_bboxes, rle_boxes
+from .image import match_channels, resize_to_config, scaled_size, to_uint8
+from .masks import extract_bboxes, nearest_by_corner, rle_boxes
 
 Size = tuple[int | None, int | None]  # height, width; None if unknown
 
@@ -317,6 +317,8 @@ class BoxResizer:
             self.words = "as they are"
         elif mode == "square":
             self.words = f"short side up to {low}, long side at most {high} px"
+        elif mode in PAD32_MODES:
+            self.words = f"short side to {low}, long side at most {high} px"
         else:
             self.words = f"mode {mode}, short side at least {low} px"
 
@@ -329,18 +331,37 @@ class BoxResizer:
             self._known[size] = self._geometry(size)
         geometry = self._known[size]
         scaled = pixel_boxes * geometry.factors
-        # A mask pixel is taken from the pixel below its center: rows j with
-        # y1 <= (j + 0.5) / factor < y2.
-        mask_boxes = np.ceil(scaled - 0.5).astype(int)
+        if self.config.IMAGE_RESIZE_MODE == "torchvision":
+            mask_boxes = _boxes_by_corner(pixel_boxes, size, geometry)
+        else:
+            # A mask pixel is taken from the pixel below its center: rows j with
+            # y1 <= (j + 0.5) / factor < y2.
+            mask_boxes = np.ceil(scaled - 0.5).astype(int)
         return ResizedBoxes(scaled + geometry.offset, geometry.shape, mask_boxes)
 
     def _geometry(self, size: tuple[int, int]) -> _Geometry:
         # The position of a crop does not matter; the generator keeps the global state unchanged.
         rng = np.random.default_rng(0)
-        resized = resize_to_config(np.zeros((*size, 1), np.uint8), self.config, rng)
-        height, width = (round(side * resized.scale) for side in size)
-        shape = (height, width)
+        blank = np.zeros((*size, np.size(self.config.MEAN_PIXEL)), np.uint8)
+        resized = resize_to_config(blank, self.config, rng)
+        height, width = shape = scaled_size(*size, resized.scale)
         if resized.crop is None:
             shape = (resized.image.shape[0], resized.image.shape[1])
         factors = np.array([height / size[0], width / size[1]] * 2)
         return _Geometry(shape, np.array(resized.window[:2] * 2), factors)
+
+
+def _boxes_by_corner(
+    pixel_boxes: np.ndarray, size: tuple[int, int], geometry: _Geometry
+) -> np.ndarray:
+    """The boxes `[N, 4]` of masks that torchvision resized: a pixel is taken from below its corner.
+
+    size: (height, width) of the image.
+    """
+    found = np.zeros(pixel_boxes.shape, int)
+    for axis in (0, 1):
+        new_side = round(size[axis] * geometry.factors[axis])
+        sources = nearest_by_corner(size[axis], new_side)
+        # The first position whose source is in the box, and the first whose source is past it.
+        found[:, axis::2] = np.searchsorted(sources, pixel_boxes[:, axis::2])
+    return found

@@ -16,11 +16,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..config import Config, as_config
+from ..config import ANY_SIZE_MODES, PAD32_MODES, Config, as_config
 from ..nn.anchors import pyramid_anchors
 from .dataset import Dataset
 from .ground_truth import GroundTruth, image_name, load_image_gt
-from .image import molded_float32
+from .image import molded_float32, pad_end
 from .image_order import ImageOrder, is_tall
 from .imgaug_support import import_imgaug
 from .roi_targets import build_detection_targets, generate_random_rois
@@ -43,7 +43,7 @@ class DataGenerator(keras.utils.PyDataset):
     `[B, G, 4]` in pixels, gt_masks `[B, h, w, G]` (unless USE_MASK = False) and, if asked for,
     rois `[B, R, 4]`. outputs: empty, or the detection targets.
 
-    In the resize modes "pad64" and "none" the images of a batch are padded, below and on the right,
+    In the resize modes of ANY_SIZE_MODES the images of a batch are padded, below and on the right,
     to the largest of them, and batches contain either tall images or others.
 
     An image that cannot be read is logged and replaced by the next one; after
@@ -92,7 +92,7 @@ class DataGenerator(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.no_augmentation_sources = no_augmentation_sources or []
         self.seed = seed if seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
-        varying_shapes = config.IMAGE_RESIZE_MODE in ("pad64", "none")
+        varying_shapes = config.IMAGE_RESIZE_MODE in ANY_SIZE_MODES
         tall = is_tall(dataset) if varying_shapes and batch_size > 1 else None
         self.order = ImageOrder(dataset.image_ids, self.seed, shuffle, repeats, tall, batch_size)
         self.steps = steps or max(1, math.ceil(self.order.length / batch_size))
@@ -183,7 +183,10 @@ class DataGenerator(keras.utils.PyDataset):
         return loaded
 
     def _pad(self, loaded: GroundTruth, height: int, width: int) -> GroundTruth:
-        """Pad image and masks with zeros below and on the right to this size."""
+        """Pad image and masks below and on the right to this size.
+
+        The padding is black, or the mean in the modes of PAD32_MODES, as in `resize_image`.
+        """
         image, meta, _, _, masks = loaded
         padding = [(0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)]
         if not np.any(padding):
@@ -192,7 +195,9 @@ class DataGenerator(keras.utils.PyDataset):
         meta[4:6] = height, width  # image_shape
         if masks is not None and not self.config.USE_MINI_MASK:
             masks = np.pad(masks, padding)
-        return loaded._replace(image=np.pad(image, padding), image_meta=meta, mask=masks)
+        value = self.config.MEAN_PIXEL if self.config.IMAGE_RESIZE_MODE in PAD32_MODES else 0
+        padded = pad_end(image, height, width, value)
+        return loaded._replace(image=padded, image_meta=meta, mask=masks)
 
     # --- The network's inputs -----------------------------------------------------------------
 
@@ -213,7 +218,9 @@ class DataGenerator(keras.utils.PyDataset):
             kept = rng.choice(len(class_ids), config.MAX_GT_INSTANCES, replace=False)
             class_ids, gt_boxes = class_ids[kept], gt_boxes[kept]
             masks = None if masks is None else masks[:, :, kept]
-        inputs += _pad_instances(class_ids, gt_boxes, masks, config.MAX_GT_INSTANCES)
+        box_type = np.float32 if config.CONTINUOUS_BOXES else np.int32
+        typed_boxes = gt_boxes.astype(box_type, copy=False)
+        inputs += _pad_instances(class_ids, typed_boxes, masks, config.MAX_GT_INSTANCES)
         if not self.random_rois:
             return inputs, []
         rois = generate_random_rois(image.shape, self.random_rois, class_ids, gt_boxes, rng)
@@ -267,7 +274,7 @@ def _pad_instances(
     """Class ids `[count]`, boxes `[count, 4]` and masks `[h, w, count]`, padded with zeros."""
     found = len(class_ids)
     padded_ids = np.zeros(count, np.int32)
-    padded_boxes = np.zeros((count, 4), np.int32)
+    padded_boxes = np.zeros((count, 4), gt_boxes.dtype)
     padded_ids[:found], padded_boxes[:found] = class_ids, gt_boxes
     if masks is None:
         return [padded_ids, padded_boxes]

@@ -8,12 +8,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import Config, as_config
-from ..nn.boxes import area
+from ..config import PAD32_MODES, Config, as_config
+from ..nn.boxes import area, outward
 from ..nn.image_meta import compose_image_meta
 from .apply_augmentation import Instances, apply_augmentation
 from .dataset import Dataset, overrides
-from .image import Resized, match_channels, resize_boxes, resize_to_config, to_uint8
+from .image import (
+    NO_PADDING,
+    Resized,
+    match_channels,
+    pad_end,
+    resize_boxes,
+    resize_to_config,
+    to_uint8,
+)
 from .masks import boxes_to_masks, extract_bboxes, minimize_mask, resize_mask
 
 MAX_DRAWS = 100  # of another image, until one is of the same source and can be read
@@ -24,9 +32,10 @@ Rng = np.random.Generator | None
 class GroundTruth(NamedTuple):
     """An image at the size of the network's input, and its objects.
 
-    image: `[h, w, C]` uint8. image_meta: `[IMAGE_META_SIZE]`. class_ids: `[N]` int32, negative for
-    a crowd. bbox: `[N, (y1, x1, y2, x2)]` int pixels. mask: `[h, w, N]` bool, or mini-masks; None
-    for a network without masks.
+    image: `[h, w, C]` uint8, or float32 in the resize modes of PAD32_MODES. image_meta:
+    `[IMAGE_META_SIZE]`. class_ids: `[N]` int32, negative for a crowd. bbox: `[N, (y1, x1, y2, x2)]`
+    int pixels; float32 if they are those of `load_bbox` and CONTINUOUS_BOXES is set. mask:
+    `[h, w, N]` bool, or mini-masks; None for a network without masks.
     """
 
     image: np.ndarray
@@ -52,6 +61,10 @@ def load_image_gt(
     each box as a filled mask, and the box of the result is taken, which after a rotation is larger
     than the object. Without a `load_bbox` the boxes are those of the masks, augmented with them.
 
+    In the resize modes of PAD32_MODES the image is padded after it was mirrored and augmented: its
+    window stays at the top left, and no augmentation moves the padding into the image.
+    Augmentations know uint8 only, so they get rounded pixels.
+
     Args:
         augment: deprecated, mirrors left-right with probability 0.5.
         augmentation: an imgaug augmenter, an albumentations transform, or a callable
@@ -76,10 +89,12 @@ def load_image_gt(
             return _draw_other(dataset, config, image_id, rng)
 
         if mask is None:
-            mask = boxes_to_masks(bbox, image.shape)
-        instances = Instances(image, mask, class_ids)
+            mask = boxes_to_masks(outward(bbox), image.shape)
+        instances = Instances(_as_uint8(image), mask, class_ids)
         image, mask, class_ids = apply_augmentation(augmentation, instances, draw_other, rng)
         mask, class_ids, bbox = _visible(mask, class_ids)
+    if config.IMAGE_RESIZE_MODE in PAD32_MODES:
+        image, mask = _pad_to_network(image, mask, loaded.resized, config)
     if not config.has_mask_head():
         mask = None
     elif use_mini_mask and mask is not None:
@@ -99,6 +114,20 @@ def _heads(rng: Rng) -> bool:
     return bool(random.randint(0, 1) if rng is None else rng.integers(2))
 
 
+def _as_uint8(image: np.ndarray) -> np.ndarray:
+    """A resized image with pixels rounded to uint8."""
+    return image if image.dtype == np.uint8 else np.round(image).astype(np.uint8)
+
+
+def _pad_to_network(
+    image: np.ndarray, mask: np.ndarray | None, resized: Resized, config: Config
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Image, float32, and masks padded to the size of the resized image."""
+    height, width = resized.image.shape[:2]
+    image = pad_end(image.astype(np.float32, copy=False), height, width, config.MEAN_PIXEL)
+    return image, None if mask is None else np.pad(mask, resized.padding)
+
+
 def _active_class_ids(dataset: Dataset, image_id: int) -> np.ndarray:
     """`[num_classes]` int32: 1 for the classes of the image's source."""
     active = np.zeros([dataset.num_classes], dtype=np.int32)
@@ -111,6 +140,8 @@ def _active_class_ids(dataset: Dataset, image_id: int) -> np.ndarray:
 
 class _Loaded(NamedTuple):
     """A resized image with masks or, for a network without masks, with boxes.
+
+    In the resize modes of PAD32_MODES image and masks have no padding yet.
 
     image: `[h, w, C]`. class_ids: `[N]`. masks: `[h, w, N]`, or None if boxes: `[N, 4]` are given.
     original_shape: of the image before resizing. resized: how it was resized.
@@ -138,18 +169,31 @@ def _load_resized(dataset: Dataset, config: Config, image_id: int, rng: Rng) -> 
     name = image_name(dataset, image_id)
     image = to_uint8(dataset.load_image(image_id))
     image = match_channels(image, config.IMAGE_CHANNEL_COUNT, name)
+    mode = config.IMAGE_RESIZE_MODE
     from_boxes = not config.has_mask_head() and overrides(dataset, "load_bbox")
     if from_boxes:
         boxes, class_ids = _load_bbox(dataset, config, image_id)
         resized = resize_to_config(image, config, rng)
         _, _, scale, padding, crop = resized
-        boxes = resize_boxes(boxes, scale, padding, crop, resized.image.shape)
-        return _Loaded(resized.image, class_ids, None, boxes, image.shape, resized)
+        rounded = not config.CONTINUOUS_BOXES
+        boxes = resize_boxes(boxes, scale, padding, crop, resized.image.shape, rounded)
+        return _Loaded(_content(resized, mode), class_ids, None, boxes, image.shape, resized)
     masks, class_ids = _load_mask(dataset, config, image_id, image.shape)
     resized = resize_to_config(image, config, rng)
     _, _, scale, padding, crop = resized
-    masks = resize_mask(masks, scale, padding, crop, exact=config.EXACT_RESIZE)
-    return _Loaded(resized.image, class_ids, masks, np.zeros((0, 4)), image.shape, resized)
+    padding = NO_PADDING if mode in PAD32_MODES else padding
+    exact, half_pixel = config.EXACT_RESIZE and mode not in PAD32_MODES, mode != "torchvision"
+    masks = resize_mask(masks, scale, padding, crop, exact, half_pixel)
+    no_boxes = np.zeros((0, 4))
+    return _Loaded(_content(resized, mode), class_ids, masks, no_boxes, image.shape, resized)
+
+
+def _content(resized: Resized, mode: str) -> np.ndarray:
+    """A resized image, in the modes of PAD32_MODES without its padding."""
+    if mode not in PAD32_MODES:
+        return resized.image
+    _, _, bottom, right = resized.window
+    return resized.image[:bottom, :right]
 
 
 def _draw_other(
@@ -167,8 +211,8 @@ def _draw_other(
             continue
         masks = loaded.masks
         if masks is None:
-            masks = boxes_to_masks(loaded.boxes, loaded.image.shape)
-        return Instances(loaded.image, masks, loaded.class_ids)
+            masks = boxes_to_masks(outward(loaded.boxes), loaded.image.shape)
+        return Instances(_as_uint8(loaded.image), masks, loaded.class_ids)
     return None
 
 

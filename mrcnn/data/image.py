@@ -19,14 +19,16 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from ..config import Config
+from ..config import PAD32_MODES, Config
 from ..files.image_files import read_pixels
 from ..files.safe_text import printable
+from .resize_rules import rule_pixels, rule_size
 
 log = logging.getLogger("mrcnn")
 
 Padding = list[tuple[int, int]]  # (before, after) of each axis
 Crop = tuple[int, int, int, int]  # y, x, height, width
+Scale = float | tuple[float, float]  # one for both axes, or one each for y and x
 NO_PADDING: Padding = [(0, 0), (0, 0), (0, 0)]
 
 
@@ -158,16 +160,17 @@ def match_channels(image: np.ndarray, channels: int, name: str = "image") -> np.
 class Resized(NamedTuple):
     """An image at the size of the network's input, and how it got there.
 
-    image: `[h, w, channels]`, dtype of the original.
+    image: `[h, w, channels]`, dtype of the original; float32 in the modes of PAD32_MODES.
     window: `(y1, x1, y2, x2)` of the original image inside the padding.
-    scale: factor from the original to the resized image.
+    scale: factor from the original to the resized image; in the modes of PAD32_MODES one per axis,
+        `(y, x)`, because each side is rounded.
     padding: `[(top, bottom), (left, right), (0, 0)]`.
     crop: `(y, x, height, width)` cut from the scaled image, or None.
     """
 
     image: np.ndarray
     window: tuple[int, int, int, int]
-    scale: float
+    scale: Scale
     padding: Padding
     crop: Crop | None
 
@@ -233,24 +236,31 @@ def resize_image(
     shape: Sequence[int] | np.ndarray | None = None,
     rng: np.random.Generator | None = None,
     exact: bool = False,
+    mean: Any = 0,
 ) -> Resized:
     """Scale an image, and pad or crop it to the size of the network's input.
 
     Args:
         image: `[H, W, channels]`.
-        min_dim, max_dim, min_scale, mode: see `Config.IMAGE_*`.
+        min_dim, max_dim, min_scale, mode: see `Config.IMAGE_*`. The modes of PAD32_MODES ignore
+            min_scale and exact.
         shape: `(height, width)` to pad or crop to, instead of the square of max_dim or min_dim.
         rng: draws the position of a crop; None uses Python's global `random`.
+        mean: of each channel, or one for all: the padding in the modes of PAD32_MODES, so that it
+            is 0 after the mean is subtracted.
 
-    Raises: ValueError for an unknown mode, or if mode "pad64" has a min_dim that is not a multiple
-        of 64.
+    Raises: ValueError for an unknown mode, if mode "pad64" has a min_dim that is not a multiple of
+        64, or if a mode of PAD32_MODES lacks min_dim or max_dim.
     """
+    if mode in PAD32_MODES:
+        return _resize_by_rule(image, min_dim, max_dim, mode, mean)
     if mode == "none":
         height, width = image.shape[:2]
         return Resized(image, (0, 0, height, width), 1, list(NO_PADDING), None)
     if mode not in ("square", "pad64", "crop"):
         raise ValueError(
-            f"mode must be square, pad64, crop or none. Received: {mode!r}. Try 'square'."
+            "mode must be torchvision, detectron2, square, pad64, crop or none. "
+            f"Received: {mode!r}. Try 'square'."
         )
     target = None if shape is None else (int(shape[0]), int(shape[1]))
     limit = None
@@ -269,25 +279,70 @@ def resize_image(
 
 
 def resize_to_config(
-    image: np.ndarray, config: Config, rng: np.random.Generator | None = None
+    image: np.ndarray,
+    config: Config,
+    rng: np.random.Generator | None = None,
+    mode: str | None = None,
 ) -> Resized:
-    """Resize an image as the settings `IMAGE_*` and `EXACT_RESIZE` say. rng: see `resize_image`."""
-    fixed_shape = config.IMAGE_RESIZE_MODE in ("square", "crop")
+    """Resize an image as the settings `IMAGE_*` and `EXACT_RESIZE` say.
+
+    rng: see `resize_image`. mode: instead of `IMAGE_RESIZE_MODE`.
+    """
+    mode = mode or config.IMAGE_RESIZE_MODE
+    fixed_shape = mode in ("square", "crop")
     return resize_image(
         image,
         min_dim=config.IMAGE_MIN_DIM,
         min_scale=config.IMAGE_MIN_SCALE,
         max_dim=config.IMAGE_MAX_DIM,
-        mode=config.IMAGE_RESIZE_MODE,
+        mode=mode,
         shape=config.IMAGE_SHAPE if fixed_shape else None,
         rng=rng,
         exact=config.EXACT_RESIZE,
+        mean=config.MEAN_PIXEL,
     )
 
 
-def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+def by_axis(scale: Scale) -> tuple[float, float]:
+    """Return the factors of y and x."""
+    return scale if isinstance(scale, tuple) else (scale, scale)
+
+
+def scaled_size(height: int, width: int, scale: Scale) -> tuple[int, int]:
     """Height and width of a scaled image, at least one pixel each."""
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    scale_y, scale_x = by_axis(scale)
+    return max(1, round(height * scale_y)), max(1, round(width * scale_x))
+
+
+def _resize_by_rule(
+    image: np.ndarray, min_dim: int | None, max_dim: int | None, mode: str, mean: Any
+) -> Resized:
+    """Resize as torchvision or detectron2 does; pad below and on the right with the mean."""
+    if not min_dim or not max_dim:
+        raise ValueError(
+            f"IMAGE_MIN_DIM and IMAGE_MAX_DIM must be at least 1 in mode {mode}. "
+            f"Received: {min_dim} and {max_dim}. Try 800 and 1333."
+        )
+    old_height, old_width = image.shape[:2]
+    height, width = rule_size(mode, old_height, old_width, min_dim, max_dim)
+    pixels = rule_pixels(mode, image, height, width)
+    padded = pad_end(pixels, _round_up(height, 32), _round_up(width, 32), mean)
+    padding = [(0, padded.shape[0] - height), (0, padded.shape[1] - width), (0, 0)]
+    scale = (height / old_height, width / old_width)
+    return Resized(padded, (0, 0, height, width), scale, padding, None)
+
+
+def pad_end(image: np.ndarray, height: int, width: int, value: Any = 0) -> np.ndarray:
+    """Pad an image below and on the right to this size.
+
+    image: `[H, W, C]`. value: of the padding, one per channel or one for all.
+    """
+    rows, columns = image.shape[:2]
+    padded = np.empty((height, width, image.shape[2]), image.dtype)
+    padded[:rows, :columns] = image
+    padded[rows:] = value
+    padded[:rows, columns:] = value
+    return padded
 
 
 def _square_of(side: int | None) -> tuple[int, int]:
@@ -344,7 +399,12 @@ def _multiples_of_64(height: int, width: int, min_dim: int | None) -> tuple[int,
             f"IMAGE_MIN_DIM must be a multiple of 64 in mode pad64. Received: {min_dim}. "
             f"Try {max(64, round(min_dim / 64) * 64)}."
         )
-    return -(-height // 64) * 64, -(-width // 64) * 64
+    return _round_up(height, 64), _round_up(width, 64)
+
+
+def _round_up(side: int, step: int) -> int:
+    """The smallest multiple of `step` that is at least `side`."""
+    return -(-side // step) * step
 
 
 def _pad(image: np.ndarray, scale: float, size: tuple[int, int]) -> Resized:
@@ -358,10 +418,11 @@ def _pad(image: np.ndarray, scale: float, size: tuple[int, int]) -> Resized:
 
 def resize_boxes(
     boxes: Any,
-    scale: float,
+    scale: Scale,
     padding: Padding,
     crop: Crop | None,
     shape: Sequence[int],
+    rounded: bool = True,
 ) -> np.ndarray:
     """Scale, pad and crop boxes as `resize_image` did with their image.
 
@@ -369,16 +430,18 @@ def resize_boxes(
         boxes: `[N, (y1, x1, y2, x2)]` pixels of the original image.
         scale, padding, crop: as returned by `resize_image`.
         shape: `(height, width, ...)` of the resized image with its padding.
+        rounded: round to whole pixels.
 
-    Returns: `[N, (y1, x1, y2, x2)]` int32; a box outside the window has no area.
+    Returns: `[N, (y1, x1, y2, x2)]` int32, or float32 unless rounded; a box outside the window has
+        no area.
     """
     top, left = padding[0][0], padding[1][0]
     bottom, right = shape[0] - padding[0][1], shape[1] - padding[1][1]
     crop_y, crop_x = (0, 0) if crop is None else crop[:2]
     offset = np.array([top - crop_y, left - crop_x] * 2)
-    moved = np.asarray(boxes, float).reshape(-1, 4) * scale + offset
+    moved = np.asarray(boxes, float).reshape(-1, 4) * np.array(by_axis(scale) * 2) + offset
     clipped = np.clip(moved, [top, left, top, left], [bottom, right, bottom, right])
-    return np.round(clipped).astype(np.int32)
+    return np.round(clipped).astype(np.int32) if rounded else clipped.astype(np.float32)
 
 
 # --- The mean and the standard deviation -------------------------------------------------------
@@ -396,6 +459,10 @@ def molded_float32(image: np.ndarray, config: Config) -> np.ndarray:
 
     The 256 values of uint8 are looked up: a training image of 1024 x 1024 takes 7 ms, not 19.
     """
+    if config.IMAGE_RESIZE_MODE in PAD32_MODES:
+        # In float32 the padding, which holds the mean, becomes 0 exactly.
+        mean, deviation = np.float32(config.MEAN_PIXEL), np.float32(config.STD_PIXEL)
+        return (image.astype(np.float32, copy=False) - mean) / deviation
     if image.dtype != np.uint8:
         return mold_image(image, config).astype(np.float32)
     values = np.arange(256)[:, None, None].repeat(image.shape[2], axis=2)  # [256, 1, C]

@@ -14,23 +14,28 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .image import Crop, Padding, resize, scaled_size
+from ..nn.boxes import clip, outward
+from .image import Crop, Padding, Scale, by_axis, resize, scaled_size
+from .paste_rules import rule_crops
 
 # --- Resizing ---------------------------------------------------------------------------------
 
 
 def resize_mask(
     mask: np.ndarray,
-    scale: float,
+    scale: Scale,
     padding: Padding,
     crop: Crop | None = None,
     exact: bool = False,
+    half_pixel: bool = True,
 ) -> np.ndarray:
     """Scale (to the nearest pixel), pad and crop masks as `resize_image` did with their image.
 
     Args:
         mask: `[H, W, N]`.
         scale, padding, crop: as returned by `resize_image`.
+        half_pixel: the nearest pixel by the centers of pixels; False: by their corners, as torch's
+            "nearest" (mode "torchvision").
 
     Returns: `[h, w, N]`, dtype of `mask`.
     """
@@ -41,20 +46,31 @@ def resize_mask(
     if exact:
         import scipy.ndimage
 
-        zoomed = scipy.ndimage.zoom(mask, [scale, scale, 1], order=0)
+        zoomed = scipy.ndimage.zoom(mask, [*by_axis(scale), 1], order=0)
         mask = np.asarray(zoomed)[rows, columns]
-    elif scale == 1:
+    elif by_axis(scale) == (1, 1):
         mask = mask[rows, columns]
     else:
         height, width = mask.shape[:2]
         new_height, new_width = scaled_size(height, width, scale)
-        mask = _take(mask, _nearest(height, new_height)[rows], _nearest(width, new_width)[columns])
+        nearest = _nearest if half_pixel else nearest_by_corner
+        mask = _take(mask, nearest(height, new_height)[rows], nearest(width, new_width)[columns])
     return np.pad(mask, padding) if np.any(padding) else mask
 
 
 def _nearest(size: int, new_size: int) -> np.ndarray:
     """For each of `new_size` positions the nearest of `size` old ones, by the pixels' centers."""
     positions = (np.arange(new_size) + 0.5) * (size / max(new_size, 1))
+    return np.minimum(positions.astype(int), size - 1)
+
+
+def nearest_by_corner(size: int, new_size: int) -> np.ndarray:
+    """Return for each of `new_size` positions the one of `size` pixels at its first corner.
+
+    Computed in float32, as by torch.
+    """
+    step = np.float32(size / max(new_size, 1))
+    positions = np.arange(new_size, dtype=np.float32) * step
     return np.minimum(positions.astype(int), size - 1)
 
 
@@ -155,8 +171,12 @@ def expand_mask(
     return np.moveaxis(masks, 0, -1)
 
 
-def _scale_mask(mask: np.ndarray, shape: Sequence[int], exact: bool) -> np.ndarray:
+def _scale_mask(
+    mask: np.ndarray, shape: Sequence[int], exact: bool, threshold: float = 0.5
+) -> np.ndarray:
     """`[h, w]` float: a mask resized by bilinear interpolation, as if it were surrounded by 0.
+
+    threshold: what the caller compares the result with.
 
     OpenCV repeats the outermost pixels instead, so the new pixels near the border are multiplied
     with their share of old pixels.
@@ -171,8 +191,8 @@ def _scale_mask(mask: np.ndarray, shape: Sequence[int], exact: bool) -> np.ndarr
         lines[: len(first)] *= first
         lines[len(lines) - len(last) :] *= last
     # scikit-image keeps the range of values that it was given: a full mask stays full after the
-    # threshold of 0.5.
-    if mask[0, 0] < 0.5 or (smallest := mask.min()) < 0.5:
+    # threshold.
+    if mask[0, 0] < threshold or (smallest := mask.min()) < threshold:
         return scaled
     return np.maximum(scaled, smallest)
 
@@ -214,19 +234,26 @@ def unmold_mask(
 
 
 def unmold_masks(
-    masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False
+    masks: np.ndarray,
+    bboxes: np.ndarray,
+    image_shape: Sequence[int],
+    exact: bool = False,
+    rule: str = "matterport",
+    threshold: float = 0.5,
 ) -> np.ndarray:
     """Apply `unmold_mask` to many masks, whose boxes may reach beyond the image.
 
     Args:
         masks: `[N, h, w]` float 0..1.
-        bboxes: `[N, (y1, x1, y2, x2)]` int pixels.
+        bboxes: `[N, (y1, x1, y2, x2)]` pixels, int or float.
         image_shape: `(H, W, ...)`.
+        rule, threshold: see `Config.MASK_PASTE` and `Config.MASK_THRESHOLD`. Only the rule
+            "matterport" has an `exact` form; it rounds boxes to whole pixels.
 
     Returns: `[H, W, N]` bool, a view of `[N, H, W]`.
     """
     full = _zero_masks(len(masks), *image_shape[:2])
-    crops = unmold_crops(masks, bboxes, image_shape, exact)
+    crops = unmold_crops(masks, bboxes, image_shape, exact, rule, threshold)
     for canvas, (y, x, crop) in zip(full, crops, strict=True):
         canvas[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
     return np.moveaxis(full, 0, -1)
@@ -246,17 +273,67 @@ def _zero_masks(count: int, height: int, width: int) -> np.ndarray:
 
 
 def unmold_crops(
-    masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False
+    masks: np.ndarray,
+    bboxes: np.ndarray,
+    image_shape: Sequence[int],
+    exact: bool = False,
+    rule: str = "matterport",
+    threshold: float = 0.5,
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield `(y, x, crop)` of each soft mask: `[h, w]` bool in its box, and its position.
+    """Yield `(y, x, crop)` of each soft mask: `[h, w]` bool, all its pixels, and its position.
 
-    masks, bboxes, image_shape: as for `unmold_masks`. A box outside the image gives an empty crop.
+    masks, bboxes, image_shape, exact, rule, threshold: as for `unmold_masks`. A box outside the
+    image gives an empty crop.
+    """
+    if rule != "matterport":
+        for y, x, soft in rule_crops(rule, masks, bboxes, image_shape):
+            yield y, x, soft >= threshold
+        return
+    height, width = image_shape[:2]
+    for mask, (y1, x1, y2, x2) in zip(masks, _whole_pixels(bboxes).tolist(), strict=True):
+        soft = _scale_mask(mask, (y2 - y1, x2 - x1), exact, threshold)
+        inside = soft[max(0, -y1) : max(0, height - y1), max(0, -x1) : max(0, width - x1)]
+        yield max(0, y1), max(0, x1), inside >= threshold
+
+
+def _whole_pixels(boxes: Any) -> np.ndarray:
+    """`[N, 4]` int: boxes `[N, 4]` rounded; of a float box at least one pixel."""
+    boxes = np.asarray(boxes)
+    if boxes.dtype.kind != "f":
+        return boxes
+    rounded = np.around(boxes).astype(int)
+    rounded[:, 2:] = np.maximum(rounded[:, 2:], rounded[:, :2] + 1)
+    return rounded
+
+
+def unmold_in_boxes(
+    masks: np.ndarray,
+    bboxes: np.ndarray,
+    image_shape: Sequence[int],
+    exact: bool = False,
+    rule: str = "matterport",
+    threshold: float = 0.5,
+) -> list[np.ndarray]:
+    """Return N `[h, w]` bool: of each mask the pixels of the image that its box touches.
+
+    masks, bboxes, image_shape, exact, rule, threshold: as for `unmold_masks`.
     """
     height, width = image_shape[:2]
-    for mask, (y1, x1, y2, x2) in zip(masks, np.asarray(bboxes).tolist(), strict=True):
-        soft = _scale_mask(mask, (y2 - y1, x2 - x1), exact)
-        inside = soft[max(0, -y1) : max(0, height - y1), max(0, -x1) : max(0, width - x1)]
-        yield max(0, y1), max(0, x1), inside >= 0.5
+    regions = clip(outward(bboxes), np.array([0, 0, height, width]))
+    crops = unmold_crops(masks, bboxes, image_shape, exact, rule, threshold)
+    return [_cut(crop, y, x, region) for (y, x, crop), region in zip(crops, regions, strict=True)]
+
+
+def _cut(crop: np.ndarray, y: int, x: int, region: np.ndarray) -> np.ndarray:
+    """`[y2 - y1, x2 - x1]` bool: a region of the image; the crop at (y, x) fills its part of it."""
+    y1, x1, y2, x2 = region.tolist()
+    canvas = np.zeros((y2 - y1, x2 - x1), bool)
+    top, left = max(y, y1), max(x, x1)
+    bottom, right = min(y + crop.shape[0], y2), min(x + crop.shape[1], x2)
+    if top < bottom and left < right:
+        part = crop[top - y : bottom - y, left - x : right - x]
+        canvas[top - y1 : bottom - y1, left - x1 : right - x1] = part
+    return canvas
 
 
 # --- Comparing and measuring ------------------------------------------------------------------

@@ -50,7 +50,7 @@ def generate_random_rois(
     height, width = image_shape[:2]
     rois = np.zeros((count, 4), dtype=np.int32)
     per_box = int(0.9 * count / len(gt_boxes)) if len(gt_boxes) else 0
-    for i, (y1, x1, y2, x2) in enumerate(gt_boxes):
+    for i, (y1, x1, y2, x2) in enumerate(boxes.outward(gt_boxes)):
         h, w = y2 - y1, x2 - x1
         rows = (max(y1 - h, 0), min(y2 + h, height))
         columns = (max(x1 - w, 0), min(x2 + w, width))

@@ -21,6 +21,7 @@ import h5py.h5l
 import numpy as np
 
 from .atomic import reason
+from .mapped_file import require_file
 from .safe_text import printable
 
 MOST_NAMES = 20_000  # of layers or weights in a file; ResNet101 has 700
@@ -62,20 +63,7 @@ def open_for_reading(path: str | os.PathLike, kind: str = "weight file") -> h5py
         FileNotFoundError: the file does not exist.
         ValueError: not an HDF5 file.
     """
-    path = os.fspath(path)
-    if not os.path.exists(path):
-        hint = "Try checking the path."
-        if len(path) == 1:
-            hint = (
-                "Try find_last() instead of find_last()[1]: it returns the path; [1] is one "
-                "character."
-            )
-        raise FileNotFoundError(f"The {kind} must exist. Received: {path!r}. {hint}")
-    if not os.path.isfile(path):
-        other = "the folder" if os.path.isdir(path) else "a device or pipe,"
-        raise ValueError(
-            f"The {kind} must be a file. Received: {other} {path!r}. Try a file in a folder."
-        )
+    path = require_file(path, kind)
     try:
         return h5py.File(path, "r")
     except OSError as error:

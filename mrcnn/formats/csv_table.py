@@ -11,7 +11,7 @@ import numpy as np
 
 from ..files.atomic import atomic_write
 from ..files.safe_text import csv_cell
-from .writing import Result, Writer, class_names_of
+from .writing import Result, Writer, box_of, class_names_of
 
 CSV_COLUMNS: tuple[str, ...] = (
     "image",
@@ -38,7 +38,7 @@ def csv_rows(result: Result, class_names: Sequence[str], file_name: str) -> list
         areas = np.asarray(result["masks"]).sum(axis=(0, 1))
     rows = []
     for i, name in enumerate(class_names_of(result, class_names)):
-        y1, x1, y2, x2 = (int(side) for side in result["rois"][i])
+        y1, x1, y2, x2 = box_of(result, i)
         rows.append(
             {
                 "image": str(file_name),
@@ -48,7 +48,7 @@ def csv_rows(result: Result, class_names: Sequence[str], file_name: str) -> list
                 "y1": y1,
                 "x2": x2,
                 "y2": y2,
-                "box_area": (y2 - y1) * (x2 - x1),
+                "box_area": round((y2 - y1) * (x2 - x1), 2),
                 "mask_area": "" if areas is None else int(areas[i]),
             }
         )

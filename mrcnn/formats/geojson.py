@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .polygons import Ring
-from .writing import Result, Writer, detections_of, write_json
+from .writing import Result, Writer, box_of, detections_of, write_json
 
 
 def geojson_features(
@@ -32,7 +32,7 @@ def geojson_features(
             geometry = {"type": "Polygon", "coordinates": polygons[0]}
         else:
             geometry = {"type": "MultiPolygon", "coordinates": polygons}
-        y1, x1, y2, x2 = (int(side) for side in result["rois"][detection.index])
+        y1, x1, y2, x2 = box_of(result, detection.index)
         properties = {
             "image": str(file_name),
             "class": detection.class_name,
@@ -53,7 +53,7 @@ def _closed(ring: Ring, turn: int) -> list[list[int]]:
 
     turn: 1 for a ring that turns from x to y, -1 for the opposite direction.
     """
-    x, y = ring.T.astype(np.int64)
+    x, y = ring.T.astype(float)
     area = np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)
     points = ring if np.sign(area) == turn else ring[::-1]
     return [*points.tolist(), points[0].tolist()]

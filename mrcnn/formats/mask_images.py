@@ -14,6 +14,7 @@ from PIL import Image
 from ..files.atomic import atomic_write
 from ..files.image_files import read_pixels
 from ..files.limits import check_masks
+from ..nn.boxes import outward
 from .reading import SETS, ImageFiles, SkippedEntries, image_files, listing, read_indices
 from .values import short
 from .writing import LabelFolder, Result, Writer
@@ -387,7 +388,7 @@ def instance_image(result: Result, size: Sequence[int]) -> np.ndarray:
     """Return one image of all masks, uint8 or uint16 `[H, W]`: 0 is background, k detection k.
 
     A pixel of several masks belongs to the detection with the highest score. Box-only models give
-    filled boxes.
+    filled boxes, of all pixels that a box touches.
 
     result: as `MaskRCNN.detect` returns. size: (height, width) of the image.
     """
@@ -397,7 +398,7 @@ def instance_image(result: Result, size: Sequence[int]) -> np.ndarray:
         if masks is not None:
             labels[np.asarray(masks)[:, :, i].astype(bool)] = i + 1
         else:
-            y1, x1, y2, x2 = (int(side) for side in result["rois"][i])
+            y1, x1, y2, x2 = outward(result["rois"][i])
             labels[y1:y2, x1:x2] = i + 1
     return labels
 

@@ -85,20 +85,26 @@ def mask_to_rle(mask: np.ndarray) -> RLE:
 
 
 def unmold_rles(
-    masks: np.ndarray, bboxes: np.ndarray, image_shape: Sequence[int], exact: bool = False
+    masks: np.ndarray,
+    bboxes: np.ndarray,
+    image_shape: Sequence[int],
+    exact: bool = False,
+    rule: str = "matterport",
+    threshold: float = 0.5,
 ) -> list[RLE]:
     """Return `mask_to_rle` of each mask that `unmold_masks` makes, equal up to rounding.
 
     Only the pixels inside the boxes are computed.
 
-    masks: `[N, h, w]` float 0..1. bboxes: `[N, (y1, x1, y2, x2)]` int pixels.
-    image_shape: (H, W, ...). exact: as for `unmold_masks`.
+    masks: `[N, h, w]` float 0..1. bboxes: `[N, (y1, x1, y2, x2)]` pixels.
+    image_shape: (H, W, ...). exact, rule, threshold: as for `unmold_masks`.
     """
     height, width = (int(side) for side in image_shape[:2])
     # RLEs run along columns: transpose masks, boxes and image.
     columns = np.swapaxes(masks, 1, 2)
     transposed_boxes = np.asarray(bboxes)[:, [1, 0, 3, 2]]
-    crops = unmold_crops(columns, transposed_boxes, (width, height), exact)
+    shape = (width, height)
+    crops = unmold_crops(columns, transposed_boxes, shape, exact, rule, threshold)
     runs = [_runs_of_crop(y, x, crop, height, width) for x, y, crop in crops]
     return [_with_text(rle) for rle in encode_runs(runs, (height, width))]
 

@@ -346,7 +346,7 @@ def via_entry(
         if "masks" in result:
             shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
         else:
-            size = {"width": xs[2] - xs[0], "height": ys[2] - ys[0]}
+            size = {"width": round(xs[2] - xs[0], 2), "height": round(ys[2] - ys[0], 2)}
             shape = {"name": "rect", "x": xs[0], "y": ys[0], **size}
         regions.append(
             {

@@ -98,12 +98,23 @@ def class_names_of(result: Result, class_names: Sequence[str]) -> list[str]:
 def _parts_of_each(result: Result) -> list[list[list[Ring]]]:
     """Return the parts of each detection: of its mask, or its box for box-only models."""
     if "masks" not in result:
-        boxes = np.asarray(result["rois"]).reshape(-1, 4)
+        boxes = [box_of(result, i) for i in range(len(result["rois"]))]
         return [[[np.reshape(rectangle(*box), (4, 2))]] for box in boxes]
     if len(result["scores"]) == 0:
         return []
     masks = np.moveaxis(np.asarray(result["masks"]), 2, 0)
     return [trace_mask(mask) for mask in masks]
+
+
+def box_of(result: Result, i: int) -> list[Any]:
+    """Return the box [y1, x1, y2, x2] of detection `i` as Python numbers, for a text.
+
+    Float boxes (CONTINUOUS_BOXES) are rounded to hundredths of a pixel.
+    """
+    box = np.asarray(result["rois"][i])
+    if box.dtype.kind != "f":
+        return [int(side) for side in box]
+    return [round(float(side), 2) for side in box]
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -89,10 +89,11 @@ class DetectionMethods:
         masks: "full", or a form that takes less memory, "crop" or "rle".
 
         Returns: one dict per image, in pixels of the original image, best score first:
-            rois: `[N, (y1, x1, y2, x2)]` int32. class_ids: `[N]` int32. scores: `[N]` float32.
-            masks: "full": `[H, W, N]` bool. "crop": a list of N `[h, w]` bool, the part of each
-            mask in its roi. "rle": a list of N run-length codes as COCO stores them. Missing if
-            USE_MASK is False.
+            rois: `[N, (y1, x1, y2, x2)]` int32, or float32 with CONTINUOUS_BOXES.
+            class_ids: `[N]` int32. scores: `[N]` float32.
+            masks: "full": `[H, W, N]` bool. "crop": a list of N `[h, w]` bool, each mask in the
+            pixels that its roi touches. "rle": a list of N run-length codes as COCO stores them.
+            Missing if USE_MASK is False.
             With RPN_ONLY only rois and scores (objectness) of the proposals.
         """
         self._need_inference("detect")
@@ -181,7 +182,8 @@ class DetectionMethods:
         window: Any,
     ) -> dict[str, np.ndarray]:
         """One image's proposals in its pixels; see `postprocessing.unmold_proposals`."""
-        return unmold_proposals(proposals, original_image_shape, image_shape, window)
+        shapes = (original_image_shape, image_shape, window)
+        return unmold_proposals(proposals, *shapes, self.config.CONTINUOUS_BOXES)
 
     # --- Looking inside ---
 

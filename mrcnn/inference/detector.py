@@ -404,7 +404,7 @@ class Detector:
             image_shape,
             window,
             masks,
-            exact=self.config.EXACT_RESIZE,
+            self.config,
         )
 
     def unmold_proposals(
@@ -415,7 +415,8 @@ class Detector:
         window: Any,
     ) -> dict[str, np.ndarray]:
         """One image's proposals in its pixels; see `postprocessing.unmold_proposals`."""
-        return unmold_proposals(proposals, original_image_shape, image_shape, window)
+        shapes = (original_image_shape, image_shape, window)
+        return unmold_proposals(proposals, *shapes, self.config.CONTINUOUS_BOXES)
 
     # --- Looking inside ---
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..config import Config
-from ..data.masks import unmold_crops, unmold_masks
+from ..data.masks import unmold_in_boxes, unmold_masks
 from ..nn import boxes as box_math
+
+
+class Paste(NamedTuple):
+    """How soft masks become pixels; see `data.masks.unmold_masks`."""
+
+    exact: bool
+    rule: str
+    threshold: float
 
 
 def unmold_detections(
@@ -19,7 +27,7 @@ def unmold_detections(
     image_shape: Sequence[int],
     window: Any,
     masks: str = "full",
-    exact: bool = False,
+    config: Config | type[Config] = Config,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
     """One image's detections in pixels of the original image, without padding and empty boxes.
 
@@ -27,23 +35,26 @@ def unmold_detections(
     mrcnn_mask: `[D, h, w, NUM_CLASSES]` or `[D, h, w, 1]` probabilities, or None.
     original_image_shape: `(H, W, ...)`. image_shape: `(h, w, ...)` of the molded image.
     window: `(y1, x1, y2, x2)`, the pixels of the molded image that are not padding.
-    masks: a key of `MASK_FORMS`. exact: resize masks with scikit-image, see `EXACT_RESIZE`.
+    masks: a key of `MASK_FORMS`. config: its CONTINUOUS_BOXES, EXACT_RESIZE, MASK_PASTE and
+        MASK_THRESHOLD; by default those of matterport.
 
-    Returns: boxes `[N, 4]` int32, class_ids `[N]` int32, scores `[N]`, and the masks in the given
-        form (`[H, W, N]` bool for "full") or None.
+    Returns: boxes `[N, 4]` int32 (float32 with CONTINUOUS_BOXES), class_ids `[N]` int32, scores
+        `[N]`, and the masks in the given form (`[H, W, N]` bool for "full") or None.
     """
     padding = np.flatnonzero(detections[:, 4] == 0)
     count = padding[0] if len(padding) else len(detections)
     class_ids = detections[:count, 4].astype(np.int32)
     scores = detections[:count, 5]
-    boxes = image_boxes(detections[:count, :4], original_image_shape, image_shape, window)
+    shapes = (original_image_shape, image_shape, window)
+    boxes = image_boxes(detections[:count, :4], *shapes, config.CONTINUOUS_BOXES)
     real = box_math.area(boxes) > 0
     if mrcnn_mask is None:
         return boxes[real], class_ids[real], scores[real], None
     channels = class_ids if mrcnn_mask.shape[-1] > 1 else 0
     soft_masks = mrcnn_mask[np.arange(count), :, :, channels]  # [count, h, w]
     to_form = MASK_FORMS[masks]
-    unmolded = to_form(soft_masks[real], boxes[real], original_image_shape, exact)
+    paste = Paste(config.EXACT_RESIZE, config.MASK_PASTE, config.MASK_THRESHOLD)
+    unmolded = to_form(soft_masks[real], boxes[real], original_image_shape, *paste)
     return boxes[real], class_ids[real], scores[real], unmolded
 
 
@@ -52,17 +63,20 @@ def unmold_proposals(
     original_image_shape: Sequence[int],
     image_shape: Sequence[int],
     window: Any,
+    continuous: bool = False,
 ) -> dict[str, np.ndarray]:
-    """One image's proposals in pixels of the original image: `rois` `[N, 4]` int32, `scores` `[N]`.
+    """One image's proposals in pixels of the original image: `rois` `[N, 4]`, `scores` `[N]`.
 
-    Best first; proposals that lie in the padding are removed.
+    Best first; proposals that lie in the padding are removed. rois are int32, or float32 if
+    continuous.
 
     proposals: `[P, (y1, x1, y2, x2, objectness)]` normalized, zero-padded.
-    original_image_shape, image_shape, window: as for `unmold_detections`.
+    original_image_shape, image_shape, window: as for `unmold_detections`. continuous: see
+    `Config.CONTINUOUS_BOXES`.
     """
     height, width = original_image_shape[:2]
-    rois = image_boxes(proposals[:, :4], original_image_shape, image_shape, window)
-    rois = box_math.clip(rois, np.array([0, 0, height, width], np.int32))
+    rois = image_boxes(proposals[:, :4], original_image_shape, image_shape, window, continuous)
+    rois = box_math.clip(rois, np.array([0, 0, height, width], rois.dtype))
     real = (box_math.area(rois) > 0) & (proposals[:, 4] > 0)
     return {"rois": rois[real], "scores": proposals[real, 4]}
 
@@ -72,12 +86,18 @@ def image_boxes(
     original_image_shape: Sequence[int],
     image_shape: Sequence[int],
     window: Any,
+    continuous: bool = False,
 ) -> np.ndarray:
-    """`[N, (y1, x1, y2, x2)]` int32 boxes in pixels of the original image.
+    """`[N, (y1, x1, y2, x2)]` boxes in pixels of the original image.
 
     boxes: `[N, 4]` normalized to the molded image.
     original_image_shape, image_shape, window: as for `unmold_detections`.
+    continuous: see `Config.CONTINUOUS_BOXES`.
+
+    Returns: int32, rounded; if continuous float32, clipped to the image.
     """
+    if continuous:
+        return _continuous_boxes(boxes, original_image_shape, image_shape, window)
     y1, x1, y2, x2 = box_math.normalize(np.asarray(window), image_shape[:2])
     shift = np.array([y1, x1, y1, x1])
     height, width = y2 - y1, x2 - x1
@@ -89,20 +109,28 @@ def image_boxes(
     return box_math.denormalize(boxes, original_image_shape[:2])
 
 
-def _mask_crops(masks, boxes, image_shape, exact) -> list[np.ndarray]:
-    """A list of N `[h, w]` bool: the part of each mask that lies in its box and in the image."""
-    return [crop for _, _, crop in unmold_crops(masks, boxes, image_shape, exact)]
+def _continuous_boxes(boxes, original_image_shape, image_shape, window) -> np.ndarray:
+    """`image_boxes` whose normalized coordinates are pixels divided by the side.
+
+    Each axis has its own ratio, that of the original image to the resized one.
+    """
+    y1, x1, y2, x2 = (float(side) for side in window)
+    height, width = (float(side) for side in original_image_shape[:2])
+    ratios = np.array([height / (y2 - y1), width / (x2 - x1)] * 2, np.float32)
+    resized = box_math.to_pixels(boxes, image_shape[:2], continuous=True) - [y1, x1, y1, x1]
+    found = resized.astype(np.float32) * ratios
+    return box_math.clip(found, np.array([0, 0, height, width], np.float32))
 
 
-def _mask_rles(masks, boxes, image_shape, exact) -> list[dict]:
+def _mask_rles(masks, boxes, image_shape, *paste) -> list[dict]:
     """A list of N run-length codes as COCO stores them."""
     from ..formats.rle import unmold_rles  # pycocotools: only if it is used
 
-    return unmold_rles(masks, boxes, image_shape, exact)
+    return unmold_rles(masks, boxes, image_shape, *paste)
 
 
 # The forms of a result's masks, by the names that `detect(masks=...)` accepts.
-MASK_FORMS = {"full": unmold_masks, "crop": _mask_crops, "rle": _mask_rles}
+MASK_FORMS = {"full": unmold_masks, "crop": unmold_in_boxes, "rle": _mask_rles}
 
 
 def why_nothing(probs: np.ndarray, config: Config, class_names: Sequence[str] | None) -> str:

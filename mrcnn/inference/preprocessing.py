@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import Config
-from ..data.image import match_channels, molded_float32, resize_image, to_uint8
+from ..config import PAD32_MODES, Config
+from ..data.image import match_channels, molded_float32, resize_to_config, to_uint8
 from ..nn.image_meta import compose_image_meta
 
 logger = logging.getLogger("mrcnn")
@@ -35,7 +35,7 @@ def mold(image: Any, config: Config, name: str = "image", subtract_mean: bool = 
 
     image: `[H, W, C]` uint8, or whatever `data.image.to_uint8` and `match_channels` accept.
     name: how messages call the image.
-    subtract_mean: False leaves the image uint8.
+    subtract_mean: False leaves an image uint8, unless the resize mode makes floats (PAD32_MODES).
 
     Raises: ValueError if the array is not an image, and in mode "none" if the sides are not
         multiples of 64.
@@ -43,25 +43,23 @@ def mold(image: Any, config: Config, name: str = "image", subtract_mean: bool = 
     original = _as_image(image, config, name)
     # A random crop would hide a part of the image from the network.
     mode = "pad64" if config.IMAGE_RESIZE_MODE == "crop" else config.IMAGE_RESIZE_MODE
-    resized, window, scale, _, _ = resize_image(
-        original,
-        min_dim=config.IMAGE_MIN_DIM,
-        max_dim=config.IMAGE_MAX_DIM,
-        min_scale=config.IMAGE_MIN_SCALE,
-        mode=mode,
-        shape=config.IMAGE_SHAPE if mode == "square" else None,
-        exact=config.EXACT_RESIZE,
-    )
-    if resized.shape[0] % 64 or resized.shape[1] % 64:
-        raise ValueError(
-            "In mode 'none' an image's sides must be multiples of 64. "
-            f"Received: {name} of {resized.shape}. Try IMAGE_RESIZE_MODE = 'pad64' or 'square'."
-        )
+    resized, window, scale, _, _ = resize_to_config(original, config, mode=mode)
+    _check_sides(resized.shape, mode, name)
     active_class_ids = np.zeros(config.NUM_CLASSES, int)
     meta = compose_image_meta(0, original.shape, resized.shape, window, scale, active_class_ids)
-    if subtract_mean:
+    if subtract_mean or resized.dtype != np.uint8:
         resized = molded_float32(resized, config)
     return Molded(resized, meta, window, np.shape(image))
+
+
+def _check_sides(shape: tuple[int, ...], mode: str, name: str) -> None:
+    """Raise ValueError unless the network can halve the sides of a resized image."""
+    step = 32 if mode in PAD32_MODES else 64
+    if shape[0] % step or shape[1] % step:
+        raise ValueError(
+            f"In mode '{mode}' an image's sides must be multiples of {step}. "
+            f"Received: {name} of {shape}. Try IMAGE_RESIZE_MODE = 'pad64' or 'square'."
+        )
 
 
 def _as_image(image: Any, config: Config, name: str) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..data.image import is_unit, to_uint8
+from ..nn.boxes import outward
 
 logger = logging.getLogger("mrcnn")
 
@@ -45,8 +46,9 @@ def detect_tiled(
         inside at least one tile.
     progress: wraps the list of tiles, as `rich.progress.track` does.
 
-    Returns: rois `[N, (y1, x1, y2, x2)]` int32, class_ids `[N]`, scores `[N]` and masks, a list of
-        N bool arrays `[y2 - y1, x2 - x1]`; best score first. Of an object that several tiles
+    Returns: rois `[N, (y1, x1, y2, x2)]` int32, or float32 if `detect` returns floats, class_ids
+        `[N]`, scores `[N]` and masks, a list of N bool arrays of the pixels that the roi touches,
+        `[y2 - y1, x2 - x1]` for an int roi; best score first. Of an object that several tiles
         detected, the detection with the best score that is neither cut by a tile's border nor
         near one; if all are cut, their union.
 
@@ -112,11 +114,13 @@ def _neighbours(rows: list[int], columns: list[int], tile: int) -> Iterator[tupl
 class _Detection:
     """A detection of one tile: its box in pixels of the whole image, and the mask in the box.
 
+    touched: the box rounded outward to whole pixels, the frame of the mask.
     cut: whether a tile's border inside the image cuts it off. near: whether it ends near one.
     """
 
     def __init__(self, box: np.ndarray, class_id: int, score: float, mask: np.ndarray | None):
         self.box = box
+        self.touched = outward(box)
         self.class_id = class_id
         self.score = score
         self.mask = mask
@@ -143,10 +147,10 @@ class _Detection:
         """
         y1, x1, y2, x2 = region
         canvas = np.zeros((y2 - y1, x2 - x1), bool)
-        shared = _intersection(self.box, region)
+        shared = _intersection(self.touched, region)
         part: Any = True
         if self.mask is not None:
-            part = self.mask[_slices(shared, origin=self.box)]
+            part = self.mask[_slices(shared, origin=self.touched)]
         canvas[_slices(shared, origin=region)] = part
         return canvas
 
@@ -184,10 +188,10 @@ def _has_area(box: np.ndarray) -> bool:
     return bool(box[2] > box[0] and box[3] > box[1])
 
 
-def _bounding_box(detections: Sequence[_Detection]) -> np.ndarray:
-    boxes = np.array([detection.box for detection in detections])
-    top_left = boxes[:, :2].min(axis=0)
-    bottom_right = boxes[:, 2:].max(axis=0)
+def _bounding_box(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    rows = np.array(boxes)
+    top_left = rows[:, :2].min(axis=0)
+    bottom_right = rows[:, 2:].max(axis=0)
     return np.concatenate([top_left, bottom_right])
 
 
@@ -237,7 +241,7 @@ def _matches(
         in_strip = [
             detection
             for detection in per_tile[first]
-            if _has_area(_intersection(detection.box, strip))
+            if _has_area(_intersection(detection.touched, strip))
         ]
         for detection in per_tile[second]:
             for other in in_strip:
@@ -249,10 +253,10 @@ def _matches(
 
 def _same_object(first: _Detection, second: _Detection, strip: np.ndarray) -> bool:
     """Whether two detections agree on the pixels of the strip that both tiles see."""
-    common = _intersection(first.box, second.box)
+    common = _intersection(first.touched, second.touched)
     if not _has_area(_intersection(common, strip)):
         return False
-    region = _intersection(_bounding_box([first, second]), strip)
+    region = _intersection(_bounding_box([first.touched, second.touched]), strip)
     first_pixels, second_pixels = first.pixels(region), second.pixels(region)
     smaller = min(first_pixels.sum(), second_pixels.sum())
     shared = (first_pixels & second_pixels).sum()
@@ -264,21 +268,23 @@ def _merge(group: list[_Detection]) -> _Detection:
     best = group[0]
     if not best.cut or len(group) == 1:
         return best
-    box = _bounding_box(group)
+    box = _bounding_box([detection.box for detection in group])
     mask = None
     if best.mask is not None:
-        mask = np.any([detection.pixels(box) for detection in group], axis=0)
+        region = outward(box)
+        mask = np.any([detection.pixels(region) for detection in group], axis=0)
     score = max(detection.score for detection in group)
     return _Detection(box, best.class_id, score, mask)
 
 
 def _result(detections: list[_Detection]) -> dict:
-    boxes = [detection.box for detection in detections]
+    boxes = np.array([detection.box for detection in detections]).reshape(-1, 4)
+    box_type = np.float32 if len(boxes) and boxes.dtype.kind == "f" else np.int32
     class_ids = [detection.class_id for detection in detections]
     scores = [detection.score for detection in detections]
     masks = [detection.mask for detection in detections]
     result: dict[str, Any] = {
-        "rois": np.array(boxes, np.int32).reshape(-1, 4),
+        "rois": boxes.astype(box_type),
         "class_ids": np.array(class_ids, np.int32),
         "scores": np.array(scores, np.float32),
     }

@@ -109,6 +109,15 @@ def clip(boxes: Any, window: Any) -> Any:
     return xp.maximum(xp.minimum(boxes, high), low)
 
 
+def outward(boxes: np.ndarray) -> np.ndarray:
+    """`[..., 4]` int64: the whole pixels that boxes `[..., 4]`, in pixels, touch."""
+    boxes = np.asarray(boxes)
+    if boxes.dtype.kind != "f":
+        return boxes.astype(np.int64)
+    corners = [np.floor(boxes[..., :2]), np.ceil(boxes[..., 2:])]
+    return np.concatenate(corners, axis=-1).astype(np.int64)
+
+
 def normalize(boxes: Any, shape: Any, continuous: bool = False) -> Any:
     """`[..., 4]` float32 in normalized coordinates.
 

@@ -24,17 +24,18 @@ def compose_image_meta(
     original_image_shape: Sequence[int],
     image_shape: Sequence[int],
     window: Sequence[int],
-    scale: float,
+    scale: float | tuple[float, float],
     active_class_ids: Any,
 ) -> np.ndarray:
     """`[IMAGE_META_SIZE]` the row of an image; see `META_COLUMNS`.
 
     original_image_shape, image_shape: `(H, W, C)` before and after resizing.
     window: `(y1, x1, y2, x2)` pixels of the original image in the molded one.
+    scale: from the original to the molded image; of one factor per axis the mean is stored.
     active_class_ids: `[NUM_CLASSES]` 1 for the classes that the image's source labels, else 0.
     """
     shapes = [*original_image_shape, *image_shape]
-    return np.array([image_id, *shapes, *window, scale, *active_class_ids])
+    return np.array([image_id, *shapes, *window, np.mean(scale), *active_class_ids])
 
 
 def split_image_meta(meta: Any) -> dict[str, Any]:

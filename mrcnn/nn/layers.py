@@ -283,7 +283,7 @@ def norm(x: Any, kind: str, config: Any, name: str) -> Any:
 
 
 def has_bias(kind: str, config: Any) -> bool:
-    """Whether a convolution before a norm of this kind has a bias."""
+    """Whether a convolution before a norm of this kind has a bias `[C]`."""
     return kind == "none" or config.BIAS_BEFORE_NORM
 
 

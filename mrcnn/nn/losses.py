@@ -22,13 +22,16 @@ def mean(numerator: Any, count: Any) -> Any:
     return numerator / ops.maximum(count, 1.0)
 
 
-def smooth_l1(y_true: Any, y_pred: Any) -> Any:
-    """`[...]` smooth L1 of each element of `[...]` (Fast R-CNN, equation 3).
+def smooth_l1(y_true: Any, y_pred: Any, beta: float = 1.0) -> Any:
+    """`[...]` smooth L1 of each element of `[...]` (Fast R-CNN, equation 3, where beta is 1).
 
-    `0.5 d^2` for a difference d below 1, `d - 0.5` above.
+    `0.5 d^2 / beta` for a difference d below beta, `d - 0.5 beta` above; beta 0 is L1.
     """
     difference = ops.abs(y_true - y_pred)
-    return ops.where(difference < 1.0, 0.5 * difference**2, difference - 0.5)
+    if beta == 0:
+        return difference
+    quadratic = 0.5 / beta * difference**2
+    return ops.where(difference < beta, quadratic, difference - 0.5 * beta)
 
 
 def rpn_class_loss(
@@ -45,11 +48,15 @@ def rpn_class_loss(
     return ops.sum(loss * counts), ops.sum(counts)
 
 
-def rpn_bbox_loss(target_bbox: Any, rpn_match: Any, rpn_bbox: Any) -> tuple[Any, Any]:
+def rpn_bbox_loss(
+    target_bbox: Any, rpn_match: Any, rpn_bbox: Any, beta: float = 1.0, per_sampled: bool = False
+) -> tuple[Any, Any]:
     """Smooth L1 over the deltas of the positive anchors.
 
     target_bbox: `[B, K, 4]` deltas of the positives in their order, zero-padded.
     rpn_match: `[B, A, 1]` or `[B, A]`. rpn_bbox: `[B, A, 4]`.
+    beta: see `Config.RPN_SMOOTH_L1_BETA`.
+    per_sampled: count the positive and negative anchors, not the deltas of the positive ones.
     """
     rpn_match = ops.reshape(rpn_match, ops.shape(rpn_bbox)[:2])
     anchors, rows = rpn_bbox.shape[1] or ops.shape(rpn_bbox)[1], target_bbox.shape[1]
@@ -58,7 +65,9 @@ def rpn_bbox_loss(target_bbox: Any, rpn_match: Any, rpn_bbox: Any) -> tuple[Any,
     rank, index = ops.top_k(positive * (anchors - ops.arange(anchors, dtype="int32")), rows)
     is_positive = ops.cast(rank > 0, "float32")
     predicted = ops.take_along_axis(rpn_bbox, ops.cast(index, "int32")[..., None], axis=1)
-    loss = smooth_l1(ops.cast(target_bbox, "float32"), predicted) * is_positive[..., None]
+    loss = smooth_l1(ops.cast(target_bbox, "float32"), predicted, beta) * is_positive[..., None]
+    if per_sampled:
+        return ops.sum(loss), ops.sum(ops.cast(rpn_match != 0, "float32"))
     return ops.sum(loss), ops.sum(is_positive) * 4.0
 
 
@@ -68,6 +77,7 @@ def mrcnn_class_loss(
     active_class_ids: Any,
     class_weights: Sequence[float] | None = None,
     focal_gamma: float = 0.0,
+    is_roi: Any = None,
 ) -> tuple[Any, Any]:
     """Cross-entropy over the RoIs whose predicted class is active in their image.
 
@@ -76,24 +86,33 @@ def mrcnn_class_loss(
     class_weights: `[NUM_CLASSES]` the weight of a RoI of each class, in the numerator and in the
         count; None: 1.
     focal_gamma: see `Config.FOCAL_GAMMA`.
+    is_roi: `[B, T]` False for padding; None: padding counts as background, as in matterport's loss.
     """
     best = ops.argmax(pred_class_logits, axis=-1)
     counts = ops.take_along_axis(ops.cast(active_class_ids, "float32"), best, axis=1)
     if class_weights is not None:
         counts *= ops.take(ops.convert_to_tensor(class_weights, "float32"), target_class_ids)
+    if is_roi is not None:
+        counts *= ops.cast(is_roi, "float32")
     loss = _cross_entropy(target_class_ids, pred_class_logits, focal_gamma)
     return ops.sum(loss * counts), ops.sum(counts)
 
 
-def mrcnn_bbox_loss(target_bbox: Any, target_class_ids: Any, pred_bbox: Any) -> tuple[Any, Any]:
+def mrcnn_bbox_loss(
+    target_bbox: Any, target_class_ids: Any, pred_bbox: Any, beta: float = 1.0, is_roi: Any = None
+) -> tuple[Any, Any]:
     """Smooth L1 over the positive RoIs' deltas for their own class.
 
     target_bbox: `[B, T, 4]`. target_class_ids: `[B, T]`.
     pred_bbox: `[B, T, NUM_CLASSES, 4]`, or `[B, T, 1, 4]` for all classes.
+    beta: see `Config.BOX_SMOOTH_L1_BETA`.
+    is_roi: `[B, T]` False for padding: count these RoIs; None: the deltas of the positive ones.
     """
     own = _own_row(target_class_ids, pred_bbox.shape[2])[..., None]
     positive = ops.cast(target_class_ids > 0, "float32")
-    loss = smooth_l1(target_bbox, ops.sum(pred_bbox * own, axis=2)) * positive[..., None]
+    loss = smooth_l1(target_bbox, ops.sum(pred_bbox * own, axis=2), beta) * positive[..., None]
+    if is_roi is not None:
+        return ops.sum(loss), ops.sum(ops.cast(is_roi, "float32"))
     return ops.sum(loss), ops.sum(positive) * 4.0
 
 
@@ -102,7 +121,7 @@ def mrcnn_mask_loss(target_masks: Any, target_class_ids: Any, pred_masks: Any) -
 
     Source: Mask R-CNN, section 3.
 
-    target_masks: `[B, T, h, w]` zeros and ones. target_class_ids: `[B, T]`.
+    target_masks: `[B, T, h, w]` from 0 to 1. target_class_ids: `[B, T]`.
     pred_masks: `[B, P, h, w, NUM_CLASSES]` probabilities, or `[B, P, h, w, 1]` for all classes, of
         the first P <= T RoIs, which include all positives.
     """
@@ -116,15 +135,39 @@ def mrcnn_mask_loss(target_masks: Any, target_class_ids: Any, pred_masks: Any) -
 
 
 def weight_decay(weights: Iterable, rate: float) -> Any:
-    """`[]` the sum of `rate * sum(w^2) / size(w)` over the weights w `[...]`.
+    """`[]` matterport's: the sum of `rate * sum(w^2) / size(w)` over the weights w `[...]`.
 
     Batch norm's gamma and beta do not decay.
     """
     total = ops.zeros(())
     for weight in weights:
-        if weight.name.split("/")[-1] not in ("gamma", "beta"):
+        if not _is_of_norm(weight):
             total += rate * ops.mean(ops.square(weight))
     return total
+
+
+def plain_weight_decay(
+    weights: Iterable, rate: float, biases: bool = True, norms: bool = False
+) -> Any:
+    """`[]` the sum of `0.5 * rate * sum(w^2)` over the weights w `[...]`; its gradient: `rate * w`.
+
+    biases, norms: whether biases decay, and the gamma and beta of norms.
+    """
+    total = ops.zeros(())
+    for weight in weights:
+        decays = norms if _is_of_norm(weight) else biases or not is_bias(weight)
+        if decays:
+            total += 0.5 * rate * ops.sum(ops.square(weight))
+    return total
+
+
+def is_bias(weight: Any) -> bool:
+    """Whether a weight `[...]` is the bias of a convolution or of a fully connected layer."""
+    return weight.name.split("/")[-1] == "bias"
+
+
+def _is_of_norm(weight) -> bool:
+    return weight.name.split("/")[-1] in ("gamma", "beta")
 
 
 def _cross_entropy(class_ids, logits, focal_gamma):

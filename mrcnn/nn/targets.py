@@ -20,6 +20,7 @@ from .boxes import CROWD_IOU
 from .crop_and_resize import crop_and_resize
 from .keras_ops import ops
 from .roi_align import image_of_rois
+from .roi_pooling import aligned_roi_align, unaligned_roi_align
 
 
 class DetectionTargets(NamedTuple):
@@ -28,7 +29,7 @@ class DetectionTargets(NamedTuple):
     rois: Any  # [B, T, 4]
     class_ids: Any  # [B, T] int32, 0 = background
     deltas: Any  # [B, T, 4]
-    masks: Any  # [B, T, *MASK_SHAPE] zeros and ones, or None
+    masks: Any  # [B, T, *MASK_SHAPE] from 0 to 1, or None
 
 
 class Matches(NamedTuple):
@@ -104,7 +105,7 @@ def match(proposals: Any, gt_class_ids: Any, gt_boxes: Any, config: Any) -> Matc
 
 
 def draw_sample(matches: Matches, priorities: Any, config: Any) -> Sample:
-    """Choose the candidates of the highest priority; as many negatives as keep the ratio.
+    """Choose the candidates of the highest priority; negatives as `Config.ROI_SAMPLING` says.
 
     Without any positive all RoIs are negatives, so that images without objects train too.
 
@@ -114,8 +115,10 @@ def draw_sample(matches: Matches, priorities: Any, config: Any) -> Sample:
     is_positive, positives = _take(matches.is_positive, priorities, positive_slots(config))
     is_negative, negatives = _take(matches.is_negative, priorities, total)
     count = ops.sum(ops.cast(is_positive, "int32"), axis=1, keepdims=True)  # [B, 1]
-    all_rois = ops.cast(count, "float32") * (1.0 / config.ROI_POSITIVE_RATIO)
-    wanted = ops.where(count > 0, ops.cast(all_rois, "int32") - count, total)
+    wanted = total - count
+    if config.ROI_SAMPLING == "ratio":
+        all_rois = ops.cast(count, "float32") * (1.0 / config.ROI_POSITIVE_RATIO)
+        wanted = ops.where(count > 0, ops.cast(all_rois, "int32") - count, total)
     is_negative = is_negative & (ops.arange(ops.shape(negatives)[1])[None] < wanted)
 
     # Close the gap between the last positive and the first negative.
@@ -179,7 +182,7 @@ def _gather(rows, index):
 
 
 def _mask_targets(rois, gt, gt_boxes, gt_masks, is_positive, config):
-    """`[B, T, *MASK_SHAPE]` zeros and ones: each positive RoI's window of its object's mask.
+    """`[B, T, *MASK_SHAPE]` from 0 to 1: each positive RoI's window of its object's mask.
 
     rois, gt_boxes: `[B, T, 4]`. gt: `[B, T]` the index of the object. gt_masks: `[B, H, W, M]`.
     """
@@ -187,16 +190,47 @@ def _mask_targets(rois, gt, gt_boxes, gt_masks, is_positive, config):
     rois, gt, gt_boxes = rois[:, :slots], gt[:, :slots], gt_boxes[:, :slots]
     if config.USE_MINI_MASK:  # a mini-mask covers its box, not the image
         rois = _relative(rois, gt_boxes)
+    is_positive = ops.cast(is_positive[:, :slots], "float32")
+    if config.MASK_TARGETS == "crop":
+        windows = _cropped_masks(rois, gt, gt_masks, config)
+    else:
+        # A RoI without a side has one sample per bin; one of the whole image would have many.
+        windows = _aligned_masks(rois * is_positive[..., None], gt, gt_masks, config)
+    windows = ops.reshape(windows, [-1, slots, *config.MASK_SHAPE]) * is_positive[..., None, None]
+    padding = config.TRAIN_ROIS_PER_IMAGE - slots
+    return ops.pad(windows, [[0, 0], [0, padding], [0, 0], [0, 0]])
+
+
+def _cropped_masks(rois, gt, gt_masks, config):
+    """`[B * P, *MASK_SHAPE]` zeros and ones: matterport's crop of the masks, rounded.
+
+    rois: `[B, P, 4]` normalized. gt: `[B, P]`. gt_masks: `[B, H, W, M]`.
+    """
     # Crops of all M masks, then selected: a copy of [H, W, M] with M first would cost far more.
     masks = ops.cast(gt_masks, "uint8")
     flat_rois = ops.reshape(rois, [-1, 4])  # [B * P, 4]
     crops = crop_and_resize(masks, flat_rois, image_of_rois(rois), config.MASK_SHAPE)
     own = ops.one_hot(ops.reshape(gt, [-1]), ops.shape(gt_masks)[3], dtype="float32")  # [B * P, M]
-    crops = ops.sum(crops * own[:, None, None, :], axis=-1)  # [B * P, h, w]
-    crops = ops.round(ops.reshape(crops, [-1, slots, *config.MASK_SHAPE]))
-    crops = crops * ops.cast(is_positive[:, :slots], "float32")[..., None, None]
-    padding = config.TRAIN_ROIS_PER_IMAGE - slots
-    return ops.pad(crops, [[0, 0], [0, padding], [0, 0], [0, 0]])
+    return ops.round(ops.sum(crops * own[:, None, None, :], axis=-1))
+
+
+def _aligned_masks(rois, gt, gt_masks, config):
+    """`[B * P, *MASK_SHAPE]` RoIAlign of the masks: from 0 to 1, or cut at 0.5 if "hard".
+
+    The arguments are those of `_cropped_masks`.
+    """
+    _, height, width, count = tf.unstack(tf.shape(gt_masks))
+    # Each mask is an image: a RoI is sampled often, so that reading all M masks would cost more.
+    masks = ops.transpose(ops.cast(gt_masks, "uint8"), [0, 3, 1, 2])
+    masks = ops.reshape(masks, [-1, height, width, 1])  # [B * M, H, W, 1]
+    index = image_of_rois(rois) * count + ops.reshape(gt, [-1])
+    cells = boxes.to_pixels(rois, (height, width), config.CONTINUOUS_BOXES)
+    # torchvision's half pixel is one of the image, of which a cell of a mini-mask has many.
+    is_unaligned = config.MASK_TARGETS == "soft" and not config.USE_MINI_MASK
+    align = unaligned_roi_align if is_unaligned else aligned_roi_align
+    windows = align(masks, ops.reshape(cells, [-1, 4]), index, config.MASK_SHAPE, 0)
+    windows = ops.squeeze(windows, axis=-1)
+    return windows if config.MASK_TARGETS == "soft" else ops.cast(windows >= 0.5, "float32")
 
 
 def _relative(rois, gt_boxes):

@@ -187,29 +187,46 @@ class TrainingNetwork(Network):
         values = {}
         for (name, (numerator, _)), count in zip(halves.items(), counts, strict=True):
             values[name] = losses.mean(numerator, count) * weights.get(name, 1.0)
-        decay = losses.weight_decay(self.trainable_weights, self.config.WEIGHT_DECAY)
-        values["weight_decay"] = decay / device_count()
+        values["weight_decay"] = self._weight_decay() / device_count()
         return {"loss": sum(values.values()), **values}
+
+    def _weight_decay(self) -> Any:
+        config, weights = self.config, self.trainable_weights
+        if config.WEIGHT_DECAY_RULE == "matterport":
+            return losses.weight_decay(weights, config.WEIGHT_DECAY)
+        return losses.plain_weight_decay(
+            weights, config.WEIGHT_DECAY, config.WEIGHT_DECAY_BIASES, config.WEIGHT_DECAY_NORMS
+        )
 
     def _loss_halves(self, inputs, outputs) -> dict[str, tuple]:
         """Return `(numerator, count)` of each loss that the network has."""
         _, meta, rpn_match, rpn_bbox, *_ = inputs
-        gamma = self.config.FOCAL_GAMMA
+        config, gamma = self.config, self.config.FOCAL_GAMMA
+        per_sampled = config.LOSS_DENOMINATOR == "sampled"
         halves = {
             "rpn_class_loss": losses.rpn_class_loss(rpn_match, outputs["rpn_class_logits"], gamma),
-            "rpn_bbox_loss": losses.rpn_bbox_loss(rpn_bbox, rpn_match, outputs["rpn_bbox"]),
+            "rpn_bbox_loss": losses.rpn_bbox_loss(
+                rpn_bbox, rpn_match, outputs["rpn_bbox"], config.RPN_SMOOTH_L1_BETA, per_sampled
+            ),
         }
         if "mrcnn_bbox" in outputs:
-            target_class_ids = outputs["target_class_ids"]
+            target_class_ids, is_roi = outputs["target_class_ids"], None
+            if per_sampled:
+                is_roi = tf.reduce_any(outputs["output_rois"] != 0, axis=-1)
             halves["mrcnn_class_loss"] = losses.mrcnn_class_loss(
                 target_class_ids,
                 outputs["mrcnn_class_logits"],
                 split_image_meta(meta)["active_class_ids"],
-                self.config.CLASS_WEIGHTS,
+                config.CLASS_WEIGHTS,
                 gamma,
+                is_roi,
             )
             halves["mrcnn_bbox_loss"] = losses.mrcnn_bbox_loss(
-                outputs["target_bbox"], target_class_ids, outputs["mrcnn_bbox"]
+                outputs["target_bbox"],
+                target_class_ids,
+                outputs["mrcnn_bbox"],
+                config.BOX_SMOOTH_L1_BETA,
+                is_roi,
             )
         if "mrcnn_mask" in outputs:
             halves["mrcnn_mask_loss"] = losses.mrcnn_mask_loss(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -17,9 +18,10 @@ def compile_network(
 
     momentum: of SGD.
 
-    Raises: ValueError if the optimizer is unknown or cannot accumulate gradients.
+    Raises: ValueError if the optimizer is unknown, or cannot do what the config asks for.
     """
     _check_accumulation(network, config)
+    _check_bias_factor(config)
     with network.distribute_strategy.scope():
         optimizer = _make_optimizer(config, learning_rate, momentum)
         # XLA cannot compile crop_and_resize; Keras' "auto" would try it on a GPU.
@@ -49,6 +51,51 @@ def _check_accumulation(network, config) -> None:
         )
 
 
+def _check_bias_factor(config) -> None:
+    if config.BIAS_LEARNING_RATE_FACTOR != 1 and callable(config.OPTIMIZER):
+        raise ValueError(
+            "BIAS_LEARNING_RATE_FACTOR must be 1 with an OPTIMIZER function, whose optimizer has "
+            f"one rate for all weights. Received: {config.BIAS_LEARNING_RATE_FACTOR}. "
+            "Try 1, or OPTIMIZER = 'sgd'."
+        )
+
+
+class _BiasRate:
+    """Mixin of optimizers: biases have `bias_factor` times the learning rate.
+
+    Biases are those of convolutions and fully connected layers, not the shift of a norm.
+    """
+
+    def __init__(self, *args, bias_factor: float = 1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.bias_factor = bias_factor
+
+    def update_step(self, gradient, variable, learning_rate):
+        if re.search(r"(^|/)bias(/replica_\d+)?(:\d+)?$", variable.name):
+            learning_rate = learning_rate * self.bias_factor
+        parent: Any = super()
+        return parent.update_step(gradient, variable, learning_rate)
+
+    def get_config(self) -> dict:
+        parent: Any = super()
+        return {**parent.get_config(), "bias_factor": self.bias_factor}
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class BiasRateSGD(_BiasRate, keras.optimizers.SGD):
+    """SGD with another learning rate for biases."""
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class BiasRateAdam(_BiasRate, keras.optimizers.Adam):
+    """Adam with another learning rate for biases."""
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class BiasRateAdamW(_BiasRate, keras.optimizers.AdamW):
+    """AdamW with another learning rate for biases."""
+
+
 def _make_optimizer(
     config: Any, learning_rate: float, momentum: float
 ) -> keras.optimizers.Optimizer:
@@ -56,19 +103,24 @@ def _make_optimizer(
     if callable(choice):
         made: Any = choice(learning_rate)
         return made
-    options = {}
+    options: dict[str, Any] = {}
     if config.GRADIENT_ACCUMULATION_STEPS > 1:
         # Only the optimizer sees the mean gradient of the micro-batches, so it does the clipping.
         options["gradient_accumulation_steps"] = config.GRADIENT_ACCUMULATION_STEPS
         options["global_clipnorm"] = config.GRADIENT_CLIP_NORM or None
+    factor = config.BIAS_LEARNING_RATE_FACTOR
+    if factor != 1:
+        options["bias_factor"] = factor
     name = str(choice).lower()  # scripts write "ADAM"
     if name == "sgd":
-        return keras.optimizers.SGD(learning_rate, momentum=momentum, **options)
+        kind = keras.optimizers.SGD if factor == 1 else BiasRateSGD
+        return kind(learning_rate, momentum=momentum, **options)
     if name == "adam":
-        return keras.optimizers.Adam(learning_rate, **options)
+        kind = keras.optimizers.Adam if factor == 1 else BiasRateAdam
+        return kind(learning_rate, **options)
     if name == "adamw":
-        decay = config.ADAMW_WEIGHT_DECAY
-        optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=decay, **options)
+        kind = keras.optimizers.AdamW if factor == 1 else BiasRateAdamW
+        optimizer = kind(learning_rate, weight_decay=config.ADAMW_WEIGHT_DECAY, **options)
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
         return optimizer
     raise ValueError(

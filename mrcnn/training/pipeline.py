@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ..config import PAD32_MODES
 from ..data.generator import DataGenerator
 from ..data.image import to_uint8
 from .distributed import hosts_of
@@ -23,7 +24,7 @@ class Work(NamedTuple):
 
 
 class Batches(DataGenerator):
-    """The generator of a training: its images are uint8, `[B, H, W, C]`.
+    """The generator of a training: its images `[B, H, W, C]` are uint8, see `image_type`.
 
     in_progress: by worker thread, the batch that it makes.
     """
@@ -44,8 +45,18 @@ class Batches(DataGenerator):
         finally:
             del self.in_progress[worker]
 
+    @property
+    def image_type(self) -> str:
+        """The type of the images: float32 if the resize mode makes floats (PAD32_MODES)."""
+        return "float32" if self.config.IMAGE_RESIZE_MODE in PAD32_MODES else "uint8"
+
     def as_input(self, image: np.ndarray) -> np.ndarray:
-        """Return the image as uint8: a quarter of the bytes to transfer; `train_step` molds it."""
+        """Return the image as uint8: a quarter of the bytes to transfer; `train_step` molds it.
+
+        Images of float32 are molded here.
+        """
+        if self.image_type == "float32":
+            return super().as_input(image)
         return to_uint8(image)  # an augmentation may have returned floats
 
     def stop(self) -> None:
@@ -83,8 +94,7 @@ def stream(
     Returns: elements `(inputs,)`, as the inputs of the network.
     """
     strategy = network.distribute_strategy
-    # The images are uint8, see `Batches`.
-    dtypes = ["uint8", *(i.dtype for i in network.inputs[1:])]
+    dtypes = [batches.image_type, *(i.dtype for i in network.inputs[1:])]
     shapes = [i.shape for i in network.inputs]
     specs = [tf.TensorSpec(*spec) for spec in zip(shapes, dtypes, strict=True)]
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from .keras_applications import BackboneLayers, convert_mobilenet, convert_resnet
 from .model_layers import ModelLayers
 from .weight_file import WeightFile
-from .zoo import ReleasedFile, cached
+from .zoo import cached
+from .zoo_table import ReleasedFile
 
 if TYPE_CHECKING:
     from ..nn.backbones import ImageNetFile

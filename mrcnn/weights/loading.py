@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,10 @@ from .imagenet import conversion_of
 from .load_report import LoadReport, first_names
 from .matching import Change, PlannedLayer, excluded_leaves, plan_load, split_nested
 from .model_layers import layers_with_weights
-from .weight_file import WeightFile, is_not_backbone
+from .opening import AnyWeightFile, open_weights
+from .tensor_weights import TensorWeights
+from .torch_backbone import convert_torch_resnet
+from .weight_file import is_not_backbone
 
 if TYPE_CHECKING:
     import keras
@@ -34,7 +37,7 @@ logger = logging.getLogger("mrcnn")
 
 def load_weights(
     model: keras.Model,
-    file: WeightFile | str | os.PathLike,
+    file: AnyWeightFile | str | os.PathLike,
     exclude: Iterable[str] | None = (),
     by_name: bool = True,
     allow_head_mismatch: bool = False,
@@ -88,7 +91,10 @@ def load_weights(
 
 
 def load_backbone_weights(
-    model: keras.Model, file: WeightFile | str | os.PathLike, backbone: object
+    model: keras.Model,
+    file: AnyWeightFile | str | os.PathLike,
+    backbone: object,
+    std_pixel: Any = 1.0,
 ) -> LoadReport:
     """Load a backbone's ImageNet weights (a file without top), completely or not at all.
 
@@ -96,11 +102,13 @@ def load_backbone_weights(
     those of today's keras.applications (`conv2_block1_1_conv`). The latter were trained on BGR
     images and with another batch-norm epsilon: they are converted, so that a file saved afterwards
     is an ordinary matterport file. MobileNetV2 files are those that keras.applications itself
-    reads, `.weights.h5` or `.h5`.
+    reads, `.weights.h5` or `.h5`. ResNets of torchvision (`.pth`) and Caffe2 (detectron2's
+    `R-50.pkl`) are converted too.
 
     model: Keras model to fill; FPN, RPN and heads stay unchanged.
-    file: an opened WeightFile, or a path.
+    file: an opened weight file, or a path.
     backbone: name of the model's backbone.
+    std_pixel: STD_PIXEL of the model, for files of torchvision.
 
     Returns: the report for the backbone's layers, which is logged too.
 
@@ -116,7 +124,10 @@ def load_backbone_weights(
     }
     with _opened(file) as weight_file:
         report = LoadReport(weight_file.path)
-        file_layers, changes = convert(weight_file, model_layers)
+        if isinstance(weight_file, TensorWeights):
+            file_layers, changes = convert_torch_resnet(weight_file, model_layers, std_pixel)
+        else:
+            file_layers, changes = convert(weight_file, model_layers)
         plan = plan_load(model_layers, file_layers, report, changes=changes)
         refuse_deeper_resnet(report, backbone)
         refuse_other_network(model_layers, file_layers, report)
@@ -127,16 +138,16 @@ def load_backbone_weights(
 
 
 @contextmanager
-def _opened(file: WeightFile | str | os.PathLike) -> Iterator[WeightFile]:
+def _opened(file: AnyWeightFile | str | os.PathLike) -> Iterator[AnyWeightFile]:
     """An opened file as it is; a path opened for the block."""
-    if isinstance(file, WeightFile):
-        yield file
-    else:
-        with WeightFile(file) as weight_file:
+    if isinstance(file, str | os.PathLike):
+        with open_weights(file) as weight_file:
             yield weight_file
+    else:
+        yield file
 
 
-def _file_classes(file: WeightFile, class_names: Sequence[str] | None) -> Sequence[str]:
+def _file_classes(file: AnyWeightFile, class_names: Sequence[str] | None) -> Sequence[str]:
     if class_names is None:
         class_names = file.metadata.get("class_names")
     if not class_names:
@@ -147,7 +158,7 @@ def _file_classes(file: WeightFile, class_names: Sequence[str] | None) -> Sequen
     return class_names
 
 
-def _read_and_assign(file: WeightFile, plan: list[PlannedLayer]) -> None:
+def _read_and_assign(file: AnyWeightFile, plan: list[PlannedLayer]) -> None:
     """Read and change all values before the first of them is assigned."""
     values = [_read(file, planned) for planned in plan]
     for planned, new_values in zip(plan, values, strict=True):
@@ -155,7 +166,7 @@ def _read_and_assign(file: WeightFile, plan: list[PlannedLayer]) -> None:
             variable.assign(value)
 
 
-def _read(file: WeightFile, planned: PlannedLayer) -> list[np.ndarray]:
+def _read(file: AnyWeightFile, planned: PlannedLayer) -> list[np.ndarray]:
     values = []
     for stored, variable in zip(planned.stored, planned.layer.weights, strict=True):
         values.append(file.read(stored, variable.dtype))

@@ -1,8 +1,9 @@
-"""Write the weights of a model in matterport's `.h5` layout, with a description of its network."""
+"""Write the weights of a model: in matterport's `.h5` layout, or as torchvision's state dict."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,12 @@ import h5py
 import numpy as np
 
 from ..files.atomic import atomic_write
-from .model_layers import leaf_layers
+from .model_layers import layers_with_weights, leaf_layers
+from .torch_writing import write_torch
+from .torchvision_layers import to_tensors
 from .weight_file import METADATA
+
+logger = logging.getLogger("mrcnn")
 
 if TYPE_CHECKING:
     import keras
@@ -20,15 +25,17 @@ if TYPE_CHECKING:
 _LAYOUT_VERSION = "2.14.0"
 # Bytes: HDF5 keeps an attribute in its object header of 64 KB. Keras 2 splits lists at this size.
 _ATTRIBUTE_LIMIT = 64512
+TORCH_SUFFIXES = (".pth", ".pt")
 
 
 def save_weights(
     model: keras.Model, path: str | os.PathLike, metadata: dict[str, Any] | None = None
 ) -> str:
-    """Write all weights of a Keras model to an `.h5` file, whole or not at all.
+    """Write all weights of a Keras model to a file, whole or not at all.
 
-    model: Keras model; its top-level layers become the groups of the file.
-    path: file to write; missing folders are created.
+    model: Keras model; its top-level layers become the groups of an `.h5` file.
+    path: file to write; missing folders are created. With the suffix `.pth` or `.pt` the file is a
+        state dict that torchvision's class of this network loads; see `save_torch`.
     metadata: JSON-able description of the network (config, class_names, epoch, ...).
 
     Returns: path as a string.
@@ -37,6 +44,9 @@ def save_weights(
         OSError: the file cannot be written (full disk, no permission).
     """
     path = os.fspath(path)
+    if path.endswith(TORCH_SUFFIXES):
+        save_torch(model, path)
+        return path
     text = None if metadata is None else json.dumps(metadata, default=_plain, indent=1)
     with atomic_write(path) as part, h5py.File(part, "w") as file:
         _write_layers(file, model)
@@ -44,6 +54,29 @@ def save_weights(
             # A str becomes a variable-length string, which has no limit of size.
             file.attrs[METADATA] = text
     return path
+
+
+def save_torch(model: keras.Model, path: str | os.PathLike) -> None:
+    """Write the weights as torchvision's state dict, which `torch.load` reads.
+
+    The file has no place for the config and the class names; a line in the log says so.
+
+    model: a network of `Config.torchvision()`.
+
+    Raises:
+        ValueError: layers that torchvision's networks do not have.
+        OSError: the file cannot be written.
+    """
+    layers = {}
+    for name, layer in layers_with_weights(model).items():
+        layers[name] = [(variable.name, variable.numpy()) for variable in layer.weights]
+    tensors = to_tensors(layers)
+    write_torch(path, tensors)
+    logger.info(
+        "Wrote %s: weights only. The config and the class names are not in it; "
+        "save an .h5 as well to keep them.",
+        os.fspath(path),
+    )
 
 
 def _plain(value: Any) -> Any:

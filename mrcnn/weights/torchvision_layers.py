@@ -104,10 +104,12 @@ _OLD_NAMES = (
 def torchvision_names(tensors: Tensors) -> dict[str, np.ndarray]:
     """Return the tensors under the names of today's torchvision.
 
-    tensors: under its names of today, those of its files of 2019, or detectron2's.
+    tensors: under its names of today, those of its files of 2019, or detectron2's; or a ResNet,
+        which becomes the backbone.
     """
     names = _from_detectron2 if is_detectron2(tensors) else _from_old
-    return {names(name): value for name, value in tensors.items()}
+    prefix = "" if "layer1.0.conv1.weight" not in tensors else "backbone.body."  # a ResNet
+    return {names(prefix + name): value for name, value in tensors.items()}
 
 
 def _from_old(name: str) -> str:

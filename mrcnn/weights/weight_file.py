@@ -29,6 +29,7 @@ class WeightFile:
     """A weight file, opened once; use it in a `with` statement.
 
     path: of an `.h5` file in matterport's layout, or of Keras 3 weights (`.weights.h5`).
+    known_metadata: the metadata of a file that carries none, if it is known by other means.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -36,8 +37,9 @@ class WeightFile:
             file, and for an array that refers to another file or is compressed.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, known_metadata: dict | None = None):
         self.path = os.fspath(path)
+        self._known_metadata = known_metadata or {}
         self._file = hdf5.open_for_reading(self.path)
         try:
             self._refuse_training_state()
@@ -97,7 +99,7 @@ class WeightFile:
 
     @cached_property
     def metadata(self) -> dict:
-        """The description that `save_weights` has written; empty in files of other packages.
+        """The description that `save_weights` has written; otherwise the known one, or nothing.
 
         Keys: "config" (values of a Config), "class_names" (background first).
 
@@ -106,7 +108,7 @@ class WeightFile:
         """
         with self._damage_reported():
             text = hdf5.text(self._file, METADATA)
-        return {} if text is None else _parse_metadata(text, self.path)
+        return self._known_metadata if text is None else _parse_metadata(text, self.path)
 
     @cached_property
     def layers(self) -> FileLayers:
@@ -145,29 +147,6 @@ class WeightFile:
         """
         with self._damage_reported():
             return hdf5.read(self._file, stored, dtype)
-
-
-def read_metadata(path: str | os.PathLike) -> dict | None:
-    """Return the description that `save_weights` has written into a file; None without one.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: not a weight file, or a damaged description.
-    """
-    with WeightFile(path) as file:
-        return file.metadata or None
-
-
-def check_file(path: str | os.PathLike) -> None:
-    """Raise the error that loading a file would raise before its arrays are read.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: not a weight file in a known layout.
-    """
-    with WeightFile(path) as file:
-        if not file.is_keras3:
-            _ = file.layers  # raises
 
 
 def is_not_backbone(layer_name: str) -> bool:

@@ -1,28 +1,71 @@
-"""Released weight files: address, checksum, size, and the download into a cache."""
+"""Weights by name: from a name of the table to a file in the cache, downloaded if need be."""
 
 from __future__ import annotations
 
+import difflib
 import os
-from typing import NamedTuple
 
 from ..files.download import download
+from ..files.mapped_file import require_file
+from .zoo_table import COCO_MODEL, RELEASED, Released, ReleasedFile
 
 
-class ReleasedFile(NamedTuple):
-    """A file that somebody has published."""
-
-    url: str
-    size: int  # bytes
-    md5: str | None = None  # hexadecimal; None if it is not published
-    older_md5s: tuple[str, ...] = ()  # of earlier releases, which may stay in a cache
+def names() -> list[str]:
+    """Return the names of all released weights, aliases included."""
+    return [name for row in RELEASED for name in (row.name, *row.aliases)]
 
 
-COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
-# As published by NVIDIA with TensorRT's sample sampleUffMaskRCNN; nobody publishes a SHA-256.
-COCO_MODEL_MD5 = "e98aaff6f99e307b5e2a8a3ff741a518"
-COCO_MODEL_SIZE = 257_557_808  # bytes
+def released(weights: str | os.PathLike) -> Released | None:
+    """Return the row of the table that a name stands for; None for a path.
 
-COCO_MODEL = ReleasedFile(COCO_MODEL_URL, COCO_MODEL_SIZE, COCO_MODEL_MD5)
+    weights: a name, or a path; a file that exists is a path, whatever its name.
+    """
+    return None if os.path.isfile(weights) else row_of(os.fspath(weights))
+
+
+def row_of(name: str) -> Released | None:
+    """Return the row of a name; None if the table has no such name."""
+    return next((row for row in RELEASED if name in (row.name, *row.aliases)), None)
+
+
+def weight_path(weights: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> str:
+    """Return the path of weights, downloaded if they are a name whose file is not in the cache.
+
+    weights: the path of a file, or a name of the table.
+    cache_dir: as for `cached`.
+
+    Raises:
+        FileNotFoundError: neither a file nor a name.
+        DownloadError: the file is not in the cache and cannot be downloaded.
+        ValueError: a folder, a device or a pipe.
+    """
+    row = known(weights)
+    return require_file(weights) if row is None else cached(row.file, cache_dir)
+
+
+def known(weights: str | os.PathLike, what: str = "Weights") -> Released | None:
+    """Return `released(weights)`, unless the word is no path and like a name.
+
+    what: names the weights in the message.
+
+    Raises:
+        FileNotFoundError: there is no such file, and some name is like it.
+    """
+    row = released(weights)
+    if row is None and not os.path.exists(weights):
+        wrong = os.fspath(weights)
+        close = close_names(os.path.basename(wrong).split(".")[0])
+        if close:
+            raise FileNotFoundError(
+                f"{what} must be a file, or a name that `mrcnn weights` lists. "
+                f"Received: {wrong}, which does not exist. Did you mean {' or '.join(close)}?"
+            )
+    return row
+
+
+def close_names(wrong: str) -> list[str]:
+    """Return the names that are most similar to a wrong one; none if no name is."""
+    return difflib.get_close_matches(wrong, names(), n=3, cutoff=0.6)
 
 
 def coco_weights(cache_dir: str | os.PathLike | None = None) -> str:
@@ -36,14 +79,27 @@ def coco_weights(cache_dir: str | os.PathLike | None = None) -> str:
     return cached(COCO_MODEL, cache_dir)
 
 
+def cache_path(file: ReleasedFile, cache_dir: str | os.PathLike | None = None) -> str:
+    """Return the path that a released file has in the cache, whether it is there or not."""
+    if cache_dir is None:
+        home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+        cache_dir = os.path.join(home, "models")
+    return os.path.join(cache_dir, file.url.rsplit("/", 1)[-1])
+
+
 def cached(file: ReleasedFile, cache_dir: str | os.PathLike | None = None) -> str:
     """Return the path of a released file, downloaded unless it is in the cache.
+
+    cache_dir: folder of the downloads; the default is that of Keras, ~/.keras/models.
 
     Raises:
         DownloadError: the file is not there and cannot be downloaded.
     """
-    if cache_dir is None:
-        home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
-        cache_dir = os.path.join(home, "models")
-    path = os.path.join(cache_dir, file.url.rsplit("/", 1)[-1])
-    return download(file.url, path, md5=file.md5, size=file.size, older_md5s=file.older_md5s)
+    return download(
+        file.url,
+        cache_path(file, cache_dir),
+        md5=file.md5,
+        size=file.size,
+        older_md5s=file.older_md5s,
+        sha256=file.sha256,
+    )

@@ -101,9 +101,9 @@ def main():
     parser.add_argument("--dataset", metavar="DIR", help="folder with train and val (for train)")
     parser.add_argument(
         "--weights",
-        metavar="FILE|WORD",
+        metavar="FILE|NAME",
         required=True,
-        help="a weight file, 'coco', 'imagenet' or 'last'",
+        help="a weight file, a name that `mrcnn weights` lists, 'imagenet' or 'last'",
     )
     parser.add_argument(
         "--logs", metavar="DIR", default="logs", help="folder of the runs (default: logs)"

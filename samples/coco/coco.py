@@ -50,8 +50,11 @@ class CocoConfig(Config):
 class CocoDataset(coco_format.CocoDataset):
     """COCO, loaded as in matterport's sample: `load_coco` once per subset, then `prepare`."""
 
-    def __init__(self):
+    def __init__(self, class_names=None):
+        """class_names: all classes, background first; default: the categories, sorted by id."""
         Dataset.__init__(self)
+        if class_names is not None:
+            self._wanted = class_names[1:]
 
     def load_coco(
         self,
@@ -108,9 +111,9 @@ def fetch(url, folder, content):
     archive.unlink()
 
 
-def load(dataset_dir, subsets, year, download=False):
-    """Return a prepared dataset of one or more subsets."""
-    dataset = CocoDataset()
+def load(dataset_dir, subsets, year, download=False, class_names=None):
+    """Return a prepared dataset of one or more subsets, with the classes of `class_names`."""
+    dataset = CocoDataset(class_names)
     for subset in subsets:
         dataset.load_coco(dataset_dir, subset, year=year, auto_download=download)
     dataset.prepare()
@@ -177,7 +180,9 @@ def main():
         return
     dataset = load(args.dataset, [held_out], args.year, args.download)
     weight_file = cli_support.find_weights(args.model, config, args.logs)
-    model, _ = cli_support.load_for_use(weight_file, args.config, CocoConfig())
+    model, class_names = cli_support.load_for_use(weight_file, args.config, CocoConfig())
+    if model.class_names and class_names != dataset.class_names:  # torchvision's 91, for example
+        dataset = load(args.dataset, [held_out], args.year, class_names=class_names)
     evaluate_coco(model, dataset, args.limit)
 
 

@@ -76,8 +76,9 @@ def main():
     )
     parser.add_argument(
         "--weights",
-        metavar="FILE|WORD",
-        help="a weight file or 'last'; for train, default: random weights",
+        metavar="FILE|NAME",
+        help="a weight file, a name that `mrcnn weights` lists, or 'last'; for train, default: "
+        "random weights",
     )
     parser.add_argument(
         "--epochs", type=int, default=10, metavar="N", help="to train (default: 10)"

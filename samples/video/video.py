@@ -47,7 +47,10 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--weights", metavar="FILE", required=True, help="a weight file of this package"
+        "--weights",
+        metavar="FILE|NAME",
+        required=True,
+        help="a weight file of this package, or a name that `mrcnn weights` lists",
     )
     parser.add_argument("--source", required=True, help="a video file, or a camera's number")
     parser.add_argument(

@@ -51,7 +51,9 @@ def test_python_m_mrcnn_prints_the_version():
     assert (done.returncode, done.stdout) == (0, f"mrcnn {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["demo", "check", "train", "detect", "evaluate", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["demo", "check", "train", "detect", "evaluate", "weights", "doctor"]
+)
 def test_every_command_has_a_help(command, capsys):
     assert run(command, "--help") == cli.OK
     assert f"usage: mrcnn {command}" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.config import Config
-from mrcnn.weights import weight_file, zoo
+from mrcnn.weights import opening, zoo, zoo_table
 
 # --- Messages -------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ def test_weights_are_found_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(zoo, "download", lambda url, path, **checks: (url, str(path)))
     assert cli_support.find_weights("coco", Mine(), tmp_path) == (
-        zoo.COCO_MODEL_URL,
+        zoo_table.COCO_MODEL_URL,
         str(tmp_path / "home" / "models" / "mask_rcnn_coco.h5"),
     )
     with pytest.raises(FileNotFoundError, match=r"checkpoint of 'mine'.*has 0 runs of that name"):
@@ -196,9 +196,52 @@ def test_coco_weights_for_another_backbone_are_refused_before_the_download(monke
         cli_support.load_start(SimpleNamespace(config=Small(), model_dir="logs"), "coco")
 
 
+class WithLog:
+    """A model that records what it is asked to load."""
+
+    def __init__(self, config):
+        self.config, self.model_dir, self.loads = config, "logs", []
+
+    def load_weights(self, path, **options):
+        self.loads.append((path, options))
+
+
+def test_class_heads_of_released_weights_are_left_out_unless_classes_are_kept(monkeypatch):
+    monkeypatch.setattr(cli_support, "check_start", lambda *_: None)
+    model = WithLog(Config())
+    cli_support.load_start(model, "mask_rcnn_R_50_FPN_3x")
+    cli_support.load_start(model, "mask_rcnn_R_50_FPN_3x", kept_classes={"dog": 1})
+    cli_support.load_start(model, "mine.h5")
+    cli_support.load_start(model, "mine.h5", kept_classes={"dog": 1})
+    heads = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
+    assert model.loads == [
+        ("mask_rcnn_R_50_FPN_3x", {"exclude": heads}),
+        ("mask_rcnn_R_50_FPN_3x", {"remap_classes": {"dog": 1}}),
+        ("mine.h5", {}),
+        ("mine.h5", {"remap_classes": {"dog": 1}}),
+    ]
+
+
+def test_settings_of_a_name_are_adopted_but_not_over_those_of_config():
+    config = cli_support.read_config(["IMAGE_MIN_DIM=320"])
+    cli_support.adopt_network(config, "logs", "fasterrcnn_resnet50_fpn_v2_coco")
+    assert (config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.USE_MASK) == (320, 1333, False)
+    before = Config().to_dict()
+    for start in (None, "imagenet", "coco"):
+        unchanged = Config()
+        cli_support.adopt_network(unchanged, "logs", start)
+        assert unchanged.to_dict() == before
+
+
+def test_name_of_another_backbone_than_that_of_config_is_a_usage_error():
+    config = cli_support.read_config(["BACKBONE=resnet101"])
+    with pytest.raises(cli_support.UsageError, match="are of a resnet50. Received: BACKBONE=resn"):
+        cli_support.check_start(config, "logs", "maskrcnn_resnet50_fpn_coco")
+
+
 def test_resuming_names_changed_settings_but_not_computed_ones(monkeypatch, caplog):
     then = {"config": {**Config().to_dict(), "WARMUP_STEPS": 1, "WEIGHT_DECAY": 0.5}}
-    monkeypatch.setattr(weight_file, "read_metadata", lambda path: then)
+    monkeypatch.setattr(opening, "read_metadata", lambda path: then)
     cli_support._warn_of_other_settings("last.h5", Config(), computed={"WARMUP_STEPS"})
     assert "WEIGHT_DECAY=0.0001 (was 0.5)" in caplog.text and "WARMUP_STEPS" not in caplog.text
 

@@ -143,3 +143,17 @@ def test_unreadable_image_does_not_end_an_evaluation(model, tmp_path, capsys):
     metrics = json.loads((out / "metrics.json").read_text())
     assert (metrics["images"], metrics["failed"][0]["image"]) == (2, str(folder / "1.png"))
     assert sorted(path.name for path in out.glob("0*.png")) == ["0000_0.png", "0002_2.png"]
+
+
+def test_detected_float_boxes_keep_hundredths_of_a_pixel(model, tmp_path, monkeypatch):
+    detect = model.detect
+
+    def floats(images, **_):
+        return [{**r, "rois": np.float32(r["rois"]) + np.float32(0.126)} for r in detect(images)]
+
+    monkeypatch.setattr(model, "detect", floats)
+    words = ["--weights", "w.h5", "--out", tmp_path / "out"]
+    assert run("detect", image_file(tmp_path / "a.png"), *words, "--format", *cli.FORMATS) == cli.OK
+    report = json.loads((tmp_path / "out" / "detections.json").read_text())
+    (found,) = report["images"][0]["detections"]
+    assert found["box"] == [5.13, 20.13, 15.13, 30.13]

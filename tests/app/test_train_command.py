@@ -7,6 +7,7 @@ import pytest
 from command_line import coco_file, image_file, no_tensorflow, run, via_file
 
 from mrcnn.app import cli, cli_support, data_option, train_command
+from mrcnn.config import Config
 from mrcnn.data.shapes import ShapesDataset
 
 
@@ -154,4 +155,64 @@ def test_missing_files_are_reported_before_slow_work(tmp_path, capsys):
 def test_coco_weights_for_another_backbone_are_refused_before_the_data_is_read(tmp_path, capsys):
     words = ["--weights", "coco", "--config", "BACKBONE=resnet50"]
     assert run("train", tmp_path / "nowhere", *words) == cli.USAGE
-    assert "COCO weights are of a resnet101" in capsys.readouterr().err
+    assert "weights coco are of a resnet101" in capsys.readouterr().err
+
+
+# --- Released weights ---
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """Run `mrcnn train` on two rectangles of a cat and a dog; return its config and classes."""
+
+    def train(*words):
+        calls = []
+
+        def note(config, args, train_data, val_data, kept_classes):
+            calls.append((config, kept_classes))
+            return SimpleNamespace(checkpoint_path="x", epoch=1)
+
+        monkeypatch.setattr(train_command, "_train", note)
+        data = tmp_path / "data"
+        if not data.exists():
+            via_file(data, ["cat", "dog"])
+        assert run("train", data, "--logs", tmp_path / "logs", *words) == cli.OK
+        return calls[0]
+
+    return train
+
+
+def test_name_brings_its_network(trained):
+    name = "maskrcnn_resnet50_fpn_v2_coco"
+    config, kept = trained("--weights", name, "--config", "IMAGE_MIN_DIM=320")
+    expected = Config.torchvision(2)
+    expected.IMAGE_MIN_DIM = 320
+    for setting in ("NAME", "NUM_CLASSES", "STEPS_PER_EPOCH", "WARMUP_STEPS"):
+        setattr(expected, setting, getattr(config, setting))
+    assert config.to_dict() == expected.to_dict()
+    assert (config.NUM_CLASSES, config.WARMUP_STEPS) == (3, 1)  # a tenth of 10 epochs of 1 step
+    assert kept is None
+
+
+def test_learning_rate_of_the_command_line_wins(trained):
+    config, _ = trained("--weights", "mask_rcnn_R_50_FPN_3x", "--learning-rate", "0.5")
+    assert config.LEARNING_RATE == 0.5 and config.ROI_ALIGN == "aligned"
+
+
+def test_known_classes_are_kept_on_request(trained):
+    _, kept = trained("--weights", "coco", "--keep-classes")
+    assert kept == {"cat": 1, "dog": 2}
+
+
+@pytest.mark.parametrize("words", [[], ["--weights", "imagenet"]])
+def test_classes_are_kept_of_a_whole_network_only(words, tmp_path, capsys):
+    via_file(tmp_path / "data", ["cat"])
+    assert run("train", tmp_path / "data", *words, "--keep-classes") == cli.USAGE
+    assert "--keep-classes needs --weights of a network" in capsys.readouterr().err
+
+
+def test_wrong_name_is_refused_before_the_data_is_read(tmp_path, capsys):
+    assert run("train", tmp_path / "nowhere", "--weights", "maskrcnn_resnet50") == cli.FAILED
+    shown = capsys.readouterr().err
+    assert "--weights must be a file, or a name that `mrcnn weights` lists" in shown
+    assert "Did you mean maskrcnn_resnet50_fpn_coco" in shown

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 from mrcnn.data.check import check
 from mrcnn.data.check_image import BoxResizer, _objects_of_rles
 from mrcnn.data.check_report import KINDS
+from mrcnn.data.image import resize_boxes, resize_to_config
 from mrcnn.data.masks import extract_bboxes, resize_mask
 from mrcnn.nn import boxes
 
@@ -237,6 +238,43 @@ def test_mask_box_is_the_box_of_the_resized_mask(size, corners, mode):
     lost = boxes.area(rounded)[0] == 0
     assert lost == (not found.any())
     assert lost or found.tolist() == rounded[0].tolist()
+
+
+@pytest.mark.parametrize("mode", ["torchvision", "detectron2"])
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    st.tuples(*[st.floats(0, 1)] * 4),
+)
+def test_mask_box_is_the_box_of_the_resized_mask_by_the_rules_of_other_libraries(
+    mode, size, corners
+):
+    """Each axis has its own factor; torchvision takes the nearest pixel by corners."""
+    height, width = size
+    y1, x1 = int(corners[0] * (height - 1)), int(corners[1] * (width - 1))
+    y2, x2 = (
+        y1 + 1 + int(corners[2] * (height - y1 - 1)),
+        x1 + 1 + int(corners[3] * (width - x1 - 1)),
+    )
+    config = Small(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=40, IMAGE_MAX_DIM=64)
+    resized = resize_to_config(np.zeros((*size, 3), np.uint8), config)
+    boxes_resized = BoxResizer(config).resize(np.array([[y1, x1, y2, x2]]), size)
+    assert boxes_resized.shape == resized.image.shape[:2]
+    expected = resize_boxes(
+        [[y1, x1, y2, x2]], resized.scale, resized.padding, None, resized.image.shape, False
+    )
+    np.testing.assert_allclose(boxes_resized.boxes, expected, rtol=1e-6)
+    mask = rectangles((y1, x1, y2, x2), size=size)
+    half_pixel = mode != "torchvision"
+    mask = resize_mask(mask, resized.scale, resized.padding, half_pixel=half_pixel)
+    (found,) = extract_bboxes(mask)
+    lost = boxes.area(boxes_resized.mask_boxes)[0] == 0
+    assert lost == (not found.any())
+    assert lost or found.tolist() == boxes_resized.mask_boxes[0].tolist()
+
+
+def test_words_name_both_limits():
+    config = Small(IMAGE_RESIZE_MODE="torchvision", IMAGE_MIN_DIM=40, IMAGE_MAX_DIM=64)
+    assert BoxResizer(config).words == "short side to 40, long side at most 64 px"
 
 
 def test_boxes_are_checked_if_the_network_has_no_masks():

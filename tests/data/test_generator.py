@@ -202,6 +202,67 @@ def test_a_batch_is_padded_to_its_largest_image(mode, mini):
     assert [one_by_one[i][0][0].shape for i in range(2)] == [(1, 64, 128, 3), (1, 64, 64, 3)]
 
 
+PAD32 = {
+    "IMAGE_MIN_DIM": 80,
+    "IMAGE_MAX_DIM": 120,
+    "MEAN_PIXEL": np.array([123.675, 116.28, 103.53]),
+    "STD_PIXEL": np.array([58.395, 57.12, 57.375]),
+}
+
+
+@pytest.mark.parametrize("mini", [False, True])
+@pytest.mark.parametrize("augmentation", [None, augment.compose(["flip", "jitter", "copy_paste"])])
+@pytest.mark.parametrize("mode", ["torchvision", "detectron2"])
+def test_images_by_the_rules_of_other_libraries(mode, augmentation, mini):
+    made = config(IMAGE_RESIZE_MODE=mode, USE_MINI_MASK=mini, **PAD32)
+    # Resized to 80 x 93, padded to 96 x 96, and to 60 x 120, padded to 64 x 128.
+    dataset = sizes((60, 70), (60, 120))
+    batches = data.DataGenerator(
+        dataset, made, shuffle=False, batch_size=2, augmentation=augmentation, augment=True, seed=3
+    )
+    inputs, _ = batches[0]
+    image, meta, rpn_match, _, ids, boxes, masks = inputs
+    assert image.shape == (2, 96, 128, 3) and image.dtype == np.float32
+    windows = [[0, 0, 80, 93], [0, 0, 60, 120]]
+    assert meta[:, 7:11].tolist() == windows
+    assert meta[:, 4:7].tolist() == [[96, 128, 3]] * 2
+    for pixels, (_, _, bottom, right) in zip(image, windows, strict=True):
+        assert not pixels[bottom:].any() and not pixels[:, right:].any()
+        assert pixels[:bottom, :right].any()
+    anchors = 3 * (24 * 32 + 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2)
+    assert rpn_match.shape == (2, anchors, 1)
+    assert masks.shape == ((2, 14, 14, 4) if mini else (2, 96, 128, 4))
+    found = ids[..., None] > 0
+    assert found.any()
+    assert (boxes <= np.tile(np.array(windows)[:, None, 2:], 2))[
+        np.broadcast_to(found, boxes.shape)
+    ].all()
+
+
+@pytest.mark.parametrize("mode", ["torchvision", "detectron2"])
+def test_batch_of_two_equals_two_of_one_by_the_rules_of_other_libraries(mode):
+    made = config(IMAGE_RESIZE_MODE=mode, **PAD32)
+    dataset = sizes((60, 70), (60, 70))
+    both, _ = data.DataGenerator(dataset, made, shuffle=False, batch_size=2, seed=3)[0]
+    one = data.DataGenerator(dataset, made, shuffle=False, seed=3)
+    for i in range(2):
+        for x, y in zip(both, one[i][0], strict=True):
+            np.testing.assert_array_equal(x[i : i + 1], y)
+
+
+def test_pipeline_sends_images_by_the_rules_of_other_libraries_as_floats():
+    made = config(IMAGE_RESIZE_MODE="torchvision", **PAD32)
+    dataset = sizes((60, 70), (60, 120))
+    batches = Batches(dataset, made, batch_size=2, shuffle=False, seed=3, workers=1)
+    expected, _ = data.DataGenerator(dataset, made, batch_size=2, shuffle=False, seed=3)[0]
+    specs = [SimpleNamespace(shape=x.shape, dtype=x.dtype.name) for x in expected]
+    network = SimpleNamespace(inputs=specs, distribute_strategy=None)
+    ((inputs,),) = stream(batches, network).take(1)
+    assert inputs[0].dtype == "float32"
+    for x, y in zip(inputs, expected, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
 def test_tall_and_wide_images_are_in_separate_batches():
     dataset = sizes(*[(64, 128), (128, 64)] * 4)
     made = config(IMAGE_RESIZE_MODE="pad64")

@@ -142,6 +142,53 @@ def test_rectangular_image_shapes(mode, shape):
     np.testing.assert_array_equal(bbox, [[10, 20 + left, 30, 50 + left]])
 
 
+@pytest.mark.parametrize("mode", ["torchvision", "detectron2"])
+def test_window_stays_at_the_top_left_of_a_mirrored_image(mode):
+    # 64 x 64 resized to 40 x 40, padded to 64 x 64. The square 10:30, 20:50 becomes, by 40 / 64,
+    # 6.25:18.75, 12.5:31.25; of its mirror image the columns are 8.75:27.5.
+    made = config(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=40)
+    first = 1 if mode == "torchvision" else 0  # by corners the first pixel is rounded up
+    expected = {(6 + first, 12 + first, 19, 31 + first), (6 + first, 9 - first, 19, 28 - first)}
+    found = set()
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        image, meta, _, bbox, mask = load_image_gt(Squares(), made, 0, augment=True, rng=rng)
+        assert image.shape == (64, 64, 3) and image.dtype == np.float32 and mask.shape[2] == 1
+        np.testing.assert_allclose(image[40:], np.broadcast_to(made.MEAN_PIXEL, (24, 64, 3)), 1e-6)
+        assert not image[:40, :40].any() and meta[7:11].tolist() == [0, 0, 40, 40]
+        found.add(tuple(bbox[0].tolist()))
+    assert found == expected
+
+
+@pytest.mark.parametrize("mode", ["torchvision", "detectron2"])
+def test_augmentations_see_uint8_without_padding(mode):
+    made = config(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=40)
+    seen = []
+
+    def look(image, masks, rng):
+        seen.append((image.dtype, image.shape, masks.shape))
+        return image, masks
+
+    def look_at_other(image, masks, rng, class_ids, draw_other):
+        other = draw_other(rng)
+        seen.append((other.image.dtype, other.image.shape, other.masks.shape))
+        return image, masks, class_ids
+
+    look_at_other.pastes = True
+    for augmentation in (look, look_at_other):
+        load(Squares(), config=made, augmentation=augmentation)
+    assert seen == [(np.uint8, (40, 40, 3), (40, 40, 1))] * 2
+
+
+def test_continuous_boxes_are_not_rounded():
+    settings = box_only(IMAGE_RESIZE_MODE="torchvision", IMAGE_MIN_DIM=40, CONTINUOUS_BOXES=True)
+    bbox = load(BoxedSquares(), config=settings)[3]
+    assert bbox.dtype == np.float32 and bbox.tolist() == [[6.25, 12.5, 18.75, 31.25]]
+    # An augmentation sees the pixels that the box touches.
+    augmented = load(BoxedSquares(), config=settings, augmentation=lambda i, m, rng: (i, m))
+    assert augmented.bbox.tolist() == [[6, 12, 19, 32]]
+
+
 def test_augment_flag_uses_the_global_random_state():
     dataset = Squares()
     for seed in range(6):

@@ -25,6 +25,16 @@ def test_result_is_magnified_and_omits_the_name_of_the_only_class(monkeypatch):
     assert texts == ["0.88", "square 0.88"]
 
 
+def test_float_boxes_are_drawn_at_the_nearest_pixels():
+    boxes, masks, ids = rectangle((40, 40, 80, 90), (128, 128))
+    result = {"rois": boxes, "masks": masks, "class_ids": ids, "scores": np.array([0.875])}
+    floats = {**result, "rois": np.float32([[40.02, 39.97, 79.95, 90.03]])}
+    image = np.zeros((128, 128, 3), np.uint8)
+    np.testing.assert_array_equal(
+        pages.draw_result(image, floats, NAMES), pages.draw_result(image, result, NAMES)
+    )
+
+
 def test_comparison_is_magnified_and_both_halves_have_titles(monkeypatch):
     texts = written_texts(monkeypatch)
     boxes, masks, ids = rectangle((40, 40, 80, 90), (128, 128))

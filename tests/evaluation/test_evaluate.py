@@ -54,6 +54,19 @@ def test_detecting_the_ground_truth_has_ap_one_despite_crowds_and_empty_images()
     ]
 
 
+def test_float_boxes_are_measured_as_they_are():
+    # CAT is 10 x 10; a box of 9.4 x 10 has the IoU 0.94 with it: found at 0.5, 0.55, ..., 0.9.
+    dataset = Boxes([[CAT]])
+    found = {
+        "rois": np.float32([[0.3, 0, 9.7, 10]]),
+        "class_ids": np.array([1]),
+        "scores": np.float32([0.9]),
+        "masks": dataset.load_mask(0)[0],
+    }
+    result = evaluation_of(lambda image: found, dataset)
+    assert result.box["AP"] == pytest.approx(0.9) and result.mask["AP"] == pytest.approx(1)
+
+
 def test_metrics_without_detections_are_zero():
     result = evaluation_of(no_detections, Boxes([[CAT]]))
     assert result.box["AP"] == result.mask["AP"] == 0

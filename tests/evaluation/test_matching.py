@@ -36,6 +36,13 @@ def test_functions_reproduce_every_recorded_case_of_matterport(parity):
             assert np.shape(got) == expected.shape
 
 
+def test_float_boxes_match_as_their_masks_do():
+    boxes, ids, masks = scene([[0, 0, 10, 10], [10, 10, 20, 20]], [1, 2])
+    floats = np.float32(boxes) + np.float32([0.25, 0.25, -0.25, -0.25])
+    found = matching.compute_ap(boxes, ids, masks, floats, ids, np.float32([0.9, 0.8]), masks)
+    assert found.AP == 1
+
+
 def test_matches_of_empty_sets():
     gt_match, pred_match, overlaps = matching.compute_matches(*scene([], []), *scene([], [], []))
     assert gt_match.shape == (0,) and pred_match.shape == (0,) and overlaps.shape == (0, 0)

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from mrcnn.data.masks import unmold_masks
 from mrcnn.formats.coco import coco_results
-from mrcnn.formats.rle import mask_to_rle, unmold_rles
+from mrcnn.formats.rle import decode, mask_to_rle, unmold_rles
 
 
 def result_of(count):
@@ -68,3 +68,24 @@ def test_unmold_rles_encodes_the_masks_of_unmold_masks(seed):
     rles = unmold_rles(soft, boxes, (height, width))
     assert rles == [mask_to_rle(full[:, :, i]) for i in range(6)]
     assert unmold_rles(soft[:0], boxes[:0], (height, width)) == []
+
+
+@pytest.mark.parametrize("rule", ["torchvision", "detectron2"])
+@settings(max_examples=20)
+@given(st.integers(0, 2**32 - 1))
+def test_rles_of_other_paste_rules_are_those_of_their_masks(rule, seed):
+    """Masks are pasted transposed, which may round a pixel in a million differently."""
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(1, 40, 2))
+    low = rng.uniform(-3, [height, width], (6, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0.1, 30, (6, 2))], axis=1).astype(np.float32)
+    soft = rng.random((6, 14, 28), np.float32)
+    full = unmold_masks(soft, boxes, (height, width), rule=rule, threshold=0.4)
+    rles = unmold_rles(soft, boxes, (height, width), rule=rule, threshold=0.4)
+    assert (decode(rles, (height, width)) != full).sum() <= 1
+
+
+def test_float_boxes_are_kept():
+    result = {**result_of(1), "rois": np.float32([[2.25, 3.5, 8.75, 15]])}
+    (entry,) = coco_results(7, result)
+    assert entry["bbox"] == [3.5, 2.25, 11.5, 6.5]

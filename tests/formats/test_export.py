@@ -148,6 +148,42 @@ def test_box_only_models_give_boxes():
     assert feature["geometry"]["coordinates"] == [[[0, 0], [6, 0], [6, 3], [0, 3], [0, 0]]]
 
 
+def test_float_boxes_are_written_with_their_fractions(images):
+    """Boxes of CONTINUOUS_BOXES; texts have hundredths of a pixel."""
+    boxes = result(RING_AND_BAR, with_masks=False)
+    boxes["rois"] = np.float32([[0.25, 0.3333333, 3, 5.75]])
+    (shape,) = labelme_file(boxes, NAMES, "a.png", (4, 6))["shapes"]
+    assert shape["points"] == [[0.33, 0.25], [5.75, 3]]
+    (region,) = via_entry(boxes, NAMES, "a.png")["a.png-1"]["regions"]
+    expected = {"name": "rect", "x": 0.33, "y": 0.25, "width": 5.42, "height": 2.75}
+    assert region["shape_attributes"] == expected
+    (feature,) = geojson.geojson_features(boxes, NAMES, "a.png")
+    ring = [[0.33, 0.25], [5.75, 0.25], [5.75, 3], [0.33, 3], [0.33, 0.25]]
+    assert feature["geometry"]["coordinates"] == [ring]
+    assert feature["properties"]["box"] == [0.33, 0.25, 5.75, 3]
+    (row,) = csv_table.csv_rows(boxes, NAMES, "a.png")
+    # 5.42 * 2.75 = 14.905
+    assert list(row.values()) == ["a.png", "cat", 0.5, 0.33, 0.25, 5.75, 3, 14.9, ""]
+    assert instance_image(boxes, (4, 6)).tolist() == [[1] * 6] * 3 + [[0] * 6]
+    files = export.Export(images[1], export.FORMATS, NAMES)
+    files.add(images[0][1], (4, 6), boxes)
+    files.write()
+    (annotation,) = json.loads((images[1] / "coco.json").read_text())["annotations"]
+    assert annotation["bbox"] == pytest.approx([1 / 3, 0.25, 5.75 - 1 / 3, 2.75])
+    (line,) = (images[1] / "yolo/labels").glob("*.txt")
+    assert [float(value) for value in line.read_text().split()] == pytest.approx(
+        [0, (0.33 + 5.75) / 12, 3.25 / 8, 5.42 / 6, 2.75 / 4]
+    )
+
+
+def test_small_float_box_has_an_outer_ring_of_the_right_direction():
+    boxes = result(RING_AND_BAR, with_masks=False)
+    boxes["rois"] = np.float32([[1.1, 1.1, 1.9, 1.9]])  # truncated it would have no area
+    (feature,) = geojson.geojson_features(boxes, NAMES, "a.png")
+    assert feature["geometry"]["coordinates"][0][:2] == [[1.1, 1.1], [1.9, 1.1]]
+    assert instance_image(boxes, (4, 6)).sum() == 1
+
+
 def test_empty_masks_are_skipped_and_counted(caplog):
     empty = np.zeros_like(RING_AND_BAR)
     found = result(empty, RING_AND_BAR, class_ids=[1, 2])

@@ -58,6 +58,47 @@ def test_empty_list_gives_empty_list(model):
     assert model.detect([]) == []
 
 
+ZOO = {
+    "CONTINUOUS_BOXES": True,
+    "IMAGE_MIN_DIM": 40,
+    "IMAGE_MAX_DIM": 96,
+    "ROUND_ANCHORS": True,
+    "SYMMETRIC_PADDING": True,
+    "MASK_THRESHOLD": 0.4,
+    "MEAN_PIXEL": np.array([123.675, 116.28, 103.53]),
+    "STD_PIXEL": np.array([58.395, 57.12, 57.375]),
+}
+
+
+@pytest.mark.parametrize("mode", ["torchvision", "detectron2"])
+def test_detection_by_the_rules_of_other_libraries(mode):
+    """Images of several sizes, whose padded sides are odd multiples of 32."""
+    model = build(IMAGE_RESIZE_MODE=mode, MASK_PASTE=mode, **ZOO)
+    images = noise_images(3, sizes=[(60, 100), (60, 100), (90, 45)])
+    results = model.detect(images)
+    for image, result in zip(images, results, strict=True):
+        height, width = image.shape[:2]
+        n = len(result["rois"])
+        assert n > 0 and result["rois"].dtype == np.float32
+        assert (result["rois"] >= 0).all()
+        assert (result["rois"] <= [height, width, height, width]).all()
+        assert (np.diff(result["scores"]) <= 0).all()
+        assert result["masks"].shape == (height, width, n)
+        for i, (y1, x1, y2, x2) in enumerate(boxes.outward(result["rois"]).tolist()):
+            outside = result["masks"][:, :, i].copy()
+            outside[max(0, y1 - 2) : y2 + 2, max(0, x1 - 2) : x2 + 2] = False
+            assert outside.sum() < 0.1 * max(1, result["masks"][:, :, i].sum())
+    one_by_one = [model.detect([image])[0] for image in images]  # the first two are one batch
+    for one, result in zip(one_by_one, results, strict=True):
+        np.testing.assert_allclose(one["rois"], result["rois"], atol=1e-3)
+        np.testing.assert_array_equal(one["class_ids"], result["class_ids"])
+    (crops,) = model.detect(images[:1], masks="crop")
+    for i, (y1, x1, y2, x2) in enumerate(boxes.outward(crops["rois"]).tolist()):
+        assert crops["masks"][i].shape == (y2 - y1, x2 - x1)
+    tiled = model.detect_tiled(np.concatenate(images[:2], axis=1), tile=64, overlap=16)
+    assert tiled["rois"].dtype == np.float32 and len(tiled["rois"])
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_images_of_any_number_and_size_are_detected(model, count):
     images = noise_images(count, sizes=[(64, 64), (30, 90), (150, 70)])

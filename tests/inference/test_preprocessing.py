@@ -46,8 +46,24 @@ def test_mode_none_needs_multiples_of_64():
         mold(np.zeros((60, 64, 3), np.uint8), config, name="image 3")
 
 
+@pytest.mark.parametrize("mode", ["torchvision", "detectron2"])
+def test_sides_are_multiples_of_32_by_the_rules_of_other_libraries(mode):
+    (image,) = noise_images(1, sizes=[(50, 70)])
+    config = TinyConfig(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=40, IMAGE_MAX_DIM=96)
+    for subtract_mean in (True, False):  # a device would not know where the padding is
+        molded = mold(image, config, subtract_mean=subtract_mean)
+        assert molded.image.shape == (64, 64, 3) and molded.image.dtype == np.float32
+        assert tuple(molded.window) == (0, 0, 40, 56)
+        assert not molded.image[40:].any() and not molded.image[:, 56:].any()
+        assert molded.image[:40, :56].all()
+    meta = parse_image_meta(molded.meta)
+    assert meta["window"].tolist() == [0, 0, 40, 56] and meta["scale"] == np.float32(0.8)
+
+
 @pytest.mark.parametrize(
-    ("mode", "expected"), [("square", [2, 2, 1]), ("pad64", [1, 2, 1, 1]), ("none", [1, 2, 1, 1])]
+    ("mode", "expected"),
+    [("square", [2, 2, 1]), ("pad64", [1, 2, 1, 1]), ("none", [1, 2, 1, 1])]
+    + [("torchvision", [1, 2, 1, 1]), ("detectron2", [1, 2, 1, 1])],
 )
 def test_images_of_one_batch_have_one_molded_size(mode, expected):
     sizes = [(64, 64), (40, 90), (40, 90), (40, 90), (64, 64)]

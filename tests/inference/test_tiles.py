@@ -81,6 +81,35 @@ def test_without_masks_boxes_are_merged():
     assert result["rois"].tolist() == [[20, 10, 30, 150]] and "masks" not in result
 
 
+def test_float_boxes_keep_their_fractions_and_their_masks():
+    """Boxes end a quarter of a pixel inside the pixels of their masks."""
+
+    def detect_floats(tile):
+        result = detect(tile)
+        result["rois"] = np.float32(result["rois"] + np.array([0.25, 0.25, -0.25, -0.25]))
+        return result
+
+    image = np.zeros((100, 160, 1), np.uint8)
+    image[20:30, 10:150] = 1  # longer than a tile
+    image[50:60, 50:60] = 2
+    image[52:55, 52:55] = 0  # a hole
+    for with_masks in (True, False):
+        result = detect_tiled(
+            lambda tile, kept=with_masks: {
+                key: value for key, value in detect_floats(tile).items() if kept or key != "masks"
+            },
+            image,
+            64,
+            16,
+        )
+        assert result["rois"].dtype == np.float32
+        expected = [[20.25, 10.25, 29.75, 149.75], [50.25, 50.25, 59.75, 59.75]]
+        assert sorted(result["rois"].tolist()) == expected
+        if with_masks:
+            shapes = {(mask.shape, int(mask.sum())) for mask in result["masks"]}
+            assert shapes == {((10, 140), 1400), ((10, 10), 91)}
+
+
 def test_objects_of_different_classes_are_not_merged():
     image = np.zeros((64, 100, 1), np.uint8)
     image[20:30, 45:60] = 1

@@ -195,6 +195,13 @@ def test_iou_of_tensors(first, second):
     np.testing.assert_allclose(boxes.iou(first, second), to_numpy(tensor), rtol=1e-6, atol=1e-6)
 
 
+def test_outward_boxes_hold_every_pixel_that_a_box_touches():
+    assert boxes.outward(np.zeros((0, 4))).shape == (0, 4)
+    found = boxes.outward(np.float32([[1.2, 2.0, 3.0, 4.1], [-0.5, 0, 0, 7.999]]))
+    assert found.tolist() == [[1, 2, 3, 5], [-1, 0, 0, 8]] and found.dtype == np.int64
+    assert boxes.outward(np.int32([[1, 2, 3, 4]])).tolist() == [[1, 2, 3, 4]]
+
+
 # --- Against torchvision ---
 
 

@@ -197,3 +197,71 @@ def test_class_agnostic_row_is_used_for_every_class():
     )
     assert float(numerator) == pytest.approx(3 * LOG2, rel=1e-5)
     assert float(count) == 2
+
+
+# --- Detectron's and torchvision's terms ---
+
+
+def test_smooth_l1_of_a_small_beta():
+    # beta 1/9: 0.5 * 0.1^2 * 9 = 0.045 below; at 1/9 both branches give 1/18; beyond: 3 - 1/18
+    found = losses.smooth_l1(tf.zeros([3]), tf.constant([0.1, -1 / 9, 3.0]), 1 / 9)
+    np.testing.assert_allclose(found, [0.045, 1 / 18, 3 - 1 / 18], rtol=1e-5)
+    # beta 0 is L1
+    np.testing.assert_allclose(
+        losses.smooth_l1(tf.zeros([2]), tf.constant([0.1, -3.0]), 0), [0.1, 3]
+    )
+
+
+@pytest.mark.parametrize(("name", "beta"), [("1", 1.0), ("1_9", 1 / 9), ("0.1", 0.1), ("0", 0.0)])
+def test_smooth_l1_is_that_of_torch(shared, name, beta):
+    unit = np.load(shared / "reference" / "torchvision" / "unit" / "losses.npz")
+    predicted = tf.Variable(unit["l1_p"])
+    with tf.GradientTape() as tape:
+        loss = losses.smooth_l1(tf.constant(unit["l1_t"]), predicted, beta)
+        total = tf.reduce_sum(loss)
+    np.testing.assert_allclose(loss, unit[f"smooth_l1_{name}"], rtol=1e-5, atol=1e-7)
+    gradient = tape.gradient(total, predicted)
+    np.testing.assert_allclose(gradient, unit[f"smooth_l1_{name}_grad"], rtol=1e-5, atol=1e-7)
+
+
+def test_rpn_bbox_loss_per_sampled_anchor():
+    match = tf.constant([[0, 1, -1, -1]])
+    predicted = tf.fill([1, 4, 4], 2.0)
+    # L1: 4 * 2 of the positive anchor, over three sampled anchors
+    numerator, count = losses.rpn_bbox_loss(tf.zeros([1, 2, 4]), match, predicted, 0.0, True)
+    assert (float(numerator), float(count)) == (8.0, 3.0)
+
+
+def test_losses_per_sampled_roi_leave_out_padding():
+    ids = tf.constant([[1, 0, 0]])
+    is_roi = tf.constant([[True, True, False]])
+    deltas = tf.fill([1, 3, 2, 4], 2.0)
+    # L1: 4 * 2 of the positive RoI, over two RoIs
+    numerator, count = losses.mrcnn_bbox_loss(tf.zeros([1, 3, 4]), ids, deltas, 0.0, is_roi)
+    assert (float(numerator), float(count)) == (8.0, 2.0)
+    # log 2 of each of two RoIs; with padding it would be three
+    found = losses.mrcnn_class_loss(ids, tf.zeros([1, 3, 2]), tf.constant([[1, 1]]), is_roi=is_roi)
+    assert float(found[1]) == 2
+    assert float(found[0]) == pytest.approx(2 * LOG2, rel=1e-6)
+
+
+def test_plain_weight_decay():
+    values = {"kernel": [[1.0, 2.0], [3.0, 4.0]], "bias": [2.0], "gamma": [3.0], "beta": [1.0]}
+    weights = [keras.Variable(np.float32(value), name=name) for name, value in values.items()]
+    # 0.1 / 2 * (1 + 4 + 9 + 16), with the bias + 4, with gamma and beta + 10
+    for biases, norms, expected in (
+        (False, False, 1.5),
+        (True, False, 1.7),
+        (False, True, 2.0),
+        (True, True, 2.2),
+    ):
+        decay = losses.plain_weight_decay(weights, 0.1, biases, norms)
+        assert float(decay) == pytest.approx(expected, rel=1e-6)
+    assert float(losses.plain_weight_decay([], 0.1)) == 0.0
+
+
+def test_gradient_of_plain_weight_decay_is_that_of_torch_sgd():
+    weights = [keras.Variable(np.float32([1.0, -2.0]), name="kernel")]
+    with tf.GradientTape() as tape:
+        decay = losses.plain_weight_decay(weights, 0.1)
+    np.testing.assert_allclose(tape.gradient(decay, weights[0].value), [0.1, -0.2], rtol=1e-6)

@@ -16,6 +16,9 @@ def settings(**changes):
         "TRAIN_ROIS_PER_IMAGE": T,
         "ROI_POSITIVE_RATIO": 0.34,
         "ROI_POSITIVE_IOU": 0.5,
+        "ROI_SAMPLING": "ratio",
+        "CONTINUOUS_BOXES": True,
+        "MASK_TARGETS": "crop",
         "BBOX_STD_DEV": np.array([0.1, 0.1, 0.2, 0.2]),
         "USE_MINI_MASK": False,
         "MASK_SHAPE": [4, 4],
@@ -202,6 +205,75 @@ def test_targets_without_masks_are_the_same():
     assert masks is None
     for a, b in zip(without, with_masks[:3], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_negatives_fill_the_sample():
+    """One positive and five negatives; "ratio" would take one negative."""
+    rois, ids, _, _ = run([*FAR[:8], GT], [2], [GT], config=settings(ROI_SAMPLING="fill"))
+    np.testing.assert_array_equal(ids, [2, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(rois, np.float32([GT, *FAR[:5]]))
+    rois, ids, _, _ = run(FAR, [], [], config=settings(ROI_SAMPLING="fill"))
+    assert rois.any(axis=1).all() and not ids.any()
+
+
+# --- Mask targets by RoIAlign ---
+
+STEPS = np.zeros((8, 8, 3), bool)
+STEPS[:, 3:, 0] = True
+STEPS[:2, :, 0] = True
+
+
+def test_hard_mask_targets_are_means_of_whole_pixels():
+    """A RoI of 8 x 8 pixels, 4 x 4 bins: each is the mean of 2 x 2 pixels, cut at 0.5."""
+    _, ids, _, found = run(
+        [[0.0, 0.0, 1.0, 1.0]], [1], [[0.0, 0.0, 1.0, 1.0]], STEPS,
+        config=settings(MASK_TARGETS="hard"),
+    )  # fmt: skip
+    assert ids[0] == 1
+    # columns 2 and 3: the mean 0.5 counts
+    np.testing.assert_array_equal(found[0], [[1] * 4, *[[0, 1, 1, 1]] * 3])
+    assert not found[1:].any()
+
+
+def test_soft_mask_targets_are_half_a_pixel_off():
+    """torchvision's samples lie at 0.5, 1.5, ...: between the centers of two pixels."""
+    _, _, _, found = run(
+        [[0.5, 0.0, 1.0, 1.0]], [1], [[0.5, 0.0, 1.0, 1.0]], STEPS,
+        config=settings(MASK_TARGETS="soft"),
+    )  # fmt: skip
+    # columns 0 to 7 are 0 0 0 1 1 1 1 1, halfway 0 0 .5 1 1 1 1 1; a bin is the mean of two
+    np.testing.assert_allclose(found[0], [[0, 0.75, 1, 1]] * 4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_mask_targets_of_a_mini_mask_are_those_of_its_pixels(kind):
+    gt = [0.25, 0.25, 0.75, 0.75]
+    config = settings(MASK_TARGETS=kind, USE_MINI_MASK=True, MASK_SHAPE=[8, 8])
+    _, _, _, found = run([gt], [1], [gt], STEPS, config=config)
+    np.testing.assert_allclose(found[0], STEPS[:, :, 0], atol=1e-6)
+    # the right half, of 8 x 4 pixels: each pixel is read twice, between its edges and its center
+    right = [0.25, 0.5, 0.75, 0.75]
+    config.ROI_POSITIVE_IOU, config.MASK_SHAPE = 0.4, [8, 4]
+    _, ids, _, found = run([right], [1], [gt], STEPS, config=config)
+    assert ids[0] == 1
+    np.testing.assert_allclose(found[0], STEPS[:, 4:, 0], atol=1e-6)
+
+
+def test_soft_mask_targets_are_those_of_torchvision(shared):
+    unit = np.load(shared / "reference" / "torchvision" / "unit" / "masks_keypoints.npz")
+    shape = tuple(unit["target_gt_shape"])
+    masks = np.unpackbits(unit["target_gt"])[: np.prod(shape)].reshape(shape)
+    masks = masks[unit["target_index"]].transpose(1, 2, 0).astype(bool)  # one for each box
+    height, width = shape[1:]
+    gt_boxes = unit["target_boxes"][:, [1, 0, 3, 2]] / np.float32([height, width, height, width])
+    config = settings(
+        MASK_TARGETS="soft", MASK_SHAPE=[28, 28], TRAIN_ROIS_PER_IMAGE=5, ROI_POSITIVE_RATIO=1.0
+    )
+    found = targets.detection_targets(
+        tf.constant(gt_boxes[None]), np.ones((1, 5), np.int32), tf.constant(gt_boxes[None]),
+        masks[None], tf.constant(np.linspace(1, 0.5, 5, dtype=np.float32)[None]), config,
+    )  # fmt: skip
+    np.testing.assert_allclose(found.masks[0], unit["target_28"], atol=1e-5)
 
 
 def test_matches_of_rois_equal_torchvision(torchvision_units):

@@ -17,7 +17,7 @@ from mrcnn.model import MaskRCNN
 from mrcnn.training import checkpoints
 from mrcnn.training.training_state import read_record, state_path
 from mrcnn.weights import saving
-from mrcnn.weights.weight_file import read_metadata
+from mrcnn.weights.opening import read_metadata
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 

@@ -76,6 +76,18 @@ def test_training_lowers_the_loss(tmp_path, dataset, compiled):
     assert all(np.isfinite(history[name]).all() for name in PARTS)
 
 
+def test_training_with_the_settings_of_detectron2_lowers_the_loss(tmp_path, dataset):
+    keras.utils.set_random_seed(0)
+    config = TinyConfig.detectron()
+    config.STEPS_PER_EPOCH, config.WARMUP_STEPS = 6, 4
+    config.TRAIN_BN = None  # of the tiny backbone, whose weights are random
+    config.USE_MINI_MASK, config.MINI_MASK_SHAPE = True, (28, 28)
+    model = MaskRCNN("training", config, tmp_path)
+    history = model.train(dataset, None, config.LEARNING_RATE, epochs=3, layers="all").history
+    assert history["loss"][-1] < 0.9 * history["loss"][0]
+    assert all(np.isfinite(history[name]).all() and history[name][0] > 0 for name in PARTS)
+
+
 def test_next_stage_traces_a_new_graph(tmp_path, dataset, compiled):
     """The graph of the first stage would update the backbone."""
     model = build(tmp_path, RPN_ONLY=True)

@@ -95,3 +95,27 @@ def test_update_is_at_most_as_long_as_the_clip_norm(tmp_path, dataset):
         sum(np.sum((value - before[path]) ** 2) for path, value in values(model).items())
     )
     assert moved == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("choice", ["sgd", "adam", "adamw"])
+def test_biases_learn_at_their_own_rate(choice):
+    """One step on gradients of 1: the bias moves twice as far, the kernel as ever."""
+    moved = {}
+    for factor in (1.0, 2.0):
+        dense = keras.layers.Dense(1, kernel_initializer="zeros")
+        net = keras.Sequential([keras.Input([1]), dense])
+        config = TinyConfig(OPTIMIZER=choice, BIAS_LEARNING_RATE_FACTOR=factor)
+        compile_network(net, config, 0.25, 0.9)
+        net.optimizer.apply([tf.ones([1, 1]), tf.ones([1])], net.trainable_variables)
+        moved[factor] = [float(value.numpy().item()) for value in net.trainable_variables]
+    (kernel, bias), (same_kernel, far_bias) = moved[1.0], moved[2.0]
+    assert kernel == same_kernel == pytest.approx(-0.25, rel=1e-5)
+    assert (bias, far_bias) == (pytest.approx(-0.25, rel=1e-5), pytest.approx(-0.5, rel=1e-5))
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(net.optimizer))
+    assert again.bias_factor == 2.0
+
+
+def test_optimizer_function_has_one_rate_for_all_weights(network):
+    config = TinyConfig(OPTIMIZER=keras.optimizers.Lion, BIAS_LEARNING_RATE_FACTOR=2.0)
+    with pytest.raises(ValueError, match="BIAS_LEARNING_RATE_FACTOR must be 1 with"):
+        compile_network(network, config, 0.25, 0.9)

@@ -12,8 +12,8 @@ from toy_network import build, same
 from mrcnn.files import hdf5
 from mrcnn.weights import saving
 from mrcnn.weights.loading import load_weights
+from mrcnn.weights.opening import read_metadata
 from mrcnn.weights.saving import save_weights
-from mrcnn.weights.weight_file import read_metadata
 
 layers = keras.layers
 

@@ -13,7 +13,7 @@ from toy_network import (
 )
 
 from mrcnn.weights.loading import load_weights
-from mrcnn.weights.weight_file import check_file, read_metadata
+from mrcnn.weights.opening import check_file, read_metadata
 
 
 def test_kind_of_a_whole_network_is_matterport(path):

@@ -1,0 +1,99 @@
+"""What weights bring to a training on other data: the settings of their network, known classes."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from .. import presets
+from ..config import Config
+from .opening import read_metadata
+from .zoo import released
+
+logger = logging.getLogger("mrcnn")
+
+_SETTINGS = sorted({name for preset in presets.ALL for name in preset} | {"USE_MASK"})
+
+
+def adopt_network(config: Config, weights: str, chosen: Collection[str]) -> None:
+    """Give a config the settings of the network that weights are of.
+
+    config: changed in place.
+    weights: a name of released weights, or a file.
+    chosen: settings that stay as they are, except a BACKBONE that only the config's class sets.
+    """
+    adopted = []
+    for name, value in network_settings(weights).items():
+        if name not in chosen or (name == "BACKBONE" and name not in vars(config)):
+            setattr(config, name, copy.copy(value))
+            adopted.append(name)
+    if adopted:
+        logger.info("%d settings are those of the network of %s.", len(adopted), weights)
+
+
+def network_settings(weights: str) -> dict[str, Any]:
+    """Return the settings of a network of torchvision or detectron2; nothing for other weights.
+
+    weights: as for `adopt_network`; a name is not downloaded.
+    """
+    row = released(weights)
+    if row is not None:
+        return row.network_settings
+    values = (read_metadata(weights) or {}).get("config", {})
+    if values.get("PROPOSAL_SELECTION") != "per_level":  # matterport's network
+        return {}
+    config = Config.from_dict(values)
+    return {name: getattr(config, name) for name in _SETTINGS}
+
+
+def check_backbone(config: Config, weights: str) -> None:
+    """Compare a config with released weights, before they are downloaded.
+
+    config: before or after `adopt_network`.
+
+    Raises:
+        ValueError: the weights are of another backbone.
+    """
+    row = released(weights)
+    if row is None:
+        return
+    backbone = row.config().BACKBONE
+    will_be_adopted = "BACKBONE" in row.network_settings and "BACKBONE" not in vars(config)
+    if backbone != config.BACKBONE and not will_be_adopted:
+        raise ValueError(
+            f"The weights {weights} are of a {backbone}. Received: BACKBONE={config.BACKBONE}. "
+            "Try --weights imagenet, or leave BACKBONE as it is."
+        )
+
+
+def kept_classes(weights: str, class_names: Sequence[str]) -> dict[str, int]:
+    """Return class name in the weights -> class id in the data, for the classes that both have.
+
+    Upper and lower case are the same.
+
+    weights: as for `adopt_network`.
+    class_names: of the data, background first.
+
+    Raises:
+        ValueError: the weights carry no class names, or none of the data's.
+    """
+    row = released(weights)
+    if row is not None:
+        names = row.class_names
+    else:
+        names = (read_metadata(weights) or {}).get("class_names") or []
+    known = {name.casefold(): name for name in names[1:]}
+    kept = {}
+    for class_id, name in enumerate(class_names):
+        if class_id > 0 and name.casefold() in known:
+            kept[known[name.casefold()]] = class_id
+    if not kept:
+        have = ", ".join(names[1:6]) + " ..." if names else "no class names"
+        raise ValueError(
+            "To keep classes, the weights and the data must have classes of the same name. "
+            f"Received: {weights} with {have}, data with {', '.join(class_names[1:6])}. "
+            "Try to name the classes as the weights do, or to leave out --keep-classes."
+        )
+    return kept

@@ -1,0 +1,317 @@
+"""Our network with torchvision's and detectron2's weights computes what theirs do, stage by stage.
+
+The references are in `reference/torchvision` of the folder that MRCNN_SHARED names: one file per
+network and run, `refs/<network>_<run>.npz`. Each file found there is checked. The weights are drawn
+from a seed; the images are real.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.data.image import read_image
+from mrcnn.inference.preprocessing import mold
+from mrcnn.model import MaskRCNN
+
+SHARED = Path(os.environ.get("MRCNN_SHARED", ""))
+REFERENCE = SHARED / "reference" / "torchvision"
+DETECTRON2 = "mask_rcnn_R_50_FPN_3x"
+NETWORKS = (
+    "maskrcnn_resnet50_fpn_v2",
+    "maskrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_resnet50_fpn",
+    DETECTRON2,
+)
+IMAGES = {"a": "a", "b": "b", "batch": "ab", "full": "a"}
+# Largest difference of torchvision's float32 from float64 (README of the references).
+FLOAT64 = {"C2": 1.9e-4, "C3": 2.8e-4, "C4": 4.3e-4, "C5": 8.1e-4}
+FLOAT64 |= dict.fromkeys(("P2", "P3", "P4", "P5", "P6"), 7.0e-4)
+SHARE_OF_DEVIATION = 2e-3  # of every other stage
+MAPS = {"C2": "res2c_out", "C3": "res3d_out", "C4": "res4f_out", "C5": "res5c_out"}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not REFERENCE.is_dir(), reason="needs MRCNN_SHARED/reference/torchvision"),
+]
+
+
+class Run(NamedTuple):
+    """One reference, and what our network computes for it."""
+
+    model: MaskRCNN
+    images: list
+    reference: dict
+    outputs: dict
+    sides: tuple  # (height, width) of the padded images
+
+
+def references():
+    """Return (network, run, file) of all references of the networks that we have."""
+    found = [(DETECTRON2, "a", path) for path in (REFERENCE / "detectron2").glob("*_a.npz")]
+    for path in sorted((REFERENCE / "refs").glob("*.npz")):
+        network, _, run = path.stem.rpartition("_")
+        if network in NETWORKS:
+            found.append((network, run, path))
+    return found
+
+
+@pytest.fixture(scope="module", params=references(), ids=lambda row: f"{row[0]}-{row[1]}")
+def run(request, tmp_path_factory):
+    network, name, path = request.param
+    with np.load(path) as file:
+        reference = dict(file)
+    model = model_of(network, tmp_path_factory.mktemp("weights"))
+    if name != "full":
+        model.config.IMAGE_MIN_DIM, model.config.IMAGE_MAX_DIM = 320, 544
+    images = [read_image(REFERENCE / "photos" / f"{one}.png") for one in IMAGES[name]]
+    molded, metas = padded(images, model.config)
+    outputs = stages(model, molded, metas)
+    yield Run(model, images, reference, outputs, molded.shape[1:3])
+    keras.backend.clear_session()
+
+
+def model_of(network, folder):
+    """Load the seeded weights from a file, as a user does."""
+    sys.path.insert(0, str(REFERENCE))
+    import rebuild
+
+    sys.path.remove(str(REFERENCE))
+    is_detectron2 = network == DETECTRON2
+    tensors = rebuild.detectron2_state_dict() if is_detectron2 else rebuild.state_dict(network)
+    path = folder / f"{network}.pkl"
+    path.write_bytes(pickle.dumps({"model": dict(tensors)}))
+    return MaskRCNN.from_weights(path, model_dir=folder)
+
+
+def padded(images, config):
+    """Return molded images of a batch `[B, h, w, 3]`, padded to the largest, and their metas."""
+    molded = [mold(image, config) for image in images]
+    height, width = np.max([one.image.shape[:2] for one in molded], axis=0)
+    batch = np.zeros((len(molded), height, width, 3), np.float32)
+    metas = np.stack([one.meta for one in molded])
+    for image, one in zip(batch, molded, strict=True):
+        image[: one.image.shape[0], : one.image.shape[1]] = one.image
+    metas[:, 4:6] = height, width
+    return batch, metas
+
+
+def stages(model, images, metas):
+    """Return the values of every stage as NumPy arrays, by name."""
+    network = model.keras_model
+    layers = {layer.name: layer for layer in network.layers}
+    names = dict(MAPS)
+    for level in (2, 3, 4, 5, 6):
+        norm = f"fpn_p{level}_bn"
+        names[f"P{level}"] = norm if norm in layers else f"fpn_p{level}"
+    names |= {name: name for name in ("ROI", "rpn_bbox", "mrcnn_detection", "mrcnn_class_logits")}
+    names |= {"box_pool": "roi_align_classifier", "box_deltas": "mrcnn_bbox"}
+    if model.config.USE_MASK:
+        names |= {"mask_pool": "roi_align_mask", "masks": "mrcnn_mask"}
+    inside = keras.Model(network.inputs, {k: layers[name].output for k, name in names.items()})
+    anchors = np.repeat(model.get_anchors(images.shape[1:])[None], len(images), axis=0)
+    compute = tf.function(lambda inputs: inside(inputs, training=False), autograph=False)
+    inputs = [tf.constant(x, tf.float32) for x in (images, metas, anchors)]
+    outputs = {name: value.numpy() for name, value in compute(inputs).items()}
+    rpn = layers["rpn_model"]
+    logits = [rpn(outputs[f"P{level}"])[0][..., 1].numpy() for level in (2, 3, 4, 5, 6)]
+    return {**outputs, "rpn_logits": logits, "images": images}
+
+
+def in_torch_order(boxes, sides):
+    """Return normalized `(y1, x1, y2, x2)` as pixels `(x1, y1, x2, y2)`."""
+    height, width = sides
+    return (boxes * np.float32([height, width, height, width]))[..., [1, 0, 3, 2]]
+
+
+def suffix(run, image):
+    return f"_{image}" if f"proposals_{image}" in run.reference else ""
+
+
+def assert_near_deviation(found, wanted):
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() <= SHARE_OF_DEVIATION * wanted.std()
+
+
+def test_images_equal_the_reference(run):
+    if "images" in run.reference:
+        wanted = run.reference["images"]
+        step = run.outputs["images"].shape[1] // wanted.shape[2]
+        found = run.outputs["images"].transpose(0, 3, 1, 2)[:, :, ::step, ::step]
+    else:
+        wanted = run.reference["resized_bgr"][..., ::-1] - run.model.config.MEAN_PIXEL
+        height, width = wanted.shape[:2]
+        found = run.outputs["images"][0, :height, :width]
+    np.testing.assert_allclose(found, wanted, atol=2e-5 * max(1, np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("name", FLOAT64)
+def test_feature_maps_equal_the_reference(run, name):
+    wanted = run.reference[name]
+    found = run.outputs[name].transpose(0, 3, 1, 2)
+    is_small = found.shape[2] * found.shape[3] <= 400
+    found = found[:, ::8] if is_small else found[:, ::8, ::4, ::4]
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() <= 2 * FLOAT64[name]
+
+
+def test_rpn_and_anchors_equal_the_reference(run):
+    first = 0
+    for level, logits in enumerate(run.outputs["rpn_logits"], start=2):
+        count = logits.shape[1]
+        steps = run.reference[f"rpn_steps_P{level}"]
+        deltas = run.outputs["rpn_bbox"][:, first : first + count][..., [1, 0, 3, 2]]
+        for name, found, step in (("logits", logits, steps[0]), ("deltas", deltas, steps[1])):
+            found = found[:, ::step]
+            wanted = run.reference[f"rpn_{name}_P{level}"]  # detectron2's without the batch axis
+            assert_near_deviation(found, wanted.reshape(found.shape))
+        anchors = run.model.anchors[first : first + count][:, [1, 0, 3, 2]]
+        for part, rows in (("head", anchors[:30]), ("tail", anchors[-30:])):
+            wanted = run.reference[f"anchors_P{level}_{part}"]
+            np.testing.assert_allclose(rows, wanted, atol=1e-4)
+        first += count
+
+
+def test_every_proposal_of_the_reference_is_found(run):
+    """As sets: in float64 every ninth proposal has another rank. One may differ by a tie."""
+    for image in range(len(run.images)):
+        found = in_torch_order(run.outputs["ROI"][image], run.sides)
+        wanted = run.reference[f"proposals{suffix(run, image)}"]
+        distance = np.abs(found[None] - wanted[:, None]).max(axis=2).min(axis=1)
+        assert (distance < 0.1).mean() >= 0.998
+
+
+def test_box_head_equals_the_reference(run):
+    """Of the proposals that have the same rank in both."""
+    wanted = run.reference[f"proposals{suffix(run, 0)}"]
+    found = in_torch_order(run.outputs["ROI"][0], run.sides)[: len(wanted)]
+    is_same = np.abs(found - wanted).max(axis=1) < 0.05
+    for name, order in (("box_pool", (0, 3, 1, 2)), ("class_logits", None), ("box_deltas", None)):
+        reference = run.reference[name]
+        rows = np.flatnonzero(is_same[: len(reference)])
+        ours = run.outputs["mrcnn_class_logits" if name == "class_logits" else name][0][rows]
+        if order:
+            ours = ours.transpose(order)
+            ours = ours[:, :: ours.shape[1] // reference.shape[1]]
+        if name == "box_deltas":
+            ours = ours[..., [1, 0, 3, 2]]
+            ours = ours[:, ours.shape[1] - reference.shape[1] // 4 :].reshape(len(rows), -1)
+        if name == "class_logits" and run.model.config.IMAGE_RESIZE_MODE == "detectron2":
+            ours = np.roll(ours, -1, axis=1)  # its background is the last class
+        assert len(rows) > len(reference) / 2
+        assert_near_deviation(ours, reference[rows])
+
+
+def test_every_detection_of_the_reference_is_found(run):
+    for image in range(len(run.images)):
+        detections = run.outputs["mrcnn_detection"][image]
+        detections = detections[detections[:, 4] > 0]
+        found = in_torch_order(detections[:, :4], run.sides)
+        boxes, labels, scores = reference_detections(run, "detections", image)
+        assert len(found) == len(boxes)
+        for box, label, score in zip(boxes, labels, scores, strict=True):
+            same = np.flatnonzero(detections[:, 4] == label)
+            nearest = same[np.abs(found[same] - box).max(axis=1).argmin()]
+            np.testing.assert_allclose(found[nearest], box, atol=0.1)
+            assert abs(detections[nearest, 5] - score) < 2e-3
+
+
+def reference_detections(run, name, image):
+    """Return boxes, labels (ours: the background is 0) and scores of the reference."""
+    key = f"{name}{suffix(run, image)}" if name == "detections" else f"final{suffix(run, image)}"
+    boxes, scores = run.reference[f"{key}_boxes"], run.reference[f"{key}_scores"]
+    if f"{key}_labels" in run.reference:
+        return boxes, run.reference[f"{key}_labels"], scores
+    return boxes, run.reference[f"{key}_classes"] + 1, scores
+
+
+def test_masks_of_the_detections_equal_the_reference(run):
+    key = f"masks{suffix(run, 0)}"
+    if key not in run.reference:
+        pytest.skip("a network without masks")
+    wanted = run.reference[key]
+    boxes, labels, _ = reference_detections(run, "detections", 0)
+    detections = run.outputs["mrcnn_detection"][0]
+    found = in_torch_order(detections[:, :4], run.sides)
+    for box, label, mask in zip(boxes, labels, wanted, strict=False):
+        same = np.flatnonzero(detections[:, 4] == label)
+        nearest = same[np.abs(found[same] - box).max(axis=1).argmin()]
+        ours = run.outputs["masks"][0, nearest, :, :, int(label)]
+        assert np.abs(ours - np.squeeze(mask)).max() < 2e-2
+
+
+def test_detect_returns_the_final_results_of_the_reference(run):
+    """From the image to boxes in its pixels and masks: what a user calls."""
+    if len(run.images) > 1:
+        pytest.skip("detect() does not pad images to a common size, as the reference does")
+    (result,) = run.model.detect(run.images)
+    boxes, labels, scores = reference_detections(run, "final", 0)
+    assert len(result["rois"]) == len(boxes)
+    bits = run.reference.get(f"final{suffix(run, 0)}_masks_bits")
+    width = run.images[0].shape[1]
+    for i, (box, label, score) in enumerate(zip(boxes, labels, scores, strict=True)):
+        same = np.flatnonzero(result["class_ids"] == label)
+        distances = np.abs(result["rois"][same][:, [1, 0, 3, 2]] - box).max(axis=1)
+        nearest = same[distances.argmin()]
+        assert distances.min() < 0.15  # 0.1 pixels of the resized image, which is smaller
+        assert abs(result["scores"][nearest] - score) < 2e-3
+        if bits is not None and i < len(bits):
+            wanted = np.unpackbits(bits[i], axis=-1)[:, :width].astype(bool)
+            assert np.count_nonzero(result["masks"][:, :, nearest] != wanted.squeeze()) <= 2
+
+
+# --- Weights saved for torch ---
+
+
+TORCH = """
+import sys
+import numpy as np, torch, torchvision
+path, network, images = sys.argv[1:]
+torch.set_num_threads(2)
+model = getattr(torchvision.models.detection, network)(
+    weights=None, weights_backbone=None, min_size=320, max_size=544
+)
+if not network.endswith("_v2"):
+    for name, module in list(model.named_modules()):
+        for child, norm in list(module.named_children()):
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                frozen = torchvision.ops.misc.FrozenBatchNorm2d(norm.num_features, eps=0.0)
+                setattr(module, child, frozen)
+model.load_state_dict(torch.load(path, weights_only=True), strict=True)
+image = torch.from_numpy(np.load(images)).permute(2, 0, 1).float() / 255
+with torch.inference_mode():
+    (result,) = model.eval()([image])
+np.savez(path + ".npz", **{key: value.numpy() for key, value in result.items() if key != "masks"})
+"""
+
+
+def test_torch_loads_saved_weights_and_detects_the_same(run, tmp_path):
+    python = os.environ.get("PEERS_PYTHON")
+    if not python:
+        pytest.skip("PEERS_PYTHON must name a Python with torch and torchvision")
+    if run.model.config.IMAGE_RESIZE_MODE == "detectron2" or run.model.config.IMAGE_MIN_DIM != 320:
+        pytest.skip("torchvision's networks only, at 320/544")
+    network = ("mask" if run.model.config.USE_MASK else "faster") + "rcnn_resnet50_fpn"
+    if run.model.config.RPN_CONV_LAYERS == 2:
+        network += "_v2"
+    path = tmp_path / "saved.pth"
+    run.model.save_weights(path)
+    np.save(tmp_path / "image.npy", run.images[0])
+    command = [python, "-c", TORCH, str(path), network, str(tmp_path / "image.npy")]
+    subprocess.run(command, check=True, timeout=300)
+    theirs = np.load(f"{path}.npz")
+    (ours,) = run.model.detect(run.images[:1])
+    assert len(ours["rois"]) == len(theirs["boxes"])
+    for box, label, score in zip(theirs["boxes"], theirs["labels"], theirs["scores"], strict=True):
+        same = np.flatnonzero(ours["class_ids"] == label)
+        distances = np.abs(ours["rois"][same][:, [1, 0, 3, 2]] - box).max(axis=1)
+        assert distances.min() < 0.15
+        assert abs(ours["scores"][same[distances.argmin()]] - score) < 2e-3

@@ -1,0 +1,231 @@
+"""One training step of torchvision's networks: targets, losses and gradients."""
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import shared_folder
+
+from mrcnn import model as modellib
+from mrcnn.config import Config
+from mrcnn.data.rpn_targets import build_rpn_targets
+from mrcnn.nn import targets
+from mrcnn.nn.anchors import pyramid_anchors
+from mrcnn.nn.image_meta import compose_image_meta
+from mrcnn.weights.torchvision_layers import to_layers, to_tensors
+
+VERSIONS = {"maskrcnn_resnet50_fpn": 1, "maskrcnn_resnet50_fpn_v2": 2}
+LOSSES = {
+    "rpn_class_loss": "loss_objectness",
+    "rpn_bbox_loss": "loss_rpn_box_reg",
+    "mrcnn_class_loss": "loss_classifier",
+    "mrcnn_bbox_loss": "loss_box_reg",
+    "mrcnn_mask_loss": "loss_mask",
+}
+HEIGHT, WIDTH = 320, 426  # of the resized image
+PADDED = (320, 448, 3)
+TO_YX = [1, 0, 3, 2]
+# Limits of the differences of gradients, of the norm and of the projection.
+NEAR_THE_LOSS = ("rpn", "roi_heads.box_predictor", "roi_heads.mask_predictor")
+NEAR = (1e-3, 1e-3)
+FAR = {1: (2e-3, 1.5e-2), 2: (8e-3, 6e-2)}
+
+
+def _models() -> list[str]:
+    """The networks of ours whose training step was recorded."""
+    folder = (shared_folder() or Path("/")) / "reference" / "torchvision" / "train"
+    return [name for name in VERSIONS if (folder / f"{name}.npz").is_file()]
+
+
+class First:
+    """A random generator that leaves the first candidates in a sample."""
+
+    @staticmethod
+    def choice(ids, count, replace):
+        return ids[len(ids) - count :]
+
+
+class Step(SimpleNamespace):
+    """A training step: the file's numbers, and ours."""
+
+
+def _config(version: int, rois: int, positives: int) -> Config:
+    config = Config.torchvision(version)
+    config.NUM_CLASSES = 91
+    config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM = 320, 544
+    config.USE_MINI_MASK = False
+    # As many as the file samples, so that batch norm has no statistics of padding.
+    config.TRAIN_ROIS_PER_IMAGE = rois
+    config.ROI_POSITIVE_RATIO = (positives + 0.5) / rois
+    config.MAX_GT_INSTANCES = 3
+    config.WEIGHT_DECAY = 0.0
+    return config
+
+
+def _image(folder: Path, config: Config) -> np.ndarray:
+    """`[1, *PADDED]` image a, normalized, resized and padded with zeros."""
+    pixels = cv2.imread(str(folder / "photos" / "a.png"))[..., ::-1].astype(np.float32) / 255
+    pixels = (pixels - np.float32(config.MEAN_PIXEL / 255)) / np.float32(config.STD_PIXEL / 255)
+    image = np.zeros((1, *PADDED), np.float32)
+    image[0, :HEIGHT, :WIDTH] = _resized(_resized(pixels, HEIGHT, 0), WIDTH, 1)
+    return image
+
+
+def _resized(x: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Bilinear along an axis; positions are float32, as torch's: their rounding can be measured."""
+    scale = np.float32(x.shape[axis] / size)
+    position = np.maximum(scale * (np.arange(size, dtype=np.float32) + 0.5) - np.float32(0.5), 0)
+    first = np.floor(position).astype(int)
+    last = np.minimum(first + 1, x.shape[axis] - 1)
+    weight = (position - first).astype(np.float32)
+    weight = weight.reshape([-1] + [1] * (x.ndim - 1 - axis))
+    return np.take(x, first, axis) * (1 - weight) + np.take(x, last, axis) * weight
+
+
+def _ground_truth(file) -> tuple[np.ndarray, np.ndarray]:
+    """`[3, 4]` boxes and `[*PADDED[:2], 3]` masks of the resized image."""
+    boxes = file["boxes"][:, TO_YX] * np.float32([HEIGHT / 480, WIDTH / 640] * 2)
+    masks = np.zeros((*PADDED[:2], 3), bool)
+    # torch's nearest: the pixel floor(i * scale)
+    rows = np.floor(np.arange(HEIGHT) * np.float32(480 / HEIGHT)).astype(int)
+    columns = np.floor(np.arange(WIDTH) * np.float32(640 / WIDTH)).astype(int)
+    for i, bits in enumerate(file["masks"]):
+        masks[:HEIGHT, :WIDTH, i] = np.unpackbits(bits, axis=-1)[rows][:, columns]
+    return boxes, masks
+
+
+def _inputs(file, config: Config, image: np.ndarray) -> list[np.ndarray]:
+    boxes, masks = _ground_truth(file)
+    meta = compose_image_meta(
+        0, (480, 640, 3), PADDED, (0, 0, HEIGHT, WIDTH), 1.0, np.ones(config.NUM_CLASSES)
+    )
+    labels = file["labels"].astype(np.int32)
+    rpn_match, rpn_bbox = build_rpn_targets(
+        PADDED, pyramid_anchors(config, PADDED), labels, boxes, config, First
+    )
+    batch = [meta, rpn_match[:, None], rpn_bbox, labels, boxes, masks]
+    return [image, *(np.asarray(x)[None] for x in batch)]
+
+
+def _assign(network, tensors) -> None:
+    """Set the weights to torchvision's tensors."""
+    layers = to_layers(tensors)
+    for layer in modellib.leaves(network):
+        for name, value in layers.get(layer.name, ()):
+            weight = next(w for w in layer.weights if w.name == name.split("/")[-1][:-2])
+            weight.assign(value)
+    ours = {layer.name for layer in modellib.leaves(network) if layer.weights}
+    assert ours - {"proposal_targets"} <= set(layers)
+
+
+def _gradients(network, inputs):
+    @tf.function
+    def step(*inputs):
+        with tf.GradientTape() as tape:
+            outputs = network(list(inputs), training=True)
+            values = network.weighted_losses(list(inputs), outputs)
+        gradients = tape.gradient(values["loss"], [w.value for w in network.trainable_weights])
+        return outputs, values, gradients
+
+    return step(*map(tf.constant, inputs))
+
+
+def _as_torch(network, gradients) -> dict[str, np.ndarray]:
+    """The gradients under torchvision's names and in its layouts."""
+    owner = {id(w): layer.name for layer in modellib.leaves(network) for w in layer.weights}
+    layers: dict[str, list] = {}
+    for weight, gradient in zip(network.trainable_weights, gradients, strict=True):
+        layers.setdefault(owner[id(weight)], []).append((weight.name, gradient.numpy()))
+    return to_tensors(layers)
+
+
+@pytest.fixture(scope="module", params=_models())
+def step(request, shared, tmp_path_factory):
+    folder = shared / "reference" / "torchvision"
+    spec = importlib.util.spec_from_file_location("rebuild", folder / "rebuild.py")
+    rebuild = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rebuild)
+    file = dict(np.load(folder / "train" / f"{request.param}.npz"))
+    labels = file["roi_labels"]
+    config = _config(VERSIONS[request.param], len(labels), int((labels > 0).sum()))
+    proposals = file["proposals"][:, TO_YX] / np.float32([*PADDED[:2], *PADDED[:2]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modellib.ProposalLayer, "call", lambda *_: tf.constant(proposals[None]))
+        patch.setattr(
+            modellib.ProposalLayer, "compute_output_shape", lambda *_: (None, len(proposals), 4)
+        )
+        patch.setattr(targets, "draw_priorities", _falling)
+        model = modellib.MaskRCNN("training", config, tmp_path_factory.mktemp("logs"))
+        network = model.keras_model
+        _assign(network, rebuild.state_dict(request.param))
+        inputs = _inputs(file, config, _image(folder, config))
+        outputs, values, gradients = _gradients(network, inputs)
+    return Step(
+        version=VERSIONS[request.param],
+        file=file,
+        inputs=inputs,
+        outputs={name: np.asarray(x) for name, x in outputs.items()},
+        losses={name: float(x) for name, x in values.items()},
+        gradients=_as_torch(network, gradients),
+    )
+
+
+def _falling(batch, count, _):
+    return tf.ones([batch, 1]) * (1.0 - tf.range(count, dtype=tf.float32) / float(count + 1))[None]
+
+
+def test_losses_are_those_of_torchvision(step):
+    for ours, theirs in LOSSES.items():
+        expected = float(step.file[f"loss_{theirs}"])
+        assert step.losses[ours] == pytest.approx(expected, rel=1e-5), ours
+    assert step.losses["weight_decay"] == 0.0
+
+
+def test_sampled_anchors_are_those_of_torchvision(step):
+    """A low-quality match goes to the object that the anchor overlaps most, in both."""
+    match = step.inputs[2][0, :, 0]
+    np.testing.assert_array_equal(np.flatnonzero(match == 1), step.file["anchor_sampled_positive"])
+    np.testing.assert_array_equal(np.flatnonzero(match == -1), step.file["anchor_sampled_negative"])
+
+
+def test_sampled_rois_and_targets_are_those_of_torchvision(step):
+    labels = step.file["roi_labels"]
+    order = np.argsort(labels == 0, kind="stable")  # positives first, as ours
+    np.testing.assert_array_equal(step.outputs["target_class_ids"][0], labels[order])
+    pixels = step.outputs["output_rois"][0] * np.float32([*PADDED[:2], *PADDED[:2]])
+    np.testing.assert_allclose(pixels, step.file["rois"][order][:, TO_YX], atol=1e-4)
+    positive = labels[order] > 0
+    deltas = step.outputs["target_bbox"][0]
+    expected = step.file["roi_targets"][order][:, TO_YX]
+    np.testing.assert_allclose(deltas[positive], expected[positive], rtol=1e-5, atol=1e-5)
+
+
+def _projection(gradient: np.ndarray) -> float:
+    return float(np.sum(gradient.ravel() * np.cos(np.arange(gradient.size))))
+
+
+def test_gradients_are_those_of_torchvision(step):
+    """Norms and projections, in units of the norm, of each tensor that trains.
+
+    Activations within float32's noise of 0 change a gradient where ReLU lets it through or not.
+    torchvision's own step in float64 lies 4e-4 and 5e-3 away from the file (first version), 4e-3
+    and 3e-2 (second, whose batch norm makes each activation depend on all others).
+    """
+    names = list(map(str, step.file["grad_names"]))
+    assert set(names) <= set(step.gradients)
+    differences = []
+    for name, norm, projection in zip(
+        names, step.file["grad_norms"], step.file["grad_cos"], strict=True
+    ):
+        gradient = step.gradients[name].astype(np.float64)
+        unit = max(norm, 1e-6)
+        by_norm = abs(np.linalg.norm(gradient) - norm) / unit
+        by_projection = abs(_projection(gradient) - projection) / unit
+        differences.append((by_norm, by_projection))
+        limits = NEAR if name.startswith(NEAR_THE_LOSS) else FAR[step.version]
+        assert (by_norm < limits[0]) and (by_projection < limits[1]), (name, differences[-1])
+    assert np.median(differences, axis=0)[0] < 1e-3

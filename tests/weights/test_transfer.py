@@ -1,0 +1,108 @@
+"""Settings and classes that weights bring to a training on other data."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from mrcnn.config import Config
+from mrcnn.weights import transfer
+from mrcnn.weights.weight_file import METADATA
+
+
+@pytest.fixture
+def weight_file(tmp_path):
+    """Return a function that writes a weight file with this metadata."""
+
+    def write(config=None, class_names=None):
+        path = str(tmp_path / "w.h5")
+        with h5py.File(path, "w") as file:
+            file.attrs["layer_names"] = [b"fpn_c2p2"]
+            file.create_group("fpn_c2p2").attrs["weight_names"] = [b"bias"]
+            file["fpn_c2p2"]["bias"] = np.ones(2, np.float32)
+            values = {} if config is None else {"config": config.to_dict()}
+            if class_names is not None:
+                values["class_names"] = class_names
+            file.attrs[METADATA] = json.dumps(values, default=lambda value: value.tolist())
+        return path
+
+    return write
+
+
+def test_settings_of_matterport_s_network_are_not_adopted(weight_file):
+    config = Config()
+    config.LEARNING_RATE = 0.5
+    for weights in ("coco", weight_file(), weight_file(config)):
+        assert transfer.network_settings(weights) == {}
+
+
+def test_network_of_a_name_is_adopted_except_what_was_chosen():
+    config = Config()
+    config.LEARNING_RATE = 0.5
+    transfer.adopt_network(config, "maskrcnn_resnet50_fpn_v2_coco", {"LEARNING_RATE"})
+    expected = Config.torchvision(2)
+    expected.LEARNING_RATE = 0.5
+    assert config.to_dict() == expected.to_dict()
+    assert config.NUM_CLASSES == 1  # the data's follow
+
+
+def test_network_without_masks_is_adopted():
+    config = Config()
+    transfer.adopt_network(config, "fasterrcnn_resnet50_fpn_coco", ())
+    assert not config.has_mask_head()
+
+
+def test_checkpoint_brings_the_settings_of_its_network(weight_file):
+    trained = Config.detectron()
+    trained.BACKBONE = "resnet101"
+    trained.NUM_CLASSES = 3
+    trained.USE_MASK = False
+    config = Config()
+    transfer.adopt_network(config, weight_file(trained), ())
+    expected = Config.detectron()
+    expected.BACKBONE = "resnet101"
+    expected.USE_MASK = False
+    assert config.to_dict() == expected.to_dict()
+
+
+class OfSample(Config):
+    BACKBONE = "resnet101"
+    MEAN_PIXEL = np.array([1.0, 2.0, 3.0])
+
+
+def test_backbone_of_a_class_gives_way_and_its_other_settings_stay():
+    config = OfSample()
+    transfer.adopt_network(config, "maskrcnn_resnet50_fpn_coco", {"BACKBONE", "MEAN_PIXEL"})
+    assert config.BACKBONE == "resnet50" and config.BACKBONE_NORM == "frozen"
+    assert list(config.MEAN_PIXEL) == [1, 2, 3]
+
+
+def test_another_backbone_is_refused():
+    small = Config()
+    small.BACKBONE = "mobilenet_v2"
+    for weights, backbone in [("coco", "resnet101"), ("mask_rcnn_R_50_FPN_3x", "resnet50")]:
+        with pytest.raises(ValueError, match=f"are of a {backbone}. Received: BACKBONE=mobilenet"):
+            transfer.check_backbone(small, weights)
+    transfer.check_backbone(OfSample(), "coco")
+    transfer.check_backbone(OfSample(), "maskrcnn_resnet50_fpn_coco")  # it will be adopted
+
+
+def test_classes_of_the_same_name_are_kept(weight_file):
+    data = ["BG", "Dog", "unicorn", "person"]
+    kept = {"dog": 1, "person": 3}
+    assert transfer.kept_classes("maskrcnn_resnet50_fpn_coco", data) == kept
+    assert transfer.kept_classes(weight_file(class_names=["BG", "person", "dog"]), data) == kept
+
+
+@pytest.mark.parametrize(
+    ("names", "match"), [(["BG", "cat"], "w.h5 with cat ..., data with dog"), (None, "no class na")]
+)
+def test_nothing_to_keep_is_an_error(weight_file, names, match):
+    with pytest.raises(ValueError, match=match):
+        transfer.kept_classes(weight_file(class_names=names), ["BG", "dog"])
+
+
+def test_background_is_no_class_to_keep():
+    with pytest.raises(ValueError, match="classes of the same name"):
+        transfer.kept_classes("coco", ["BG", "bg", "unicorn"])
