@@ -26,7 +26,9 @@ def crop_and_resize(images: Any, boxes: Any, box_indices: Any, size: Sequence[in
     images = tf.convert_to_tensor(images)
     if images.dtype == tf.bfloat16:  # TensorFlow's kernel does not accept it
         images = tf.cast(images, tf.float32)
-    boxes, box_indices = tf.cast(boxes, tf.float32), tf.cast(box_indices, tf.int32)
+    # In a graph that was traced before, the gradient of the boxes would be zeros, not None.
+    boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
+    box_indices = tf.cast(box_indices, tf.int32)
     crops = _crop_graph(images.dtype)(images, boxes, box_indices, tf.cast(size, tf.int32))
     sides = [None, None] if tf.is_tensor(size) else size
     return tf.ensure_shape(crops, [None, *sides, images.shape[3]])

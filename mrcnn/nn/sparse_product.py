@@ -23,6 +23,7 @@ def sparse_product(indices: Any, values: Any, row_count: Any, matrix: Any) -> tf
     values: `[K]` the weights, constants to the gradient. row_count: a tensor or an integer.
     matrix: `[R, C]` float32.
     """
+    values = tf.stop_gradient(values)
     product = _product_graph()(indices, values, tf.cast(row_count, tf.int64), matrix)
     return tf.ensure_shape(product, [None, matrix.shape[1]])
 
