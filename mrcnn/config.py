@@ -224,7 +224,9 @@ class Config:
     # Share of positive RoIs among them, at most.
     ROI_POSITIVE_RATIO = 0.33
     # Number of negative RoIs: "ratio", as many as keep ROI_POSITIVE_RATIO (matterport); "fill", as
-    # many as complete TRAIN_ROIS_PER_IMAGE (Fast R-CNN, section 2.3; Detectron, torchvision).
+    # many as complete TRAIN_ROIS_PER_IMAGE (Fast R-CNN, section 2.3; Detectron, torchvision), and
+    # trained statistics of batch norm are of the RoIs without padding, in the mask head of the
+    # positive ones.
     ROI_SAMPLING = "ratio"
     # A RoI is positive if its IoU with a ground-truth box is at least this.
     ROI_POSITIVE_IOU = 0.5

@@ -357,7 +357,10 @@ def _ground_truth_inputs(config: Config) -> list:
 def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dict[str, Any]:
     """The outputs of the heads for the sampled RoIs, and their targets."""
     rois, target_class_ids, target_bbox, *target_masks = sampled
-    logits, probs, deltas = class_head(rois, shared.roi_levels, shared.image_meta, config)
+    is_roi, is_positive = None, None  # matterport: batch norm of the heads sees padding as well
+    if config.ROI_SAMPLING == "fill":
+        is_roi, is_positive = ops.any(rois != 0, axis=-1), target_class_ids > 0
+    logits, probs, deltas = class_head(rois, shared.roi_levels, shared.image_meta, config, is_roi)
     outputs = {
         "output_rois": rois,
         "target_class_ids": target_class_ids,
@@ -368,9 +371,13 @@ def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dic
     }
     if config.USE_MASK:
         # Positives come first, so the mask head computes only slots that can have a target mask.
-        rois = rois[:, : targets.positive_slots(config)]
+        slots = targets.positive_slots(config)
+        if is_positive is not None:
+            is_positive = is_positive[:, :slots]
         outputs["target_mask"] = target_masks[0]
-        outputs["mrcnn_mask"] = mask_head(rois, shared.roi_levels, shared.image_meta, config)
+        outputs["mrcnn_mask"] = mask_head(
+            rois[:, :slots], shared.roi_levels, shared.image_meta, config, is_positive
+        )
     return outputs
 
 

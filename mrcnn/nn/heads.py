@@ -14,11 +14,14 @@ from .layers import FLOAT32, RoIConv2D, RoIConv2DTranspose, has_bias, norm
 from .roi_align import roi_align
 
 
-def class_head(rois: Any, pyramid: list, image_meta: Any, config: Any) -> tuple[Any, Any, Any]:
+def class_head(
+    rois: Any, pyramid: list, image_meta: Any, config: Any, counted: Any = None
+) -> tuple[Any, Any, Any]:
     """The class and box head (FPN, 5.2): hidden layers on the pooled RoI, used by both outputs.
 
     rois: `[B, N, (y1, x1, y2, x2)]` normalized. pyramid: the levels from P2 on, `[B, H, W, C]`.
     image_meta: `[B, IMAGE_META_SIZE]`.
+    counted: `[B, N]` bool, the RoIs of which the statistics of batch norm are; None: all.
 
     Returns: logits `[B, N, NUM_CLASSES]`, probs `[B, N, NUM_CLASSES]`, deltas
         `[B, N, NUM_CLASSES, 4]` (CLASS_AGNOSTIC_BOX: `[B, N, 1, 4]`).
@@ -27,15 +30,14 @@ def class_head(rois: Any, pyramid: list, image_meta: Any, config: Any) -> tuple[
     x = roi_align(rois, image_meta, pyramid, config.POOL_SIZE, config, "roi_align_classifier")
     if config.BOX_HEAD == "4conv1fc":
         for i in (1, 2, 3, 4):
-            x = _convolution(
-                x, config.TOP_DOWN_PYRAMID_SIZE, "box", i, config.BOX_HEAD_NORM, config
-            )
+            filters, kind = config.TOP_DOWN_PYRAMID_SIZE, config.BOX_HEAD_NORM
+            x = _convolution(x, filters, "box", i, kind, config, counted)
         x = RoIConv2D(width, pool_shape, activation="relu", name="mrcnn_box_fc")(x)
     else:
         # Convolutions as large as their inputs, so that the weights have matterport's shapes.
         for i, side in ((1, config.POOL_SIZE), (2, 1)):
             x = RoIConv2D(width, (side, side), name=f"mrcnn_class_conv{i}")(x)
-            x = norm(x, config.BOX_HEAD_NORM, config, f"mrcnn_class_bn{i}")
+            x = norm(x, config.BOX_HEAD_NORM, config, f"mrcnn_class_bn{i}", counted)
             x = KL.Activation("relu")(x)
     hidden = KL.Reshape((-1, width), name="pool_squeeze")(x)  # [B, N, width]
     logits = KL.Dense(config.NUM_CLASSES, name="mrcnn_class_logits", **FLOAT32)(hidden)
@@ -46,19 +48,19 @@ def class_head(rois: Any, pyramid: list, image_meta: Any, config: Any) -> tuple[
     return logits, probs, deltas
 
 
-def mask_head(rois: Any, pyramid: list, image_meta: Any, config: Any) -> Any:
+def mask_head(rois: Any, pyramid: list, image_meta: Any, config: Any, counted: Any = None) -> Any:
     """The mask head (Mask R-CNN, figure 4 right): four convolutions, then deconvolutions.
 
     Each deconvolution doubles the pooled size, until it is MASK_SHAPE.
 
-    rois, pyramid, image_meta: as for `class_head`.
+    rois, pyramid, image_meta, counted: as for `class_head`.
 
     Returns: soft masks `[B, N, h, w, NUM_CLASSES]` (CLASS_AGNOSTIC_MASK: `[B, N, h, w, 1]`).
     """
     channels = config.MASK_CHANNELS
     x = roi_align(rois, image_meta, pyramid, config.MASK_POOL_SIZE, config, "roi_align_mask")
     for i in (1, 2, 3, 4):
-        x = _convolution(x, channels, "mask", i, config.MASK_HEAD_NORM, config)
+        x = _convolution(x, channels, "mask", i, config.MASK_HEAD_NORM, config, counted)
     for i in range(1, (config.mask_doublings() or 1) + 1):
         name = "mrcnn_mask_deconv" if i == 1 else f"mrcnn_mask_deconv{i}"
         x = RoIConv2DTranspose(channels, (2, 2), strides=2, activation="relu", name=name)(x)
@@ -66,12 +68,12 @@ def mask_head(rois: Any, pyramid: list, image_meta: Any, config: Any) -> Any:
     return RoIConv2D(count, (1, 1), activation="sigmoid", name="mrcnn_mask", **FLOAT32)(x)
 
 
-def _convolution(x, channels, head, number, kind, config):
+def _convolution(x, channels, head, number, kind, config, counted):
     """`[B, N, h, w, channels]` a 3x3 convolution of a head, its norm, and ReLU."""
     name = f"mrcnn_{head}_conv{number}"
     use_bias = has_bias(kind, config)
     x = RoIConv2D(channels, (3, 3), padding="same", use_bias=use_bias, name=name)(x)
-    x = norm(x, kind, config, f"mrcnn_{head}_bn{number}")
+    x = norm(x, kind, config, f"mrcnn_{head}_bn{number}", counted)
     return KL.Activation("relu")(x)
 
 

@@ -102,6 +102,7 @@ class BatchNorm(KL.BatchNormalization):
     One fused kernel replaces Keras' chain of ops: 2 to 4 times faster on a CPU, same numbers.
 
     Inputs: images `[B, H, W, C]` or RoIs `[B, N, h, w, C]`; the output has the same shape.
+    counted: `[B, N]` bool, the RoIs of which trained statistics are; None: all.
     train_bn: False fixes the statistics (small batches); None or True trains them.
     """
 
@@ -121,8 +122,10 @@ class BatchNorm(KL.BatchNormalization):
             self.train_bn = kwargs.get("training")
         return super().__call__(inputs, *args, **kwargs)
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs, training=None, mask=None, counted=None):
         is_training = bool(training) and self.trainable and self.train_bn is not False
+        if is_training and counted is not None:
+            return self._normalize_counted(inputs, counted)
         # Images stay as they are: 110 reshapes are a good part of the time of the first call.
         are_rois = len(inputs.shape) != 4
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -138,6 +141,20 @@ class BatchNorm(KL.BatchNormalization):
             self._move(self.moving_mean, mean)
             self._move(self.moving_variance, variance)
         return unfold_rois(outputs, inputs) if are_rois else outputs
+
+    def _normalize_counted(self, inputs, counted):
+        """`[B, N, h, w, C]` the RoIs, normalized by the statistics of the counted ones."""
+        x = ops.cast(inputs, "float32")
+        weights = ops.cast(counted, "float32")[:, :, None, None, None]
+        count = ops.sum(weights) * x.shape[2] * x.shape[3]
+        size, axes = ops.maximum(count, 1.0), [0, 1, 2, 3]
+        mean = ops.sum(x * weights, axes) / size
+        variance = ops.sum(ops.square(x - mean) * weights, axes) / size
+        unbiased = variance * (size / ops.maximum(size - 1.0, 1.0))  # as that of the fused kernel
+        self._move(self.moving_mean, ops.where(count > 0, mean, self.moving_mean))
+        self._move(self.moving_variance, ops.where(count > 0, unbiased, self.moving_variance))
+        scale = self.gamma * ops.rsqrt(variance + self.epsilon)
+        return ops.cast((x - mean) * scale + self.beta, inputs.dtype)
 
     def _move(self, moving, batch):
         """Move a moving average towards the statistic of the batch."""
@@ -264,10 +281,11 @@ class RoIGroupNorm(_PerRoI, KL.GroupNormalization):
         self.input_spec = None  # that of an image
 
 
-def norm(x: Any, kind: str, config: Any, name: str) -> Any:
+def norm(x: Any, kind: str, config: Any, name: str, counted: Any = None) -> Any:
     """`[..., C]` the input after the norm that a setting names; see `Config.BACKBONE_NORM`.
 
     x: images `[B, H, W, C]` or RoIs `[B, N, h, w, C]`.
+    counted: `[B, N]` bool, the RoIs of which the statistics of "batch" are; None: all.
     """
     if kind == "none":
         return x
@@ -279,7 +297,8 @@ def norm(x: Any, kind: str, config: Any, name: str) -> Any:
     if kind == "group":
         layer = KL.GroupNormalization if len(x.shape) == 4 else RoIGroupNorm
         return layer(groups=32, **settings)(x)
-    return BatchNorm(config.TRAIN_BN, **settings)(x)
+    layer = BatchNorm(config.TRAIN_BN, **settings)
+    return layer(x) if counted is None else layer(x, counted=counted)
 
 
 def has_bias(kind: str, config: Any) -> bool:

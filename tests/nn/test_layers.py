@@ -282,3 +282,22 @@ def test_frozen_batch_norm_is_a_constant():
     np.testing.assert_allclose(found[0, 0, 0], [4000.5, 1.5], rtol=1e-5)
     assert layer.trainable_variables == []
     np.testing.assert_allclose(layer.moving_mean, [1, 2])
+
+
+def test_batch_norm_has_the_statistics_of_the_counted_rois():
+    """Padding changes neither the output of the others nor the moving averages."""
+    rng = np.random.default_rng(0)
+    rois = tf.constant(rng.normal(3, 2, (2, 3, 4, 4, 5)), tf.float32)
+    mask = tf.constant([[True, True, False], [True, False, False]])
+    whole, masked = BatchNorm(None, epsilon=1e-3), BatchNorm(None, epsilon=1e-3)
+    some = tf.boolean_mask(rois, mask)[None]  # [1, 3, 4, 4, 5]
+    expected = whole(some, training=True)
+    found = masked(rois, training=True, counted=mask)
+    np.testing.assert_allclose(tf.boolean_mask(found, mask)[None], expected, atol=1e-5)
+    for ours, fused in zip(masked.weights, whole.weights, strict=True):
+        np.testing.assert_allclose(ours, fused, rtol=1e-5, atol=1e-6)
+    before = masked.get_weights()
+    assert np.isfinite(masked(rois, training=True, counted=tf.zeros_like(mask))).all()
+    for weight, value in zip(masked.get_weights(), before, strict=True):
+        np.testing.assert_allclose(weight, value, rtol=1e-6)
+    np.testing.assert_array_equal(masked(rois, counted=mask), masked(rois))  # inference
