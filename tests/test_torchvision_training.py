@@ -1,6 +1,7 @@
 """One training step of torchvision's networks: targets, losses and gradients."""
 
 import importlib.util
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import shared_folder
 
 from mrcnn import model as modellib
 from mrcnn.config import Config
@@ -35,10 +35,12 @@ NEAR = (1e-3, 1e-3)
 FAR = {1: (2e-3, 1.5e-2), 2: (8e-3, 6e-2)}
 
 
-def _models() -> list[str]:
-    """The networks of ours whose training step was recorded."""
-    folder = (shared_folder() or Path("/")) / "reference" / "torchvision" / "train"
-    return [name for name in VERSIONS if (folder / f"{name}.npz").is_file()]
+# The networks of ours whose training step was recorded.
+REFERENCE = Path(os.environ.get("MRCNN_SHARED", ""), "reference", "torchvision")
+MODELS = [name for name in VERSIONS if (REFERENCE / "train" / f"{name}.npz").is_file()]
+
+
+pytestmark = pytest.mark.slow
 
 
 class First:
@@ -141,9 +143,9 @@ def _as_torch(network, gradients) -> dict[str, np.ndarray]:
     return to_tensors(layers)
 
 
-@pytest.fixture(scope="module", params=_models())
-def step(request, shared, tmp_path_factory):
-    folder = shared / "reference" / "torchvision"
+@pytest.fixture(scope="module", params=MODELS)
+def step(request, tmp_path_factory):
+    folder = REFERENCE
     spec = importlib.util.spec_from_file_location("rebuild", folder / "rebuild.py")
     rebuild = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rebuild)

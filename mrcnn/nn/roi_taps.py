@@ -79,6 +79,16 @@ def adaptive_taps(start: Any, side: Any, bins: int, length: Any) -> Taps:
     return _merged(cells, weights)
 
 
+def dense_weights(taps: Taps, length: Any) -> tf.Tensor:
+    """`[N, bins, length]` float32 the weight of each cell of the axis in each bin."""
+    count, bins, most = tf.unstack(tf.shape(taps.cells))
+    first = tf.reshape(tf.range(count * bins) * length, [count, bins, 1])
+    places = tf.reshape(first + taps.cells, [count * bins * most])
+    weights = tf.reshape(taps.weights, [count * bins * most])
+    sums = tf.math.unsorted_segment_sum(weights, places, count * bins * length)
+    return tf.reshape(sums, [count, bins, length])
+
+
 def _bilinear(position, length):
     """`[..., 2]` the two cells next to each position `[...]`, and their weights.
 

@@ -20,7 +20,7 @@ from .boxes import CROWD_IOU
 from .crop_and_resize import crop_and_resize
 from .keras_ops import ops
 from .roi_align import image_of_rois
-from .roi_pooling import aligned_roi_align, unaligned_roi_align
+from .roi_taps import adaptive_taps, dense_weights, sample_grids
 
 
 class DetectionTargets(NamedTuple):
@@ -217,19 +217,21 @@ def _cropped_masks(rois, gt, gt_masks, config):
 def _aligned_masks(rois, gt, gt_masks, config):
     """`[B * P, *MASK_SHAPE]` RoIAlign of the masks: from 0 to 1, or cut at 0.5 if "hard".
 
+    With one channel two matrix products are several times faster than the RoIAlign of feature maps.
     The arguments are those of `_cropped_masks`.
     """
     _, height, width, count = tf.unstack(tf.shape(gt_masks))
-    # Each mask is an image: a RoI is sampled often, so that reading all M masks would cost more.
     masks = ops.transpose(ops.cast(gt_masks, "uint8"), [0, 3, 1, 2])
-    masks = ops.reshape(masks, [-1, height, width, 1])  # [B * M, H, W, 1]
-    index = image_of_rois(rois) * count + ops.reshape(gt, [-1])
+    masks = ops.reshape(masks, [-1, height, width])  # [B * M, H, W]
+    masks = tf.gather(masks, image_of_rois(rois) * count + ops.reshape(gt, [-1]))  # [B * P, H, W]
     cells = boxes.to_pixels(rois, (height, width), config.CONTINUOUS_BOXES)
     # torchvision's half pixel is one of the image, of which a cell of a mini-mask has many.
-    is_unaligned = config.MASK_TARGETS == "soft" and not config.USE_MINI_MASK
-    align = unaligned_roi_align if is_unaligned else aligned_roi_align
-    windows = align(masks, ops.reshape(cells, [-1, 4]), index, config.MASK_SHAPE, 0)
-    windows = ops.squeeze(windows, axis=-1)
+    is_aligned = config.MASK_TARGETS == "hard" or config.USE_MINI_MASK
+    grids = sample_grids(ops.reshape(cells, [-1, 4]), is_aligned)
+    rows, columns = config.MASK_SHAPE
+    rows = dense_weights(adaptive_taps(grids.y, grids.height, rows, height), height)
+    columns = dense_weights(adaptive_taps(grids.x, grids.width, columns, width), width)
+    windows = tf.matmul(tf.matmul(rows, ops.cast(masks, "float32")), columns, transpose_b=True)
     return windows if config.MASK_TARGETS == "soft" else ops.cast(windows >= 0.5, "float32")
 
 

@@ -51,3 +51,10 @@ def test_integrals_by_hand():
     np.testing.assert_allclose(weights[1, 0], [0.5, 0.25, 0])
     # 0.25 to 0.5: cell 1 has the mean 0.375, cell 0 the rest
     np.testing.assert_allclose(weights[2, 0], [0.625, 0.375, 0])
+
+
+def test_dense_weights_add_the_taps_of_a_cell():
+    cells, weights = [[[0, 2], [2, 2]]], [[[0.25, 0.75], [0.5, 0.125]]]
+    taps = roi_taps.Taps(tf.constant(cells), tf.constant(weights))
+    found = roi_taps.dense_weights(taps, 3)
+    np.testing.assert_array_equal(found, [[[0.25, 0, 0.75], [0, 0, 0.625]]])
