@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from .custom_gradient import traced_once
+from .sparse_product import transposed_product
 
 
 def crop_and_resize(images: Any, boxes: Any, box_indices: Any, size: Sequence[int]) -> tf.Tensor:
@@ -70,14 +71,10 @@ def _crop_gradient(crops, boxes, box_indices, size, shape):
     pixels = rows[:, :, None, :, None] * width + columns[:, None, :, None, :]
     weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
     crops = tf.reshape(tf.cast(crops, tf.float32), [-1, channels])  # [samples, C]
-    count = tf.shape(crops, tf.int64)[0]
-    sample_of_weight = tf.repeat(tf.range(count), 4)
-    gradient = tf.raw_ops.SparseTensorDenseMatMul(
-        a_indices=tf.stack([tf.reshape(pixels, [-1]), sample_of_weight], axis=1),
-        a_values=tf.reshape(weights, [-1]),
-        a_shape=[batch * height * width, count],
-        b=crops,
-    )
+    sample_of_weight = tf.repeat(tf.range(tf.shape(crops, tf.int64)[0]), 4)
+    indices = tf.stack([sample_of_weight, tf.reshape(pixels, [-1])], axis=1)
+    weights = tf.reshape(weights, [-1])
+    gradient = transposed_product(indices, weights, batch * height * width, crops)
     return tf.reshape(gradient, shape)
 
 

@@ -63,13 +63,6 @@ def _without_low(scores, is_object, config):
     return scores * ops.cast(is_object, "float32")
 
 
-def refine_detections_graph(rois: Any, probs: Any, deltas: Any, window: Any, config: Any) -> Any:
-    """`[D, 6]` `refine_detections` of one image: arguments and result without the batch axis."""
-    rois, probs = ops.expand_dims(rois, 0), ops.expand_dims(probs, 0)
-    deltas, windows = ops.expand_dims(deltas, 0), ops.expand_dims(window, 0)
-    return refine_detections(rois, probs, deltas, windows, config)[0]
-
-
 def select_class_masks(masks: Any, class_ids: Any) -> Any:
     """`[B, D, h, w, 1]` the mask of each detection's class.
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from keras import layers as KL
 
-from ..config import Config
 from .layers import FLOAT32, RoIConv2D, RoIConv2DTranspose, has_bias, norm
 from .roi_align import roi_align
 
@@ -75,40 +74,3 @@ def _convolution(x, channels, head, number, kind, config, counted):
     x = RoIConv2D(channels, (3, 3), padding="same", use_bias=use_bias, name=name)(x)
     x = norm(x, kind, config, f"mrcnn_{head}_bn{number}", counted)
     return KL.Activation("relu")(x)
-
-
-def fpn_classifier_graph(
-    rois: Any,
-    feature_maps: list,
-    image_meta: Any,
-    pool_size: int,
-    num_classes: int,
-    train_bn: bool | None = True,
-    fc_layers_size: int = 1024,
-) -> tuple[Any, Any, Any]:
-    """matterport's form of `class_head`: its settings as arguments.
-
-    Returns: logits and probs `[B, N, num_classes]`, deltas `[B, N, num_classes, 4]`.
-    """
-    config: Any = Config()
-    config.POOL_SIZE, config.NUM_CLASSES = pool_size, num_classes
-    config.TRAIN_BN, config.FPN_CLASSIF_FC_LAYERS_SIZE = train_bn, fc_layers_size
-    return class_head(rois, feature_maps, image_meta, config)
-
-
-def build_fpn_mask_graph(
-    rois: Any,
-    feature_maps: list,
-    image_meta: Any,
-    pool_size: int,
-    num_classes: int,
-    train_bn: bool | None = True,
-) -> Any:
-    """matterport's form of `mask_head`: its settings as arguments.
-
-    Returns: soft masks `[B, N, 2 * pool_size, 2 * pool_size, num_classes]`.
-    """
-    config: Any = Config()
-    config.MASK_POOL_SIZE, config.NUM_CLASSES, config.TRAIN_BN = pool_size, num_classes, train_bn
-    config.MASK_SHAPE = [2 * pool_size, 2 * pool_size]
-    return mask_head(rois, feature_maps, image_meta, config)

@@ -18,13 +18,15 @@ from keras import backend as K
 from keras import layers as KE  # once keras.engine, of which scripts take Layer
 from keras import models as KM
 
+from ..config import Config
 from . import boxes as box_math
 from . import losses
 from .anchors import compute_backbone_shapes
 from .backbones import conv_block, identity_block, resnet_graph
-from .detections import refine_detections_graph
-from .heads import build_fpn_mask_graph, fpn_classifier_graph
+from .detections import refine_detections
+from .heads import class_head, mask_head
 from .image_meta import compose_image_meta, parse_image_meta, split_image_meta
+from .keras_ops import ops
 from .layers import BatchNorm
 from .roi_align import PyramidROIAlign, log2_graph
 from .targets import detection_targets_graph
@@ -116,6 +118,53 @@ def batch_pack_graph(x: Any, counts: Any, num_rows: int) -> tf.Tensor:
 def parse_image_meta_graph(meta: Any) -> dict[str, Any]:
     """The columns of image_meta rows `[B, IMAGE_META_SIZE]` by name."""
     return split_image_meta(meta)
+
+
+# --- Heads and detections ---
+
+
+def fpn_classifier_graph(
+    rois: Any,
+    feature_maps: list,
+    image_meta: Any,
+    pool_size: int,
+    num_classes: int,
+    train_bn: bool | None = True,
+    fc_layers_size: int = 1024,
+) -> tuple[Any, Any, Any]:
+    """matterport's form of `class_head`: its settings as arguments.
+
+    Returns: logits and probs `[B, N, num_classes]`, deltas `[B, N, num_classes, 4]`.
+    """
+    config: Any = Config()
+    config.POOL_SIZE, config.NUM_CLASSES = pool_size, num_classes
+    config.TRAIN_BN, config.FPN_CLASSIF_FC_LAYERS_SIZE = train_bn, fc_layers_size
+    return class_head(rois, feature_maps, image_meta, config)
+
+
+def build_fpn_mask_graph(
+    rois: Any,
+    feature_maps: list,
+    image_meta: Any,
+    pool_size: int,
+    num_classes: int,
+    train_bn: bool | None = True,
+) -> Any:
+    """matterport's form of `mask_head`: its settings as arguments.
+
+    Returns: soft masks `[B, N, 2 * pool_size, 2 * pool_size, num_classes]`.
+    """
+    config: Any = Config()
+    config.MASK_POOL_SIZE, config.NUM_CLASSES, config.TRAIN_BN = pool_size, num_classes, train_bn
+    config.MASK_SHAPE = [2 * pool_size, 2 * pool_size]
+    return mask_head(rois, feature_maps, image_meta, config)
+
+
+def refine_detections_graph(rois: Any, probs: Any, deltas: Any, window: Any, config: Any) -> Any:
+    """`[D, 6]` `refine_detections` of one image: arguments and result without the batch axis."""
+    rois, probs = ops.expand_dims(rois, 0), ops.expand_dims(probs, 0)
+    deltas, windows = ops.expand_dims(deltas, 0), ops.expand_dims(window, 0)
+    return refine_detections(rois, probs, deltas, windows, config)[0]
 
 
 # --- Losses, as scalars; for the shapes of the inputs see the functions of `losses` ---

@@ -35,10 +35,8 @@ def _product_graph():
         matrix_rows = tf.shape(matrix, tf.int64)[0]
 
         def gradients(outputs):
-            sparse = _sparse(indices, values, row_count, matrix_rows)
-            # Three times faster than `transpose_a`; no two threads add to the same number.
-            transposed = tf.raw_ops.SparseMatrixTranspose(input=sparse, type=tf.float32)
-            return None, None, None, _multiply(transposed, outputs, matrix_rows)
+            gradient = transposed_product(indices, values, matrix_rows, outputs)
+            return None, None, None, gradient
 
         return _multiply(
             _sparse(indices, values, row_count, matrix_rows), matrix, row_count
@@ -51,6 +49,20 @@ def _product_graph():
         tf.TensorSpec([], tf.int64),
         tf.TensorSpec([None, None]),
     )
+
+
+def transposed_product(indices: Any, values: Any, row_count: Any, matrix: Any) -> tf.Tensor:
+    """`[row_count, C]` float32: each row of `matrix` is added, weighted, to rows of the result.
+
+    No two threads add to the same number, so the sums are exact and repeatable.
+
+    indices: `[K, (row of the matrix, row of the result)]` int64, by ascending row of the matrix.
+    values: `[K]` the weights. matrix: `[R, C]` float32.
+    """
+    sparse = _sparse(indices, values, tf.shape(matrix, tf.int64)[0], row_count)
+    # Three times faster than `transpose_a`.
+    transposed = tf.raw_ops.SparseMatrixTranspose(input=sparse, type=tf.float32)
+    return _multiply(transposed, matrix, row_count)
 
 
 def _sparse(indices, values, rows, columns):

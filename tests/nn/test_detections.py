@@ -7,7 +7,8 @@ from tiny import TinyConfig, image_meta
 
 from mrcnn.model import DetectionLayer
 from mrcnn.nn import boxes
-from mrcnn.nn.detections import refine_detections, refine_detections_graph, select_class_masks
+from mrcnn.nn.detections import refine_detections, select_class_masks
+from mrcnn.nn.matterport_names import refine_detections_graph
 
 WHOLE = np.float32([[0, 0, 1, 1]])
 
