@@ -61,7 +61,7 @@ def resnet_graph(
 
 
 def _matterport_config(train_bn: bool | None, use_bias: bool = True) -> Config:
-    config = Config()
+    config: Any = Config()
     config.TRAIN_BN, config.BIAS_BEFORE_NORM = train_bn, use_bias
     return config
 
@@ -78,7 +78,13 @@ def _resnet_stage(x, stage, blocks, config):
 
 
 def _residual_block(
-    x, filters, name, config, stride=1, projected=False, kernel_size: int | Sequence[int] = 3
+    x,
+    filters,
+    name,
+    config,
+    stride: int | Sequence[int] = 1,
+    projected=False,
+    kernel_size: int | Sequence[int] = 3,
 ):
     """A bottleneck and its shortcut (ResNet, figure 5), in matterport's names.
 

@@ -74,6 +74,8 @@ def _rotate(kernel, shape):
 class Conv2D(KL.Conv2D):
     """A convolution whose bias is one op, not four: a first detection takes 2.6 s, not 3.5."""
 
+    bias: Any
+
     def call(self, inputs):
         outputs = self.convolution_op(inputs, self.kernel)
         if self.use_bias:

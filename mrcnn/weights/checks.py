@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .class_heads import only_classes_differ, outputs_per_class
 from .load_report import LoadReport, ShapeMismatch, first_names
 from .model_layers import ModelLayers
-from .weight_file import FileLayers, WeightFile, is_not_backbone
+from .weight_file import FileLayers, is_not_backbone
+
+if TYPE_CHECKING:
+    from .opening import AnyWeightFile
 
 
 class _Size(NamedTuple):
@@ -41,7 +44,7 @@ _HEADS = {
 }
 
 
-def check_sizes(file: WeightFile, config) -> None:
+def check_sizes(file: AnyWeightFile, config) -> None:
     """Compare a config with a file whose weights will all be used, before a network is built.
 
     Raises:
@@ -64,7 +67,7 @@ def check_sizes(file: WeightFile, config) -> None:
         )
 
 
-def _kernel_shapes(file: WeightFile) -> dict[str, tuple[int, ...]]:
+def _kernel_shapes(file: AnyWeightFile) -> dict[str, tuple[int, ...]]:
     """Layer name -> shape of its kernel, the layers of nested models included."""
     shapes = {}
     for name, weights in file.matterport_layers.items():

@@ -20,7 +20,7 @@ from .torchvision_layers import (
     unknown_names,
     with_background_first,
 )
-from .weight_file import is_not_backbone
+from .weight_file import FileLayers, is_not_backbone
 
 _RESNETS = {6: "resnet50", 23: "resnet101"}  # blocks of the third stage
 # Setting -> a kernel under torchvision's name, and the axis with its size.
@@ -91,7 +91,7 @@ class TensorWeights:
         return "detectron2" if self.is_detectron2 else "torchvision"
 
     @cached_property
-    def layers(self) -> dict[str, list[tuple[str, StoredTensor]]]:
+    def layers(self) -> FileLayers:
         """Layer name -> [(weight name, its array), ...]; a tensor of no layer has its own name."""
         try:
             converted = to_layers(self.tensors)
@@ -107,7 +107,7 @@ class TensorWeights:
         }
 
     @property
-    def matterport_layers(self) -> dict[str, list[tuple[str, StoredTensor]]]:
+    def matterport_layers(self) -> FileLayers:
         """The same as `layers`: the names are matterport's."""
         return self.layers
 
@@ -140,7 +140,7 @@ class TensorWeights:
         config.USE_MASK = "roi_heads.mask_predictor.mask_fcn_logits.weight" in self.tensors
         return config
 
-    def read(self, stored: StoredTensor, dtype: np.dtype | str) -> np.ndarray:
+    def read(self, stored: Any, dtype: np.dtype | str) -> np.ndarray:
         """Return the values as numbers of the model's `dtype`.
 
         Raises:

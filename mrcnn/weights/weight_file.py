@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from functools import cached_property
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,7 +23,8 @@ METADATA = "mrcnn_metadata"  # name of the attribute
 NOT_BACKBONE = ("fpn_", "rpn_", "mrcnn_")
 
 # Layer name in the file -> [(weight name, its array), ...], in the file's order.
-FileLayers = dict[str, list[tuple[str, hdf5.Stored]]]
+# An array is a `hdf5.Stored`, or a `StoredTensor` of tensor_weights.py.
+FileLayers = dict[str, list[tuple[str, Any]]]
 
 
 class WeightFile:
@@ -139,7 +141,7 @@ class WeightFile:
             )
         return self.layers
 
-    def read(self, stored: hdf5.Stored, dtype: np.dtype | str) -> np.ndarray:
+    def read(self, stored: Any, dtype: np.dtype | str) -> np.ndarray:
         """Read one array, as numbers of the model's `dtype`.
 
         Raises:
