@@ -74,12 +74,11 @@ def _rotate(kernel, shape):
 class Conv2D(KL.Conv2D):
     """A convolution whose bias is one op, not four: a first detection takes 2.6 s, not 3.5."""
 
-    bias: Any
-
     def call(self, inputs):
         outputs = self.convolution_op(inputs, self.kernel)
         if self.use_bias:
-            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
+            bias: Any = self.bias
+            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(bias))
         return self.activation(outputs)
 
 
