@@ -70,15 +70,55 @@ def _rotate(kernel, shape):
     return tf.reshape(matrices, [height, width, filters, channels])
 
 
+CHANNELS_AT_ONCE = 128
+
+
+@functools.cache
+def wide_convolutions_are_slow() -> bool:
+    """Whether TensorFlow computes wide convolutions here with oneDNN and AVX-512.
+
+    There, oneDNN gets the kernel of a variable as it lies, not packed: with 256 or 512 output
+    channels, a 3x3 convolution of one large image takes 1.4 to 1.6 times as long as in parts of
+    128, in training as well. With TensorFlow's own convolutions, parts are slower.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return False
+    settings = cast(dict, np.show_config(mode="dicts"))
+    found = settings.get("SIMD Extensions", {}).get("found", ())
+    return not {"AVX512_CLX", "AVX512_ICL"}.isdisjoint(found)  # VNNI: where oneDNN is the default
+
+
 @keras.saving.register_keras_serializable("mrcnn")
 class Conv2D(KL.Conv2D):
-    """A convolution whose bias is one op, not four: a first detection takes 2.6 s, not 3.5."""
+    """A convolution whose bias is one op, not four: a first detection takes 2.6 s, not 3.5.
+
+    If `wide_convolutions_are_slow`, it computes `CHANNELS_AT_ONCE` output channels at a time.
+    """
 
     def call(self, inputs):
         # Keras declares the tensors of all its backends.
-        outputs = cast(Any, self.convolution_op(inputs, self.kernel))
-        if self.use_bias:
-            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
+        kernel = cast(Any, tf.convert_to_tensor(self.kernel))
+        bias = tf.convert_to_tensor(self.bias) if self.use_bias else None
+        count = self._count_of_parts()
+        if count == 1:
+            return self._convolve(inputs, kernel, bias)
+        kernels = tf.split(kernel, count, axis=-1)
+        biases = [None] * count if bias is None else tf.split(bias, count)
+        parts = [self._convolve(inputs, *part) for part in zip(kernels, biases, strict=True)]
+        return tf.concat(parts, axis=-1)
+
+    def _count_of_parts(self) -> int:
+        """The number of equal parts into which the output channels are divided."""
+        has_parts = self.filters % CHANNELS_AT_ONCE == 0 and self.groups == 1
+        is_spatial = max(self.kernel_size) > 1
+        if has_parts and is_spatial and wide_convolutions_are_slow():
+            return self.filters // CHANNELS_AT_ONCE
+        return 1
+
+    def _convolve(self, inputs, kernel, bias):
+        outputs = cast(Any, self.convolution_op(inputs, kernel))
+        if bias is not None:
+            outputs = tf.nn.bias_add(outputs, bias)
         return self.activation(outputs)
 
 
@@ -234,6 +274,9 @@ class RoIConv2D(_PerRoI, SameConv2D):
     A kernel as large as the RoI, or of 1x1, is a matrix product. As a convolution it takes 1.5
     times as long on RoIs of 7x7, four times on RoIs of 1x1, and twice as long to train.
     """
+
+    def _count_of_parts(self):
+        return 1  # many small images gain nothing
 
     def call(self, inputs):
         is_whole = self.padding == "valid" and self.kernel_size == tuple(inputs.shape[2:4])

@@ -49,6 +49,22 @@ def test_convolution_and_its_gradients_equal_tensorflow(seed, sides, count, heig
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_wide_convolution_in_parts_equals_keras(monkeypatch, use_bias, strides):
+    monkeypatch.setattr(layers, "wide_convolutions_are_slow", lambda: True)
+    options = {"strides": strides, "padding": "same", "activation": "relu", "use_bias": use_bias}
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 3)).astype(np.float32)
+    ours = layers.SameConv2D(256, 3, bias_initializer="normal", **options)
+    theirs = KL.Conv2D(256, 3, **options)
+    outputs = ours(x)
+    theirs.build(x.shape)
+    theirs.set_weights(ours.get_weights())
+    np.testing.assert_allclose(outputs, theirs(x), atol=1e-5)
+    graph = tf.function(ours).get_concrete_function(x)
+    assert "ConcatV2" in operation_types(graph)  # it was computed in parts
+
+
 def test_input_gradient_is_a_convolution():
     """Three pixels in a row, a kernel of 1, 2, 3; the outputs have the weights 1, 10 and 100."""
     images, kernel = tf.zeros((1, 1, 3, 1)), tf.reshape(tf.constant([1.0, 2.0, 3.0]), (1, 3, 1, 1))
