@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import difflib
+import functools
 import importlib.util
 import io
 import json
@@ -212,8 +213,9 @@ def add_training_options(
 def read_config(items: list[str], base: Config | None = None) -> Config:
     """A Config with the settings of all items; later items win.
 
-    items: `NAME=VALUE`, `.json` files (as `Config.to_dict` gives them) and `.py` files that define
-    one Config subclass. base: the settings that no item names; default: `Config()`.
+    items: `NAME=VALUE`, `.json` files (as `Config.to_dict` gives them), `.py` files that define
+    one Config subclass, and `PRESET=NAME`. base: the settings that no item names; default:
+    `Config()`.
 
     Raises: UsageError naming the item.
     """
@@ -222,13 +224,33 @@ def read_config(items: list[str], base: Config | None = None) -> Config:
     config = Config() if base is None else base
     for item in items:
         name, equals, text = item.partition("=")
-        if equals and name.isidentifier():
+        if equals and name == "PRESET":
+            config = _with_preset(config, text)
+        elif equals and name.isidentifier():
             _assign(config, name, text)
         else:
             earlier, config = config, _read_config_file(Path(item))
             for name in own_names(earlier) - own_names(config):
                 setattr(config, name, getattr(earlier, name))
     return config
+
+
+def _with_preset(config: Config, name: str) -> Config:
+    """The preset of this name for the config's class; what the config itself sets stays."""
+    presets = {
+        "detectron": type(config).detectron,
+        "matterport": type(config).matterport,
+        "torchvision1": functools.partial(type(config).torchvision, 1),
+        "torchvision2": functools.partial(type(config).torchvision, 2),
+    }
+    if name not in presets:
+        raise UsageError(
+            f"--config PRESET must be one of {', '.join(presets)}. Received: {name}. "
+            "Try PRESET=detectron."
+        )
+    found = presets[name]()
+    vars(found).update(vars(config))
+    return found
 
 
 def own_names(config: Config) -> set[str]:
