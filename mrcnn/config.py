@@ -44,12 +44,17 @@ ROI_SAMPLINGS = ("ratio", "fill")
 MASK_TARGETS = ("crop", "hard", "soft")
 LOSS_DENOMINATORS = ("positives", "sampled")
 WEIGHT_DECAY_RULES = ("matterport", "plain")
+BOX_LOSSES = ("smooth_l1", "giou")
+P6_INPUTS = ("p5", "c5")
 LOSS_NAMES = (
     "rpn_class_loss",
     "rpn_bbox_loss",
     "mrcnn_class_loss",
     "mrcnn_bbox_loss",
     "mrcnn_mask_loss",
+    "class_loss",
+    "bbox_loss",
+    "centerness_loss",
 )
 
 
@@ -126,6 +131,12 @@ class Config:
     FPN_CLASSIF_FC_LAYERS_SIZE = 1024
     # Channels of the mask head's convolutions.
     MASK_CHANNELS = 256
+    # RetinaNet and FCOS: number of 3x3 convolutions of the class tower and of the box tower, and
+    # the norm after each; see BACKBONE_NORM.
+    TOWER_CONV_LAYERS = 4
+    TOWER_NORM = "none"
+    # RetinaNet and FCOS: the map from which P6 is made, "p5" or "c5".
+    P6_INPUT = "p5"
     # Number of classes, the background included: 1 + your classes.
     NUM_CLASSES: int = 1
 
@@ -351,6 +362,12 @@ class Config:
     # gamma of the focal loss (Lin et al. 2017, equation 4; they use 2), for both class losses:
     # cross-entropy times (1 - p)^gamma, which reduces the loss of easy examples. 0: cross-entropy.
     FOCAL_GAMMA = 0.0
+    # RetinaNet and FCOS: alpha of the focal loss, the weight of an object's own class against
+    # 1 - alpha of all others.
+    FOCAL_ALPHA = 0.25
+    # RetinaNet: the loss of a positive anchor's box. "smooth_l1" of its deltas, see
+    # BOX_SMOOTH_L1_BETA; "giou", generalized IoU of the decoded box (Rezatofighi 2019).
+    BOX_LOSS = "smooth_l1"
 
     # False: train only the heads, with RoIs of the data generator (random_rois) instead of the
     # RPN's proposals.
@@ -973,6 +990,9 @@ _RULES = {
     "BOX_HEAD": _choice(*BOX_HEADS),
     "RPN_CHANNELS": _CHANNELS,
     "MASK_CHANNELS": _CHANNELS,
+    "TOWER_CONV_LAYERS": _whole(1, 10),
+    "TOWER_NORM": _choice(*NORMS),
+    "P6_INPUT": _choice(*P6_INPUTS),
     "FPN_CLASSIF_FC_LAYERS_SIZE": _CHANNELS,
     "USE_MASK": _FLAG,
     "RPN_ONLY": _FLAG,
@@ -1058,6 +1078,8 @@ _RULES = {
         _list("numbers of at least 0, one per class", _AT_LEAST_0.holds, _Length(1, 100_000))
     ),
     "FOCAL_GAMMA": _AT_LEAST_0,
+    "FOCAL_ALPHA": _SHARE,
+    "BOX_LOSS": _choice(*BOX_LOSSES),
 }
 # Derived setting -> the settings that it follows from, unless it is set.
 _DERIVED = {

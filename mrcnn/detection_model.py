@@ -153,12 +153,15 @@ class DetectionModel(DetectionMethods):
         """Build the graph; the scope of devices and the precision are set."""
         raise NotImplementedError
 
-    def anchors_of(self, image: Any, rpn_levels: list, config: Config) -> Any:
-        """`[B, A, 4]` the anchors: fixed, or from the sizes of the levels if images keep theirs."""
+    def anchors_of(self, image: Any, levels: list, config: Config, in_pixels: bool = False) -> Any:
+        """`[B, A, 4]` the anchors: fixed, or from the sizes of the levels if images keep theirs.
+
+        in_pixels: not normalized.
+        """
         if config.IMAGE_RESIZE_MODE in ANY_SIZE_MODES:
-            return PyramidAnchors(config, name="anchors", **FLOAT32)([image, *rpn_levels])
+            return PyramidAnchors(config, in_pixels, name="anchors", **FLOAT32)([image, *levels])
         fixed = self.get_anchors(tuple(config.IMAGE_SHAPE))
-        return Anchors(fixed, name="anchors", **FLOAT32)(image)
+        return Anchors(self.anchors if in_pixels else fixed, name="anchors", **FLOAT32)(image)
 
     # --- Weights and log folders ---
 

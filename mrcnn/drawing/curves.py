@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..config import LOSS_NAMES as PARTS
 from ..files.atomic import atomic_write
 from ..files.safe_text import figure_text
 from .figures import new_figure
@@ -23,14 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOSS_NAMES = (
-    "loss",
-    "rpn_class_loss",
-    "rpn_bbox_loss",
-    "mrcnn_class_loss",
-    "mrcnn_bbox_loss",
-    "mrcnn_mask_loss",
-)
+LOSS_NAMES = ("loss", *PARTS)
 # With more classes the curves of classes are thin gray lines without names in the legend.
 NAMED_CURVES = 10
 NUMBERED_CLASSES = 25  # counts are not readable in the figure of a larger confusion matrix
@@ -46,7 +40,7 @@ def save_png(figure: Figure, path: str | Path, dpi: int) -> None:
 
 
 def plot_history(history: Mapping[str, Sequence[float]], path_or_ax: str | Path | Axes) -> None:
-    """Draw the total loss of a training and its five parts, with validation losses if present.
+    """Draw the total loss of a training and its parts, with validation losses if present.
 
     history: {"loss": [one per epoch], "rpn_class_loss": [...], ..., "val_loss": [...]}; other
         keys are ignored.

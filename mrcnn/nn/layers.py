@@ -372,11 +372,12 @@ class PyramidAnchors(KL.Layer):
     """`[B, A, (y1, x1, y2, x2)]` the normalized anchors of images of any size.
 
     Inputs: image `[B, H, W, C]`, then the pyramid levels that have anchors, the finest first.
+    in_pixels: not normalized.
     """
 
-    def __init__(self, config: Any, **kwargs):
+    def __init__(self, config: Any, in_pixels: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.config = config
+        self.config, self.in_pixels = config, in_pixels
 
     def call(self, inputs):
         image, *pyramid = inputs
@@ -385,8 +386,10 @@ class PyramidAnchors(KL.Layer):
         for scale, stride, level in zip(scales, strides, pyramid, strict=False):
             shape = ops.shape(level)
             levels.append(self._level_anchors(scale, stride, shape, ops.shape(image)))
-        side, continuous = ops.shape(image)[1:3], self.config.CONTINUOUS_BOXES
-        anchors = box_math.normalize(ops.concatenate(levels), side, continuous)
+        anchors = ops.concatenate(levels)
+        if not self.in_pixels:
+            side, continuous = ops.shape(image)[1:3], self.config.CONTINUOUS_BOXES
+            anchors = box_math.normalize(anchors, side, continuous)
         return ops.broadcast_to(anchors, [ops.shape(image)[0], *ops.shape(anchors)])
 
     def _level_anchors(self, scale, stride, shape, image_shape):

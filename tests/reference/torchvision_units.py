@@ -28,8 +28,17 @@ CHOSEN = {
     "boxes": (
         *("boxes", "gt", "deltas", "encode_1", "decode_1", "encode_10_5", "decode_10_5"),
         *("clip_200_250", "match_gt", "match_anchors", "match_rpn", "match_roi"),
+        "match_retinanet",
     ),
-    "anchors": ("rcnn_cells", *(f"rcnn_32x64_{x}" for x in ("sizes", "strides", "count", "last"))),
+    "anchors": tuple(
+        f"{network}_{name}"
+        for network in ("rcnn", "retinanet")
+        for name in ("cells", *(f"32x64_{x}" for x in ("sizes", "strides", "count", "last")))
+    ),
+    "losses": (
+        *("focal_x", "focal_t", "focal_a0.25_g2.0", "focal_a0.25_g2.0_grad"),
+        *("iou_b1", "iou_b2", "giou", "giou_grad"),
+    ),
     "layers": tuple(
         f"{name}_10x13"
         for name in (
