@@ -23,7 +23,7 @@ from . import presets
 
 log = logging.getLogger("mrcnn")
 
-NETWORKS = ("mask_rcnn",)
+NETWORKS = ("mask_rcnn", "fcos")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Each has a row in the table of nn/backbones.py, which Keras is needed to import.
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
@@ -69,7 +69,7 @@ class Config:
     # <name><date>T<time>/mask_rcnn_<name>_<epoch>.h5
     NAME: str | None = None
 
-    # The network: "mask_rcnn", which is Faster R-CNN with USE_MASK = False.
+    # The network: "mask_rcnn", which is Faster R-CNN with USE_MASK = False; "fcos".
     NETWORK: str = "mask_rcnn"
 
     # --- Batches and epochs ---
@@ -432,6 +432,14 @@ class Config:
             raise ValueError(f"version must be 1 or 2. Received: {version!r}. Try 1.")
         return cls()._with_preset(presets.TORCHVISION[version])
 
+    @classmethod
+    def fcos(cls) -> Config:
+        """Return a config of torchvision's fcos_resnet50_fpn and its training.
+
+        Settings of a subclass stay as they are.
+        """
+        return cls()._with_preset(presets.FCOS)
+
     def _with_preset(self, settings: dict[str, Any]) -> Config:
         classes = type(self).__mro__
         own = {name for owner in classes[: classes.index(Config)] for name in vars(owner)}
@@ -569,6 +577,8 @@ class Config:
         yield from self._image_relations()
         yield from self._class_relations()
         yield from self._network_relations()
+        if self.NETWORK == "fcos":
+            yield from self._fcos_relations()
 
     def _image_relations(self) -> Iterator[_Relation]:
         height, width, depth = (int(side) for side in self.IMAGE_SHAPE)
@@ -667,6 +677,28 @@ class Config:
             "one of the two",
         )
 
+    def _fcos_relations(self) -> Iterator[_Relation]:
+        scales = list(self.RPN_ANCHOR_SCALES)
+        yield _Relation(
+            scales == sorted(set(scales)) and len(scales) == len(self.BACKBONE_STRIDES),
+            "FCOS needs RPN_ANCHOR_SCALES from small to large, one for each of BACKBONE_STRIDES",
+            self.RPN_ANCHOR_SCALES,
+            "RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)",
+        )
+        yield _Relation(
+            list(self.RPN_ANCHOR_RATIOS) == [1] and self.RPN_ANCHOR_STRIDE == 1,
+            "FCOS needs one square anchor in each cell, RPN_ANCHOR_RATIOS = [1] and "
+            "RPN_ANCHOR_STRIDE = 1",
+            (self.RPN_ANCHOR_RATIOS, self.RPN_ANCHOR_STRIDE),
+            "these, as Config.fcos() has them",
+        )
+        yield _Relation(
+            bool(self.CONTINUOUS_BOXES),
+            "FCOS needs CONTINUOUS_BOXES = True: it measures distances in sides of small anchors",
+            self.CONTINUOUS_BOXES,
+            "True, as Config.fcos() has it",
+        )
+
     def _warn_of_levels_without_anchors(self) -> None:
         """Warn once per config that has fewer anchor scales than pyramid levels."""
         scales, levels = len(self.RPN_ANCHOR_SCALES), len(self.BACKBONE_STRIDES)
@@ -694,6 +726,8 @@ class Config:
 
     def loss_names(self) -> tuple[str, ...]:
         """Names of the network's losses, of `LOSS_NAMES`."""
+        if self.NETWORK == "fcos":
+            return ("class_loss", "bbox_loss", "centerness_loss")
         names = ["rpn_class_loss", "rpn_bbox_loss"]
         if not self.RPN_ONLY:
             names += ["mrcnn_class_loss", "mrcnn_bbox_loss"]

@@ -34,7 +34,10 @@ Model = TypeVar("Model", bound="DetectionModel")
 logger = logging.getLogger("mrcnn")
 
 # The module and the class of each of `config.NETWORKS`.
-CLASSES = {"mask_rcnn": ("model", "MaskRCNN")}
+CLASSES = {
+    "mask_rcnn": ("model", "MaskRCNN"),
+    "fcos": ("fcos", "FCOS"),
+}
 
 
 def model_class(config: Config) -> type[DetectionModel]:

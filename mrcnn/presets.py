@@ -95,7 +95,29 @@ _TORCHVISION_2: dict[str, Any] = {
 }
 
 TORCHVISION = {1: _TORCHVISION_1, 2: _TORCHVISION_2}
-ALL = (DETECTRON, *TORCHVISION.values())
+
+# torchvision's fcos_resnet50_fpn; its learning rate is 0.01 for 16 images.
+FCOS: dict[str, Any] = {
+    **_TORCHVISION_1,
+    "NETWORK": "fcos",
+    "USE_MASK": False,
+    "NORM_EPSILON": 1e-5,
+    "BACKBONE_STRIDES": [8, 16, 32, 64, 128],
+    "P6_INPUT": "p5",
+    "RPN_ANCHOR_SCALES": (8, 16, 32, 64, 128),
+    "RPN_ANCHOR_RATIOS": [1],
+    "TOWER_CONV_LAYERS": 4,
+    "TOWER_NORM": "group",
+    "PRE_NMS_LIMIT": 1000,
+    "DETECTION_MIN_CONFIDENCE": 0.2,
+    "DETECTION_NMS_THRESHOLD": 0.6,
+    "DETECTION_MAX_INSTANCES": 100,
+    "FOCAL_GAMMA": 2.0,
+    "FOCAL_ALPHA": 0.25,
+    "LEARNING_RATE": 0.00125,
+}
+
+ALL = (DETECTRON, *TORCHVISION.values(), FCOS)
 
 # Settings that change what a network computes with its weights, and that no weight's shape shows.
 HIDDEN_SETTINGS = (

@@ -294,7 +294,7 @@ class Detector:
         shapes = (molded.original_shape, molded.image.shape, molded.window)
         if self.config.RPN_ONLY:
             return steps.unmold_proposals(outputs[0], *shapes)
-        soft_masks = outputs[2] if self.config.USE_MASK else None
+        soft_masks = outputs[2] if self.config.has_mask_head() else None
         # Scripts replace unmold_detections with matterport's signature, which has no `masks`.
         form = {} if masks == "full" else {"masks": masks}
         rows = steps.unmold_detections(outputs[0], soft_masks, *shapes, **form)

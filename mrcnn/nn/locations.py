@@ -108,11 +108,3 @@ def centerness(anchors: Any, boxes: Any) -> Any:
     vertical = ops.minimum(top, bottom) / ops.maximum(top, bottom)
     horizontal = ops.minimum(left, right) / ops.maximum(left, right)
     return ops.sqrt(vertical * horizontal)
-
-
-def location_scores(class_logits: Any, centerness_logits: Any) -> Any:
-    """`[..., NUM_CLASSES]` the geometric mean of class probability and predicted centerness.
-
-    class_logits: `[..., NUM_CLASSES]`. centerness_logits: `[..., 1]`.
-    """
-    return ops.sqrt(ops.sigmoid(class_logits) * ops.sigmoid(centerness_logits))

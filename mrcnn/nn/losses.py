@@ -175,6 +175,14 @@ def dense_class_loss(
     return ops.sum(ops.sum(loss * weights[:, None, :], axis=-1) * counts, axis=-1)
 
 
+def sigmoid_cross_entropy(y_true: Any, logits: Any) -> Any:
+    """`[...]` binary cross-entropy of each element: `-y log(p) - (1 - y) log(1 - p)`.
+
+    y_true: `[...]` from 0 to 1. logits: `[...]` of a sigmoid, whose probability is p.
+    """
+    return ops.softplus(logits) - y_true * logits
+
+
 def giou_loss(boxes1: Any, boxes2: Any) -> Any:
     """`[...]` 1 - generalized IoU of each pair of boxes `[..., 4]` (Rezatofighi 2019), in pixels.
 

@@ -98,15 +98,6 @@ def test_centerness_by_hand():
     np.testing.assert_allclose(locations.centerness(anchors, boxes), [1, 0.5, 0], atol=1e-7)
 
 
-def test_scores_by_hand():
-    # sqrt(1/2 * 1/2) = 1/2; sqrt(0.8 * 0.2) = 0.4: sigmoid(log 4) = 0.8
-    found = locations.location_scores(
-        tf.constant([[0.0, 0.0], [np.log(4), -50]], tf.float32),
-        tf.constant([[0.0], [-np.log(4)]], tf.float32),
-    )
-    np.testing.assert_allclose(found, [[0.5, 0.5], [0.4, 0.0]], atol=1e-6)
-
-
 def test_encode_and_decode_are_those_of_torchvision(torchvision_units):
     recorded = torchvision_units("boxes")
     if "fcos_encode" not in recorded:

@@ -320,6 +320,18 @@ def test_class_weights_are_factors_of_the_columns():
     np.testing.assert_allclose(found, [6 * 0.1299651], rtol=1e-5)
 
 
+def test_sigmoid_cross_entropy_by_hand():
+    """p = 1/2: log 2. p = 3/4, y = 1/4: -log(3/4) / 4 - 3 log(1/4) / 4 = log 4 - log(3) / 4.
+
+    A certain probability costs nothing if it is right, and its logit if it is wrong.
+    """
+    found = losses.sigmoid_cross_entropy(
+        tf.constant([0.0, 0.3, 0.25, 1.0, 0.0]), tf.constant([0.0, 0.0, math.log(3), 200, 200])
+    )
+    quarter = math.log(4) - math.log(3) / 4
+    np.testing.assert_allclose(found, [LOG2, LOG2, quarter, 0, 200], rtol=1e-6)
+
+
 def test_giou_loss_by_hand():
     """Equal: 0. Apart by 1 in a hull of 1 x 3: IoU 0, 1 - 0 + 1/3. Half: 1 - 1/2 + 0."""
     first = tf.constant([[0.0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1]])

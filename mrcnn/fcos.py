@@ -1,0 +1,168 @@
+"""The network of FCOS (Tian 2019), top to bottom as in its figure 2, and the `FCOS` class.
+
+    image -> backbone C3..C5 -> FPN P3..P7 -> class tower -> class logits
+                                           -> box tower -> sides of the box, centerness
+        training:  an object for each location -> losses
+        inference: scores and boxes of all locations -> detections
+
+A location is the center of a square anchor, whose side is the unit of the distances to the sides of
+the object's box; see `nn.locations`.
+
+Shape shorthand: B images, A locations of all levels, D detections, M ground-truth objects,
+C channels, h and w the sides of a feature map.
+Boxes are `(y1, x1, y2, x2)`: normalized in detections, in pixels in training and outside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers as KL
+
+from .config import Config
+from .detection_model import DetectionModel, network_from_config
+from .nn import losses
+from .nn.backbones import backbone_graph
+from .nn.dense_detections import DenseDetectionLayer
+from .nn.dense_heads import class_prediction, prediction, tower
+from .nn.fpn import dense_pyramid
+from .nn.image_meta import split_image_meta
+from .nn.keras_ops import ops
+from .nn.layers import FLOAT32, mark_as_read
+from .nn.locations import centerness, decode_sides, location_targets
+from .training.network import Network, TrainingNetwork
+
+# --- Heads (section 3.1) ---
+
+# The outputs of the heads, in their order.
+NAMES = ("class_logits", "box_sides", "centerness")
+
+
+def build_heads(config: Config) -> keras.Model:
+    """The heads as a model of its own, so that all levels share its weights.
+
+    Input: feature map `[B, h, w, C]`. Outputs, of its h * w locations: class logits
+    `[B, h * w, NUM_CLASSES]` of a sigmoid, distances `[B, h * w, (top, left, bottom, right)]` to
+    the sides of the box, centerness `[B, h * w, 1]` logits.
+    """
+    feature_map = keras.Input([None, None, config.TOP_DOWN_PYRAMID_SIZE], name="input_feature_map")
+    x = tower(feature_map, "class_tower", config, use_bias=True)
+    class_logits = class_prediction(x, "class_logits", 1, config)
+    x = tower(feature_map, "box_tower", config, use_bias=True)
+    sides = KL.Activation("relu", **FLOAT32)(prediction(x, "box_sides", 1, 4))
+    centerness_logits = prediction(x, "centerness", 1, 1)
+    return keras.Model(feature_map, [class_logits, sides, centerness_logits], name="heads")
+
+
+# --- Losses (section 3.2) ---
+
+
+def fcos_losses(inputs: list, outputs: dict[str, Any], config: Config) -> dict[str, tuple]:
+    """Return `(numerator, count)` of each loss; all counts are the locations that learn objects."""
+    _, meta, gt_class_ids, gt_boxes = inputs
+    anchors = outputs["anchors"]
+    learned = location_targets(anchors, gt_class_ids, ops.cast(gt_boxes, "float32"))
+    is_object = ops.cast(learned.class_ids > 0, "float32")  # [B, A]
+    count = ops.sum(is_object)
+    class_loss = losses.dense_class_loss(
+        ops.where(learned.is_ignored, -1, learned.class_ids),
+        outputs["class_logits"],
+        split_image_meta(meta)["active_class_ids"],
+        config,
+    )
+    boxes = decode_sides(anchors, outputs["box_sides"])
+    bbox_loss = losses.giou_loss(boxes, learned.boxes)
+    centerness_loss = losses.sigmoid_cross_entropy(
+        centerness(anchors, learned.boxes), outputs["centerness"][..., 0]
+    )
+    return {
+        "class_loss": (ops.sum(class_loss), count),
+        "bbox_loss": (ops.sum(bbox_loss * is_object), count),
+        "centerness_loss": (ops.sum(centerness_loss * is_object), count),
+    }
+
+
+# --- Networks that Keras saves and loads whole ---
+
+
+def fcos_outputs(outputs: list, config: Config) -> list:
+    """Choose what `Detector` reads from the outputs of an inference network.
+
+    Returns: detections `[B, D, 6]`, the best score of each class `[B, 1, NUM_CLASSES]`.
+    """
+    return list(outputs[:2])
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class FCOSInference(Network):
+    """The network that detects, see `FCOS.build`; Keras saves and loads it whole."""
+
+    read_outputs = staticmethod(fcos_outputs)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return network_from_config("inference", config, custom_objects)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class FCOSTraining(TrainingNetwork):
+    """The network that trains, see `FCOS.build`; Keras saves and loads it whole."""
+
+    def losses(self, inputs, outputs):
+        return fcos_losses(inputs, outputs, self.config)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return network_from_config("training", config, custom_objects)
+
+
+# --- FCOS ---
+
+
+class FCOS(DetectionModel):
+    """FCOS: one box and one centerness for each location, without anchors to choose and proposals.
+
+        config = Config.fcos()
+        config.NUM_CLASSES = 1 + 3
+        model = FCOS("training", config)
+        model.train(train_dataset, val_dataset, config.LEARNING_RATE, epochs=10, layers="all")
+
+    Arguments and methods are those of `DetectionModel`; results have boxes and no masks.
+    """
+
+    network_name = "fcos"
+    read_outputs = staticmethod(fcos_outputs)
+
+    def build(self, mode: str, config: Any) -> keras.Model:
+        """Build the Keras network of a mode.
+
+        Inference: inputs image, image_meta, anchors (normalized); outputs detections, the best
+        score of each class, class_logits, box_sides, centerness.
+        Training: inputs image, image_meta, gt_class_ids, gt_boxes (pixels); outputs by name, for
+        the losses.
+        """
+        return super().build(mode, config)
+
+    def _build(self, mode: str, config: Config) -> keras.Model:
+        image = keras.Input([None, None, int(config.IMAGE_SHAPE[2])], name="input_image")
+        image_meta = keras.Input([config.IMAGE_META_SIZE], name="input_image_meta")
+        _, _, *feature_maps = backbone_graph(image, config)  # C3 to C5
+        pyramid = dense_pyramid(feature_maps, config)
+        heads = build_heads(config)
+        levels = [heads(level) for level in pyramid]
+        outputs = {}
+        for name, parts in zip(NAMES, zip(*levels, strict=True), strict=True):
+            outputs[name] = KL.Concatenate(axis=1, name=name, **FLOAT32)(list(parts))
+        if mode == "inference":
+            anchors = keras.Input([None, 4], name="input_anchors")
+            detect = DenseDetectionLayer(config, decode_sides, name="detections", **FLOAT32)
+            detections = detect([levels, anchors, image_meta])
+            inputs = [image, image_meta, anchors]
+            return FCOSInference(inputs, [*detections, *outputs.values()], name="fcos")
+        outputs["anchors"] = self.anchors_of(image, pyramid, config, in_pixels=True)
+        gt_class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
+        gt_boxes = keras.Input([None, 4], name="input_gt_boxes")
+        mark_as_read(image_meta, gt_class_ids, gt_boxes)
+        inputs = [image, image_meta, gt_class_ids, gt_boxes]
+        return FCOSTraining(inputs, outputs, name="fcos", config=config)
