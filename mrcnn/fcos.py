@@ -46,13 +46,13 @@ def build_heads(config: Config) -> keras.Model:
     `[B, h * w, NUM_CLASSES]` of a sigmoid, distances `[B, h * w, (top, left, bottom, right)]` to
     the sides of the box, centerness `[B, h * w, 1]` logits.
     """
-    feature_map = keras.Input([None, None, config.TOP_DOWN_PYRAMID_SIZE], name="input_feature_map")
-    x = tower(feature_map, "class_tower", config, use_bias=True)
-    class_logits = class_prediction(x, "class_logits", 1, config)
-    x = tower(feature_map, "box_tower", config, use_bias=True)
-    sides = KL.Activation("relu", **FLOAT32)(prediction(x, "box_sides", 1, 4))
-    centerness_logits = prediction(x, "centerness", 1, 1)
-    return keras.Model(feature_map, [class_logits, sides, centerness_logits], name="heads")
+    feature_map = keras.Input([None, None, config.TOP_DOWN_PYRAMID_SIZE], name="input_heads")
+    x = tower(feature_map, "fcos_class", config, use_bias=True)
+    class_logits = class_prediction(x, "fcos_class_logits", 1, config)
+    x = tower(feature_map, "fcos_box", config, use_bias=True)
+    sides = KL.Activation("relu", **FLOAT32)(prediction(x, "fcos_sides", 1, 4))
+    centerness_logits = prediction(x, "fcos_centerness", 1, 1)
+    return keras.Model(feature_map, [class_logits, sides, centerness_logits], name="fcos_heads")
 
 
 # --- Losses (section 3.2) ---
@@ -117,6 +117,11 @@ class FCOSTraining(TrainingNetwork):
         return network_from_config("training", config, custom_objects)
 
 
+# A whole `.h5` names its class without the package, so Keras needs the bare names too.
+for network_class in (FCOSInference, FCOSTraining):
+    keras.saving.get_custom_objects()[network_class.__name__] = network_class
+
+
 # --- FCOS ---
 
 
@@ -156,7 +161,7 @@ class FCOS(DetectionModel):
             outputs[name] = KL.Concatenate(axis=1, name=name, **FLOAT32)(list(parts))
         if mode == "inference":
             anchors = keras.Input([None, 4], name="input_anchors")
-            detect = DenseDetectionLayer(config, decode_sides, name="detections", **FLOAT32)
+            detect = DenseDetectionLayer(config, decode_sides, name="fcos_detection", **FLOAT32)
             detections = detect([levels, anchors, image_meta])
             inputs = [image, image_meta, anchors]
             return FCOSInference(inputs, [*detections, *outputs.values()], name="fcos")

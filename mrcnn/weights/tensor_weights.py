@@ -15,6 +15,7 @@ from .tensor_files import NamedTensors, read_tensors
 from .torchvision_layers import (
     Tensors,
     is_detectron2,
+    network_of,
     to_layers,
     torchvision_names,
     unknown_names,
@@ -23,14 +24,15 @@ from .torchvision_layers import (
 from .weight_file import FileLayers, is_not_backbone
 
 _RESNETS = {6: "resnet50", 23: "resnet101"}  # blocks of the third stage
-# Setting -> a kernel under torchvision's name, and the axis with its size.
+# Kernel under torchvision's name -> the setting that is the size of its axis 0.
 _SIZES = {
-    "TOP_DOWN_PYRAMID_SIZE": ("backbone.fpn.layer_blocks.0.0.weight", 0),
-    "RPN_CHANNELS": ("rpn.head.conv.0.0.weight", 0),
-    "MASK_CHANNELS": ("roi_heads.mask_head.0.0.weight", 0),
-    "NUM_CLASSES": ("roi_heads.box_predictor.cls_score.weight", 0),
-    "FPN_CLASSIF_FC_LAYERS_SIZE": ("roi_heads.box_predictor.cls_score.weight", 1),
+    "backbone.fpn.layer_blocks.0.0.weight": "TOP_DOWN_PYRAMID_SIZE",
+    "rpn.head.conv.0.0.weight": "RPN_CHANNELS",
+    "roi_heads.mask_head.0.0.weight": "MASK_CHANNELS",
+    "roi_heads.box_predictor.cls_score.weight": "NUM_CLASSES",
+    "head.classification_head.cls_logits.weight": "NUM_CLASSES",
 }
+_HIDDEN_UNITS = "roi_heads.box_predictor.cls_score.weight"  # its axis 1
 
 
 class StoredTensor(NamedTuple):
@@ -49,7 +51,7 @@ class TensorWeights:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: not a file of tensors, or of another network than an R-CNN with FPN.
+        ValueError: not a file of tensors, or of another network than an R-CNN with FPN or FCOS.
     """
 
     is_keras3 = False
@@ -70,7 +72,8 @@ class TensorWeights:
             return
         first = ", ".join(list(tensors)[:3])
         raise ValueError(
-            "The file must hold a Faster or Mask R-CNN with FPN of torchvision or detectron2. "
+            "The file must hold a Faster or Mask R-CNN with FPN of torchvision or detectron2, or "
+            "torchvision's FCOS. "
             f"Received: {self.path!r} with {first}. Try one of `mrcnn weights`."
         )
 
@@ -97,7 +100,7 @@ class TensorWeights:
             converted = to_layers(self.tensors)
         except ValueError as error:
             raise ValueError(
-                "The tensors must have the shapes of a Faster or Mask R-CNN with FPN. Received: "
+                "The tensors must have the shapes of a network of torchvision or detectron2. Received: "
                 f"{self.path!r} ({error}). Try one of `mrcnn weights`."
             ) from error
         for name in unknown_names(self.tensors):
@@ -124,6 +127,8 @@ class TensorWeights:
     def _config(self) -> Config:
         if self.is_detectron2:
             config = Config.detectron()
+        elif network_of(self.tensors) == "fcos":
+            config = Config.fcos()
         else:
             is_second = "rpn.head.conv.1.0.weight" in self.tensors
             config = Config.torchvision(2 if is_second else 1)
@@ -134,9 +139,11 @@ class TensorWeights:
                 f"{self.path!r} with {blocks} blocks in its third stage. Try another file."
             )
         config.BACKBONE = _RESNETS[blocks]
-        for setting, (name, axis) in _SIZES.items():
+        for name, setting in _SIZES.items():
             if name in self.tensors:
-                setattr(config, setting, int(self.tensors[name].shape[axis]))
+                setattr(config, setting, int(self.tensors[name].shape[0]))
+        if _HIDDEN_UNITS in self.tensors:
+            config.FPN_CLASSIF_FC_LAYERS_SIZE = int(self.tensors[_HIDDEN_UNITS].shape[1])
         config.USE_MASK = "roi_heads.mask_predictor.mask_fcn_logits.weight" in self.tensors
         return config
 

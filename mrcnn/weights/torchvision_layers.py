@@ -1,8 +1,9 @@
-"""The tensors of torchvision's and detectron2's R-CNNs as layers of our network, and back.
+"""The tensors of torchvision's and detectron2's networks as layers of ours, and back.
 
 Torch has kernels `[out, in, height, width]` and dense matrices `[out, in]`, deltas `(dx, dy, dw,
 dh)`; Keras kernels are `[height, width, in, out]` (transposed ones `[height, width, out, in]`),
-matrices `[in, out]`, our deltas `(dy, dx, dh, dw)`.
+matrices `[in, out]`, our deltas `(dy, dx, dh, dw)`. FCOS' distances are (left, top, right, bottom)
+in torch, (top, left, bottom, right) here.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class _Layer(NamedTuple):
     """A layer under both names.
 
     kind: "convolution", "dense", "roi_dense" (a matrix that reads all pixels of a RoI), "norm".
-    has_deltas: its outputs are box deltas.
+    has_deltas: its outputs are box deltas or distances, in which x and y change places.
     """
 
     name: str  # ours
@@ -45,13 +46,18 @@ class _Layer(NamedTuple):
         return _NORM if self.kind == "norm" else _KERNEL
 
 
-def _layers() -> Iterator[_Layer]:
-    """Yield all layers that torchvision's Faster and Mask R-CNNs have, of both versions."""
+def _body() -> Iterator[_Layer]:
+    """Yield all layers that a ResNet may have."""
     yield _Layer("conv1", "backbone.body.conv1")
     yield _Layer("bn_conv1", "backbone.body.bn1", "norm")
     for stage in (2, 3, 4, 5):
         for block in range(_MOST_BLOCKS):
             yield from _block(stage, block)
+
+
+def _rcnn() -> Iterator[_Layer]:
+    """Yield all layers that torchvision's Faster and Mask R-CNNs have, of both versions."""
+    yield from _body()
     for i in range(4):
         level = i + 2
         for name, module in (
@@ -77,6 +83,30 @@ def _layers() -> Iterator[_Layer]:
     yield _Layer("mrcnn_mask", "roi_heads.mask_predictor.mask_fcn_logits")
 
 
+def _dense_pyramid() -> Iterator[_Layer]:
+    """Yield the layers of the pyramid of a network without an RPN, P3 to P7."""
+    for i in range(3):
+        level = i + 3
+        yield _Layer(f"fpn_c{level}p{level}", f"backbone.fpn.inner_blocks.{i}.0")
+        yield _Layer(f"fpn_p{level}", f"backbone.fpn.layer_blocks.{i}.0")
+    for level in (6, 7):
+        yield _Layer(f"fpn_p{level}", f"backbone.fpn.extra_blocks.p{level}")
+
+
+def _fcos() -> Iterator[_Layer]:
+    """Yield the layers of FCOS; each of torch's towers is one list of convolution, norm, ReLU."""
+    yield from _body()
+    yield from _dense_pyramid()
+    for ours, theirs in (("class", "classification"), ("box", "regression")):
+        for i in range(4):
+            module = f"head.{theirs}_head.conv"
+            yield _Layer(f"fcos_{ours}_conv{i + 1}", f"{module}.{3 * i}")
+            yield _Layer(f"fcos_{ours}_norm{i + 1}", f"{module}.{3 * i + 1}", "norm")
+    yield _Layer("fcos_class_logits", "head.classification_head.cls_logits")
+    yield _Layer("fcos_sides", "head.regression_head.bbox_reg", has_deltas=True)
+    yield _Layer("fcos_centerness", "head.regression_head.bbox_ctrness")
+
+
 def _block(stage: int, block: int) -> Iterator[_Layer]:
     """Yield the layers of a residual block; matterport counts the blocks from "a"."""
     ours = f"{stage}{chr(ord('a') + block)}_branch"
@@ -88,8 +118,14 @@ def _block(stage: int, block: int) -> Iterator[_Layer]:
     yield _Layer(f"bn{ours}1", f"{module}.downsample.1", "norm")
 
 
-_LAYERS = tuple(_layers())
-_BY_NAME = {layer.name: layer for layer in _LAYERS}
+# Network -> its layers, in torchvision's order of stages.
+_LAYERS = {"rcnn": tuple(_rcnn()), "fcos": tuple(_fcos())}
+
+
+def network_of(tensors: Tensors) -> str:
+    """Return which network has these tensors: "fcos", or "rcnn", which a ResNet is as well."""
+    return "fcos" if any(".bbox_ctrness." in name for name in tensors) else "rcnn"
+
 
 # Names of files of 2019 and 2020 -> torchvision's names of today.
 _OLD_NAMES = (
@@ -172,7 +208,7 @@ def to_layers(tensors: Tensors) -> dict[str, list[tuple[str, np.ndarray]]]:
     """
     depth = _pyramid_channels(tensors)
     layers = {}
-    for layer in _LAYERS:
+    for layer in _LAYERS[network_of(tensors)]:
         weights = []
         for ours, theirs in layer.weights.items():
             value = tensors.get(f"{layer.module}.{theirs}")
@@ -184,8 +220,9 @@ def to_layers(tensors: Tensors) -> dict[str, list[tuple[str, np.ndarray]]]:
 
 
 def unknown_names(tensors: Tensors) -> list[str]:
-    """Return the names of tensors that no layer of an R-CNN has."""
-    known = {f"{layer.module}.{leaf}" for layer in _LAYERS for leaf in layer.weights.values()}
+    """Return the names of tensors that no layer of their network has."""
+    layers = _LAYERS[network_of(tensors)]
+    known = {f"{layer.module}.{leaf}" for layer in layers for leaf in layer.weights.values()}
     return [name for name in tensors if name not in known and not name.endswith("batches_tracked")]
 
 
@@ -197,14 +234,17 @@ def to_tensors(layers: Mapping[str, list[tuple[str, np.ndarray]]]) -> dict[str, 
     Raises:
         ValueError: a layer that torchvision's networks do not have.
     """
-    unknown = [name for name in layers if name not in _BY_NAME]
+    network = "fcos" if any(name.startswith("fcos_") for name in layers) else "rcnn"
+    known = {layer.name for layer in _LAYERS[network]}
+    unknown = [name for name in layers if name not in known]
     if unknown:
+        preset = "fcos" if network == "fcos" else "torchvision"
         raise ValueError(
-            f"All layers must be those of a torchvision R-CNN. Received: {', '.join(unknown[:3])}. "
-            "Try a model with the config Config.torchvision()."
+            "All layers must be those of a network of torchvision. Received: "
+            f"{', '.join(unknown[:3])}. Try a model with the config Config.{preset}()."
         )
     tensors = {}
-    for layer in _LAYERS:  # in torchvision's order of stages
+    for layer in _LAYERS[network]:
         for ours, value in layers.get(layer.name, ()):
             theirs = layer.weights[ours]
             tensors[f"{layer.module}.{theirs}"] = np.ascontiguousarray(_to_torch(layer, value))

@@ -115,5 +115,5 @@ def test_layers_and_back_give_the_same_tensors():
 
 
 def test_a_layer_of_another_network_is_refused():
-    with pytest.raises(ValueError, match=r"torchvision R-CNN. Received: block_1_expand"):
+    with pytest.raises(ValueError, match=r"network of torchvision. Received: block_1_expand"):
         tv.to_tensors({"block_1_expand": []})
