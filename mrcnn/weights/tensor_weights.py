@@ -100,8 +100,8 @@ class TensorWeights:
             converted = to_layers(self.tensors)
         except ValueError as error:
             raise ValueError(
-                "The tensors must have the shapes of a network of torchvision or detectron2. Received: "
-                f"{self.path!r} ({error}). Try one of `mrcnn weights`."
+                "The tensors must have the shapes of a network of torchvision or detectron2. "
+                f"Received: {self.path!r} ({error}). Try one of `mrcnn weights`."
             ) from error
         for name in unknown_names(self.tensors):
             converted[name] = [(name, self.tensors[name])]
