@@ -720,6 +720,10 @@ class Config:
         """Whether the network has a region proposal network, and heads for its proposals."""
         return self.NETWORK == "mask_rcnn"
 
+    def has_anchors(self) -> bool:
+        """Whether the network learns boxes from anchors that overlap them; FCOS does not."""
+        return self.NETWORK != "fcos"
+
     def has_mask_head(self) -> bool:
         """Whether the network has a mask head."""
         return bool(self.USE_MASK and self.has_rpn() and not self.RPN_ONLY)

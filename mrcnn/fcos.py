@@ -26,6 +26,7 @@ from .nn import losses
 from .nn.backbones import backbone_graph
 from .nn.dense_detections import DenseDetectionLayer
 from .nn.dense_heads import class_prediction, prediction, tower
+from .nn.dense_targets import AnchorTargetLayer
 from .nn.fpn import dense_pyramid
 from .nn.image_meta import split_image_meta
 from .nn.keras_ops import ops
@@ -60,21 +61,17 @@ def build_heads(config: Config) -> keras.Model:
 
 def fcos_losses(inputs: list, outputs: dict[str, Any], config: Config) -> dict[str, tuple]:
     """Return `(numerator, count)` of each loss; all counts are the locations that learn objects."""
-    _, meta, gt_class_ids, gt_boxes = inputs
-    anchors = outputs["anchors"]
-    learned = location_targets(anchors, gt_class_ids, ops.cast(gt_boxes, "float32"))
-    is_object = ops.cast(learned.class_ids > 0, "float32")  # [B, A]
+    anchors, class_ids = outputs["anchors"], outputs["anchor_class_ids"]
+    boxes = outputs["anchor_boxes"]
+    is_object = ops.cast(class_ids > 0, "float32")  # [B, A]
     count = ops.sum(is_object)
+    active_class_ids = split_image_meta(inputs[1])["active_class_ids"]
     class_loss = losses.dense_class_loss(
-        ops.where(learned.is_ignored, -1, learned.class_ids),
-        outputs["class_logits"],
-        split_image_meta(meta)["active_class_ids"],
-        config,
+        class_ids, outputs["class_logits"], active_class_ids, config
     )
-    boxes = decode_sides(anchors, outputs["box_sides"])
-    bbox_loss = losses.giou_loss(boxes, learned.boxes)
+    bbox_loss = losses.giou_loss(decode_sides(anchors, outputs["box_sides"]), boxes)
     centerness_loss = losses.sigmoid_cross_entropy(
-        centerness(anchors, learned.boxes), outputs["centerness"][..., 0]
+        centerness(anchors, boxes), outputs["centerness"][..., 0]
     )
     return {
         "class_loss": (ops.sum(class_loss), count),
@@ -165,9 +162,12 @@ class FCOS(DetectionModel):
             detections = detect([levels, anchors, image_meta])
             inputs = [image, image_meta, anchors]
             return FCOSInference(inputs, [*detections, *outputs.values()], name="fcos")
-        outputs["anchors"] = self.anchors_of(image, pyramid, config, in_pixels=True)
+        anchors = self.anchors_of(image, pyramid, config, in_pixels=True)
         gt_class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
         gt_boxes = keras.Input([None, 4], name="input_gt_boxes")
-        mark_as_read(image_meta, gt_class_ids, gt_boxes)
+        mark_as_read(image_meta)
+        match = AnchorTargetLayer(location_targets, name="anchor_targets", **FLOAT32)
+        class_ids, boxes = match([anchors, gt_class_ids, gt_boxes])
+        outputs |= {"anchors": anchors, "anchor_class_ids": class_ids, "anchor_boxes": boxes}
         inputs = [image, image_meta, gt_class_ids, gt_boxes]
         return FCOSTraining(inputs, outputs, name="fcos", config=config)

@@ -42,6 +42,8 @@ class AnchorFit:
 def fit_anchors(molded: np.ndarray, shapes: np.ndarray, config: Config) -> AnchorFit:
     """Compare objects with the config's anchors, and with those of other scales.
 
+    Of a network without anchors only the sizes of the objects are found.
+
     Args:
         molded: `[N, (y1, x1, y2, x2)]` boxes, px after resizing, N > 0.
         shapes: `[N, (height, width)]` of their images after resizing.
@@ -50,6 +52,8 @@ def fit_anchors(molded: np.ndarray, shapes: np.ndarray, config: Config) -> Ancho
     percentiles = np.percentile(sizes, QUANTILES).round(1).tolist()
     fit = AnchorFit(sizes=dict(zip(QUANTILES, percentiles, strict=True)))
 
+    if not config.has_anchors():
+        return fit
     # With k scales the RPN has the first k levels.
     levels = list(zip(config.RPN_ANCHOR_SCALES, config.BACKBONE_STRIDES, strict=False))
     overlaps = _overlaps_of_levels(molded, shapes, levels, config)

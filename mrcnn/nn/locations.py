@@ -9,9 +9,10 @@ unit that the anchors have as well.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import boxes as box_math
+from .dense_targets import AnchorTargets
 from .keras_ops import ops
 
 # A location learns an object if it is nearer than this to the center of its box on both axes
@@ -22,16 +23,11 @@ CENTER_RADIUS = 1.5
 LEAST_DISTANCE, LARGEST_DISTANCE = 4.0, 8.0
 
 
-class LocationTargets(NamedTuple):
-    """What each location learns."""
-
-    class_ids: Any  # [B, A] int32, 0 = background
-    boxes: Any  # [B, A, 4] of the object; of the background the anchor itself
-    is_ignored: Any  # [B, A] bool: background in a crowd, where unlabelled objects may be
-
-
-def location_targets(anchors: Any, gt_class_ids: Any, gt_boxes: Any) -> LocationTargets:
+def location_targets(anchors: Any, gt_class_ids: Any, gt_boxes: Any) -> AnchorTargets:
     """Assign an object to each location: the smallest of those that it may learn.
+
+    A location in a crowd, where unlabelled objects may be, does not count unless it learns one.
+    Without an object the box is the anchor itself.
 
     anchors: `[B, A, 4]`, those of a level of the same side; no two levels have the same.
     gt_class_ids: `[B, M]`, zero-padded; a crowd's is negative. gt_boxes: `[B, M, 4]`.
@@ -45,10 +41,10 @@ def location_targets(anchors: Any, gt_class_ids: Any, gt_boxes: Any) -> Location
     smallest = ops.argmin(areas, axis=-1)
     is_object = ops.any(is_learned, axis=-1)
     class_ids = ops.where(is_object, ops.take_along_axis(gt_class_ids, smallest, axis=1), 0)
-    boxes = ops.take_along_axis(gt_boxes, smallest[..., None], axis=1)
-    boxes = ops.where(is_object[..., None], boxes, anchors)
     is_in_crowd = ops.any(is_inside & (gt_class_ids < 0)[:, None], axis=-1)
-    return LocationTargets(class_ids, boxes, is_in_crowd & (class_ids == 0))
+    class_ids = ops.where(is_in_crowd & ~is_object, -1, class_ids)
+    boxes = ops.take_along_axis(gt_boxes, smallest[..., None], axis=1)
+    return AnchorTargets(class_ids, ops.where(is_object[..., None], boxes, anchors))
 
 
 def _is_near_center(distances):

@@ -133,6 +133,13 @@ def test_no_scales_are_suggested_if_the_config_fits():
     assert "Other scales would bring less than 5% of the objects above it." in str(report)
 
 
+def test_network_without_anchors_gets_sizes_only():
+    config = Small.fcos()
+    config.NUM_CLASSES = 2
+    report = check(small_squares(2), config)
+    assert (report.sizes[50], report.anchors, report.suggested_scales) == (12, [], None)
+
+
 @settings(max_examples=20)  # each tries all 6188 choices
 @given(st.integers(0, 2**32 - 1))
 def test_no_other_scales_fit_more_objects_than_the_suggested_ones(seed):

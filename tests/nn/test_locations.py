@@ -33,10 +33,9 @@ LEVELS = [square(40, 40, 8), square(32, 48, 16), square(32, 32, 32)]  # a locati
 
 
 def test_image_without_objects_is_background():
-    ids, boxes, is_ignored = targets(LEVELS, [0, 0], np.zeros((2, 4)))
+    ids, boxes = targets(LEVELS, [0, 0], np.zeros((2, 4)))
     assert ids.tolist() == [0, 0, 0]
     np.testing.assert_array_equal(boxes, LEVELS)
-    assert not is_ignored.any()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ def test_image_without_objects_is_background():
     ],
 )
 def test_level_of_an_object_and_center_sampling(box, expected):
-    ids, boxes, _ = targets(LEVELS, [3], [box])
+    ids, boxes = targets(LEVELS, [3], [box])
     assert ids.tolist() == expected
     for i, class_id in enumerate(ids):
         np.testing.assert_allclose(boxes[i], box if class_id else LEVELS[i])
@@ -70,17 +69,16 @@ def test_level_of_an_object_and_center_sampling(box, expected):
 
 def test_smallest_object_wins_and_padding_is_none():
     nested = [[20, 20, 60, 60], [30, 30, 50, 50], [0, 0, 0, 0]]
-    ids, boxes, _ = targets(LEVELS[:1] + LEVELS[2:], [1, 2, 0], nested)
+    ids, boxes = targets(LEVELS[:1] + LEVELS[2:], [1, 2, 0], nested)
     assert ids.tolist() == [2, 0]
     np.testing.assert_allclose(boxes[0], nested[1])
 
 
-def test_background_in_a_crowd_is_ignored():
+def test_background_in_a_crowd_does_not_count():
     # The first location learns the object in the crowd; the second lies only in the crowd.
     anchors = [square(40, 40, 8), square(80, 80, 8), square(200, 200, 8), square(0, 0, 64)]
-    ids, _, is_ignored = targets(anchors, [2, -1], [[30, 30, 50, 50], [20, 20, 100, 100]])
-    assert ids.tolist() == [2, 0, 0, 0]
-    assert is_ignored.tolist() == [False, True, False, False]
+    ids, _ = targets(anchors, [2, -1], [[30, 30, 50, 50], [20, 20, 100, 100]])
+    assert ids.tolist() == [2, -1, 0, 0]
 
 
 def test_encode_and_decode_by_hand():
@@ -120,7 +118,7 @@ def test_matches_are_those_of_torchvision():
     with np.load(STEP) as file:
         step = dict(file)
     boxes = step["boxes"][:, TO_YX] * np.float32([320 / 480, 426 / 640] * 2)
-    ids, _, _ = targets(anchors, step["labels"], boxes)
+    ids, _ = targets(anchors, step["labels"], boxes)
     index = np.flatnonzero(ids)
     np.testing.assert_array_equal(index, step["anchor_matched_index"])
     np.testing.assert_array_equal(ids[index], step["labels"][step["anchor_matched_gt"]])
