@@ -34,7 +34,7 @@ Model = TypeVar("Model", bound="DetectionModel")
 logger = logging.getLogger("mrcnn")
 
 # The module and the class of each of `config.NETWORKS`.
-CLASSES = {"mask_rcnn": ("model", "MaskRCNN")}
+CLASSES = {"mask_rcnn": ("model", "MaskRCNN"), "retinanet": ("retinanet", "RetinaNet")}
 
 
 def model_class(config: Config) -> type[DetectionModel]:
@@ -148,6 +148,8 @@ class DetectionModel(DetectionMethods):
                 "detection_model.model_class(config)."
             )
         config.NETWORK = self.network_name
+        if not config.has_rpn():
+            config.USE_MASK = False
 
     def _build(self, mode: str, config: Config) -> keras.Model:
         """Build the graph; the scope of devices and the precision are set."""
@@ -299,7 +301,8 @@ class DetectionModel(DetectionMethods):
         """
         if self.mode != "training":
             raise ValueError(
-                "train() needs a model in training mode. Try MaskRCNN(mode='training', ...)."
+                "train() needs a model in training mode. "
+                f"Try {type(self).__name__}(mode='training', ...)."
             )
         run = self._run
         run.network, run.config = self.keras_model, self.config

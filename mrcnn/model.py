@@ -36,7 +36,7 @@ from .nn.fpn import fpn_graph
 from .nn.heads import class_head, mask_head
 from .nn.image_meta import normalized_windows, split_image_meta
 from .nn.keras_ops import ops
-from .nn.layers import FLOAT32, NormalizeBoxes
+from .nn.layers import FLOAT32, NormalizeBoxes, mark_as_read
 from .nn.matterport_names import *  # noqa: F403
 from .nn.proposals import (
     STEP_NAMES,
@@ -213,18 +213,12 @@ class SharedNetwork(NamedTuple):
     proposals: Any  # [B, N, 4], with RPN_ONLY [B, N, 5]
 
 
-def _mark_as_read(*inputs: Any) -> None:
-    """Pass inputs that only the losses read through a layer, which Keras 3.12 demands."""
-    for x in inputs:
-        KL.Identity()(x)
-
-
 def _build_inference(shared: SharedNetwork, config: Config) -> MaskRCNNInference:
     """proposals -> class and box head -> detections -> mask head."""
     inputs = [shared.image, shared.image_meta, shared.anchors]
     outputs = [shared.proposals, shared.rpn["rpn_class"], shared.rpn["rpn_bbox"]]
     if config.RPN_ONLY:
-        _mark_as_read(shared.image_meta)
+        mark_as_read(shared.image_meta)
         return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
     _, probs, deltas = class_head(shared.proposals, shared.roi_levels, shared.image_meta, config)
     detect = DetectionLayer(config, name="mrcnn_detection", **FLOAT32)
@@ -240,7 +234,7 @@ def _build_training(shared: SharedNetwork, config: Config) -> MaskRCNNTraining:
     """proposals -> RoIs and targets -> class, box and mask head; outputs by name."""
     rpn_match = keras.Input([None, 1], name="input_rpn_match", dtype="int32")
     target_deltas = keras.Input([config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4], name="input_rpn_bbox")
-    _mark_as_read(shared.image_meta, rpn_match, target_deltas)
+    mark_as_read(shared.image_meta, rpn_match, target_deltas)
     inputs = [shared.image, shared.image_meta, rpn_match, target_deltas]
     if config.RPN_ONLY:
         return MaskRCNNTraining(inputs, shared.rpn, name="mask_rcnn", config=config)

@@ -13,7 +13,7 @@ from ..nn.backbones import BACKBONES
 
 log = logging.getLogger("mrcnn")
 
-HEADS = r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)"
+HEADS = r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)|(retinanet\_.*)"
 
 
 def layer_regex(layers: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from .class_heads import only_classes_differ, outputs_per_class
+from .class_heads import anchors_of_head, only_classes_differ, outputs_per_class
 from .load_report import LoadReport, ShapeMismatch, first_names
 from .model_layers import ModelLayers
 from .weight_file import FileLayers, is_not_backbone
@@ -41,6 +41,7 @@ class _Head(NamedTuple):
 _HEADS = {
     "class and box head": _Head(("mrcnn_class", "mrcnn_bbox"), "RPN_ONLY = True"),
     "mask head": _Head(("mrcnn_mask",), "USE_MASK = False"),
+    "class and box towers": _Head(("retinanet_",), 'NETWORK = "mask_rcnn"'),
 }
 
 
@@ -51,6 +52,12 @@ def check_sizes(file: AnyWeightFile, config) -> None:
         ValueError: not a weight file, or of a network with other sizes.
     """
     kernels = _kernel_shapes(file)
+    head = "retinanet_class_logits"
+    if head in kernels and "retinanet_deltas" in kernels:
+        anchors = anchors_of_head(head, {name: shape[-1] for name, shape in kernels.items()})
+        in_file = kernels[head][-1] // anchors
+        if in_file != config.NUM_CLASSES:
+            raise _other_classes(file.path, in_file, config.NUM_CLASSES)
     for setting, (layer, axis) in _SIZES.items():
         in_config = getattr(config, setting, None)
         if in_config is None or layer not in kernels:
@@ -172,6 +179,14 @@ def refuse_shapes(report: LoadReport, allow_head_mismatch: bool) -> None:
 def _other_head(path: str, mismatch: ShapeMismatch) -> ValueError:
     """The error for a class head with another number of classes, or with one row for all."""
     head = mismatch.layer
+    if head == "retinanet_class_logits":
+        return ValueError(
+            f"The file must be of the model's NUM_CLASSES. Received: {path!r} with "
+            f"{mismatch.in_file[-1][-1]} outputs of {head} for a model with "
+            f"{mismatch.in_model[-1][-1]}, the number of anchors of a cell times NUM_CLASSES. Try "
+            "the config that the file contains; to train other classes from it, `mrcnn train "
+            "--weights` with it."
+        )
     in_file = mismatch.in_file[-1][-1] // outputs_per_class(head)
     in_model = mismatch.in_model[-1][-1] // outputs_per_class(head)
     if 1 not in (in_file, in_model):  # NUM_CLASSES is at least 2

@@ -15,6 +15,7 @@ from .tensor_files import NamedTensors, read_tensors
 from .torchvision_layers import (
     Tensors,
     is_detectron2,
+    network_of,
     to_layers,
     torchvision_names,
     unknown_names,
@@ -49,7 +50,7 @@ class TensorWeights:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: not a file of tensors, or of another network than an R-CNN with FPN.
+        ValueError: not a file of tensors, or of another network than those with FPN.
     """
 
     is_keras3 = False
@@ -70,7 +71,7 @@ class TensorWeights:
             return
         first = ", ".join(list(tensors)[:3])
         raise ValueError(
-            "The file must hold a Faster or Mask R-CNN with FPN of torchvision or detectron2. "
+            "The file must hold a network with FPN of torchvision or detectron2. "
             f"Received: {self.path!r} with {first}. Try one of `mrcnn weights`."
         )
 
@@ -97,8 +98,8 @@ class TensorWeights:
             converted = to_layers(self.tensors)
         except ValueError as error:
             raise ValueError(
-                "The tensors must have the shapes of a Faster or Mask R-CNN with FPN. Received: "
-                f"{self.path!r} ({error}). Try one of `mrcnn weights`."
+                "The tensors must have the shapes of a network of torchvision or detectron2. "
+                f"Received: {self.path!r} ({error}). Try one of `mrcnn weights`."
             ) from error
         for name in unknown_names(self.tensors):
             converted[name] = [(name, self.tensors[name])]
@@ -122,11 +123,7 @@ class TensorWeights:
         return metadata
 
     def _config(self) -> Config:
-        if self.is_detectron2:
-            config = Config.detectron()
-        else:
-            is_second = "rpn.head.conv.1.0.weight" in self.tensors
-            config = Config.torchvision(2 if is_second else 1)
+        config = self._preset()
         blocks = sum(f"backbone.body.layer3.{i}.conv1.weight" in self.tensors for i in range(36))
         if blocks not in _RESNETS:
             raise ValueError(
@@ -138,7 +135,19 @@ class TensorWeights:
             if name in self.tensors:
                 setattr(config, setting, int(self.tensors[name].shape[axis]))
         config.USE_MASK = "roi_heads.mask_predictor.mask_fcn_logits.weight" in self.tensors
+        if not config.has_rpn():
+            logits = self.tensors["head.classification_head.cls_logits.weight"]
+            deltas = self.tensors["head.regression_head.bbox_reg.weight"]
+            config.NUM_CLASSES = len(logits) // (len(deltas) // 4)
         return config
+
+    def _preset(self) -> Config:
+        if self.is_detectron2:
+            return Config.detectron()
+        if network_of(self.tensors) == "retinanet":
+            has_norm = "head.classification_head.conv.0.1.weight" in self.tensors
+            return Config.retinanet(2 if has_norm else 1)
+        return Config.torchvision(2 if "rpn.head.conv.1.0.weight" in self.tensors else 1)
 
     def read(self, stored: Any, dtype: np.dtype | str) -> np.ndarray:
         """Return the values as numbers of the model's `dtype`.

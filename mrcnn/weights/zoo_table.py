@@ -33,6 +33,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "torchvision(1)": presets.TORCHVISION[1],
     "torchvision(2)": presets.TORCHVISION[2],
     "detectron": presets.DETECTRON,
+    "retinanet(1)": presets.RETINANET[1],
+    "retinanet(2)": presets.RETINANET[2],
 }
 
 
@@ -153,6 +155,38 @@ RELEASED = (
         class_names=COCO_91,
         licence=_TORCHVISION_LICENCE,
         box_ap=37.0,
+        mask_ap=None,
+        ap_source=_TORCHVISION_AP,
+    ),
+    Released(
+        name="retinanet_resnet50_fpn_v2_coco",
+        network="torchvision's RetinaNet, ResNet-50 FPN, second version",
+        file=ReleasedFile(
+            _TORCHVISION + "retinanet_resnet50_fpn_v2_coco-5905b1c5.pth",
+            size=153_130_989,
+            sha256="5905b1c544219215e544dbe319720397bc4e68de61a733a59350d7976645b769",
+        ),
+        preset="retinanet(2)",
+        settings={},
+        class_names=COCO_91,
+        licence=_TORCHVISION_LICENCE,
+        box_ap=41.5,
+        mask_ap=None,
+        ap_source=_TORCHVISION_AP,
+    ),
+    Released(
+        name="retinanet_resnet50_fpn_coco",
+        network="torchvision's RetinaNet, ResNet-50 FPN",
+        file=ReleasedFile(
+            _TORCHVISION + "retinanet_resnet50_fpn_coco-eeacb38b.pth",
+            size=136_595_076,
+            sha256="eeacb38b7cec8cf93c57867e05eaab621047f19b0d2ec5accaa405f690da15b7",
+        ),
+        preset="retinanet(1)",
+        settings={},
+        class_names=COCO_91,
+        licence=_TORCHVISION_LICENCE,
+        box_ap=36.4,
         mask_ap=None,
         ap_source=_TORCHVISION_AP,
     ),
