@@ -14,7 +14,7 @@ import math
 import numbers
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from . import presets
 
 log = logging.getLogger("mrcnn")
 
-NETWORKS = ("mask_rcnn", "fcos")
+NETWORKS = ("mask_rcnn", "retinanet", "fcos")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Each has a row in the table of nn/backbones.py, which Keras is needed to import.
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
@@ -69,7 +69,8 @@ class Config:
     # <name><date>T<time>/mask_rcnn_<name>_<epoch>.h5
     NAME: str | None = None
 
-    # The network: "mask_rcnn", which is Faster R-CNN with USE_MASK = False; "fcos".
+    # The network: "mask_rcnn", which is Faster R-CNN with USE_MASK = False; "retinanet" or "fcos",
+    # whose other settings `Config.retinanet()` and `Config.fcos()` set.
     NETWORK: str = "mask_rcnn"
 
     # --- Batches and epochs ---
@@ -162,8 +163,9 @@ class Config:
 
     # --- Anchors ---
 
-    # Side of the anchors of each pyramid level: the root of their area. Use smaller sides if the
-    # objects are smaller (`mrcnn check` shows how well the anchors fit).
+    # Side of the anchors of each pyramid level: the root of their area; or several sides, a list
+    # for each level. Use smaller sides if the objects are smaller (`mrcnn check` shows how well the
+    # anchors fit). FCOS: the side of a cell's square, the unit of its distances.
     RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
     # Ratios width / height of the anchors.
     RPN_ANCHOR_RATIOS = [0.5, 1, 2]
@@ -181,7 +183,7 @@ class Config:
     # Anchors per image that the RPN losses use, at most half of them positive.
     RPN_TRAIN_ANCHORS_PER_IMAGE = 256
     # An anchor is positive from this IoU with a ground-truth box, and negative below the second
-    # IoU; anchors between them are ignored (Faster R-CNN, section 3.1.2).
+    # IoU; anchors between them are ignored (Faster R-CNN, section 3.1.2; of RetinaNet as well).
     RPN_POSITIVE_IOU = 0.7
     RPN_NEGATIVE_IOU = 0.3
     # Which anchors become proposals: "all_levels", the best of all pyramid levels, clipped to the
@@ -189,6 +191,7 @@ class Config:
     # without its padding, after an NMS per level; then the best of all.
     PROPOSAL_SELECTION = "all_levels"
     # Proposals kept by score before NMS ("per_level": of each level), in training; in inference.
+    # RetinaNet and FCOS: pairs of an anchor and a class of each level, in inference.
     PRE_NMS_LIMIT = 6000
     PRE_NMS_LIMIT_INFERENCE: int | None = None  # as in training
     # Proposals kept after NMS, in training and in inference.
@@ -357,9 +360,10 @@ class Config:
     MASK_TARGETS = "crop"
     # Factor of each loss.
     LOSS_WEIGHTS = dict.fromkeys(LOSS_NAMES, 1.0)
-    # Factor of the RoIs of each class in the class loss, background first; None: 1 for all.
+    # Factor of the RoIs of each class in the class loss, background first (RetinaNet: of each
+    # class's sigmoid); None: 1 for all.
     CLASS_WEIGHTS: list[float] | None = None
-    # gamma of the focal loss (Lin et al. 2017, equation 4; they use 2), for both class losses:
+    # gamma of the focal loss (Lin et al. 2017, equation 4; they use 2), for all class losses:
     # cross-entropy times (1 - p)^gamma, which reduces the loss of easy examples. 0: cross-entropy.
     FOCAL_GAMMA = 0.0
     # RetinaNet and FCOS: alpha of the focal loss, the weight of an object's own class against
@@ -433,8 +437,23 @@ class Config:
         return cls()._with_preset(presets.TORCHVISION[version])
 
     @classmethod
+    def retinanet(cls, version: int = 1) -> Config:
+        """Return a config of RetinaNet as torchvision has it, and of its training.
+
+        Settings of a subclass stay as they are.
+
+        version: 1 for retinanet_resnet50_fpn, 2 for retinanet_resnet50_fpn_v2.
+
+        Raises:
+            ValueError: there is no such version.
+        """
+        if version not in presets.RETINANET:
+            raise ValueError(f"version must be 1 or 2. Received: {version!r}. Try 1.")
+        return cls()._with_preset(presets.RETINANET[version])
+
+    @classmethod
     def fcos(cls) -> Config:
-        """Return a config of torchvision's fcos_resnet50_fpn and its training.
+        """Return a config of FCOS as torchvision has it (fcos_resnet50_fpn), and of its training.
 
         Settings of a subclass stay as they are.
         """
@@ -577,8 +596,10 @@ class Config:
         yield from self._image_relations()
         yield from self._class_relations()
         yield from self._network_relations()
-        if self.NETWORK == "fcos":
-            yield from self._fcos_relations()
+        if not self.has_rpn():
+            yield from self._dense_relations()
+        if not self.has_anchors():
+            yield from self._location_relations()
 
     def _image_relations(self) -> Iterator[_Relation]:
         height, width, depth = (int(side) for side in self.IMAGE_SHAPE)
@@ -655,6 +676,14 @@ class Config:
             self.RPN_ANCHOR_SCALES,
             "five scales, e.g. (32, 64, 128, 256, 512)",
         )
+        counts = set(map(len, self.anchor_scales()))
+        yield _Relation(
+            len(counts) == 1,
+            "RPN_ANCHOR_SCALES must hold as many sides for each level, because the levels share "
+            "their weights",
+            self.RPN_ANCHOR_SCALES,
+            "one side for each level, e.g. (32, 64, 128, 256, 512)",
+        )
         can_gather = self.ROI_ALIGN in ("aligned", "unaligned") and self.ROI_ALIGN_SAMPLES > 0
         yield _Relation(
             can_gather or not self.ROI_ALIGN_GATHER,
@@ -677,26 +706,50 @@ class Config:
             "one of the two",
         )
 
-    def _fcos_relations(self) -> Iterator[_Relation]:
-        scales = list(self.RPN_ANCHOR_SCALES)
+    def _dense_relations(self) -> Iterator[_Relation]:
+        """Yield the conditions on networks without an RPN, whose levels are P3 to P7."""
+        preset = f"Config.{self.NETWORK}()"
         yield _Relation(
-            scales == sorted(set(scales)) and len(scales) == len(self.BACKBONE_STRIDES),
-            "FCOS needs RPN_ANCHOR_SCALES from small to large, one for each of BACKBONE_STRIDES",
-            self.RPN_ANCHOR_SCALES,
-            "RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)",
+            list(self.BACKBONE_STRIDES) == [8, 16, 32, 64, 128],
+            f"BACKBONE_STRIDES must be those of P3 to P7, which NETWORK = {self.NETWORK!r} reads",
+            self.BACKBONE_STRIDES,
+            f"{preset}, which sets them",
         )
         yield _Relation(
-            list(self.RPN_ANCHOR_RATIOS) == [1] and self.RPN_ANCHOR_STRIDE == 1,
-            "FCOS needs one square anchor in each cell, RPN_ANCHOR_RATIOS = [1] and "
-            "RPN_ANCHOR_STRIDE = 1",
-            (self.RPN_ANCHOR_RATIOS, self.RPN_ANCHOR_STRIDE),
-            "these, as Config.fcos() has them",
+            len(self.RPN_ANCHOR_SCALES) == 5,
+            "RPN_ANCHOR_SCALES must have an item for each of P3 to P7",
+            self.RPN_ANCHOR_SCALES,
+            f"five items, as in {preset}",
         )
         yield _Relation(
             bool(self.CONTINUOUS_BOXES),
-            "FCOS needs CONTINUOUS_BOXES = True: it measures distances in sides of small anchors",
+            f"CONTINUOUS_BOXES must be True with NETWORK = {self.NETWORK!r}",
             self.CONTINUOUS_BOXES,
-            "True, as Config.fcos() has it",
+            f"{preset}, which sets it",
+        )
+        yield _Relation(
+            not self.RPN_ONLY and self.RPN_ANCHOR_STRIDE == 1 and bool(self.USE_RPN_ROIS),
+            f"NETWORK = {self.NETWORK!r} has no RPN: RPN_ONLY must be False, RPN_ANCHOR_STRIDE 1 "
+            "and USE_RPN_ROIS True",
+            (self.RPN_ONLY, self.RPN_ANCHOR_STRIDE, self.USE_RPN_ROIS),
+            "to leave them as they are",
+        )
+
+    def _location_relations(self) -> Iterator[_Relation]:
+        """Yield the conditions on FCOS, whose locations are the centers of square anchors."""
+        sides = [level[0] for level in self.anchor_scales()]
+        yield _Relation(
+            sides == sorted(set(sides)) and list(self.RPN_ANCHOR_RATIOS) == [1],
+            f"NETWORK = {self.NETWORK!r} needs one square anchor in a cell, larger on each level: "
+            "RPN_ANCHOR_SCALES must grow, and RPN_ANCHOR_RATIOS must be [1]",
+            (self.RPN_ANCHOR_SCALES, self.RPN_ANCHOR_RATIOS),
+            f"Config.{self.NETWORK}(), which sets them",
+        )
+        yield _Relation(
+            all(len(level) == 1 for level in self.anchor_scales()),
+            f"RPN_ANCHOR_SCALES must have one side for each level with NETWORK = {self.NETWORK!r}",
+            self.RPN_ANCHOR_SCALES,
+            "(8, 16, 32, 64, 128)",
         )
 
     def _warn_of_levels_without_anchors(self) -> None:
@@ -724,14 +777,21 @@ class Config:
         """Whether the network learns boxes from anchors that overlap them; FCOS does not."""
         return self.NETWORK != "fcos"
 
+    def anchor_scales(self) -> list[Sequence[float]]:
+        """Sides of the anchors of each level that has anchors, in pixels."""
+        levels: Sequence[Any] = self.RPN_ANCHOR_SCALES
+        return [tuple(level) if _is_list(level) else (level,) for level in levels]
+
     def has_mask_head(self) -> bool:
         """Whether the network has a mask head."""
         return bool(self.USE_MASK and self.has_rpn() and not self.RPN_ONLY)
 
     def loss_names(self) -> tuple[str, ...]:
         """Names of the network's losses, of `LOSS_NAMES`."""
-        if self.NETWORK == "fcos":
+        if not self.has_anchors():
             return ("class_loss", "bbox_loss", "centerness_loss")
+        if not self.has_rpn():
+            return ("class_loss", "bbox_loss")
         names = ["rpn_class_loss", "rpn_bbox_loss"]
         if not self.RPN_ONLY:
             names += ["mrcnn_class_loss", "mrcnn_bbox_loss"]
@@ -896,6 +956,11 @@ def _is_positive(value: Any) -> bool:
     return _is_number(value, 0.001)
 
 
+def _is_scale(value: Any) -> bool:
+    scales = value if _is_list(value) else [value]
+    return len(scales) > 0 and all(map(_is_positive, scales))
+
+
 def _is_list(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim == 1
@@ -968,6 +1033,7 @@ _CHANNELS = _whole(1, _SIDE)
 _CELLS = _whole(1, 1000)
 _DEVIATIONS = _list("numbers above 0, of y, x, log h, log w", _is_positive, _Length(4, 4))
 _ANCHORS = _list("numbers above 0", _is_positive, _Length(1, 100))
+_SCALES = _list("numbers above 0, or lists of them", _is_scale, _Length(1, 100))
 
 # Setting -> its rule. A derived setting comes after those that it follows from.
 _RULES = {
@@ -1049,7 +1115,7 @@ _RULES = {
     "CONTINUOUS_BOXES": _FLAG,
     "MAX_LOG_SCALE": _or_none(_number(0, 80)),
     # Anchors and region proposal network
-    "RPN_ANCHOR_SCALES": _ANCHORS,
+    "RPN_ANCHOR_SCALES": _SCALES,
     "RPN_ANCHOR_RATIOS": _ANCHORS,
     "RPN_ANCHOR_STRIDE": _CELLS,
     "ROUND_ANCHORS": _FLAG,

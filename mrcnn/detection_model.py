@@ -36,6 +36,7 @@ logger = logging.getLogger("mrcnn")
 # The module and the class of each of `config.NETWORKS`.
 CLASSES = {
     "mask_rcnn": ("model", "MaskRCNN"),
+    "retinanet": ("retinanet", "RetinaNet"),
     "fcos": ("fcos", "FCOS"),
 }
 
@@ -151,6 +152,8 @@ class DetectionModel(DetectionMethods):
                 "detection_model.model_class(config)."
             )
         config.NETWORK = self.network_name
+        if not config.has_rpn():
+            config.USE_MASK = False
 
     def _build(self, mode: str, config: Config) -> keras.Model:
         """Build the graph; the scope of devices and the precision are set."""
@@ -302,7 +305,8 @@ class DetectionModel(DetectionMethods):
         """
         if self.mode != "training":
             raise ValueError(
-                "train() needs a model in training mode. Try MaskRCNN(mode='training', ...)."
+                "train() needs a model in training mode. "
+                f"Try {type(self).__name__}(mode='training', ...)."
             )
         run = self._run
         run.network, run.config = self.keras_model, self.config

@@ -37,7 +37,7 @@ from .training.network import Network, TrainingNetwork
 # --- Heads (section 3.1) ---
 
 # The outputs of the heads, in their order.
-NAMES = ("class_logits", "box_sides", "centerness")
+NAMES = ("class_logits", "sides", "centerness")
 
 
 def build_heads(config: Config) -> keras.Model:
@@ -69,7 +69,7 @@ def fcos_losses(inputs: list, outputs: dict[str, Any], config: Config) -> dict[s
     class_loss = losses.dense_class_loss(
         class_ids, outputs["class_logits"], active_class_ids, config
     )
-    bbox_loss = losses.giou_loss(decode_sides(anchors, outputs["box_sides"]), boxes)
+    bbox_loss = losses.giou_loss(decode_sides(anchors, outputs["sides"]), boxes)
     centerness_loss = losses.sigmoid_cross_entropy(
         centerness(anchors, boxes), outputs["centerness"][..., 0]
     )
@@ -140,7 +140,7 @@ class FCOS(DetectionModel):
         """Build the Keras network of a mode.
 
         Inference: inputs image, image_meta, anchors (normalized); outputs detections, the best
-        score of each class, class_logits, box_sides, centerness.
+        score of each class, class_logits, sides, centerness.
         Training: inputs image, image_meta, gt_class_ids, gt_boxes (pixels); outputs by name, for
         the losses.
         """

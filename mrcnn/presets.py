@@ -96,28 +96,92 @@ _TORCHVISION_2: dict[str, Any] = {
 
 TORCHVISION = {1: _TORCHVISION_1, 2: _TORCHVISION_2}
 
-# torchvision's fcos_resnet50_fpn; its learning rate is 0.01 for 16 images.
-FCOS: dict[str, Any] = {
-    **_TORCHVISION_1,
-    "NETWORK": "fcos",
+# What torchvision's networks without an RPN have in common: levels P3 to P7, boxes only.
+_DENSE: dict[str, Any] = {
     "USE_MASK": False,
-    "NORM_EPSILON": 1e-5,
+    "BACKBONE": "resnet50",
+    "BACKBONE_NORM": "frozen",
+    "STRIDE_IN_1X1": False,
+    "SYMMETRIC_PADDING": True,
+    "BIAS_BEFORE_NORM": False,
     "BACKBONE_STRIDES": [8, 16, 32, 64, 128],
+    "MEAN_PIXEL": np.array([123.675, 116.28, 103.53]),
+    "STD_PIXEL": np.array([58.395, 57.12, 57.375]),
+    "IMAGE_RESIZE_MODE": "torchvision",
+    "IMAGE_MIN_DIM": 800,
+    "IMAGE_MAX_DIM": 1333,
+    "ROUND_ANCHORS": True,
+    "CONTINUOUS_BOXES": True,
+    "PRE_NMS_LIMIT": 1000,
+    "PRE_NMS_LIMIT_INFERENCE": 1000,
+    # Training
+    "FOCAL_ALPHA": 0.25,
+    "FOCAL_GAMMA": 2.0,
+    "LEARNING_RATE": 0.00125,  # torchvision's 0.01, of 16 images
+    "LEARNING_RATE_SCHEDULE": "step",
+    "WARMUP_STEPS": 1000,
+    "WEIGHT_DECAY_RULE": "plain",
+    "WEIGHT_DECAY_NORMS": True,
+    "GRADIENT_CLIP_NORM": None,
+}
+
+# torchvision's retinanet_resnet50_fpn.
+_RETINANET_1: dict[str, Any] = {
+    **_DENSE,
+    "NETWORK": "retinanet",
+    "NORM_EPSILON": 0.0,
+    "TOWER_NORM": "none",
+    "P6_INPUT": "p5",
+    # Three sides an octave: x, x 2^(1/3) and x 2^(2/3), rounded down.
+    "RPN_ANCHOR_SCALES": tuple(
+        (side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3)))
+        for side in (32, 64, 128, 256, 512)
+    ),
+    "RPN_ANCHOR_RATIOS": [2, 1, 0.5],
+    "RPN_BBOX_STD_DEV": np.array([1.0, 1.0, 1.0, 1.0]),
+    "MAX_LOG_SCALE": math.log(1000 / 16),
+    "RPN_POSITIVE_IOU": 0.5,
+    "RPN_NEGATIVE_IOU": 0.4,
+    "BOX_LOSS": "smooth_l1",
+    "BOX_SMOOTH_L1_BETA": 0.0,
+    "DETECTION_MIN_CONFIDENCE": 0.05,
+    "DETECTION_NMS_THRESHOLD": 0.5,
+    "DETECTION_MAX_INSTANCES": 300,
+}
+
+# torchvision's retinanet_resnet50_fpn_v2.
+_RETINANET_2: dict[str, Any] = {
+    **_RETINANET_1,
+    "BACKBONE_NORM": "batch",
+    "NORM_EPSILON": 1e-5,
+    "TRAIN_BN": True,
+    "TOWER_NORM": "group",
+    "P6_INPUT": "c5",
+    "BOX_LOSS": "giou",
+}
+
+RETINANET = {1: _RETINANET_1, 2: _RETINANET_2}
+
+# torchvision's fcos_resnet50_fpn.
+FCOS: dict[str, Any] = {
+    **_DENSE,
+    "NETWORK": "fcos",
+    "NORM_EPSILON": 1e-5,
+    "TOWER_NORM": "group",
     "P6_INPUT": "p5",
     "RPN_ANCHOR_SCALES": (8, 16, 32, 64, 128),
     "RPN_ANCHOR_RATIOS": [1],
-    "TOWER_CONV_LAYERS": 4,
-    "TOWER_NORM": "group",
-    "PRE_NMS_LIMIT": 1000,
     "DETECTION_MIN_CONFIDENCE": 0.2,
     "DETECTION_NMS_THRESHOLD": 0.6,
     "DETECTION_MAX_INSTANCES": 100,
-    "FOCAL_GAMMA": 2.0,
-    "FOCAL_ALPHA": 0.25,
-    "LEARNING_RATE": 0.00125,
 }
 
-ALL = (DETECTRON, *TORCHVISION.values(), FCOS)
+# Network -> its presets other than the default.
+OF_NETWORK = {
+    "mask_rcnn": (DETECTRON, *TORCHVISION.values()),
+    "retinanet": tuple(RETINANET.values()),
+    "fcos": (FCOS,),
+}
 
 # Settings that change what a network computes with its weights, and that no weight's shape shows.
 HIDDEN_SETTINGS = (
@@ -134,4 +198,5 @@ HIDDEN_SETTINGS = (
     "CONTINUOUS_BOXES",
     "FPN_LEVEL_RULE",
     "ROI_ALIGN",
+    "P6_INPUT",
 )

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as KL
-from tiny import TinyConfig, noise_images, shake
+from tiny import TinyConfig, noise_images, shake, tiny_config
 
 from mrcnn import detection_model
-from mrcnn.config import Config
+from mrcnn.config import NETWORKS, Config
+from mrcnn.detection_model import model_class
 from mrcnn.model import MaskRCNN, log
 from mrcnn.nn.image_meta import compose_image_meta
 from mrcnn.weights import zoo
@@ -189,12 +190,14 @@ CUSTOM_OBJECTS = {
 
 @pytest.mark.parametrize("name", ["x.keras", "x.h5"])
 @pytest.mark.parametrize("mode", ["inference", "training"])
-def test_keras_saves_and_loads_the_whole_network(mode, name, tmp_path):
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_keras_saves_and_loads_the_whole_network(kind, mode, name, tmp_path):
     path = tmp_path / name
-    model = shake(build(mode, tmp_path, DETECTION_MIN_CONFIDENCE=0.25))
+    config = tiny_config(kind, DETECTION_MIN_CONFIDENCE=0.25)
+    model = shake(model_class(config)(mode, config, str(tmp_path)))
     model.class_names = ["BG", "light", "dark"]
     if mode == "training":
-        model.set_trainable("(mrcnn_.*)|(rpn_.*)")
+        model.set_trainable("(mrcnn_.*)|(rpn_.*)|(.*_class_.*)")
         model.compile(0.01, 0.9)
     network = model.keras_model
     network.save(path)
@@ -205,7 +208,7 @@ def test_keras_saves_and_loads_the_whole_network(mode, name, tmp_path):
     assert [weight.path for weight in loaded.trainable_weights] == trainable
     assert loaded.describe() == model.metadata()
     if name == "x.h5":
-        other = build(mode, tmp_path)
+        other = type(model)(mode, tiny_config(kind), str(tmp_path))
         assert not other.load_weights(path, by_name=True).missing
     if mode == "inference":
         inputs = network_inputs(model)

@@ -13,31 +13,41 @@ import tensorflow as tf
 from mrcnn import model as modellib
 from mrcnn.config import Config
 from mrcnn.data.rpn_targets import build_rpn_targets
+from mrcnn.detection_model import model_class
 from mrcnn.nn import targets
 from mrcnn.nn.anchors import pyramid_anchors
 from mrcnn.nn.image_meta import compose_image_meta
 from mrcnn.weights.torchvision_layers import to_layers, to_tensors
 
-VERSIONS = {"maskrcnn_resnet50_fpn": 1, "maskrcnn_resnet50_fpn_v2": 2}
+CONFIGS = {
+    "maskrcnn_resnet50_fpn": lambda: Config.torchvision(1),
+    "maskrcnn_resnet50_fpn_v2": lambda: Config.torchvision(2),
+    "retinanet_resnet50_fpn": lambda: Config.retinanet(1),
+    "retinanet_resnet50_fpn_v2": lambda: Config.retinanet(2),
+    "fcos_resnet50_fpn": Config.fcos,
+}
 LOSSES = {
     "rpn_class_loss": "loss_objectness",
     "rpn_bbox_loss": "loss_rpn_box_reg",
     "mrcnn_class_loss": "loss_classifier",
     "mrcnn_bbox_loss": "loss_box_reg",
     "mrcnn_mask_loss": "loss_mask",
+    "class_loss": "loss_classification",
+    "bbox_loss": "loss_bbox_regression",
+    "centerness_loss": "loss_bbox_ctrness",
 }
 HEIGHT, WIDTH = 320, 426  # of the resized image
 PADDED = (320, 448, 3)
 TO_YX = [1, 0, 3, 2]
 # Limits of the differences of gradients, of the norm and of the projection.
-NEAR_THE_LOSS = ("rpn", "roi_heads.box_predictor", "roi_heads.mask_predictor")
+NEAR_THE_LOSS = ("rpn", "roi_heads.box_predictor", "roi_heads.mask_predictor", "head.")
 NEAR = (1e-3, 1e-3)
 FAR = {1: (2e-3, 1.5e-2), 2: (8e-3, 6e-2)}
 
 
 # The networks of ours whose training step was recorded.
 REFERENCE = Path(os.environ.get("MRCNN_SHARED", ""), "reference", "torchvision")
-MODELS = [name for name in VERSIONS if (REFERENCE / "train" / f"{name}.npz").is_file()]
+MODELS = [name for name in CONFIGS if (REFERENCE / "train" / f"{name}.npz").is_file()]
 
 
 pytestmark = pytest.mark.slow
@@ -55,8 +65,8 @@ class Step(SimpleNamespace):
     """A training step: the file's numbers, and ours."""
 
 
-def _config(version: int) -> Config:
-    config = Config.torchvision(version)
+def _config(name: str) -> Config:
+    config = CONFIGS[name]()
     config.NUM_CLASSES = 91
     config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM = 320, 544
     config.USE_MINI_MASK = False
@@ -104,6 +114,8 @@ def _inputs(file, config: Config, image: np.ndarray) -> list[np.ndarray]:
         0, (480, 640, 3), PADDED, (0, 0, HEIGHT, WIDTH), 1.0, np.ones(config.NUM_CLASSES)
     )
     labels = file["labels"].astype(np.int32)
+    if not config.has_rpn():
+        return [image, *(np.asarray(x)[None] for x in (np.float32(meta), labels, boxes))]
     rpn_match, rpn_bbox = build_rpn_targets(
         PADDED, pyramid_anchors(config, PADDED), labels, boxes, config, First
     )
@@ -150,21 +162,24 @@ def step(request, tmp_path_factory):
     rebuild = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rebuild)
     file = dict(np.load(folder / "train" / f"{request.param}.npz"))
-    config = _config(VERSIONS[request.param])
-    proposals = file["proposals"][:, TO_YX] / np.float32([*PADDED[:2], *PADDED[:2]])
+    config = _config(request.param)
+    proposals = np.zeros((0, 4), np.float32)
+    if config.has_rpn():
+        proposals = file["proposals"][:, TO_YX] / np.float32([*PADDED[:2], *PADDED[:2]])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modellib.ProposalLayer, "call", lambda *_: tf.constant(proposals[None]))
         patch.setattr(
             modellib.ProposalLayer, "compute_output_shape", lambda *_: (None, len(proposals), 4)
         )
         patch.setattr(targets, "draw_priorities", _falling)
-        model = modellib.MaskRCNN("training", config, tmp_path_factory.mktemp("logs"))
+        model = model_class(config)("training", config, tmp_path_factory.mktemp("logs"))
         network = model.keras_model
         _assign(network, rebuild.state_dict(request.param))
         inputs = _inputs(file, config, _image(folder, config))
         outputs, values, gradients = _gradients(network, inputs)
     return Step(
-        version=VERSIONS[request.param],
+        version=2 if request.param.endswith("_v2") else 1,
+        config=config,
         file=file,
         inputs=inputs,
         outputs={name: np.asarray(x) for name, x in outputs.items()},
@@ -178,20 +193,37 @@ def _falling(batch, count, _):
 
 
 def test_losses_are_those_of_torchvision(step):
-    for ours, theirs in LOSSES.items():
+    for ours in step.config.loss_names():
+        theirs = LOSSES[ours]
         expected = float(step.file[f"loss_{theirs}"])
         assert step.losses[ours] == pytest.approx(expected, rel=1e-5), ours
     assert step.losses["weight_decay"] == 0.0
 
 
+def _skip_unless(step, has_rpn):
+    if step.config.has_rpn() != has_rpn:
+        pytest.skip("a network of the other kind")
+
+
 def test_sampled_anchors_are_those_of_torchvision(step):
     """A low-quality match goes to the object that the anchor overlaps most, in both."""
+    _skip_unless(step, has_rpn=True)
     match = step.inputs[2][0, :, 0]
     np.testing.assert_array_equal(np.flatnonzero(match == 1), step.file["anchor_sampled_positive"])
     np.testing.assert_array_equal(np.flatnonzero(match == -1), step.file["anchor_sampled_negative"])
 
 
+def test_matched_anchors_are_those_of_torchvision(step):
+    _skip_unless(step, has_rpn=False)
+    class_ids = step.outputs["anchor_class_ids"][0]
+    index, gt = step.file["anchor_matched_index"], step.file["anchor_matched_gt"]
+    np.testing.assert_array_equal(np.flatnonzero(class_ids > 0), index)
+    np.testing.assert_array_equal(class_ids[index], step.file["labels"][gt])
+    assert np.count_nonzero(class_ids == -1) == step.file["anchor_neutral_count"]
+
+
 def test_sampled_rois_and_targets_are_those_of_torchvision(step):
+    _skip_unless(step, has_rpn=True)
     labels = step.file["roi_labels"]
     order = np.argsort(labels == 0, kind="stable")  # positives first, as ours
     count = len(labels)

@@ -68,6 +68,14 @@ class TinyConfig(Config):
             setattr(self, name, value)
 
 
+def tiny_config(network="mask_rcnn", **values):
+    """The tiny config of a network: its preset, with the sizes of `TinyConfig`."""
+    config = TinyConfig() if network == "mask_rcnn" else getattr(TinyConfig, network)()
+    for name, value in values.items():
+        setattr(config, name, value)
+    return config
+
+
 class Squares(Dataset):
     """A light or a dark square (class 1, 2) on grey, in another place in each image."""
 
@@ -99,6 +107,8 @@ def shake(model, seed=0):
     """The model with random weights of `seed`: it detects many and different objects."""
     rng = np.random.default_rng(seed)
     scales = {"res1a_conv": 0.02, "rpn_bbox_pred": 0.02, "mrcnn_bbox_fc": 0.3}
+    if not model.config.has_rpn():  # its images are divided by STD_PIXEL
+        scales = {"retinanet_deltas": 0.3, "fcos_sides": 0.3}
     for weight in model.keras_model.weights:
         layer, kind = weight.path.split("/")[-2:]
         if kind == "kernel":

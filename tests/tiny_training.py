@@ -2,17 +2,18 @@
 
 import numpy as np
 import pytest
-from tiny import Squares, TinyConfig, shake
+from tiny import Squares, shake, tiny_config
 
-from mrcnn.config import LOSS_NAMES
-from mrcnn.model import MaskRCNN
+from mrcnn.config import Config
+from mrcnn.detection_model import model_class
 
-PARTS = (*LOSS_NAMES, "weight_decay")  # what adds up to the loss
+PARTS = (*Config().loss_names(), "weight_decay")  # what adds up to the loss
 
 
-def build(folder, seed=0, **values):
+def build(folder, seed=0, network="mask_rcnn", **values):
     """A model in training mode with random weights."""
-    return shake(MaskRCNN("training", TinyConfig(**values), str(folder)), seed)
+    config = tiny_config(network, **values)
+    return shake(model_class(config)("training", config, str(folder)), seed)
 
 
 def values(model):

@@ -26,11 +26,13 @@ from .cli_support import (
     read_config,
     say,
     validated,
+    with_network,
 )
 
 __all__ = ["FAILED", "INTERRUPTED", "OK", "USAGE", "build_parser", "main"]
 
-# Copies of the names in data/augment.py and formats/: importing those would load OpenCV.
+# Copies of the names in config.py, data/augment.py and formats/: those import NumPy or OpenCV.
+NETWORKS = ("mask_rcnn", "retinanet", "fcos")
 AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy_paste")
 FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")
 
@@ -124,6 +126,15 @@ def _add_config(parser, default: str) -> None:
     )
 
 
+def _add_network(parser) -> None:
+    parser.add_argument(
+        "--network",
+        choices=NETWORKS,
+        help="the network, with the settings of its preset, Config.<network>(); --config changes "
+        "them. Default: mask_rcnn, or the network of --config",
+    )
+
+
 def _add_data(parser, help_text: str = DATA) -> None:
     parser.add_argument("data", metavar="DATA", type=arguments.path, help=help_text)
     parser.add_argument(
@@ -165,6 +176,7 @@ def _add_demo(commands) -> None:
     parser.add_argument(
         "--short", action="store_true", help="a few steps only, to see that everything works"
     )
+    _add_network(parser)
     _add_config(parser, "those of mrcnn.app.demo.DemoConfig")
 
 
@@ -220,6 +232,7 @@ def _add_train(commands) -> None:
     parser.add_argument(
         "--val", metavar="DATA", type=arguments.path, help="validation data, in the same formats"
     )
+    _add_network(parser)
     _add_config(parser, "Config's own, with name, classes and steps per epoch taken from DATA")
     parser.add_argument(
         "--weights",
@@ -410,7 +423,8 @@ def run_demo(args) -> int:
     load_tensorflow()
     from . import demo
 
-    config = validated(read_config(args.config, base=demo.DemoConfig()))
+    items = with_network(args.config, args.network)
+    config = validated(read_config(items, base=demo.DemoConfig()))
     metrics = demo.run(args.out, args.seed, short=args.short, config=config)
     for name, value in metrics.items():
         text = f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -235,11 +235,20 @@ def read_config(items: list[str], base: Config | None = None) -> Config:
     return config
 
 
+def with_network(items: list[str], network: str | None) -> list[str]:
+    """The items of --config after the preset of a network, if --network names one."""
+    is_default = network in (None, "mask_rcnn")
+    return items if is_default else [f"PRESET={network}", *items]
+
+
 def _with_preset(config: Config, name: str) -> Config:
     """The preset of this name for the config's class; what the config itself sets stays."""
     presets = {
         "detectron": type(config).detectron,
+        "fcos": type(config).fcos,
         "matterport": type(config).matterport,
+        "retinanet": type(config).retinanet,
+        "retinanet2": functools.partial(type(config).retinanet, 2),
         "torchvision1": functools.partial(type(config).torchvision, 1),
         "torchvision2": functools.partial(type(config).torchvision, 2),
     }
@@ -554,13 +563,13 @@ def load_start(
 
 def _load_network(model: DetectionModel, start: str, kept_classes: dict[str, int] | None) -> None:
     """Load a whole network; class heads of released weights are left out but for kept classes."""
-    from ..weights.class_heads import CLASS_HEADS
+    from ..weights.class_heads import HEADS_OF_NETWORK
     from ..weights.zoo import released
 
     if kept_classes:
         model.load_weights(start, remap_classes=kept_classes)
     elif released(start) is not None:
-        model.load_weights(start, exclude=CLASS_HEADS)
+        model.load_weights(start, exclude=HEADS_OF_NETWORK[model.config.NETWORK])
     else:
         model.load_weights(start)
 

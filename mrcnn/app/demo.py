@@ -64,11 +64,16 @@ def _residual_block(x, channels: int, stride: int, name: str):
 
 
 class DemoConfig(Config):
-    """The complete network with few channels: images of 128 px, three shapes, random weights."""
+    """The complete network with few channels: images of 128 px, three shapes, random weights.
+
+    `DemoConfig.retinanet()` has these sizes for RetinaNet, `DemoConfig.fcos()` for FCOS.
+    """
 
     NAME = "shapes"
     BACKBONE = staticmethod(backbone)
     IMAGE_MIN_DIM = IMAGE_MAX_DIM = 128
+    # The backbone scales the pixels itself.
+    MEAN_PIXEL, STD_PIXEL = Config.MEAN_PIXEL, Config.STD_PIXEL
     NUM_CLASSES = 1 + 3
     IMAGES_PER_GPU = 8
     RPN_ANCHOR_SCALES = (16, 32, 64, 96, 128)

@@ -23,6 +23,7 @@ from .cli_support import (
     read_config,
     say,
     validated,
+    with_network,
 )
 from .data_option import (
     SHAPES_HELD_OUT,
@@ -42,7 +43,7 @@ LARGE_BACKBONES = ("resnet50", "resnet101")
 
 def run(args) -> int:
     """Run `mrcnn train`."""
-    config = read_config(args.config)
+    config = read_config(with_network(args.config, args.network))
     check_layers(args.layers)
     if args.weights != "last":  # the run's name may follow from DATA
         check_start(config, args.logs, args.weights, args.backbone_weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class AnchorFit:
     """How the anchors fit the objects.
 
     sizes: quantile in percent -> square root of the box area, px after resizing.
-    anchors: a dict for each scale: scale, stride, objects (whose best anchor is of this scale),
+    anchors: a dict for each side: scale, stride, objects (whose best anchor is of this side),
         under (share of them with an IoU below `FITTING_IOU`).
     under: that share of all objects.
     suggested_scales: RPN_ANCHOR_SCALES that fit better, None if the config's fit.
@@ -35,7 +36,7 @@ class AnchorFit:
     sizes: dict[int, float] = field(default_factory=dict)
     anchors: list[dict] = field(default_factory=list)
     under: float | None = None
-    suggested_scales: list[int] | None = None
+    suggested_scales: list[Any] | None = None
     suggested_under: float | None = None
 
 
@@ -51,11 +52,13 @@ def fit_anchors(molded: np.ndarray, shapes: np.ndarray, config: Config) -> Ancho
     sizes = np.sqrt(boxes.area(molded))
     percentiles = np.percentile(sizes, QUANTILES).round(1).tolist()
     fit = AnchorFit(sizes=dict(zip(QUANTILES, percentiles, strict=True)))
-
     if not config.has_anchors():
         return fit
-    # With k scales the RPN has the first k levels.
-    levels = list(zip(config.RPN_ANCHOR_SCALES, config.BACKBONE_STRIDES, strict=False))
+
+    # With k scales the first k levels have anchors.
+    levels = []
+    for sides, stride in zip(config.anchor_scales(), config.BACKBONE_STRIDES, strict=False):
+        levels += [(side, stride) for side in sides]
     overlaps = _overlaps_of_levels(molded, shapes, levels, config)
     best_level, is_under = overlaps.argmax(axis=0), overlaps.max(axis=0) < FITTING_IOU
     for i, (scale, stride) in enumerate(levels):
@@ -76,22 +79,22 @@ def fit_anchors(molded: np.ndarray, shapes: np.ndarray, config: Config) -> Ancho
 
 
 def _overlaps_of_levels(
-    molded: np.ndarray, shapes: np.ndarray, levels: Sequence[tuple[float, int]], config: Config
+    molded: np.ndarray, shapes: np.ndarray, levels: Sequence[tuple[Any, int]], config: Config
 ) -> np.ndarray:
-    """`[levels, N]` `anchor_overlaps` of each level. levels: `(scale, stride)`."""
+    """`[levels, N]` `anchor_overlaps` of each level. levels: `(side or sides, stride)`."""
     rows = [anchor_overlaps(molded, shapes, scale, stride, config) for scale, stride in levels]
     return np.stack(rows)
 
 
 def anchor_overlaps(
-    molded: np.ndarray, shapes: np.ndarray, scale: float, stride: int, config: Config
+    molded: np.ndarray, shapes: np.ndarray, scale: Any, stride: int, config: Config
 ) -> np.ndarray:
     """Return the `[N]` best IoU of each box with an anchor of one pyramid level.
 
     Args:
         molded: `[N, (y1, x1, y2, x2)]` px.
         shapes: `[N, (height, width)]` of their images, px.
-        scale: side of the anchors, px.
+        scale: side of the anchors, or several sides, px.
         stride: of the level, px.
     """
     step = stride * config.RPN_ANCHOR_STRIDE
@@ -104,8 +107,10 @@ def anchor_overlaps(
     return boxes.iou(molded[:, None], anchors)[:, 0].max(axis=1)
 
 
-def suggest_scales(molded: np.ndarray, shapes: np.ndarray, config: Config) -> list[int]:
+def suggest_scales(molded: np.ndarray, shapes: np.ndarray, config: Config) -> list[Any]:
     """Return increasing RPN_ANCHOR_SCALES, one per level, that fit the largest share of boxes.
+
+    If levels have several sides, the suggested ones have the ratios of those of the first level.
 
     Among equal choices that of the highest mean IoU wins. All choices from `LADDER` are tried with
     the strides of the levels, because small anchors of a coarse level miss objects between them.
@@ -113,9 +118,13 @@ def suggest_scales(molded: np.ndarray, shapes: np.ndarray, config: Config) -> li
     molded, shapes: as for `fit_anchors`.
     """
     strides = config.BACKBONE_STRIDES
+    sides = config.anchor_scales()[0]
+    ladder: list[Any] = list(LADDER)
+    if len(sides) > 1:
+        ladder = [tuple(round(first * side / sides[0]) for side in sides) for first in LADDER]
     table = np.zeros((len(strides), len(LADDER), len(molded)), np.float32)
     for level, stride in enumerate(strides):
-        for step, scale in enumerate(LADDER):
+        for step, scale in enumerate(ladder):
             table[level, step] = anchor_overlaps(molded, shapes, scale, stride, config)
     choices = np.array(list(itertools.combinations(range(len(LADDER)), len(strides))))
     best = np.zeros((len(choices), len(molded)), np.float32)
@@ -124,7 +133,7 @@ def suggest_scales(molded: np.ndarray, shapes: np.ndarray, config: Config) -> li
     fitting_share, mean_iou = (best >= FITTING_IOU).mean(axis=1), best.mean(axis=1)
     # lexsort orders by its last key first; of equal choices the first one is taken.
     order = np.lexsort((-np.arange(len(choices)), mean_iou, fitting_share))
-    return [LADDER[step] for step in choices[order[-1]]]
+    return [ladder[step] for step in choices[order[-1]]]
 
 
 def spread_evenly(count: int, limit: int) -> np.ndarray:

@@ -67,7 +67,8 @@ class DetectionMethods:
     def _need_inference(self, method: str) -> None:
         if self.mode != "inference":
             raise ValueError(
-                f"{method}() needs a model in inference mode. Try MaskRCNN(mode='inference', ...)."
+                f"{method}() needs a model in inference mode. "
+                f"Try {type(self).__name__}(mode='inference', ...)."
             )
 
     # --- Detection ---

@@ -44,14 +44,12 @@ def prediction(x: Any, name: str, anchors: int, size: int, bias: float = 0.0) ->
 
     anchors: per cell, so that A = h * w * anchors. bias: of the convolution, at first.
     """
-    x = Conv2D(
-        anchors * size,
-        (3, 3),
-        padding="same",
-        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-        bias_initializer=keras.initializers.Constant(bias),
-        name=name,
-    )(x)
+    # Keras' annotations say str.
+    initializers: dict[str, Any] = {
+        "kernel_initializer": keras.initializers.RandomNormal(stddev=0.01),
+        "bias_initializer": keras.initializers.Constant(bias),
+    }
+    x = Conv2D(anchors * size, (3, 3), padding="same", name=name, **initializers)(x)
     return KL.Reshape((-1, size), **FLOAT32)(x)  # [B, h * w * anchors, size]
 
 

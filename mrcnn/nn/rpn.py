@@ -71,7 +71,7 @@ def rpn_of_levels(levels: list, config: Config) -> tuple[dict[str, Any], list]:
     """
     rpn = build_rpn_model(
         config.RPN_ANCHOR_STRIDE,
-        len(config.RPN_ANCHOR_RATIOS),
+        len(config.RPN_ANCHOR_RATIOS) * len(config.anchor_scales()[0]),
         config.TOP_DOWN_PYRAMID_SIZE,
         config.RPN_CHANNELS,
         conv_layers=config.RPN_CONV_LAYERS,

@@ -355,9 +355,9 @@ def memory_advice(config: Config, error: Exception) -> str:
     smaller = {
         "IMAGES_PER_GPU": max(1, config.IMAGES_PER_GPU // 2),
         "IMAGE_MAX_DIM": max(64, side * 3 // 4 // 64 * 64),
-        "TRAIN_ROIS_PER_IMAGE": max(8, rois // 2),
-        "USE_MINI_MASK": True,
     }
+    if config.has_rpn():
+        smaller |= {"TRAIN_ROIS_PER_IMAGE": max(8, rois // 2), "USE_MINI_MASK": True}
     tries = []
     for name, value in smaller.items():
         now = getattr(config, name)

@@ -13,7 +13,7 @@ from ..nn.backbones import BACKBONES
 
 log = logging.getLogger("mrcnn")
 
-HEADS = r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)|(fcos\_.*)"
+HEADS = r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)|(retinanet\_.*)|(fcos\_.*)"
 
 
 def layer_regex(layers: str) -> str:

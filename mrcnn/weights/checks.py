@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from .class_heads import only_classes_differ, outputs_per_class
+from .class_heads import anchors_of_head, only_classes_differ, outputs_per_class
 from .load_report import LoadReport, ShapeMismatch, first_names
 from .model_layers import ModelLayers
 from .weight_file import FileLayers, is_not_backbone
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 class _Size(NamedTuple):
     """The dimension of a kernel that equals a setting of the config."""
 
+    setting: str
     layer: str
     axis: int  # of its kernel
 
 
-_SIZES = {
-    "NUM_CLASSES": _Size("mrcnn_class_logits", -1),
-    "TOP_DOWN_PYRAMID_SIZE": _Size("fpn_c5p5", -1),
-    "RPN_CHANNELS": _Size("rpn_conv_shared", -1),
-    "POOL_SIZE": _Size("mrcnn_class_conv1", 0),
-    "FPN_CLASSIF_FC_LAYERS_SIZE": _Size("mrcnn_class_conv1", -1),
-    "MASK_CHANNELS": _Size("mrcnn_mask_conv1", -1),
-}
+_SIZES = (
+    _Size("NUM_CLASSES", "mrcnn_class_logits", -1),
+    _Size("NUM_CLASSES", "fcos_class_logits", -1),
+    _Size("TOP_DOWN_PYRAMID_SIZE", "fpn_c5p5", -1),
+    _Size("RPN_CHANNELS", "rpn_conv_shared", -1),
+    _Size("POOL_SIZE", "mrcnn_class_conv1", 0),
+    _Size("FPN_CLASSIF_FC_LAYERS_SIZE", "mrcnn_class_conv1", -1),
+    _Size("MASK_CHANNELS", "mrcnn_mask_conv1", -1),
+)
 
 
 class _Head(NamedTuple):
@@ -41,6 +43,8 @@ class _Head(NamedTuple):
 _HEADS = {
     "class and box head": _Head(("mrcnn_class", "mrcnn_bbox"), "RPN_ONLY = True"),
     "mask head": _Head(("mrcnn_mask",), "USE_MASK = False"),
+    "class and box towers": _Head(("retinanet_",), 'NETWORK = "mask_rcnn"'),
+    "class and box towers of FCOS": _Head(("fcos_",), "another NETWORK"),
 }
 
 
@@ -51,7 +55,13 @@ def check_sizes(file: AnyWeightFile, config) -> None:
         ValueError: not a weight file, or of a network with other sizes.
     """
     kernels = _kernel_shapes(file)
-    for setting, (layer, axis) in _SIZES.items():
+    head = "retinanet_class_logits"
+    if head in kernels and "retinanet_deltas" in kernels:
+        anchors = anchors_of_head(head, {name: shape[-1] for name, shape in kernels.items()})
+        in_file = kernels[head][-1] // anchors
+        if in_file != config.NUM_CLASSES:
+            raise _other_classes(file.path, in_file, config.NUM_CLASSES, head)
+    for setting, layer, axis in _SIZES:
         in_config = getattr(config, setting, None)
         if in_config is None or layer not in kernels:
             continue
@@ -59,7 +69,7 @@ def check_sizes(file: AnyWeightFile, config) -> None:
         if in_file == in_config:
             continue
         if setting == "NUM_CLASSES":
-            raise _other_classes(file.path, in_file, in_config)
+            raise _other_classes(file.path, in_file, in_config, layer)
         raise ValueError(
             f"The file must be of the model's {setting}. Received: {file.path!r} with {in_file} "
             f"for a model with {in_config}. Try {setting} = {in_file} "
@@ -172,10 +182,18 @@ def refuse_shapes(report: LoadReport, allow_head_mismatch: bool) -> None:
 def _other_head(path: str, mismatch: ShapeMismatch) -> ValueError:
     """The error for a class head with another number of classes, or with one row for all."""
     head = mismatch.layer
+    if head == "retinanet_class_logits":
+        return ValueError(
+            f"The file must be of the model's NUM_CLASSES. Received: {path!r} with "
+            f"{mismatch.in_file[-1][-1]} outputs of {head} for a model with "
+            f"{mismatch.in_model[-1][-1]}, the number of anchors of a cell times NUM_CLASSES. Try "
+            "the config that the file contains; to train other classes from it, `mrcnn train "
+            "--weights` with it."
+        )
     in_file = mismatch.in_file[-1][-1] // outputs_per_class(head)
     in_model = mismatch.in_model[-1][-1] // outputs_per_class(head)
     if 1 not in (in_file, in_model):  # NUM_CLASSES is at least 2
-        return _other_classes(path, in_file, in_model)
+        return _other_classes(path, in_file, in_model, head)
     setting = "CLASS_AGNOSTIC_MASK" if head == "mrcnn_mask" else "CLASS_AGNOSTIC_BOX"
     rows = "1 row" if in_file == 1 else f"{in_file} rows"
     return ValueError(
@@ -185,11 +203,12 @@ def _other_head(path: str, mismatch: ShapeMismatch) -> ValueError:
     )
 
 
-def _other_classes(path: str, in_file: int, in_model: int) -> ValueError:
+def _other_classes(path: str, in_file: int, in_model: int, head: str) -> ValueError:
+    is_mrcnn = head.startswith("mrcnn_")
+    heads = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
     return ValueError(
         f"The file must be of the model's NUM_CLASSES. Received: {path!r} with {in_file} classes "
         f"for a model with {in_model} (background included). Try NUM_CLASSES = {in_file} to detect "
         "with this file; to train other classes from it, `mrcnn train --weights` with it, or in "
-        "Python exclude=['mrcnn_class_logits', 'mrcnn_bbox_fc', 'mrcnn_bbox', 'mrcnn_mask'] or "
-        "remap_classes."
+        f"Python exclude={heads if is_mrcnn else [head]} or remap_classes."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,18 +18,33 @@ if TYPE_CHECKING:
 
 # (`mrcnn_bbox`, which scripts list as well, has no weights.)
 CLASS_HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
+# Network -> its class heads; the first has one output per class, RetinaNet's for each anchor.
+HEADS_OF_NETWORK = {
+    "mask_rcnn": CLASS_HEADS,
+    "retinanet": ("retinanet_class_logits",),
+    "fcos": ("fcos_class_logits",),
+}
+_ALL_HEADS = tuple(itertools.chain(*HEADS_OF_NETWORK.values()))
 
 
 def only_classes_differ(mismatch: ShapeMismatch) -> bool:
     """Whether a layer is a class head whose shapes differ only in the last axis, the classes."""
     in_file = [shape[:-1] for shape in mismatch.in_file]
     in_model = [shape[:-1] for shape in mismatch.in_model]
-    return mismatch.layer in CLASS_HEADS and in_file == in_model
+    return mismatch.layer in _ALL_HEADS and in_file == in_model
 
 
 def outputs_per_class(head: str) -> int:
     """Number of outputs of a head for each class: 4 box deltas, or 1."""
     return 4 if head == "mrcnn_bbox_fc" else 1
+
+
+def anchors_of_head(head: str, outputs: Mapping[str, int]) -> int:
+    """Return for how many anchors a head has its outputs: RetinaNet's for all of a cell, else 1.
+
+    outputs: layer name -> number of its outputs.
+    """
+    return outputs["retinanet_deltas"] // 4 if head == "retinanet_class_logits" else 1
 
 
 class _ClassPairs(NamedTuple):
@@ -58,17 +74,18 @@ def remap_heads(
     Raises:
         ValueError: no heads in the file, unknown classes, or ids that are not the model's.
     """
-    absent = [head for head in CLASS_HEADS if head in model_layers and head not in file_layers]
+    heads = [head for head in _ALL_HEADS if head in model_layers]
+    absent = [head for head in heads if head not in file_layers]
     if absent:
         raise ValueError(
             "remap_classes needs the class heads in the file. Received: a file without "
             f"{first_names(absent)}."
         )
-    pairs = _class_pairs(model_layers, file_layers, remap, class_names)
+    sizes = {name: layer.weights[-1].shape[-1] for name, layer in model_layers.items()}
+    anchors = anchors_of_head(heads[0], sizes)
+    pairs = _class_pairs(heads[0], anchors, model_layers, file_layers, remap, class_names)
     changes: dict[str, list[Change]] = {}
-    for head in CLASS_HEADS:
-        if head not in model_layers:
-            continue
+    for head in heads:
         layer = model_layers[head]
         in_model = weight_shapes(layer)
         in_file = [stored.shape for stored in in_model_order(layer, file_layers[head])]
@@ -77,47 +94,51 @@ def remap_heads(
         outputs = outputs_per_class(head)
         is_class_agnostic = outputs in (in_model[-1][-1], in_file[-1][-1])
         if not is_class_agnostic:
-            changes[head] = [_move_classes(layer, pairs, outputs)]
+            changes[head] = [_move_classes(layer, pairs, outputs, anchors)]
     return changes
 
 
-def _move_classes(layer: keras.Layer, pairs: _ClassPairs, outputs: int) -> Change:
+def _move_classes(layer: keras.Layer, pairs: _ClassPairs, outputs: int, anchors: int) -> Change:
     """The change from a head's values in the file to the model's own with some classes replaced."""
 
     def change(values: list[np.ndarray]) -> list[np.ndarray]:
         moved = []
         for variable, value in zip(layer.weights, values, strict=True):
-            moved.append(_with_classes(variable.numpy(), value, pairs, outputs))
+            moved.append(_with_classes(variable.numpy(), value, pairs, outputs, anchors))
         return moved
 
     return change
 
 
 def _with_classes(
-    own: np.ndarray, from_file: np.ndarray, pairs: _ClassPairs, outputs: int
+    own: np.ndarray, from_file: np.ndarray, pairs: _ClassPairs, outputs: int, anchors: int
 ) -> np.ndarray:
     """A copy of `own` with classes of the file.
 
-    own: [..., classes * outputs] values of the model.
-    from_file: [..., classes of the file * outputs]
+    own: [..., anchors * classes * outputs] values of the model.
+    from_file: [..., anchors * classes of the file * outputs]
     """
-    result = own.reshape(*own.shape[:-1], -1, outputs).copy()  # [..., classes, outputs]
-    source = from_file.reshape(*from_file.shape[:-1], -1, outputs)  # [..., classes, outputs]
+    result = own.reshape(*own.shape[:-1], anchors, -1, outputs).copy()
+    source = from_file.reshape(*from_file.shape[:-1], anchors, -1, outputs)
     result[..., pairs.in_model, :] = source[..., pairs.in_file, :]
     return result.reshape(own.shape)
 
 
 def _class_pairs(
+    head: str,
+    anchors: int,
     model_layers: ModelLayers,
     file_layers: FileLayers,
     remap: Mapping[str, int],
     class_names: Sequence[str],
 ) -> _ClassPairs:
-    """The classes to copy, after every check on them."""
-    head = CLASS_HEADS[0]
+    """The classes to copy, after every check on them.
+
+    head: with one output per class, for each of the anchors.
+    """
     _, stored = file_layers[head][-1]
-    in_file = stored.shape[-1]
-    in_model = model_layers[head].weights[-1].shape[-1]
+    in_file = stored.shape[-1] // anchors
+    in_model = model_layers[head].weights[-1].shape[-1] // anchors
     if len(class_names) != in_file:
         raise ValueError(
             f"class_names must name the file's {in_file} classes, the background 'BG' first. "

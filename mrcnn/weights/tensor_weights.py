@@ -24,15 +24,14 @@ from .torchvision_layers import (
 from .weight_file import FileLayers, is_not_backbone
 
 _RESNETS = {6: "resnet50", 23: "resnet101"}  # blocks of the third stage
-# Kernel under torchvision's name -> the setting that is the size of its axis 0.
+# Setting -> a kernel under torchvision's name, and the axis with its size.
 _SIZES = {
-    "backbone.fpn.layer_blocks.0.0.weight": "TOP_DOWN_PYRAMID_SIZE",
-    "rpn.head.conv.0.0.weight": "RPN_CHANNELS",
-    "roi_heads.mask_head.0.0.weight": "MASK_CHANNELS",
-    "roi_heads.box_predictor.cls_score.weight": "NUM_CLASSES",
-    "head.classification_head.cls_logits.weight": "NUM_CLASSES",
+    "TOP_DOWN_PYRAMID_SIZE": ("backbone.fpn.layer_blocks.0.0.weight", 0),
+    "RPN_CHANNELS": ("rpn.head.conv.0.0.weight", 0),
+    "MASK_CHANNELS": ("roi_heads.mask_head.0.0.weight", 0),
+    "NUM_CLASSES": ("roi_heads.box_predictor.cls_score.weight", 0),
+    "FPN_CLASSIF_FC_LAYERS_SIZE": ("roi_heads.box_predictor.cls_score.weight", 1),
 }
-_HIDDEN_UNITS = "roi_heads.box_predictor.cls_score.weight"  # its axis 1
 
 
 class StoredTensor(NamedTuple):
@@ -51,7 +50,7 @@ class TensorWeights:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: not a file of tensors, or of another network than an R-CNN with FPN or FCOS.
+        ValueError: not a file of tensors, or of another network than those with FPN.
     """
 
     is_keras3 = False
@@ -72,8 +71,7 @@ class TensorWeights:
             return
         first = ", ".join(list(tensors)[:3])
         raise ValueError(
-            "The file must hold a Faster or Mask R-CNN with FPN of torchvision or detectron2, or "
-            "torchvision's FCOS. "
+            "The file must hold a network with FPN of torchvision or detectron2. "
             f"Received: {self.path!r} with {first}. Try one of `mrcnn weights`."
         )
 
@@ -125,13 +123,7 @@ class TensorWeights:
         return metadata
 
     def _config(self) -> Config:
-        if self.is_detectron2:
-            config = Config.detectron()
-        elif network_of(self.tensors) == "fcos":
-            config = Config.fcos()
-        else:
-            is_second = "rpn.head.conv.1.0.weight" in self.tensors
-            config = Config.torchvision(2 if is_second else 1)
+        config = self._preset()
         blocks = sum(f"backbone.body.layer3.{i}.conv1.weight" in self.tensors for i in range(36))
         if blocks not in _RESNETS:
             raise ValueError(
@@ -139,13 +131,26 @@ class TensorWeights:
                 f"{self.path!r} with {blocks} blocks in its third stage. Try another file."
             )
         config.BACKBONE = _RESNETS[blocks]
-        for name, setting in _SIZES.items():
+        for setting, (name, axis) in _SIZES.items():
             if name in self.tensors:
-                setattr(config, setting, int(self.tensors[name].shape[0]))
-        if _HIDDEN_UNITS in self.tensors:
-            config.FPN_CLASSIF_FC_LAYERS_SIZE = int(self.tensors[_HIDDEN_UNITS].shape[1])
+                setattr(config, setting, int(self.tensors[name].shape[axis]))
         config.USE_MASK = "roi_heads.mask_predictor.mask_fcn_logits.weight" in self.tensors
+        if not config.has_rpn():
+            logits = self.tensors["head.classification_head.cls_logits.weight"]
+            deltas = self.tensors["head.regression_head.bbox_reg.weight"]
+            config.NUM_CLASSES = len(logits) // (len(deltas) // 4)
         return config
+
+    def _preset(self) -> Config:
+        if self.is_detectron2:
+            return Config.detectron()
+        network = network_of(self.tensors)
+        if network == "fcos":
+            return Config.fcos()
+        if network == "retinanet":
+            has_norm = "head.classification_head.conv.0.1.weight" in self.tensors
+            return Config.retinanet(2 if has_norm else 1)
+        return Config.torchvision(2 if "rpn.head.conv.1.0.weight" in self.tensors else 1)
 
     def read(self, stored: Any, dtype: np.dtype | str) -> np.ndarray:
         """Return the values as numbers of the model's `dtype`.

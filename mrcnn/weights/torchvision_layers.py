@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 Tensors = Mapping[str, np.ndarray]
 
 _MOST_BLOCKS = 36  # of a stage: ResNet152
+_MOST_CONVOLUTIONS = 10  # of a tower, see Config.TOWER_CONV_LAYERS
 _TO_YX = [1, 0, 3, 2]  # from (x, y, w, h) to (y, x, h, w), and back
 # Our name of a weight -> torch's, of convolutions and matrices, and of norms.
 _KERNEL = {"kernel": "weight", "bias": "bias"}
@@ -46,8 +47,8 @@ class _Layer(NamedTuple):
         return _NORM if self.kind == "norm" else _KERNEL
 
 
-def _body() -> Iterator[_Layer]:
-    """Yield all layers that a ResNet may have."""
+def _backbone() -> Iterator[_Layer]:
+    """Yield all layers of a ResNet."""
     yield _Layer("conv1", "backbone.body.conv1")
     yield _Layer("bn_conv1", "backbone.body.bn1", "norm")
     for stage in (2, 3, 4, 5):
@@ -55,21 +56,25 @@ def _body() -> Iterator[_Layer]:
             yield from _block(stage, block)
 
 
-def _rcnn() -> Iterator[_Layer]:
-    """Yield all layers that torchvision's Faster and Mask R-CNNs have, of both versions."""
-    yield from _body()
-    for i in range(4):
-        level = i + 2
+def _pyramid(first: int) -> Iterator[_Layer]:
+    """Yield the layers of the pyramid from level `first` to 5."""
+    for i, level in enumerate(range(first, 6)):
         for name, module in (
             (f"fpn_c{level}p{level}", f"backbone.fpn.inner_blocks.{i}"),
             (f"fpn_p{level}", f"backbone.fpn.layer_blocks.{i}"),
-            (f"mrcnn_box_conv{i + 1}", f"roi_heads.box_head.{i}"),
-            (f"mrcnn_mask_conv{i + 1}", f"roi_heads.mask_head.{i}"),
         ):
             yield _Layer(name, f"{module}.0")
-            is_fpn = name.startswith("fpn")
-            norm_name = f"{name}_bn" if is_fpn else name.replace("_conv", "_bn")
-            yield _Layer(norm_name, f"{module}.1", "norm")
+            yield _Layer(f"{name}_bn", f"{module}.1", "norm")
+
+
+def _rcnn_layers() -> Iterator[_Layer]:
+    """Yield all layers that torchvision's Faster and Mask R-CNNs have, of both versions."""
+    yield from _backbone()
+    yield from _pyramid(first=2)
+    for i in range(4):
+        for head in ("box", "mask"):
+            yield _Layer(f"mrcnn_{head}_conv{i + 1}", f"roi_heads.{head}_head.{i}.0")
+            yield _Layer(f"mrcnn_{head}_bn{i + 1}", f"roi_heads.{head}_head.{i}.1", "norm")
     yield _Layer("rpn_conv_shared", "rpn.head.conv.0.0")
     yield _Layer("rpn_conv_shared2", "rpn.head.conv.1.0")
     yield _Layer("rpn_class_raw", "rpn.head.cls_logits")
@@ -83,25 +88,36 @@ def _rcnn() -> Iterator[_Layer]:
     yield _Layer("mrcnn_mask", "roi_heads.mask_predictor.mask_fcn_logits")
 
 
-def _dense_pyramid() -> Iterator[_Layer]:
-    """Yield the layers of the pyramid of a network without an RPN, P3 to P7."""
-    for i in range(3):
-        level = i + 3
-        yield _Layer(f"fpn_c{level}p{level}", f"backbone.fpn.inner_blocks.{i}.0")
-        yield _Layer(f"fpn_p{level}", f"backbone.fpn.layer_blocks.{i}.0")
+def _dense_backbone() -> Iterator[_Layer]:
+    """Yield the layers of backbone and pyramid of a network without an RPN, P3 to P7."""
+    yield from _backbone()
+    yield from _pyramid(first=3)
     for level in (6, 7):
         yield _Layer(f"fpn_p{level}", f"backbone.fpn.extra_blocks.p{level}")
 
 
-def _fcos() -> Iterator[_Layer]:
-    """Yield the layers of FCOS; each of torch's towers is one list of convolution, norm, ReLU."""
-    yield from _body()
-    yield from _dense_pyramid()
-    for ours, theirs in (("class", "classification"), ("box", "regression")):
-        for i in range(4):
-            module = f"head.{theirs}_head.conv"
-            yield _Layer(f"fcos_{ours}_conv{i + 1}", f"{module}.{3 * i}")
-            yield _Layer(f"fcos_{ours}_norm{i + 1}", f"{module}.{3 * i + 1}", "norm")
+# Our towers and torchvision's modules.
+_TOWERS = (("class", "head.classification_head"), ("box", "head.regression_head"))
+
+
+def _retinanet_layers() -> Iterator[_Layer]:
+    """Yield all layers that torchvision's RetinaNets have, of both versions."""
+    yield from _dense_backbone()
+    for tower, module in _TOWERS:
+        for i in range(_MOST_CONVOLUTIONS):
+            yield _Layer(f"retinanet_{tower}_conv{i + 1}", f"{module}.conv.{i}.0")
+            yield _Layer(f"retinanet_{tower}_norm{i + 1}", f"{module}.conv.{i}.1", "norm")
+    yield _Layer("retinanet_class_logits", "head.classification_head.cls_logits")
+    yield _Layer("retinanet_deltas", "head.regression_head.bbox_reg", has_deltas=True)
+
+
+def _fcos_layers() -> Iterator[_Layer]:
+    """Yield all layers of torchvision's FCOS, whose towers are lists: convolution, norm, ReLU."""
+    yield from _dense_backbone()
+    for tower, module in _TOWERS:
+        for i in range(_MOST_CONVOLUTIONS):
+            yield _Layer(f"fcos_{tower}_conv{i + 1}", f"{module}.conv.{3 * i}")
+            yield _Layer(f"fcos_{tower}_norm{i + 1}", f"{module}.conv.{3 * i + 1}", "norm")
     yield _Layer("fcos_class_logits", "head.classification_head.cls_logits")
     yield _Layer("fcos_sides", "head.regression_head.bbox_reg", has_deltas=True)
     yield _Layer("fcos_centerness", "head.regression_head.bbox_ctrness")
@@ -118,13 +134,28 @@ def _block(stage: int, block: int) -> Iterator[_Layer]:
     yield _Layer(f"bn{ours}1", f"{module}.downsample.1", "norm")
 
 
-# Network -> its layers, in torchvision's order of stages.
-_LAYERS = {"rcnn": tuple(_rcnn()), "fcos": tuple(_fcos())}
+# Network -> all layers that it may have, in torchvision's order of stages.
+_TABLES = {
+    "mask_rcnn": tuple(_rcnn_layers()),
+    "retinanet": tuple(_retinanet_layers()),
+    "fcos": tuple(_fcos_layers()),
+}
+# Network -> a tensor and a layer that none of those after it has.
+_MARKS = {
+    "fcos": ("head.regression_head.bbox_ctrness.weight", "fcos_centerness"),
+    "retinanet": ("head.regression_head.bbox_reg.weight", "retinanet_deltas"),
+}
 
 
-def network_of(tensors: Tensors) -> str:
-    """Return which network has these tensors: "fcos", or "rcnn", which a ResNet is as well."""
-    return "fcos" if any(".bbox_ctrness." in name for name in tensors) else "rcnn"
+def network_of(names: Container[str]) -> str:
+    """Return the network, of `config.NETWORKS`, of torchvision's tensors, or of our layers.
+
+    names: of its tensors or of its layers.
+    """
+    for network, marks in _MARKS.items():
+        if any(mark in names for mark in marks):
+            return network
+    return "mask_rcnn"
 
 
 # Names of files of 2019 and 2020 -> torchvision's names of today.
@@ -135,6 +166,9 @@ _OLD_NAMES = (
     ),
     (r"rpn\.head\.conv\.(weight|bias)", r"rpn.head.conv.0.0.\1"),
 )
+# RetinaNet's towers had a ReLU after each convolution in one list: conv.0, conv.2 and so on. FCOS's
+# towers still have such names.
+_OLD_TOWER = r"(head\.\w+_head\.conv)\.(\d)\.(weight|bias)"
 
 
 def torchvision_names(tensors: Tensors) -> dict[str, np.ndarray]:
@@ -144,6 +178,8 @@ def torchvision_names(tensors: Tensors) -> dict[str, np.ndarray]:
         which becomes the backbone.
     """
     names = _from_detectron2 if is_detectron2(tensors) else _from_old
+    if network_of(tensors) == "retinanet":
+        names = _from_old_retinanet
     prefix = "" if "layer1.0.conv1.weight" not in tensors else "backbone.body."  # a ResNet
     return {names(prefix + name): value for name, value in tensors.items()}
 
@@ -156,6 +192,13 @@ def _from_old(name: str) -> str:
     if match:
         return f"roi_heads.mask_head.{int(match[1]) - 1}.0.{match[2]}"
     return name
+
+
+def _from_old_retinanet(name: str) -> str:
+    match = re.fullmatch(_OLD_TOWER, name)
+    if match:
+        return f"{match[1]}.{int(match[2]) // 2}.0.{match[3]}"
+    return _from_old(name)
 
 
 def is_detectron2(tensors: Tensors) -> bool:
@@ -208,7 +251,7 @@ def to_layers(tensors: Tensors) -> dict[str, list[tuple[str, np.ndarray]]]:
     """
     depth = _pyramid_channels(tensors)
     layers = {}
-    for layer in _LAYERS[network_of(tensors)]:
+    for layer in _TABLES[network_of(tensors)]:
         weights = []
         for ours, theirs in layer.weights.items():
             value = tensors.get(f"{layer.module}.{theirs}")
@@ -221,8 +264,8 @@ def to_layers(tensors: Tensors) -> dict[str, list[tuple[str, np.ndarray]]]:
 
 def unknown_names(tensors: Tensors) -> list[str]:
     """Return the names of tensors that no layer of their network has."""
-    layers = _LAYERS[network_of(tensors)]
-    known = {f"{layer.module}.{leaf}" for layer in layers for leaf in layer.weights.values()}
+    table = _TABLES[network_of(tensors)]
+    known = {f"{layer.module}.{leaf}" for layer in table for leaf in layer.weights.values()}
     return [name for name in tensors if name not in known and not name.endswith("batches_tracked")]
 
 
@@ -234,17 +277,18 @@ def to_tensors(layers: Mapping[str, list[tuple[str, np.ndarray]]]) -> dict[str, 
     Raises:
         ValueError: a layer that torchvision's networks do not have.
     """
-    network = "fcos" if any(name.startswith("fcos_") for name in layers) else "rcnn"
-    known = {layer.name for layer in _LAYERS[network]}
+    network = network_of(layers)
+    table = _TABLES[network]
+    known = {layer.name for layer in table}
     unknown = [name for name in layers if name not in known]
     if unknown:
-        preset = "fcos" if network == "fcos" else "torchvision"
+        preset = "torchvision" if network == "mask_rcnn" else network
         raise ValueError(
-            "All layers must be those of a network of torchvision. Received: "
+            f"All layers must be those of torchvision's network. Received: "
             f"{', '.join(unknown[:3])}. Try a model with the config Config.{preset}()."
         )
     tensors = {}
-    for layer in _LAYERS[network]:
+    for layer in table:
         for ours, value in layers.get(layer.name, ()):
             theirs = layer.weights[ours]
             tensors[f"{layer.module}.{theirs}"] = np.ascontiguousarray(_to_torch(layer, value))

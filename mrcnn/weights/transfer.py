@@ -14,8 +14,6 @@ from .zoo import released
 
 logger = logging.getLogger("mrcnn")
 
-_SETTINGS = sorted({name for preset in presets.ALL for name in preset} | {"USE_MASK"})
-
 
 def adopt_network(config: Config, weights: str, chosen: Collection[str]) -> None:
     """Give a config the settings of the network that weights are of.
@@ -34,7 +32,7 @@ def adopt_network(config: Config, weights: str, chosen: Collection[str]) -> None
 
 
 def network_settings(weights: str) -> dict[str, Any]:
-    """Return the settings of a network of torchvision or detectron2; nothing for other weights.
+    """Return the settings of a network with a preset; nothing for weights of matterport's network.
 
     weights: as for `adopt_network`; a name is not downloaded.
     """
@@ -42,10 +40,13 @@ def network_settings(weights: str) -> dict[str, Any]:
     if row is not None:
         return row.network_settings
     values = (read_metadata(weights) or {}).get("config", {})
-    if values.get("PROPOSAL_SELECTION") != "per_level":  # matterport's network
+    network = values.get("NETWORK", Config.NETWORK)
+    is_matterport = values.get("PROPOSAL_SELECTION") != "per_level"
+    if network not in presets.OF_NETWORK or (network == Config.NETWORK and is_matterport):
         return {}
     config = Config.from_dict(values)
-    return {name: getattr(config, name) for name in _SETTINGS}
+    names = {name for preset in presets.OF_NETWORK[network] for name in preset} | {"USE_MASK"}
+    return {name: getattr(config, name) for name in sorted(names)}
 
 
 def check_backbone(config: Config, weights: str) -> None:

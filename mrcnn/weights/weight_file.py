@@ -20,7 +20,7 @@ from ..files.safe_text import clean_name
 
 METADATA = "mrcnn_metadata"  # name of the attribute
 # Beginnings of the names of the layers that are not the backbone's.
-NOT_BACKBONE = ("fpn_", "rpn_", "mrcnn_", "fcos_")
+NOT_BACKBONE = ("fpn_", "rpn_", "mrcnn_", "retinanet_", "fcos_")
 
 # Layer name in the file -> [(weight name, its array), ...], in the file's order.
 # An array is a `hdf5.Stored`, or a `StoredTensor` of tensor_weights.py.

@@ -13,7 +13,8 @@ import pytest
 from command_line import image_file, no_tensorflow, run
 
 from mrcnn import __version__
-from mrcnn.app import cli, cli_support, doctor, train_command
+from mrcnn.app import cli, cli_support, demo, doctor, train_command
+from mrcnn.config import NETWORKS
 from mrcnn.data import augment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,8 +160,19 @@ def test_debug_shows_the_traceback(words, environment, monkeypatch):
         cli.main(["doctor", *words])
 
 
-def test_augmentation_names_match_the_augment_module():
+def test_names_match_those_of_their_modules():
     assert set(cli.AUGMENTATIONS) == set(augment.AUGMENTATIONS)
+    assert cli.NETWORKS == NETWORKS
+
+
+def test_demo_of_another_network_takes_its_preset(monkeypatch, tmp_path):
+    configs = []
+    monkeypatch.setattr(demo, "run", lambda out, seed, short, config: configs.append(config) or {})
+    words = ("demo", "--out", tmp_path, "--network", "retinanet", "--config", "FOCAL_GAMMA=1.5")
+    assert run(*words) == cli.OK
+    (config,) = configs
+    assert (config.NETWORK, config.USE_MASK, config.FOCAL_GAMMA) == ("retinanet", False, 1.5)
+    assert config.IMAGE_MAX_DIM == 128  # the demo's own settings stay
 
 
 def test_demo_passes_its_options_and_prints_the_metrics(monkeypatch, tmp_path, capsys):

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcnn.app import cli_support
+from mrcnn.config import Config
 from mrcnn.data.check import check
-from mrcnn.data.check_anchors import LADDER, anchor_overlaps, suggest_scales
+from mrcnn.data.check_anchors import LADDER, anchor_overlaps, fit_anchors, suggest_scales
 from mrcnn.nn import boxes
 from mrcnn.nn.anchors import generate_pyramid_anchors
 
@@ -162,3 +163,22 @@ def test_no_other_scales_fit_more_objects_than_the_suggested_ones(seed):
     assert scales == sorted(set(scales)) and set(scales) <= set(LADDER)
     other = sorted(rng.choice(LADDER, 5, replace=False).tolist())
     assert fitting(scales) >= fitting(other)
+
+
+def test_levels_with_several_sides_have_a_row_for_each():
+    """Boxes of 40 x 40 fit the second side of P3 exactly."""
+    config = Config.retinanet()
+    molded = np.array([[4.0, 4, 44, 44]] * 3)
+    fit = fit_anchors(molded, np.full((3, 2), 1024), config)
+    assert len(fit.anchors) == 15
+    assert [row["objects"] for row in fit.anchors[:3]] == [0, 3, 0]
+    assert fit.under == 0 and fit.suggested_scales is None
+
+
+def test_suggested_sides_keep_the_ratios_of_the_first_level():
+    """Boxes of 6 x 6: an anchor of 32 x 32 overlaps them by 36 / 1024."""
+    config = Config.retinanet()
+    molded = np.array([[5.0, 5, 11, 11]] * 3)
+    fit = fit_anchors(molded, np.full((3, 2), 1024), config)
+    first = fit.suggested_scales[0]
+    assert len(first) == 3 and first[1] / first[0] == pytest.approx(40 / 32, rel=0.1)

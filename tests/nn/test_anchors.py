@@ -52,35 +52,37 @@ def test_pyramid_anchors_are_three_a_cell():
     assert anchors.shape == (3 * (32 * 48 + 16 * 24 + 8 * 12 + 4 * 6 + 2 * 3), 4)
 
 
-def torchvision_anchors(recorded, size):
+def torchvision_anchors(recorded, network, size):
     """Ours for a padded image of this size, (x, y) first, and the recorded sizes of the levels."""
     height, width = (int(side) for side in size.split("x"))
-    config = Config.torchvision()
+    config = Config.torchvision() if network == "rcnn" else Config.retinanet()
     shapes = nn_anchors.compute_backbone_shapes(config, (height, width, 3))
-    np.testing.assert_array_equal(shapes, recorded[f"rcnn_{size}_sizes"])
+    np.testing.assert_array_equal(shapes, recorded[f"{network}_{size}_sizes"])
     strides = [(height // rows, width // columns) for rows, columns in shapes]
-    np.testing.assert_array_equal(strides, recorded[f"rcnn_{size}_strides"])
+    np.testing.assert_array_equal(strides, recorded[f"{network}_{size}_strides"])
     return nn_anchors.pyramid_anchors(config, (height, width, 3))[:, [1, 0, 3, 2]]
 
 
+@pytest.mark.parametrize("network", ["rcnn", "retinanet"])
 @pytest.mark.parametrize("size", ["320x448", "288x544", "800x1088", "96x160", "32x64"])
-def test_anchors_equal_torchvision(torchvision_units, size):
+def test_anchors_equal_torchvision(torchvision_units, network, size):
     """They are rounded, and strides follow the padded image: 57 rows on P6 of 288 x 544."""
     recorded = torchvision_units("anchors")
-    if f"rcnn_{size}_sizes" not in recorded:
+    if f"{network}_{size}_sizes" not in recorded:
         pytest.skip("needs the shared reference data")
-    found = torchvision_anchors(recorded, size)
-    assert len(found) == recorded[f"rcnn_{size}_count"]
-    np.testing.assert_array_equal(found[-4:], recorded[f"rcnn_{size}_last"])
-    if f"rcnn_{size}_sum" in recorded:
-        np.testing.assert_array_equal(found.sum(axis=0), recorded[f"rcnn_{size}_sum"])
-        np.testing.assert_array_equal(found[::97], recorded[f"rcnn_{size}_every_97th"])
+    found = torchvision_anchors(recorded, network, size)
+    assert len(found) == recorded[f"{network}_{size}_count"]
+    np.testing.assert_array_equal(found[-4:], recorded[f"{network}_{size}_last"])
+    if f"{network}_{size}_sum" in recorded:
+        np.testing.assert_array_equal(found.sum(axis=0), recorded[f"{network}_{size}_sum"])
+        np.testing.assert_array_equal(found[::97], recorded[f"{network}_{size}_every_97th"])
 
 
-def test_anchors_of_a_cell_equal_torchvision(torchvision_units):
-    cells = torchvision_units("anchors")["rcnn_cells"]
-    config = Config.torchvision()
-    for scale, expected in zip(config.RPN_ANCHOR_SCALES, cells.reshape(5, 3, 4), strict=True):
+@pytest.mark.parametrize("network", ["rcnn", "retinanet"])
+def test_anchors_of_a_cell_equal_torchvision(torchvision_units, network):
+    cells = torchvision_units("anchors")[f"{network}_cells"]
+    config = Config.torchvision() if network == "rcnn" else Config.retinanet()
+    for scale, expected in zip(config.RPN_ANCHOR_SCALES, cells.reshape(5, -1, 4), strict=True):
         ratios = config.RPN_ANCHOR_RATIOS
         found = nn_anchors.generate_anchors(scale, ratios, (1, 1), 4, 1, rounded=True)
         np.testing.assert_array_equal(found[:, [1, 0, 3, 2]], expected)

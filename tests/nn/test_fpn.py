@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from tiny import TinyConfig
 
-from mrcnn.nn.fpn import fpn_graph
+from mrcnn.config import Config
+from mrcnn.nn.fpn import dense_pyramid, fpn_graph
 
 
 @pytest.mark.parametrize("size", ["10x14", "11x13", "10x13"])
@@ -26,3 +27,16 @@ def test_doubling_and_subsampling_equal_torch(torchvision_units, size):
     above = network.get_layer("fpn_c5p5").output
     of_above = keras.Model(above, network.get_layer("fpn_p5upsampled").output)
     np.testing.assert_array_equal(of_above(x), doubled)
+
+
+@pytest.mark.parametrize(("source", "channels"), [("p5", 8), ("c5", 4)])
+def test_dense_pyramid_has_levels_3_to_7(source, channels):
+    """C5 of 5 x 7 cells: P6 has 3 x 4, P7 2 x 2, rounded up."""
+    config = Config()
+    config.TOP_DOWN_PYRAMID_SIZE, config.P6_INPUT, config.SYMMETRIC_PADDING = 8, source, True
+    maps = [keras.Input((20, 28, 4)), keras.Input((10, 14, 4)), keras.Input((5, 7, 4))]
+    pyramid = dense_pyramid(maps, config)
+    sizes = [tuple(level.shape[1:3]) for level in pyramid]
+    assert sizes == [(20, 28), (10, 14), (5, 7), (3, 4), (2, 2)]
+    layer = keras.Model(maps, pyramid).get_layer("fpn_p6")
+    assert layer.kernel.shape == (3, 3, channels, 8)

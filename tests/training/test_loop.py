@@ -10,6 +10,7 @@ import tensorflow as tf
 from tiny import Squares, TinyConfig
 from tiny_training import build, values
 
+from mrcnn.config import NETWORKS
 from mrcnn.model import MaskRCNN
 from mrcnn.training import loop
 from mrcnn.training import network as network_module
@@ -114,8 +115,9 @@ def assert_same_training(model, reference):
         {"SEED": 3},
         {"SEED": 3, "OPTIMIZER": "adam", "LEARNING_RATE_SCHEDULE": "cosine", "WARMUP_STEPS": 3},
         {"SEED": 3, "EMA_DECAY": 0.9},
+        *({"SEED": 3, "network": network} for network in NETWORKS[1:]),
     ],
-    ids=["constant", "adam, warm-up, cosine", "averaged weights"],
+    ids=["constant", "adam, warm-up, cosine", "averaged weights", *NETWORKS[1:]],
 )
 def test_interrupted_and_resumed_training_equals_an_uninterrupted_one(tmp_path, dataset, settings):
     def train(model, *callbacks):
@@ -220,7 +222,8 @@ def test_fractions_of_steps_are_rounded_up(tmp_path, dataset, caplog):
     assert "Config: STEPS_PER_EPOCH = 2.4 is rounded up to 3." in caplog.messages
 
 
-def test_images_without_objects_train(tmp_path, caplog):
+@pytest.mark.parametrize("network", NETWORKS)
+def test_images_without_objects_train(tmp_path, caplog, network):
     class Pneumonia(Squares):
         def load_mask(self, image_id):
             if image_id:
@@ -231,9 +234,10 @@ def test_images_without_objects_train(tmp_path, caplog):
             return super(self.__class__).image_reference(self, image_id)
 
     data = Pneumonia(8)
-    model = build(tmp_path, STEPS_PER_EPOCH=4, MAX_IMAGE_ERRORS=0)
-    model.train(data, data, 0.001, 1, "heads")
+    model = build(tmp_path, network=network, STEPS_PER_EPOCH=4, MAX_IMAGE_ERRORS=0)
+    history = model.train(data, data, 0.001, 1, "heads").history
     assert "Skipped" not in caplog.text
+    assert np.isfinite(history["val_loss"]).all()
 
 
 def test_dataset_with_other_classes_is_refused(tmp_path, dataset):

@@ -115,5 +115,62 @@ def test_layers_and_back_give_the_same_tensors():
 
 
 def test_a_layer_of_another_network_is_refused():
-    with pytest.raises(ValueError, match=r"network of torchvision. Received: block_1_expand"):
+    with pytest.raises(ValueError, match="torchvision's network. Received: block_1_expand"):
         tv.to_tensors({"block_1_expand": []})
+
+
+def test_old_names_of_retinanet_become_those_of_today():
+    """Each convolution was followed by a ReLU in the same list, so the third had number 4."""
+    old = {
+        "head.classification_head.conv.4.weight": 0,
+        "head.regression_head.bbox_reg.weight": 1,
+        "backbone.fpn.layer_blocks.0.bias": 2,
+    }
+    assert list(tv.torchvision_names(old)) == [
+        "head.classification_head.conv.2.0.weight",
+        "head.regression_head.bbox_reg.weight",
+        "backbone.fpn.layer_blocks.0.0.bias",
+    ]
+
+
+def test_pyramid_of_retinanet_begins_with_level_3():
+    tensors = {
+        "backbone.fpn.inner_blocks.0.0.weight": np.zeros((4, 8, 1, 1)),
+        "backbone.fpn.extra_blocks.p6.bias": np.zeros(4),
+        "head.classification_head.conv.1.1.weight": np.zeros(4),
+        "head.regression_head.bbox_reg.weight": np.zeros((8, 4, 3, 3)),
+        "head.regression_head.bbox_reg.bias": np.arange(8.0),
+    }
+    layers = tv.to_layers(tensors)
+    names = ["fpn_c3p3", "fpn_p6", "retinanet_class_norm2", "retinanet_deltas"]
+    assert list(layers) == names
+    np.testing.assert_array_equal(layers["retinanet_deltas"][1][1], [1, 0, 3, 2, 5, 4, 7, 6])
+    assert not tv.unknown_names(tensors)
+    back = {
+        name: [(weight.split("/")[1][:-2], value) for weight, value in weights]
+        for name, weights in layers.items()
+    }
+    for name, value in tv.to_tensors(back).items():
+        np.testing.assert_array_equal(value, tensors[name])
+
+
+def test_towers_of_fcos_are_lists_of_convolution_norm_and_relu():
+    tensors = {
+        "backbone.fpn.inner_blocks.0.0.weight": np.zeros((4, 8, 1, 1)),
+        "head.classification_head.conv.3.weight": np.zeros((4, 4, 3, 3)),
+        "head.classification_head.conv.10.bias": np.zeros(4),
+        "head.regression_head.bbox_reg.bias": np.arange(4.0),
+        "head.regression_head.bbox_ctrness.weight": np.zeros((1, 4, 3, 3)),
+    }
+    assert list(tv.torchvision_names(tensors)) == list(tensors)
+    layers = tv.to_layers(tensors)
+    names = ["fpn_c3p3", "fcos_class_conv2", "fcos_class_norm4", "fcos_sides", "fcos_centerness"]
+    assert list(layers) == names
+    # left, top, right, bottom
+    np.testing.assert_array_equal(layers["fcos_sides"][0][1], [1, 0, 3, 2])
+    assert not tv.unknown_names(tensors)
+
+
+def test_layers_of_two_networks_are_refused():
+    with pytest.raises(ValueError, match=r"Received: rpn_bbox_pred.*Config.retinanet\(\)"):
+        tv.to_tensors({"retinanet_deltas": [], "rpn_bbox_pred": []})

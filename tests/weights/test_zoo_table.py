@@ -21,7 +21,7 @@ by_name = pytest.mark.parametrize("row", RELEASED, ids=lambda row: row.name)
 
 def test_names_and_files_differ():
     names = [name for row in RELEASED for name in (row.name, *row.aliases)]
-    assert len(set(names)) == len(names) == 8
+    assert len(set(names)) == len(names) == 11
     assert len({row.file.url for row in RELEASED}) == len(RELEASED)
     # They share a cache.
     assert len({row.file.url.rsplit("/", 1)[-1] for row in RELEASED}) == len(RELEASED)
@@ -56,6 +56,9 @@ def test_presets_are_those_of_config():
         "torchvision(1)": lambda: Config.torchvision(1),
         "torchvision(2)": lambda: Config.torchvision(2),
         "detectron": Config.detectron,
+        "retinanet(1)": lambda: Config.retinanet(1),
+        "retinanet(2)": lambda: Config.retinanet(2),
+        "fcos": Config.fcos,
     }
     assert {row.preset for row in RELEASED} == set(make)
     for row in RELEASED:
