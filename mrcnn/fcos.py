@@ -62,14 +62,16 @@ def build_heads(config: Config) -> keras.Model:
 def fcos_losses(inputs: list, outputs: dict[str, Any], config: Config) -> dict[str, tuple]:
     """Return `(numerator, count)` of each loss; all counts are the locations that learn objects."""
     anchors, class_ids = outputs["anchors"], outputs["anchor_class_ids"]
-    boxes = outputs["anchor_boxes"]
-    is_object = ops.cast(class_ids > 0, "float32")  # [B, A]
+    boxes, has_object = outputs["anchor_boxes"], class_ids > 0
+    is_object = ops.cast(has_object, "float32")  # [B, A]
     count = ops.sum(is_object)
     active_class_ids = split_image_meta(inputs[1])["active_class_ids"]
     class_loss = losses.dense_class_loss(
         class_ids, outputs["class_logits"], active_class_ids, config
     )
-    bbox_loss = losses.giou_loss(decode_sides(anchors, outputs["sides"]), boxes)
+    # Without an object any finite distances: no overflow, gradient 0.
+    sides = ops.where(has_object[..., None], outputs["sides"], 1.0)
+    bbox_loss = losses.giou_loss(decode_sides(anchors, sides), boxes)
     centerness_loss = losses.sigmoid_cross_entropy(
         centerness(anchors, boxes), outputs["centerness"][..., 0]
     )
@@ -78,6 +80,34 @@ def fcos_losses(inputs: list, outputs: dict[str, Any], config: Config) -> dict[s
         "bbox_loss": (ops.sum(bbox_loss * is_object), count),
         "centerness_loss": (ops.sum(centerness_loss * is_object), count),
     }
+
+
+# --- The two networks ---
+
+
+def _build_training(
+    image: Any, image_meta: Any, outputs: dict[str, Any], anchors: Any, config: Config
+) -> FCOSTraining:
+    """The predictions and the targets of every location; outputs by name."""
+    gt_class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
+    gt_boxes = keras.Input([None, 4], name="input_gt_boxes")
+    mark_as_read(image_meta)
+    match = AnchorTargetLayer(location_targets, name="anchor_targets", **FLOAT32)
+    class_ids, boxes = match([anchors, gt_class_ids, gt_boxes])
+    targets = {"anchors": anchors, "anchor_class_ids": class_ids, "anchor_boxes": boxes}
+    inputs = [image, image_meta, gt_class_ids, gt_boxes]
+    return FCOSTraining(inputs, outputs | targets, name="fcos", config=config)
+
+
+def _build_inference(
+    image: Any, image_meta: Any, levels: list, outputs: dict[str, Any], config: Config
+) -> FCOSInference:
+    """The predictions of every level -> detections."""
+    anchors = keras.Input([None, 4], name="input_anchors")
+    detect = DenseDetectionLayer(config, decode_sides, name="fcos_detection", **FLOAT32)
+    detections = detect([levels, anchors, image_meta])
+    inputs = [image, image_meta, anchors]
+    return FCOSInference(inputs, [*detections, *outputs.values()], name="fcos")
 
 
 # --- Networks that Keras saves and loads whole ---
@@ -156,18 +186,7 @@ class FCOS(DetectionModel):
         outputs = {}
         for name, parts in zip(NAMES, zip(*levels, strict=True), strict=True):
             outputs[name] = KL.Concatenate(axis=1, name=name, **FLOAT32)(list(parts))
-        if mode == "inference":
-            anchors = keras.Input([None, 4], name="input_anchors")
-            detect = DenseDetectionLayer(config, decode_sides, name="fcos_detection", **FLOAT32)
-            detections = detect([levels, anchors, image_meta])
-            inputs = [image, image_meta, anchors]
-            return FCOSInference(inputs, [*detections, *outputs.values()], name="fcos")
-        anchors = self.anchors_of(image, pyramid, config, in_pixels=True)
-        gt_class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
-        gt_boxes = keras.Input([None, 4], name="input_gt_boxes")
-        mark_as_read(image_meta)
-        match = AnchorTargetLayer(location_targets, name="anchor_targets", **FLOAT32)
-        class_ids, boxes = match([anchors, gt_class_ids, gt_boxes])
-        outputs |= {"anchors": anchors, "anchor_class_ids": class_ids, "anchor_boxes": boxes}
-        inputs = [image, image_meta, gt_class_ids, gt_boxes]
-        return FCOSTraining(inputs, outputs, name="fcos", config=config)
+        if mode == "training":
+            anchors = self.anchors_of(image, pyramid, config, in_pixels=True)
+            return _build_training(image, image_meta, outputs, anchors, config)
+        return _build_inference(image, image_meta, levels, outputs, config)

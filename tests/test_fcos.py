@@ -37,7 +37,7 @@ NO_OBJECT = [36, 36, 44, 44]  # the anchor itself
 
 
 def test_losses_without_objects_are_those_of_background_and_finite():
-    found = losses_of([0, -1], [NO_OBJECT] * 2, [[0] * 4, [1e6] * 4], [5, 5])
+    found = losses_of([0, -1], [NO_OBJECT] * 2, [[0] * 4, [np.inf] * 4], [5, 5])
     # 3 classes of one location: 0.75 * 0.5^2 * ln 2 each
     assert found["class_loss"] == (pytest.approx(3 * 0.1299651, rel=1e-5), 0)
     assert found["bbox_loss"] == found["centerness_loss"] == (0, 0)
