@@ -779,7 +779,7 @@ class Config:
 
     def anchor_scales(self) -> list[Sequence[float]]:
         """Sides of the anchors of each level that has anchors, in pixels."""
-        levels: Sequence[Any] = self.RPN_ANCHOR_SCALES
+        levels: Any = self.RPN_ANCHOR_SCALES
         return [tuple(level) if _is_list(level) else (level,) for level in levels]
 
     def has_mask_head(self) -> bool:

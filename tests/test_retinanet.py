@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import TinyConfig, shake, tiny_config
+from tiny import TinyConfig, noise_images, shake, tiny_config
 
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
@@ -145,11 +145,20 @@ def test_config_of_another_network_is_refused():
 
 
 def test_second_version_builds_with_group_norm():
-    config = TinyConfig.retinanet(2)
-    names = [layer.name for layer in RetinaNet("inference", config).keras_model.layers]
-    head = RetinaNet("inference", TinyConfig.retinanet(2)).keras_model.get_layer("retinanet_head")
-    assert "fpn_p7" in names
+    network = RetinaNet("inference", TinyConfig.retinanet(2)).keras_model
+    head = network.get_layer("retinanet_head")
     assert isinstance(head.get_layer("retinanet_class_norm4"), keras.layers.GroupNormalization)
+    assert network.get_layer("fpn_p6").kernel.shape == (3, 3, 24, 32)  # from C5
+
+
+def test_fused_batch_norm_detects_the_same(tmp_path):
+    model = shake(RetinaNet("inference", tiny_config("retinanet"), str(tmp_path)))
+    images = noise_images(1)
+    (before,) = model.detect(images)
+    assert model.optimize_for_inference() == 5
+    (after,) = model.detect(images)
+    np.testing.assert_array_equal(after["class_ids"], before["class_ids"])
+    np.testing.assert_allclose(after["rois"], before["rois"], atol=1e-3)
 
 
 def test_known_classes_are_kept_for_every_anchor(model, tmp_path):

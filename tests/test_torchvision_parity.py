@@ -332,6 +332,10 @@ def test_detect_returns_the_final_results_of_the_reference(run):
         pytest.skip("detect() does not pad images to a common size, as the reference does")
     (result,) = run.model.detect(run.images)
     boxes, labels, scores = reference_detections(run, "final", 0)
+    # torchvision's RetinaNet returns boxes that lie outside of the image, clipped to a line.
+    is_box = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    assert is_box.all() or not run.model.config.has_rpn()
+    boxes, labels, scores = boxes[is_box], labels[is_box], scores[is_box]
     assert_same_count(run, result["rois"], labels)
     bits = run.reference.get(f"final{suffix(run, 0)}_masks_bits")
     width = run.images[0].shape[1]

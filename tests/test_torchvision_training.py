@@ -17,6 +17,7 @@ from mrcnn.detection_model import model_class
 from mrcnn.nn import targets
 from mrcnn.nn.anchors import pyramid_anchors
 from mrcnn.nn.image_meta import compose_image_meta
+from mrcnn.training.trainable import leaves
 from mrcnn.weights.torchvision_layers import to_layers, to_tensors
 
 CONFIGS = {
@@ -126,11 +127,11 @@ def _inputs(file, config: Config, image: np.ndarray) -> list[np.ndarray]:
 def _assign(network, tensors) -> None:
     """Set the weights to torchvision's tensors."""
     layers = to_layers(tensors)
-    for layer in modellib.leaves(network):
+    for layer in leaves(network):
         for name, value in layers.get(layer.name, ()):
             weight = next(w for w in layer.weights if w.name == name.split("/")[-1][:-2])
             weight.assign(value)
-    ours = {layer.name for layer in modellib.leaves(network) if layer.weights}
+    ours = {layer.name for layer in leaves(network) if layer.weights}
     assert ours - {"proposal_targets"} <= set(layers)
 
 
@@ -148,7 +149,7 @@ def _gradients(network, inputs):
 
 def _as_torch(network, gradients) -> dict[str, np.ndarray]:
     """The gradients under torchvision's names and in its layouts."""
-    owner = {id(w): layer.name for layer in modellib.leaves(network) for w in layer.weights}
+    owner = {id(w): layer.name for layer in leaves(network) for w in layer.weights}
     layers: dict[str, list] = {}
     for weight, gradient in zip(network.trainable_weights, gradients, strict=True):
         layers.setdefault(owner[id(weight)], []).append((weight.name, gradient.numpy()))

@@ -258,6 +258,8 @@ def _with_preset(config: Config, name: str) -> Config:
             "Try PRESET=detectron."
         )
     found = presets[name]()
+    # `mrcnn train` makes the warm-up as long as fits the training.
+    vars(found).pop("WARMUP_STEPS", None)
     vars(found).update(vars(config))
     return found
 

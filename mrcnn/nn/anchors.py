@@ -66,13 +66,16 @@ def generate_pyramid_anchors(
 def compute_backbone_shapes(config: Any, image_shape: Any) -> np.ndarray:
     """`[levels, (height, width)]` sizes of the pyramid's levels for an image `(H, W, ...)`."""
     if callable(config.BACKBONE):
-        shapes = np.asarray(config.COMPUTE_BACKBONE_SHAPE(image_shape))
-        if config.has_rpn():
-            return shapes
-        return np.concatenate([shapes[1:], -(-shapes[-1:] // 2)])  # P3 to P7, from P2 to P6
+        shapes = config.COMPUTE_BACKBONE_SHAPE(image_shape)
+        return shapes if config.has_rpn() else _levels_3_to_7(np.asarray(shapes))
     height, width = image_shape[:2]
     shapes = [[-(-height // stride), -(-width // stride)] for stride in config.BACKBONE_STRIDES]
     return np.array(shapes)
+
+
+def _levels_3_to_7(shapes):
+    """`[5, (height, width)]` from those of P2 to P6."""
+    return np.concatenate([shapes[1:], -(-shapes[-1:] // 2)])
 
 
 def pyramid_anchors(config: Any, image_shape: Any) -> np.ndarray:

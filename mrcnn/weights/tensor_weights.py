@@ -71,7 +71,8 @@ class TensorWeights:
             return
         first = ", ".join(list(tensors)[:3])
         raise ValueError(
-            "The file must hold a network with FPN of torchvision or detectron2. "
+            "The file must hold a Faster or Mask R-CNN with FPN, a RetinaNet or an FCOS, of "
+            "torchvision or detectron2. "
             f"Received: {self.path!r} with {first}. Try one of `mrcnn weights`."
         )
 
@@ -98,7 +99,8 @@ class TensorWeights:
             converted = to_layers(self.tensors)
         except ValueError as error:
             raise ValueError(
-                "The tensors must have the shapes of a network of torchvision or detectron2. "
+                "The tensors must have the shapes of a Faster or Mask R-CNN with FPN, of a "
+                "RetinaNet or of an FCOS. "
                 f"Received: {self.path!r} ({error}). Try one of `mrcnn weights`."
             ) from error
         for name in unknown_names(self.tensors):

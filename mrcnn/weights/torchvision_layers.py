@@ -146,6 +146,13 @@ _MARKS = {
     "retinanet": ("head.regression_head.bbox_reg.weight", "retinanet_deltas"),
 }
 
+# Network -> its name in errors, and its preset.
+_NAMES = {
+    "mask_rcnn": ("R-CNN", "torchvision"),
+    "retinanet": ("RetinaNet", "retinanet"),
+    "fcos": ("FCOS", "fcos"),
+}
+
 
 def network_of(names: Container[str]) -> str:
     """Return the network, of `config.NETWORKS`, of torchvision's tensors, or of our layers.
@@ -282,9 +289,9 @@ def to_tensors(layers: Mapping[str, list[tuple[str, np.ndarray]]]) -> dict[str, 
     known = {layer.name for layer in table}
     unknown = [name for name in layers if name not in known]
     if unknown:
-        preset = "torchvision" if network == "mask_rcnn" else network
+        name, preset = _NAMES[network]
         raise ValueError(
-            f"All layers must be those of torchvision's network. Received: "
+            f"All layers must be those of a torchvision {name}. Received: "
             f"{', '.join(unknown[:3])}. Try a model with the config Config.{preset}()."
         )
     tensors = {}

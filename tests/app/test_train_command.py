@@ -216,3 +216,14 @@ def test_wrong_name_is_refused_before_the_data_is_read(tmp_path, capsys):
     shown = capsys.readouterr().err
     assert "--weights must be a file, or a name that `mrcnn weights` lists" in shown
     assert "Did you mean maskrcnn_resnet50_fpn_coco" in shown
+
+
+def test_network_option_takes_its_preset_and_the_warmup_of_the_training(trained):
+    config, _ = trained("--network", "retinanet", "--config", "FOCAL_GAMMA=1.5")
+    assert (config.NETWORK, config.FOCAL_GAMMA, config.CONTINUOUS_BOXES) == ("retinanet", 1.5, True)
+    assert config.WARMUP_STEPS == 1  # a tenth of 10 epochs of 1 step
+
+
+def test_weights_bring_another_network(trained):
+    config, _ = trained("--weights", "retinanet_resnet50_fpn_v2_coco")
+    assert (config.NETWORK, config.BOX_LOSS, config.NUM_CLASSES) == ("retinanet", "giou", 3)

@@ -115,7 +115,7 @@ def test_layers_and_back_give_the_same_tensors():
 
 
 def test_a_layer_of_another_network_is_refused():
-    with pytest.raises(ValueError, match="torchvision's network. Received: block_1_expand"):
+    with pytest.raises(ValueError, match=r"torchvision R-CNN. Received: block_1_expand"):
         tv.to_tensors({"block_1_expand": []})
 
 

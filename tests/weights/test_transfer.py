@@ -106,3 +106,14 @@ def test_nothing_to_keep_is_an_error(weight_file, names, match):
 def test_background_is_no_class_to_keep():
     with pytest.raises(ValueError, match="classes of the same name"):
         transfer.kept_classes("coco", ["BG", "bg", "unicorn"])
+
+
+def test_network_of_a_retinanet_is_adopted(weight_file):
+    mine = Config.retinanet(2)
+    mine.DETECTION_MAX_INSTANCES = 7
+    for weights in ("retinanet_resnet50_fpn_v2_coco", weight_file(mine)):
+        config = Config()
+        transfer.adopt_network(config, weights, {"DETECTION_MAX_INSTANCES"})
+        expected = Config.retinanet(2)
+        expected.DETECTION_MAX_INSTANCES = 100
+        np.testing.assert_equal(config.to_dict(), {**expected.to_dict(), "USE_MASK": False})
