@@ -19,7 +19,8 @@ def test_each_network_has_a_class(name):
 
 def test_file_says_which_network_it_is_for(tmp_path):
     MaskRCNN("inference", TinyConfig()).save_weights(tmp_path / "a.h5")
-    assert type(DetectionModel.from_weights(tmp_path / "a.h5")) is MaskRCNN
+    found = DetectionModel.from_weights(tmp_path / "a.h5", TinyConfig())
+    assert type(found) is MaskRCNN
 
 
 def test_config_of_another_network_is_refused(monkeypatch):
