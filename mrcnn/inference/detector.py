@@ -376,6 +376,9 @@ class Detector:
             config.CLASS_AGNOSTIC_NMS,
             config.DETECTION_ALL_CLASSES,
             config.PRE_NMS_LIMIT_INFERENCE,
+            config.DETECTION_NMS,
+            config.SOFT_NMS_SIGMA,
+            config.BOX_VOTING_IOU,
         )
         with self._compiling:
             if key not in self._compiled:
