@@ -255,7 +255,7 @@ def test_single_image_without_a_list_is_an_error(model, shape):
 
 def test_invalid_arguments_are_errors(model):
     with pytest.raises(
-        ValueError, match="masks must be one of full, crop, rle. Received: 'polygon'"
+        ValueError, match="masks must be one of full, crop, rle, soft. Received: 'polygon'"
     ):
         model.detect(noise_images(1), masks="polygon")
     with pytest.raises(ValueError, match="batch_size must be at least 1. Received: 0"):
