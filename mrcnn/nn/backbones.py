@@ -15,7 +15,7 @@ import numpy as np
 from keras import layers as KL
 
 from ..config import Config
-from .layers import FLOAT32, Conv2D, has_bias, norm
+from .layers import FLOAT32, Conv2D, RoIConv2D, has_bias, norm
 
 # --- ResNet (He 2015) ---
 
@@ -52,12 +52,12 @@ def resnet_graph(
         x = KL.ZeroPadding2D(1)(x)  # no value is below 0, so that zeros do not change a maximum
     padding = "valid" if config.SYMMETRIC_PADDING else "same"
     x = KL.MaxPooling2D((3, 3), strides=(2, 2), padding=padding)(x)
-    feature_maps = [x]
+    maps = [x]
     stages = RESNET_BLOCKS[architecture] if stage5 else RESNET_BLOCKS[architecture][:3]
     for stage, blocks in enumerate(stages, start=2):
         x = _resnet_stage(x, stage, blocks, config)
-        feature_maps.append(x)
-    return feature_maps if stage5 else [*feature_maps, None]
+        maps.append(x)
+    return maps if stage5 else [*maps, None]
 
 
 def _matterport_config(train_bn: bool | None, use_bias: bool = True) -> Config:
@@ -66,9 +66,22 @@ def _matterport_config(train_bn: bool | None, use_bias: bool = True) -> Config:
     return config
 
 
-def _resnet_stage(x, stage, blocks, config):
-    """A stage's feature map; the first block halves the size, except in stage 2."""
-    width = 32 * 2 ** (stage - 1)
+def build_stage5_model(channels: int, config: Any) -> keras.Model:
+    """Stage 5 on RoIs as a model of its own, so that the branches of the head share its weights.
+
+    Input: RoIs `[B, N, 2 * h, 2 * w, channels]` of C4. Output: `[B, N, h, w, 2 * channels]`. The
+    layers have their names in the backbone, so that ImageNet's weights are theirs.
+    """
+    rois = keras.Input([None, 2 * config.POOL_SIZE, 2 * config.POOL_SIZE, channels])
+    return keras.Model(rois, _resnet_stage(rois, 5, 3, config, channels // 2), name="res5_model")
+
+
+def _resnet_stage(x, stage, blocks, config, width=None):
+    """A stage's feature map; the first block halves the size, except in stage 2.
+
+    width: of the 3x3 convolutions, by default ResNet's.
+    """
+    width = width or 32 * 2 ** (stage - 1)
     filters = [width, width, 4 * width]
     stride = 1 if stage == 2 else 2
     x = _residual_block(x, filters, f"{stage}a", config, stride, projected=True)
@@ -88,16 +101,19 @@ def _residual_block(
 ):
     """A bottleneck and its shortcut (ResNet, figure 5), in matterport's names.
 
+    x: images `[B, H, W, C]` or RoIs `[B, N, h, w, C]`.
     projected: the shortcut is a convolution, because the block changes size or width.
     """
-    shortcut, kind = x, config.BACKBONE_NORM
+    shortcut, kind, are_rois = x, config.BACKBONE_NORM, len(x.shape) == 5
+    make_layer = RoIConv2D if are_rois else Conv2D
     first, second = (stride, 1) if config.STRIDE_IN_1X1 else (1, stride)
 
     def convolve(x, filters, size, strides, branch):
         padding = "same"
         if strides != 1 and size != 1 and config.SYMMETRIC_PADDING:
-            x, padding = KL.ZeroPadding2D(1)(x), "valid"
-        layer = Conv2D(
+            pad = KL.ZeroPadding3D((0, 1, 1)) if are_rois else KL.ZeroPadding2D(1)
+            x, padding = pad(x), "valid"
+        layer = make_layer(
             filters,
             size,
             strides=strides,
@@ -277,6 +293,20 @@ BACKBONES = {
 }
 
 
+def feature_maps(input_image: Any, config: Config) -> list:
+    """The maps `[B, h, w, C]` of the backbone that the network reads, see BACKBONE_STRIDES.
+
+    With a pyramid C2 to C5, without one only the map of its stride.
+
+    input_image: `[B, H, W, C]` molded.
+    """
+    maps = backbone_graph(input_image, config)
+    if config.has_pyramid():
+        return maps[1:]
+    level = config.BACKBONE_STRIDES[0].bit_length() - 1  # 16: C4
+    return [maps[level - 1]]
+
+
 def backbone_graph(input_image: Any, config: Any) -> list:
     """`[C1, C2, C3, C4, C5]`, maps `[B, h, w, C]` of the backbone that the config names.
 
@@ -286,11 +316,11 @@ def backbone_graph(input_image: Any, config: Any) -> list:
 
     input_image: `[B, H, W, C]` molded.
     """
-    feature_maps = _build_backbone(input_image, config)
-    if feature_maps[0] is not None:
-        for layer in keras.Model(input_image, feature_maps[0]).layers:
+    maps = _build_backbone(input_image, config)
+    if maps[0] is not None:
+        for layer in keras.Model(input_image, maps[0]).layers:
             layer.dtype_policy = keras.DTypePolicy(FLOAT32["dtype"])
-    return feature_maps
+    return maps
 
 
 def _build_backbone(input_image, config: Any) -> Any:

@@ -65,6 +65,9 @@ class PyramidROIAlign(KL.Layer):
         height, width, _ = ops.unstack(image_shape, 3)
         levels = self.levels(flat, height * width, len(feature_maps))
         image_index = image_of_rois(rois)
+        if len(feature_maps) == 1 and not self.gather:
+            pooled = self._pool(feature_maps[0], flat, image_index, (height, width))
+            return unfold_rois(pooled, rois)
         if self.gather:
             pooled = self._gather(feature_maps, flat, levels, image_index, (height, width))
             return unfold_rois(pooled, rois)
