@@ -25,7 +25,7 @@ log = logging.getLogger("mrcnn")
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Each has a row in the table of nn/backbones.py, which Keras is needed to import.
-BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
+BACKBONES = ("resnet50", "resnet101", "vgg16", "mobilenet_v2")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LEARNING_RATE_SCHEDULES = ("constant", "step", "cosine")
 RESIZE_MODES = ("square", "pad64", "crop", "none", "torchvision", "detectron2")
@@ -77,8 +77,8 @@ class Config:
 
     # --- Backbone ---
 
-    # "resnet50", "resnet101", "mobilenet_v2", or a function from the image tensor to the feature
-    # maps [C1, C2, C3, C4, C5].
+    # A name in `BACKBONES` above, or a function from the image tensor to the feature maps
+    # [C1, C2, C3, C4, C5] of strides 2, 4, 8, 16 and 32.
     BACKBONE: str | Callable = "resnet101"
     # Only for a BACKBONE function with a pyramid: a function from the image shape to the
     # [5, (height, width)] of the pyramid levels P2 to P6.

@@ -116,6 +116,8 @@ SINGLE_LEVEL = {
     "res5, boxes": {**C4, "USE_MASK": False},
     "res5, images of any size": {**C4, "IMAGE_RESIZE_MODE": "pad64"},
     "2fc": {"BACKBONE_STRIDES": [16]},
+    "vgg16": {"BACKBONE": "vgg16", "BACKBONE_STRIDES": [16]},
+    "mobilenet_v2": {"BACKBONE": "mobilenet_v2", "BACKBONE_STRIDES": [16]},
     "2fc, detectron": {"BACKBONE_STRIDES": [16], "PROPOSAL_SELECTION": "per_level"},
     "only the RPN": {"BACKBONE_STRIDES": [16], "RPN_ONLY": True},
 }
@@ -231,8 +233,8 @@ def test_build_in_device_scope():
     "values, sentence",
     [
         (
-            {"BACKBONE": "vgg16"},
-            "BACKBONE must be one of resnet50, resnet101, mobilenet_v2 or a callable.*'vgg16'",
+            {"BACKBONE": "vgg"},
+            "BACKBONE must be one of resnet50, .*mobilenet_v2.* or a callable.*'vgg'",
         ),
         (
             {"IMAGE_MAX_DIM": 100},

@@ -177,36 +177,77 @@ def conv_block(
     )
 
 
-# --- MobileNetV2 (Sandler 2018) ---
+# --- Networks of keras.applications: their layers are part of ours, under their own names ---
 
 NOT_PRETRAINED: Any = None  # Keras' annotation says str
-MOBILENET_ENDS = (
-    "block_1_expand_relu",
-    "block_3_expand_relu",
-    "block_6_expand_relu",
-    "block_13_expand_relu",
-    "out_relu",
+
+
+class Application(NamedTuple):
+    """A network of keras.applications as a backbone.
+
+    name: of the layer that scales the pixels, `<name>_scaling`.
+    make: its function in keras.applications.
+    mean, std: of the pixels that it reads are subtracted, and the difference is divided by them.
+    ends: names of the layers whose outputs are C1 to C5.
+    """
+
+    name: str
+    make: Callable[..., Any]
+    mean: float | Sequence[float]
+    std: float | Sequence[float]
+    ends: Sequence[str]
+
+    def __call__(self, input_image: Any, config: Any) -> list:
+        """`[C1, C2, C3, C4, C5]`, maps `[B, h, w, C]`.
+
+        input_image: `[B, H, W, C]` molded.
+        """
+        network = self.network(input_image, config)
+        return [network.get_layer(name).output for name in self.ends]
+
+    def network(self, input_image: Any, config: Any, **options: Any) -> Any:
+        """Build the network on a molded image; options: further arguments of `make`."""
+        x = self._scale(input_image, config)
+        network = self.make(input_tensor=x, include_top=False, weights=NOT_PRETRAINED, **options)
+        for layer in network.layers:
+            if isinstance(layer, KL.BatchNormalization) and config.TRAIN_BN is False:
+                layer.trainable = False
+        return network
+
+    def _scale(self, input_image, config):
+        """The pixels as in the network's training on ImageNet, from those that are molded."""
+        mean, std = self.mean, self.std
+        if np.size(mean) != config.IMAGE_CHANNEL_COUNT:
+            mean, std = np.mean(mean), np.mean(std)
+        shape = [config.IMAGE_CHANNEL_COUNT]
+        scale = np.broadcast_to(config.STD_PIXEL / std, shape).tolist()
+        offset = np.broadcast_to((config.MEAN_PIXEL - mean) / std, shape).tolist()
+        return KL.Rescaling(scale, offset, name=f"{self.name}_scaling", **FLOAT32)(input_image)
+
+
+# Sandler 2018.
+mobilenet_v2_graph = Application(
+    "mobilenet",
+    keras.applications.MobileNetV2,
+    mean=127.5,
+    std=127.5,
+    ends=(
+        "block_1_expand_relu",
+        "block_3_expand_relu",
+        "block_6_expand_relu",
+        "block_13_expand_relu",
+        "out_relu",
+    ),
 )
 
-
-def mobilenet_v2_graph(input_image: Any, config: Any) -> list:
-    """`[C1, C2, C3, C4, C5]`, maps `[B, h, w, C]` of keras.applications' MobileNetV2.
-
-    Its layers are part of the network under their own names. The mean is added back and the range
-    brought to -1..1, as in its training on ImageNet.
-
-    input_image: `[B, H, W, C]` molded.
-    """
-    mean = np.broadcast_to(config.MEAN_PIXEL, [config.IMAGE_CHANNEL_COUNT])
-    offset = (mean / 127.5 - 1).tolist()
-    x = KL.Rescaling(1 / 127.5, offset, name="mobilenet_scaling", **FLOAT32)(input_image)
-    network = keras.applications.MobileNetV2(
-        input_tensor=x, include_top=False, weights=NOT_PRETRAINED
-    )
-    for layer in network.layers:
-        if isinstance(layer, KL.BatchNormalization) and config.TRAIN_BN is False:
-            layer.trainable = False
-    return [network.get_layer(name).output for name in MOBILENET_ENDS]
+# Simonyan 2015. C4, of stride 16, is conv5_3, which Faster R-CNN reads (Ren 2015).
+vgg16_graph = Application(
+    "vgg16",
+    keras.applications.VGG16,
+    mean=(123.68, 116.779, 103.939),
+    std=1.0,
+    ends=("block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3", "block5_pool"),
+)
 
 
 # --- The table ---
@@ -250,6 +291,11 @@ RESNET_STAGES = {
     "4": r"(res4.*)|(bn4.*)",
     "5": r"(res5.*)|(bn5.*)",
 }
+VGG_STAGES = {
+    "3": r"(block3_conv.*)",
+    "4": r"(block4_conv.*)",
+    "5": r"(block5_conv.*)",
+}
 MOBILENET_STAGES = {
     "3": r"(block_[3-5]_.*)",
     "4": r"(block_([6-9]|1[0-2])_.*)",
@@ -279,6 +325,16 @@ BACKBONES = {
             size=171_446_536,
             layer_names="resnet",
             md5="88cf7a10940856eca736dc7b7e228a21",
+        ),
+    ),
+    "vgg16": Backbone(
+        vgg16_graph,
+        VGG_STAGES,
+        ImageNetFile(
+            _URL + "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            size=58_889_256,
+            layer_names="vgg16",
+            md5="6d6bbae143d832006294945121d1f1fc",
         ),
     ),
     "mobilenet_v2": Backbone(

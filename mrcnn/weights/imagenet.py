@@ -9,7 +9,12 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .keras_applications import BackboneLayers, convert_mobilenet, convert_resnet
+from .keras_applications import (
+    BackboneLayers,
+    convert_mobilenet,
+    convert_resnet,
+    convert_vgg,
+)
 from .model_layers import ModelLayers
 from .weight_file import WeightFile
 from .zoo import cached
@@ -24,6 +29,7 @@ Conversion = Callable[[WeightFile, ModelLayers], BackboneLayers]
 CONVERSIONS: dict[str, Conversion] = {
     "resnet": convert_resnet,
     "mobilenet_v2": convert_mobilenet,
+    "vgg16": convert_vgg,
 }
 
 

@@ -84,6 +84,11 @@ def matterport_name(name: str) -> str | None:
     return f"{prefix}{stage}{letter}_branch{branch}"
 
 
+def convert_vgg(file: WeightFile, model_layers: ModelLayers) -> BackboneLayers:
+    """The layers of a VGG file; its first kernel was trained on BGR images."""
+    return BackboneLayers(file.matterport_layers, {"block1_conv1": [_bgr_to_rgb]})
+
+
 def convert_mobilenet(file: WeightFile, model_layers: ModelLayers) -> BackboneLayers:
     """The layers of a MobileNetV2 file of Keras 3 (`.weights.h5`) or Keras 2 (`.h5`), unchanged.
 

@@ -128,6 +128,17 @@ def test_names_strides_and_epsilon_of_keras_applications():
     assert network.get_layer("conv3_block1_2_conv").strides == (1, 1)
 
 
+def test_vgg_file_gives_the_same_network_on_rgb(tmp_path):
+    image = keras.Input((8, 8, 3))
+    released = keras.Model(image, layers.Conv2D(4, 3, name="block1_conv1")(image))
+    ours = keras.Model(image, layers.Conv2D(4, 3, name="block1_conv1")(image))
+    path = save_weights(released, tmp_path / "notop.h5")
+    report = load_backbone_weights(ours, path, "vgg16")
+    assert report.loaded == ["block1_conv1"]
+    rgb = np.random.default_rng(2).random((1, 8, 8, 3), np.float32)
+    np.testing.assert_allclose(ours(rgb), released(rgb[..., ::-1]), rtol=1e-5)
+
+
 def test_mobilenet_loads_from_a_keras_3_file(shared):
     path = shared / "weights/mobilenetv2_1.00_imagenet_notop_dequant.weights.h5"
     assert kind_of(path) == "backbone"
