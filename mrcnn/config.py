@@ -25,7 +25,16 @@ log = logging.getLogger("mrcnn")
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Each has a row in the table of nn/backbones.py, which Keras is needed to import.
-BACKBONES = ("resnet50", "resnet101", "vgg16", "mobilenet_v2")
+BACKBONES = (
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "vgg16",
+    "mobilenet_v2",
+    "efficientnet_v2_b0",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+)
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LEARNING_RATE_SCHEDULES = ("constant", "step", "cosine")
 RESIZE_MODES = ("square", "pad64", "crop", "none", "torchvision", "detectron2")

@@ -7,6 +7,7 @@ if its ImageNet file names layers in a new way, a conversion in `weights/keras_a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,10 +17,15 @@ from keras import layers as KL
 
 from ..config import Config
 from .layers import FLOAT32, Conv2D, RoIConv2D, has_bias, norm
+from .resnet_names import block_letters
 
 # --- ResNet (He 2015) ---
 
-RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+RESNET_BLOCKS = {
+    "resnet50": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+    "resnet152": (3, 8, 36, 3),
+}
 
 
 def resnet_graph(
@@ -34,7 +40,7 @@ def resnet_graph(
     matterport calls the pooled map C1; its stride is 4, and no layer reads it but stage 2.
 
     input_image: `[B, H, W, C]` molded.
-    architecture: "resnet50" or "resnet101".
+    architecture: "resnet50", "resnet101" or "resnet152".
     train_bn: see `BatchNorm`.
     config: a `Config` with the settings of the ResNet instead of train_bn; default matterport's.
     """
@@ -86,7 +92,7 @@ def _resnet_stage(x, stage, blocks, config, width=None):
     stride = 1 if stage == 2 else 2
     x = _residual_block(x, filters, f"{stage}a", config, stride, projected=True)
     for i in range(1, blocks):
-        x = _residual_block(x, filters, f"{stage}{chr(ord('a') + i)}", config)
+        x = _residual_block(x, filters, f"{stage}{block_letters(i)}", config)
     return x
 
 
@@ -180,6 +186,7 @@ def conv_block(
 # --- Networks of keras.applications: their layers are part of ours, under their own names ---
 
 NOT_PRETRAINED: Any = None  # Keras' annotation says str
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 class Application(NamedTuple):
@@ -240,6 +247,53 @@ mobilenet_v2_graph = Application(
     ),
 )
 
+# Tan 2021. Its last convolution, which widens C5 for the classifier, is left out.
+efficientnet_v2_b0_graph = Application(
+    "efficientnetv2_b0",
+    functools.partial(keras.applications.EfficientNetV2B0, include_preprocessing=False),
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    ends=(
+        "block1a_project_activation",
+        "block2b_add",
+        "block3b_add",
+        "block5e_add",
+        "block6h_add",
+    ),
+)
+efficientnet_v2_s_graph = Application(
+    "efficientnetv2_s",
+    functools.partial(keras.applications.EfficientNetV2S, include_preprocessing=False),
+    mean=128.0,
+    std=128.0,
+    ends=("block1b_add", "block2d_add", "block3d_add", "block5i_add", "block6o_add"),
+)
+
+_convnext_tiny = Application(
+    "convnext_tiny",
+    functools.partial(keras.applications.ConvNeXtTiny, include_preprocessing=False),
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    ends=(),
+)
+
+
+def convnext_tiny_graph(input_image: Any, config: Any) -> list:
+    """`[C1, C2, C3, C4, C5]`, maps `[B, h, w, C]` of ConvNeXt-T (Liu 2022); C1 has stride 4 too.
+
+    Keras computes its depthwise convolutions as grouped ones, which take very long on a CPU.
+
+    input_image: `[B, H, W, C]` molded.
+    """
+    network = _convnext_tiny.network(input_image, config)
+    c1 = network.get_layer("convnext_tiny_stage_0_block_0_depthwise_conv").input
+    operations = network.operations
+    names = [operation.name for operation in operations]
+    # A stage ends with a sum without a name, before the next stage or the classifier's norm.
+    after = [names.index(f"convnext_tiny_downsampling_block_{i}") for i in range(3)]
+    return [c1, *(operations[i - 1].output for i in (*after, len(names) - 1))]
+
+
 # Simonyan 2015. C4, of stride 16, is conv5_3, which Faster R-CNN reads (Ren 2015).
 vgg16_graph = Application(
     "vgg16",
@@ -258,7 +312,7 @@ class ImageNetFile(NamedTuple):
 
     size: in bytes.
     layer_names: the naming scheme of its layers, a key of `weights.imagenet.CONVERSIONS`.
-    md5: hexadecimal; None if it is not published.
+    md5, sha256: hexadecimal; None if it is not published.
     older_md5s: of earlier releases, which may stay in a cache.
     """
 
@@ -267,6 +321,7 @@ class ImageNetFile(NamedTuple):
     layer_names: str
     md5: str | None = None
     older_md5s: tuple[str, ...] = ()
+    sha256: str | None = None
 
 
 class Backbone(NamedTuple):
@@ -274,7 +329,7 @@ class Backbone(NamedTuple):
 
     build: `(image [B, H, W, C], config) -> [C1, C2, C3, C4, C5]`.
     stages: regex of the layer names of each stage that "3+", "4+" and "5+" can train.
-    imagenet: its pretrained weights. The MD5s are those that Keras publishes.
+    imagenet: its pretrained weights. The checksums are those that Keras publishes.
     """
 
     build: Callable[[Any, Any], list]
@@ -295,6 +350,16 @@ VGG_STAGES = {
     "3": r"(block3_conv.*)",
     "4": r"(block4_conv.*)",
     "5": r"(block5_conv.*)",
+}
+EFFICIENTNET_STAGES = {
+    "3": r"(block3[a-z]_.*)",
+    "4": r"(block[45][a-z]_.*)",
+    "5": r"(block6[a-z]_.*)",
+}
+CONVNEXT_STAGES = {
+    "3": r"(convnext_tiny_(stage_1|downsampling_\w+_0).*)",
+    "4": r"(convnext_tiny_(stage_2|downsampling_\w+_1).*)",
+    "5": r"(convnext_tiny_(stage_3|downsampling_\w+_2).*)",
 }
 MOBILENET_STAGES = {
     "3": r"(block_[3-5]_.*)",
@@ -327,6 +392,16 @@ BACKBONES = {
             md5="88cf7a10940856eca736dc7b7e228a21",
         ),
     ),
+    "resnet152": Backbone(
+        _build_resnet,
+        RESNET_STAGES,
+        ImageNetFile(
+            _URL + "resnet/resnet152_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            size=234_698_864,
+            layer_names="resnet",
+            md5="ee4c566cf9a93f14d82f913c2dc6dd0c",
+        ),
+    ),
     "vgg16": Backbone(
         vgg16_graph,
         VGG_STAGES,
@@ -344,6 +419,36 @@ BACKBONES = {
             _URL + "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
             size=9_406_464,
             layer_names="mobilenet_v2",
+        ),
+    ),
+    "efficientnet_v2_b0": Backbone(
+        efficientnet_v2_b0_graph,
+        EFFICIENTNET_STAGES,
+        ImageNetFile(
+            _URL + "efficientnet_v2/efficientnetv2-b0_notop.h5",
+            size=24_274_472,
+            layer_names="keras.applications",
+            md5="893217f2bb855e2983157299931e43ff",
+        ),
+    ),
+    "efficientnet_v2_s": Backbone(
+        efficientnet_v2_s_graph,
+        EFFICIENTNET_STAGES,
+        ImageNetFile(
+            _URL + "efficientnet_v2/efficientnetv2-s_notop.h5",
+            size=82_420_632,
+            layer_names="keras.applications",
+            md5="af0682fb74e8c54910f2d4393339c070",
+        ),
+    ),
+    "convnext_tiny": Backbone(
+        convnext_tiny_graph,
+        CONVNEXT_STAGES,
+        ImageNetFile(
+            _URL + "convnext/convnext_tiny_notop.h5",
+            size=111_650_432,
+            layer_names="keras.applications",
+            sha256="d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
         ),
     ),
 }
@@ -375,7 +480,8 @@ def backbone_graph(input_image: Any, config: Any) -> list:
     maps = _build_backbone(input_image, config)
     if maps[0] is not None:
         for layer in keras.Model(input_image, maps[0]).layers:
-            layer.dtype_policy = keras.DTypePolicy(FLOAT32["dtype"])
+            for part in (layer, *getattr(layer, "layers", ())):  # ConvNeXt's stem is a model
+                part.dtype_policy = keras.DTypePolicy(FLOAT32["dtype"])
     return maps
 
 

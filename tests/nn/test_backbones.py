@@ -1,5 +1,7 @@
 """The backbones and their table."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -64,9 +66,27 @@ APPLICATIONS = {name: row.build for name, row in BACKBONES.items() if "resnet" n
 
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_maps_of_keras_applications_have_the_strides_of_c1_to_c5(name):
+    """Each is the end of its stage: the next layers of the network halve the size."""
     image = keras.Input([64, 128, 3])
     maps = APPLICATIONS[name](image, TinyConfig())
-    assert [tuple(x.shape[1:3]) for x in maps] == [(32, 64), (16, 32), (8, 16), (4, 8), (2, 4)]
+    first = (16, 32) if name == "convnext_tiny" else (32, 64)
+    assert [tuple(x.shape[1:3]) for x in maps] == [first, (16, 32), (8, 16), (4, 8), (2, 4)]
+    network = keras.Model(image, maps)
+    names = [layer.name for layer in network.layers if layer.weights]
+    for stage, regex in BACKBONES[name].stages.items():
+        learned = [name for name in names if re.fullmatch(regex, name)]
+        assert learned, f"no layer of stage {stage}"
+    assert sum(np.prod(weight.shape) for weight in network.weights) == PARAMETERS[name]
+
+
+# Without the classifier and, of EfficientNet and ConvNeXt, the last layers before it.
+PARAMETERS = {
+    "vgg16": 14_714_688,
+    "mobilenet_v2": 2_257_984,
+    "efficientnet_v2_b0": 5_919_312 - 192 * 1280 - 4 * 1280,
+    "efficientnet_v2_s": 20_331_360 - 256 * 1280 - 4 * 1280,
+    "convnext_tiny": 27_820_128 - 2 * 768,
+}
 
 
 def test_pixels_are_scaled_as_in_the_training_on_imagenet_whatever_the_mean_and_deviation():
