@@ -23,6 +23,7 @@ from . import presets
 
 log = logging.getLogger("mrcnn")
 
+NETWORKS = ("mask_rcnn",)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Each has a row in the table of nn/backbones.py, which Keras is needed to import.
 BACKBONES = (
@@ -71,6 +72,9 @@ class Config:
     # Name of the experiment. It names the log folder and the checkpoints:
     # <name><date>T<time>/mask_rcnn_<name>_<epoch>.h5
     NAME: str | None = None
+
+    # The network: "mask_rcnn", which is Faster R-CNN with USE_MASK = False.
+    NETWORK: str = "mask_rcnn"
 
     # --- Batches and epochs ---
 
@@ -712,15 +716,22 @@ class Config:
             return [self.RPN_ANCHOR_SCALES]
         return [(scale,) for scale in self.RPN_ANCHOR_SCALES]
 
+    def has_rpn(self) -> bool:
+        """Whether the network has a region proposal network, and heads for its proposals."""
+        return self.NETWORK == "mask_rcnn"
+
     def has_mask_head(self) -> bool:
         """Whether the network has a mask head."""
-        return bool(self.USE_MASK and not self.RPN_ONLY)
+        return bool(self.USE_MASK and self.has_rpn() and not self.RPN_ONLY)
 
     def loss_names(self) -> tuple[str, ...]:
         """Names of the network's losses, of `LOSS_NAMES`."""
-        if self.RPN_ONLY:
-            return LOSS_NAMES[:2]
-        return LOSS_NAMES if self.USE_MASK else LOSS_NAMES[:4]
+        names = ["rpn_class_loss", "rpn_bbox_loss"]
+        if not self.RPN_ONLY:
+            names += ["mrcnn_class_loss", "mrcnn_bbox_loss"]
+        if self.has_mask_head():
+            names.append("mrcnn_mask_loss")
+        return tuple(names)
 
     def mask_doublings(self) -> int | None:
         """Number of doublings from the mask head's features to MASK_SHAPE, 1, 2 or 3, or None."""
@@ -1018,6 +1029,7 @@ _RULES = {
     "RPN_ONLY": _FLAG,
     "CLASS_AGNOSTIC_BOX": _FLAG,
     "CLASS_AGNOSTIC_MASK": _FLAG,
+    "NETWORK": _choice(*NETWORKS),
     "PRECISION": _choice(*PRECISIONS),
     "POOL_SIZE": _CELLS,
     "MASK_POOL_SIZE": _CELLS,

@@ -5,34 +5,24 @@ Shape shorthand: B images, N RoIs, h and w the sides of a mask.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from keras import layers as KL
 
-from .keras_ops import ops
 from .layers import FLOAT32, RoIConv2D, RoIConv2DTranspose, has_bias, norm
 from .roi_align import roi_align
 
 
-class ClassOutputs(NamedTuple):
-    """The outputs of a class and box head."""
-
-    logits: Any  # [B, N, NUM_CLASSES]
-    probs: Any  # [B, N, NUM_CLASSES]
-    deltas: Any  # [B, N, NUM_CLASSES, 4]; CLASS_AGNOSTIC_BOX: [B, N, 1, 4]
-
-
-# --- With a pyramid: each head has hidden layers of its own (Mask R-CNN, figure 4 right) ---
-
-
 def class_head(
     rois: Any, pyramid: list, image_meta: Any, config: Any, counted: Any = None
-) -> ClassOutputs:
+) -> tuple[Any, Any, Any]:
     """The class and box head (FPN, 5.2): hidden layers on the pooled RoI, used by both outputs.
 
     rois: `[B, N, (y1, x1, y2, x2)]` normalized. pyramid: the levels from P2 on, `[B, H, W, C]`.
     image_meta: `[B, IMAGE_META_SIZE]`.
     counted: `[B, N]` bool, the RoIs of which the statistics of batch norm are; None: all.
+
+    Returns: as `class_outputs`.
     """
     width, pool_shape = config.FPN_CLASSIF_FC_LAYERS_SIZE, (config.POOL_SIZE, config.POOL_SIZE)
     x = roi_align(rois, image_meta, pyramid, config.POOL_SIZE, config, "roi_align_classifier")
@@ -51,14 +41,18 @@ def class_head(
     return class_outputs(hidden, config)
 
 
-def class_outputs(hidden: Any, config: Any) -> ClassOutputs:
-    """The last layers of the class and box head, for hidden values `[B, N, C]` of each RoI."""
+def class_outputs(hidden: Any, config: Any) -> tuple[Any, Any, Any]:
+    """The last layers of the class and box head, for hidden values `[B, N, C]` of each RoI.
+
+    Returns: logits `[B, N, NUM_CLASSES]`, probs `[B, N, NUM_CLASSES]`, deltas
+        `[B, N, NUM_CLASSES, 4]` (CLASS_AGNOSTIC_BOX: `[B, N, 1, 4]`).
+    """
     logits = KL.Dense(config.NUM_CLASSES, name="mrcnn_class_logits", **FLOAT32)(hidden)
     probs = KL.Activation("softmax", name="mrcnn_class", **FLOAT32)(logits)
     rows = 1 if config.CLASS_AGNOSTIC_BOX else config.NUM_CLASSES
     x = KL.Dense(rows * 4, name="mrcnn_bbox_fc", **FLOAT32)(hidden)
     deltas = KL.Reshape((-1, rows, 4), name="mrcnn_bbox", **FLOAT32)(x)
-    return ClassOutputs(logits, probs, deltas)
+    return logits, probs, deltas
 
 
 def mask_head(rois: Any, pyramid: list, image_meta: Any, config: Any, counted: Any = None) -> Any:
@@ -90,23 +84,17 @@ def mask_outputs(x: Any, config: Any) -> Any:
     return RoIConv2D(count, (1, 1), activation="sigmoid", name="mrcnn_mask", **FLOAT32)(x)
 
 
-# --- Without a pyramid: the heads share stage 5 of the ResNet (Mask R-CNN, figure 4 left) ---
-
-
 def stage5_features(
     rois: Any, levels: list, image_meta: Any, stage5: Any, config: Any, name: str
 ) -> Any:
     """`[B, N, POOL_SIZE, POOL_SIZE, C]` features of each RoI of C4 after stage 5.
 
+    Class, box and mask branch share them (ResNet-C4; Mask R-CNN, figure 4 left).
+
     rois, image_meta: as for `class_head`. levels: only C4, `[B, H, W, C / 2]`.
     stage5: the model of `build_stage5_model`. name: of the RoIAlign layer.
     """
     return stage5(roi_align(rois, image_meta, levels, 2 * config.POOL_SIZE, config, name))
-
-
-def class_outputs_of_stage5(features: Any, config: Any) -> ClassOutputs:
-    """The outputs of the class and box head for the mean of `stage5_features` `[B, N, h, w, C]`."""
-    return class_outputs(ops.mean(features, axis=(2, 3)), config)
 
 
 def _convolution(x, channels, head, number, kind, config, counted):

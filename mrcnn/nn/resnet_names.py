@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def block_letters(block: int) -> str:
-    """Return the letters of a block, counted from 0: a to z, then aa, ab ... (`[]`, no tensor).
+    """Return the letters of a block: a to z, then aa, ab ... (block: a scalar, counted from 0).
 
     matterport has 23 blocks at most; a stage of ResNet152 has 36.
     """
