@@ -97,8 +97,10 @@ class Config:
     # [5, (height, width)] of the pyramid levels P2 to P6.
     COMPUTE_BACKBONE_SHAPE: Callable | None = None
     # Pixels of the image per cell, of each level that the network reads, the finest first.
-    # [4, 8, 16, 32, 64]: the pyramid P2 to P6 (FPN). [16]: no pyramid; the RPN and the heads read
-    # the backbone's map of this stride, C4 (Faster R-CNN, Ren 2015).
+    # [4, 8, 16, 32, 64]: the pyramid P2 to P6 (FPN). [2, 4, 8, 16, 32, 64]: P1 as well, for objects
+    # of few pixels, if BACKBONE is a name; P1 costs more than all other levels together, so that
+    # Lin 2017 (section 3) leaves it out. [16]: no pyramid; the RPN and the heads read the
+    # backbone's map of this stride, C4 (Faster R-CNN, Ren 2015).
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
     # Norm of the backbone: "batch", see TRAIN_BN; "frozen", batch norm whose scale, shift and
     # statistics never change; "group", group norm with 32 groups (Wu 2018); "sync", batch norm with
@@ -710,6 +712,11 @@ class Config:
         """Whether the network reads a feature pyramid; otherwise it reads one map (C4)."""
         return len(self.BACKBONE_STRIDES) > 1
 
+    def finest_level(self) -> int:
+        """Number of the finest level of the pyramid: 2 for P2, or 1 for P1."""
+        has_p1 = self.BACKBONE_STRIDES[0] == 2 and not callable(self.BACKBONE)
+        return 1 if has_p1 else 2
+
     def anchor_scales(self) -> list[Sequence[float]]:
         """Sides of the anchors of each level that has anchors, in pixels."""
         if not self.has_pyramid():
@@ -978,7 +985,7 @@ _RULES = {
         f"one of {', '.join(BACKBONES)} or a callable", _is_backbone, remedy="one of these names"
     ),
     "COMPUTE_BACKBONE_SHAPE": _Rule("None or a function", _is_backbone_shape),
-    "BACKBONE_STRIDES": _whole_list("whole numbers, of each level", _SIDE, _Length(1, 5)),
+    "BACKBONE_STRIDES": _whole_list("whole numbers, of each level", _SIDE, _Length(1, 6)),
     "BACKBONE_NORM": _choice(*NORMS),
     "NORM_EPSILON": _SHARE,
     "STRIDE_IN_1X1": _FLAG,

@@ -249,7 +249,7 @@ WRONG = {
     ),
     "strides": (
         {"BACKBONE_STRIDES": [4, 8.5]},
-        "BACKBONE_STRIDES must be a list of 1 to 5 whole numbers, of each level",
+        "BACKBONE_STRIDES must be a list of 1 to 6 whole numbers, of each level",
     ),
     "meta": (
         {"IMAGE_META_SIZE": 15},

@@ -143,6 +143,24 @@ def test_network_without_a_pyramid_trains_and_detects(name, tmp_path):
     assert model.get_anchors((64, 64)).shape == (4 * 4 * 3 * 5, 4)
 
 
+def test_pyramid_from_p1_on_trains_and_detects(tmp_path):
+    """For small objects: anchors of stride 2, and RoIs of P1."""
+    values = {"BACKBONE": "mobilenet_v2", "BACKBONE_STRIDES": [2, 4, 8, 16, 32, 64]}
+    values["RPN_ANCHOR_SCALES"] = (4, 8, 16, 32, 48, 64)
+    trained = build("training", tmp_path, COMPUTE_BACKBONE_SHAPE=None, **values)
+    assert trained.get_anchors((64, 64)).shape == (
+        3 * (32 * 32 + 16 * 16 + 8 * 8 + 4 * 4 + 2 * 2 + 1),
+        4,
+    )
+    history = trained.train(Squares(), None, 1e-3, 1, "heads").history
+    assert np.isfinite(history["loss"]).all()
+    trained.save_weights(tmp_path / "p1.h5")
+    model = MaskRCNN.from_weights(tmp_path / "p1.h5")
+    (found,) = model.detect(noise_images(1))
+    assert found["masks"].shape == (64, 64, len(found["rois"]))
+    assert model.keras_model.get_layer("roi_align_mask").finest_level == 1
+
+
 def test_branches_of_a_network_without_a_pyramid_share_stage_5():
     """The masks of training are those of the class branch's features, of inference of its own."""
     inference, training = build(**C4), build("training", **C4)

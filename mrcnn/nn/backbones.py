@@ -49,19 +49,24 @@ def resnet_graph(
             f"architecture must be one of {list(RESNET_BLOCKS)}. Received: {architecture!r}."
         )
     config = config or _matterport_config(train_bn)
+    _, *maps = _resnet_maps(input_image, RESNET_BLOCKS[architecture], stage5, config)
+    return maps
+
+
+def _resnet_maps(input_image, blocks, stage5, config):
+    """The map of the first convolution, of stride 2, and those of `resnet_graph`."""
     x = KL.ZeroPadding2D((3, 3))(input_image)
     use_bias = has_bias(config.BACKBONE_NORM, config)
     x = Conv2D(64, (7, 7), strides=(2, 2), name="conv1", use_bias=use_bias)(x)
     x = norm(x, config.BACKBONE_NORM, config, "bn_conv1")
-    x = KL.Activation("relu")(x)
+    stem = x = KL.Activation("relu")(x)
     if config.SYMMETRIC_PADDING:
         x = KL.ZeroPadding2D(1)(x)  # no value is below 0, so that zeros do not change a maximum
     padding = "valid" if config.SYMMETRIC_PADDING else "same"
     x = KL.MaxPooling2D((3, 3), strides=(2, 2), padding=padding)(x)
-    maps = [x]
-    stages = RESNET_BLOCKS[architecture] if stage5 else RESNET_BLOCKS[architecture][:3]
-    for stage, blocks in enumerate(stages, start=2):
-        x = _resnet_stage(x, stage, blocks, config)
+    maps = [stem, x]
+    for stage, count in enumerate(blocks if stage5 else blocks[:3], start=2):
+        x = _resnet_stage(x, stage, count, config)
         maps.append(x)
     return maps if stage5 else [*maps, None]
 
@@ -330,15 +335,19 @@ class Backbone(NamedTuple):
     build: `(image [B, H, W, C], config) -> [C1, C2, C3, C4, C5]`.
     stages: regex of the layer names of each stage that "3+", "4+" and "5+" can train.
     imagenet: its pretrained weights. The checksums are those that Keras publishes.
+    finest_stride: of C1.
     """
 
     build: Callable[[Any, Any], list]
     stages: dict[str, str]
     imagenet: ImageNetFile
+    finest_stride: int = 2
 
 
 def _build_resnet(input_image, config):
-    return resnet_graph(input_image, config.BACKBONE, stage5=True, config=config)
+    blocks = RESNET_BLOCKS[config.BACKBONE]
+    stem, pooled, *stages = _resnet_maps(input_image, blocks, True, config)
+    return [stem if config.BACKBONE_STRIDES[0] == 2 else pooled, *stages]
 
 
 RESNET_STAGES = {
@@ -450,6 +459,7 @@ BACKBONES = {
             layer_names="keras.applications",
             sha256="d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
         ),
+        finest_stride=4,
     ),
 }
 
@@ -457,13 +467,21 @@ BACKBONES = {
 def feature_maps(input_image: Any, config: Config) -> list:
     """The maps `[B, h, w, C]` of the backbone that the network reads, see BACKBONE_STRIDES.
 
-    With a pyramid C2 to C5, without one only the map of its stride.
+    With a pyramid C2 to C5, or C1 to C5; without one only the map of its stride.
 
     input_image: `[B, H, W, C]` molded.
+
+    Raises: ValueError if the backbone has no map of stride 2, and the network shall read it.
     """
+    finest = 2 if callable(config.BACKBONE) else BACKBONES[config.BACKBONE].finest_stride
+    if config.BACKBONE_STRIDES[0] < finest:
+        raise ValueError(
+            f"BACKBONE_STRIDES must begin with {finest} or more if BACKBONE is {config.BACKBONE}. "
+            f"Received: {config.BACKBONE_STRIDES}. Try another BACKBONE."
+        )
     maps = backbone_graph(input_image, config)
     if config.has_pyramid():
-        return maps[1:]
+        return maps[config.finest_level() - 1 :]
     level = config.BACKBONE_STRIDES[0].bit_length() - 1  # 16: C4
     return [maps[level - 1]]
 

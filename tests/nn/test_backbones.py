@@ -12,6 +12,7 @@ from mrcnn import config
 from mrcnn.nn.backbones import (
     BACKBONES,
     RESNET_BLOCKS,
+    feature_maps,
     mobilenet_v2_graph,
     resnet_graph,
     vgg16_graph,
@@ -87,6 +88,28 @@ PARAMETERS = {
     "efficientnet_v2_s": 20_331_360 - 256 * 1280 - 4 * 1280,
     "convnext_tiny": 27_820_128 - 2 * 768,
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "strides", "sizes"),
+    [
+        ("resnet50", [4, 8, 16, 32, 64], [16, 8, 4, 2]),
+        ("resnet50", [2, 4, 8, 16, 32, 64], [32, 16, 8, 4, 2]),
+        ("resnet50", [2], [32]),
+        ("mobilenet_v2", [2, 4, 8, 16, 32, 64], [32, 16, 8, 4, 2]),
+        ("vgg16", [16], [4]),
+    ],
+)
+def test_network_reads_the_maps_of_its_strides(name, strides, sizes):
+    config = TinyConfig(BACKBONE=name, BACKBONE_STRIDES=strides)
+    maps = feature_maps(keras.Input([64, 64, 3]), config)
+    assert [x.shape[1] for x in maps] == sizes
+
+
+def test_map_of_stride_2_is_refused_if_the_backbone_has_none():
+    config = TinyConfig(BACKBONE="convnext_tiny", BACKBONE_STRIDES=[2, 4, 8, 16, 32])
+    with pytest.raises(ValueError, match="must begin with 4 or more if BACKBONE is convnext_tiny"):
+        feature_maps(keras.Input([64, 64, 3]), config)
 
 
 def test_pixels_are_scaled_as_in_the_training_on_imagenet_whatever_the_mean_and_deviation():
