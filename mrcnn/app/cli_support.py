@@ -239,6 +239,7 @@ def _with_preset(config: Config, name: str) -> Config:
     """The preset of this name for the config's class; what the config itself sets stays."""
     presets = {
         "detectron": type(config).detectron,
+        "detectron_c4": type(config).detectron_c4,
         "matterport": type(config).matterport,
         "torchvision1": functools.partial(type(config).torchvision, 1),
         "torchvision2": functools.partial(type(config).torchvision, 2),
