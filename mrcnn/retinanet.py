@@ -23,7 +23,7 @@ from .config import Config
 from .detection_model import DetectionModel, network_from_config
 from .nn import boxes as box_math
 from .nn import losses
-from .nn.backbones import backbone_graph
+from .nn.backbones import feature_maps
 from .nn.boxes import CROWD_IOU
 from .nn.dense_detections import DenseDetectionLayer
 from .nn.dense_heads import class_prediction, prediction, tower
@@ -243,8 +243,7 @@ class RetinaNet(DetectionModel):
     def _build(self, mode: str, config: Config) -> keras.Model:
         image = keras.Input([None, None, int(config.IMAGE_SHAPE[2])], name="input_image")
         image_meta = keras.Input([config.IMAGE_META_SIZE], name="input_image_meta")
-        _, _, *feature_maps = backbone_graph(image, config)
-        pyramid = dense_pyramid(feature_maps, config)
+        pyramid = dense_pyramid(feature_maps(image, config), config)
         head = build_head(config)
         levels = [list(head(level)) for level in pyramid]
         if mode == "inference":

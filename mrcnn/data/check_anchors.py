@@ -55,7 +55,7 @@ def fit_anchors(molded: np.ndarray, shapes: np.ndarray, config: Config) -> Ancho
     if not config.has_anchors():
         return fit
 
-    # With k scales the first k levels have anchors.
+    # With k scales the first k levels have anchors; without a pyramid all are of the one level.
     levels = []
     for sides, stride in zip(config.anchor_scales(), config.BACKBONE_STRIDES, strict=False):
         levels += [(side, stride) for side in sides]
@@ -70,12 +70,18 @@ def fit_anchors(molded: np.ndarray, shapes: np.ndarray, config: Config) -> Ancho
 
     some = np.argsort(sizes, kind="stable")[spread_evenly(len(sizes), OBJECTS_TO_FIT)]
     scales = suggest_scales(molded[some], shapes[some], config)
-    levels = list(zip(scales, config.BACKBONE_STRIDES, strict=True))
+    levels = list(zip(scales, _strides(config), strict=True))
     overlaps = _overlaps_of_levels(molded, shapes, levels, config)
     suggested_under = float((overlaps.max(axis=0) < FITTING_IOU).mean())
     if fit.under - suggested_under >= MIN_GAIN:
         fit.suggested_scales, fit.suggested_under = scales, suggested_under
     return fit
+
+
+def _strides(config: Config) -> list[int]:
+    """The stride for each scale: those of the levels, or that of the one level for all scales."""
+    strides = list(config.BACKBONE_STRIDES)
+    return strides if config.has_pyramid() else strides * len(config.RPN_ANCHOR_SCALES)
 
 
 def _overlaps_of_levels(
@@ -108,7 +114,9 @@ def anchor_overlaps(
 
 
 def suggest_scales(molded: np.ndarray, shapes: np.ndarray, config: Config) -> list[Any]:
-    """Return increasing RPN_ANCHOR_SCALES, one per level, that fit the largest share of boxes.
+    """Return increasing RPN_ANCHOR_SCALES that fit the largest share of boxes.
+
+    With a pyramid it is one scale per level, otherwise as many as the config has.
 
     If levels have several sides, the suggested ones have the ratios of those of the first level.
 
@@ -117,10 +125,9 @@ def suggest_scales(molded: np.ndarray, shapes: np.ndarray, config: Config) -> li
 
     molded, shapes: as for `fit_anchors`.
     """
-    strides = config.BACKBONE_STRIDES
-    sides = config.anchor_scales()[0]
+    strides, sides = _strides(config), config.anchor_scales()[0]
     ladder: list[Any] = list(LADDER)
-    if len(sides) > 1:
+    if len(sides) > 1 and config.has_pyramid():
         ladder = [tuple(round(first * side / sides[0]) for side in sides) for first in LADDER]
     table = np.zeros((len(strides), len(LADDER), len(molded)), np.float32)
     for level, stride in enumerate(strides):

@@ -65,7 +65,7 @@ def generate_pyramid_anchors(
 
 def compute_backbone_shapes(config: Any, image_shape: Any) -> np.ndarray:
     """`[levels, (height, width)]` sizes of the pyramid's levels for an image `(H, W, ...)`."""
-    if callable(config.BACKBONE):
+    if callable(config.BACKBONE) and config.has_pyramid():
         shapes = config.COMPUTE_BACKBONE_SHAPE(image_shape)
         return shapes if config.has_rpn() else _levels_3_to_7(np.asarray(shapes))
     height, width = image_shape[:2]
@@ -81,7 +81,8 @@ def _levels_3_to_7(shapes):
 def pyramid_anchors(config: Any, image_shape: Any) -> np.ndarray:
     """`[A, 4]` anchors of the config's network for an image `(H, W, ...)`.
 
-    With k RPN_ANCHOR_SCALES the first k pyramid levels have anchors.
+    With k RPN_ANCHOR_SCALES the first k pyramid levels have anchors. Without a pyramid, all of them
+    are of the one level.
     """
     shapes, strides = compute_backbone_shapes(config, image_shape), config.BACKBONE_STRIDES
     if config.ROUND_ANCHORS:

@@ -16,7 +16,7 @@ from keras import layers as KL
 from . import boxes as box_math
 from .image_meta import normalized_windows
 from .keras_ops import ops
-from .nms import Kept, agnostic_non_max_suppression, class_non_max_suppression
+from .nms import agnostic_suppress, suppress
 
 
 class Level(NamedTuple):
@@ -86,18 +86,16 @@ def suppress_candidates(boxes: Any, candidates: Candidates, config: Any) -> Any:
     """`[B, D, (y1, x1, y2, x2, class_id, score)]` detections, best first, zero-padded.
 
     Candidates below DETECTION_MIN_CONFIDENCE are dropped, and those that a better one of their
-    class suppresses (CLASS_AGNOSTIC_NMS: of any class).
+    class suppresses (CLASS_AGNOSTIC_NMS: of any class; DETECTION_NMS: softly).
 
     boxes: `[B, K, 4]`, decoded and clipped. candidates: `[B, K]` each.
     """
     class_ids, scores = candidates.class_ids, candidates.scores
     scores = ops.where(scores >= config.DETECTION_MIN_CONFIDENCE, scores, 0.0)
-    limits = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
     if config.CLASS_AGNOSTIC_NMS:
-        kept: Kept = agnostic_non_max_suppression(boxes, class_ids, scores, *limits)
+        kept = agnostic_suppress(boxes, class_ids, scores, config)
     else:
-        per_class = _scores_per_class(class_ids, scores, config)
-        kept = class_non_max_suppression(boxes[:, :, None], per_class, *limits)
+        kept = suppress(boxes[:, :, None], _scores_per_class(class_ids, scores, config), config)
     return ops.concatenate([kept.boxes, kept.class_ids[..., None], kept.scores[..., None]], axis=-1)
 
 

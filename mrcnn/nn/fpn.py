@@ -9,27 +9,24 @@ from keras import layers as KL
 from .layers import Conv2D, SameConv2D, has_bias, norm
 
 
-def fpn_graph(
-    feature_maps: list, config: Any, pooled_levels: int = 1, first_level: int = 2
-) -> list:
+def fpn_graph(feature_maps: list, config: Any, pooled_levels: int = 1) -> list:
     """`[P2, ..., P5, P6]`, maps `[B, h, w, C]`: top-down, with lateral 1x1 convolutions.
 
-    feature_maps: C2 to C5, the finest first.
+    feature_maps: C2 to C5; C1 to C5 for a pyramid from P1 on, C3 to C5 for one from P3 on.
     config: TOP_DOWN_PYRAMID_SIZE is C, FPN_NORM the norm after each convolution.
     pooled_levels: coarser levels made by subsampling the last one; only the RPN reads them.
-    first_level: 3 if the feature maps begin with C3.
     """
-    last = first_level + len(feature_maps) - 1
+    first = config.finest_level()
+    last = len(feature_maps) + first - 1
     merged = []
-    for level in range(last, first_level - 1, -1):
-        feature_map = feature_maps[level - first_level]
-        x = _convolution(Conv2D, 1, f"fpn_c{level}p{level}", config)(feature_map)
+    for level in range(last, first - 1, -1):
+        x = _convolution(Conv2D, 1, f"fpn_c{level}p{level}", config)(feature_maps[level - first])
         if merged:
             above = KL.UpSampling2D(2, name=f"fpn_p{level + 1}upsampled")(merged[0])
             x = KL.Add(name=f"fpn_p{level}add")([above, x])
         merged.insert(0, x)
     pyramid = []
-    for level, x in enumerate(merged, start=first_level):
+    for level, x in enumerate(merged, start=first):
         pyramid.append(_convolution(SameConv2D, 3, f"fpn_p{level}", config)(x))
     for level in range(last + 1, last + 1 + pooled_levels):
         pool = KL.MaxPooling2D(pool_size=(1, 1), strides=2, name=f"fpn_p{level}")
@@ -43,7 +40,7 @@ def dense_pyramid(feature_maps: list, config: Any) -> list:
     feature_maps: C3 to C5, the finest first.
     config: as for `fpn_graph`; P6_INPUT is the map from which P6 is made. P7 is made from P6.
     """
-    pyramid = fpn_graph(feature_maps, config, pooled_levels=0, first_level=3)
+    pyramid = fpn_graph(feature_maps, config, pooled_levels=0)
     x = feature_maps[-1] if config.P6_INPUT == "c5" else pyramid[-1]
     for level in (6, 7):
         if level == 7:

@@ -9,6 +9,17 @@ from mrcnn.config import Config
 from mrcnn.nn.fpn import dense_pyramid, fpn_graph
 
 
+def test_pyramid_from_p1_on_has_the_names_of_its_levels():
+    config = TinyConfig(
+        BACKBONE="resnet50", BACKBONE_STRIDES=[2, 4, 8, 16, 32, 64], TOP_DOWN_PYRAMID_SIZE=3
+    )
+    maps = [keras.Input([side, side, 2]) for side in (32, 16, 8, 4, 2)]  # C1 to C5
+    pyramid = fpn_graph(maps, config)
+    assert [x.shape[1] for x in pyramid] == [32, 16, 8, 4, 2, 1]
+    names = {layer.name for layer in keras.Model(maps, pyramid).layers}
+    assert {"fpn_c1p1", "fpn_p1add", "fpn_p1", "fpn_c5p5", "fpn_p5", "fpn_p6"} <= names
+
+
 @pytest.mark.parametrize("size", ["10x14", "11x13", "10x13"])
 def test_doubling_and_subsampling_equal_torch(torchvision_units, size):
     """P6 is every second pixel of P5, rounded up; P5 is doubled by repeating pixels."""
@@ -33,7 +44,8 @@ def test_doubling_and_subsampling_equal_torch(torchvision_units, size):
 def test_dense_pyramid_has_levels_3_to_7(source, channels):
     """C5 of 5 x 7 cells: P6 has 3 x 4, P7 2 x 2, rounded up."""
     config = Config()
-    config.TOP_DOWN_PYRAMID_SIZE, config.P6_INPUT, config.SYMMETRIC_PADDING = 8, source, True
+    config.NETWORK, config.SYMMETRIC_PADDING = "retinanet", True
+    config.TOP_DOWN_PYRAMID_SIZE, config.P6_INPUT = 8, source
     maps = [keras.Input((20, 28, 4)), keras.Input((10, 14, 4)), keras.Input((5, 7, 4))]
     pyramid = dense_pyramid(maps, config)
     sizes = [tuple(level.shape[1:3]) for level in pyramid]
