@@ -22,12 +22,12 @@ from keras import layers as KL
 
 from .config import Config
 from .detection_model import DetectionModel, network_from_config
-from .nn import losses
 from .nn.backbones import backbone_graph
 from .nn.dense_detections import DenseDetectionLayer
 from .nn.dense_heads import class_prediction, prediction, tower
+from .nn.dense_losses import dense_class_loss, giou_loss, sigmoid_cross_entropy
+from .nn.dense_pyramid import dense_pyramid
 from .nn.dense_targets import AnchorTargetLayer
-from .nn.fpn import dense_pyramid
 from .nn.image_meta import split_image_meta
 from .nn.keras_ops import ops
 from .nn.layers import FLOAT32, mark_as_read
@@ -66,13 +66,11 @@ def fcos_losses(inputs: list, outputs: dict[str, Any], config: Config) -> dict[s
     is_object = ops.cast(has_object, "float32")  # [B, A]
     count = ops.sum(is_object)
     active_class_ids = split_image_meta(inputs[1])["active_class_ids"]
-    class_loss = losses.dense_class_loss(
-        class_ids, outputs["class_logits"], active_class_ids, config
-    )
+    class_loss = dense_class_loss(class_ids, outputs["class_logits"], active_class_ids, config)
     # Without an object any finite distances: no overflow, gradient 0.
     sides = ops.where(has_object[..., None], outputs["sides"], 1.0)
-    bbox_loss = losses.giou_loss(decode_sides(anchors, sides), boxes)
-    centerness_loss = losses.sigmoid_cross_entropy(
+    bbox_loss = giou_loss(decode_sides(anchors, sides), boxes)
+    centerness_loss = sigmoid_cross_entropy(
         centerness(anchors, boxes), outputs["centerness"][..., 0]
     )
     return {

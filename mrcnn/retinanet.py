@@ -22,16 +22,17 @@ from keras import layers as KL
 from .config import Config
 from .detection_model import DetectionModel, network_from_config
 from .nn import boxes as box_math
-from .nn import losses
 from .nn.backbones import feature_maps
 from .nn.boxes import CROWD_IOU
 from .nn.dense_detections import DenseDetectionLayer
 from .nn.dense_heads import class_prediction, prediction, tower
+from .nn.dense_losses import dense_class_loss, giou_loss
+from .nn.dense_pyramid import dense_pyramid
 from .nn.dense_targets import AnchorTargetLayer, AnchorTargets
-from .nn.fpn import dense_pyramid
 from .nn.image_meta import split_image_meta
 from .nn.keras_ops import ops
 from .nn.layers import FLOAT32, has_bias, mark_as_read
+from .nn.losses import smooth_l1
 from .training.network import Network, TrainingNetwork
 
 # --- The head (section 4) ---
@@ -102,10 +103,10 @@ def box_losses(deltas: Any, anchors: Any, targets: AnchorTargets, config: Config
     boxes = ops.where(is_positive, targets.boxes, unit)
     deltas = ops.where(is_positive, deltas, 0.0)
     if config.BOX_LOSS == "giou":
-        loss = losses.giou_loss(decode_deltas(anchors, deltas, config), boxes)
+        loss = giou_loss(decode_deltas(anchors, deltas, config), boxes)
     else:
         target_deltas = box_math.encode(anchors, boxes) / np.float32(config.RPN_BBOX_STD_DEV)
-        loss = losses.smooth_l1(target_deltas, deltas, config.BOX_SMOOTH_L1_BETA)
+        loss = smooth_l1(target_deltas, deltas, config.BOX_SMOOTH_L1_BETA)
         loss = ops.sum(loss, axis=-1)
     return ops.sum(loss * ops.cast(is_positive[..., 0], "float32"), axis=-1)
 
@@ -116,9 +117,7 @@ def retinanet_losses(inputs: list, outputs: dict[str, Any], config: Config) -> d
     active = split_image_meta(inputs[1])["active_class_ids"]
     positives = ops.sum(ops.cast(targets.class_ids > 0, "float32"), axis=-1)  # [B]
     sums = {
-        "class_loss": losses.dense_class_loss(
-            targets.class_ids, outputs["class_logits"], active, config
-        ),
+        "class_loss": dense_class_loss(targets.class_ids, outputs["class_logits"], active, config),
         "bbox_loss": box_losses(outputs["deltas"], outputs["anchors"], targets, config),
     }
     images = ops.sum(ops.ones_like(positives))

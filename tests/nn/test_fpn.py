@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from tiny import TinyConfig
 
-from mrcnn.config import Config
-from mrcnn.nn.fpn import dense_pyramid, fpn_graph
+from mrcnn.nn.fpn import fpn_graph
 
 
 def test_pyramid_from_p1_on_has_the_names_of_its_levels():
@@ -38,17 +37,3 @@ def test_doubling_and_subsampling_equal_torch(torchvision_units, size):
     above = network.get_layer("fpn_c5p5").output
     of_above = keras.Model(above, network.get_layer("fpn_p5upsampled").output)
     np.testing.assert_array_equal(of_above(x), doubled)
-
-
-@pytest.mark.parametrize(("source", "channels"), [("p5", 8), ("c5", 4)])
-def test_dense_pyramid_has_levels_3_to_7(source, channels):
-    """C5 of 5 x 7 cells: P6 has 3 x 4, P7 2 x 2, rounded up."""
-    config = Config()
-    config.NETWORK, config.SYMMETRIC_PADDING = "retinanet", True
-    config.TOP_DOWN_PYRAMID_SIZE, config.P6_INPUT = 8, source
-    maps = [keras.Input((20, 28, 4)), keras.Input((10, 14, 4)), keras.Input((5, 7, 4))]
-    pyramid = dense_pyramid(maps, config)
-    sizes = [tuple(level.shape[1:3]) for level in pyramid]
-    assert sizes == [(20, 28), (10, 14), (5, 7), (3, 4), (2, 2)]
-    layer = keras.Model(maps, pyramid).get_layer("fpn_p6")
-    assert layer.kernel.shape == (3, 3, channels, 8)
