@@ -104,7 +104,7 @@ def _ground_truth(file) -> tuple[np.ndarray, np.ndarray]:
     # torch's nearest: the pixel floor(i * scale)
     rows = np.floor(np.arange(HEIGHT) * np.float32(480 / HEIGHT)).astype(int)
     columns = np.floor(np.arange(WIDTH) * np.float32(640 / WIDTH)).astype(int)
-    for i, bits in enumerate(file["masks"]):
+    for i, bits in enumerate(file.get("masks", ())):
         masks[:HEIGHT, :WIDTH, i] = np.unpackbits(bits, axis=-1)[rows][:, columns]
     return boxes, masks
 

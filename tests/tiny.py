@@ -70,7 +70,11 @@ class TinyConfig(Config):
 
 def tiny_config(network="mask_rcnn", **values):
     """The tiny config of a network: its preset, with the sizes of `TinyConfig`."""
-    config = TinyConfig() if network == "mask_rcnn" else getattr(TinyConfig, network)()
+    config = TinyConfig()
+    if network != "mask_rcnn":
+        config = getattr(TinyConfig, network)()
+        # A few steps from random weights, as with the defaults of Config.
+        values = {"WARMUP_STEPS": 0, "GRADIENT_CLIP_NORM": 5.0, **values}
     for name, value in values.items():
         setattr(config, name, value)
     return config
