@@ -33,17 +33,20 @@ LOSSES = {
     "mrcnn_class_loss": "loss_classifier",
     "mrcnn_bbox_loss": "loss_box_reg",
     "mrcnn_mask_loss": "loss_mask",
-    "class_loss": "loss_classification",
-    "bbox_loss": "loss_bbox_regression",
-    "centerness_loss": "loss_bbox_ctrness",
+    "class_loss": "classification",
+    "bbox_loss": "bbox_regression",
+    "centerness_loss": "bbox_ctrness",
 }
 HEIGHT, WIDTH = 320, 426  # of the resized image
 PADDED = (320, 448, 3)
 TO_YX = [1, 0, 3, 2]
 # Limits of the differences of gradients, of the norm and of the projection.
-NEAR_THE_LOSS = ("rpn", "roi_heads.box_predictor", "roi_heads.mask_predictor", "head.")
+NEAR_THE_LOSS = ("rpn", "roi_heads.box_predictor", "roi_heads.mask_predictor")
+NEAR_THE_LOSS += ("head.classification_head.cls_logits", "head.regression_head.bbox_")
 NEAR = (1e-3, 1e-3)
 FAR = {1: (2e-3, 1.5e-2), 2: (8e-3, 6e-2)}
+# The losses of RetinaNet's second version reach layer1 through more maps of a single image.
+FAR_DENSE = {1: FAR[1], 2: (1.6e-2, 6e-2)}
 
 
 # The networks of ours whose training step was recorded.
@@ -252,7 +255,8 @@ def test_gradients_are_those_of_torchvision(step):
     """
     names = list(map(str, step.file["grad_names"]))
     assert set(names) <= set(step.gradients)
-    differences = []
+    differences, too_far = [], []
+    far = FAR if step.config.has_rpn() else FAR_DENSE
     for name, norm, projection in zip(
         names, step.file["grad_norms"], step.file["grad_cos"], strict=True
     ):
@@ -261,6 +265,8 @@ def test_gradients_are_those_of_torchvision(step):
         by_norm = abs(np.linalg.norm(gradient) - norm) / unit
         by_projection = abs(_projection(gradient) - projection) / unit
         differences.append((by_norm, by_projection))
-        limits = NEAR if name.startswith(NEAR_THE_LOSS) else FAR[step.version]
-        assert (by_norm < limits[0]) and (by_projection < limits[1]), (name, differences[-1])
+        limits = NEAR if name.startswith(NEAR_THE_LOSS) else far[step.version]
+        if by_norm >= limits[0] or by_projection >= limits[1]:
+            too_far.append((name, *differences[-1]))
+    assert not too_far
     assert np.median(differences, axis=0)[0] < 1e-3

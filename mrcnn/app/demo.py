@@ -114,8 +114,9 @@ class DemoConfig(Config):
             for side in (12, 24, 48, 96, 192)
         )
         # Random weights learn faster with them.
-        config.TOWER_CONV_LAYERS, config.TOWER_NORM, config.NORM_EPSILON = 2, "group", 1e-5
-        config.BOX_LOSS = "giou"
+        config.FPN_NORM = config.TOWER_NORM = "group"
+        config.TOWER_CONV_LAYERS, config.NORM_EPSILON, config.BOX_LOSS = 2, 1e-5, "giou"
+        config.LEARNING_RATE, config.STEPS_PER_EPOCH = 0.002, 150
         return config
 
     @classmethod
