@@ -50,6 +50,7 @@ LOSS_NAMES = (
     "mrcnn_bbox_loss",
     "mrcnn_mask_loss",
 )
+KEYPOINT_LOSS = "mrcnn_keypoint_loss"  # of a network with NUM_KEYPOINTS
 
 
 class Config:
@@ -137,6 +138,23 @@ class Config:
     CLASS_AGNOSTIC_BOX = False
     # True: one mask for all classes instead of one per class (Detectron's CLS_AGNOSTIC_MASK).
     CLASS_AGNOSTIC_MASK = False
+
+    # --- Keypoints ---
+
+    # Keypoints of each object, the same ones for all classes; 0: no keypoint head. A dataset then
+    # needs `load_keypoints`.
+    NUM_KEYPOINTS: int = 0
+    # Their names, in order; None: unnamed. Those that begin with left_ and right_ change places in
+    # a mirrored image.
+    KEYPOINT_NAMES: list[str] | None = None
+    # Pairs of keypoints, numbered from 0, that a line connects in drawings.
+    KEYPOINT_SKELETON: list[list[int]] = []
+    # Height and width of the features of a RoI, for the keypoint head. Its heatmaps are 4 times as
+    # high and wide.
+    KEYPOINT_POOL_SIZE = 14
+    # Number of the head's 3x3 convolutions, and their channels.
+    KEYPOINT_CONV_LAYERS = 8
+    KEYPOINT_CHANNELS = 512
 
     # --- Precision ---
 
@@ -639,11 +657,28 @@ class Config:
             self.MASK_SHAPE,
             f"[{2 * pool_size}, {2 * pool_size}]",
         )
+        yield from self._keypoint_relations()
         yield _Relation(
             self.USE_RPN_ROIS or not self.RPN_ONLY,
             "RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True",
             self.USE_RPN_ROIS,
             "one of the two",
+        )
+
+    def _keypoint_relations(self) -> Iterator[_Relation]:
+        count, names = self.NUM_KEYPOINTS, self.KEYPOINT_NAMES
+        yield _Relation(
+            not count or names is None or len(names) == len(set(names)) == count,
+            f"KEYPOINT_NAMES must hold NUM_KEYPOINTS ({count}) different names",
+            names,
+            "None, for keypoints without names",
+        )
+        numbers_of_ends = [end for line in self.KEYPOINT_SKELETON for end in line]
+        yield _Relation(
+            not count or max(numbers_of_ends, default=0) < count,
+            f"KEYPOINT_SKELETON must connect keypoints from 0 to {count - 1}",
+            self.KEYPOINT_SKELETON,
+            "[], which draws no lines",
         )
 
     def _warn_of_levels_without_anchors(self) -> None:
@@ -667,11 +702,16 @@ class Config:
         """Whether the network has a mask head."""
         return bool(self.USE_MASK and not self.RPN_ONLY)
 
+    def has_keypoint_head(self) -> bool:
+        """Whether the network has a keypoint head."""
+        return bool(self.NUM_KEYPOINTS and not self.RPN_ONLY)
+
     def loss_names(self) -> tuple[str, ...]:
-        """Names of the network's losses, of `LOSS_NAMES`."""
+        """Names of the network's losses, of `LOSS_NAMES` and `KEYPOINT_LOSS`."""
         if self.RPN_ONLY:
             return LOSS_NAMES[:2]
-        return LOSS_NAMES if self.USE_MASK else LOSS_NAMES[:4]
+        names = LOSS_NAMES if self.USE_MASK else LOSS_NAMES[:4]
+        return (*names, KEYPOINT_LOSS) if self.NUM_KEYPOINTS else names
 
     def mask_doublings(self) -> int | None:
         """Number of doublings from MASK_POOL_SIZE to MASK_SHAPE; None if it is not 1, 2 or 3."""
@@ -882,9 +922,17 @@ def _is_deviation(value: Any) -> bool:
 
 
 def _are_loss_weights(value: Any) -> bool:
-    if not isinstance(value, dict) or not set(value) <= set(LOSS_NAMES):
+    if not isinstance(value, dict) or not set(value) <= {*LOSS_NAMES, KEYPOINT_LOSS}:
         return False
     return all(_is_number(weight, 0) for weight in value.values())
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_line(value: Any) -> bool:
+    return _is_list(value) and len(value) == 2 and all(_is_whole(end, 0) for end in value)
 
 
 def _is_flag(value: Any) -> bool:
@@ -967,6 +1015,14 @@ _RULES = {
     "RPN_ONLY": _FLAG,
     "CLASS_AGNOSTIC_BOX": _FLAG,
     "CLASS_AGNOSTIC_MASK": _FLAG,
+    "NUM_KEYPOINTS": _whole(0, 1000),
+    "KEYPOINT_NAMES": _or_none(_list("names", _is_text, _Length(0, 1000))),
+    "KEYPOINT_SKELETON": _list(
+        "pairs of whole numbers of at least 0", _is_line, _Length(0, 10_000), remedy="[]"
+    ),
+    "KEYPOINT_POOL_SIZE": _CELLS,
+    "KEYPOINT_CONV_LAYERS": _whole(1, 100),
+    "KEYPOINT_CHANNELS": _CHANNELS,
     "PRECISION": _choice(*PRECISIONS),
     "POOL_SIZE": _CELLS,
     "MASK_POOL_SIZE": _CELLS,
@@ -1038,7 +1094,8 @@ _RULES = {
     "EMA_DECAY": _number(0, 0.999999),
     "TRAIN_BN": _or_none(_FLAG),
     "LOSS_WEIGHTS": _Rule(
-        f"a dict that may name {', '.join(LOSS_NAMES)}, each with a number of at least 0",
+        f"a dict that may name {', '.join((*LOSS_NAMES, KEYPOINT_LOSS))}, each with a number of "
+        "at least 0",
         _are_loss_weights,
         remedy="those names",
     ),

@@ -94,6 +94,9 @@ class DetectionMethods:
             masks: "full": `[H, W, N]` bool. "crop": a list of N `[h, w]` bool, each mask in the
             pixels that its roi touches. "rle": a list of N run-length codes as COCO stores them.
             Missing if USE_MASK is False.
+            keypoints: `[N, K, (y, x, score)]` float32 with NUM_KEYPOINTS, in pixels counted from
+            the corner of the image: the center of its first pixel is (0.5, 0.5). A score is a
+            logit, which grows with the network's certainty.
             With RPN_ONLY only rois and scores (objectness) of the proposals.
         """
         self._need_inference("detect")

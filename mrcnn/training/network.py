@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ..config import Config
+from ..config import KEYPOINT_LOSS, Config
 from ..nn import losses
 from ..nn.image_meta import split_image_meta
 from ..nn.molding import mold_on_device
@@ -231,6 +231,10 @@ class TrainingNetwork(Network):
         if "mrcnn_mask" in outputs:
             halves["mrcnn_mask_loss"] = losses.mrcnn_mask_loss(
                 outputs["target_mask"], outputs["target_class_ids"], outputs["mrcnn_mask"]
+            )
+        if "mrcnn_keypoint" in outputs:
+            halves[KEYPOINT_LOSS] = losses.mrcnn_keypoint_loss(
+                outputs["target_keypoints"], outputs["mrcnn_keypoint"]
             )
         return halves
 
