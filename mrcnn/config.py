@@ -23,6 +23,7 @@ from . import presets
 
 log = logging.getLogger("mrcnn")
 
+NETWORKS = ("mask_rcnn",)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Each has a row in the table of nn/backbones.py, which Keras is needed to import.
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
@@ -63,6 +64,9 @@ class Config:
     # Name of the experiment. It names the log folder and the checkpoints:
     # <name><date>T<time>/mask_rcnn_<name>_<epoch>.h5
     NAME: str | None = None
+
+    # The network: "mask_rcnn", which is Faster R-CNN with USE_MASK = False.
+    NETWORK: str = "mask_rcnn"
 
     # --- Batches and epochs ---
 
@@ -698,20 +702,28 @@ class Config:
         """Check STEPS_PER_EPOCH and VALIDATION_STEPS, and round fractions of a step up."""
         self._check("STEPS_PER_EPOCH", "VALIDATION_STEPS")
 
+    def has_rpn(self) -> bool:
+        """Whether the network has a region proposal network, and heads for its proposals."""
+        return self.NETWORK == "mask_rcnn"
+
     def has_mask_head(self) -> bool:
         """Whether the network has a mask head."""
-        return bool(self.USE_MASK and not self.RPN_ONLY)
+        return bool(self.USE_MASK and self.has_rpn() and not self.RPN_ONLY)
 
     def has_keypoint_head(self) -> bool:
         """Whether the network has a keypoint head."""
-        return bool(self.NUM_KEYPOINTS and not self.RPN_ONLY)
+        return bool(self.NUM_KEYPOINTS and self.has_rpn() and not self.RPN_ONLY)
 
     def loss_names(self) -> tuple[str, ...]:
         """Names of the network's losses, of `LOSS_NAMES` and `KEYPOINT_LOSS`."""
-        if self.RPN_ONLY:
-            return LOSS_NAMES[:2]
-        names = LOSS_NAMES if self.USE_MASK else LOSS_NAMES[:4]
-        return (*names, KEYPOINT_LOSS) if self.NUM_KEYPOINTS else names
+        names = ["rpn_class_loss", "rpn_bbox_loss"]
+        if not self.RPN_ONLY:
+            names += ["mrcnn_class_loss", "mrcnn_bbox_loss"]
+        if self.has_mask_head():
+            names.append("mrcnn_mask_loss")
+        if self.has_keypoint_head():
+            names.append(KEYPOINT_LOSS)
+        return tuple(names)
 
     def mask_doublings(self) -> int | None:
         """Number of doublings from MASK_POOL_SIZE to MASK_SHAPE; None if it is not 1, 2 or 3."""
@@ -1023,6 +1035,7 @@ _RULES = {
     "KEYPOINT_POOL_SIZE": _CELLS,
     "KEYPOINT_CONV_LAYERS": _whole(1, 100),
     "KEYPOINT_CHANNELS": _CHANNELS,
+    "NETWORK": _choice(*NETWORKS),
     "PRECISION": _choice(*PRECISIONS),
     "POOL_SIZE": _CELLS,
     "MASK_POOL_SIZE": _CELLS,

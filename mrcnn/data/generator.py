@@ -38,10 +38,10 @@ Batch = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
 class DataGenerator(keras.utils.PyDataset):
     """Batches for `keras_model.fit`: item `i` is `(inputs, outputs)`, both tuples.
 
-    inputs: image `[B, H, W, C]`, meta `[B, IMAGE_META_SIZE]`, rpn_match `[B, A, 1]`, rpn_bbox
-    `[B, RPN_TRAIN_ANCHORS_PER_IMAGE, 4]`; unless RPN_ONLY also gt_class_ids `[B, G]`, gt_boxes
-    `[B, G, 4]` in pixels, gt_masks `[B, h, w, G]` (unless USE_MASK = False) and, if asked for,
-    rois `[B, R, 4]`. outputs: empty, or the detection targets.
+    inputs: image `[B, H, W, C]`, meta `[B, IMAGE_META_SIZE]`; of a network with an RPN rpn_match
+    `[B, A, 1]` and rpn_bbox `[B, RPN_TRAIN_ANCHORS_PER_IMAGE, 4]`; unless RPN_ONLY also
+    gt_class_ids `[B, G]`, gt_boxes `[B, G, 4]` in pixels, gt_masks `[B, h, w, G]` (unless
+    USE_MASK = False) and, if asked for, rois `[B, R, 4]`. outputs: empty, or the detection targets.
 
     In the resize modes of ANY_SIZE_MODES the images of a batch are padded, below and on the right,
     to the largest of them, and batches contain either tall images or others.
@@ -207,11 +207,13 @@ class DataGenerator(keras.utils.PyDataset):
         """The network's inputs for one image, and the detection targets if asked for."""
         config = self.config
         image, meta, class_ids, gt_boxes, masks = loaded
-        anchors, blocks = self.anchors(image.shape)
-        rpn_match, rpn_bbox = build_rpn_targets(
-            image.shape, anchors, class_ids, gt_boxes, config, rng, blocks
-        )
-        inputs = [self.as_input(image), meta, rpn_match[:, None], rpn_bbox.astype(np.float32)]
+        inputs = [self.as_input(image), meta]
+        if config.has_rpn():
+            anchors, blocks = self.anchors(image.shape)
+            rpn_match, rpn_bbox = build_rpn_targets(
+                image.shape, anchors, class_ids, gt_boxes, config, rng, blocks
+            )
+            inputs += [rpn_match[:, None], rpn_bbox.astype(np.float32)]
         if config.RPN_ONLY:
             return inputs, []
         if len(class_ids) > config.MAX_GT_INSTANCES:

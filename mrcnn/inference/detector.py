@@ -308,7 +308,7 @@ class Detector:
         result = {"rois": rois, "class_ids": class_ids, "scores": scores}
         if unmolded_masks is not None:
             result["masks"] = unmolded_masks
-        if self.config.NUM_KEYPOINTS:
+        if self.config.has_keypoint_head():
             continuous = self.config.CONTINUOUS_BOXES
             result["keypoints"] = unmold_keypoints(outputs[0], outputs[-1], *shapes, continuous)
         return result

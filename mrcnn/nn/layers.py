@@ -77,9 +77,9 @@ CHANNELS_AT_ONCE = 128
 def wide_convolutions_are_slow() -> bool:
     """Whether TensorFlow computes wide convolutions here with oneDNN and AVX-512.
 
-    There, oneDNN gets the kernel of a variable as it lies, not packed: with 256 or 512 output
-    channels, a 3x3 convolution of one large image takes 1.4 to 1.6 times as long as in parts of
-    128, in training as well. With TensorFlow's own convolutions, parts are slower.
+    There, oneDNN gets the kernel of a variable as it lies, not packed: a 3x3 convolution of
+    `[1, 128, 128, 256]` to 256 or 512 channels takes 1.4 to 1.6 times as long as in parts of 128
+    channels, in training as well. With TensorFlow's own convolutions, parts are slower.
     """
     if tf.config.list_physical_devices("GPU"):
         return False
