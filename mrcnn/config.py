@@ -148,9 +148,11 @@ class Config:
     # Keypoints of each object, the same ones for all classes; 0: no keypoint head. A dataset then
     # needs `load_keypoints`.
     NUM_KEYPOINTS: int = 0
-    # Their names, in order; None: unnamed. Those that begin with left_ and right_ change places in
-    # a mirrored image.
+    # Their names, in order; None: unnamed.
     KEYPOINT_NAMES: list[str] | None = None
+    # Pairs of keypoints, numbered from 0, that change places in a mirrored image. None: those whose
+    # names differ only in left and right.
+    KEYPOINT_PAIRS: list[list[int]] | None = None
     # Pairs of keypoints, numbered from 0, that a line connects in drawings.
     KEYPOINT_SKELETON: list[list[int]] = []
     # Height and width of the features of a RoI, for the keypoint head. Its heatmaps are 4 times as
@@ -677,13 +679,15 @@ class Config:
             names,
             "None, for keypoints without names",
         )
-        numbers_of_ends = [end for line in self.KEYPOINT_SKELETON for end in line]
-        yield _Relation(
-            not count or max(numbers_of_ends, default=0) < count,
-            f"KEYPOINT_SKELETON must connect keypoints from 0 to {count - 1}",
-            self.KEYPOINT_SKELETON,
-            "[], which draws no lines",
-        )
+        for setting in ("KEYPOINT_PAIRS", "KEYPOINT_SKELETON"):
+            pairs = getattr(self, setting)
+            largest = max((max(pair) for pair in pairs or ()), default=0)
+            yield _Relation(
+                not count or largest < count,
+                f"{setting} must hold numbers of keypoints, from 0 to {count - 1}",
+                pairs,
+                f"the default, {getattr(Config, setting)}",
+            )
 
     def _warn_of_levels_without_anchors(self) -> None:
         """Warn once per config that has fewer anchor scales than pyramid levels."""
@@ -943,7 +947,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_line(value: Any) -> bool:
+def _is_pair(value: Any) -> bool:
     return _is_list(value) and len(value) == 2 and all(_is_whole(end, 0) for end in value)
 
 
@@ -960,6 +964,7 @@ _COUNT_OR_0 = _whole(0)
 _BOXES = _whole(1, 1_000_000)  # a file that claims more of them is damaged
 _CHANNELS = _whole(1, _SIDE)
 _CELLS = _whole(1, 1000)
+_PAIRS = _list("pairs of whole numbers", _is_pair, _Length(0, 10_000), remedy="[[0, 1]]")
 _DEVIATIONS = _list("numbers above 0, of y, x, log h, log w", _is_positive, _Length(4, 4))
 _ANCHORS = _list("numbers above 0", _is_positive, _Length(1, 100))
 
@@ -1029,9 +1034,8 @@ _RULES = {
     "CLASS_AGNOSTIC_MASK": _FLAG,
     "NUM_KEYPOINTS": _whole(0, 1000),
     "KEYPOINT_NAMES": _or_none(_list("names", _is_text, _Length(0, 1000))),
-    "KEYPOINT_SKELETON": _list(
-        "pairs of whole numbers of at least 0", _is_line, _Length(0, 10_000), remedy="[]"
-    ),
+    "KEYPOINT_PAIRS": _or_none(_PAIRS),
+    "KEYPOINT_SKELETON": _PAIRS,
     "KEYPOINT_POOL_SIZE": _CELLS,
     "KEYPOINT_CONV_LAYERS": _whole(1, 100),
     "KEYPOINT_CHANNELS": _CHANNELS,

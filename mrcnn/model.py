@@ -23,7 +23,8 @@ from keras import layers as KL
 
 # Imports marked F401, and matterport_names, are names that scripts take from this module.
 from .config import ANY_SIZE_MODES, KEYPOINT_LOSS, Config
-from .data.generator import DataGenerator, data_generator, load_image_gt  # noqa: F401
+from .data.generator import DataGenerator, data_generator  # noqa: F401
+from .data.ground_truth import load_image_gt  # noqa: F401
 from .data.image import mold_image, unmold_image  # noqa: F401
 from .data.roi_targets import build_detection_targets, generate_random_rois  # noqa: F401
 from .data.rpn_targets import build_rpn_targets  # noqa: F401

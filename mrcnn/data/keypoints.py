@@ -7,8 +7,21 @@ the center of the first pixel is (0.5, 0.5). COCO's files count from the center 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import cv2
 import numpy as np
+
+from .image import Crop, Padding, Scale, by_axis
+
+
+class Skeleton(NamedTuple):
+    """The names of keypoints, and pairs of them, numbered from 0, that a line connects."""
+
+    names: Sequence[str]
+    lines: Sequence[Sequence[int]]
 
 
 def decode_heatmaps(heatmaps: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -32,3 +45,81 @@ def decode_heatmaps(heatmaps: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         keypoints[i, :, :2] = (cells + np.float32(0.5)) * scale + box[:2]
         keypoints[i, :, 2] = resized[best, np.arange(len(best))]
     return keypoints
+
+
+# --- Moving with the image ----------------------------------------------------------------------
+
+
+def resize_keypoints(
+    keypoints: np.ndarray,
+    scale: Scale,
+    padding: Padding,
+    crop: Crop | None,
+    shape: Sequence[int],
+) -> np.ndarray:
+    """Scale, pad and crop keypoints as `resize_image` did with their image.
+
+    Args:
+        keypoints: `[N, K, (y, x, visibility)]` pixels of the original image.
+        scale, padding, crop: as returned by `resize_image`.
+        shape: `(height, width, ...)` of the resized image.
+
+    Returns: `[N, K, 3]` float32; of those outside the resized image the visibility is 0.
+    """
+    crop_y, crop_x = (0, 0) if crop is None else crop[:2]
+    offset = np.array([padding[0][0] - crop_y, padding[1][0] - crop_x])
+    resized = np.array(keypoints, np.float32)
+    resized[..., :2] = resized[..., :2] * by_axis(scale) + offset
+    return without_outside(resized, shape)
+
+
+def without_outside(keypoints: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Return keypoints of which those outside the image have visibility 0.
+
+    keypoints: `[N, K, (y, x, visibility)]`. shape: `(height, width, ...)` of the image.
+    """
+    places = keypoints[..., :2]
+    is_inside = np.all((places >= 0) & (places <= shape[:2]), axis=-1)
+    inside = keypoints.copy()
+    inside[..., 2] *= is_inside
+    return inside
+
+
+def mirror(keypoints: np.ndarray, width: int, order: np.ndarray) -> np.ndarray:
+    """Mirror keypoints left-right with their image.
+
+    keypoints: `[N, K, (y, x, visibility)]`. width: of the image. order: see `mirrored_order`.
+    """
+    mirrored = keypoints[:, order]
+    mirrored[..., 1] = width - mirrored[..., 1]
+    return mirrored
+
+
+def mirrored_order(
+    count: int, names: Sequence[str] | None, pairs: Sequence[Sequence[int]] | None
+) -> np.ndarray:
+    """Return for each of `count` keypoints the one that takes its place in a mirrored image.
+
+    A person's left eye becomes a right eye.
+
+    names: in the order of the keypoints; those that differ only in the words left and right change
+        places, for example left_eye and right_eye.
+    pairs: those that change places, numbered from 0; None: those that the names tell.
+    """
+    order = np.arange(count)
+    if pairs is None:
+        pairs = _pairs_by_name(list(names or ()))
+    for first, second in pairs:
+        order[first], order[second] = second, first
+    return order
+
+
+def _pairs_by_name(names: list[str]) -> list[tuple[int, int]]:
+    positions = {name.casefold(): i for i, name in enumerate(names)}
+    pairs = []
+    for i, name in enumerate(names):
+        # "eye_left" as well as "left_eye"
+        other = re.sub("left", "right", name.casefold(), count=1)
+        if other != name.casefold() and other in positions:
+            pairs.append((i, positions[other]))
+    return pairs
