@@ -155,6 +155,9 @@ class Config:
     KEYPOINT_PAIRS: list[list[int]] | None = None
     # Pairs of keypoints, numbered from 0, that a line connects in drawings.
     KEYPOINT_SKELETON: list[list[int]] = []
+    # Deviation of each keypoint's annotations, in roots of the object's area: COCO's metric (OKS)
+    # scales distances by it. None: COCO's for COCO's names, otherwise 0.05.
+    KEYPOINT_SIGMAS: list[float] | None = None
     # Height and width of the features of a RoI, for the keypoint head. Its heatmaps are 4 times as
     # high and wide.
     KEYPOINT_POOL_SIZE = 14
@@ -679,6 +682,13 @@ class Config:
             names,
             "None, for keypoints without names",
         )
+        sigmas = self.KEYPOINT_SIGMAS
+        yield _Relation(
+            not count or sigmas is None or len(sigmas) == count,
+            f"KEYPOINT_SIGMAS must hold NUM_KEYPOINTS ({count}) numbers",
+            sigmas,
+            "None, for COCO's or 0.05",
+        )
         for setting in ("KEYPOINT_PAIRS", "KEYPOINT_SKELETON"):
             pairs = getattr(self, setting)
             largest = max((max(pair) for pair in pairs or ()), default=0)
@@ -1036,6 +1046,7 @@ _RULES = {
     "KEYPOINT_NAMES": _or_none(_list("names", _is_text, _Length(0, 1000))),
     "KEYPOINT_PAIRS": _or_none(_PAIRS),
     "KEYPOINT_SKELETON": _PAIRS,
+    "KEYPOINT_SIGMAS": _or_none(_list("numbers above 0", _is_positive, _Length(0, 1000))),
     "KEYPOINT_POOL_SIZE": _CELLS,
     "KEYPOINT_CONV_LAYERS": _whole(1, 100),
     "KEYPOINT_CHANNELS": _CHANNELS,
