@@ -90,29 +90,30 @@ def augment_keypoints(
     """
     image, mask, class_ids = instances
     shape = image.shape
+    moved: Any
     # Three points more, whose order around their center tells a mirror from a rotation.
     probe = np.array([[0.5, 0.5], [0.75, 0.5], [0.5, 0.75]]) * shape[:2]
     points = np.concatenate([keypoints[..., :2].reshape(-1, 2), probe])
     if hasattr(augmentation, "to_deterministic"):
-        image, mask, points = augment_with_imgaug(augmentation, image, mask, rng, points)
+        image, mask, moved = augment_with_imgaug(augmentation, image, mask, rng, points)
     elif _is_from_albumentations(augmentation):
-        image, mask, points = _augment_with_albumentations(augmentation, image, mask, rng, points)
+        image, mask, moved = _augment_with_albumentations(augmentation, image, mask, rng, points)
     elif getattr(augmentation, "moves_points", False):
         rng = rng if rng is not None else np.random.default_rng()
-        image, mask, points = augmentation(image, mask, rng, points=points)
+        image, mask, moved = augmentation(image, mask, rng, points=points)
     else:
         raise TypeError(
             "With keypoints, augmentation must be an imgaug augmenter, an albumentations transform "
             "or a callable with moves_points = True, and paste no objects. Received: "
             f"{augmentation!r}. Try mrcnn.data.augment.compose(['fliplr', 'scale'])."
         )
-    first, second, third = points[-3:]
+    first, second, third = moved[-3:]
     is_mirrored = np.linalg.det([second - first, third - first]) < 0
-    moved = keypoints.astype(np.float32)
-    moved[..., :2] = points[:-3].reshape(*keypoints.shape[:2], 2)
+    found = keypoints.astype(np.float32)
+    found[..., :2] = moved[:-3].reshape(*keypoints.shape[:2], 2)
     if is_mirrored:
-        moved = moved[:, order]
-    return _checked(Instances(image, mask, class_ids), shape), without_outside(moved, shape)
+        found = found[:, order]
+    return _checked(Instances(image, mask, class_ids), shape), without_outside(found, shape)
 
 
 def _checked(instances: Instances, shape: tuple[int, ...]) -> Instances:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -33,18 +33,33 @@ def decode_heatmaps(heatmaps: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     heatmaps: `[N, h, w, K]` logits. boxes: `[N, (y1, x1, y2, x2)]` pixels.
     """
     keypoints = np.zeros((len(boxes), heatmaps.shape[-1], 3), np.float32)
-    for i, (heatmap, box) in enumerate(zip(heatmaps, np.float32(boxes), strict=True)):
+    boxes = np.asarray(boxes, np.float32)
+    for i, (heatmap, box) in enumerate(zip(heatmaps, boxes, strict=True)):
         sides = np.maximum(box[2:] - box[:2], 1)  # height, width
         rows, columns = np.ceil(sides).astype(int)
+        logits = np.asarray(heatmap, np.float32)
         # OpenCV's bicubic interpolation has a = -0.75 too, and repeats the border.
-        resized = cv2.resize(np.float32(heatmap), (columns, rows), interpolation=cv2.INTER_CUBIC)
+        resized = cv2.resize(logits, (columns, rows), interpolation=cv2.INTER_CUBIC)
         resized = resized.reshape(rows * columns, -1)  # [pixels, K]
         best = resized.argmax(axis=0)
         cells = np.stack(np.unravel_index(best, (rows, columns)), axis=-1)  # [K, (row, column)]
-        scale = sides / np.float32([rows, columns])
+        scale = sides / np.array([rows, columns], np.float32)
         keypoints[i, :, :2] = (cells + np.float32(0.5)) * scale + box[:2]
         keypoints[i, :, 2] = resized[best, np.arange(len(best))]
     return keypoints
+
+
+def adopt_skeleton(config: Any, dataset: Any) -> None:
+    """Give a config the names and lines of a dataset's keypoints, unless it has names.
+
+    config: a `Config`, changed in place. dataset: a `Dataset`.
+    """
+    if not config.NUM_KEYPOINTS or config.KEYPOINT_NAMES is not None:
+        return
+    names = list(dataset.keypoint_names)
+    if len(names) == config.NUM_KEYPOINTS:
+        config.KEYPOINT_NAMES = names
+        config.KEYPOINT_SKELETON = [list(line) for line in dataset.keypoint_skeleton]
 
 
 # --- Moving with the image ----------------------------------------------------------------------

@@ -233,7 +233,8 @@ def _add_keypoints(
     entries = [*ground_truth["annotations"], *results]
     counts = {len(entry["keypoints"]) // 3 for entry in entries}
     count = max(counts, default=len(dataset.keypoint_names))
-    sigmas = keypoint_sigmas(dataset.keypoint_names, count) if sigmas is None else sigmas
+    if sigmas is None:
+        sigmas = keypoint_sigmas(dataset.keypoint_names, count)
     if counts - {count} or len(sigmas) != count:
         raise ValueError(
             "Detections and data must have the same keypoints, with one sigma each. Received: "

@@ -79,12 +79,12 @@ def keypoint_scores(
     return {name: _defined(value) for name, value in metrics}, per_class
 
 
-def keypoint_sigmas(names: Sequence[str], count: int) -> np.ndarray:
+def keypoint_sigmas(names: Sequence[str], count: int) -> list[float]:
     """Return the sigma of each of `count` keypoints: COCO's for COCO's names, otherwise 0.05."""
     if len(names) != count:
-        return np.full(count, UNKNOWN_SIGMA)
+        return [UNKNOWN_SIGMA] * count
     known = dict(zip(COCO_KEYPOINTS, COCO_SIGMAS, strict=True))
-    return np.array([known.get(name, UNKNOWN_SIGMA) for name in names])
+    return [known.get(name, UNKNOWN_SIGMA) for name in names]
 
 
 def coco_scores(ground_truth: dict, results: list[dict], kind: str) -> CocoScores:

@@ -90,8 +90,8 @@ def unmold_keypoints(
     keypoints = decode_heatmaps(heatmaps[real], pixels)
     y1, x1, y2, x2 = (float(side) for side in window)
     height, width = original_image_shape[:2]
-    ratios = np.float32([height / (y2 - y1), width / (x2 - x1)])
-    keypoints[..., :2] = (keypoints[..., :2] - np.float32([y1, x1])) * ratios
+    ratios = np.array([height / (y2 - y1), width / (x2 - x1)], np.float32)
+    keypoints[..., :2] = (keypoints[..., :2] - np.array([y1, x1], np.float32)) * ratios
     return keypoints
 
 

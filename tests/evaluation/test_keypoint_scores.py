@@ -111,9 +111,9 @@ def test_sigmas_follow_from_the_names():
     from pycocotools.cocoeval import Params
 
     np.testing.assert_allclose(COCO_SIGMAS, Params("keypoints").kpt_oks_sigmas)
-    assert keypoint_sigmas(COCO_KEYPOINTS, 17).tolist() == list(COCO_SIGMAS)
-    assert keypoint_sigmas(["nose", "tail"], 2).tolist() == [0.026, 0.05]
-    assert keypoint_sigmas([], 3).tolist() == [0.05] * 3
+    assert keypoint_sigmas(COCO_KEYPOINTS, 17) == list(COCO_SIGMAS)
+    assert keypoint_sigmas(["nose", "tail"], 2) == [0.026, 0.05]
+    assert keypoint_sigmas([], 3) == [0.05] * 3
 
 
 def test_data_or_models_without_keypoints_have_no_such_metrics():
