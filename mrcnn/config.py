@@ -14,7 +14,7 @@ import math
 import numbers
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,16 @@ log = logging.getLogger("mrcnn")
 NETWORKS = ("mask_rcnn",)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Each has a row in the table of nn/backbones.py, which Keras is needed to import.
-BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
+BACKBONES = (
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "vgg16",
+    "mobilenet_v2",
+    "efficientnet_v2_b0",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+)
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LEARNING_RATE_SCHEDULES = ("constant", "step", "cosine")
 RESIZE_MODES = ("square", "pad64", "crop", "none", "torchvision", "detectron2")
@@ -34,7 +43,7 @@ RESIZE_MODES = ("square", "pad64", "crop", "none", "torchvision", "detectron2")
 ANY_SIZE_MODES = ("pad64", "none", "torchvision", "detectron2")
 PAD32_MODES = ("torchvision", "detectron2")
 NORMS = ("none", "batch", "frozen", "group", "sync")
-BOX_HEADS = ("2fc", "4conv1fc")
+BOX_HEADS = ("2fc", "4conv1fc", "res5")
 OBJECTNESS = ("softmax", "sigmoid")
 PROPOSAL_SELECTIONS = ("all_levels", "per_level")
 ROI_ALIGNS = ("crop_and_resize", "aligned", "unaligned", "precise", "max")
@@ -44,6 +53,8 @@ ROI_SAMPLINGS = ("ratio", "fill")
 MASK_TARGETS = ("crop", "hard", "soft")
 LOSS_DENOMINATORS = ("positives", "sampled")
 WEIGHT_DECAY_RULES = ("matterport", "plain")
+SUPPRESSIONS = ("hard", "linear", "gaussian")
+TTA_FLIP = "flip"
 LOSS_NAMES = (
     "rpn_class_loss",
     "rpn_bbox_loss",
@@ -82,13 +93,17 @@ class Config:
 
     # --- Backbone ---
 
-    # "resnet50", "resnet101", "mobilenet_v2", or a function from the image tensor to the feature
-    # maps [C1, C2, C3, C4, C5].
+    # A name in `BACKBONES` above, or a function from the image tensor to the feature maps
+    # [C1, C2, C3, C4, C5] of strides 2, 4, 8, 16 and 32.
     BACKBONE: str | Callable = "resnet101"
-    # Only for a BACKBONE function: a function from the image shape to the [5, (height, width)] of
-    # the pyramid levels P2 to P6.
+    # Only for a BACKBONE function with a pyramid: a function from the image shape to the
+    # [5, (height, width)] of the pyramid levels P2 to P6.
     COMPUTE_BACKBONE_SHAPE: Callable | None = None
-    # Pixels of the image per cell, of the pyramid levels P2 to P6.
+    # Pixels of the image per cell, of each level that the network reads, the finest first.
+    # [4, 8, 16, 32, 64]: the pyramid P2 to P6 (FPN). [2, 4, 8, 16, 32, 64]: P1 as well, for objects
+    # of few pixels, if BACKBONE is a name; P1 costs more than all other levels together, so that
+    # Lin 2017 (section 3) leaves it out. [16]: no pyramid; the RPN and the heads read the
+    # backbone's map of this stride, C4 (Faster R-CNN, Ren 2015).
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
     # Norm of the backbone: "batch", see TRAIN_BN; "frozen", batch norm whose scale, shift and
     # statistics never change; "group", group norm with 32 groups (Wu 2018); "sync", batch norm with
@@ -121,9 +136,10 @@ class Config:
     # Scores of an anchor: "softmax" over background and object, or one logit with a "sigmoid".
     RPN_OBJECTNESS = "softmax"
     # Hidden layers of the class and box head: "2fc", two fully connected ones; "4conv1fc", four
-    # convolutions and one fully connected (Wu 2018, section 5.2).
+    # convolutions and one fully connected (Wu 2018, section 5.2); "res5", only without a pyramid:
+    # the ResNet's stage 5, which the mask head shares (ResNet-C4; He 2017, figure 4 left).
     BOX_HEAD = "2fc"
-    # Units of the two fully connected layers of the class and box head.
+    # Units of the fully connected layers of the class and box head (VGG16: 4096).
     FPN_CLASSIF_FC_LAYERS_SIZE = 1024
     # Channels of the mask head's convolutions.
     MASK_CHANNELS = 256
@@ -174,8 +190,9 @@ class Config:
 
     # --- Anchors ---
 
-    # Side of the anchors of each pyramid level: the root of their area. Use smaller sides if the
-    # objects are smaller (`mrcnn check` shows how well the anchors fit).
+    # Side of the anchors of each pyramid level: the root of their area. Without a pyramid the one
+    # level has anchors of all these sides. Use smaller sides if the objects are smaller
+    # (`mrcnn check` shows how well the anchors fit).
     RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
     # Ratios width / height of the anchors.
     RPN_ANCHOR_RATIOS = [0.5, 1, 2]
@@ -265,12 +282,14 @@ class Config:
 
     # --- RoIAlign and the mask head ---
 
-    # Height and width of the features of a RoI, for the class and box head.
+    # Height and width of the features of a RoI, for the class and box head. With BOX_HEAD "res5"
+    # they are those after stage 5, which halves RoIs of twice the size.
     POOL_SIZE = 7
-    # Height and width of the features of a RoI, for the mask head.
+    # Height and width of the features of a RoI, for the mask head; unused with BOX_HEAD "res5",
+    # whose mask head reads the features of POOL_SIZE.
     MASK_POOL_SIZE = 14
-    # [height, width] of predicted masks: MASK_POOL_SIZE times 2, 4 or 8, by one, two or three
-    # transposed convolutions.
+    # [height, width] of predicted masks: the features of the mask head times 2, 4 or 8, by one, two
+    # or three transposed convolutions.
     MASK_SHAPE = [28, 28]
     # A RoI with this side (the root of its area) is read from P4; with half the side from P3, with
     # twice the side from P5 (FPN, equation 1).
@@ -313,6 +332,20 @@ class Config:
     # True: NMS compares detections of different classes too. Use it if one object is detected as
     # two classes.
     CLASS_AGNOSTIC_NMS = False
+    # What a detection does to weaker ones of its class: "hard", NMS, which removes them;
+    # "linear" or "gaussian", Soft-NMS (Bodla 2017, section 3), which lowers their scores with the
+    # IoU: times 1 - IoU if it is above DETECTION_NMS_THRESHOLD, or times
+    # exp(-IoU^2 / SOFT_NMS_SIGMA). Scores that fall below DETECTION_MIN_CONFIDENCE are dropped.
+    DETECTION_NMS = "hard"
+    SOFT_NMS_SIGMA = 0.5
+    # Box voting (Gidaris 2015, section 5): the box of a detection becomes the mean, weighted by
+    # score, of all boxes of its class before NMS whose IoU with it is at least this (the paper:
+    # 0.5). Only boxes from DETECTION_MIN_CONFIDENCE on vote. None: off.
+    BOX_VOTING_IOU: float | None = None
+    # Test-time augmentation: the views in which an image is detected besides its own, "flip" and
+    # factors of its size in the network, for example ("flip", 0.8, 1.2); with "flip" every size is
+    # detected flipped as well. Each view takes the time of a detection. See `inference.tta`.
+    TTA: tuple = ()
     # How a mask is resized to its box in the image. "matterport": to whole pixels. "torchvision":
     # to whole pixels, with a border of one mask pixel. "detectron2": each pixel's center is read.
     MASK_PASTE = "matterport"
@@ -421,6 +454,14 @@ class Config:
         Settings of a subclass stay as they are.
         """
         return cls()._with_preset(presets.DETECTRON)
+
+    @classmethod
+    def detectron_c4(cls) -> Config:
+        """Return a config of detectron2's network without a pyramid (mask_rcnn_R_50_C4_3x).
+
+        Settings of a subclass stay as they are.
+        """
+        return cls()._with_preset(presets.DETECTRON_C4)
 
     @classmethod
     def torchvision(cls, version: int = 1) -> Config:
@@ -638,14 +679,29 @@ class Config:
 
     def _network_relations(self) -> Iterator[_Relation]:
         yield _Relation(
-            not callable(self.BACKBONE) or callable(self.COMPUTE_BACKBONE_SHAPE),
+            not callable(self.BACKBONE)
+            or not self.has_pyramid()
+            or callable(self.COMPUTE_BACKBONE_SHAPE),
             "A callable BACKBONE needs COMPUTE_BACKBONE_SHAPE(image_shape) -> shapes of P2..P6",
             self.COMPUTE_BACKBONE_SHAPE,
             "a function that divides the image's sides by BACKBONE_STRIDES",
         )
         levels = len(self.BACKBONE_STRIDES)
         yield _Relation(
-            len(self.RPN_ANCHOR_SCALES) <= levels,
+            self.has_pyramid() or self.BACKBONE_STRIDES[0] in _STRIDES,
+            "The one number in BACKBONE_STRIDES must be the stride of one of the maps C1 to C5: "
+            f"one of {', '.join(map(str, _STRIDES))}",
+            self.BACKBONE_STRIDES,
+            "[16]",
+        )
+        yield _Relation(
+            self.BOX_HEAD != "res5" or not self.has_pyramid(),
+            'BOX_HEAD = "res5" reads the backbone\'s map C4, so BACKBONE_STRIDES must be [16]',
+            self.BACKBONE_STRIDES,
+            "BACKBONE_STRIDES = [16]",
+        )
+        yield _Relation(
+            len(self.RPN_ANCHOR_SCALES) <= levels or not self.has_pyramid(),
             "RPN_ANCHOR_SCALES must hold at most one scale per pyramid level "
             f"(BACKBONE_STRIDES: {levels})",
             self.RPN_ANCHOR_SCALES,
@@ -659,10 +715,11 @@ class Config:
             (self.ROI_ALIGN, self.ROI_ALIGN_SAMPLES),
             "ROI_ALIGN_SAMPLES = 2, or ROI_ALIGN_GATHER = False",
         )
-        pool_size = self.MASK_POOL_SIZE
+        setting = "POOL_SIZE" if self.BOX_HEAD == "res5" else "MASK_POOL_SIZE"
+        pool_size = getattr(self, setting)
         yield _Relation(
             self.mask_doublings() is not None,
-            f"MASK_SHAPE must be MASK_POOL_SIZE ({pool_size}) times 2, 4 or 8 on both sides",
+            f"MASK_SHAPE must be {setting} ({pool_size}) times 2, 4 or 8 on both sides",
             self.MASK_SHAPE,
             f"[{2 * pool_size}, {2 * pool_size}]",
         )
@@ -672,6 +729,12 @@ class Config:
             "RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True",
             self.USE_RPN_ROIS,
             "one of the two",
+        )
+        yield _Relation(
+            len(self.TTA) == 0 or not self.RPN_ONLY,
+            "TTA merges detections, so RPN_ONLY must be False",
+            self.TTA,
+            "TTA = ()",
         )
 
     def _keypoint_relations(self) -> Iterator[_Relation]:
@@ -716,6 +779,21 @@ class Config:
         """Check STEPS_PER_EPOCH and VALIDATION_STEPS, and round fractions of a step up."""
         self._check("STEPS_PER_EPOCH", "VALIDATION_STEPS")
 
+    def has_pyramid(self) -> bool:
+        """Whether the network reads a feature pyramid; otherwise it reads one map (C4)."""
+        return len(self.BACKBONE_STRIDES) > 1
+
+    def finest_level(self) -> int:
+        """Number of the finest level of the pyramid: 2 for P2, or 1 for P1."""
+        has_p1 = self.BACKBONE_STRIDES[0] == 2 and not callable(self.BACKBONE)
+        return 1 if has_p1 else 2
+
+    def anchor_scales(self) -> list[Sequence[float]]:
+        """Sides of the anchors of each level that has anchors, in pixels."""
+        if not self.has_pyramid():
+            return [self.RPN_ANCHOR_SCALES]
+        return [(scale,) for scale in self.RPN_ANCHOR_SCALES]
+
     def has_rpn(self) -> bool:
         """Whether the network has a region proposal network, and heads for its proposals."""
         return self.NETWORK == "mask_rcnn"
@@ -740,9 +818,10 @@ class Config:
         return tuple(names)
 
     def mask_doublings(self) -> int | None:
-        """Number of doublings from MASK_POOL_SIZE to MASK_SHAPE; None if it is not 1, 2 or 3."""
+        """Number of doublings from the mask head's features to MASK_SHAPE, 1, 2 or 3, or None."""
+        pool_size = self.POOL_SIZE if self.BOX_HEAD == "res5" else self.MASK_POOL_SIZE
         for doublings in (1, 2, 3):
-            side = self.MASK_POOL_SIZE * 2**doublings
+            side = pool_size * 2**doublings
             if list(self.MASK_SHAPE) == [side, side]:
                 return doublings
         return None
@@ -961,10 +1040,15 @@ def _is_pair(value: Any) -> bool:
     return _is_list(value) and len(value) == 2 and all(_is_whole(end, 0) for end in value)
 
 
+def _is_view(value: Any) -> bool:
+    return _is_number(value, 0.1, 10) or (isinstance(value, str) and value == TTA_FLIP)
+
+
 def _is_flag(value: Any) -> bool:
     return isinstance(value, bool | np.bool_) or _is_whole(value, 0, 1)
 
 
+_STRIDES = (2, 4, 8, 16, 32)  # of the backbone's maps C1 to C5
 _SIDE = 16_384  # largest number of pixels of a side, or of channels
 _FLAG = _Rule("True or False", _is_flag, bool)
 _SHARE = _number(0, 1)
@@ -991,7 +1075,7 @@ _RULES = {
         f"one of {', '.join(BACKBONES)} or a callable", _is_backbone, remedy="one of these names"
     ),
     "COMPUTE_BACKBONE_SHAPE": _Rule("None or a function", _is_backbone_shape),
-    "BACKBONE_STRIDES": _whole_list("whole numbers, of P2 to P6", _SIDE, _Length(1, 5)),
+    "BACKBONE_STRIDES": _whole_list("whole numbers, of each level", _SIDE, _Length(1, 6)),
     "BACKBONE_NORM": _choice(*NORMS),
     "NORM_EPSILON": _SHARE,
     "STRIDE_IN_1X1": _FLAG,
@@ -1095,6 +1179,10 @@ _RULES = {
     "DETECTION_MIN_CONFIDENCE": _SHARE,
     "DETECTION_NMS_THRESHOLD": _SHARE,
     "CLASS_AGNOSTIC_NMS": _FLAG,
+    "DETECTION_NMS": _choice(*SUPPRESSIONS),
+    "SOFT_NMS_SIGMA": _Rule("a number above 0", _is_positive),
+    "BOX_VOTING_IOU": _or_none(_SHARE),
+    "TTA": _list(f"views, each '{TTA_FLIP}' or a factor from 0.1 to 10", _is_view, _Length(0, 16)),
     "DETECTION_ALL_CLASSES": _FLAG,
     "MASK_PASTE": _choice(*MASK_PASTES),
     "MASK_THRESHOLD": _SHARE,

@@ -31,10 +31,16 @@ from .data.rpn_targets import build_rpn_targets  # noqa: F401
 from .detection_model import DetectionModel, network_from_config
 from .inference.detector import log  # noqa: F401
 from .nn import losses, targets
-from .nn.backbones import backbone_graph
+from .nn.backbones import build_stage5_model, feature_maps
 from .nn.detections import refine_detections, select_class_masks
 from .nn.fpn import fpn_graph
-from .nn.heads import class_head, mask_head
+from .nn.heads import (
+    class_head,
+    class_outputs,
+    mask_head,
+    mask_outputs,
+    stage5_features,
+)
 from .nn.image_meta import normalized_windows, split_image_meta
 from .nn.keras_ops import ops
 from .nn.keypoints import KeypointCells, keypoint_head
@@ -218,9 +224,33 @@ class SharedNetwork(NamedTuple):
     image: Any  # [B, H, W, C]
     image_meta: Any  # [B, IMAGE_META_SIZE]
     anchors: Any  # [B, A, 4] normalized
-    roi_levels: list  # the pyramid levels that the heads read, [B, h, w, C]
+    roi_levels: list  # the pyramid levels (or only C4) that the heads read, [B, h, w, C]
     rpn: dict[str, Any]  # rpn_class_logits, rpn_class [B, A, 2], rpn_bbox [B, A, 4]
     proposals: Any  # [B, N, 4], with RPN_ONLY [B, N, 5]
+    stage5: Any  # the model of a head "res5", which class, box and mask branch share; or None
+
+
+def _class_head(shared: SharedNetwork, rois: Any, config: Config, counted: Any = None):
+    """Logits, probs and deltas; and with a head "res5" its features `[B, N, h, w, C]`."""
+    levels, image_meta = shared.roi_levels, shared.image_meta
+    if shared.stage5 is None:
+        return class_head(rois, levels, image_meta, config, counted), None
+    name = "roi_align_classifier"
+    features = stage5_features(rois, levels, image_meta, shared.stage5, config, name)
+    return class_outputs(ops.mean(features, axis=(2, 3)), config), features
+
+
+def _mask_head(
+    shared: SharedNetwork, rois: Any, config: Config, counted: Any = None, features=None
+):
+    """Masks `[B, N, h, w, NUM_CLASSES]`. features: of a head "res5", if they are known already."""
+    levels, image_meta = shared.roi_levels, shared.image_meta
+    if shared.stage5 is None:
+        return mask_head(rois, levels, image_meta, config, counted)
+    if features is None:
+        name = "roi_align_mask"
+        features = stage5_features(rois, levels, image_meta, shared.stage5, config, name)
+    return mask_outputs(features, config)
 
 
 def _mark_as_read(*inputs: Any) -> None:
@@ -236,13 +266,13 @@ def _build_inference(shared: SharedNetwork, config: Config) -> MaskRCNNInference
     if config.RPN_ONLY:
         _mark_as_read(shared.image_meta)
         return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
-    _, probs, deltas = class_head(shared.proposals, shared.roi_levels, shared.image_meta, config)
+    (_, probs, deltas), _ = _class_head(shared, shared.proposals, config)
     detect = DetectionLayer(config, name="mrcnn_detection", **FLOAT32)
     detections = detect([shared.proposals, probs, deltas, shared.image_meta])
     heads = [detections, probs, deltas]
     boxes = detections[..., :4]
     if config.USE_MASK:
-        heads.append(mask_head(boxes, shared.roi_levels, shared.image_meta, config))
+        heads.append(_mask_head(shared, boxes, config))
     if config.NUM_KEYPOINTS:
         heads.append(keypoint_head(boxes, shared.roi_levels, shared.image_meta, config))
     return MaskRCNNInference(inputs, [*heads, *outputs], name="mask_rcnn")
@@ -305,7 +335,7 @@ def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dic
     is_roi, is_positive = None, None  # matterport: batch norm of the heads sees padding as well
     if config.ROI_SAMPLING == "fill":
         is_roi, is_positive = ops.any(rois != 0, axis=-1), target_class_ids > 0
-    logits, probs, deltas = class_head(rois, shared.roi_levels, shared.image_meta, config, is_roi)
+    (logits, probs, deltas), features = _class_head(shared, rois, config, is_roi)
     outputs = {
         "output_rois": rois,
         "target_class_ids": target_class_ids,
@@ -320,10 +350,10 @@ def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dic
     if config.USE_MASK:
         if is_positive is not None:
             is_positive = is_positive[:, :slots]
+        if features is not None:
+            features = features[:, :slots]
         outputs["target_mask"] = others[0]
-        outputs["mrcnn_mask"] = mask_head(
-            positives, shared.roi_levels, shared.image_meta, config, is_positive
-        )
+        outputs["mrcnn_mask"] = _mask_head(shared, positives, config, is_positive, features)
     if config.NUM_KEYPOINTS:
         heatmaps = keypoint_head(positives, shared.roi_levels, shared.image_meta, config)
         cells = KeypointCells(heatmaps.shape[2], config.CONTINUOUS_BOXES, **FLOAT32)
@@ -441,10 +471,16 @@ class MaskRCNN(DetectionModel):
     def _build(self, mode: str, config: Config) -> keras.Model:
         image = keras.Input([None, None, int(config.IMAGE_SHAPE[2])], name="input_image")
         image_meta = keras.Input([config.IMAGE_META_SIZE], name="input_image_meta")
-        _, *feature_maps = backbone_graph(image, config)
-        pooled_levels = max(0, len(config.BACKBONE_STRIDES) - len(feature_maps))
-        pyramid = fpn_graph(feature_maps, config, pooled_levels)
-        rpn_levels = pyramid[: len(config.RPN_ANCHOR_SCALES)]
+        maps, stage5 = feature_maps(image, config), None
+        if config.has_pyramid():
+            pooled_levels = max(0, len(config.BACKBONE_STRIDES) - len(maps))
+            pyramid = fpn_graph(maps, config, pooled_levels)
+            rpn_levels = pyramid[: len(config.RPN_ANCHOR_SCALES)]
+            roi_levels = pyramid[: len(maps)]
+        else:
+            rpn_levels = roi_levels = maps  # only C4
+            if config.BOX_HEAD == "res5":
+                stage5 = build_stage5_model(maps[0].shape[-1], config)
         rpn, level_probs = rpn_of_levels(rpn_levels, config)
         if mode == "inference":
             anchors = keras.Input([None, 4], name="input_anchors")
@@ -460,8 +496,7 @@ class MaskRCNN(DetectionModel):
         if config.PROPOSAL_SELECTION == "per_level":
             proposal_inputs += [image_meta, *level_probs]
         proposals = propose_rois(proposal_inputs)
-        roi_levels = pyramid[: len(feature_maps)]
-        shared = SharedNetwork(image, image_meta, anchors, roi_levels, rpn, proposals)
+        shared = SharedNetwork(image, image_meta, anchors, roi_levels, rpn, proposals, stage5)
         finish = _build_inference if mode == "inference" else _build_training
         return finish(shared, config)
 

@@ -152,6 +152,12 @@ WRONG = {
         r"SCALES must hold at most one scale.*: 5\)",
     ),
     "MASK_SHAPE": ({"MASK_SHAPE": [30, 30]}, "times 2, 4 or 8.*30"),
+    "one stride": ({"BACKBONE_STRIDES": [12]}, r"C1 to C5: one of 2, 4, .*: \[12\]. Try \[16\]"),
+    "res5": ({"BOX_HEAD": "res5"}, r"reads the backbone's map C4.*Try BACKBONE_STRIDES = \[16\]"),
+    "masks of res5": (
+        {"BACKBONE_STRIDES": [16], "BOX_HEAD": "res5", "MASK_SHAPE": [30, 30]},
+        r"must be POOL_SIZE \(7\) times 2, 4 or 8",
+    ),
     "REPEAT_THRESHOLD": (
         {"REPEAT_THRESHOLD": 2},
         "REPEAT_THRESHOLD must be from 0 to 1. Received: 2. Try the default, 0",
@@ -243,7 +249,7 @@ WRONG = {
     ),
     "strides": (
         {"BACKBONE_STRIDES": [4, 8.5]},
-        "BACKBONE_STRIDES must be a list of 1 to 5 whole numbers, of P2 to P6",
+        "BACKBONE_STRIDES must be a list of 1 to 6 whole numbers, of each level",
     ),
     "meta": (
         {"IMAGE_META_SIZE": 15},
@@ -253,6 +259,15 @@ WRONG = {
         {"BBOX_STD_DEV": [0.1, 0.1, 0.2]},
         "BBOX_STD_DEV must be a list of 4 numbers above 0",
     ),
+    "DETECTION_NMS": ({"DETECTION_NMS": "soft"}, "must be one of hard, linear, gaussian"),
+    "SOFT_NMS_SIGMA": ({"SOFT_NMS_SIGMA": 0}, "SOFT_NMS_SIGMA must be a number above 0"),
+    "BOX_VOTING_IOU": ({"BOX_VOTING_IOU": 2}, "BOX_VOTING_IOU must be from 0 to 1, or None"),
+    "TTA": (
+        {"TTA": ["flop"]},
+        r"TTA must be a list of 0 to 16 views, each 'flip' or a factor from 0.1 to 10. "
+        r"Received: \['flop'\]. Try the default, \(\)",
+    ),
+    "TTA of proposals": ({"TTA": ["flip"], "RPN_ONLY": True}, "so RPN_ONLY must be False"),
     "LEARNING_RATE_SCHEDULE": (
         {"LEARNING_RATE_SCHEDULE": "poly"},
         "'constant', 'step' or 'cosine'",

@@ -239,6 +239,7 @@ def _with_preset(config: Config, name: str) -> Config:
     """The preset of this name for the config's class; what the config itself sets stays."""
     presets = {
         "detectron": type(config).detectron,
+        "detectron_c4": type(config).detectron_c4,
         "matterport": type(config).matterport,
         "torchvision1": functools.partial(type(config).torchvision, 1),
         "torchvision2": functools.partial(type(config).torchvision, 2),
@@ -492,6 +493,16 @@ def load_for_use(
     if not names:
         names = ["BG", *(f"class {i}" for i in range(1, model.config.NUM_CLASSES))]
     return model, [clean_name(name) for name in names]
+
+
+def use_views(config: Config, views: list | None) -> None:
+    """Set the views of test-time augmentation that --tta names; None leaves the config's.
+
+    Raises: UsageError if the network cannot detect in several views.
+    """
+    if views is not None:
+        config.TTA = tuple(views)
+        validated(config)
 
 
 def load_for_training(config: Config, logs: str, start: str | None) -> DetectionModel:

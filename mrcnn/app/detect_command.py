@@ -31,6 +31,7 @@ from .cli_support import (
     make_folder,
     save_image,
     say,
+    use_views,
     write_json,
 )
 from .data_option import counted, image_files, is_url
@@ -62,6 +63,7 @@ def run(args) -> int:
         )
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
+    use_views(model.config, args.tta)
     exports = export.Export(out, args.formats, class_names, _skeleton_of(model.config))
     entries: list[dict] = []
     interruption = _detect_all(model, class_names, images, out, exports, entries)
@@ -72,6 +74,8 @@ def run(args) -> int:
     }
     if model.config.has_keypoint_head():
         report["keypoint_names"] = model.config.KEYPOINT_NAMES
+    if len(model.config.TTA):
+        report["tta"] = list(model.config.TTA)
     if interruption is not None:
         report["partial"] = True
     report["images"] = entries

@@ -37,7 +37,7 @@ from .data_option import (
 log = logging.getLogger("mrcnn")
 
 WARMUP_STEPS = 500  # at most; a tenth of a short training
-LARGE_BACKBONES = ("resnet50", "resnet101")
+LARGE_BACKBONES = ("resnet50", "resnet101", "resnet152", "vgg16", "convnext_tiny")
 
 
 def run(args) -> int:

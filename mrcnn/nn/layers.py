@@ -389,19 +389,19 @@ class PyramidAnchors(KL.Layer):
 
     def call(self, inputs):
         image, *pyramid = inputs
-        scales, strides = self.config.RPN_ANCHOR_SCALES, self.config.BACKBONE_STRIDES
+        scales, strides = self.config.anchor_scales(), self.config.BACKBONE_STRIDES
         levels = []
-        for scale, stride, level in zip(scales, strides, pyramid, strict=False):
+        for sides, stride, level in zip(scales, strides, pyramid, strict=False):
             shape = ops.shape(level)
-            levels.append(self._level_anchors(scale, stride, shape, ops.shape(image)))
+            levels.append(self._level_anchors(sides, stride, shape, ops.shape(image)))
         side, continuous = ops.shape(image)[1:3], self.config.CONTINUOUS_BOXES
         anchors = box_math.normalize(ops.concatenate(levels), side, continuous)
         return ops.broadcast_to(anchors, [ops.shape(image)[0], *ops.shape(anchors)])
 
-    def _level_anchors(self, scale, stride, shape, image_shape):
+    def _level_anchors(self, sides, stride, shape, image_shape):
         """`[A, 4]` pixel anchors of a level of shape `[B, h, w, C]`."""
         step, is_rounded = self.config.RPN_ANCHOR_STRIDE, self.config.ROUND_ANCHORS
-        cell = generate_anchors(scale, self.config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1, is_rounded)
+        cell = generate_anchors(sides, self.config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1, is_rounded)
         strides = (stride, stride)
         if is_rounded:
             strides = image_shape[1] // shape[1], image_shape[2] // shape[2]

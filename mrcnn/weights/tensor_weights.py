@@ -23,7 +23,7 @@ from .torchvision_layers import (
 )
 from .weight_file import FileLayers, is_not_backbone
 
-_RESNETS = {6: "resnet50", 23: "resnet101"}  # blocks of the third stage
+_RESNETS = {6: "resnet50", 23: "resnet101", 36: "resnet152"}  # blocks of the third stage
 # Setting -> a kernel under torchvision's name, and the axis with its size.
 _SIZES = {
     "TOP_DOWN_PYRAMID_SIZE": ("backbone.fpn.layer_blocks.0.0.weight", 0),
@@ -135,7 +135,7 @@ class TensorWeights:
         blocks = sum(f"backbone.body.layer3.{i}.conv1.weight" in self.tensors for i in range(36))
         if blocks not in _RESNETS:
             raise ValueError(
-                "The backbone must be a ResNet50 or ResNet101. Received: "
+                f"The backbone must be one of {', '.join(_RESNETS.values())}. Received: "
                 f"{self.path!r} with {blocks} blocks in its third stage. Try another file."
             )
         config.BACKBONE = _RESNETS[blocks]

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..nn.resnet_names import block_letters
+
 Tensors = Mapping[str, np.ndarray]
 
 _MOST_BLOCKS = 36  # of a stage: ResNet152
@@ -82,7 +84,7 @@ def _layers() -> Iterator[_Layer]:
 
 def _block(stage: int, block: int) -> Iterator[_Layer]:
     """Yield the layers of a residual block; matterport counts the blocks from "a"."""
-    ours = f"{stage}{chr(ord('a') + block)}_branch"
+    ours = f"{stage}{block_letters(block)}_branch"
     module = f"backbone.body.layer{stage - 1}.{block}"
     for i, part in enumerate("abc", start=1):
         yield _Layer(f"res{ours}2{part}", f"{module}.conv{i}")
