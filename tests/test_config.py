@@ -1,5 +1,6 @@
 """Config: values, derived values, names, checks, and values read from a file."""
 
+import copy
 import json
 import logging
 import sys

@@ -282,7 +282,7 @@ def test_tiles_with_the_most_objects_that_detect_returns_give_a_warning(
 
 
 def test_keypoints_are_those_of_the_whole_image():
-    """Each spot's keypoints are its upper left corner and, unless it is cut, its lower right one."""
+    """The keypoints of each spot are two corners of its box."""
 
     def with_keypoints(image):
         result = detect(image)
@@ -301,7 +301,7 @@ def test_keypoints_are_those_of_the_whole_image():
 
 
 def test_keypoints_of_an_object_that_all_tiles_cut_have_the_best_scores():
-    """Two tiles of 64 see halves of a spot of 100 columns; each knows one end of it."""
+    """Two tiles see halves of a spot of 100 columns; each knows one end of it."""
 
     def half_knowing(image):
         result = detect(image)
