@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import layers as KL
 
 from .boxes import to_pixels
@@ -62,7 +63,7 @@ class KeypointCells(KL.Layer):
         return keypoint_cells(pixels, keypoints, self.side)
 
     def compute_output_spec(self, inputs):
-        return KL.Identity(dtype="int32").compute_output_spec(inputs[1][..., 0])
+        return keras.KerasTensor(inputs[1].shape[:-1], "int32")
 
     def compute_output_shape(self, input_shape):
         return input_shape[1][:-1]
