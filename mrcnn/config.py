@@ -14,7 +14,7 @@ import math
 import numbers
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +23,19 @@ from . import presets
 
 log = logging.getLogger("mrcnn")
 
+NETWORKS = ("mask_rcnn",)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Each has a row in the table of nn/backbones.py, which Keras is needed to import.
-BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
+BACKBONES = (
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "vgg16",
+    "mobilenet_v2",
+    "efficientnet_v2_b0",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+)
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LEARNING_RATE_SCHEDULES = ("constant", "step", "cosine")
 RESIZE_MODES = ("square", "pad64", "crop", "none", "torchvision", "detectron2")
@@ -33,7 +43,7 @@ RESIZE_MODES = ("square", "pad64", "crop", "none", "torchvision", "detectron2")
 ANY_SIZE_MODES = ("pad64", "none", "torchvision", "detectron2")
 PAD32_MODES = ("torchvision", "detectron2")
 NORMS = ("none", "batch", "frozen", "group", "sync")
-BOX_HEADS = ("2fc", "4conv1fc")
+BOX_HEADS = ("2fc", "4conv1fc", "res5")
 OBJECTNESS = ("softmax", "sigmoid")
 PROPOSAL_SELECTIONS = ("all_levels", "per_level")
 ROI_ALIGNS = ("crop_and_resize", "aligned", "unaligned", "precise", "max")
@@ -52,6 +62,7 @@ LOSS_NAMES = (
     "mrcnn_bbox_loss",
     "mrcnn_mask_loss",
 )
+KEYPOINT_LOSS = "mrcnn_keypoint_loss"  # of a network with NUM_KEYPOINTS
 
 
 class Config:
@@ -64,6 +75,9 @@ class Config:
     # Name of the experiment. It names the log folder and the checkpoints:
     # <name><date>T<time>/mask_rcnn_<name>_<epoch>.h5
     NAME: str | None = None
+
+    # The network: "mask_rcnn", which is Faster R-CNN with USE_MASK = False.
+    NETWORK: str = "mask_rcnn"
 
     # --- Batches and epochs ---
 
@@ -79,13 +93,17 @@ class Config:
 
     # --- Backbone ---
 
-    # "resnet50", "resnet101", "mobilenet_v2", or a function from the image tensor to the feature
-    # maps [C1, C2, C3, C4, C5].
+    # A name in `BACKBONES` above, or a function from the image tensor to the feature maps
+    # [C1, C2, C3, C4, C5] of strides 2, 4, 8, 16 and 32.
     BACKBONE: str | Callable = "resnet101"
-    # Only for a BACKBONE function: a function from the image shape to the [5, (height, width)] of
-    # the pyramid levels P2 to P6.
+    # Only for a BACKBONE function with a pyramid: a function from the image shape to the
+    # [5, (height, width)] of the pyramid levels P2 to P6.
     COMPUTE_BACKBONE_SHAPE: Callable | None = None
-    # Pixels of the image per cell, of the pyramid levels P2 to P6.
+    # Pixels of the image per cell, of each level that the network reads, the finest first.
+    # [4, 8, 16, 32, 64]: the pyramid P2 to P6 (FPN). [2, 4, 8, 16, 32, 64]: P1 as well, for objects
+    # of few pixels, if BACKBONE is a name; P1 costs more than all other levels together, so that
+    # Lin 2017 (section 3) leaves it out. [16]: no pyramid; the RPN and the heads read the
+    # backbone's map of this stride, C4 (Faster R-CNN, Ren 2015).
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
     # Norm of the backbone: "batch", see TRAIN_BN; "frozen", batch norm whose scale, shift and
     # statistics never change; "group", group norm with 32 groups (Wu 2018); "sync", batch norm with
@@ -118,9 +136,10 @@ class Config:
     # Scores of an anchor: "softmax" over background and object, or one logit with a "sigmoid".
     RPN_OBJECTNESS = "softmax"
     # Hidden layers of the class and box head: "2fc", two fully connected ones; "4conv1fc", four
-    # convolutions and one fully connected (Wu 2018, section 5.2).
+    # convolutions and one fully connected (Wu 2018, section 5.2); "res5", only without a pyramid:
+    # the ResNet's stage 5, which the mask head shares (ResNet-C4; He 2017, figure 4 left).
     BOX_HEAD = "2fc"
-    # Units of the two fully connected layers of the class and box head.
+    # Units of the fully connected layers of the class and box head (VGG16: 4096).
     FPN_CLASSIF_FC_LAYERS_SIZE = 1024
     # Channels of the mask head's convolutions.
     MASK_CHANNELS = 256
@@ -140,6 +159,28 @@ class Config:
     # True: one mask for all classes instead of one per class (Detectron's CLS_AGNOSTIC_MASK).
     CLASS_AGNOSTIC_MASK = False
 
+    # --- Keypoints ---
+
+    # Keypoints of each object, the same ones for all classes; 0: no keypoint head. A dataset then
+    # needs `load_keypoints`.
+    NUM_KEYPOINTS: int = 0
+    # Their names, in order; None: unnamed.
+    KEYPOINT_NAMES: list[str] | None = None
+    # Pairs of keypoints, numbered from 0, that change places in a mirrored image. None: those whose
+    # names differ only in left and right.
+    KEYPOINT_PAIRS: list[list[int]] | None = None
+    # Pairs of keypoints, numbered from 0, that a line connects in drawings.
+    KEYPOINT_SKELETON: list[list[int]] = []
+    # Deviation of each keypoint's annotations, in roots of the object's area: COCO's metric (OKS)
+    # scales distances by it. None: COCO's for COCO's names, otherwise 0.05.
+    KEYPOINT_SIGMAS: list[float] | None = None
+    # Height and width of the features of a RoI, for the keypoint head. Its heatmaps are 4 times as
+    # high and wide.
+    KEYPOINT_POOL_SIZE = 14
+    # Number of the head's 3x3 convolutions, and their channels.
+    KEYPOINT_CONV_LAYERS = 8
+    KEYPOINT_CHANNELS = 512
+
     # --- Precision ---
 
     # "float32", "mixed_bfloat16" or "mixed_float16", of the convolutions. The mixed ones take half
@@ -149,8 +190,9 @@ class Config:
 
     # --- Anchors ---
 
-    # Side of the anchors of each pyramid level: the root of their area. Use smaller sides if the
-    # objects are smaller (`mrcnn check` shows how well the anchors fit).
+    # Side of the anchors of each pyramid level: the root of their area. Without a pyramid the one
+    # level has anchors of all these sides. Use smaller sides if the objects are smaller
+    # (`mrcnn check` shows how well the anchors fit).
     RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
     # Ratios width / height of the anchors.
     RPN_ANCHOR_RATIOS = [0.5, 1, 2]
@@ -240,12 +282,14 @@ class Config:
 
     # --- RoIAlign and the mask head ---
 
-    # Height and width of the features of a RoI, for the class and box head.
+    # Height and width of the features of a RoI, for the class and box head. With BOX_HEAD "res5"
+    # they are those after stage 5, which halves RoIs of twice the size.
     POOL_SIZE = 7
-    # Height and width of the features of a RoI, for the mask head.
+    # Height and width of the features of a RoI, for the mask head; unused with BOX_HEAD "res5",
+    # whose mask head reads the features of POOL_SIZE.
     MASK_POOL_SIZE = 14
-    # [height, width] of predicted masks: MASK_POOL_SIZE times 2, 4 or 8, by one, two or three
-    # transposed convolutions.
+    # [height, width] of predicted masks: the features of the mask head times 2, 4 or 8, by one, two
+    # or three transposed convolutions.
     MASK_SHAPE = [28, 28]
     # A RoI with this side (the root of its area) is read from P4; with half the side from P3, with
     # twice the side from P5 (FPN, equation 1).
@@ -410,6 +454,14 @@ class Config:
         Settings of a subclass stay as they are.
         """
         return cls()._with_preset(presets.DETECTRON)
+
+    @classmethod
+    def detectron_c4(cls) -> Config:
+        """Return a config of detectron2's network without a pyramid (mask_rcnn_R_50_C4_3x).
+
+        Settings of a subclass stay as they are.
+        """
+        return cls()._with_preset(presets.DETECTRON_C4)
 
     @classmethod
     def torchvision(cls, version: int = 1) -> Config:
@@ -627,14 +679,29 @@ class Config:
 
     def _network_relations(self) -> Iterator[_Relation]:
         yield _Relation(
-            not callable(self.BACKBONE) or callable(self.COMPUTE_BACKBONE_SHAPE),
+            not callable(self.BACKBONE)
+            or not self.has_pyramid()
+            or callable(self.COMPUTE_BACKBONE_SHAPE),
             "A callable BACKBONE needs COMPUTE_BACKBONE_SHAPE(image_shape) -> shapes of P2..P6",
             self.COMPUTE_BACKBONE_SHAPE,
             "a function that divides the image's sides by BACKBONE_STRIDES",
         )
         levels = len(self.BACKBONE_STRIDES)
         yield _Relation(
-            len(self.RPN_ANCHOR_SCALES) <= levels,
+            self.has_pyramid() or self.BACKBONE_STRIDES[0] in _STRIDES,
+            "The one number in BACKBONE_STRIDES must be the stride of one of the maps C1 to C5: "
+            f"one of {', '.join(map(str, _STRIDES))}",
+            self.BACKBONE_STRIDES,
+            "[16]",
+        )
+        yield _Relation(
+            self.BOX_HEAD != "res5" or not self.has_pyramid(),
+            'BOX_HEAD = "res5" reads the backbone\'s map C4, so BACKBONE_STRIDES must be [16]',
+            self.BACKBONE_STRIDES,
+            "BACKBONE_STRIDES = [16]",
+        )
+        yield _Relation(
+            len(self.RPN_ANCHOR_SCALES) <= levels or not self.has_pyramid(),
             "RPN_ANCHOR_SCALES must hold at most one scale per pyramid level "
             f"(BACKBONE_STRIDES: {levels})",
             self.RPN_ANCHOR_SCALES,
@@ -648,13 +715,15 @@ class Config:
             (self.ROI_ALIGN, self.ROI_ALIGN_SAMPLES),
             "ROI_ALIGN_SAMPLES = 2, or ROI_ALIGN_GATHER = False",
         )
-        pool_size = self.MASK_POOL_SIZE
+        setting = "POOL_SIZE" if self.BOX_HEAD == "res5" else "MASK_POOL_SIZE"
+        pool_size = getattr(self, setting)
         yield _Relation(
             self.mask_doublings() is not None,
-            f"MASK_SHAPE must be MASK_POOL_SIZE ({pool_size}) times 2, 4 or 8 on both sides",
+            f"MASK_SHAPE must be {setting} ({pool_size}) times 2, 4 or 8 on both sides",
             self.MASK_SHAPE,
             f"[{2 * pool_size}, {2 * pool_size}]",
         )
+        yield from self._keypoint_relations()
         yield _Relation(
             self.USE_RPN_ROIS or not self.RPN_ONLY,
             "RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True",
@@ -662,11 +731,36 @@ class Config:
             "one of the two",
         )
         yield _Relation(
-            len(self.TTA) == 0 or not self.RPN_ONLY,
-            "TTA merges detections, so RPN_ONLY must be False",
+            len(self.TTA) == 0 or not (self.RPN_ONLY or self.NUM_KEYPOINTS),
+            "TTA merges boxes and masks, so RPN_ONLY must be False and NUM_KEYPOINTS 0",
             self.TTA,
             "TTA = ()",
         )
+
+    def _keypoint_relations(self) -> Iterator[_Relation]:
+        count, names = self.NUM_KEYPOINTS, self.KEYPOINT_NAMES
+        yield _Relation(
+            not count or names is None or len(names) == len(set(names)) == count,
+            f"KEYPOINT_NAMES must hold NUM_KEYPOINTS ({count}) different names",
+            names,
+            "None, for keypoints without names",
+        )
+        sigmas = self.KEYPOINT_SIGMAS
+        yield _Relation(
+            not count or sigmas is None or len(sigmas) == count,
+            f"KEYPOINT_SIGMAS must hold NUM_KEYPOINTS ({count}) numbers",
+            sigmas,
+            "None, for COCO's or 0.05",
+        )
+        for setting in ("KEYPOINT_PAIRS", "KEYPOINT_SKELETON"):
+            pairs = getattr(self, setting)
+            largest = max((max(pair) for pair in pairs or ()), default=0)
+            yield _Relation(
+                not count or largest < count,
+                f"{setting} must hold numbers of keypoints, from 0 to {count - 1}",
+                pairs,
+                f"the default, {getattr(Config, setting)}",
+            )
 
     def _warn_of_levels_without_anchors(self) -> None:
         """Warn once per config that has fewer anchor scales than pyramid levels."""
@@ -685,20 +779,49 @@ class Config:
         """Check STEPS_PER_EPOCH and VALIDATION_STEPS, and round fractions of a step up."""
         self._check("STEPS_PER_EPOCH", "VALIDATION_STEPS")
 
+    def has_pyramid(self) -> bool:
+        """Whether the network reads a feature pyramid; otherwise it reads one map (C4)."""
+        return len(self.BACKBONE_STRIDES) > 1
+
+    def finest_level(self) -> int:
+        """Number of the finest level of the pyramid: 2 for P2, or 1 for P1."""
+        has_p1 = self.BACKBONE_STRIDES[0] == 2 and not callable(self.BACKBONE)
+        return 1 if has_p1 else 2
+
+    def anchor_scales(self) -> list[Sequence[float]]:
+        """Sides of the anchors of each level that has anchors, in pixels."""
+        if not self.has_pyramid():
+            return [self.RPN_ANCHOR_SCALES]
+        return [(scale,) for scale in self.RPN_ANCHOR_SCALES]
+
+    def has_rpn(self) -> bool:
+        """Whether the network has a region proposal network, and heads for its proposals."""
+        return self.NETWORK == "mask_rcnn"
+
     def has_mask_head(self) -> bool:
         """Whether the network has a mask head."""
-        return bool(self.USE_MASK and not self.RPN_ONLY)
+        return bool(self.USE_MASK and self.has_rpn() and not self.RPN_ONLY)
+
+    def has_keypoint_head(self) -> bool:
+        """Whether the network has a keypoint head."""
+        return bool(self.NUM_KEYPOINTS and self.has_rpn() and not self.RPN_ONLY)
 
     def loss_names(self) -> tuple[str, ...]:
-        """Names of the network's losses, of `LOSS_NAMES`."""
-        if self.RPN_ONLY:
-            return LOSS_NAMES[:2]
-        return LOSS_NAMES if self.USE_MASK else LOSS_NAMES[:4]
+        """Names of the network's losses, of `LOSS_NAMES` and `KEYPOINT_LOSS`."""
+        names = ["rpn_class_loss", "rpn_bbox_loss"]
+        if not self.RPN_ONLY:
+            names += ["mrcnn_class_loss", "mrcnn_bbox_loss"]
+        if self.has_mask_head():
+            names.append("mrcnn_mask_loss")
+        if self.has_keypoint_head():
+            names.append(KEYPOINT_LOSS)
+        return tuple(names)
 
     def mask_doublings(self) -> int | None:
-        """Number of doublings from MASK_POOL_SIZE to MASK_SHAPE; None if it is not 1, 2 or 3."""
+        """Number of doublings from the mask head's features to MASK_SHAPE, 1, 2 or 3, or None."""
+        pool_size = self.POOL_SIZE if self.BOX_HEAD == "res5" else self.MASK_POOL_SIZE
         for doublings in (1, 2, 3):
-            side = self.MASK_POOL_SIZE * 2**doublings
+            side = pool_size * 2**doublings
             if list(self.MASK_SHAPE) == [side, side]:
                 return doublings
         return None
@@ -904,9 +1027,17 @@ def _is_deviation(value: Any) -> bool:
 
 
 def _are_loss_weights(value: Any) -> bool:
-    if not isinstance(value, dict) or not set(value) <= set(LOSS_NAMES):
+    if not isinstance(value, dict) or not set(value) <= {*LOSS_NAMES, KEYPOINT_LOSS}:
         return False
     return all(_is_number(weight, 0) for weight in value.values())
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_pair(value: Any) -> bool:
+    return _is_list(value) and len(value) == 2 and all(_is_whole(end, 0) for end in value)
 
 
 def _is_view(value: Any) -> bool:
@@ -917,6 +1048,7 @@ def _is_flag(value: Any) -> bool:
     return isinstance(value, bool | np.bool_) or _is_whole(value, 0, 1)
 
 
+_STRIDES = (2, 4, 8, 16, 32)  # of the backbone's maps C1 to C5
 _SIDE = 16_384  # largest number of pixels of a side, or of channels
 _FLAG = _Rule("True or False", _is_flag, bool)
 _SHARE = _number(0, 1)
@@ -926,6 +1058,7 @@ _COUNT_OR_0 = _whole(0)
 _BOXES = _whole(1, 1_000_000)  # a file that claims more of them is damaged
 _CHANNELS = _whole(1, _SIDE)
 _CELLS = _whole(1, 1000)
+_PAIRS = _list("pairs of whole numbers", _is_pair, _Length(0, 10_000), remedy="[[0, 1]]")
 _DEVIATIONS = _list("numbers above 0, of y, x, log h, log w", _is_positive, _Length(4, 4))
 _ANCHORS = _list("numbers above 0", _is_positive, _Length(1, 100))
 
@@ -942,7 +1075,7 @@ _RULES = {
         f"one of {', '.join(BACKBONES)} or a callable", _is_backbone, remedy="one of these names"
     ),
     "COMPUTE_BACKBONE_SHAPE": _Rule("None or a function", _is_backbone_shape),
-    "BACKBONE_STRIDES": _whole_list("whole numbers, of P2 to P6", _SIDE, _Length(1, 5)),
+    "BACKBONE_STRIDES": _whole_list("whole numbers, of each level", _SIDE, _Length(1, 6)),
     "BACKBONE_NORM": _choice(*NORMS),
     "NORM_EPSILON": _SHARE,
     "STRIDE_IN_1X1": _FLAG,
@@ -993,6 +1126,15 @@ _RULES = {
     "RPN_ONLY": _FLAG,
     "CLASS_AGNOSTIC_BOX": _FLAG,
     "CLASS_AGNOSTIC_MASK": _FLAG,
+    "NUM_KEYPOINTS": _whole(0, 1000),
+    "KEYPOINT_NAMES": _or_none(_list("names", _is_text, _Length(0, 1000))),
+    "KEYPOINT_PAIRS": _or_none(_PAIRS),
+    "KEYPOINT_SKELETON": _PAIRS,
+    "KEYPOINT_SIGMAS": _or_none(_list("numbers above 0", _is_positive, _Length(0, 1000))),
+    "KEYPOINT_POOL_SIZE": _CELLS,
+    "KEYPOINT_CONV_LAYERS": _whole(1, 100),
+    "KEYPOINT_CHANNELS": _CHANNELS,
+    "NETWORK": _choice(*NETWORKS),
     "PRECISION": _choice(*PRECISIONS),
     "POOL_SIZE": _CELLS,
     "MASK_POOL_SIZE": _CELLS,
@@ -1068,7 +1210,8 @@ _RULES = {
     "EMA_DECAY": _number(0, 0.999999),
     "TRAIN_BN": _or_none(_FLAG),
     "LOSS_WEIGHTS": _Rule(
-        f"a dict that may name {', '.join(LOSS_NAMES)}, each with a number of at least 0",
+        f"a dict that may name {', '.join((*LOSS_NAMES, KEYPOINT_LOSS))}, each with a number of "
+        "at least 0",
         _are_loss_weights,
         remedy="those names",
     ),

@@ -14,12 +14,7 @@ Boxes are `(y1, x1, y2, x2)`: normalized inside the network, in pixels outside.
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import importlib
-import logging
-import os
-from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -27,22 +22,29 @@ import tensorflow as tf
 from keras import layers as KL
 
 # Imports marked F401, and matterport_names, are names that scripts take from this module.
-from .config import ANY_SIZE_MODES, Config, as_config
-from .data.dataset import Dataset
-from .data.generator import DataGenerator, data_generator, load_image_gt  # noqa: F401
+from .config import ANY_SIZE_MODES, KEYPOINT_LOSS, Config
+from .data.generator import DataGenerator, data_generator  # noqa: F401
+from .data.ground_truth import load_image_gt  # noqa: F401
 from .data.image import mold_image, unmold_image  # noqa: F401
 from .data.roi_targets import build_detection_targets, generate_random_rois  # noqa: F401
 from .data.rpn_targets import build_rpn_targets  # noqa: F401
-from .inference.detection_methods import DetectionMethods
+from .detection_model import DetectionModel, network_from_config
 from .inference.detector import log  # noqa: F401
-from .nn import targets
-from .nn.backbones import backbone_graph
+from .nn import losses, targets
+from .nn.backbones import build_stage5_model, feature_maps
 from .nn.detections import refine_detections, select_class_masks
 from .nn.fpn import fpn_graph
-from .nn.heads import class_head, mask_head
-from .nn.image_meta import normalized_windows
+from .nn.heads import (
+    class_head,
+    class_outputs,
+    mask_head,
+    mask_outputs,
+    stage5_features,
+)
+from .nn.image_meta import normalized_windows, split_image_meta
 from .nn.keras_ops import ops
-from .nn.layers import FLOAT32, Anchors, NormalizeBoxes, PyramidAnchors
+from .nn.keypoints import KeypointCells, keypoint_head
+from .nn.layers import FLOAT32, NormalizeBoxes
 from .nn.matterport_names import *  # noqa: F403
 from .nn.proposals import (
     STEP_NAMES,
@@ -53,20 +55,8 @@ from .nn.proposals import (
     propose_per_level,
 )
 from .nn.rpn import build_rpn_model, rpn_graph, rpn_of_levels  # noqa: F401
-from .training.distributed import training_strategy
-from .training.loop import Stage, TrainingData, train
 from .training.network import Network, TrainingNetwork
-from .training.optimizer import compile_network
-from .training.run import TrainingRun
-from .training.trainable import leaves, set_trainable
 from .training.validation import MeanAveragePrecisionCallback  # noqa: F401
-from .weights import checkpoints, imagenet, loading, saving
-from .weights.checks import check_sizes
-from .weights.file_config import config_of_file, warn_of_other_settings
-from .weights.load_report import LoadReport
-from .weights.opening import AnyWeightFile, open_weights
-
-logger = logging.getLogger("mrcnn")
 
 
 def __getattr__(name: str) -> Any:
@@ -142,7 +132,8 @@ class DetectionTargetLayer(KL.Layer):
     """RoIs sampled from the proposals, and their targets; see `nn.targets.detection_targets`.
 
     Inputs: proposals, gt_class_ids, gt_boxes (normalized) and, with a mask head, gt_masks; without
-    masks there are no target masks. Each call draws a new sample, from the seed `Config.SEED`.
+    masks there are no target masks. With NUM_KEYPOINTS the last input is gt_keypoints (pixels).
+    Each call draws a new sample, from the seed `Config.SEED`.
     """
 
     def __init__(self, config: Any, **kwargs):
@@ -151,7 +142,9 @@ class DetectionTargetLayer(KL.Layer):
         self.seed_generator = keras.random.SeedGenerator(config.SEED or 0)
 
     def call(self, inputs):
-        proposals, gt_class_ids, gt_boxes, *gt_masks = inputs
+        proposals, gt_class_ids, gt_boxes, *others = inputs
+        keypoints = others.pop() if self.config.NUM_KEYPOINTS else None
+        masks = others[0] if others else None
         if self.config.ROIS_INCLUDE_GT:
             count = proposals.shape[1] + self.config.MAX_GT_INSTANCES
             real_boxes = gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]
@@ -159,21 +152,23 @@ class DetectionTargetLayer(KL.Layer):
             proposals = tf.ensure_shape(proposals, [None, count, 4])
         batch, count = ops.shape(proposals)[:2]
         priorities = targets.draw_priorities(batch, count, self.seed_generator)
-        masks = gt_masks[0] if gt_masks else None
         outputs = targets.detection_targets(
-            proposals, gt_class_ids, gt_boxes, masks, priorities, self.config
+            proposals, gt_class_ids, gt_boxes, masks, priorities, self.config, keypoints
         )
         return [ops.stop_gradient(output) for output in outputs if output is not None]
 
     def compute_output_spec(self, inputs):
         shapes = self.compute_output_shape([x.shape for x in inputs])
-        dtypes = ["float32", "int32", "float32", "float32"]
+        dtypes = ["float32", "int32", "float32", "float32", "float32"]
         return [keras.KerasTensor(*spec) for spec in zip(shapes, dtypes, strict=False)]
 
     def compute_output_shape(self, input_shape):
         count, mask_shape = self.config.TRAIN_ROIS_PER_IMAGE, self.config.MASK_SHAPE
         shapes = [(None, count, 4), (None, count), (None, count, 4), (None, count, *mask_shape)]
-        return shapes[: len(input_shape)]
+        keypoints = self.config.NUM_KEYPOINTS
+        if not keypoints:
+            return shapes[: len(input_shape)]
+        return [*shapes[: len(input_shape) - 1], (None, count, keypoints, 3)]
 
     def compute_mask(self, inputs, mask=None):
         return [None] * len(inputs)
@@ -206,73 +201,18 @@ def mask_rcnn_outputs(outputs: list, config: Config) -> list:
     """Choose what `Detector` reads from the outputs of an inference network.
 
     Returns: detections `[B, D, 6]`, class probabilities `[B, N, NUM_CLASSES]` and, with a mask
-        head, the mask of each detection's own class, `[B, D, h, w, 1]`. With RPN_ONLY all
-        outputs, scored proposals first.
+        head, the mask of each detection's own class, `[B, D, h, w, 1]`; with a keypoint head, its
+        heatmaps `[B, D, h, w, K]` last. With RPN_ONLY all outputs, scored proposals first.
     """
     if config.RPN_ONLY:
         return list(outputs)
-    detections, class_probs = outputs[:2]
-    if not config.USE_MASK:
-        return [detections, class_probs]
-    return [detections, class_probs, select_class_masks(outputs[3], detections[..., 4])]
-
-
-# --- Networks that Keras saves and loads whole ---
-
-
-def _network_from_config(mode: str, config: dict, custom_objects: dict | None):
-    """Rebuild the network of a whole Keras file from what `Network.get_config` wrote there.
-
-    Raises: ValueError if the backbone is a function of the user's that `custom_objects` lacks.
-    """
-    settings = Config.from_dict(config["config"])
-    for setting in ("BACKBONE", "COMPUTE_BACKBONE_SHAPE"):
-        value = getattr(settings, setting)
-        if isinstance(value, str) and ":" in value:
-            setattr(settings, setting, _registered_function(setting, value, custom_objects))
-    model = MaskRCNN(mode, settings)
-    model.class_names = config["class_names"]
-    for layer in leaves(model.keras_model):
-        layer.trainable = layer.name not in config["frozen"]
-    return model.keras_model
-
-
-def _registered_function(setting: str, value: str, custom_objects):
-    """The function that a config calls `"module:name"`, by its name among the custom objects."""
-    name = value.rpartition(":")[2]
-    function = keras.saving.get_registered_object(name, custom_objects)
-    if function is None:
-        raise ValueError(
-            f"A network with a {setting} function of your own cannot be rebuilt from its file "
-            f"without that function. Received: {value}. "
-            f'Try custom_objects={{"{name}": your function}}.'
-        )
-    return function
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class MaskRCNNInference(Network):
-    """The network that detects, see `MaskRCNN.build`; Keras saves and loads it whole."""
-
-    read_outputs = staticmethod(mask_rcnn_outputs)
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return _network_from_config("inference", config, custom_objects)
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class MaskRCNNTraining(TrainingNetwork):
-    """The network that trains, see `MaskRCNN.build`; Keras saves and loads it whole."""
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return _network_from_config("training", config, custom_objects)
-
-
-# A whole `.h5` names its class without the package, so Keras needs the bare names too.
-for network_class in (MaskRCNNInference, MaskRCNNTraining):
-    keras.saving.get_custom_objects()[network_class.__name__] = network_class
+    detections, class_probs, _, *others = outputs
+    heads = [detections, class_probs]
+    if config.USE_MASK:
+        heads.append(select_class_masks(others.pop(0), detections[..., 4]))
+    if config.NUM_KEYPOINTS:
+        heads.append(others[0])
+    return heads
 
 
 # --- The two networks ---
@@ -284,9 +224,33 @@ class SharedNetwork(NamedTuple):
     image: Any  # [B, H, W, C]
     image_meta: Any  # [B, IMAGE_META_SIZE]
     anchors: Any  # [B, A, 4] normalized
-    roi_levels: list  # the pyramid levels that the heads read, [B, h, w, C]
+    roi_levels: list  # the pyramid levels (or only C4) that the heads read, [B, h, w, C]
     rpn: dict[str, Any]  # rpn_class_logits, rpn_class [B, A, 2], rpn_bbox [B, A, 4]
     proposals: Any  # [B, N, 4], with RPN_ONLY [B, N, 5]
+    stage5: Any  # the model of a head "res5", which class, box and mask branch share; or None
+
+
+def _class_head(shared: SharedNetwork, rois: Any, config: Config, counted: Any = None):
+    """Logits, probs and deltas; and with a head "res5" its features `[B, N, h, w, C]`."""
+    levels, image_meta = shared.roi_levels, shared.image_meta
+    if shared.stage5 is None:
+        return class_head(rois, levels, image_meta, config, counted), None
+    name = "roi_align_classifier"
+    features = stage5_features(rois, levels, image_meta, shared.stage5, config, name)
+    return class_outputs(ops.mean(features, axis=(2, 3)), config), features
+
+
+def _mask_head(
+    shared: SharedNetwork, rois: Any, config: Config, counted: Any = None, features=None
+):
+    """Masks `[B, N, h, w, NUM_CLASSES]`. features: of a head "res5", if they are known already."""
+    levels, image_meta = shared.roi_levels, shared.image_meta
+    if shared.stage5 is None:
+        return mask_head(rois, levels, image_meta, config, counted)
+    if features is None:
+        name = "roi_align_mask"
+        features = stage5_features(rois, levels, image_meta, shared.stage5, config, name)
+    return mask_outputs(features, config)
 
 
 def _mark_as_read(*inputs: Any) -> None:
@@ -302,13 +266,15 @@ def _build_inference(shared: SharedNetwork, config: Config) -> MaskRCNNInference
     if config.RPN_ONLY:
         _mark_as_read(shared.image_meta)
         return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
-    _, probs, deltas = class_head(shared.proposals, shared.roi_levels, shared.image_meta, config)
+    (_, probs, deltas), _ = _class_head(shared, shared.proposals, config)
     detect = DetectionLayer(config, name="mrcnn_detection", **FLOAT32)
     detections = detect([shared.proposals, probs, deltas, shared.image_meta])
     heads = [detections, probs, deltas]
+    boxes = detections[..., :4]
     if config.USE_MASK:
-        boxes = detections[..., :4]
-        heads.append(mask_head(boxes, shared.roi_levels, shared.image_meta, config))
+        heads.append(_mask_head(shared, boxes, config))
+    if config.NUM_KEYPOINTS:
+        heads.append(keypoint_head(boxes, shared.roi_levels, shared.image_meta, config))
     return MaskRCNNInference(inputs, [*heads, *outputs], name="mask_rcnn")
 
 
@@ -320,8 +286,8 @@ def _build_training(shared: SharedNetwork, config: Config) -> MaskRCNNTraining:
     inputs = [shared.image, shared.image_meta, rpn_match, target_deltas]
     if config.RPN_ONLY:
         return MaskRCNNTraining(inputs, shared.rpn, name="mask_rcnn", config=config)
-    gt_class_ids, gt_boxes, *gt_masks = _ground_truth_inputs(config)
-    inputs += [gt_class_ids, gt_boxes, *gt_masks]
+    gt_class_ids, gt_boxes, *gt_others = _ground_truth_inputs(config)
+    inputs += [gt_class_ids, gt_boxes, *gt_others]
     gt_boxes = NormalizeBoxes(config.CONTINUOUS_BOXES, name="gt_boxes", **FLOAT32)(
         [gt_boxes, shared.image]
     )
@@ -332,35 +298,44 @@ def _build_training(shared: SharedNetwork, config: Config) -> MaskRCNNTraining:
         normalize = NormalizeBoxes(config.CONTINUOUS_BOXES, name="input_roi_normalized", **FLOAT32)
         proposals = normalize([rois, shared.image])
     sample = DetectionTargetLayer(config, name="proposal_targets", **FLOAT32)
-    sampled = sample([proposals, gt_class_ids, gt_boxes, *gt_masks])
+    sampled = sample([proposals, gt_class_ids, gt_boxes, *gt_others])
     outputs = {**shared.rpn, "rpn_rois": shared.proposals}
     outputs |= _training_heads(shared, sampled, config)
     return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
 
 
 def _ground_truth_inputs(config: Config) -> list:
-    """Class ids `[B, M]`, boxes `[B, M, 4]` pixels and, with a mask head, masks `[B, H, W, M]`."""
+    """Class ids `[B, M]`, boxes `[B, M, 4]` pixels and, with a mask head, masks `[B, H, W, M]`.
+
+    With a keypoint head, keypoints `[B, M, K, (y, x, visibility)]` in pixels come last.
+    """
     class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
-    boxes = keras.Input([None, 4], name="input_gt_boxes")
-    if not config.USE_MASK:
-        return [class_ids, boxes]
+    inputs = [class_ids, keras.Input([None, 4], name="input_gt_boxes")]
+    if config.USE_MASK:
+        inputs.append(_mask_input(config))
+    if config.NUM_KEYPOINTS:
+        inputs.append(keras.Input([None, config.NUM_KEYPOINTS, 3], name="input_gt_keypoints"))
+    return inputs
+
+
+def _mask_input(config: Config) -> Any:
+    """`[B, H, W, M]` bool ground-truth masks, or mini-masks."""
     if config.USE_MINI_MASK:
         height, width = config.MINI_MASK_SHAPE
     elif config.IMAGE_RESIZE_MODE in ANY_SIZE_MODES:
         height, width = None, None
     else:
         height, width = (int(side) for side in config.IMAGE_SHAPE[:2])
-    masks = keras.Input([height, width, None], name="input_gt_masks", dtype="bool")
-    return [class_ids, boxes, masks]
+    return keras.Input([height, width, None], name="input_gt_masks", dtype="bool")
 
 
 def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dict[str, Any]:
     """The outputs of the heads for the sampled RoIs, and their targets."""
-    rois, target_class_ids, target_bbox, *target_masks = sampled
+    rois, target_class_ids, target_bbox, *others = sampled
     is_roi, is_positive = None, None  # matterport: batch norm of the heads sees padding as well
     if config.ROI_SAMPLING == "fill":
         is_roi, is_positive = ops.any(rois != 0, axis=-1), target_class_ids > 0
-    logits, probs, deltas = class_head(rois, shared.roi_levels, shared.image_meta, config, is_roi)
+    (logits, probs, deltas), features = _class_head(shared, rois, config, is_roi)
     outputs = {
         "output_rois": rois,
         "target_class_ids": target_class_ids,
@@ -369,31 +344,102 @@ def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dic
         "mrcnn_class": probs,
         "mrcnn_bbox": deltas,
     }
+    # Positives come first, so these heads compute only slots that can have a target.
+    slots = targets.positive_slots(config)
+    positives = rois[:, :slots]
     if config.USE_MASK:
-        # Positives come first, so the mask head computes only slots that can have a target mask.
-        slots = targets.positive_slots(config)
         if is_positive is not None:
             is_positive = is_positive[:, :slots]
-        outputs["target_mask"] = target_masks[0]
-        outputs["mrcnn_mask"] = mask_head(
-            rois[:, :slots], shared.roi_levels, shared.image_meta, config, is_positive
-        )
+        if features is not None:
+            features = features[:, :slots]
+        outputs["target_mask"] = others[0]
+        outputs["mrcnn_mask"] = _mask_head(shared, positives, config, is_positive, features)
+    if config.NUM_KEYPOINTS:
+        heatmaps = keypoint_head(positives, shared.roi_levels, shared.image_meta, config)
+        cells = KeypointCells(heatmaps.shape[2], config.CONTINUOUS_BOXES, **FLOAT32)
+        keypoints = others[-1][:, :slots]
+        outputs["target_keypoints"] = cells([positives, keypoints, shared.image])
+        outputs["mrcnn_keypoint"] = heatmaps
     return outputs
+
+
+def mask_rcnn_losses(inputs: list, outputs: dict[str, Any], config: Config) -> dict[str, tuple]:
+    """Return `(numerator, count)` of each loss that the network has."""
+    _, meta, rpn_match, rpn_bbox, *_ = inputs
+    gamma = config.FOCAL_GAMMA
+    per_sampled = config.LOSS_DENOMINATOR == "sampled"
+    halves = {
+        "rpn_class_loss": losses.rpn_class_loss(rpn_match, outputs["rpn_class_logits"], gamma),
+        "rpn_bbox_loss": losses.rpn_bbox_loss(
+            rpn_bbox, rpn_match, outputs["rpn_bbox"], config.RPN_SMOOTH_L1_BETA, per_sampled
+        ),
+    }
+    if "mrcnn_bbox" in outputs:
+        target_class_ids, is_roi = outputs["target_class_ids"], None
+        if per_sampled:
+            is_roi = ops.any(outputs["output_rois"] != 0, axis=-1)
+        halves["mrcnn_class_loss"] = losses.mrcnn_class_loss(
+            target_class_ids,
+            outputs["mrcnn_class_logits"],
+            split_image_meta(meta)["active_class_ids"],
+            config.CLASS_WEIGHTS,
+            gamma,
+            is_roi,
+        )
+        halves["mrcnn_bbox_loss"] = losses.mrcnn_bbox_loss(
+            outputs["target_bbox"],
+            target_class_ids,
+            outputs["mrcnn_bbox"],
+            config.BOX_SMOOTH_L1_BETA,
+            is_roi,
+        )
+    if "mrcnn_mask" in outputs:
+        halves["mrcnn_mask_loss"] = losses.mrcnn_mask_loss(
+            outputs["target_mask"], outputs["target_class_ids"], outputs["mrcnn_mask"]
+        )
+    if config.has_keypoint_head():
+        halves[KEYPOINT_LOSS] = losses.mrcnn_keypoint_loss(
+            outputs["target_keypoints"], outputs["mrcnn_keypoint"]
+        )
+    return halves
+
+
+# --- Networks that Keras saves and loads whole ---
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class MaskRCNNInference(Network):
+    """The network that detects, see `MaskRCNN.build`; Keras saves and loads it whole."""
+
+    read_outputs = staticmethod(mask_rcnn_outputs)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return network_from_config("inference", config, custom_objects)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class MaskRCNNTraining(TrainingNetwork):
+    """The network that trains, see `MaskRCNN.build`; Keras saves and loads it whole."""
+
+    def losses(self, inputs, outputs):
+        return mask_rcnn_losses(inputs, outputs, self.config)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return network_from_config("training", config, custom_objects)
+
+
+# A whole `.h5` names its class without the package, so Keras needs the bare names too.
+for network_class in (MaskRCNNInference, MaskRCNNTraining):
+    keras.saving.get_custom_objects()[network_class.__name__] = network_class
 
 
 # --- MaskRCNN ---
 
 
-def _run_attribute(name):
-    """A property that reads and sets an attribute of the `TrainingRun`."""
-    return property(
-        lambda model: getattr(model._run, name),
-        lambda model, value: setattr(model._run, name, value),
-    )
-
-
-class MaskRCNN(DetectionMethods):
-    """The network and what users do with it: build, load weights, train, detect.
+class MaskRCNN(DetectionModel):
+    """Mask R-CNN, Faster R-CNN (USE_MASK = False) or only the RPN (RPN_ONLY = True).
 
         model = MaskRCNN.from_weights("coco.h5")
         (result,) = model.detect([image])  # [H, W, 3] uint8
@@ -405,59 +451,8 @@ class MaskRCNN(DetectionMethods):
     `keras_model` is the Keras network, `class_names` come from the weight file or the dataset.
     """
 
+    network_name = "mask_rcnn"
     read_outputs = staticmethod(mask_rcnn_outputs)
-    _run: TrainingRun
-
-    # matterport's names for attributes of the training run.
-    epoch = _run_attribute("epoch")
-    log_dir = _run_attribute("folder")
-    checkpoint_path = _run_attribute("checkpoint_path")
-
-    def __new__(cls, *args, **kwargs):
-        # Subclasses that repeat the body of matterport's __init__ do not call the one below.
-        model = super().__new__(cls)
-        model._run = TrainingRun()
-        return model
-
-    def __init__(self, mode: str, config: Any, model_dir: str | os.PathLike = "logs"):
-        self.mode = mode
-        self.config = config
-        self.model_dir = str(model_dir)
-        self.set_log_dir()
-        self.keras_model = self.build(mode=mode, config=config)
-
-    @property
-    def config(self) -> Config:
-        """The settings; an object of another class becomes a `Config` with its values."""
-        return self._config
-
-    @config.setter
-    def config(self, config: Any) -> None:
-        self._config, self._given_config = as_config(config), config
-
-    @classmethod
-    def from_weights(
-        cls,
-        path: str | os.PathLike,
-        config: Config | None = None,
-        model_dir: str | os.PathLike = "logs",
-        mode: str = "inference",
-    ) -> MaskRCNN:
-        """Build the model that a weight file describes, and load its weights.
-
-        path: an `.h5` file written by this package, or a name that `mrcnn weights` lists, whose
-            file is downloaded unless it is in the cache; other files need a `config`.
-        """
-        with open_weights(path) as file:
-            if config is None:
-                config = config_of_file(file)
-                if mode == "inference":
-                    config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
-            if mode == "inference":
-                check_sizes(file, config)
-            model = cls(mode, config, model_dir)
-            model._load(file)
-        return model
 
     def build(self, mode: str, config: Any) -> keras.Model:
         """Build the Keras network of a mode.
@@ -467,42 +462,31 @@ class MaskRCNN(DetectionMethods):
         Training: inputs image, image_meta, rpn_match, rpn_bbox (targets), gt_class_ids, gt_boxes
         (pixels), gt_masks[, rois]; outputs by name, for the losses.
 
-        USE_MASK = False: no mask head, no gt_masks. RPN_ONLY: no heads; rpn_bbox is the last input
-        of training, and inference returns scored proposals, rpn_class, rpn_bbox.
+        USE_MASK = False: no mask head, no gt_masks. NUM_KEYPOINTS: gt_keypoints (pixels) after
+        gt_masks, and mrcnn_keypoint (heatmaps) after mrcnn_mask. RPN_ONLY: no heads; rpn_bbox is
+        the last input of training, and inference returns scored proposals, rpn_class, rpn_bbox.
         """
-        if mode not in ("training", "inference"):
-            raise ValueError(f"mode must be 'training' or 'inference'. Received: {mode!r}.")
-        _ensure_log_handler()
-        # The layers read the thresholds of self.config, so they must have that very object.
-        config = self.config if config is self._given_config else as_config(config)
-        config.validate()
-        config.check_names()
-        scope = contextlib.nullcontext()
-        if mode == "training":
-            scope = training_strategy(config).scope()
-        policy_before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(config.PRECISION)
-        try:
-            with scope:
-                network = self._build(mode, config)
-        finally:
-            keras.config.set_dtype_policy(policy_before)
-        network.describe = self.metadata
-        return network
+        return super().build(mode, config)
 
     def _build(self, mode: str, config: Config) -> keras.Model:
         image = keras.Input([None, None, int(config.IMAGE_SHAPE[2])], name="input_image")
         image_meta = keras.Input([config.IMAGE_META_SIZE], name="input_image_meta")
-        _, *feature_maps = backbone_graph(image, config)
-        pooled_levels = max(0, len(config.BACKBONE_STRIDES) - len(feature_maps))
-        pyramid = fpn_graph(feature_maps, config, pooled_levels)
-        rpn_levels = pyramid[: len(config.RPN_ANCHOR_SCALES)]
+        maps, stage5 = feature_maps(image, config), None
+        if config.has_pyramid():
+            pooled_levels = max(0, len(config.BACKBONE_STRIDES) - len(maps))
+            pyramid = fpn_graph(maps, config, pooled_levels)
+            rpn_levels = pyramid[: len(config.RPN_ANCHOR_SCALES)]
+            roi_levels = pyramid[: len(maps)]
+        else:
+            rpn_levels = roi_levels = maps  # only C4
+            if config.BOX_HEAD == "res5":
+                stage5 = build_stage5_model(maps[0].shape[-1], config)
         rpn, level_probs = rpn_of_levels(rpn_levels, config)
         if mode == "inference":
             anchors = keras.Input([None, 4], name="input_anchors")
             count, limit = config.POST_NMS_ROIS_INFERENCE, config.PRE_NMS_LIMIT_INFERENCE
         else:
-            anchors = self._anchors_of(image, rpn_levels, config)
+            anchors = self.anchors_of(image, rpn_levels, config)
             count, limit = config.POST_NMS_ROIS_TRAINING, None
         proposal_layer = ScoredProposals if config.RPN_ONLY else ProposalLayer
         propose_rois = proposal_layer(
@@ -512,171 +496,9 @@ class MaskRCNN(DetectionMethods):
         if config.PROPOSAL_SELECTION == "per_level":
             proposal_inputs += [image_meta, *level_probs]
         proposals = propose_rois(proposal_inputs)
-        roi_levels = pyramid[: len(feature_maps)]
-        shared = SharedNetwork(image, image_meta, anchors, roi_levels, rpn, proposals)
+        shared = SharedNetwork(image, image_meta, anchors, roi_levels, rpn, proposals, stage5)
         finish = _build_inference if mode == "inference" else _build_training
         return finish(shared, config)
-
-    def _anchors_of(self, image: Any, rpn_levels: list, config: Config) -> Any:
-        """`[B, A, 4]` the anchors: fixed, or from the sizes of the levels if images keep theirs."""
-        if config.IMAGE_RESIZE_MODE in ANY_SIZE_MODES:
-            return PyramidAnchors(config, name="anchors", **FLOAT32)([image, *rpn_levels])
-        fixed = self.get_anchors(tuple(config.IMAGE_SHAPE))
-        return Anchors(fixed, name="anchors", **FLOAT32)(image)
-
-    # --- Weights and log folders ---
-
-    def find_last(self) -> str:
-        """Return the path of the newest checkpoint under model_dir.
-
-        Raises: FileNotFoundError that names the folder if there is no checkpoint.
-        """
-        return checkpoints.last_checkpoint(self.model_dir, str(self.config.NAME))
-
-    def load_weights(
-        self,
-        filepath: str | os.PathLike,
-        by_name: bool = False,
-        exclude: Sequence[str] | None = None,
-        remap_classes: dict[str, int] | None = None,
-    ) -> LoadReport:
-        """Load a weight file; return and log which layers were loaded.
-
-        filepath: matterport's `.h5`, one written here, a backbone's ImageNet file, or a name that
-            `mrcnn weights` lists.
-        by_name: unused, layers are always matched by name.
-        exclude: names of layers to skip.
-        remap_classes: class name in the file -> class id here, to keep the rows of known classes.
-
-        Raises: ValueError if the file is of another network; see `weights.loading`.
-        """
-        with open_weights(filepath) as file:
-            return self._load(file, exclude, remap_classes)
-
-    def _load(
-        self,
-        file: AnyWeightFile,
-        exclude: Sequence[str] | None = None,
-        remap_classes: dict[str, int] | None = None,
-    ) -> LoadReport:
-        training_mode = self.mode == "training"
-        if training_mode and file.kind == "backbone":
-            return self._load_backbone(file)
-        metadata = file.metadata
-        warn_of_other_settings(file, self.config)
-        # A detection in another thread sees the former weights or these, never a mixture.
-        with self.detector.weights_lock.writing():
-            report = loading.load_weights(
-                self.keras_model,
-                file,
-                exclude=exclude or (),
-                allow_head_mismatch=training_mode,
-                remap_classes=remap_classes,
-            )
-            if self._fused is not None:
-                self.optimize_for_inference()
-        if exclude and not training_mode:
-            logger.warning(
-                "Layers were excluded in inference mode: %s stay random.", ", ".join(exclude)
-            )
-        self.class_names = metadata.get("class_names", self.class_names)
-        self.set_log_dir(file.path)
-        self._run.resume = self.epoch > 0
-        return report
-
-    def _load_backbone(self, file: AnyWeightFile | str | os.PathLike) -> LoadReport:
-        config = self.config
-        return loading.load_backbone_weights(
-            self.keras_model, file, config.BACKBONE, config.STD_PIXEL
-        )
-
-    def load_backbone_weights(self, filepath: str | os.PathLike) -> LoadReport:
-        """Load a file that contains only the backbone, as `keras.applications` publishes them."""
-        return self._load_backbone(filepath)
-
-    def save_weights(self, filepath: str | os.PathLike) -> None:
-        """Write an `.h5` file in matterport's layout, with the config and class names.
-
-        With the suffix `.pth` write torchvision's state dict; see `weights.saving.save_torch`.
-        """
-        saving.save_weights(self.keras_model, filepath, metadata=self.metadata())
-
-    def metadata(self) -> dict:
-        """Return the description of the network that weight files contain."""
-        return {"config": self.config.to_dict(), "class_names": self.class_names}
-
-    def get_imagenet_weights(self) -> str:
-        """Return the path of the backbone's ImageNet file; download it unless it is cached."""
-        return imagenet.imagenet_weights(self.config.BACKBONE)
-
-    def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
-        """Name the log folder and the checkpoints of the next training; no folder is created yet.
-
-        model_path: a checkpoint `<log folder>/mask_rcnn_<name>_<epoch>.h5`, whose folder and epoch
-            the training continues; None or another path starts a new run.
-        """
-        name = str(self.config.NAME)
-        training_mode = self.mode == "training"
-        if model_path is None or not self._run.continue_from(str(model_path), name):
-            self._run.start_new(self.model_dir, name, claim=training_mode)
-        elif training_mode:
-            logger.info("Resuming after epoch %d in %s", self.epoch, self.log_dir)
-
-    # --- Training ---
-
-    def compile(self, learning_rate: float, momentum: float) -> None:
-        """Compile the network with a new optimizer; `train` does it by itself."""
-        compile_network(self.keras_model, self.config, learning_rate, momentum)
-
-    def set_trainable(self, layer_regex: str, keras_model=None, indent=0, verbose: int = 1) -> None:
-        """Make exactly the layers trainable whose names match the regex.
-
-        keras_model: default the whole network. indent: unused.
-        verbose: as for `training.trainable.set_trainable`.
-        """
-        set_trainable(keras_model or self.keras_model, layer_regex, self.config, verbose=verbose)
-
-    def train(
-        self,
-        train_dataset: Dataset,
-        val_dataset: Dataset | None,
-        learning_rate: float,
-        epochs: int,
-        layers: str,
-        augmentation=None,
-        custom_callbacks: Iterable[keras.callbacks.Callback] | None = None,
-        no_augmentation_sources: Iterable[str] | None = None,
-    ) -> keras.callbacks.History | None:
-        """Train up to an epoch.
-
-        train_dataset, val_dataset: prepared; val_dataset may be None.
-        epochs: the epoch to reach, counted from the first `train` call or the loaded checkpoint.
-        layers: "heads", "3+", "4+", "5+", "all", or a regex of layer names.
-        augmentation: an imgaug augmenter, an albumentations transform, or a callable
-            `(image, masks, rng) -> (image, masks)`.
-        no_augmentation_sources: names of sources whose images are not augmented.
-
-        Returns: Keras' history; None if the epoch has been reached already.
-        """
-        if self.mode != "training":
-            raise ValueError(
-                "train() needs a model in training mode. Try MaskRCNN(mode='training', ...)."
-            )
-        run = self._run
-        run.network, run.config = self.keras_model, self.config
-        self.class_names = list(getattr(train_dataset, "class_names", [])) or self.class_names
-        run.class_names = self.class_names
-        data = TrainingData(train_dataset, val_dataset, augmentation, no_augmentation_sources)
-        stage = Stage(learning_rate, epochs, layers)
-        return train(run, data, stage, self._make_inference_model, custom_callbacks)
-
-    def _make_inference_model(self) -> MaskRCNN:
-        """Return a model of the same network in inference mode, for one image per batch."""
-        config = copy.copy(self.config)
-        config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
-        return type(self)("inference", config, self.model_dir)
-
-    # --- Looking inside ---
 
     def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
         """Return the tensor of a name in the network, for `run_graph`, or None.
@@ -695,21 +517,3 @@ class MaskRCNN(DetectionMethods):
         if step[0] not in STEP_NAMES:
             return None
         return ProposalStep(layer, step[0])(layer.input)
-
-    def find_trainable_layer(self, layer: Any) -> Any:
-        """Return the layer, or the layer that it wraps."""
-        while hasattr(layer, "layer"):
-            layer = layer.layer
-        return layer
-
-    def get_trainable_layers(self) -> list:
-        """Return all layers that have weights."""
-        layers = [self.find_trainable_layer(layer) for layer in self.keras_model.layers]
-        return [layer for layer in layers if layer.get_weights()]
-
-
-def _ensure_log_handler() -> None:
-    """Print log lines on stderr, unless the program has set up logging itself."""
-    if not logger.hasHandlers():
-        logger.addHandler(logging.StreamHandler())
-        logger.setLevel(logging.INFO)

@@ -63,6 +63,18 @@ DETECTRON: dict[str, Any] = {
     "BOX_SMOOTH_L1_BETA": 0.0,
 }
 
+# detectron2's mask_rcnn_R_50_C4_3x.
+DETECTRON_C4: dict[str, Any] = {
+    **DETECTRON,
+    "BACKBONE_STRIDES": [16],
+    "BOX_HEAD": "res5",
+    "MASK_SHAPE": [14, 14],
+    "RPN_CHANNELS": 1024,
+    "PRE_NMS_LIMIT": 12000,
+    "PRE_NMS_LIMIT_INFERENCE": 6000,
+    "POST_NMS_ROIS_TRAINING": 2000,
+}
+
 # torchvision's maskrcnn_resnet50_fpn.
 _TORCHVISION_1: dict[str, Any] = {
     **_DETECTRON,

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers as KL
 from tiny import TinyConfig, noise_images, shake
 
-from mrcnn import model as model_module
+from mrcnn import detection_model
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN, log
 from mrcnn.nn.image_meta import compose_image_meta
@@ -123,26 +123,26 @@ def test_trainable_layers_have_weights(model):
 
 
 def test_log_handler_is_added_unless_the_program_has_one(monkeypatch, capsys):
-    logger = model_module.logger
+    logger = detection_model.logger
     monkeypatch.setattr(logger, "handlers", [])
     monkeypatch.setattr(logger, "propagate", False)
     monkeypatch.setattr(logger, "level", 0)
     for _ in range(2):
-        model_module._ensure_log_handler()
+        detection_model._ensure_log_handler()
     logger.info("epoch 1/10")
     assert capsys.readouterr().err == "epoch 1/10\n"
     own = [logging.NullHandler()]
     monkeypatch.setattr(logger, "handlers", own)
-    model_module._ensure_log_handler()
+    detection_model._ensure_log_handler()
     assert logger.handlers == own and len(own) == 1
 
 
 def test_building_a_model_adds_the_log_handler(monkeypatch):
-    monkeypatch.setattr(model_module.logger, "handlers", [])
-    monkeypatch.setattr(model_module.logger, "propagate", False)
-    monkeypatch.setattr(model_module.logger, "level", 0)
+    monkeypatch.setattr(detection_model.logger, "handlers", [])
+    monkeypatch.setattr(detection_model.logger, "propagate", False)
+    monkeypatch.setattr(detection_model.logger, "level", 0)
     build()
-    assert len(model_module.logger.handlers) == 1
+    assert len(detection_model.logger.handlers) == 1
 
 
 def test_log_prints_shape_range_and_type(capsys):

@@ -108,6 +108,76 @@ def test_mobilenet_builds_detects_and_freezes_its_batch_norm():
     assert len(norms) == 52 and not any(layer.trainable for layer in norms)
 
 
+# --- Without a pyramid ---
+
+C4 = {"BACKBONE_STRIDES": [16], "BOX_HEAD": "res5", "MASK_SHAPE": [14, 14]}
+SINGLE_LEVEL = {
+    "res5": C4,
+    "res5, boxes": {**C4, "USE_MASK": False},
+    "res5, images of any size": {**C4, "IMAGE_RESIZE_MODE": "pad64"},
+    "2fc": {"BACKBONE_STRIDES": [16]},
+    "vgg16": {"BACKBONE": "vgg16", "BACKBONE_STRIDES": [16]},
+    "mobilenet_v2": {"BACKBONE": "mobilenet_v2", "BACKBONE_STRIDES": [16]},
+    "2fc, detectron": {"BACKBONE_STRIDES": [16], "PROPOSAL_SELECTION": "per_level"},
+    "only the RPN": {"BACKBONE_STRIDES": [16], "RPN_ONLY": True},
+}
+
+
+@pytest.mark.parametrize("name", SINGLE_LEVEL)
+def test_network_without_a_pyramid_trains_and_detects(name, tmp_path):
+    values = SINGLE_LEVEL[name]
+    trained = build("training", tmp_path, **values)
+    history = trained.train(Squares(), Squares(), 1e-3, 1, "all").history
+    assert np.isfinite(history["loss"]).all() and set(trained.config.loss_names()) < set(history)
+    trained.save_weights(tmp_path / "one.h5")
+    model = MaskRCNN.from_weights(tmp_path / "one.h5", TinyConfig(**values), tmp_path)
+    names = {layer.name for layer in model.keras_model.layers}
+    assert not any(name.startswith("fpn_") or name == "res5a_conv" for name in names)
+    (found,) = model.detect(noise_images(1))
+    if values.get("RPN_ONLY"):
+        assert len(found["rois"])
+        return
+    if model.config.USE_MASK:
+        assert found["masks"].shape == (64, 64, len(found["rois"]))
+    assert ("masks" in found) == model.config.USE_MASK
+    assert model.get_anchors((64, 64)).shape == (4 * 4 * 3 * 5, 4)
+
+
+def test_pyramid_from_p1_on_trains_and_detects(tmp_path):
+    """For small objects: anchors of stride 2, and RoIs of P1."""
+    values = {"BACKBONE": "mobilenet_v2", "BACKBONE_STRIDES": [2, 4, 8, 16, 32, 64]}
+    values["RPN_ANCHOR_SCALES"] = (4, 8, 16, 32, 48, 64)
+    trained = build("training", tmp_path, COMPUTE_BACKBONE_SHAPE=None, **values)
+    assert trained.get_anchors((64, 64)).shape == (
+        3 * (32 * 32 + 16 * 16 + 8 * 8 + 4 * 4 + 2 * 2 + 1),
+        4,
+    )
+    history = trained.train(Squares(), None, 1e-3, 1, "heads").history
+    assert np.isfinite(history["loss"]).all()
+    trained.save_weights(tmp_path / "p1.h5")
+    model = MaskRCNN.from_weights(tmp_path / "p1.h5")
+    (found,) = model.detect(noise_images(1))
+    assert found["masks"].shape == (64, 64, len(found["rois"]))
+    assert model.keras_model.get_layer("roi_align_mask").finest_level == 1
+
+
+def test_branches_of_a_network_without_a_pyramid_share_stage_5():
+    """The masks of training are those of the class branch's features, of inference of its own."""
+    inference, training = build(**C4), build("training", **C4)
+    for model in (inference, training):
+        assert [x.name for x in model.keras_model.layers if "res5" in x.name] == ["res5_model"]
+    layers = {layer.name for layer in training.keras_model.layers}
+    assert "roi_align_classifier" in layers and "roi_align_mask" not in layers
+    weights = len(training.keras_model.get_layer("res5_model").weights)
+    assert weights == 10 * (2 + 4)  # a convolution with bias and its batch norm, ten times
+    assert [tuple(x.shape) for x in inference.keras_model.outputs[:4]] == [
+        (None, 10, 6),
+        (None, 20, 3),
+        (None, 20, 3, 4),
+        (None, 10, 14, 14, 3),
+    ]
+
+
 def test_widths_follow_the_config():
     network = build(
         RPN_CHANNELS=28,
@@ -181,8 +251,8 @@ def test_build_in_device_scope():
     "values, sentence",
     [
         (
-            {"BACKBONE": "vgg16"},
-            "BACKBONE must be one of resnet50, resnet101, mobilenet_v2 or a callable.*'vgg16'",
+            {"BACKBONE": "vgg"},
+            "BACKBONE must be one of resnet50, .*mobilenet_v2.* or a callable.*'vgg'",
         ),
         (
             {"IMAGE_MAX_DIM": 100},

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..config import Config
-    from ..model import MaskRCNN
+    from ..detection_model import DetectionModel
 
 log = logging.getLogger("mrcnn")
 
@@ -239,6 +239,7 @@ def _with_preset(config: Config, name: str) -> Config:
     """The preset of this name for the config's class; what the config itself sets stays."""
     presets = {
         "detectron": type(config).detectron,
+        "detectron_c4": type(config).detectron_c4,
         "matterport": type(config).matterport,
         "torchvision1": functools.partial(type(config).torchvision, 1),
         "torchvision2": functools.partial(type(config).torchvision, 2),
@@ -464,7 +465,7 @@ def adopt_network(config: Config, logs: str, start: str | None) -> None:
 
 def load_for_use(
     weights: str, items: list[str], base: Config | None = None
-) -> tuple[MaskRCNN, list[str]]:
+) -> tuple[DetectionModel, list[str]]:
     """An inference model with the weights of a file, and its class names.
 
     weights: a file, or a name of released weights.
@@ -484,9 +485,9 @@ def load_for_use(
             config = validated(read_config(items, base))
 
     load_tensorflow()
-    from ..model import MaskRCNN
+    from ..detection_model import DetectionModel
 
-    model = MaskRCNN.from_weights(weights, config=config)
+    model = DetectionModel.from_weights(weights, config=config)
     model.optimize_for_inference()  # worthwhile from the first image on
     names = model.class_names
     if not names:
@@ -504,15 +505,15 @@ def use_views(config: Config, views: list | None) -> None:
         validated(config)
 
 
-def load_for_training(config: Config, logs: str, start: str | None) -> MaskRCNN:
+def load_for_training(config: Config, logs: str, start: str | None) -> DetectionModel:
     """A model to be trained, with the initial weights `start`, as for `load_start`."""
     check_start(config, logs, start)
     adopt_network(config, logs, start)
     validated(config)
     load_tensorflow()
-    from ..model import MaskRCNN
+    from ..detection_model import model_class
 
-    model = MaskRCNN("training", config, logs)
+    model = model_class(config)("training", config, logs)
     load_start(model, start)
     return model
 
@@ -532,7 +533,7 @@ def find_weights(start: str, config: Config, logs: str | Path) -> str:
 
 
 def load_start(
-    model: MaskRCNN,
+    model: DetectionModel,
     start: str | None,
     backbone_weights: str | None = None,
     computed: Collection[str] = (),
@@ -562,7 +563,7 @@ def load_start(
         _warn_of_random_weights(model.config)
 
 
-def _load_network(model: MaskRCNN, start: str, kept_classes: dict[str, int] | None) -> None:
+def _load_network(model: DetectionModel, start: str, kept_classes: dict[str, int] | None) -> None:
     """Load a whole network; class heads of released weights are left out but for kept classes."""
     from ..weights.class_heads import CLASS_HEADS
     from ..weights.zoo import released

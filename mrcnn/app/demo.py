@@ -18,10 +18,11 @@ from PIL import Image
 from ..config import Config
 from ..data.dataset import Dataset
 from ..data.shapes import ShapesDataset
+from ..detection_model import DetectionModel, model_class
 from ..drawing import curves, pages
 from ..evaluation import evaluate
 from ..files.atomic import atomic_write
-from ..model import BatchNorm, MaskRCNN
+from ..nn.layers import BatchNorm
 
 log = logging.getLogger("mrcnn")
 
@@ -139,7 +140,7 @@ def run(
     weights = _train(config, train_shapes, test_shapes, epochs, out)
 
     log.info("2/3 Detecting in %d images it has not seen", test_images)
-    model = MaskRCNN.from_weights(weights)
+    model = DetectionModel.from_weights(weights)
     model.config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
     evaluation = evaluate.evaluate_dataset(
         lambda image: model.detect([image], masks="rle")[0], test_shapes
@@ -162,7 +163,7 @@ def run(
 
 def _train(config: Config, train_data: Dataset, val_data: Dataset, epochs: int, out: str) -> str:
     """Train from random weights; returns the path of the weight file."""
-    model = MaskRCNN("training", config, os.path.join(out, "logs"))
+    model = model_class(config)("training", config, os.path.join(out, "logs"))
     history = model.train(train_data, val_data, config.LEARNING_RATE, epochs, layers="all")
     weights = os.path.join(out, "shapes.h5")
     model.save_weights(weights)
@@ -176,7 +177,7 @@ def _lowest_score_to_draw(evaluation) -> float:
     return 0.0 if math.isnan(best) else min(DemoConfig.DETECTION_MIN_CONFIDENCE, best)
 
 
-def _draw(model: MaskRCNN, dataset: Dataset, shown_from: float, out: str) -> None:
+def _draw(model: DetectionModel, dataset: Dataset, shown_from: float, out: str) -> None:
     for image_id in dataset.image_ids[:DRAWN_IMAGES]:
         image = dataset.load_image(image_id)
         found = model.detect([image])[0]

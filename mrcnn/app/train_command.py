@@ -37,7 +37,7 @@ from .data_option import (
 log = logging.getLogger("mrcnn")
 
 WARMUP_STEPS = 500  # at most; a tenth of a short training
-LARGE_BACKBONES = ("resnet50", "resnet101")
+LARGE_BACKBONES = ("resnet50", "resnet101", "resnet152", "vgg16", "convnext_tiny")
 
 
 def run(args) -> int:
@@ -82,17 +82,17 @@ def _train(
     val_data: Dataset | None,
     kept_classes: dict[str, int] | None,
 ):
-    """Build the network, load its initial weights and train it; returns the `MaskRCNN`."""
+    """Build the network, load its initial weights and train it; returns the model."""
     load_tensorflow()
     import keras
 
     from ..data import augment
-    from ..model import MaskRCNN
+    from ..detection_model import model_class
 
     _warn_of_slow_cpu(config)
     if config.SEED is not None:
         keras.utils.set_random_seed(config.SEED)
-    model = MaskRCNN("training", config, args.logs)
+    model = model_class(config)("training", config, args.logs)
     is_default_warmup = _default_warmup(config, args.epochs) == config.WARMUP_STEPS
     computed = {"WARMUP_STEPS"} if is_default_warmup else set()
     load_start(model, args.weights, args.backbone_weights, computed, kept_classes)

@@ -50,8 +50,8 @@ def fit_anchors(molded: np.ndarray, shapes: np.ndarray, config: Config) -> Ancho
     percentiles = np.percentile(sizes, QUANTILES).round(1).tolist()
     fit = AnchorFit(sizes=dict(zip(QUANTILES, percentiles, strict=True)))
 
-    # With k scales the RPN has the first k levels.
-    levels = list(zip(config.RPN_ANCHOR_SCALES, config.BACKBONE_STRIDES, strict=False))
+    # With k scales the RPN has the first k levels; without a pyramid all are of the one level.
+    levels = list(zip(config.RPN_ANCHOR_SCALES, _strides(config), strict=False))
     overlaps = _overlaps_of_levels(molded, shapes, levels, config)
     best_level, is_under = overlaps.argmax(axis=0), overlaps.max(axis=0) < FITTING_IOU
     for i, (scale, stride) in enumerate(levels):
@@ -63,12 +63,18 @@ def fit_anchors(molded: np.ndarray, shapes: np.ndarray, config: Config) -> Ancho
 
     some = np.argsort(sizes, kind="stable")[spread_evenly(len(sizes), OBJECTS_TO_FIT)]
     scales = suggest_scales(molded[some], shapes[some], config)
-    levels = list(zip(scales, config.BACKBONE_STRIDES, strict=True))
+    levels = list(zip(scales, _strides(config), strict=True))
     overlaps = _overlaps_of_levels(molded, shapes, levels, config)
     suggested_under = float((overlaps.max(axis=0) < FITTING_IOU).mean())
     if fit.under - suggested_under >= MIN_GAIN:
         fit.suggested_scales, fit.suggested_under = scales, suggested_under
     return fit
+
+
+def _strides(config: Config) -> list[int]:
+    """The stride for each scale: those of the levels, or that of the one level for all scales."""
+    strides = list(config.BACKBONE_STRIDES)
+    return strides if config.has_pyramid() else strides * len(config.RPN_ANCHOR_SCALES)
 
 
 def _overlaps_of_levels(
@@ -101,14 +107,16 @@ def anchor_overlaps(
 
 
 def suggest_scales(molded: np.ndarray, shapes: np.ndarray, config: Config) -> list[int]:
-    """Return increasing RPN_ANCHOR_SCALES, one per level, that fit the largest share of boxes.
+    """Return increasing RPN_ANCHOR_SCALES that fit the largest share of boxes.
+
+    With a pyramid it is one scale per level, otherwise as many as the config has.
 
     Among equal choices that of the highest mean IoU wins. All choices from `LADDER` are tried with
     the strides of the levels, because small anchors of a coarse level miss objects between them.
 
     molded, shapes: as for `fit_anchors`.
     """
-    strides = config.BACKBONE_STRIDES
+    strides = _strides(config)
     table = np.zeros((len(strides), len(LADDER), len(molded)), np.float32)
     for level, stride in enumerate(strides):
         for step, scale in enumerate(LADDER):

@@ -140,10 +140,13 @@ def _runs_of_crop(y: int, x: int, columns: np.ndarray, height: int, width: int) 
     if rows == height:  # a run may continue from the end of a column to the start of the next
         twice = np.flatnonzero(changes[1:] == changes[:-1])
         changes = np.delete(changes, np.concatenate([twice, twice + 1]))
-    runs = np.diff(changes, prepend=0, append=height * width).tolist()
-    if len(runs) > 1 and runs[-1] == 0:  # pycocotools ends with the ones of the last pixel
-        runs.pop()
-    return runs
+    if len(changes) == 0:
+        return [height * width]
+    # `np.diff` with prepend and append takes ten times as long.
+    between = (changes[1:] - changes[:-1]).tolist()
+    last = height * width - int(changes[-1])
+    runs = [int(changes[0]), *between, last]
+    return runs if last else runs[:-1]  # pycocotools ends with the ones of the last pixel
 
 
 def run_lengths(counts: str, where: str = "") -> list[int]:

@@ -39,6 +39,7 @@ class BatchNormFusedModel:
         self._readers = _readers(network)
         self._blocks: dict[int, tuple[Any, Block]] = {}  # id of a new tensor -> itself, its block
         self._fused: dict[KL.Layer, Block] = {}
+        self._nested: dict[str, BatchNormFusedModel] = {}  # of the models in the network, by name
         # Keras 3.12 refuses an input that no layer of the clone reads (image_meta with RPN_ONLY).
         self._reads = [bool(self._readers[id(x)]) for x in network.inputs]
         inputs = [x for x, is_read in zip(network.inputs, self._reads, strict=True) if is_read]
@@ -51,6 +52,8 @@ class BatchNormFusedModel:
         self._fused = {layer: block for layer, block in self._fused.items() if layer in used}
         self._blocks.clear()
         self.convolutions = {block.convolution.name: layer for layer, block in self._fused.items()}
+        for nested in self._nested.values():
+            self.convolutions.update(nested.convolutions)
         self.update_weights()
 
     def __call__(self, inputs: list) -> Any:
@@ -62,9 +65,13 @@ class BatchNormFusedModel:
         """Compute the weights of the fused convolutions from those of the network."""
         for layer, block in self._fused.items():
             layer.set_weights(_fused_weights(block))
+        for nested in self._nested.values():
+            nested.update_weights()
 
     def _call(self, layer: KL.Layer, inputs: Any, *others: Any, **options: Any) -> Any:
         """Call a layer of the network on new inputs, or the fused convolution that replaces it."""
+        if isinstance(layer, keras.Model) and _has_batch_norm(layer):
+            return self._fuse_nested(layer).network(inputs)
         _, block = self._blocks.get(id(inputs), (None, None))
         block = _extend(block, layer, inputs)
         reader = self._only_reader(layer) if block else None
@@ -78,6 +85,12 @@ class BatchNormFusedModel:
         if block is not None and reader is not None:
             self._blocks[id(outputs)] = outputs, block
         return outputs
+
+    def _fuse_nested(self, model: keras.Model) -> BatchNormFusedModel:
+        """Return a model in the network with its batch norms fused, the same for all its calls."""
+        if model.name not in self._nested:
+            self._nested[model.name] = BatchNormFusedModel(model)
+        return self._nested[model.name]
 
     def _only_reader(self, layer: KL.Layer) -> KL.Layer | None:
         readers = self._readers[id(layer.output)]
@@ -98,6 +111,10 @@ def _extend(block: Block | None, layer: KL.Layer, inputs: Any) -> Block | None:
     if block.norm is not None and block.relu is None and _is_relu(layer):
         return block._replace(relu=layer)
     return None
+
+
+def _has_batch_norm(model: keras.Model) -> bool:
+    return any(isinstance(layer, KL.BatchNormalization) for layer in model.layers)
 
 
 def _is_relu(layer: KL.Layer | None) -> bool:

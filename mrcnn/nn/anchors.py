@@ -45,8 +45,9 @@ def generate_pyramid_anchors(
     anchor_stride: int,
     rounded: bool = False,
 ) -> np.ndarray:
-    """`[A, 4]` anchors of the first levels, one level after another; each scale is of one level.
+    """`[A, 4]` anchors of the first levels, one level after another.
 
+    scales: of each level the side, or several sides, in pixels.
     feature_shapes: `[levels, (height, width)]`. The other arguments: see `generate_anchors`.
 
     Raises: ValueError if there are more scales than levels.
@@ -64,7 +65,7 @@ def generate_pyramid_anchors(
 
 def compute_backbone_shapes(config: Any, image_shape: Any) -> np.ndarray:
     """`[levels, (height, width)]` sizes of the pyramid's levels for an image `(H, W, ...)`."""
-    if callable(config.BACKBONE):
+    if callable(config.BACKBONE) and len(config.BACKBONE_STRIDES) > 1:
         return config.COMPUTE_BACKBONE_SHAPE(image_shape)
     height, width = image_shape[:2]
     shapes = [[-(-height // stride), -(-width // stride)] for stride in config.BACKBONE_STRIDES]
@@ -74,13 +75,14 @@ def compute_backbone_shapes(config: Any, image_shape: Any) -> np.ndarray:
 def pyramid_anchors(config: Any, image_shape: Any) -> np.ndarray:
     """`[A, 4]` anchors of the config's network for an image `(H, W, ...)`.
 
-    With k RPN_ANCHOR_SCALES the RPN reads the first k pyramid levels.
+    With k RPN_ANCHOR_SCALES the RPN reads the first k pyramid levels. Without a pyramid, all of
+    them are of the one level.
     """
     shapes, strides = compute_backbone_shapes(config, image_shape), config.BACKBONE_STRIDES
     if config.ROUND_ANCHORS:
         strides = [np.array(image_shape[:2]) // shape for shape in shapes]
     return generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES,
+        config.anchor_scales(),
         config.RPN_ANCHOR_RATIOS,
         shapes,
         strides,

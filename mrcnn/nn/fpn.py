@@ -12,20 +12,21 @@ from .layers import Conv2D, SameConv2D, has_bias, norm
 def fpn_graph(feature_maps: list, config: Any, pooled_levels: int = 1) -> list:
     """`[P2, ..., P5, P6]`, maps `[B, h, w, C]`: top-down, with lateral 1x1 convolutions.
 
-    feature_maps: C2 to C5, the finest first.
+    feature_maps: C2 to C5, or C1 to C5 for a pyramid from P1 on.
     config: TOP_DOWN_PYRAMID_SIZE is C, FPN_NORM the norm after each convolution.
     pooled_levels: coarser levels made by subsampling the last one; only the RPN reads them.
     """
-    last = len(feature_maps) + 1
+    first = config.finest_level()
+    last = len(feature_maps) + first - 1
     merged = []
-    for level in range(last, 1, -1):
-        x = _convolution(Conv2D, 1, f"fpn_c{level}p{level}", config)(feature_maps[level - 2])
+    for level in range(last, first - 1, -1):
+        x = _convolution(Conv2D, 1, f"fpn_c{level}p{level}", config)(feature_maps[level - first])
         if merged:
             above = KL.UpSampling2D(2, name=f"fpn_p{level + 1}upsampled")(merged[0])
             x = KL.Add(name=f"fpn_p{level}add")([above, x])
         merged.insert(0, x)
     pyramid = []
-    for level, x in enumerate(merged, start=2):
+    for level, x in enumerate(merged, start=first):
         pyramid.append(_convolution(SameConv2D, 3, f"fpn_p{level}", config)(x))
     for level in range(last + 1, last + 1 + pooled_levels):
         pool = KL.MaxPooling2D(pool_size=(1, 1), strides=2, name=f"fpn_p{level}")

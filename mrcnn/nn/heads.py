@@ -22,8 +22,7 @@ def class_head(
     image_meta: `[B, IMAGE_META_SIZE]`.
     counted: `[B, N]` bool, the RoIs of which the statistics of batch norm are; None: all.
 
-    Returns: logits `[B, N, NUM_CLASSES]`, probs `[B, N, NUM_CLASSES]`, deltas
-        `[B, N, NUM_CLASSES, 4]` (CLASS_AGNOSTIC_BOX: `[B, N, 1, 4]`).
+    Returns: as `class_outputs`.
     """
     width, pool_shape = config.FPN_CLASSIF_FC_LAYERS_SIZE, (config.POOL_SIZE, config.POOL_SIZE)
     x = roi_align(rois, image_meta, pyramid, config.POOL_SIZE, config, "roi_align_classifier")
@@ -39,6 +38,15 @@ def class_head(
             x = norm(x, config.BOX_HEAD_NORM, config, f"mrcnn_class_bn{i}", counted)
             x = KL.Activation("relu")(x)
     hidden = KL.Reshape((-1, width), name="pool_squeeze")(x)  # [B, N, width]
+    return class_outputs(hidden, config)
+
+
+def class_outputs(hidden: Any, config: Any) -> tuple[Any, Any, Any]:
+    """The last layers of the class and box head, for hidden values `[B, N, C]` of each RoI.
+
+    Returns: logits `[B, N, NUM_CLASSES]`, probs `[B, N, NUM_CLASSES]`, deltas
+        `[B, N, NUM_CLASSES, 4]` (CLASS_AGNOSTIC_BOX: `[B, N, 1, 4]`).
+    """
     logits = KL.Dense(config.NUM_CLASSES, name="mrcnn_class_logits", **FLOAT32)(hidden)
     probs = KL.Activation("softmax", name="mrcnn_class", **FLOAT32)(logits)
     rows = 1 if config.CLASS_AGNOSTIC_BOX else config.NUM_CLASSES
@@ -48,9 +56,7 @@ def class_head(
 
 
 def mask_head(rois: Any, pyramid: list, image_meta: Any, config: Any, counted: Any = None) -> Any:
-    """The mask head (Mask R-CNN, figure 4 right): four convolutions, then deconvolutions.
-
-    Each deconvolution doubles the pooled size, until it is MASK_SHAPE.
+    """The mask head: four convolutions, then `mask_outputs`.
 
     rois, pyramid, image_meta, counted: as for `class_head`.
 
@@ -60,11 +66,35 @@ def mask_head(rois: Any, pyramid: list, image_meta: Any, config: Any, counted: A
     x = roi_align(rois, image_meta, pyramid, config.MASK_POOL_SIZE, config, "roi_align_mask")
     for i in (1, 2, 3, 4):
         x = _convolution(x, channels, "mask", i, config.MASK_HEAD_NORM, config, counted)
+    return mask_outputs(x, config)
+
+
+def mask_outputs(x: Any, config: Any) -> Any:
+    """The last layers of the mask head: deconvolutions that double the size up to MASK_SHAPE.
+
+    x: `[B, N, h', w', C]` features of each RoI.
+
+    Returns: soft masks `[B, N, h, w, NUM_CLASSES]`, as `mask_head`.
+    """
+    channels = config.MASK_CHANNELS
     for i in range(1, (config.mask_doublings() or 1) + 1):
         name = "mrcnn_mask_deconv" if i == 1 else f"mrcnn_mask_deconv{i}"
         x = RoIConv2DTranspose(channels, (2, 2), strides=2, activation="relu", name=name)(x)
     count = 1 if config.CLASS_AGNOSTIC_MASK else config.NUM_CLASSES
     return RoIConv2D(count, (1, 1), activation="sigmoid", name="mrcnn_mask", **FLOAT32)(x)
+
+
+def stage5_features(
+    rois: Any, levels: list, image_meta: Any, stage5: Any, config: Any, name: str
+) -> Any:
+    """`[B, N, POOL_SIZE, POOL_SIZE, C]` features of each RoI of C4 after stage 5.
+
+    Class, box and mask branch share them (ResNet-C4; Mask R-CNN, figure 4 left).
+
+    rois, image_meta: as for `class_head`. levels: only C4, `[B, H, W, C / 2]`.
+    stage5: the model of `build_stage5_model`. name: of the RoIAlign layer.
+    """
+    return stage5(roi_align(rois, image_meta, levels, 2 * config.POOL_SIZE, config, name))
 
 
 def _convolution(x, channels, head, number, kind, config, counted):

@@ -77,9 +77,9 @@ CHANNELS_AT_ONCE = 128
 def wide_convolutions_are_slow() -> bool:
     """Whether TensorFlow computes wide convolutions here with oneDNN and AVX-512.
 
-    There, oneDNN gets the kernel of a variable as it lies, not packed: with 256 or 512 output
-    channels, a 3x3 convolution of one large image takes 1.4 to 1.6 times as long as in parts of
-    128, in training as well. With TensorFlow's own convolutions, parts are slower.
+    There, oneDNN gets the kernel of a variable as it lies, not packed: a 3x3 convolution of
+    `[1, 128, 128, 256]` to 256 or 512 channels takes 1.4 to 1.6 times as long as in parts of 128
+    channels, in training as well. With TensorFlow's own convolutions, parts are slower.
     """
     if tf.config.list_physical_devices("GPU"):
         return False
@@ -317,6 +317,15 @@ class RoIConv2DTranspose(_PerRoI, KL.Conv2DTranspose):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
+class RoIUpSampling2D(_PerRoI, KL.UpSampling2D):
+    """`UpSampling2D` of each RoI: `[B, N, h, w, C]` to `[B, N, h * rows, w * columns, C]`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.input_spec = None  # that of an image
+
+
+@keras.saving.register_keras_serializable("mrcnn")
 class RoIGroupNorm(_PerRoI, KL.GroupNormalization):
     """Group norm (Wu 2018) of each RoI: `[B, N, h, w, C]`, same shape."""
 
@@ -380,19 +389,19 @@ class PyramidAnchors(KL.Layer):
 
     def call(self, inputs):
         image, *pyramid = inputs
-        scales, strides = self.config.RPN_ANCHOR_SCALES, self.config.BACKBONE_STRIDES
+        scales, strides = self.config.anchor_scales(), self.config.BACKBONE_STRIDES
         levels = []
-        for scale, stride, level in zip(scales, strides, pyramid, strict=False):
+        for sides, stride, level in zip(scales, strides, pyramid, strict=False):
             shape = ops.shape(level)
-            levels.append(self._level_anchors(scale, stride, shape, ops.shape(image)))
+            levels.append(self._level_anchors(sides, stride, shape, ops.shape(image)))
         side, continuous = ops.shape(image)[1:3], self.config.CONTINUOUS_BOXES
         anchors = box_math.normalize(ops.concatenate(levels), side, continuous)
         return ops.broadcast_to(anchors, [ops.shape(image)[0], *ops.shape(anchors)])
 
-    def _level_anchors(self, scale, stride, shape, image_shape):
+    def _level_anchors(self, sides, stride, shape, image_shape):
         """`[A, 4]` pixel anchors of a level of shape `[B, h, w, C]`."""
         step, is_rounded = self.config.RPN_ANCHOR_STRIDE, self.config.ROUND_ANCHORS
-        cell = generate_anchors(scale, self.config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1, is_rounded)
+        cell = generate_anchors(sides, self.config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1, is_rounded)
         strides = (stride, stride)
         if is_rounded:
             strides = image_shape[1] // shape[1], image_shape[2] // shape[2]

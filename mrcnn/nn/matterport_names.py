@@ -6,8 +6,10 @@ Boxes are `(y1, x1, y2, x2)`. Our own code uses `nn.boxes`, `nn.losses` and `nn.
 from __future__ import annotations
 
 import datetime
+import logging
 import math
 import multiprocessing
+import os
 import random
 import re
 from typing import Any
@@ -50,6 +52,7 @@ __all__ = [
     "fpn_classifier_graph",
     "identity_block",
     "log2_graph",
+    "logging",
     "math",
     "mrcnn_bbox_loss_graph",
     "mrcnn_class_loss_graph",
@@ -57,6 +60,7 @@ __all__ = [
     "multiprocessing",
     "norm_boxes_graph",
     "np",
+    "os",
     "overlaps_graph",
     "parse_image_meta",
     "parse_image_meta_graph",

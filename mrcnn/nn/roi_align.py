@@ -30,11 +30,12 @@ def log2_graph(x: Any) -> Any:
 class PyramidROIAlign(KL.Layer):
     """`[B, N, height, width, C]` features of each RoI from the pyramid level that fits its size.
 
-    Inputs: rois `[B, N, 4]`, image_meta `[B, IMAGE_META_SIZE]`, then the levels from P2 on.
+    Inputs: rois `[B, N, 4]`, image_meta `[B, IMAGE_META_SIZE]`, then the levels, the finest first.
     pool_shape: `(height, width)`.
     canonical_size: a RoI of this side in pixels is read from P4 (FPN, equation 1).
     method, samples, gather, level_rule, continuous: see `Config.ROI_ALIGN`, `ROI_ALIGN_SAMPLES`,
         `ROI_ALIGN_GATHER`, `FPN_LEVEL_RULE` and `CONTINUOUS_BOXES`.
+    finest_level: number of the first of the levels, 2 for P2.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class PyramidROIAlign(KL.Layer):
         level_rule: str = "round",
         continuous: bool = False,
         gather: bool = False,
+        finest_level: int = 2,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -56,6 +58,7 @@ class PyramidROIAlign(KL.Layer):
         self.level_rule = level_rule
         self.continuous = continuous
         self.gather = gather
+        self.finest_level = finest_level
         self.supports_jit = gather  # XLA cannot compile crop_and_resize and sparse products
 
     def call(self, inputs):
@@ -65,6 +68,9 @@ class PyramidROIAlign(KL.Layer):
         height, width, _ = ops.unstack(image_shape, 3)
         levels = self.levels(flat, height * width, len(feature_maps))
         image_index = image_of_rois(rois)
+        if len(feature_maps) == 1 and not self.gather:
+            pooled = self._pool(feature_maps[0], flat, image_index, (height, width))
+            return unfold_rois(pooled, rois)
         if self.gather:
             pooled = self._gather(feature_maps, flat, levels, image_index, (height, width))
             return unfold_rois(pooled, rois)
@@ -100,7 +106,7 @@ class PyramidROIAlign(KL.Layer):
         )
 
     def levels(self, rois: Any, image_area: Any, count: int) -> Any:
-        """`[N]` int32 in 0..count-1: the pyramid level of each RoI, 0 for P2.
+        """`[N]` int32 in 0..count-1: the pyramid level of each RoI, 0 for the finest.
 
         rois: `[N, 4]`. image_area: pixels of the image.
         """
@@ -114,7 +120,7 @@ class PyramidROIAlign(KL.Layer):
             # adds less than float32 can hold.
             level = ops.floor(4.0 + level + (1e-6 if self.method == "unaligned" else 0.0))
         # Clipped as integers, so that the RoIs of a diverged training (NaN) have a level too.
-        return ops.clip(ops.cast(level - 2.0, "int32"), 0, count - 1)
+        return ops.clip(ops.cast(level - self.finest_level, "int32"), 0, count - 1)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:2], *self.pool_shape, input_shape[2][-1])
@@ -124,7 +130,7 @@ def roi_align(rois: Any, image_meta: Any, pyramid: list, side: int, config: Any,
     """`[B, N, side, side, C]` features of the RoIs, by a `PyramidROIAlign` with the settings.
 
     rois: `[B, N, 4]`. image_meta: `[B, IMAGE_META_SIZE]`.
-    pyramid: the levels from P2 on, `[B, h, w, C]`.
+    pyramid: the levels, the finest first, `[B, h, w, C]`.
     """
     layer = PyramidROIAlign(
         (side, side),
@@ -134,6 +140,7 @@ def roi_align(rois: Any, image_meta: Any, pyramid: list, side: int, config: Any,
         config.FPN_LEVEL_RULE,
         config.CONTINUOUS_BOXES,
         config.ROI_ALIGN_GATHER,
+        config.finest_level(),
         name=name,
         **FLOAT32,
     )

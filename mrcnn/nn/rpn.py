@@ -65,14 +65,14 @@ def build_rpn_model(
 def rpn_of_levels(levels: list, config: Config) -> tuple[dict[str, Any], list]:
     """The outputs of the RPN by name, all levels in one tensor; and the probs of each level.
 
-    levels: maps `[B, h, w, C]`.
+    levels: maps `[B, h, w, C]`, of one C.
 
     Returns: rpn_class_logits, rpn_class `[B, A, 2]`, rpn_bbox `[B, A, 4]`; a list of `[B, A', 2]`.
     """
     rpn = build_rpn_model(
         config.RPN_ANCHOR_STRIDE,
-        len(config.RPN_ANCHOR_RATIOS),
-        config.TOP_DOWN_PYRAMID_SIZE,
+        len(config.RPN_ANCHOR_RATIOS) * len(config.anchor_scales()[0]),
+        levels[0].shape[-1],
         config.RPN_CHANNELS,
         conv_layers=config.RPN_CONV_LAYERS,
         objectness=config.RPN_OBJECTNESS,

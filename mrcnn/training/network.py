@@ -1,4 +1,4 @@
-"""The Keras models behind `MaskRCNN`: weight files by name, and the training step."""
+"""The Keras models behind a `DetectionModel`: weight files by name, and the training step."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import keras
 import tensorflow as tf
 
 from ..config import Config
-from ..nn import losses
-from ..nn.image_meta import split_image_meta
+from ..nn.losses import mean, plain_weight_decay, weight_decay
 from ..nn.molding import mold_on_device
 from ..weights import loading, saving
 from .distributed import all_reduce_sum, device_count, hosts_of
@@ -164,7 +163,10 @@ def _is_matterport_name(path) -> bool:
 
 @keras.saving.register_keras_serializable("mrcnn")
 class TrainingNetwork(Network):
-    """The functional network with the training step: named outputs to losses to an update."""
+    """The functional network with the training step: named outputs to losses to an update.
+
+    A subclass defines `losses`.
+    """
 
     def __init__(self, *args, config: Config | None = None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -181,58 +183,26 @@ class TrainingNetwork(Network):
 
         On several devices these are this device's shares, which add up to those of the whole batch.
         """
-        halves = self._loss_halves(inputs, outputs)
+        halves = self.losses(inputs, outputs)
         counts = all_reduce_sum(count for _, count in halves.values())
         weights: dict[Any, float] = self.config.LOSS_WEIGHTS
         values = {}
         for (name, (numerator, _)), count in zip(halves.items(), counts, strict=True):
-            values[name] = losses.mean(numerator, count) * weights.get(name, 1.0)
+            values[name] = mean(numerator, count) * weights.get(name, 1.0)
         values["weight_decay"] = self._weight_decay() / device_count()
         return {"loss": sum(values.values()), **values}
 
     def _weight_decay(self) -> Any:
         config, weights = self.config, self.trainable_weights
         if config.WEIGHT_DECAY_RULE == "matterport":
-            return losses.weight_decay(weights, config.WEIGHT_DECAY)
-        return losses.plain_weight_decay(
+            return weight_decay(weights, config.WEIGHT_DECAY)
+        return plain_weight_decay(
             weights, config.WEIGHT_DECAY, config.WEIGHT_DECAY_BIASES, config.WEIGHT_DECAY_NORMS
         )
 
-    def _loss_halves(self, inputs, outputs) -> dict[str, tuple]:
-        """Return `(numerator, count)` of each loss that the network has."""
-        _, meta, rpn_match, rpn_bbox, *_ = inputs
-        config, gamma = self.config, self.config.FOCAL_GAMMA
-        per_sampled = config.LOSS_DENOMINATOR == "sampled"
-        halves = {
-            "rpn_class_loss": losses.rpn_class_loss(rpn_match, outputs["rpn_class_logits"], gamma),
-            "rpn_bbox_loss": losses.rpn_bbox_loss(
-                rpn_bbox, rpn_match, outputs["rpn_bbox"], config.RPN_SMOOTH_L1_BETA, per_sampled
-            ),
-        }
-        if "mrcnn_bbox" in outputs:
-            target_class_ids, is_roi = outputs["target_class_ids"], None
-            if per_sampled:
-                is_roi = tf.reduce_any(outputs["output_rois"] != 0, axis=-1)
-            halves["mrcnn_class_loss"] = losses.mrcnn_class_loss(
-                target_class_ids,
-                outputs["mrcnn_class_logits"],
-                split_image_meta(meta)["active_class_ids"],
-                config.CLASS_WEIGHTS,
-                gamma,
-                is_roi,
-            )
-            halves["mrcnn_bbox_loss"] = losses.mrcnn_bbox_loss(
-                outputs["target_bbox"],
-                target_class_ids,
-                outputs["mrcnn_bbox"],
-                config.BOX_SMOOTH_L1_BETA,
-                is_roi,
-            )
-        if "mrcnn_mask" in outputs:
-            halves["mrcnn_mask_loss"] = losses.mrcnn_mask_loss(
-                outputs["target_mask"], outputs["target_class_ids"], outputs["mrcnn_mask"]
-            )
-        return halves
+    def losses(self, inputs, outputs) -> dict[str, tuple]:
+        """Return `(numerator, count)` of each loss that the network has, by name."""
+        raise NotImplementedError
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
         """Skip Keras' build: the network and its optimizer are built before `fit`.

@@ -10,6 +10,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..config import NETWORKS
 from ..weights import saving
 from .network import TrainingNetwork
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 # Folder -> the run of this process that will create it.
 _claimed: weakref.WeakValueDictionary[str, TrainingRun] = weakref.WeakValueDictionary()
 
-# <log folder>/mask_rcnn_<name>_<epoch>.h5; the folder ends in _2 if two runs began in one minute.
-_CHECKPOINT = re.compile(r"[\w-]*\d{8}T\d{4}[^/\\]*[/\\]mask_rcnn_[\w.-]+?_(\d{4,})\.h5$")
+# <log folder>/<network>_<name>_<epoch>.h5; the folder ends in _2 if two runs began in one minute.
+_CHECKPOINT = re.compile(
+    rf"[\w-]*\d{{8}}T\d{{4}}[^/\\]*[/\\](?:{'|'.join(NETWORKS)})_[\w.-]+?_(\d{{4,}})\.h5$"
+)
 
 
 class FolderName(NamedTuple):
@@ -46,6 +49,7 @@ class TrainingRun:
     network, config: set when the training starts.
     folder: the log folder; it is created when the training starts.
     checkpoint_path: path of the checkpoints, with the placeholder `{epoch:04d}`.
+    network_name: of `config.NETWORKS`; checkpoints begin with it.
     epoch: number of epochs done.
     class_names: names that the checkpoints carry.
     resume: whether the next training resumes from the training state of the loaded checkpoint.
@@ -56,6 +60,7 @@ class TrainingRun:
     config: Config = field(init=False)
     folder: str = ""
     checkpoint_path: str = ""
+    network_name: str = "mask_rcnn"
     epoch: int = 0
     class_names: list[str] | None = None
     resume: bool = False
@@ -136,4 +141,5 @@ class TrainingRun:
 
     def _use_folder(self, folder: str, name: str) -> None:
         self.folder = folder
-        self.checkpoint_path = os.path.join(folder, f"mask_rcnn_{name.lower()}_{{epoch:04d}}.h5")
+        file_name = f"{self.network_name}_{name.lower()}_{{epoch:04d}}.h5"
+        self.checkpoint_path = os.path.join(folder, file_name)

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from ..config import NETWORKS
+
 
 def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
     """Return the path of the newest checkpoint in the newest run that has one.
@@ -25,14 +27,15 @@ def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
     raise FileNotFoundError(
         f"There must be a checkpoint of {prefix!r} to resume from. Received: the folder "
         f"{folder.absolute()}, which has {len(runs)} runs of that name and no "
-        f"mask_rcnn_{prefix}_<epoch>.h5 in them. Try another model_dir (--logs), or start from "
+        f"{NETWORKS[0]}_{prefix}_<epoch>.h5 in them. Try another model_dir (--logs), or start from "
         "other weights."
     )
 
 
 def checkpoints(run: str | os.PathLike, name: str) -> list[Path]:
-    """The checkpoints `mask_rcnn_<name>_<epoch>.h5` in the folder of a run, ordered by epoch."""
-    return _numbered(Path(run), rf"mask_rcnn_{re.escape(str(name).lower())}_(\d+)\.h5")
+    """The checkpoints `<network>_<name>_<epoch>.h5` in the folder of a run, ordered by epoch."""
+    networks, name = "|".join(NETWORKS), re.escape(str(name).lower())
+    return _numbered(Path(run), rf"(?:{networks})_{name}_(\d+)\.h5")
 
 
 def _numbered(folder: Path, pattern: str) -> list[Path]:

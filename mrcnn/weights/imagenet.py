@@ -9,7 +9,13 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .keras_applications import BackboneLayers, convert_mobilenet, convert_resnet
+from .keras_applications import (
+    BackboneLayers,
+    convert_application,
+    convert_mobilenet,
+    convert_resnet,
+    convert_vgg,
+)
 from .model_layers import ModelLayers
 from .weight_file import WeightFile
 from .zoo import cached
@@ -24,6 +30,8 @@ Conversion = Callable[[WeightFile, ModelLayers], BackboneLayers]
 CONVERSIONS: dict[str, Conversion] = {
     "resnet": convert_resnet,
     "mobilenet_v2": convert_mobilenet,
+    "vgg16": convert_vgg,
+    "keras.applications": convert_application,
 }
 
 
@@ -38,7 +46,7 @@ def imagenet_weights(backbone: object, cache_dir: str | os.PathLike | None = Non
         ValueError: no weights are known for this backbone.
     """
     file = _imagenet_file(backbone)
-    released = ReleasedFile(file.url, file.size, file.md5, file.older_md5s)
+    released = ReleasedFile(file.url, file.size, file.md5, file.older_md5s, file.sha256)
     return cached(released, cache_dir)
 
 

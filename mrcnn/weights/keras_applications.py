@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..nn.resnet_names import block_letters
 from .load_report import first_names
 from .matching import Change
 from .model_layers import ModelLayers
@@ -78,10 +79,30 @@ def matterport_name(name: str) -> str | None:
     if match is None:
         return None
     stage, block, branch, kind = match.groups()
-    letter = chr(ord("a") + int(block) - 1)
+    letter = block_letters(int(block) - 1)
     branch = {"0": "1", "1": "2a", "2": "2b", "3": "2c"}[branch]
     prefix = "res" if kind == "conv" else "bn"
     return f"{prefix}{stage}{letter}_branch{branch}"
+
+
+def convert_application(file: WeightFile, model_layers: ModelLayers) -> BackboneLayers:
+    """The layers of a file that have their names in the model; those of nested models one by one.
+
+    The last layers of the file, which our backbone leaves out, are left out here.
+    """
+    layers: FileLayers = {}
+    for name, weights in file.matterport_layers.items():
+        for weight_name, stored in weights:
+            inner = weight_name.split("/")[-2] if "/" in weight_name else name
+            owner = inner if inner in model_layers else name
+            layers.setdefault(owner, []).append((weight_name, stored))
+    known = {name: weights for name, weights in layers.items() if name in model_layers}
+    return BackboneLayers(known or layers, {})
+
+
+def convert_vgg(file: WeightFile, model_layers: ModelLayers) -> BackboneLayers:
+    """The layers of a VGG file; its first kernel was trained on BGR images."""
+    return BackboneLayers(file.matterport_layers, {"block1_conv1": [_bgr_to_rgb]})
 
 
 def convert_mobilenet(file: WeightFile, model_layers: ModelLayers) -> BackboneLayers:

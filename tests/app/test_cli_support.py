@@ -156,6 +156,23 @@ def test_wrong_config_file_is_named(name, text, sentence, tmp_path):
     assert str(tmp_path / name) in str(caught.value)
 
 
+def test_preset_keeps_what_the_items_and_the_class_set(tmp_path):
+    class Mine(Config):
+        POOL_SIZE = 5
+        ROI_ALIGN = "max"
+
+    items = ["LEARNING_RATE=0.5", "PRESET=torchvision2", "BOX_HEAD=2fc"]
+    config = cli_support.read_config(items, Mine())
+    assert type(config) is Mine and config.LEARNING_RATE == 0.5
+    assert (config.POOL_SIZE, config.ROI_ALIGN, config.BOX_HEAD) == (5, "max", "2fc")
+    assert config.RPN_CONV_LAYERS == 2  # the preset's
+
+
+def test_unknown_preset_is_named():
+    with pytest.raises(cli_support.UsageError, match=r"torchvision1.* Received: tv\."):
+        cli_support.read_config(["PRESET=tv"])
+
+
 # --- Weights --------------------------------------------------------------------------------------
 
 

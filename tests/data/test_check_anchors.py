@@ -133,6 +133,25 @@ def test_no_scales_are_suggested_if_the_config_fits():
     assert "Other scales would bring less than 5% of the objects above it." in str(report)
 
 
+def test_scales_of_a_network_without_a_pyramid_are_all_of_its_level():
+    config = Small(
+        NUM_CLASSES=2,
+        IMAGE_MIN_DIM=512,
+        IMAGE_MAX_DIM=512,
+        BACKBONE_STRIDES=[16],
+        RPN_ANCHOR_SCALES=(64, 128, 256),
+    )
+    report = check(small_squares(24), config)
+    assert [(row["scale"], row["stride"]) for row in report.anchors] == [
+        (64, 16),
+        (128, 16),
+        (256, 16),
+    ]
+    # 24 x 24 in 64 x 64 is 576 / 4096 = 0.14 at best
+    assert report.under == 1.0
+    assert len(report.suggested_scales) == 3 and 24 in report.suggested_scales
+
+
 @settings(max_examples=20)  # each tries all 6188 choices
 @given(st.integers(0, 2**32 - 1))
 def test_no_other_scales_fit_more_objects_than_the_suggested_ones(seed):

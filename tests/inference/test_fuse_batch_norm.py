@@ -68,6 +68,22 @@ def test_fused_network_gives_the_same_output(make, count):
     np.testing.assert_allclose(found([batch]), network(batch, training=False), rtol=1e-4, atol=1e-5)
 
 
+def test_model_in_the_network_is_fused_once_for_all_its_calls():
+    """As stage 5 of ResNet-C4, which reads the RoIs of two branches."""
+    x = keras.Input([8, 8, 3])
+    inner = KL.BatchNormalization(name="inner_bn")(KL.Conv2D(3, 3, padding="same", name="inner")(x))
+    inner = spread(keras.Model(x, inner, name="inner_model"))
+    image = keras.Input([8, 8, 3])
+    network = keras.Model(image, inner(inner(KL.Identity()(image))))
+    found = BatchNormFusedModel(network)
+    assert list(found.convolutions) == ["inner"]
+    batch = np.random.default_rng(1).normal(size=(1, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(found([batch]), network(batch, training=False), rtol=1e-4, atol=1e-5)
+    inner.get_layer("inner_bn").gamma.assign([9.0, 9.0, 9.0])
+    found.update_weights()
+    np.testing.assert_allclose(found([batch]), network(batch, training=False), rtol=1e-4, atol=1e-4)
+
+
 def test_relu_of_batch_norm_that_is_an_output_is_not_fused():
     image = keras.Input([8, 8, 3])
     x = KL.BatchNormalization()(KL.Conv2D(6, 3)(image))

@@ -47,6 +47,15 @@ def test_backbone_shapes():
     assert nn_anchors.compute_backbone_shapes(own, (128, 192, 3)) == [(128, 192)]
 
 
+def test_without_a_pyramid_the_one_level_has_all_scales():
+    config = Config()
+    config.BACKBONE_STRIDES, config.RPN_ANCHOR_SCALES = [16], (8, 32)
+    config.RPN_ANCHOR_RATIOS = [1]
+    anchors = nn_anchors.pyramid_anchors(config, (16, 32, 3))
+    expected = [[-4, -4, 4, 4], [-16, -16, 16, 16], [-4, 12, 4, 20], [-16, 0, 16, 32]]
+    np.testing.assert_array_equal(anchors, expected)  # cells at 0 and 16, each with both scales
+
+
 def test_pyramid_anchors_are_three_a_cell():
     anchors = nn_anchors.pyramid_anchors(Config(), (128, 192, 3))
     assert anchors.shape == (3 * (32 * 48 + 16 * 24 + 8 * 12 + 4 * 6 + 2 * 3), 4)

@@ -1,5 +1,7 @@
 """The backbones and their table."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,14 @@ import tensorflow as tf
 from tiny import TinyConfig
 
 from mrcnn import config
-from mrcnn.nn.backbones import BACKBONES, RESNET_BLOCKS, mobilenet_v2_graph, resnet_graph
+from mrcnn.nn.backbones import (
+    BACKBONES,
+    RESNET_BLOCKS,
+    feature_maps,
+    mobilenet_v2_graph,
+    resnet_graph,
+    vgg16_graph,
+)
 from mrcnn.weights.imagenet import CONVERSIONS
 
 
@@ -51,6 +60,76 @@ def test_mobilenet_scales_its_input_as_in_its_training():
     image = np.array([0.0, 127.5, 255.0])[:, None] * np.ones(3)
     found = scaling(tf.constant(image - config.MEAN_PIXEL, "float32"))
     np.testing.assert_allclose(found, [[-1] * 3, [0] * 3, [1] * 3], atol=1e-6)
+
+
+APPLICATIONS = {name: row.build for name, row in BACKBONES.items() if "resnet" not in name}
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_maps_of_keras_applications_have_the_strides_of_c1_to_c5(name):
+    """Each is the end of its stage: the next layers of the network halve the size."""
+    image = keras.Input([64, 128, 3])
+    maps = APPLICATIONS[name](image, TinyConfig())
+    first = (16, 32) if name == "convnext_tiny" else (32, 64)
+    assert [tuple(x.shape[1:3]) for x in maps] == [first, (16, 32), (8, 16), (4, 8), (2, 4)]
+    network = keras.Model(image, maps)
+    names = [layer.name for layer in network.layers if layer.weights]
+    for stage, regex in BACKBONES[name].stages.items():
+        learned = [name for name in names if re.fullmatch(regex, name)]
+        assert learned, f"no layer of stage {stage}"
+    assert sum(np.prod(weight.shape) for weight in network.weights) == PARAMETERS[name]
+
+
+# Without the classifier and, of EfficientNet and ConvNeXt, the last layers before it.
+PARAMETERS = {
+    "vgg16": 14_714_688,
+    "mobilenet_v2": 2_257_984,
+    "efficientnet_v2_b0": 5_919_312 - 192 * 1280 - 4 * 1280,
+    "efficientnet_v2_s": 20_331_360 - 256 * 1280 - 4 * 1280,
+    "convnext_tiny": 27_820_128 - 2 * 768,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "strides", "sizes"),
+    [
+        ("resnet50", [4, 8, 16, 32, 64], [16, 8, 4, 2]),
+        ("resnet50", [2, 4, 8, 16, 32, 64], [32, 16, 8, 4, 2]),
+        ("resnet50", [2], [32]),
+        ("mobilenet_v2", [2, 4, 8, 16, 32, 64], [32, 16, 8, 4, 2]),
+        ("vgg16", [16], [4]),
+    ],
+)
+def test_network_reads_the_maps_of_its_strides(name, strides, sizes):
+    config = TinyConfig(BACKBONE=name, BACKBONE_STRIDES=strides)
+    maps = feature_maps(keras.Input([64, 64, 3]), config)
+    assert [x.shape[1] for x in maps] == sizes
+
+
+def test_map_of_stride_2_is_refused_if_the_backbone_has_none():
+    config = TinyConfig(BACKBONE="convnext_tiny", BACKBONE_STRIDES=[2, 4, 8, 16, 32])
+    with pytest.raises(ValueError, match="must begin with 4 or more if BACKBONE is convnext_tiny"):
+        feature_maps(keras.Input([64, 64, 3]), config)
+
+
+def test_pixels_are_scaled_as_in_the_training_on_imagenet_whatever_the_mean_and_deviation():
+    """A molded image is (pixels - MEAN_PIXEL) / STD_PIXEL; VGG16 reads pixels - mean."""
+    mean, std = np.array([100.0, 110.0, 120.0]), np.array([50.0, 60.0, 70.0])
+    image = keras.Input([32, 32, 3])
+    maps = vgg16_graph(image, TinyConfig(MEAN_PIXEL=mean, STD_PIXEL=std))
+    scaling = keras.Model(image, maps[0]).get_layer("vgg16_scaling")
+    pixels = np.array([[10.0, 20.0, 250.0]])
+    found = scaling(tf.constant((pixels - mean) / std, "float32"))
+    np.testing.assert_allclose(found, pixels - vgg16_graph.mean, rtol=1e-5)
+
+
+def test_images_of_other_channels_are_scaled_by_the_mean_of_the_means():
+    image = keras.Input([64, 64, 2])
+    config = TinyConfig(IMAGE_CHANNEL_COUNT=2, MEAN_PIXEL=np.array([0.0, 100.0]))
+    (c1, *_) = vgg16_graph(image, config)
+    scaling = keras.Model(image, c1).get_layer("vgg16_scaling")
+    # (123.68 + 116.779 + 103.939) / 3 = 114.799
+    np.testing.assert_allclose(scaling(np.zeros((1, 2))), [[-114.799, -14.799]], atol=1e-3)
 
 
 # --- torchvision's padding and strides ---

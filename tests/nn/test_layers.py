@@ -233,6 +233,14 @@ def test_pyramid_anchors_layer_equals_numpy(shape, stride):
     np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)
 
 
+def test_pyramid_anchors_layer_equals_numpy_without_a_pyramid():
+    config = TinyConfig(BACKBONE_STRIDES=[16])
+    found = PyramidAnchors(config)([np.zeros((1, 64, 96, 3)), np.zeros((1, 4, 6, 1))]).numpy()
+    expected = boxes.normalize(pyramid_anchors(config, (64, 96)), (64, 96))
+    assert expected.shape == (4 * 6 * 3 * 5, 4)
+    np.testing.assert_allclose(found, [expected], atol=1e-6)
+
+
 # --- torchvision's and detectron2's networks ---
 
 

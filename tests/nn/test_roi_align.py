@@ -137,6 +137,13 @@ def test_roi_align_chooses_level_by_area():
     np.testing.assert_array_equal(layer.levels(tf.constant(thin), 1024.0 * 1024.0, 4), [2, 0])
 
 
+def test_levels_of_a_pyramid_from_p1_on():
+    layer = PyramidROIAlign([7, 7], 224.0, finest_level=1)
+    rois = np.float32([[0, 0, side / 1024, side / 1024] for side in (28.0, 56.0, 224.0, 1024.0)])
+    found = layer.levels(tf.constant(rois), 1024.0 * 1024.0, 5)
+    np.testing.assert_array_equal(found, [0, 1, 3, 4])  # P1, P2, P4, P5
+
+
 def test_roi_align_crops_the_level_of_each_roi():
     rng = np.random.default_rng(0)
     maps = [rng.normal(size=(2, 64 // 2**i, 64 // 2**i, 3)).astype(np.float32) for i in range(4)]

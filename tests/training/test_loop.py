@@ -11,8 +11,8 @@ from tiny import Squares, TinyConfig
 from tiny_training import build, values
 
 from mrcnn.model import MaskRCNN
+from mrcnn.nn import losses
 from mrcnn.training import loop
-from mrcnn.training import network as network_module
 from mrcnn.training.loop import OutOfMemory
 from mrcnn.training.pipeline import Batches
 from mrcnn.training.training_state import read_record, state_path
@@ -24,7 +24,7 @@ def test_out_of_memory_names_the_settings(tmp_path, dataset, monkeypatch):
     def full(*args):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nlong text")
 
-    monkeypatch.setattr(network_module.losses, "rpn_bbox_loss", full)
+    monkeypatch.setattr(losses, "rpn_bbox_loss", full)
     model = build(tmp_path)
     with pytest.raises(OutOfMemory) as error:
         model.train(dataset, None, 0.001, epochs=1, layers="all")

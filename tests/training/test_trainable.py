@@ -6,6 +6,7 @@ import keras
 import pytest
 from tiny import TinyConfig
 
+from mrcnn.model import MaskRCNN
 from mrcnn.training.trainable import HEADS, layer_regex, set_trainable
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -46,6 +47,13 @@ def test_stage_includes_all_later_layers(layers, first):
 
     learn = [name for name in LAYERS if re.fullmatch(layer_regex(layers), name)]
     assert learn == LAYERS[LAYERS.index(first) :]
+
+
+def test_stage_5_of_the_heads_is_a_stage_of_the_backbone():
+    config = TinyConfig(BACKBONE_STRIDES=[16], BOX_HEAD="res5")
+    network = MaskRCNN("inference", config).keras_model
+    assert "res5a_branch2a" in set_trainable(network, layer_regex("5+"), config, verbose=0)
+    assert "res5a_branch2a" not in set_trainable(network, layer_regex("heads"), config, verbose=0)
 
 
 def test_other_strings_are_regexes():

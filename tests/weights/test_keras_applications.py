@@ -118,6 +118,11 @@ def test_every_layer_of_resnet101_has_its_name_of_2017():
     assert matterport_name("predictions") is None
 
 
+def test_blocks_of_resnet152_have_the_letters_of_its_backbone():
+    names = [matterport_name(f"conv4_block{block}_1_conv") for block in (26, 27, 36)]
+    assert names == ["res4z_branch2a", "res4aa_branch2a", "res4aj_branch2a"]
+
+
 def test_names_strides_and_epsilon_of_keras_applications():
     network = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(32, 32, 3))
     with_weights = [layer for layer in network.layers if layer.weights]
@@ -126,6 +131,42 @@ def test_names_strides_and_epsilon_of_keras_applications():
     # the stride is in the first 1x1 convolution, as in matterport's network
     assert network.get_layer("conv3_block1_1_conv").strides == (2, 2)
     assert network.get_layer("conv3_block1_2_conv").strides == (1, 1)
+
+
+def test_vgg_file_gives_the_same_network_on_rgb(tmp_path):
+    image = keras.Input((8, 8, 3))
+    released = keras.Model(image, layers.Conv2D(4, 3, name="block1_conv1")(image))
+    ours = keras.Model(image, layers.Conv2D(4, 3, name="block1_conv1")(image))
+    path = save_weights(released, tmp_path / "notop.h5")
+    report = load_backbone_weights(ours, path, "vgg16")
+    assert report.loaded == ["block1_conv1"]
+    rgb = np.random.default_rng(2).random((1, 8, 8, 3), np.float32)
+    np.testing.assert_allclose(ours(rgb), released(rgb[..., ::-1]), rtol=1e-5)
+
+
+def test_file_with_nested_models_and_the_last_layers_of_a_classifier(tmp_path):
+    """ConvNeXt's stem is a model in the network; our backbone has no norm after C5."""
+
+    def build(has_top):
+        image = keras.Input((8, 8, 3))
+        stem = keras.Sequential([layers.Conv2D(4, 4, name="stem_conv")], name="stem")
+        x = layers.Conv2D(4, 3, name="stage")(stem(image))
+        return keras.Model(image, layers.LayerNormalization(name="top")(x) if has_top else x)
+
+    released, ours = build(True), build(False)
+    path = save_weights(released, tmp_path / "notop.h5")
+    report = load_backbone_weights(ours, path, "convnext_tiny")
+    assert (report.loaded, report.unused) == (["stem_conv", "stage"], [])
+    assert same(ours.get_weights(), released.get_weights()[:4])
+
+
+def test_file_of_another_network_is_refused(tmp_path):
+    image = keras.Input((8, 8, 3))
+    other = keras.Model(image, layers.Conv2D(4, 3, name="block1_conv1")(image))
+    ours = keras.Model(image, layers.Conv2D(4, 3, name="stem_conv")(image))
+    path = save_weights(other, tmp_path / "vgg.h5")
+    with pytest.raises(ValueError, match="no layer matched: the file has block1_conv1"):
+        load_backbone_weights(ours, path, "efficientnet_v2_s")
 
 
 def test_mobilenet_loads_from_a_keras_3_file(shared):

@@ -111,7 +111,5 @@ def test_backbone_file_changes_only_the_backbone(other, tmp_path):
 
 
 def test_unknown_backbone_is_refused(other, path):
-    with pytest.raises(
-        ValueError, match="one of resnet50, resnet101, mobilenet_v2. Received: 'vgg'"
-    ):
+    with pytest.raises(ValueError, match="one of resnet50, resnet101, .*. Received: 'vgg'"):
         load_backbone_weights(other, path, "vgg")
