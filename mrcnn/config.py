@@ -340,7 +340,7 @@ class Config:
     SOFT_NMS_SIGMA = 0.5
     # Box voting (Gidaris 2015, section 5): the box of a detection becomes the mean, weighted by
     # score, of all boxes of its class before NMS whose IoU with it is at least this (the paper:
-    # 0.5). Only boxes from DETECTION_MIN_CONFIDENCE on vote. None: off.
+    # 0.5; Detectron: 0.8). Only boxes from DETECTION_MIN_CONFIDENCE on vote. None: off.
     BOX_VOTING_IOU: float | None = None
     # Test-time augmentation: the views in which an image is detected besides its own, "flip" and
     # factors of its size in the network, for example ("flip", 0.8, 1.2); with "flip" every size is
@@ -731,8 +731,8 @@ class Config:
             "one of the two",
         )
         yield _Relation(
-            len(self.TTA) == 0 or not self.RPN_ONLY,
-            "TTA merges detections, so RPN_ONLY must be False",
+            len(self.TTA) == 0 or not (self.RPN_ONLY or self.NUM_KEYPOINTS),
+            "TTA merges boxes and masks, so RPN_ONLY must be False and NUM_KEYPOINTS 0",
             self.TTA,
             "TTA = ()",
         )

@@ -52,10 +52,10 @@ def draw_result(
         boxes = as_boxes(result["rois"])
     else:
         boxes = extract_bboxes(as_masks(result["masks"], canvas.shape) > 0.5)
-    factor = max(1, round(side / max(canvas.shape[:2])))
+    factor = magnification(canvas.shape, side)
     if factor > 1:
-        canvas = _magnify(canvas, factor)
-        masks = None if masks is None else _magnify(masks, factor)
+        canvas = magnify(canvas, factor)
+        masks = None if masks is None else magnify(masks, factor)
         boxes = boxes * factor
         if keypoints is not None:
             keypoints = np.asarray(keypoints) * [factor, factor, 1]
@@ -76,7 +76,12 @@ def draw_result(
     )
 
 
-def _magnify(image: np.ndarray, factor: int) -> np.ndarray:
+def magnification(shape: Sequence[int], side: int = RESULT_SIDE) -> int:
+    """Return the factor, a whole number, that enlarges an image (H, W, ...) to about `side`."""
+    return max(1, round(side / max(shape[:2])))
+
+
+def magnify(image: np.ndarray, factor: int) -> np.ndarray:
     """Repeat each pixel of `[H, W, C]` along both sides: `[H * factor, W * factor, C]`."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 

@@ -199,6 +199,14 @@ class DetectionMethods:
 
     # --- Looking inside ---
 
+    def heat_map(self, image: Any) -> np.ndarray:
+        """`[H, W]` float32 in 0..1: which parts of an image `[H, W, C]` the network reacts to.
+
+        See `Detector.heat_map`.
+        """
+        self._need_inference("heat_map")
+        return self.detector.heat_map(image, steps=self)
+
     def run_graph(
         self, images: Any, outputs: Iterable[tuple[str, Any]], image_metas: Any = None
     ) -> dict[str, np.ndarray]:

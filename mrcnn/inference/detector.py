@@ -25,7 +25,7 @@ from ..config import Config
 from ..nn import boxes as box_math
 from ..nn.anchors import pyramid_anchors
 from ..nn.molding import mold_on_device
-from . import tiles, tta
+from . import heat_maps, tiles, tta
 from .postprocessing import (
     MASK_FORMS,
     unmold_detections,
@@ -375,13 +375,17 @@ class Detector:
             USE_MASK is False), heatmaps `[B, D, h, w, K]` with NUM_KEYPOINTS. With RPN_ONLY: all
             outputs, scored proposals first.
         """
+        inputs = self._as_tensors(inputs)
+        with self.weights_lock.reading():
+            return [output.numpy() for output in self._compiled_network()(*inputs)]
+
+    def _as_tensors(self, inputs: Sequence[Any]) -> list[tf.Tensor]:
+        """Inputs of `predict` as the network reads them."""
         inputs = [tf.convert_to_tensor(x) for x in inputs]
         if inputs[0].dtype == tf.uint8:
             inputs[0] = mold_on_device(inputs[0], self.config)
         specs = self.network.inputs
-        inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, specs, strict=True)]
-        with self.weights_lock.reading():
-            return [output.numpy() for output in self._compiled_network()(*inputs)]
+        return [tf.cast(x, spec.dtype) for x, spec in zip(inputs, specs, strict=True)]
 
     def _compiled_network(self) -> Callable:
         """The compiled function for the present thresholds."""
@@ -441,6 +445,34 @@ class Detector:
         return unmold_proposals(proposals, *shapes, self.config.CONTINUOUS_BOXES)
 
     # --- Looking inside ---
+
+    def heat_map(self, image: Any, steps: Steps | None = None) -> np.ndarray:
+        """`[H, W]` float32 in 0..1: which parts of an image the network reacts to.
+
+        The score of the best anchor at each pixel, of Mask R-CNN the objectness; see
+        `inference.heat_maps`. Draw it with `visualize.draw_heat_map`.
+
+        image: `[H, W, C]` uint8.
+        """
+        steps = steps or self
+        (molded,) = steps.mold_images([image])
+        images, metas = molded.image[None], molded.meta[None]
+        inputs = self._as_tensors([images, metas, self._batch_of_anchors(images, steps)])
+        with self.weights_lock.reading():
+            (scores,) = self._run_heat_map(*inputs).numpy()
+        return heat_maps.heat_map(scores, molded, self.config)
+
+    @functools.cached_property
+    def _run_heat_map(self) -> Callable:
+        """The compiled function from the network's inputs to the anchors' scores `[B, A]`."""
+        probs, first_class = heat_maps.anchor_scores(self.network)
+        inside = keras.Model(self.network.inputs, probs)
+
+        def run(*inputs):
+            return tf.reduce_max(inside(list(inputs), training=False)[..., first_class:], axis=-1)
+
+        signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.network.inputs]
+        return tf.function(run, signature, autograph=False)
 
     def run_graph(
         self,
