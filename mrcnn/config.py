@@ -53,6 +53,8 @@ ROI_SAMPLINGS = ("ratio", "fill")
 MASK_TARGETS = ("crop", "hard", "soft")
 LOSS_DENOMINATORS = ("positives", "sampled")
 WEIGHT_DECAY_RULES = ("matterport", "plain")
+SUPPRESSIONS = ("hard", "linear", "gaussian")
+TTA_FLIP = "flip"
 LOSS_NAMES = (
     "rpn_class_loss",
     "rpn_bbox_loss",
@@ -307,6 +309,20 @@ class Config:
     # True: NMS compares detections of different classes too. Use it if one object is detected as
     # two classes.
     CLASS_AGNOSTIC_NMS = False
+    # What a detection does to weaker ones of its class: "hard", NMS, which removes them;
+    # "linear" or "gaussian", Soft-NMS (Bodla 2017, section 3), which lowers their scores with the
+    # IoU: times 1 - IoU if it is above DETECTION_NMS_THRESHOLD, or times
+    # exp(-IoU^2 / SOFT_NMS_SIGMA). Scores that fall below DETECTION_MIN_CONFIDENCE are dropped.
+    DETECTION_NMS = "hard"
+    SOFT_NMS_SIGMA = 0.5
+    # Box voting (Gidaris 2015, section 5): the box of a detection becomes the mean, weighted by
+    # score, of all boxes of its class before NMS whose IoU with it is at least this (the paper:
+    # 0.5). Only boxes from DETECTION_MIN_CONFIDENCE on vote. None: off.
+    BOX_VOTING_IOU: float | None = None
+    # Test-time augmentation: the views in which an image is detected besides its own, "flip" and
+    # factors of its size in the network, for example ("flip", 0.8, 1.2); with "flip" every size is
+    # detected flipped as well. Each view takes the time of a detection. See `inference.tta`.
+    TTA: tuple = ()
     # How a mask is resized to its box in the image. "matterport": to whole pixels. "torchvision":
     # to whole pixels, with a border of one mask pixel. "detectron2": each pixel's center is read.
     MASK_PASTE = "matterport"
@@ -690,6 +706,12 @@ class Config:
             self.USE_RPN_ROIS,
             "one of the two",
         )
+        yield _Relation(
+            len(self.TTA) == 0 or not self.RPN_ONLY,
+            "TTA merges detections, so RPN_ONLY must be False",
+            self.TTA,
+            "TTA = ()",
+        )
 
     def _warn_of_levels_without_anchors(self) -> None:
         """Warn once per config that has fewer anchor scales than pyramid levels."""
@@ -955,6 +977,10 @@ def _are_loss_weights(value: Any) -> bool:
     return all(_is_number(weight, 0) for weight in value.values())
 
 
+def _is_view(value: Any) -> bool:
+    return _is_number(value, 0.1, 10) or (isinstance(value, str) and value == TTA_FLIP)
+
+
 def _is_flag(value: Any) -> bool:
     return isinstance(value, bool | np.bool_) or _is_whole(value, 0, 1)
 
@@ -1081,6 +1107,10 @@ _RULES = {
     "DETECTION_MIN_CONFIDENCE": _SHARE,
     "DETECTION_NMS_THRESHOLD": _SHARE,
     "CLASS_AGNOSTIC_NMS": _FLAG,
+    "DETECTION_NMS": _choice(*SUPPRESSIONS),
+    "SOFT_NMS_SIGMA": _Rule("a number above 0", _is_positive),
+    "BOX_VOTING_IOU": _or_none(_SHARE),
+    "TTA": _list(f"views, each '{TTA_FLIP}' or a factor from 0.1 to 10", _is_view, _Length(0, 16)),
     "DETECTION_ALL_CLASSES": _FLAG,
     "MASK_PASTE": _choice(*MASK_PASTES),
     "MASK_THRESHOLD": _SHARE,

@@ -259,6 +259,15 @@ WRONG = {
         {"BBOX_STD_DEV": [0.1, 0.1, 0.2]},
         "BBOX_STD_DEV must be a list of 4 numbers above 0",
     ),
+    "DETECTION_NMS": ({"DETECTION_NMS": "soft"}, "must be one of hard, linear, gaussian"),
+    "SOFT_NMS_SIGMA": ({"SOFT_NMS_SIGMA": 0}, "SOFT_NMS_SIGMA must be a number above 0"),
+    "BOX_VOTING_IOU": ({"BOX_VOTING_IOU": 2}, "BOX_VOTING_IOU must be from 0 to 1, or None"),
+    "TTA": (
+        {"TTA": ["flop"]},
+        r"TTA must be a list of 0 to 16 views, each 'flip' or a factor from 0.1 to 10. "
+        r"Received: \['flop'\]. Try the default, \(\)",
+    ),
+    "TTA of proposals": ({"TTA": ["flip"], "RPN_ONLY": True}, "so RPN_ONLY must be False"),
     "LEARNING_RATE_SCHEDULE": (
         {"LEARNING_RATE_SCHEDULE": "poly"},
         "'constant', 'step' or 'cosine'",

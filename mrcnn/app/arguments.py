@@ -29,6 +29,10 @@ SYNONYMS = {
     "conf": ("--min-confidence",),
     "threshold": ("--min-confidence",),
     "save-json": ("--format coco",),
+    "augment": ("--tta flip",),
+    "soft-nms": ("--config DETECTION_NMS=gaussian",),
+    "heatmap": ("--heat-map",),
+    "cam": ("--heat-map",),
     "data": ("its path as a word without --",),
     "dataset": ("its path as a word without --",),
     "source": ("its path as a word without --",),
@@ -93,6 +97,17 @@ seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 
 at_least_1 = _number(int, lambda value: value >= 1, "a whole number of at least 1")
 non_negative = _number(float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
 share = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+def view(text: str) -> str | float:
+    """An argparse type: a view of test-time augmentation, `flip` or a factor of the size."""
+    if text == "flip":
+        return text
+    with contextlib.suppress(ValueError):
+        factor = float(text)
+        if 0.1 <= factor <= 10:
+            return factor
+    raise argparse.ArgumentTypeError(f"must be flip or a factor from 0.1 to 10. Received: {text!r}")
 
 
 def path(text: str) -> str:

@@ -315,6 +315,7 @@ def _add_detect(commands) -> None:
         metavar="SCORE",
         help="keep objects from this score on, 0 to 1 (the config's)",
     )
+    _add_tta(parser)
     parser.add_argument(
         "--format",
         dest="formats",
@@ -336,6 +337,18 @@ def _add_weights(parser) -> None:
         required=True,
         help="a weight file, such as training writes, or a name that `mrcnn weights` lists "
         "(downloaded)",
+    )
+
+
+def _add_tta(parser) -> None:
+    parser.add_argument(
+        "--tta",
+        metavar="VIEW",
+        nargs="+",
+        type=arguments.view,
+        help="test-time augmentation: detect each image also flipped (the word flip) and at other "
+        "sizes (factors such as 0.8 1.2), and merge what is found. Each view takes the time of a "
+        "detection; with flip every size has two. Default: the config's TTA, usually none",
     )
 
 
@@ -392,6 +405,7 @@ def _add_evaluate(commands) -> None:
         default=0.05,
         help="count detections from this score on, 0 to 1 (%(default)s)",
     )
+    _add_tta(parser)
 
 
 def _add_doctor(commands) -> None:

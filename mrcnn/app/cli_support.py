@@ -495,6 +495,16 @@ def load_for_use(
     return model, [clean_name(name) for name in names]
 
 
+def use_views(config: Config, views: list | None) -> None:
+    """Set the views of test-time augmentation that --tta names; None leaves the config's.
+
+    Raises: UsageError if the network cannot detect in several views.
+    """
+    if views is not None:
+        config.TTA = tuple(views)
+        validated(config)
+
+
 def load_for_training(config: Config, logs: str, start: str | None) -> DetectionModel:
     """A model to be trained, with the initial weights `start`, as for `load_start`."""
     check_start(config, logs, start)

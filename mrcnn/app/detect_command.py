@@ -29,6 +29,7 @@ from .cli_support import (
     make_folder,
     save_image,
     say,
+    use_views,
     write_json,
 )
 from .data_option import counted, image_files, is_url
@@ -60,6 +61,7 @@ def run(args) -> int:
         )
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
+    use_views(model.config, args.tta)
     exports = export.Export(out, args.formats, class_names)
     entries: list[dict] = []
     interruption = _detect_all(model, class_names, images, out, exports, entries)
@@ -68,6 +70,8 @@ def run(args) -> int:
         "class_names": class_names,
         "min_confidence": model.config.DETECTION_MIN_CONFIDENCE,
     }
+    if len(model.config.TTA):
+        report["tta"] = list(model.config.TTA)
     if interruption is not None:
         report["partial"] = True
     report["images"] = entries

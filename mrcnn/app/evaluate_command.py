@@ -22,6 +22,7 @@ from .cli_support import (
     make_folder,
     save_image,
     say,
+    use_views,
     write_json,
 )
 from .data_option import SHAPES_HELD_OUT, data_options, log_data, open_data, require_images
@@ -48,6 +49,7 @@ def run(args) -> int:
             f"Try data annotated with the same "
             "classes."
         )
+    use_views(model.config, args.tta)
     log_data("Data", dataset)
     if model.config.RPN_ONLY:
         return _evaluate_proposals(model, dataset, args, out)
@@ -86,6 +88,8 @@ def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
         evaluation = interrupted.evaluation()
     say(evaluation.table())
     content = {"data": args.data, "weights": args.weights, **evaluation.to_dict()}
+    if len(model.config.TTA):
+        content["tta"] = list(model.config.TTA)
     write_json(content, out / "metrics.json")
     names = ["metrics.json", *(file.name for file in report.write(evaluation, out, heading))]
     drawn = ""

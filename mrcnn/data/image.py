@@ -11,6 +11,7 @@ border around an image). Inside an image the two differ in about one pixel of a 
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -301,6 +302,26 @@ def resize_to_config(
         exact=config.EXACT_RESIZE,
         mean=config.MEAN_PIXEL,
     )
+
+
+def zoom_to_config(image: np.ndarray, config: Config, zoom: float, mode: str) -> Resized:
+    """Resize an image as `resize_to_config` does, but larger or smaller by a factor.
+
+    zoom: factor of the image and of its padding, whose sides stay multiples of 64 (in the modes of
+        PAD32_MODES of 32). mode: instead of `IMAGE_RESIZE_MODE`; not "crop".
+    """
+    if mode in PAD32_MODES:
+        dims = [max(1, round(dim * zoom)) for dim in (config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM)]
+        return resize_image(image, *dims, mode=mode, mean=config.MEAN_PIXEL)
+    plain = resize_to_config(image, config, mode=mode)
+    scale = by_axis(plain.scale)[0] * zoom  # one factor for both axes in these modes
+    height, width = scaled_size(image.shape[0], image.shape[1], scale)
+    padded = [
+        _round_up(max(side, math.ceil(old * zoom)), 64)
+        for side, old in zip((height, width), plain.image.shape[:2], strict=True)
+    ]
+    pixels = _scale_image(image, height, width, config.EXACT_RESIZE)
+    return _pad(pixels, scale, (padded[0], padded[1]))
 
 
 def by_axis(scale: Scale) -> tuple[float, float]:

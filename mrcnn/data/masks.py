@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -17,6 +17,8 @@ import numpy as np
 from ..nn.boxes import clip, outward
 from .image import Crop, Padding, Scale, by_axis, resize, scaled_size
 from .paste_rules import rule_crops
+
+MaskCrop = tuple[int, int, np.ndarray]  # y and x of its first pixel, `[h, w]`
 
 # --- Resizing ---------------------------------------------------------------------------------
 
@@ -252,8 +254,16 @@ def unmold_masks(
 
     Returns: `[H, W, N]` bool, a view of `[N, H, W]`.
     """
-    full = _zero_masks(len(masks), *image_shape[:2])
     crops = unmold_crops(masks, bboxes, image_shape, exact, rule, threshold)
+    return paste_crops(crops, len(masks), image_shape)
+
+
+def paste_crops(crops: Iterable[MaskCrop], count: int, image_shape: Sequence[int]) -> np.ndarray:
+    """Return `[H, W, count]` bool masks of an image, a view of `[count, H, W]`.
+
+    crops: of each mask all its pixels, `[h, w]` bool. image_shape: `(H, W, ...)`.
+    """
+    full = _zero_masks(count, *image_shape[:2])
     for canvas, (y, x, crop) in zip(full, crops, strict=True):
         canvas[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
     return np.moveaxis(full, 0, -1)
@@ -279,21 +289,42 @@ def unmold_crops(
     exact: bool = False,
     rule: str = "matterport",
     threshold: float = 0.5,
-) -> Iterator[tuple[int, int, np.ndarray]]:
+) -> Iterator[MaskCrop]:
     """Yield `(y, x, crop)` of each soft mask: `[h, w]` bool, all its pixels, and its position.
 
     masks, bboxes, image_shape, exact, rule, threshold: as for `unmold_masks`. A box outside the
     image gives an empty crop.
     """
+    for y, x, soft in _soft_crops(masks, bboxes, image_shape, exact, rule, threshold):
+        yield y, x, soft >= threshold
+
+
+def unmold_soft(
+    masks: np.ndarray,
+    bboxes: np.ndarray,
+    image_shape: Sequence[int],
+    exact: bool = False,
+    rule: str = "matterport",
+    threshold: float = 0.5,
+) -> list[MaskCrop]:
+    """Return N `(y, x, soft)`: the probabilities `[h, w]` of the pixels from (y, x) on.
+
+    masks, bboxes, image_shape, exact, rule: as for `unmold_masks`.
+    threshold: what the caller compares the probabilities with.
+    """
+    return list(_soft_crops(masks, bboxes, image_shape, exact, rule, threshold))
+
+
+def _soft_crops(masks, bboxes, image_shape, exact, rule, threshold) -> Iterator[MaskCrop]:
+    """Yield the items of `unmold_soft`."""
     if rule != "matterport":
-        for y, x, soft in rule_crops(rule, masks, bboxes, image_shape):
-            yield y, x, soft >= threshold
+        yield from rule_crops(rule, masks, bboxes, image_shape)
         return
     height, width = image_shape[:2]
     for mask, (y1, x1, y2, x2) in zip(masks, _whole_pixels(bboxes).tolist(), strict=True):
         soft = _scale_mask(mask, (y2 - y1, x2 - x1), exact, threshold)
         inside = soft[max(0, -y1) : max(0, height - y1), max(0, -x1) : max(0, width - x1)]
-        yield max(0, y1), max(0, x1), inside >= threshold
+        yield max(0, y1), max(0, x1), inside
 
 
 def _whole_pixels(boxes: Any) -> np.ndarray:
@@ -318,9 +349,19 @@ def unmold_in_boxes(
 
     masks, bboxes, image_shape, exact, rule, threshold: as for `unmold_masks`.
     """
+    crops = unmold_crops(masks, bboxes, image_shape, exact, rule, threshold)
+    return cut_crops(crops, bboxes, image_shape)
+
+
+def cut_crops(
+    crops: Iterable[MaskCrop], bboxes: np.ndarray, image_shape: Sequence[int]
+) -> list[np.ndarray]:
+    """Return N `[h, w]` bool: of each mask the pixels of the image that its box touches.
+
+    crops, image_shape: as for `paste_crops`. bboxes: `[N, (y1, x1, y2, x2)]` pixels.
+    """
     height, width = image_shape[:2]
     regions = clip(outward(bboxes), np.array([0, 0, height, width]))
-    crops = unmold_crops(masks, bboxes, image_shape, exact, rule, threshold)
     return [_cut(crop, y, x, region) for (y, x, crop), region in zip(crops, regions, strict=True)]
 
 

@@ -9,12 +9,12 @@ Only this file of `formats` calls pycocotools.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..data.masks import unmold_crops
+from ..data.masks import MaskCrop, unmold_crops
 from .values import short, to_integer
 
 RLE = dict[str, Any]  # "size" [height, width] and compressed "counts"
@@ -105,7 +105,16 @@ def unmold_rles(
     transposed_boxes = np.asarray(bboxes)[:, [1, 0, 3, 2]]
     shape = (width, height)
     crops = unmold_crops(columns, transposed_boxes, shape, exact, rule, threshold)
-    runs = [_runs_of_crop(y, x, crop, height, width) for x, y, crop in crops]
+    return crop_rles(((y, x, crop.T) for x, y, crop in crops), (height, width))
+
+
+def crop_rles(crops: Iterable[MaskCrop], image_shape: Sequence[int]) -> list[RLE]:
+    """Return `mask_to_rle` of each mask of an image, from its crop; see `data.masks.paste_crops`.
+
+    crops: of each mask all its pixels, `[h, w]` bool. image_shape: (H, W, ...).
+    """
+    height, width = (int(side) for side in image_shape[:2])
+    runs = [_runs_of_crop(y, x, crop.T, height, width) for y, x, crop in crops]
     return [_with_text(rle) for rle in encode_runs(runs, (height, width))]
 
 

@@ -79,20 +79,21 @@ class DetectionMethods:
         batch_size: int | None = None,
         masks: str = "full",
     ) -> list[dict]:
-        """Detect objects in images of any number and any sizes.
+        """Detect objects in images of any number and any sizes; with `Config.TTA` in several views.
 
         images: a list of `[H, W, C]` uint8 images; or a generator of them, which is read at most
             one batch ahead of the network.
         verbose: 1 prints the inputs and the milliseconds of each step.
         batch_size: how many images the network sees at once, if they have the same molded size;
             default BATCH_SIZE.
-        masks: "full", or a form that takes less memory, "crop" or "rle".
+        masks: "full", or a form that takes less memory, "crop" or "rle"; "soft" for probabilities.
 
         Returns: one dict per image, in pixels of the original image, best score first:
             rois: `[N, (y1, x1, y2, x2)]` int32, or float32 with CONTINUOUS_BOXES.
             class_ids: `[N]` int32. scores: `[N]` float32.
             masks: "full": `[H, W, N]` bool. "crop": a list of N `[h, w]` bool, each mask in the
             pixels that its roi touches. "rle": a list of N run-length codes as COCO stores them.
+            "soft": a list of N `(y, x, probabilities [h, w])`, of the pixels from (y, x) on.
             Missing if USE_MASK is False.
             With RPN_ONLY only rois and scores (objectness) of the proposals.
         """
@@ -131,10 +132,18 @@ class DetectionMethods:
 
     # --- The steps of a detection ---
 
-    def mold_images(self, images: Sequence[Any]) -> list[Molded]:
-        """Return one `Molded` per image; uses `mold_inputs` if that is replaced."""
+    def mold_images(self, images: Sequence[Any], zoom: float = 1.0) -> list[Molded]:
+        """Return one `Molded` per image; uses `mold_inputs` if that is replaced.
+
+        zoom: see `Detector.mold_images`.
+        """
         if getattr(self.mold_inputs, "__func__", None) is DetectionMethods.mold_inputs:
-            return self.detector.mold_images(images)
+            return self.detector.mold_images(images, zoom)
+        if zoom != 1:
+            raise ValueError(
+                "Scales of TTA need the mold_inputs of this package. "
+                f"Received: {zoom}, and another mold_inputs. Try TTA = ('flip',)."
+            )
         molded_images, metas, windows = self.mold_inputs(images)
         shapes = [np.shape(image) for image in images]
         rows = zip(molded_images, metas, windows, shapes, strict=True)

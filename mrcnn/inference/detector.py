@@ -25,7 +25,7 @@ from ..config import Config
 from ..nn import boxes as box_math
 from ..nn.anchors import pyramid_anchors
 from ..nn.molding import mold_on_device
-from . import tiles
+from . import tiles, tta
 from .postprocessing import MASK_FORMS, unmold_detections, unmold_proposals, why_nothing
 from .preprocessing import Molded, batches, check_image_list, mold, stack_if_equal
 from .threads import ReadWriteLock, prefetch_one
@@ -46,7 +46,7 @@ def log(text: str, array: Any = None) -> None:
 class Steps(Protocol):
     """The steps of a detection. `Detector` has its own; a caller may pass an object with others."""
 
-    def mold_images(self, images: Sequence[Any]) -> list[Molded]: ...
+    def mold_images(self, images: Sequence[Any], zoom: float = 1.0) -> list[Molded]: ...
 
     def mold_inputs(self, images: Sequence[Any]) -> tuple[Any, np.ndarray, np.ndarray]: ...
 
@@ -177,15 +177,21 @@ class Detector:
         if verbose:
             count = f"{len(images)} images" if isinstance(images, Sized) else "images"
             log(f"Processing {count}")
-        steps = steps or self
-        results: list[dict] = []
-        # The next batch is prepared while the network runs.
-        for batch in prefetch_one(self._prepare(images, batch_size, steps)):
-            if verbose:
-                for image in batch.images:
-                    log("image", image)
-            results += self._detect_batch(batch, steps, masks, verbose)
-        return results
+        size, steps = batch_size or self.config.BATCH_SIZE, steps or self
+
+        def detect(images: Iterable[Any], masks: str, zoom: float = 1.0) -> list[dict]:
+            results: list[dict] = []
+            # The next batch is prepared while the network runs.
+            for batch in prefetch_one(self._prepare(images, size, steps, zoom)):
+                if verbose:
+                    for image in batch.images:
+                        log("image", image)
+                results += self._detect_batch(batch, steps, masks, verbose)
+            return results
+
+        if len(self.config.TTA):
+            return tta.detect(detect, images, masks, self.config)
+        return detect(images, masks)
 
     def detect_molded(
         self,
@@ -256,12 +262,12 @@ class Detector:
         return result
 
     def _prepare(
-        self, images: Iterable[Any], batch_size: int | None, steps: Steps
+        self, images: Iterable[Any], batch_size: int, steps: Steps, zoom: float
     ) -> Iterator[Batch]:
-        """Yield molded batches."""
-        for batch in batches(images, self.config, batch_size or self.config.BATCH_SIZE):
+        """Yield molded batches; zoom: factor of the size, for a view of `Config.TTA`."""
+        for batch in batches(images, self.config, batch_size):
             start = time.perf_counter()
-            molded = steps.mold_images(batch)
+            molded = steps.mold_images(batch) if zoom == 1 else steps.mold_images(batch, zoom)
             yield Batch(batch, molded, time.perf_counter() - start)
 
     def _detect_batch(self, batch: Batch, steps: Steps, masks: str, verbose: int) -> list[dict]:
@@ -306,17 +312,20 @@ class Detector:
 
     # --- Steps ---
 
-    def mold_images(self, images: Sequence[Any]) -> list[Molded]:
+    def mold_images(self, images: Sequence[Any], zoom: float = 1.0) -> list[Molded]:
         """One `Molded` per image; uint8 if there is a GPU, which subtracts the mean in `predict`.
 
         uint8 is a quarter of the bytes to transfer. Without a GPU, NumPy is faster.
+
+        zoom: factor of the images' size in the network, for a view of `Config.TTA`.
         """
         subtract_mean = not tf.config.list_logical_devices("GPU")
-        return self._mold(images, subtract_mean)
+        return self._mold(images, subtract_mean, zoom)
 
-    def _mold(self, images: Sequence[Any], subtract_mean: bool) -> list[Molded]:
+    def _mold(self, images: Sequence[Any], subtract_mean: bool, zoom: float = 1.0) -> list[Molded]:
         return [
-            mold(image, self.config, f"image {i}", subtract_mean) for i, image in enumerate(images)
+            mold(image, self.config, f"image {i}", subtract_mean, zoom)
+            for i, image in enumerate(images)
         ]
 
     def mold_inputs(self, images: Sequence[Any]) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -376,6 +385,9 @@ class Detector:
             config.CLASS_AGNOSTIC_NMS,
             config.DETECTION_ALL_CLASSES,
             config.PRE_NMS_LIMIT_INFERENCE,
+            config.DETECTION_NMS,
+            config.SOFT_NMS_SIGMA,
+            config.BOX_VOTING_IOU,
         )
         with self._compiling:
             if key not in self._compiled:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import Config
-from ..data.masks import unmold_in_boxes, unmold_masks
+from ..data.masks import unmold_in_boxes, unmold_masks, unmold_soft
 from ..nn import boxes as box_math
 
 
@@ -130,7 +130,7 @@ def _mask_rles(masks, boxes, image_shape, *paste) -> list[dict]:
 
 
 # The forms of a result's masks, by the names that `detect(masks=...)` accepts.
-MASK_FORMS = {"full": unmold_masks, "crop": unmold_in_boxes, "rle": _mask_rles}
+MASK_FORMS = {"full": unmold_masks, "crop": unmold_in_boxes, "rle": _mask_rles, "soft": unmold_soft}
 
 
 def why_nothing(probs: np.ndarray, config: Config, class_names: Sequence[str] | None) -> str:

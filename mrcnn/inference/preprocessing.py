@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import PAD32_MODES, Config
-from ..data.image import match_channels, molded_float32, resize_to_config, to_uint8
+from ..data.image import match_channels, molded_float32, resize_to_config, to_uint8, zoom_to_config
 from ..nn.image_meta import compose_image_meta
 
 logger = logging.getLogger("mrcnn")
@@ -30,12 +30,19 @@ class Molded(NamedTuple):
     original_shape: tuple[int, ...]
 
 
-def mold(image: Any, config: Config, name: str = "image", subtract_mean: bool = True) -> Molded:
+def mold(
+    image: Any,
+    config: Config,
+    name: str = "image",
+    subtract_mean: bool = True,
+    zoom: float = 1.0,
+) -> Molded:
     """Resize and pad an image as the config says, and subtract the mean pixel.
 
     image: `[H, W, C]` uint8, or whatever `data.image.to_uint8` and `match_channels` accept.
     name: how messages call the image.
     subtract_mean: False leaves an image uint8, unless the resize mode makes floats (PAD32_MODES).
+    zoom: factor of the image's size in the network; see `data.image.zoom_to_config`.
 
     Raises: ValueError if the array is not an image, and in mode "none" if the sides are not
         multiples of 64.
@@ -43,7 +50,10 @@ def mold(image: Any, config: Config, name: str = "image", subtract_mean: bool = 
     original = _as_image(image, config, name)
     # A random crop would hide a part of the image from the network.
     mode = "pad64" if config.IMAGE_RESIZE_MODE == "crop" else config.IMAGE_RESIZE_MODE
-    resized, window, scale, _, _ = resize_to_config(original, config, mode=mode)
+    if zoom == 1:
+        resized, window, scale, _, _ = resize_to_config(original, config, mode=mode)
+    else:
+        resized, window, scale, _, _ = zoom_to_config(original, config, zoom, mode)
     _check_sides(resized.shape, mode, name)
     active_class_ids = np.zeros(config.NUM_CLASSES, int)
     meta = compose_image_meta(0, original.shape, resized.shape, window, scale, active_class_ids)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from . import boxes as box_math
 from .keras_ops import ops
-from .nms import Kept, agnostic_non_max_suppression, class_non_max_suppression
+from .nms import Kept, agnostic_suppress, suppress
 
 
 def refine_detections(rois: Any, probs: Any, deltas: Any, windows: Any, config: Any) -> Any:
@@ -18,7 +18,7 @@ def refine_detections(rois: Any, probs: Any, deltas: Any, windows: Any, config: 
     Each RoI keeps its best class (DETECTION_ALL_CLASSES: every class) and is refined by that
     class's deltas, then clipped to the window. Detections below DETECTION_MIN_CONFIDENCE are
     dropped, and those that a better one of their class suppresses (CLASS_AGNOSTIC_NMS: of any
-    class). Boxes are normalized.
+    class; DETECTION_NMS: softly). Boxes are normalized.
 
     rois: `[B, N, 4]`. probs: `[B, N, NUM_CLASSES]`.
     deltas: `[B, N, NUM_CLASSES, 4]`, or `[B, N, 1, 4]` for all classes.
@@ -39,11 +39,10 @@ def _detect_best_class(rois, probs, deltas, windows, config) -> Kept:
     refined = box_math.decode(rois, class_deltas, config.MAX_LOG_SCALE)
     refined = box_math.clip(refined, windows[:, None, :])
     scores = _without_low(scores, class_ids > 0, config)
-    limits = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
     if config.CLASS_AGNOSTIC_NMS:
-        return agnostic_non_max_suppression(refined, class_ids, scores, *limits)
+        return agnostic_suppress(refined, class_ids, scores, config)
     is_class = tf.one_hot(class_ids, probs.shape[-1], dtype=scores.dtype)  # [B, N, NUM_CLASSES]
-    return class_non_max_suppression(refined[:, :, None], scores[..., None] * is_class, *limits)
+    return suppress(refined[:, :, None], scores[..., None] * is_class, config)
 
 
 def _detect_every_class(rois, probs, deltas, windows, config) -> Kept:
@@ -52,8 +51,7 @@ def _detect_every_class(rois, probs, deltas, windows, config) -> Kept:
     refined = box_math.clip(refined, windows[:, None, None, :])  # [B, N, NUM_CLASSES or 1, 4]
     is_object = (ops.arange(probs.shape[-1]) > 0) & (box_math.area(refined) > 0)
     scores = _without_low(probs, is_object, config)
-    limits = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
-    return class_non_max_suppression(refined, scores, *limits)
+    return suppress(refined, scores, config)
 
 
 def _without_low(scores, is_object, config):

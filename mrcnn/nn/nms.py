@@ -1,13 +1,20 @@
 """Non-max suppression of tensors; for NumPy see `boxes.non_max_suppression`.
 
+Also its variants: Soft-NMS, and box voting after it. `suppress` does what the settings say.
+
 Shape shorthand: B images, N boxes, K boxes kept at most. Boxes are `(y1, x1, y2, x2)`.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+
+from ..config import Config
+from . import boxes as box_math
 
 
 class Kept(NamedTuple):
@@ -45,6 +52,55 @@ def non_max_suppression(
     return tf.ensure_shape(indices, [None, max_output]), counts
 
 
+# --- As the settings say ---
+
+
+def suppress(boxes: Any, scores: Any, config: Config) -> Kept:
+    """Keep the best boxes of each class: NMS or Soft-NMS, then box voting if it is on.
+
+    boxes: `[B, N, classes, 4]`, or `[B, N, 1, 4]` for all classes; clipped.
+    scores: `[B, N, classes]`; those of 0 are ignored.
+    config: its DETECTION_MAX_INSTANCES (K), DETECTION_NMS, DETECTION_NMS_THRESHOLD, SOFT_NMS_SIGMA,
+        DETECTION_MIN_CONFIDENCE and BOX_VOTING_IOU.
+
+    Returns: `[B, K, 4]` boxes, `[B, K]` class ids, `[B, K]` scores.
+    """
+    count, threshold = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
+    if config.DETECTION_NMS == "hard":
+        kept = class_non_max_suppression(boxes, scores, count, threshold)
+    else:
+        found = soft_non_max_suppression(boxes, scores, count, *_decay_and_limit(config))
+        kept = _gather(boxes, found)
+    if config.BOX_VOTING_IOU is None:
+        return kept
+    return vote(kept, boxes, scores, config.BOX_VOTING_IOU)
+
+
+def agnostic_suppress(boxes: Any, class_ids: Any, scores: Any, config: Config) -> Kept:
+    """Keep the best boxes of all classes together; see `suppress`.
+
+    boxes: `[B, N, 4]`. class_ids, scores: `[B, N]`.
+
+    Returns: `[B, K, 4]` boxes, `[B, K]` class ids, `[B, K]` scores.
+    """
+    count, threshold = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
+    one_class = boxes[:, :, None], scores[..., None]
+    if config.DETECTION_NMS == "hard":
+        kept = agnostic_non_max_suppression(boxes, class_ids, scores, count, threshold)
+    else:
+        found = soft_non_max_suppression(*one_class, count, *_decay_and_limit(config))
+        ids = tf.cast(tf.gather(class_ids, found.rows, batch_dims=1), scores.dtype)
+        kept = _gather(one_class[0], found)
+        kept = kept._replace(class_ids=ids * tf.cast(found.scores > 0, scores.dtype))
+    if config.BOX_VOTING_IOU is None:
+        return kept
+    as_one_class = kept._replace(class_ids=tf.zeros_like(kept.class_ids))
+    return kept._replace(boxes=vote(as_one_class, *one_class, config.BOX_VOTING_IOU).boxes)
+
+
+# --- Hard ---
+
+
 def class_non_max_suppression(
     boxes: Any, scores: Any, max_output: int, iou_threshold: float
 ) -> Kept:
@@ -77,3 +133,121 @@ def agnostic_non_max_suppression(
     is_kept = (tf.range(max_output)[None] < counts[:, None]) & (scores > 0)
     real = tf.cast(is_kept, scores.dtype)
     return Kept(boxes * real[..., None], tf.cast(class_ids, scores.dtype) * real, scores * real)
+
+
+# --- Soft (Bodla 2017, section 3) ---
+
+
+class SoftlyKept(NamedTuple):
+    """`[B, K]` each: rows (of N) and classes of the boxes kept, and their lowered scores, or 0."""
+
+    rows: Any
+    class_ids: Any
+    scores: Any
+
+
+def linear_decay(overlaps: Any, threshold: float) -> Any:
+    """`[...]` factors of scores: 1 - IoU from the threshold on, otherwise 1.
+
+    overlaps: `[...]` IoU with a better box.
+    """
+    return tf.where(overlaps >= threshold, 1.0 - overlaps, 1.0)
+
+
+def gaussian_decay(overlaps: Any, sigma: float) -> Any:
+    """`[...]` factors of scores: exp(-IoU^2 / sigma).
+
+    overlaps: `[...]` IoU with a better box.
+    """
+    return tf.exp(-tf.square(overlaps) / sigma)
+
+
+def _decay_and_limit(config: Config) -> tuple[Callable, float]:
+    """The last two arguments of `soft_non_max_suppression`."""
+    decay = functools.partial(gaussian_decay, sigma=config.SOFT_NMS_SIGMA)
+    if config.DETECTION_NMS == "linear":
+        decay = functools.partial(linear_decay, threshold=config.DETECTION_NMS_THRESHOLD)
+    return decay, config.DETECTION_MIN_CONFIDENCE
+
+
+def soft_non_max_suppression(
+    boxes: Any, scores: Any, max_output: int, decay: Callable[[Any], Any], min_score: float
+) -> SoftlyKept:
+    """Keep the best box of all classes, lower the scores of its class by their IoU, and repeat.
+
+    The score of a box is final when it is kept, for scores only fall: this is Soft-NMS of each
+    class, and then the best of all classes.
+
+    boxes: `[B, N, classes, 4]`, or `[B, N, 1, 4]` for all classes. scores: `[B, N, classes]`; those
+        of 0 are ignored. max_output: K. decay: from IoU `[B, N]` to factors `[B, N]`.
+    min_score: boxes whose score falls below it are dropped.
+
+    Returns: `[B, K]` rows, class ids and scores, best first, zero-padded.
+    """
+    count: Any = tf.shape(scores)[1]
+    classes = scores.shape[2]
+    boxes = tf.transpose(boxes, [0, 2, 1, 3])  # [B, classes or 1, N, 4]
+    start = tf.transpose(scores, [0, 2, 1])  # [B, classes, N]
+
+    def has_more(step, left, *_):
+        return (step < max_output) & tf.reduce_any(left > 0)
+
+    def keep_best(step, left, places, kept_scores):
+        flat = tf.reshape(left, [tf.shape(left)[0], -1])  # [B, classes * N]
+        place: Any = tf.argmax(flat, axis=1, output_type=tf.int32)
+        score = tf.gather(flat, place, batch_dims=1)
+        class_id, row = place // count, place % count
+        group = class_id if boxes.shape[1] == classes else tf.zeros_like(class_id)
+        of_class = tf.gather(boxes, group, batch_dims=1)  # [B, N, 4]
+        best = tf.gather(of_class, row[:, None], batch_dims=1)  # [B, 1, 4]
+        lowered = tf.gather(left, class_id, batch_dims=1) * decay(
+            box_math.iou(best, of_class)[:, 0]
+        )
+        is_left = (lowered >= min_score) & (tf.range(count) != row[:, None])
+        lowered = tf.where(is_left, lowered, 0.0)
+        is_class = tf.range(classes) == class_id[:, None]  # [B, classes]
+        left = tf.where(is_class[..., None], lowered[:, None], left)
+        is_step = tf.range(max_output) == step
+        places = tf.where(is_step, place[:, None], places)
+        return step + 1, left, places, tf.where(is_step, score[:, None], kept_scores)
+
+    empty = tf.zeros([tf.shape(scores)[0], max_output])
+    state = (tf.constant(0), start, tf.cast(empty, tf.int32), empty)
+    _, _, places, kept_scores = tf.while_loop(has_more, keep_best, state)
+    is_kept = tf.cast(kept_scores > 0, tf.int32)
+    per_class: Any = tf.maximum(count, 1)
+    return SoftlyKept(places % per_class * is_kept, places // per_class * is_kept, kept_scores)
+
+
+def _gather(boxes: Any, found: SoftlyKept) -> Kept:
+    """The boxes `[B, K, 4]` of `[B, N, classes or 1, 4]` that were kept; zero-padded."""
+    own = tf.gather(boxes, found.rows, batch_dims=1)  # [B, K, classes or 1, 4]
+    columns = found.class_ids if boxes.shape[2] > 1 else tf.zeros_like(found.class_ids)
+    own = tf.gather(own, columns, batch_dims=2)
+    is_kept = tf.cast(found.scores > 0, own.dtype)
+    return Kept(own * is_kept[..., None], tf.cast(found.class_ids, own.dtype), found.scores)
+
+
+# --- Box voting (Gidaris 2015, section 5) ---
+
+
+def vote(kept: Kept, boxes: Any, scores: Any, iou_threshold: float) -> Kept:
+    """Replace each box by the mean, weighted by score, of the boxes of its class that overlap it.
+
+    kept: boxes `[B, K, 4]` and class ids of an NMS, zero-padded.
+    boxes: `[B, N, classes, 4]`, or `[B, N, 1, 4]` for all classes: those before the NMS, and with
+        `scores` `[B, N, classes]`, of which 0 has no vote.
+    iou_threshold: boxes from this IoU on have a vote.
+
+    Returns: `[B, K, 4]` boxes, with the class ids and scores of `kept`.
+    """
+    class_ids = tf.cast(kept.class_ids, tf.int32)
+    columns = class_ids if boxes.shape[2] > 1 else tf.zeros_like(class_ids)
+    voters = tf.gather(tf.transpose(boxes, [0, 2, 1, 3]), columns, batch_dims=1)  # [B, K, N, 4]
+    weights = tf.gather(tf.transpose(scores, [0, 2, 1]), class_ids, batch_dims=1)  # [B, K, N]
+    overlaps = box_math.iou(kept.boxes[:, :, None], voters)[:, :, 0]
+    weights: Any = tf.where(overlaps >= iou_threshold, weights, 0.0)
+    total = tf.reduce_sum(weights, axis=-1, keepdims=True)  # [B, K, 1]
+    mean = tf.reduce_sum(weights[..., None] * voters, axis=2) / tf.where(total > 0, total, 1.0)
+    has_votes = (total > 0) & (kept.scores[..., None] > 0)
+    return kept._replace(boxes=tf.where(has_votes, mean, kept.boxes))

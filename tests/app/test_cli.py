@@ -76,6 +76,10 @@ def test_every_command_has_a_help(command, capsys):
             "must be a number from 0 to 1",
         ),
         (["demo", "--seed", "-1"], "must be a whole number from 0"),
+        (
+            ["detect", "--tta", "flip", "a.jpg"],
+            "--tta: must be flip or a factor from 0.1 to 10. Received: 'a.jpg'",
+        ),
     ],
 )
 def test_wrong_calls_exit_with_2(words, sentence, capsys):

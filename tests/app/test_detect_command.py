@@ -60,6 +60,16 @@ def test_detect_writes_one_drawing_per_image_and_one_json(model, tmp_path, capsy
     ]
 
 
+def test_views_of_tta_reach_the_model_and_the_report(model, tmp_path, capsys):
+    words = ["detect", image_file(tmp_path / "a.png"), "--weights", "w.h5", "--out", tmp_path / "o"]
+    assert run(*words) == cli.OK
+    assert model.config.TTA == ()
+    assert run(*words, "--tta", "flip", "0.8", "1.2") == cli.OK
+    assert model.config.TTA == ("flip", 0.8, 1.2)
+    report = json.loads((tmp_path / "o" / "detections.json").read_text())
+    assert report["tta"] == ["flip", 0.8, 1.2]
+
+
 def test_detect_writes_the_files_of_other_tools(model, tmp_path, capsys):
     assert tuple(cli.FORMATS) == tuple(export.FORMATS)
     first, second = image_file(tmp_path / "a.png"), image_file(tmp_path / "b.png", square=False)

@@ -47,6 +47,16 @@ def test_evaluate_prints_the_table_and_writes_the_metrics(model, tmp_path, capsy
     )
 
 
+def test_views_of_tta_are_in_the_metrics(model, tmp_path, capsys):
+    folder, out = via_file(tmp_path / "val", ["bright"]), tmp_path / "out"
+    words = ["evaluate", folder, "--weights", "w.h5", "--out", out]
+    assert run(*words, "--tta", "1.5") == cli.OK
+    assert json.loads((out / "metrics.json").read_text())["tta"] == [1.5]
+    model.config.RPN_ONLY = True
+    assert run(*words, "--tta", "flip") == cli.USAGE
+    assert "TTA merges detections, so RPN_ONLY must be False" in capsys.readouterr().err
+
+
 def test_interrupted_evaluation_writes_partial_metrics(model, tmp_path, capsys, monkeypatch):
     folder, out = via_file(tmp_path / "val", ["bright"], count=4), tmp_path / "out"
     plain, calls = model.detect, []

@@ -335,3 +335,44 @@ def test_boxes_follow_scale_padding_and_crop():
         [[1, 2, 3, 4], [9, 2, 11, 4]], 2, [(0, 0)] * 3, (4, 2, 8, 8), (8, 8, 3)
     )
     assert found.tolist() == [[0, 2, 2, 6], [8, 2, 8, 6]]
+
+
+# --- A zoom on top of the settings ---
+
+
+@pytest.mark.parametrize(
+    ("values", "zoom", "shape", "window"),
+    [
+        # 100 x 200 fills 128 x 128 as 64 x 128; half of that is 32 x 64, in the middle of 64 x 64
+        ({"IMAGE_MAX_DIM": 128}, 0.5, (64, 64), (16, 0, 48, 64)),
+        # 0.75: 48 x 96; 128 * 0.75 = 96 is padded to 128: 40 rows above, 16 columns on the left
+        ({"IMAGE_MAX_DIM": 128}, 0.75, (128, 128), (40, 16, 88, 112)),
+        ({"IMAGE_RESIZE_MODE": "none"}, 0.5, (64, 128), (7, 14, 57, 114)),
+        # the short side becomes 128, the long one 256, then 1.5 times that
+        (
+            {"IMAGE_RESIZE_MODE": "pad64", "IMAGE_MIN_DIM": 128},
+            1.5,
+            (192, 384),
+            (0, 0, 192, 384),
+        ),
+        # the short side is 0.75 * 80 = 60, the long one 120, padded at the end to 64 and 128
+        (
+            {"IMAGE_RESIZE_MODE": "torchvision", "IMAGE_MIN_DIM": 80},
+            0.75,
+            (64, 128),
+            (0, 0, 60, 120),
+        ),
+    ],
+)
+def test_zoom_by_hand(values, zoom, shape, window):
+    config = Config()
+    config.IMAGE_MIN_DIM = 64
+    for name, value in values.items():
+        setattr(config, name, value)
+    original = np.full((100, 200, 3), 99, np.uint8)
+    found = image.zoom_to_config(original, config, zoom, config.IMAGE_RESIZE_MODE)
+    assert (found.image.shape[:2], tuple(found.window)) == (shape, window)
+    y1, x1, y2, x2 = window
+    np.testing.assert_allclose(found.image[y1:y2, x1:x2], 99)
+    plain = image.resize_to_config(original, config)
+    np.testing.assert_allclose(found.scale, np.multiply(plain.scale, zoom), rtol=0.02)

@@ -255,7 +255,7 @@ def test_single_image_without_a_list_is_an_error(model, shape):
 
 def test_invalid_arguments_are_errors(model):
     with pytest.raises(
-        ValueError, match="masks must be one of full, crop, rle. Received: 'polygon'"
+        ValueError, match="masks must be one of full, crop, rle, soft. Received: 'polygon'"
     ):
         model.detect(noise_images(1), masks="polygon")
     with pytest.raises(ValueError, match="batch_size must be at least 1. Received: 0"):
@@ -341,6 +341,22 @@ def test_changed_thresholds_take_effect_at_the_next_detect(model, config, compil
     assert highest_iou_within_a_class(everything) > 0.1 >= highest_iou_within_a_class(suppressed)
     config.DETECTION_NMS_THRESHOLD = 0.3
     assert same(model.detect(image)[0], everything)
+
+
+def test_soft_nms_and_box_voting_take_effect_at_the_next_detect(model, config, compiled):
+    image = noise_images(1, seed=2, sizes=[(640, 640)])
+    config.DETECTION_NMS_THRESHOLD = 0.01
+    hard = model.detect(image)[0]
+    config.DETECTION_NMS = "gaussian"
+    soft = model.detect(image)[0]
+    assert len(soft["scores"]) > len(hard["scores"])
+    config.SOFT_NMS_SIGMA = 0.01
+    lower = model.detect(image)[0]
+    assert lower["scores"].sum() < soft["scores"].sum()
+    config.BOX_VOTING_IOU = 0.3
+    voted = model.detect(image)[0]
+    np.testing.assert_array_equal(voted["scores"], lower["scores"])
+    assert not np.array_equal(voted["rois"], lower["rois"])
 
 
 def test_class_agnostic_suppression_takes_effect_at_the_next_detect(model, config, compiled):

@@ -40,6 +40,10 @@ def test_detections_are_those_of_a_computation_by_hand(form):
         assert masks[0].shape == (y2 - y1, x2 - x1)
     if form == "rle":
         assert masks[0]["size"] == [100, 200]
+    if form == "soft":
+        ((y, x, soft),) = masks
+        assert (y, x) == tuple(rois[0][:2]) and soft.shape == (rois[0][2], rois[0][3])
+        assert soft.dtype == np.float32 and soft[10, 10] == 1
 
 
 def test_masks_of_all_classes_have_one_channel():
@@ -119,6 +123,9 @@ def test_all_forms_show_the_same_mask_of_float_boxes(rule, threshold):
     assert len(class_ids) == len(scores) == 9
     for i, (y1, x1, y2, x2) in enumerate(boxes.outward(rois).tolist()):
         np.testing.assert_array_equal(found["crop"][3][i], full[y1:y2, x1:x2, i])
+        y, x, part = found["soft"][3][i]
+        region = full[y : y + part.shape[0], x : x + part.shape[1], i]
+        np.testing.assert_array_equal(part >= threshold, region)
         (decoded,) = np.moveaxis(decode([found["rle"][3][i]], (80, 120)), -1, 0)
         assert (decoded != full[:, :, i]).sum() <= 1
     more = unmold_detections(

@@ -92,6 +92,35 @@ def test_a_second_class_for_the_same_object_is_suppressed_across_classes():
     np.testing.assert_allclose(found[True][:2], found[False][[0, 2]])
 
 
+SOFT = {"DETECTION_NMS": "gaussian", "BOX_VOTING_IOU": 0.5}
+
+
+@pytest.mark.parametrize("values", [{}, {"DETECTION_ALL_CLASSES": True}])
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_soft_nms_and_voting_in_a_graph_equal_those_of_each_image(values, agnostic):
+    config = TinyConfig(**SOFT, **values, CLASS_AGNOSTIC_NMS=agnostic, DETECTION_MIN_CONFIDENCE=0.1)
+    rng = np.random.default_rng(4)
+    corner = rng.uniform(0, 0.5, (2, 9, 2))
+    rois = np.float32(np.concatenate([corner, corner + 0.4], axis=-1))
+    probs = np.float32(rng.dirichlet([0.5] * 3, (2, 9)))
+    probs[1] = [1, 0, 0]  # nothing in the second image
+    deltas = np.float32(rng.normal(size=(2, 9, 3, 4)))
+    layer = DetectionLayer(config)
+    metas = np.concatenate([image_meta(64, 64)] * 2)
+    signature = [tf.TensorSpec([None, *x.shape[1:]]) for x in (rois, probs, deltas, metas)]
+    graph = tf.function(lambda *inputs: layer(list(inputs)), signature)
+    found = graph(rois, probs, deltas, metas).numpy()
+    assert found.shape == (2, 10, 6) and not found[1].any()
+    kept = found[0][found[0, :, 5] > 0]
+    assert len(kept) > 3 and (kept[:, 5] >= 0.1).all() and (np.diff(kept[:, 5]) <= 0).all()
+    assert (kept[:, :4] >= 0).all() and (kept[:, :4] <= 1).all()
+    alone = layer([rois[:1], probs[:1], deltas[:1], metas[:1]])
+    np.testing.assert_allclose(found[:1], alone, atol=1e-6)
+    hard = TinyConfig(**values, CLASS_AGNOSTIC_NMS=agnostic, DETECTION_MIN_CONFIDENCE=0.1)
+    plain = np.asarray(DetectionLayer(hard)([rois, probs, deltas, metas]))[0]
+    assert (plain[:, 5] > 0).sum() < len(kept)  # Soft-NMS keeps more
+
+
 def test_select_class_masks():
     masks = tf.reshape(tf.range(2 * 3 * 1 * 1 * 4), (2, 3, 1, 1, 4))
     selected = select_class_masks(masks, tf.constant([[0.0, 3.0, 1.0], [2.0, 2.0, 0.0]]))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import TinyConfig
 
 from mrcnn.nn import boxes, nms
 
@@ -118,6 +119,188 @@ def test_agnostic_non_max_suppression_of_one_class_equals_class_nms(seed):
     within = class_nms(these, ids, scores, 4, 6, 0.5)
     for a, b in zip(across, within, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+# --- Soft-NMS ---
+
+# In units of BOXES: IoU of the first two is 90 / 110 = 0.8182, the third is apart.
+SCORES = np.array([[[0.5], [0.9], [0.7], [0.0]]], np.float32)
+
+
+def softly(boxes, scores, count, decay, min_score=0.0):
+    found = nms.soft_non_max_suppression(boxes, scores, count, decay, min_score)
+    return [np.asarray(part) for part in found]
+
+
+def gaussian(overlaps):
+    return nms.gaussian_decay(overlaps, 0.5)
+
+
+def linear(overlaps):
+    return nms.linear_decay(overlaps, 0.3)
+
+
+def test_soft_nms_of_scores_of_zero_keeps_nothing():
+    for shape in ((2, 4, 3), (1, 0, 3)):
+        found = softly(np.zeros((*shape, 4), np.float32), np.zeros(shape, np.float32), 5, gaussian)
+        assert [part.shape for part in found] == [(shape[0], 5)] * 3
+        assert not any(np.any(part) for part in found)
+
+
+def test_decays_by_hand():
+    overlaps = np.float32([0, 0.2, 0.3, 0.5, 1])
+    np.testing.assert_allclose(nms.linear_decay(overlaps, 0.3), [1, 1, 0.7, 0.5, 0], atol=1e-7)
+    # exp(-0.5^2 / 0.5) = exp(-0.5), exp(-1 / 0.5) = exp(-2)
+    found = np.asarray(nms.gaussian_decay(overlaps, 0.5))
+    np.testing.assert_allclose(found[[0, 3, 4]], [1, 0.60653066, 0.13533528], rtol=1e-6)
+
+
+def test_soft_nms_lowers_the_score_of_an_overlapping_box():
+    rows, class_ids, scores = softly(BOXES[:, :, None], SCORES, 4, gaussian)
+    # The best is the second box; the first has 0.5 exp(-(9 / 11)^2 / 0.5) = 0.5 * 0.262149 left.
+    np.testing.assert_array_equal(rows, [[1, 2, 0, 0]])
+    np.testing.assert_array_equal(class_ids, np.zeros((1, 4)))
+    np.testing.assert_allclose(scores, [[0.9, 0.7, 0.131074, 0]], rtol=1e-5)
+    _, _, scores = softly(BOXES[:, :, None], SCORES, 4, linear)
+    np.testing.assert_allclose(scores, [[0.9, 0.7, 0.5 * 2 / 11, 0]], atol=1e-6)
+
+
+def test_soft_nms_drops_scores_below_the_lowest():
+    _, _, scores = softly(BOXES[:, :, None], SCORES, 4, gaussian, min_score=0.2)
+    np.testing.assert_allclose(scores, [[0.9, 0.7, 0, 0]])
+    _, _, scores = softly(BOXES[:, :, None], SCORES, 1, gaussian, min_score=0.2)
+    np.testing.assert_allclose(scores, [[0.9]])
+
+
+def test_soft_nms_orders_by_lowered_scores():
+    """Of three equal boxes the third is lowered twice."""
+    same = np.tile(np.float32([0, 0, 1, 1]), (1, 3, 1, 1))
+    apart = np.float32([5, 5, 6, 6])[None, None, None]
+    scores = np.float32([[[0.8], [0.9], [0.7], [0.1]]])
+    found = softly(np.concatenate([same, apart], axis=1), scores, 4, gaussian)
+    factor = np.exp(-2)
+    np.testing.assert_array_equal(found[0], [[1, 0, 3, 2]])
+    np.testing.assert_allclose(found[2], [[0.9, 0.8 * factor, 0.1, 0.7 * factor**2]], rtol=1e-5)
+
+
+def numpy_soft_nms(boxes_of_class, scores, decay, min_score):
+    """Soft-NMS of one class as in the paper's figure 3: [(score, row)], best first."""
+    left, kept = dict(enumerate(scores)), []
+    while left:
+        best = max(left, key=left.get)
+        kept.append((left.pop(best), best))
+        for row in list(left):
+            overlap = boxes.iou(boxes_of_class[best][None], boxes_of_class[row][None])[0, 0]
+            left[row] *= float(decay(np.float32(overlap)))
+            if left[row] < min_score:
+                del left[row]
+    return kept
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("decay", [gaussian, linear])
+def test_soft_nms_equals_the_papers_loop_over_each_class(decay, shared):
+    rng = np.random.default_rng(3)
+    corner = rng.uniform(0, 1, (2, 12, 1 if shared else 3, 2))
+    these = np.concatenate([corner, corner + rng.uniform(0.2, 0.6, corner.shape)], axis=-1)
+    these = these.astype(np.float32)
+    scores = rng.uniform(0.1, 1, (2, 12, 3)).astype(np.float32)
+    rows, class_ids, lowered = softly(these, scores, 20, decay, 0.05)
+    for image in range(2):
+        expected = []
+        for class_id in range(3):
+            own = these[image, :, 0 if shared else class_id]
+            found = numpy_soft_nms(own, scores[image, :, class_id].tolist(), decay, 0.05)
+            expected += [(score, class_id, row) for score, row in found]
+        expected = sorted(expected, reverse=True)[:20]
+        np.testing.assert_allclose(lowered[image], [score for score, _, _ in expected], rtol=1e-5)
+        assert class_ids[image].tolist() == [class_id for _, class_id, _ in expected]
+        assert rows[image].tolist() == [row for _, _, row in expected]
+
+
+# --- Box voting ---
+
+
+def test_votes_of_no_boxes_change_nothing():
+    nothing = nms.Kept(*(np.zeros(shape, np.float32) for shape in ((1, 2, 4), (1, 2), (1, 2))))
+    voted = nms.vote(nothing, BOXES[:, :, None], np.ones((1, 4, 3), np.float32), 0.0)
+    assert not np.any(voted.boxes)
+
+
+def test_votes_by_hand():
+    kept = nms.Kept(BOXES[:, [1, 2]], np.float32([[0, 0]]), np.float32([[0.9, 0.7]]))
+    voted = nms.vote(kept, BOXES[:, :, None], SCORES, 0.5)
+    # x1 of the second box, IoU 0.82: (0.5 * 0 + 0.9 * 1) / (0.5 + 0.9); x2 is 10 more.
+    np.testing.assert_allclose(voted.boxes[0, 0], [0, 0.9 / 1.4, 10, 10 + 0.9 / 1.4], rtol=1e-6)
+    np.testing.assert_allclose(voted.boxes[0, 1], BOXES[0, 2])
+    np.testing.assert_array_equal(voted.scores, kept.scores)
+    voted = nms.vote(kept, BOXES[:, :, None], SCORES, 0.9)
+    np.testing.assert_allclose(voted.boxes, kept.boxes)
+
+
+def test_only_boxes_of_the_class_vote():
+    """Each class has its own boxes, in the second image in the other order."""
+    first = np.float32([[[0, 0, 10, 10], [0, 0, 10, 10]], [[0, 1, 10, 11], [0, 2, 10, 12]]])
+    these = np.stack([first, first[:, ::-1]])  # [2 images, 2 boxes, 2 classes, 4]
+    scores = np.ones((2, 2, 2), np.float32)
+    kept = nms.Kept(
+        np.tile(np.float32([0, 0, 10, 10]), (2, 1, 1)), np.float32([[0], [0]]), np.ones((2, 1))
+    )
+    voted = nms.vote(kept, these, scores, 0.5)
+    np.testing.assert_allclose(voted.boxes[:, 0], [[0, 0.5, 10, 10.5], [0, 1, 10, 11]])
+
+
+# --- As the settings say ---
+
+
+def two_classes():
+    """BOXES with the first two of other classes, and their scores `[1, 4, 3]`."""
+    scores = np.zeros((1, 4, 3), np.float32)
+    scores[0, [0, 1, 2], [1, 2, 1]] = 0.5, 0.9, 0.7
+    return BOXES[:, :, None], scores
+
+
+def test_settings_choose_the_suppression():
+    config = TinyConfig(DETECTION_MAX_INSTANCES=4, DETECTION_NMS_THRESHOLD=0.5)
+    hard = nms.suppress(BOXES[:, :, None], SCORES, config)
+    expected = nms.class_non_max_suppression(BOXES[:, :, None], SCORES, 4, 0.5)
+    for found, same in zip(hard, expected, strict=True):
+        np.testing.assert_array_equal(found, same)
+    config.DETECTION_NMS = "gaussian"
+    soft = nms.suppress(BOXES[:, :, None], SCORES, config)
+    np.testing.assert_array_equal(soft.boxes[0], [*BOXES[0, [1, 2, 0]], [0] * 4])
+    np.testing.assert_allclose(soft.scores, [[0.9, 0.7, 0.131074, 0]], rtol=1e-5)
+    config.BOX_VOTING_IOU = 0.5
+    voted = nms.suppress(BOXES[:, :, None], SCORES, config)
+    np.testing.assert_allclose(voted.boxes[0, 0, 1], 0.9 / 1.4, rtol=1e-6)
+    np.testing.assert_allclose(voted.boxes[0, 2, 1], 0.9 / 1.4, rtol=1e-6)
+    config.DETECTION_NMS = "linear"
+    linear_scores = nms.suppress(BOXES[:, :, None], SCORES, config).scores.numpy()
+    assert linear_scores[0, 2] == pytest.approx(1 / 11)
+
+
+def test_suppression_lets_other_classes_overlap():
+    config = TinyConfig(DETECTION_NMS="gaussian", DETECTION_MAX_INSTANCES=4)
+    found = nms.suppress(*two_classes(), config)
+    np.testing.assert_allclose(found.scores, [[0.9, 0.7, 0.5, 0]])
+    np.testing.assert_array_equal(found.class_ids, [[2, 1, 1, 0]])
+
+
+@pytest.mark.parametrize("method", ["hard", "gaussian"])
+def test_agnostic_suppression_is_that_of_one_class(method):
+    config = TinyConfig(
+        DETECTION_NMS=method,
+        BOX_VOTING_IOU=0.5,
+        DETECTION_MAX_INSTANCES=4,
+        DETECTION_NMS_THRESHOLD=0.5,
+    )
+    ids = np.int32([[1, 2, 1, 1]])
+    found = nms.agnostic_suppress(BOXES, ids, SCORES[..., 0], config)
+    expected = nms.suppress(BOXES[:, :, None], SCORES, config)
+    np.testing.assert_allclose(found.boxes, expected.boxes)
+    np.testing.assert_allclose(found.scores, expected.scores)
+    count = {"hard": 2, "gaussian": 3}[method]
+    assert found.class_ids.numpy().tolist() == [[2, 1, 1, 0][:count] + [0] * (4 - count)]
 
 
 # --- Against torchvision ---

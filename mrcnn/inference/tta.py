@@ -1,0 +1,196 @@
+"""Test-time augmentation: an image detected in several views, whose detections are merged.
+
+The boxes of all views are one set, which is suppressed as the settings say; detectron2 does the
+same (`modeling/test_time_augmentation.py`, `GeneralizedRCNNWithTTA`). The mask of an object is the
+mean of its masks in the views that found it. (detectron2 computes masks of the merged boxes in
+every view instead, in a second run of the network.)
+
+This works with the results of any network: dicts of rois, class_ids, scores and optional masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..config import TTA_FLIP, Config
+from ..data.masks import MaskCrop, cut_crops, paste_crops
+from ..nn import boxes as box_math
+from ..nn.nms import agnostic_suppress, suppress
+
+# A detection of a view belongs to a merged one if their boxes have at least this IoU.
+SAME_OBJECT = 0.5
+KEYS = ("rois", "class_ids", "scores", "masks")
+
+Result = dict[str, Any]  # of one image, see `MaskRCNN.detect`; here with masks="soft"
+Detect = Callable[[Sequence[Any], str, float], list[Result]]
+
+
+class View(NamedTuple):
+    """How an image is shown to the network: a factor of its size, and whether it is flipped."""
+
+    zoom: float
+    flip: bool
+
+
+def views(settings: Iterable[Any]) -> list[View]:
+    """All views that `Config.TTA` asks for, the image itself first, each once."""
+    settings = list(settings)
+    zooms = [1.0, *(float(item) for item in settings if item != TTA_FLIP)]
+    flips = [False, True] if TTA_FLIP in settings else [False]
+    return [View(zoom, flip) for zoom in dict.fromkeys(zooms) for flip in flips]
+
+
+def detect(detect_views: Detect, images: Iterable[Any], masks: str, config: Config) -> list[Result]:
+    """Detect objects in all views of each image, and merge them; see `MaskRCNN.detect`.
+
+    detect_views: `(images, masks, zoom) -> results`, one per image; zoom is a factor of the size
+        that an image has in the network.
+    masks: the form of the masks in the results.
+    """
+    chosen = views(config.TTA)
+    results = []
+    for image in images:
+        image = np.asarray(image)
+        found = list(_detect_all(detect_views, image, chosen))
+        results.append(merge(found, image.shape, masks, config))
+    return results
+
+
+def _detect_all(detect_views: Detect, image: np.ndarray, chosen: list[View]) -> Iterator[Result]:
+    """Yield the result of each view, in pixels of the image."""
+    for zoom in dict.fromkeys(view.zoom for view in chosen):
+        flips = [view.flip for view in chosen if view.zoom == zoom]
+        shown = [np.ascontiguousarray(image[:, ::-1]) if flip else image for flip in flips]
+        for flip, result in zip(flips, detect_views(shown, "soft", zoom), strict=True):
+            yield unflip(result, image.shape[1]) if flip else result
+
+
+def unflip(result: Result, width: int) -> Result:
+    """Return the result of a flipped image of a width, in pixels of the image itself.
+
+    result: with masks of the form "soft", or without.
+    """
+    rois = result["rois"].copy()
+    rois[:, [1, 3]] = width - rois[:, [3, 1]]
+    flipped = {**result, "rois": rois}
+    if "masks" in result:
+        flipped["masks"] = [
+            (y, width - x - soft.shape[1], soft[:, ::-1]) for y, x, soft in result["masks"]
+        ]
+    return flipped
+
+
+def merge(
+    results: Sequence[Result], image_shape: Sequence[int], masks: str, config: Config
+) -> Result:
+    """Merge the results of several views of one image, all in its pixels.
+
+    results: with masks of the form "soft", or without masks.
+    masks: the form of the masks in the merged result.
+    config: its settings of suppression, see `nn.nms.suppress`, and MASK_THRESHOLD.
+
+    Raises: ValueError if a result has more than boxes, classes, scores and masks.
+    """
+    for result in results:
+        others = sorted(set(result) - set(KEYS))
+        if others:
+            raise ValueError(
+                f"TTA merges {', '.join(KEYS)}. Received: a result with {', '.join(others)}. "
+                "Try TTA = ()."
+            )
+    merged = _merge_boxes(results, config)
+    if all("masks" in result for result in results):
+        means = [_mean_mask(members) for members in _members(merged, results, config)]
+        merged["masks"] = _in_form(masks, means, merged["rois"], image_shape, config)
+    return merged
+
+
+def _merge_boxes(results: Sequence[Result], config: Config) -> Result:
+    """The boxes, class ids and scores of all results that remain after suppression."""
+    rois = np.concatenate([result["rois"] for result in results])
+    class_ids = np.concatenate([result["class_ids"] for result in results]).astype(np.int32)
+    scores = np.concatenate([result["scores"] for result in results]).astype(np.float32)
+    if len(rois) == 0:
+        return {"rois": rois, "class_ids": class_ids, "scores": scores}
+    boxes = rois.astype(np.float32)[None]
+    if config.CLASS_AGNOSTIC_NMS:
+        kept = agnostic_suppress(boxes, class_ids[None], scores[None], config)
+    else:
+        of_class = np.eye(class_ids.max() + 1, dtype=np.float32)[class_ids]  # [N, classes]
+        kept = suppress(boxes[:, :, None], (of_class * scores[:, None])[None], config)
+    boxes, class_ids, scores = (np.asarray(part)[0] for part in kept)
+    is_kept = scores > 0
+    if rois.dtype.kind != "f":
+        boxes = np.around(boxes)
+    return {
+        "rois": boxes[is_kept].astype(rois.dtype),
+        "class_ids": class_ids[is_kept].astype(np.int32),
+        "scores": scores[is_kept],
+    }
+
+
+def _members(merged: Result, results: Sequence[Result], config: Config) -> list[list[MaskCrop]]:
+    """For each merged detection the soft masks of its object, at most one of each view."""
+    best_of_views = [_best_matches(merged, result, config) for result in results]
+    members = []
+    for i in range(len(merged["rois"])):
+        found = [(best.overlaps[i], best.masks[i]) for best in best_of_views if best.masks[i]]
+        found.sort(key=lambda pair: -pair[0])
+        same = [mask for overlap, mask in found if overlap >= SAME_OBJECT]
+        # Votes may move a box far away from those that it was made of.
+        members.append(same or [mask for _, mask in found[:1]])
+    return members
+
+
+class _Matches(NamedTuple):
+    """Of each merged detection the largest IoU with a box of one view, and that box's mask."""
+
+    overlaps: np.ndarray
+    masks: list[MaskCrop | None]
+
+
+def _best_matches(merged: Result, result: Result, config: Config) -> _Matches:
+    """The box of a view's result that is most like each merged box, of the same class."""
+    count = len(merged["rois"])
+    if len(result["rois"]) == 0:
+        return _Matches(np.zeros(count), [None] * count)
+    overlaps = box_math.iou(merged["rois"].astype(float), result["rois"].astype(float))
+    if not config.CLASS_AGNOSTIC_NMS:
+        overlaps *= merged["class_ids"][:, None] == result["class_ids"]
+    best = overlaps.argmax(axis=1)
+    overlaps = overlaps.max(axis=1)
+    masks = [result["masks"][j] if overlaps[i] > 0 else None for i, j in enumerate(best)]
+    return _Matches(overlaps, masks)
+
+
+def _mean_mask(masks: Sequence[MaskCrop]) -> MaskCrop:
+    """The mean of soft masks, each of which is 0 outside of its pixels; in all their pixels."""
+    if not masks:
+        return 0, 0, np.zeros((0, 0), np.float32)
+    top = min(y for y, _, _ in masks)
+    left = min(x for _, x, _ in masks)
+    bottom = max(y + soft.shape[0] for y, _, soft in masks)
+    right = max(x + soft.shape[1] for _, x, soft in masks)
+    total = np.zeros((bottom - top, right - left), np.float32)
+    for y, x, soft in masks:
+        total[y - top : y - top + soft.shape[0], x - left : x - left + soft.shape[1]] += soft
+    return top, left, total / len(masks)
+
+
+def _in_form(
+    form: str, masks: list[MaskCrop], rois: np.ndarray, image_shape: Sequence[int], config: Config
+) -> Any:
+    """Soft masks in a form of `postprocessing.MASK_FORMS`."""
+    if form == "soft":
+        return masks
+    crops = [(y, x, soft >= config.MASK_THRESHOLD) for y, x, soft in masks]
+    if form == "full":
+        return paste_crops(crops, len(crops), image_shape)
+    if form == "crop":
+        return cut_crops(crops, rois, image_shape)
+    from ..formats.rle import crop_rles  # pycocotools: only if it is used
+
+    return crop_rles(crops, image_shape)
