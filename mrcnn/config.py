@@ -62,6 +62,7 @@ LOSS_NAMES = (
     "mrcnn_bbox_loss",
     "mrcnn_mask_loss",
 )
+KEYPOINT_LOSS = "mrcnn_keypoint_loss"  # of a network with NUM_KEYPOINTS
 
 
 class Config:
@@ -158,6 +159,28 @@ class Config:
     CLASS_AGNOSTIC_BOX = False
     # True: one mask for all classes instead of one per class (Detectron's CLS_AGNOSTIC_MASK).
     CLASS_AGNOSTIC_MASK = False
+
+    # --- Keypoints ---
+
+    # Keypoints of each object, the same ones for all classes; 0: no keypoint head. A dataset then
+    # needs `load_keypoints`.
+    NUM_KEYPOINTS: int = 0
+    # Their names, in order; None: unnamed.
+    KEYPOINT_NAMES: list[str] | None = None
+    # Pairs of keypoints, numbered from 0, that change places in a mirrored image. None: those whose
+    # names differ only in left and right.
+    KEYPOINT_PAIRS: list[list[int]] | None = None
+    # Pairs of keypoints, numbered from 0, that a line connects in drawings.
+    KEYPOINT_SKELETON: list[list[int]] = []
+    # Deviation of each keypoint's annotations, in roots of the object's area: COCO's metric (OKS)
+    # scales distances by it. None: COCO's for COCO's names, otherwise 0.05.
+    KEYPOINT_SIGMAS: list[float] | None = None
+    # Height and width of the features of a RoI, for the keypoint head. Its heatmaps are 4 times as
+    # high and wide.
+    KEYPOINT_POOL_SIZE = 14
+    # Number of the head's 3x3 convolutions, and their channels.
+    KEYPOINT_CONV_LAYERS = 8
+    KEYPOINT_CHANNELS = 512
 
     # --- Precision ---
 
@@ -701,6 +724,7 @@ class Config:
             self.MASK_SHAPE,
             f"[{2 * pool_size}, {2 * pool_size}]",
         )
+        yield from self._keypoint_relations()
         yield _Relation(
             self.USE_RPN_ROIS or not self.RPN_ONLY,
             "RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True",
@@ -713,6 +737,31 @@ class Config:
             self.TTA,
             "TTA = ()",
         )
+
+    def _keypoint_relations(self) -> Iterator[_Relation]:
+        count, names = self.NUM_KEYPOINTS, self.KEYPOINT_NAMES
+        yield _Relation(
+            not count or names is None or len(names) == len(set(names)) == count,
+            f"KEYPOINT_NAMES must hold NUM_KEYPOINTS ({count}) different names",
+            names,
+            "None, for keypoints without names",
+        )
+        sigmas = self.KEYPOINT_SIGMAS
+        yield _Relation(
+            not count or sigmas is None or len(sigmas) == count,
+            f"KEYPOINT_SIGMAS must hold NUM_KEYPOINTS ({count}) numbers",
+            sigmas,
+            "None, for COCO's or 0.05",
+        )
+        for setting in ("KEYPOINT_PAIRS", "KEYPOINT_SKELETON"):
+            pairs = getattr(self, setting)
+            largest = max((max(pair) for pair in pairs or ()), default=0)
+            yield _Relation(
+                not count or largest < count,
+                f"{setting} must hold numbers of keypoints, from 0 to {count - 1}",
+                pairs,
+                f"the default, {getattr(Config, setting)}",
+            )
 
     def _warn_of_levels_without_anchors(self) -> None:
         """Warn once per config that has fewer anchor scales than pyramid levels."""
@@ -754,13 +803,19 @@ class Config:
         """Whether the network has a mask head."""
         return bool(self.USE_MASK and self.has_rpn() and not self.RPN_ONLY)
 
+    def has_keypoint_head(self) -> bool:
+        """Whether the network has a keypoint head."""
+        return bool(self.NUM_KEYPOINTS and self.has_rpn() and not self.RPN_ONLY)
+
     def loss_names(self) -> tuple[str, ...]:
-        """Names of the network's losses, of `LOSS_NAMES`."""
+        """Names of the network's losses, of `LOSS_NAMES` and `KEYPOINT_LOSS`."""
         names = ["rpn_class_loss", "rpn_bbox_loss"]
         if not self.RPN_ONLY:
             names += ["mrcnn_class_loss", "mrcnn_bbox_loss"]
         if self.has_mask_head():
             names.append("mrcnn_mask_loss")
+        if self.has_keypoint_head():
+            names.append(KEYPOINT_LOSS)
         return tuple(names)
 
     def mask_doublings(self) -> int | None:
@@ -973,9 +1028,17 @@ def _is_deviation(value: Any) -> bool:
 
 
 def _are_loss_weights(value: Any) -> bool:
-    if not isinstance(value, dict) or not set(value) <= set(LOSS_NAMES):
+    if not isinstance(value, dict) or not set(value) <= {*LOSS_NAMES, KEYPOINT_LOSS}:
         return False
     return all(_is_number(weight, 0) for weight in value.values())
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_pair(value: Any) -> bool:
+    return _is_list(value) and len(value) == 2 and all(_is_whole(end, 0) for end in value)
 
 
 def _is_view(value: Any) -> bool:
@@ -996,6 +1059,7 @@ _COUNT_OR_0 = _whole(0)
 _BOXES = _whole(1, 1_000_000)  # a file that claims more of them is damaged
 _CHANNELS = _whole(1, _SIDE)
 _CELLS = _whole(1, 1000)
+_PAIRS = _list("pairs of whole numbers", _is_pair, _Length(0, 10_000), remedy="[[0, 1]]")
 _DEVIATIONS = _list("numbers above 0, of y, x, log h, log w", _is_positive, _Length(4, 4))
 _ANCHORS = _list("numbers above 0", _is_positive, _Length(1, 100))
 
@@ -1063,6 +1127,14 @@ _RULES = {
     "RPN_ONLY": _FLAG,
     "CLASS_AGNOSTIC_BOX": _FLAG,
     "CLASS_AGNOSTIC_MASK": _FLAG,
+    "NUM_KEYPOINTS": _whole(0, 1000),
+    "KEYPOINT_NAMES": _or_none(_list("names", _is_text, _Length(0, 1000))),
+    "KEYPOINT_PAIRS": _or_none(_PAIRS),
+    "KEYPOINT_SKELETON": _PAIRS,
+    "KEYPOINT_SIGMAS": _or_none(_list("numbers above 0", _is_positive, _Length(0, 1000))),
+    "KEYPOINT_POOL_SIZE": _CELLS,
+    "KEYPOINT_CONV_LAYERS": _whole(1, 100),
+    "KEYPOINT_CHANNELS": _CHANNELS,
     "NETWORK": _choice(*NETWORKS),
     "PRECISION": _choice(*PRECISIONS),
     "POOL_SIZE": _CELLS,
@@ -1139,7 +1211,8 @@ _RULES = {
     "EMA_DECAY": _number(0, 0.999999),
     "TRAIN_BN": _or_none(_FLAG),
     "LOSS_WEIGHTS": _Rule(
-        f"a dict that may name {', '.join(LOSS_NAMES)}, each with a number of at least 0",
+        f"a dict that may name {', '.join((*LOSS_NAMES, KEYPOINT_LOSS))}, each with a number of "
+        "at least 0",
         _are_loss_weights,
         remedy="those names",
     ),

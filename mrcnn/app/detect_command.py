@@ -10,7 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..config import Config
 from ..data.image import read_image
+from ..data.keypoints import Skeleton
 from ..drawing import pages
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.image_files import read_size
@@ -62,7 +64,7 @@ def run(args) -> int:
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     use_views(model.config, args.tta)
-    exports = export.Export(out, args.formats, class_names)
+    exports = export.Export(out, args.formats, class_names, _skeleton_of(model.config))
     entries: list[dict] = []
     interruption = _detect_all(model, class_names, images, out, exports, entries)
     report = {
@@ -70,6 +72,8 @@ def run(args) -> int:
         "class_names": class_names,
         "min_confidence": model.config.DETECTION_MIN_CONFIDENCE,
     }
+    if model.config.has_keypoint_head():
+        report["keypoint_names"] = model.config.KEYPOINT_NAMES
     if len(model.config.TTA):
         report["tta"] = list(model.config.TTA)
     if interruption is not None:
@@ -275,7 +279,9 @@ def detect_file(model, class_names: list[str], file: Path, drawing: Path, export
     """
     image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
     result = model.detect([image])[0]
-    save_image(pages.draw_result(image, result, class_names), drawing, marked=True)
+    skeleton = model.config.KEYPOINT_SKELETON
+    drawn = pages.draw_result(image, result, class_names, skeleton=skeleton)
+    save_image(drawn, drawing, marked=True)
     exports.add(file, image.shape[:2], result)
     return {
         "file_name": str(file),
@@ -286,8 +292,18 @@ def detect_file(model, class_names: list[str], file: Path, drawing: Path, export
     }
 
 
+def _skeleton_of(config: Config) -> Skeleton | None:
+    """The keypoints of a network; None without any."""
+    if not config.has_keypoint_head():
+        return None
+    return Skeleton(config.KEYPOINT_NAMES or (), config.KEYPOINT_SKELETON)
+
+
 def _detections(result: dict, class_names: list[str]) -> list[dict]:
-    """The detections of one image as JSON: boxes in pixels `[y1, x1, y2, x2]`, masks as RLE."""
+    """The detections of one image as JSON: boxes in pixels `[y1, x1, y2, x2]`, masks as RLE.
+
+    Keypoints are `[y, x, score]`.
+    """
     entries = []
     rows = zip(result["class_ids"], result["scores"], strict=True)
     for i, (class_id, score) in enumerate(rows):
@@ -299,5 +315,7 @@ def _detections(result: dict, class_names: list[str]) -> list[dict]:
         }
         if "masks" in result:
             entry["mask"] = mask_to_rle(result["masks"][:, :, i])
+        if "keypoints" in result:
+            entry["keypoints"] = result["keypoints"][i].tolist()
         entries.append(entry)
     return entries

@@ -30,6 +30,7 @@ LOSS_NAMES = (
     "mrcnn_class_loss",
     "mrcnn_bbox_loss",
     "mrcnn_mask_loss",
+    "mrcnn_keypoint_loss",
 )
 # With more classes the curves of classes are thin gray lines without names in the legend.
 NAMED_CURVES = 10
@@ -46,7 +47,7 @@ def save_png(figure: Figure, path: str | Path, dpi: int) -> None:
 
 
 def plot_history(history: Mapping[str, Sequence[float]], path_or_ax: str | Path | Axes) -> None:
-    """Draw the total loss of a training and its five parts, with validation losses if present.
+    """Draw the total loss of a training and its parts, with validation losses if present.
 
     history: {"loss": [one per epoch], "rpn_class_loss": [...], ..., "val_loss": [...]}; other
         keys are ignored.

@@ -26,7 +26,13 @@ from ..nn import boxes as box_math
 from ..nn.anchors import pyramid_anchors
 from ..nn.molding import mold_on_device
 from . import tiles, tta
-from .postprocessing import MASK_FORMS, unmold_detections, unmold_proposals, why_nothing
+from .postprocessing import (
+    MASK_FORMS,
+    unmold_detections,
+    unmold_keypoints,
+    unmold_proposals,
+    why_nothing,
+)
 from .preprocessing import Molded, batches, check_image_list, mold, stack_if_equal
 from .threads import ReadWriteLock, prefetch_one
 
@@ -308,6 +314,9 @@ class Detector:
         result = {"rois": rois, "class_ids": class_ids, "scores": scores}
         if unmolded_masks is not None:
             result["masks"] = unmolded_masks
+        if self.config.has_keypoint_head():
+            continuous = self.config.CONTINUOUS_BOXES
+            result["keypoints"] = unmold_keypoints(outputs[0], outputs[-1], *shapes, continuous)
         return result
 
     # --- Steps ---
@@ -363,7 +372,8 @@ class Detector:
 
         Returns: what `read_outputs` gives. Of Mask R-CNN: detections `[B, D, 6]`, probs
             `[B, N, NUM_CLASSES]`, masks `[B, D, h, w, 1]` of the detections' classes (not if
-            USE_MASK is False). With RPN_ONLY: all outputs, scored proposals first.
+            USE_MASK is False), heatmaps `[B, D, h, w, K]` with NUM_KEYPOINTS. With RPN_ONLY: all
+            outputs, scored proposals first.
         """
         inputs = [tf.convert_to_tensor(x) for x in inputs]
         if inputs[0].dtype == tf.uint8:

@@ -317,6 +317,15 @@ class RoIConv2DTranspose(_PerRoI, KL.Conv2DTranspose):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
+class RoIUpSampling2D(_PerRoI, KL.UpSampling2D):
+    """`UpSampling2D` of each RoI: `[B, N, h, w, C]` to `[B, N, h * rows, w * columns, C]`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.input_spec = None  # that of an image
+
+
+@keras.saving.register_keras_serializable("mrcnn")
 class RoIGroupNorm(_PerRoI, KL.GroupNormalization):
     """Group norm (Wu 2018) of each RoI: `[B, N, h, w, C]`, same shape."""
 

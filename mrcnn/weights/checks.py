@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from .class_heads import only_classes_differ, outputs_per_class
+from .class_heads import KEYPOINT_HEAD, only_classes_differ, outputs_per_class
 from .load_report import LoadReport, ShapeMismatch, first_names
 from .model_layers import ModelLayers
 from .weight_file import FileLayers, is_not_backbone
@@ -28,6 +28,8 @@ _SIZES = {
     "POOL_SIZE": _Size("mrcnn_class_conv1", 0),
     "FPN_CLASSIF_FC_LAYERS_SIZE": _Size("mrcnn_class_conv1", -1),
     "MASK_CHANNELS": _Size("mrcnn_mask_conv1", -1),
+    "KEYPOINT_CHANNELS": _Size("mrcnn_keypoint_conv1", -1),
+    "NUM_KEYPOINTS": _Size("mrcnn_keypoint_deconv", -2),
 }
 
 
@@ -41,6 +43,7 @@ class _Head(NamedTuple):
 _HEADS = {
     "class and box head": _Head(("mrcnn_class", "mrcnn_bbox"), "RPN_ONLY = True"),
     "mask head": _Head(("mrcnn_mask",), "USE_MASK = False"),
+    "keypoint head": _Head(("mrcnn_keypoint",), "NUM_KEYPOINTS = 0"),
 }
 
 
@@ -172,6 +175,13 @@ def refuse_shapes(report: LoadReport, allow_head_mismatch: bool) -> None:
 def _other_head(path: str, mismatch: ShapeMismatch) -> ValueError:
     """The error for a class head with another number of classes, or with one row for all."""
     head = mismatch.layer
+    if head == KEYPOINT_HEAD:
+        in_file, in_model = mismatch.in_file[-1][-1], mismatch.in_model[-1][-1]
+        return ValueError(
+            f"The file must be of the model's NUM_KEYPOINTS. Received: {path!r} with {in_file} for "
+            f"a model with {in_model}. Try NUM_KEYPOINTS = {in_file} "
+            f"(--config NUM_KEYPOINTS={in_file}), or load the file in mode 'training'."
+        )
     in_file = mismatch.in_file[-1][-1] // outputs_per_class(head)
     in_model = mismatch.in_model[-1][-1] // outputs_per_class(head)
     if 1 not in (in_file, in_model):  # NUM_CLASSES is at least 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..config import Config
 from ..presets import TORCHVISION
-from .coco_classes import COCO_80, COCO_91
+from .coco_classes import COCO_80, COCO_91, COCO_KEYPOINTS, COCO_SKELETON
 from .tensor_files import NamedTensors, read_tensors
 from .torchvision_layers import (
     Tensors,
@@ -28,6 +29,8 @@ _SIZES = {
     "TOP_DOWN_PYRAMID_SIZE": ("backbone.fpn.layer_blocks.0.0.weight", 0),
     "RPN_CHANNELS": ("rpn.head.conv.0.0.weight", 0),
     "MASK_CHANNELS": ("roi_heads.mask_head.0.0.weight", 0),
+    "KEYPOINT_CHANNELS": ("roi_heads.keypoint_head.0.weight", 0),
+    "NUM_KEYPOINTS": ("roi_heads.keypoint_predictor.kps_score_lowres.weight", 1),
     "NUM_CLASSES": ("roi_heads.box_predictor.cls_score.weight", 0),
     "FPN_CLASSIF_FC_LAYERS_SIZE": ("roi_heads.box_predictor.cls_score.weight", 1),
 }
@@ -119,6 +122,8 @@ class TensorWeights:
         names = COCO_80 if self.is_detectron2 else COCO_91
         if len(names) == config.NUM_CLASSES:
             metadata["class_names"] = list(names)
+        elif config.KEYPOINT_NAMES and config.NUM_CLASSES == 2:
+            metadata["class_names"] = ["BG", "person"]
         return metadata
 
     def _config(self) -> Config:
@@ -138,6 +143,9 @@ class TensorWeights:
             if name in self.tensors:
                 setattr(config, setting, int(self.tensors[name].shape[axis]))
         config.USE_MASK = "roi_heads.mask_predictor.mask_fcn_logits.weight" in self.tensors
+        if len(COCO_KEYPOINTS) == config.NUM_KEYPOINTS:
+            config.KEYPOINT_NAMES = list(COCO_KEYPOINTS)
+            config.KEYPOINT_SKELETON = copy.deepcopy(COCO_SKELETON)
         return config
 
     def read(self, stored: Any, dtype: np.dtype | str) -> np.ndarray:

@@ -48,7 +48,7 @@ class _Layer(NamedTuple):
 
 
 def _layers() -> Iterator[_Layer]:
-    """Yield all layers that torchvision's Faster and Mask R-CNNs have, of both versions."""
+    """Yield all layers of torchvision's Faster, Mask and Keypoint R-CNNs, of both versions."""
     yield _Layer("conv1", "backbone.body.conv1")
     yield _Layer("bn_conv1", "backbone.body.bn1", "norm")
     for stage in (2, 3, 4, 5):
@@ -77,6 +77,9 @@ def _layers() -> Iterator[_Layer]:
     yield _Layer("mrcnn_bbox_fc", "roi_heads.box_predictor.bbox_pred", "dense", has_deltas=True)
     yield _Layer("mrcnn_mask_deconv", "roi_heads.mask_predictor.conv5_mask")
     yield _Layer("mrcnn_mask", "roi_heads.mask_predictor.mask_fcn_logits")
+    for i in range(8):
+        yield _Layer(f"mrcnn_keypoint_conv{i + 1}", f"roi_heads.keypoint_head.{2 * i}")
+    yield _Layer("mrcnn_keypoint_deconv", "roi_heads.keypoint_predictor.kps_score_lowres")
 
 
 def _block(stage: int, block: int) -> Iterator[_Layer]:
