@@ -11,29 +11,35 @@ The network itself, with the weights of ImageNet:
 from keras import layers as KL
 
 from mrcnn.app.demo import DemoConfig
-from mrcnn.model import BatchNorm, conv_block, identity_block
 
-STAGES = ((2, 2, 16), (3, 2, 24), (4, 3, 32))  # stage, blocks, width of their 3x3 convolutions
+STAGES = ((2, 32), (2, 64), (3, 128))  # blocks and channels of C2 to C4
 
 
 def narrow_resnet(image):
-    """`[C1, C2, C3, C4]`; poolings halve the size, which lose less of small shapes than strides."""
-    x = _convolution(KL.Rescaling(1 / 64)(image), 16, "conv1")
-    x = _convolution(KL.MaxPooling2D()(x), 32, "conv2")
+    """`[C1, C2, C3, C4]` with group norm, because the batches are small (Wu 2018)."""
+    x = KL.Activation("relu")(_convolution(KL.Rescaling(1 / 64)(image), 16, "conv1"))
+    x = KL.Activation("relu")(_convolution(KL.MaxPooling2D()(x), 32, "conv2"))
     maps = [x]
-    for stage, blocks, width in STAGES:
-        filters = [width, width, 4 * width]
+    for stage, (blocks, channels) in enumerate(STAGES, start=2):
         x = KL.MaxPooling2D()(x)
-        x = conv_block(x, 3, filters, stage, "a", strides=(1, 1), train_bn=None)
-        for block in "bcd"[: blocks - 1]:
-            x = identity_block(x, 3, filters, stage, block, train_bn=None)
+        for block in range(1, blocks + 1):
+            x = _residual_block(x, channels, f"stage{stage}_{block}")
         maps.append(x)
     return maps
 
 
-def _convolution(x, channels, name):
-    x = KL.Conv2D(channels, 3, padding="same", use_bias=False, name=name)(x)
-    return KL.Activation("relu")(BatchNorm(name=f"bn_{name}")(x))
+def _convolution(x, channels, name, size=3):
+    x = KL.Conv2D(channels, size, padding="same", use_bias=False, name=name)(x)
+    return KL.GroupNormalization(8, name=f"{name}_gn")(x)
+
+
+def _residual_block(x, channels, name):
+    shortcut = x
+    if x.shape[-1] != channels:
+        shortcut = _convolution(x, channels, f"{name}_shortcut", size=1)
+    x = KL.Activation("relu")(_convolution(x, channels, f"{name}_a"))
+    x = _convolution(x, channels, f"{name}_b")
+    return KL.Activation("relu")(KL.Add()([x, shortcut]))
 
 
 class C4Config(DemoConfig):
@@ -45,6 +51,7 @@ class C4Config(DemoConfig):
     NAME = "shapes_c4"
     BACKBONE = staticmethod(narrow_resnet)
     BACKBONE_STRIDES = [16]
+    BACKBONE_NORM = "group"  # of stage 5
     BOX_HEAD = "res5"
     MASK_SHAPE = [14, 14]
     IMAGE_MIN_DIM = IMAGE_MAX_DIM = 256
