@@ -105,9 +105,10 @@ class Config:
     # Lin 2017 (section 3) leaves it out. [16]: no pyramid; the RPN and the heads read the
     # backbone's map of this stride, C4 (Faster R-CNN, Ren 2015).
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
-    # Norm of the backbone: "batch", see TRAIN_BN; "frozen", batch norm whose scale, shift and
-    # statistics never change; "group", group norm with 32 groups (Wu 2018); "sync", batch norm with
-    # the statistics of all devices together; "none".
+    # Norm of a ResNet, the other backbones have their own: "batch", see TRAIN_BN; "frozen", batch
+    # norm whose scale, shift and statistics never change; "group", group norm with 32 groups (Wu
+    # 2018), which trains from random weights with small batches too; "sync", batch norm with the
+    # statistics of all devices together; "none".
     BACKBONE_NORM = "batch"
     # Added to the variance in every norm. matterport: 0.001; torch: 0.00001.
     NORM_EPSILON = 0.001
