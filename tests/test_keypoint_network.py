@@ -68,9 +68,11 @@ def test_checkpoint_names_the_keypoints_and_detects(trained, tmp_path):
     config = read_metadata(trained[0].find_last())["config"]
     assert config["KEYPOINT_NAMES"] == NAMES and config["KEYPOINT_SKELETON"] == [[0, 1]]
     images = noise_images(2, sizes=((64, 64), (40, 90)))
-    for image, result in zip(images, model.detect(images), strict=True):
+    results = model.detect(images)
+    assert any(len(result["rois"]) for result in results)
+    for image, result in zip(images, results, strict=True):
         count = len(result["rois"])
-        assert count and result["keypoints"].shape == (count, 3, 3)
+        assert result["keypoints"].shape == (count, 3, 3)
         assert result["masks"].shape == (*image.shape[:2], count)
         # Inside the boxes, which are rounded to pixels; each is read as at least one pixel.
         corner, end = result["rois"][:, None, :2], result["rois"][:, None, 2:]

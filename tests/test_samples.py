@@ -400,7 +400,7 @@ def test_weights_without_a_config_are_loaded_with_the_config_of_the_sample(tmp_p
     """matterport's files have no config; --config changes that of the sample."""
     import h5py
 
-    from mrcnn import model
+    from mrcnn import detection_model
 
     built, folded = [], []
 
@@ -410,7 +410,7 @@ def test_weights_without_a_config_are_loaded_with_the_config_of_the_sample(tmp_p
             class_names=None, config=config, optimize_for_inference=lambda: folded.append(config)
         )
 
-    monkeypatch.setattr(model.MaskRCNN, "from_weights", from_weights)
+    monkeypatch.setattr(detection_model.DetectionModel, "from_weights", from_weights)
     with h5py.File(tmp_path / "old.h5", "w") as file:
         file.attrs["layer_names"] = [b"conv1"]
         file.create_group("conv1").attrs["weight_names"] = [b"kernel"]
