@@ -457,6 +457,14 @@ class Config:
         return cls()._with_preset(presets.DETECTRON)
 
     @classmethod
+    def detectron_scratch(cls) -> Config:
+        """Return a config like `detectron()`, with group norm, for training from random weights.
+
+        Settings of a subclass stay as they are.
+        """
+        return cls()._with_preset(presets.DETECTRON_SCRATCH)
+
+    @classmethod
     def detectron_c4(cls) -> Config:
         """Return a config of detectron2's network without a pyramid (mask_rcnn_R_50_C4_3x).
 

@@ -63,6 +63,18 @@ DETECTRON: dict[str, Any] = {
     "BOX_SMOOTH_L1_BETA": 0.0,
 }
 
+# detectron2's scratch_mask_rcnn_R_50_FPN_3x_gn (He 2019, "Rethinking ImageNet Pre-training"):
+# random weights have no statistics to freeze.
+DETECTRON_SCRATCH: dict[str, Any] = {
+    **DETECTRON,
+    "BACKBONE_NORM": "group",
+    "STRIDE_IN_1X1": False,
+    "FPN_NORM": "group",
+    "BOX_HEAD": "4conv1fc",
+    "BOX_HEAD_NORM": "group",
+    "MASK_HEAD_NORM": "group",
+}
+
 # detectron2's mask_rcnn_R_50_C4_3x.
 DETECTRON_C4: dict[str, Any] = {
     **DETECTRON,

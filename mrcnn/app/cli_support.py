@@ -240,6 +240,7 @@ def _with_preset(config: Config, name: str) -> Config:
     presets = {
         "detectron": type(config).detectron,
         "detectron_c4": type(config).detectron_c4,
+        "detectron_scratch": type(config).detectron_scratch,
         "matterport": type(config).matterport,
         "torchvision1": functools.partial(type(config).torchvision, 1),
         "torchvision2": functools.partial(type(config).torchvision, 2),
