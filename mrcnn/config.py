@@ -106,9 +106,9 @@ class Config:
     # backbone's map of this stride, C4 (Faster R-CNN, Ren 2015).
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
     # Norm of a ResNet, the other backbones have their own: "batch", see TRAIN_BN; "frozen", batch
-    # norm whose scale, shift and statistics never change; "group", group norm with 32 groups (Wu
-    # 2018), which trains from random weights with small batches too; "sync", batch norm with the
-    # statistics of all devices together; "none".
+    # norm whose scale, shift and statistics never change; "group", group norm (Wu 2018) with 32
+    # groups, or fewer if 32 does not divide the channels, which trains from random weights with
+    # small batches too; "sync", batch norm with the statistics of all devices together; "none".
     BACKBONE_NORM = "batch"
     # Added to the variance in every norm. matterport: 0.001; torch: 0.00001.
     NORM_EPSILON = 0.001
