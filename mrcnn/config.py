@@ -67,6 +67,7 @@ LOSS_NAMES = (
     "bbox_loss",
     "centerness_loss",
 )
+KEYPOINT_LOSS = "mrcnn_keypoint_loss"  # of a network with NUM_KEYPOINTS
 
 
 class Config:
@@ -110,9 +111,10 @@ class Config:
     # Lin 2017 (section 3) leaves it out. [16]: no pyramid; the RPN and the heads read the
     # backbone's map of this stride, C4 (Faster R-CNN, Ren 2015).
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
-    # Norm of the backbone: "batch", see TRAIN_BN; "frozen", batch norm whose scale, shift and
-    # statistics never change; "group", group norm with 32 groups (Wu 2018); "sync", batch norm with
-    # the statistics of all devices together; "none".
+    # Norm of a ResNet, the other backbones have their own: "batch", see TRAIN_BN; "frozen", batch
+    # norm whose scale, shift and statistics never change; "group", group norm (Wu 2018) with 32
+    # groups, or fewer if 32 does not divide the channels, which trains from random weights with
+    # small batches too; "sync", batch norm with the statistics of all devices together; "none".
     BACKBONE_NORM = "batch"
     # Added to the variance in every norm. matterport: 0.001; torch: 0.00001.
     NORM_EPSILON = 0.001
@@ -169,6 +171,28 @@ class Config:
     CLASS_AGNOSTIC_BOX = False
     # True: one mask for all classes instead of one per class (Detectron's CLS_AGNOSTIC_MASK).
     CLASS_AGNOSTIC_MASK = False
+
+    # --- Keypoints ---
+
+    # Keypoints of each object, the same ones for all classes; 0: no keypoint head. A dataset then
+    # needs `load_keypoints`.
+    NUM_KEYPOINTS: int = 0
+    # Their names, in order; None: unnamed.
+    KEYPOINT_NAMES: list[str] | None = None
+    # Pairs of keypoints, numbered from 0, that change places in a mirrored image. None: those whose
+    # names differ only in left and right.
+    KEYPOINT_PAIRS: list[list[int]] | None = None
+    # Pairs of keypoints, numbered from 0, that a line connects in drawings.
+    KEYPOINT_SKELETON: list[list[int]] = []
+    # Deviation of each keypoint's annotations, in roots of the object's area: COCO's metric (OKS)
+    # scales distances by it. None: COCO's for COCO's names, otherwise 0.05.
+    KEYPOINT_SIGMAS: list[float] | None = None
+    # Height and width of the features of a RoI, for the keypoint head. Its heatmaps are 4 times as
+    # high and wide.
+    KEYPOINT_POOL_SIZE = 14
+    # Number of the head's 3x3 convolutions, and their channels.
+    KEYPOINT_CONV_LAYERS = 8
+    KEYPOINT_CHANNELS = 512
 
     # --- Precision ---
 
@@ -331,7 +355,7 @@ class Config:
     SOFT_NMS_SIGMA = 0.5
     # Box voting (Gidaris 2015, section 5): the box of a detection becomes the mean, weighted by
     # score, of all boxes of its class before NMS whose IoU with it is at least this (the paper:
-    # 0.5). Only boxes from DETECTION_MIN_CONFIDENCE on vote. None: off.
+    # 0.5; Detectron: 0.8). Only boxes from DETECTION_MIN_CONFIDENCE on vote. None: off.
     BOX_VOTING_IOU: float | None = None
     # Test-time augmentation: the views in which an image is detected besides its own, "flip" and
     # factors of its size in the network, for example ("flip", 0.8, 1.2); with "flip" every size is
@@ -452,6 +476,14 @@ class Config:
         Settings of a subclass stay as they are.
         """
         return cls()._with_preset(presets.DETECTRON)
+
+    @classmethod
+    def detectron_scratch(cls) -> Config:
+        """Return a config like `detectron()`, with group norm, for training from random weights.
+
+        Settings of a subclass stay as they are.
+        """
+        return cls()._with_preset(presets.DETECTRON_SCRATCH)
 
     @classmethod
     def detectron_c4(cls) -> Config:
@@ -756,6 +788,7 @@ class Config:
             self.MASK_SHAPE,
             f"[{2 * pool_size}, {2 * pool_size}]",
         )
+        yield from self._keypoint_relations()
         yield _Relation(
             self.USE_RPN_ROIS or not self.RPN_ONLY,
             "RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True",
@@ -763,8 +796,8 @@ class Config:
             "one of the two",
         )
         yield _Relation(
-            len(self.TTA) == 0 or not self.RPN_ONLY,
-            "TTA merges detections, so RPN_ONLY must be False",
+            len(self.TTA) == 0 or not (self.RPN_ONLY or self.NUM_KEYPOINTS),
+            "TTA merges boxes and masks, so RPN_ONLY must be False and NUM_KEYPOINTS 0",
             self.TTA,
             "TTA = ()",
         )
@@ -815,6 +848,31 @@ class Config:
             "(8, 16, 32, 64, 128)",
         )
 
+    def _keypoint_relations(self) -> Iterator[_Relation]:
+        count, names = self.NUM_KEYPOINTS, self.KEYPOINT_NAMES
+        yield _Relation(
+            not count or names is None or len(names) == len(set(names)) == count,
+            f"KEYPOINT_NAMES must hold NUM_KEYPOINTS ({count}) different names",
+            names,
+            "None, for keypoints without names",
+        )
+        sigmas = self.KEYPOINT_SIGMAS
+        yield _Relation(
+            not count or sigmas is None or len(sigmas) == count,
+            f"KEYPOINT_SIGMAS must hold NUM_KEYPOINTS ({count}) numbers",
+            sigmas,
+            "None, for COCO's or 0.05",
+        )
+        for setting in ("KEYPOINT_PAIRS", "KEYPOINT_SKELETON"):
+            pairs = getattr(self, setting)
+            largest = max((max(pair) for pair in pairs or ()), default=0)
+            yield _Relation(
+                not count or largest < count,
+                f"{setting} must hold numbers of keypoints, from 0 to {count - 1}",
+                pairs,
+                f"the default, {getattr(Config, setting)}",
+            )
+
     def _warn_of_levels_without_anchors(self) -> None:
         """Warn once per config that has fewer anchor scales than pyramid levels."""
         scales, levels = len(self.RPN_ANCHOR_SCALES), len(self.BACKBONE_STRIDES)
@@ -862,8 +920,12 @@ class Config:
         """Whether the network has a mask head."""
         return bool(self.USE_MASK and self.has_rpn() and not self.RPN_ONLY)
 
+    def has_keypoint_head(self) -> bool:
+        """Whether the network has a keypoint head."""
+        return bool(self.NUM_KEYPOINTS and self.has_rpn() and not self.RPN_ONLY)
+
     def loss_names(self) -> tuple[str, ...]:
-        """Names of the network's losses, of `LOSS_NAMES`."""
+        """Names of the network's losses, of `LOSS_NAMES` and `KEYPOINT_LOSS`."""
         if not self.has_anchors():
             return ("class_loss", "bbox_loss", "centerness_loss")
         if not self.has_rpn():
@@ -873,6 +935,8 @@ class Config:
             names += ["mrcnn_class_loss", "mrcnn_bbox_loss"]
         if self.has_mask_head():
             names.append("mrcnn_mask_loss")
+        if self.has_keypoint_head():
+            names.append(KEYPOINT_LOSS)
         return tuple(names)
 
     def mask_doublings(self) -> int | None:
@@ -1090,9 +1154,17 @@ def _is_deviation(value: Any) -> bool:
 
 
 def _are_loss_weights(value: Any) -> bool:
-    if not isinstance(value, dict) or not set(value) <= set(LOSS_NAMES):
+    if not isinstance(value, dict) or not set(value) <= {*LOSS_NAMES, KEYPOINT_LOSS}:
         return False
     return all(_is_number(weight, 0) for weight in value.values())
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_pair(value: Any) -> bool:
+    return _is_list(value) and len(value) == 2 and all(_is_whole(end, 0) for end in value)
 
 
 def _is_view(value: Any) -> bool:
@@ -1113,6 +1185,7 @@ _COUNT_OR_0 = _whole(0)
 _BOXES = _whole(1, 1_000_000)  # a file that claims more of them is damaged
 _CHANNELS = _whole(1, _SIDE)
 _CELLS = _whole(1, 1000)
+_PAIRS = _list("pairs of whole numbers", _is_pair, _Length(0, 10_000), remedy="[[0, 1]]")
 _DEVIATIONS = _list("numbers above 0, of y, x, log h, log w", _is_positive, _Length(4, 4))
 _ANCHORS = _list("numbers above 0", _is_positive, _Length(1, 100))
 _SCALES = _list("numbers above 0, or lists of them", _is_scale, _Length(1, 100))
@@ -1184,6 +1257,14 @@ _RULES = {
     "RPN_ONLY": _FLAG,
     "CLASS_AGNOSTIC_BOX": _FLAG,
     "CLASS_AGNOSTIC_MASK": _FLAG,
+    "NUM_KEYPOINTS": _whole(0, 1000),
+    "KEYPOINT_NAMES": _or_none(_list("names", _is_text, _Length(0, 1000))),
+    "KEYPOINT_PAIRS": _or_none(_PAIRS),
+    "KEYPOINT_SKELETON": _PAIRS,
+    "KEYPOINT_SIGMAS": _or_none(_list("numbers above 0", _is_positive, _Length(0, 1000))),
+    "KEYPOINT_POOL_SIZE": _CELLS,
+    "KEYPOINT_CONV_LAYERS": _whole(1, 100),
+    "KEYPOINT_CHANNELS": _CHANNELS,
     "NETWORK": _choice(*NETWORKS),
     "PRECISION": _choice(*PRECISIONS),
     "POOL_SIZE": _CELLS,
@@ -1260,7 +1341,8 @@ _RULES = {
     "EMA_DECAY": _number(0, 0.999999),
     "TRAIN_BN": _or_none(_FLAG),
     "LOSS_WEIGHTS": _Rule(
-        f"a dict that may name {', '.join(LOSS_NAMES)}, each with a number of at least 0",
+        f"a dict that may name {', '.join((*LOSS_NAMES, KEYPOINT_LOSS))}, each with a number of "
+        "at least 0",
         _are_loss_weights,
         remedy="those names",
     ),

@@ -17,6 +17,7 @@ import keras
 
 from .config import ANY_SIZE_MODES, Config, as_config
 from .data.dataset import Dataset
+from .data.keypoints import adopt_skeleton
 from .inference.detection_methods import DetectionMethods
 from .nn.layers import FLOAT32, Anchors, PyramidAnchors
 from .training.distributed import training_strategy
@@ -312,6 +313,7 @@ class DetectionModel(DetectionMethods):
         run.network, run.config = self.keras_model, self.config
         self.class_names = list(getattr(train_dataset, "class_names", [])) or self.class_names
         run.class_names = self.class_names
+        adopt_skeleton(self.config, train_dataset)
         data = TrainingData(train_dataset, val_dataset, augmentation, no_augmentation_sources)
         stage = Stage(learning_rate, epochs, layers)
         return train(run, data, stage, self._make_inference_model, custom_callbacks)

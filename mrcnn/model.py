@@ -22,8 +22,9 @@ import tensorflow as tf
 from keras import layers as KL
 
 # Imports marked F401, and matterport_names, are names that scripts take from this module.
-from .config import ANY_SIZE_MODES, Config
-from .data.generator import DataGenerator, data_generator, load_image_gt  # noqa: F401
+from .config import ANY_SIZE_MODES, KEYPOINT_LOSS, Config
+from .data.generator import DataGenerator, data_generator  # noqa: F401
+from .data.ground_truth import load_image_gt  # noqa: F401
 from .data.image import mold_image, unmold_image  # noqa: F401
 from .data.roi_targets import build_detection_targets, generate_random_rois  # noqa: F401
 from .data.rpn_targets import build_rpn_targets  # noqa: F401
@@ -42,6 +43,7 @@ from .nn.heads import (
 )
 from .nn.image_meta import normalized_windows, split_image_meta
 from .nn.keras_ops import ops
+from .nn.keypoints import KeypointCells, keypoint_head
 from .nn.layers import FLOAT32, NormalizeBoxes, mark_as_read
 from .nn.matterport_names import *  # noqa: F403
 from .nn.proposals import (
@@ -130,7 +132,8 @@ class DetectionTargetLayer(KL.Layer):
     """RoIs sampled from the proposals, and their targets; see `nn.targets.detection_targets`.
 
     Inputs: proposals, gt_class_ids, gt_boxes (normalized) and, with a mask head, gt_masks; without
-    masks there are no target masks. Each call draws a new sample, from the seed `Config.SEED`.
+    masks there are no target masks. With NUM_KEYPOINTS the last input is gt_keypoints (pixels).
+    Each call draws a new sample, from the seed `Config.SEED`.
     """
 
     def __init__(self, config: Any, **kwargs):
@@ -139,7 +142,9 @@ class DetectionTargetLayer(KL.Layer):
         self.seed_generator = keras.random.SeedGenerator(config.SEED or 0)
 
     def call(self, inputs):
-        proposals, gt_class_ids, gt_boxes, *gt_masks = inputs
+        proposals, gt_class_ids, gt_boxes, *others = inputs
+        keypoints = others.pop() if self.config.NUM_KEYPOINTS else None
+        masks = others[0] if others else None
         if self.config.ROIS_INCLUDE_GT:
             count = proposals.shape[1] + self.config.MAX_GT_INSTANCES
             real_boxes = gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]
@@ -147,21 +152,23 @@ class DetectionTargetLayer(KL.Layer):
             proposals = tf.ensure_shape(proposals, [None, count, 4])
         batch, count = ops.shape(proposals)[:2]
         priorities = targets.draw_priorities(batch, count, self.seed_generator)
-        masks = gt_masks[0] if gt_masks else None
         outputs = targets.detection_targets(
-            proposals, gt_class_ids, gt_boxes, masks, priorities, self.config
+            proposals, gt_class_ids, gt_boxes, masks, priorities, self.config, keypoints
         )
         return [ops.stop_gradient(output) for output in outputs if output is not None]
 
     def compute_output_spec(self, inputs):
         shapes = self.compute_output_shape([x.shape for x in inputs])
-        dtypes = ["float32", "int32", "float32", "float32"]
+        dtypes = ["float32", "int32", "float32", "float32", "float32"]
         return [keras.KerasTensor(*spec) for spec in zip(shapes, dtypes, strict=False)]
 
     def compute_output_shape(self, input_shape):
         count, mask_shape = self.config.TRAIN_ROIS_PER_IMAGE, self.config.MASK_SHAPE
         shapes = [(None, count, 4), (None, count), (None, count, 4), (None, count, *mask_shape)]
-        return shapes[: len(input_shape)]
+        keypoints = self.config.NUM_KEYPOINTS
+        if not keypoints:
+            return shapes[: len(input_shape)]
+        return [*shapes[: len(input_shape) - 1], (None, count, keypoints, 3)]
 
     def compute_mask(self, inputs, mask=None):
         return [None] * len(inputs)
@@ -194,15 +201,18 @@ def mask_rcnn_outputs(outputs: list, config: Config) -> list:
     """Choose what `Detector` reads from the outputs of an inference network.
 
     Returns: detections `[B, D, 6]`, class probabilities `[B, N, NUM_CLASSES]` and, with a mask
-        head, the mask of each detection's own class, `[B, D, h, w, 1]`. With RPN_ONLY all
-        outputs, scored proposals first.
+        head, the mask of each detection's own class, `[B, D, h, w, 1]`; with a keypoint head, its
+        heatmaps `[B, D, h, w, K]` last. With RPN_ONLY all outputs, scored proposals first.
     """
     if config.RPN_ONLY:
         return list(outputs)
-    detections, class_probs = outputs[:2]
-    if not config.USE_MASK:
-        return [detections, class_probs]
-    return [detections, class_probs, select_class_masks(outputs[3], detections[..., 4])]
+    detections, class_probs, _, *others = outputs
+    heads = [detections, class_probs]
+    if config.USE_MASK:
+        heads.append(select_class_masks(others.pop(0), detections[..., 4]))
+    if config.NUM_KEYPOINTS:
+        heads.append(others[0])
+    return heads
 
 
 # --- The two networks ---
@@ -254,8 +264,11 @@ def _build_inference(shared: SharedNetwork, config: Config) -> MaskRCNNInference
     detect = DetectionLayer(config, name="mrcnn_detection", **FLOAT32)
     detections = detect([shared.proposals, probs, deltas, shared.image_meta])
     heads = [detections, probs, deltas]
+    boxes = detections[..., :4]
     if config.USE_MASK:
-        heads.append(_mask_head(shared, detections[..., :4], config))
+        heads.append(_mask_head(shared, boxes, config))
+    if config.NUM_KEYPOINTS:
+        heads.append(keypoint_head(boxes, shared.roi_levels, shared.image_meta, config))
     return MaskRCNNInference(inputs, [*heads, *outputs], name="mask_rcnn")
 
 
@@ -267,8 +280,8 @@ def _build_training(shared: SharedNetwork, config: Config) -> MaskRCNNTraining:
     inputs = [shared.image, shared.image_meta, rpn_match, target_deltas]
     if config.RPN_ONLY:
         return MaskRCNNTraining(inputs, shared.rpn, name="mask_rcnn", config=config)
-    gt_class_ids, gt_boxes, *gt_masks = _ground_truth_inputs(config)
-    inputs += [gt_class_ids, gt_boxes, *gt_masks]
+    gt_class_ids, gt_boxes, *gt_others = _ground_truth_inputs(config)
+    inputs += [gt_class_ids, gt_boxes, *gt_others]
     gt_boxes = NormalizeBoxes(config.CONTINUOUS_BOXES, name="gt_boxes", **FLOAT32)(
         [gt_boxes, shared.image]
     )
@@ -279,31 +292,40 @@ def _build_training(shared: SharedNetwork, config: Config) -> MaskRCNNTraining:
         normalize = NormalizeBoxes(config.CONTINUOUS_BOXES, name="input_roi_normalized", **FLOAT32)
         proposals = normalize([rois, shared.image])
     sample = DetectionTargetLayer(config, name="proposal_targets", **FLOAT32)
-    sampled = sample([proposals, gt_class_ids, gt_boxes, *gt_masks])
+    sampled = sample([proposals, gt_class_ids, gt_boxes, *gt_others])
     outputs = {**shared.rpn, "rpn_rois": shared.proposals}
     outputs |= _training_heads(shared, sampled, config)
     return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
 
 
 def _ground_truth_inputs(config: Config) -> list:
-    """Class ids `[B, M]`, boxes `[B, M, 4]` pixels and, with a mask head, masks `[B, H, W, M]`."""
+    """Class ids `[B, M]`, boxes `[B, M, 4]` pixels and, with a mask head, masks `[B, H, W, M]`.
+
+    With a keypoint head, keypoints `[B, M, K, (y, x, visibility)]` in pixels come last.
+    """
     class_ids = keras.Input([None], name="input_gt_class_ids", dtype="int32")
-    boxes = keras.Input([None, 4], name="input_gt_boxes")
-    if not config.USE_MASK:
-        return [class_ids, boxes]
+    inputs = [class_ids, keras.Input([None, 4], name="input_gt_boxes")]
+    if config.USE_MASK:
+        inputs.append(_mask_input(config))
+    if config.NUM_KEYPOINTS:
+        inputs.append(keras.Input([None, config.NUM_KEYPOINTS, 3], name="input_gt_keypoints"))
+    return inputs
+
+
+def _mask_input(config: Config) -> Any:
+    """`[B, H, W, M]` bool ground-truth masks, or mini-masks."""
     if config.USE_MINI_MASK:
         height, width = config.MINI_MASK_SHAPE
     elif config.IMAGE_RESIZE_MODE in ANY_SIZE_MODES:
         height, width = None, None
     else:
         height, width = (int(side) for side in config.IMAGE_SHAPE[:2])
-    masks = keras.Input([height, width, None], name="input_gt_masks", dtype="bool")
-    return [class_ids, boxes, masks]
+    return keras.Input([height, width, None], name="input_gt_masks", dtype="bool")
 
 
 def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dict[str, Any]:
     """The outputs of the heads for the sampled RoIs, and their targets."""
-    rois, target_class_ids, target_bbox, *target_masks = sampled
+    rois, target_class_ids, target_bbox, *others = sampled
     is_roi, is_positive = None, None  # matterport: batch norm of the heads sees padding as well
     if config.ROI_SAMPLING == "fill":
         is_roi, is_positive = ops.any(rois != 0, axis=-1), target_class_ids > 0
@@ -316,15 +338,22 @@ def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dic
         "mrcnn_class": probs,
         "mrcnn_bbox": deltas,
     }
+    # Positives come first, so these heads compute only slots that can have a target.
+    slots = targets.positive_slots(config)
+    positives = rois[:, :slots]
     if config.USE_MASK:
-        # Positives come first, so the mask head computes only slots that can have a target mask.
-        slots = targets.positive_slots(config)
         if is_positive is not None:
             is_positive = is_positive[:, :slots]
         if features is not None:
             features = features[:, :slots]
-        outputs["target_mask"] = target_masks[0]
-        outputs["mrcnn_mask"] = _mask_head(shared, rois[:, :slots], config, is_positive, features)
+        outputs["target_mask"] = others[0]
+        outputs["mrcnn_mask"] = _mask_head(shared, positives, config, is_positive, features)
+    if config.NUM_KEYPOINTS:
+        heatmaps = keypoint_head(positives, shared.roi_levels, shared.image_meta, config)
+        cells = KeypointCells(heatmaps.shape[2], config.CONTINUOUS_BOXES, **FLOAT32)
+        keypoints = others[-1][:, :slots]
+        outputs["target_keypoints"] = cells([positives, keypoints, shared.image])
+        outputs["mrcnn_keypoint"] = heatmaps
     return outputs
 
 
@@ -361,6 +390,10 @@ def mask_rcnn_losses(inputs: list, outputs: dict[str, Any], config: Config) -> d
     if "mrcnn_mask" in outputs:
         halves["mrcnn_mask_loss"] = losses.mrcnn_mask_loss(
             outputs["target_mask"], outputs["target_class_ids"], outputs["mrcnn_mask"]
+        )
+    if config.has_keypoint_head():
+        halves[KEYPOINT_LOSS] = losses.mrcnn_keypoint_loss(
+            outputs["target_keypoints"], outputs["mrcnn_keypoint"]
         )
     return halves
 
@@ -423,8 +456,9 @@ class MaskRCNN(DetectionModel):
         Training: inputs image, image_meta, rpn_match, rpn_bbox (targets), gt_class_ids, gt_boxes
         (pixels), gt_masks[, rois]; outputs by name, for the losses.
 
-        USE_MASK = False: no mask head, no gt_masks. RPN_ONLY: no heads; rpn_bbox is the last input
-        of training, and inference returns scored proposals, rpn_class, rpn_bbox.
+        USE_MASK = False: no mask head, no gt_masks. NUM_KEYPOINTS: gt_keypoints (pixels) after
+        gt_masks, and mrcnn_keypoint (heatmaps) after mrcnn_mask. RPN_ONLY: no heads; rpn_bbox is
+        the last input of training, and inference returns scored proposals, rpn_class, rpn_bbox.
         """
         return super().build(mode, config)
 

@@ -1,5 +1,6 @@
 """Config: values, derived values, names, checks, and values read from a file."""
 
+import copy
 import json
 import logging
 import sys
@@ -268,6 +269,7 @@ WRONG = {
         r"Received: \['flop'\]. Try the default, \(\)",
     ),
     "TTA of proposals": ({"TTA": ["flip"], "RPN_ONLY": True}, "so RPN_ONLY must be False"),
+    "TTA of keypoints": ({"TTA": [2], "NUM_KEYPOINTS": 3}, "must be False and NUM_KEYPOINTS 0"),
     "LEARNING_RATE_SCHEDULE": (
         {"LEARNING_RATE_SCHEDULE": "poly"},
         "'constant', 'step' or 'cosine'",
@@ -586,3 +588,26 @@ def test_from_dict_leaves_out_values_that_are_not_data(value, caplog):
 def test_from_dict_refuses_other_types_than_dict():
     with pytest.raises(ValueError, match="must be NAME: value pairs. Received: \\[1"):
         Config.from_dict([1, 2])
+
+
+def test_keypoint_settings_must_fit_their_number():
+    config = Config()
+    config.NUM_CLASSES = 2
+    config.KEYPOINT_NAMES = ["left", "right"]  # nothing is checked without keypoints
+    config.validate()
+    assert not config.has_keypoint_head() and "mrcnn_keypoint_loss" not in config.loss_names()
+    config.NUM_KEYPOINTS, config.KEYPOINT_SKELETON = 2, [[0, 1]]
+    config.validate()
+    assert config.has_keypoint_head() and config.loss_names()[-1] == "mrcnn_keypoint_loss"
+    for setting, value, message in (
+        ("KEYPOINT_NAMES", ["left", "left"], "2\\) different names"),
+        ("KEYPOINT_SKELETON", [[0, 2]], "from 0 to 1. Received: \\[\\[0, 2\\]\\]"),
+        ("KEYPOINT_PAIRS", [[0, 1, 1]], "pairs of whole numbers"),
+        ("KEYPOINT_PAIRS", [[0, 5]], "from 0 to 1"),
+        ("KEYPOINT_SIGMAS", [0.1], "must hold NUM_KEYPOINTS \\(2\\) numbers"),
+    ):
+        wrong = copy.copy(config)
+        setattr(wrong, setting, value)
+        with pytest.raises(ValueError, match=f"{setting} .*{message}"):
+            wrong.validate()
+    assert Config.from_dict(config.to_dict()).KEYPOINT_SKELETON == [[0, 1]]

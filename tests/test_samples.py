@@ -17,6 +17,7 @@ from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.files import download
+from mrcnn.model import MaskRCNN
 from mrcnn.weights.coco_classes import COCO_91
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -399,7 +400,7 @@ def test_weights_without_a_config_are_loaded_with_the_config_of_the_sample(tmp_p
     """matterport's files have no config; --config changes that of the sample."""
     import h5py
 
-    from mrcnn import model
+    from mrcnn import detection_model
 
     built, folded = [], []
 
@@ -409,7 +410,7 @@ def test_weights_without_a_config_are_loaded_with_the_config_of_the_sample(tmp_p
             class_names=None, config=config, optimize_for_inference=lambda: folded.append(config)
         )
 
-    monkeypatch.setattr(model.MaskRCNN, "from_weights", from_weights)
+    monkeypatch.setattr(detection_model.DetectionModel, "from_weights", from_weights)
     with h5py.File(tmp_path / "old.h5", "w") as file:
         file.attrs["layer_names"] = [b"conv1"]
         file.create_group("conv1").attrs["weight_names"] = [b"kernel"]
@@ -420,3 +421,17 @@ def test_weights_without_a_config_are_loaded_with_the_config_of_the_sample(tmp_p
     assert [config.DETECTION_MIN_CONFIDENCE for config in built] == [0.9, 0.2]
     assert folded == built
     assert names == ["BG", "class 1"] and built[0].NAME == "balloon"
+
+
+# --- Settings of the demo ---
+
+
+@pytest.mark.parametrize("name", ["c4", "vgg16"])
+def test_networks_of_shapes_without_a_pyramid_read_one_map_of_stride_16(name):
+    config = cli_support.read_config([str(ROOT / "samples" / "shapes" / f"{name}.py")])
+    config.validate()
+    network = MaskRCNN("training", config).keras_model
+    layers = {layer.name: layer for layer in network.layers}
+    assert layers["anchors"].output.shape == (None, 16 * 16 * 3 * 6, 4)  # 256 / 16 cells a side
+    assert ("res5_model" in layers) == (name == "c4")
+    assert not any(layer.startswith("fpn_") for layer in layers)

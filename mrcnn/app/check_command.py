@@ -10,6 +10,7 @@ from ..config import Config
 from ..data import check
 from ..data.dataset import Dataset, has_boxes_only
 from ..data.image import resize_image
+from ..data.keypoints import resize_keypoints
 from ..data.masks import boxes_to_masks, extract_bboxes, resize_mask
 from ..drawing import pages
 from ..drawing.instances import draw_instances
@@ -67,25 +68,28 @@ def _check(
         image_ids = [int(i) for i in dataset.image_ids[: args.limit] if i not in bad]
         written = "check.json"
         if image_ids:
-            sheet = _contact_sheet(dataset, image_ids, not args.no_pixels)
+            with_keypoints = config.has_keypoint_head()
+            sheet = _contact_sheet(dataset, image_ids, not args.no_pixels, with_keypoints)
             save_image(sheet, out / "contact_sheet.png")
             written = "check.json and contact_sheet.png"
         say(f"\n{written} in {out.resolve()}")
     return dataset, bool(report.errors)
 
 
-def _contact_sheet(dataset: Dataset, image_ids: list[int], pixels: bool) -> np.ndarray:
+def _contact_sheet(
+    dataset: Dataset, image_ids: list[int], pixels: bool, with_keypoints: bool
+) -> np.ndarray:
     """A page of at most 12 of the images, evenly spaced in the list, with their annotations.
 
-    pixels: False draws on grey and reads no image.
+    pixels: False draws on grey and reads no image. with_keypoints: whether keypoints are drawn.
     """
     count = min(len(image_ids), SHEET_IMAGES)
     chosen = [image_ids[i * len(image_ids) // count] for i in range(count)]
-    tiles = [_annotated(dataset, image_id, pixels) for image_id in chosen]
+    tiles = [_annotated(dataset, image_id, pixels, with_keypoints) for image_id in chosen]
     return pages.contact_sheet(tiles, SHEET_COLUMNS)
 
 
-def _annotated(dataset: Dataset, image_id: int, pixels: bool) -> np.ndarray:
+def _annotated(dataset: Dataset, image_id: int, pixels: bool, with_keypoints: bool) -> np.ndarray:
     """`[H, W, 3]` uint8: one image with its annotations and a title."""
     if has_boxes_only(dataset):
         boxes, class_ids = dataset.load_bbox(image_id)
@@ -96,24 +100,39 @@ def _annotated(dataset: Dataset, image_id: int, pixels: bool) -> np.ndarray:
         masks, class_ids = dataset.load_mask(image_id)
     size = masks.shape[:2] if len(class_ids) else (64, 64)
     image = dataset.load_image(image_id) if pixels else np.full((*size, 3), 128, np.uint8)
-    drawn = _draw_small(image, masks, class_ids, dataset.class_names)
+    keypoints = dataset.load_keypoints(image_id) if with_keypoints else None
+    drawn = _draw_small(image, masks, class_ids, dataset, keypoints)
     name = Path(dataset.image_info[image_id]["path"] or "").name
     return pages.titled(drawn, f"{image_id} {name[-32:]}: {len(class_ids)}")
 
 
 def _draw_small(
-    image: np.ndarray, masks: np.ndarray, class_ids: np.ndarray, class_names: list[str]
+    image: np.ndarray,
+    masks: np.ndarray,
+    class_ids: np.ndarray,
+    dataset: Dataset,
+    keypoints: np.ndarray | None,
 ) -> np.ndarray:
     """Draw instances on an image resized to SHEET_SIDE pixels, so that labels stay legible."""
     if len(class_ids) == 0:
         masks = np.zeros((*image.shape[:2], 0), bool)  # load_mask may return any empty shape
-    image, (y1, x1, y2, x2), scale, padding, _ = resize_image(
-        image, min_dim=SHEET_SIDE, max_dim=SHEET_SIDE
-    )
+        keypoints = None
+    resized = resize_image(image, min_dim=SHEET_SIDE, max_dim=SHEET_SIDE)
+    image, (y1, x1, y2, x2), scale, padding, crop = resized
+    if keypoints is not None:
+        keypoints = resize_keypoints(keypoints, scale, padding, crop, image.shape) - [y1, x1, 0]
     image = image[y1:y2, x1:x2]
     masks = resize_mask(masks, scale, padding)[y1:y2, x1:x2]
     # The name of an only class would cover objects.
+    class_names, skeleton = dataset.class_names, dataset.keypoint_skeleton
     captions = [""] * len(class_ids) if len(class_names) == 2 else None
     return draw_instances(
-        image, extract_bboxes(masks), masks, class_ids, class_names, captions=captions
+        image,
+        extract_bboxes(masks),
+        masks,
+        class_ids,
+        class_names,
+        captions=captions,
+        keypoints=keypoints,
+        skeleton=skeleton,
     )

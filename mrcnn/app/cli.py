@@ -330,6 +330,12 @@ def _add_detect(commands) -> None:
     )
     _add_tta(parser)
     parser.add_argument(
+        "--heat-map",
+        action="store_true",
+        help="also write an image IMAGE_heat_map.png that shows where the network suspects objects "
+        "of any kind: the scores of its region proposals, from dark (low) to yellow (high)",
+    )
+    parser.add_argument(
         "--format",
         dest="formats",
         metavar="NAME",

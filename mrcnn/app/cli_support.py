@@ -246,6 +246,7 @@ def _with_preset(config: Config, name: str) -> Config:
     presets = {
         "detectron": type(config).detectron,
         "detectron_c4": type(config).detectron_c4,
+        "detectron_scratch": type(config).detectron_scratch,
         "fcos": type(config).fcos,
         "matterport": type(config).matterport,
         "retinanet": type(config).retinanet,

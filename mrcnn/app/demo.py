@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -167,7 +168,8 @@ def run(
     weights = _train(config, train_shapes, test_shapes, epochs, out)
 
     log.info("2/3 Detecting in %d images it has not seen", test_images)
-    model = DetectionModel.from_weights(weights)
+    # With the config, because no file can name a backbone of the user's own.
+    model = DetectionModel.from_weights(weights, copy.copy(config))
     model.config.DETECTION_MIN_CONFIDENCE = evaluate.EVALUATION_MIN_CONFIDENCE
     evaluation = evaluate.evaluate_dataset(
         lambda image: model.detect([image], masks="rle")[0], test_shapes

@@ -10,8 +10,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..config import Config
 from ..data.image import read_image
+from ..data.keypoints import Skeleton
 from ..drawing import pages
+from ..drawing.heat_maps import draw_heat_map
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.image_files import read_size
 from ..files.safe_text import printable
@@ -36,6 +39,7 @@ from .data_option import counted, image_files, is_url
 
 log = logging.getLogger("mrcnn")
 
+DRAWING, HEAT_MAP = "_detected.png", "_heat_map.png"  # endings of the names of written images
 MAX_NAMES = 20  # of failed images, in a message
 
 
@@ -62,14 +66,16 @@ def run(args) -> int:
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     use_views(model.config, args.tta)
-    exports = export.Export(out, args.formats, class_names)
+    exports = export.Export(out, args.formats, class_names, _skeleton_of(model.config))
     entries: list[dict] = []
-    interruption = _detect_all(model, class_names, images, out, exports, entries)
+    interruption = _detect_all(model, class_names, images, out, exports, entries, args.heat_map)
     report = {
         "weights": str(args.weights),
         "class_names": class_names,
         "min_confidence": model.config.DETECTION_MIN_CONFIDENCE,
     }
+    if model.config.has_keypoint_head():
+        report["keypoint_names"] = model.config.KEYPOINT_NAMES
     if len(model.config.TTA):
         report["tta"] = list(model.config.TTA)
     if interruption is not None:
@@ -85,7 +91,9 @@ def run(args) -> int:
     return report_failures(len(images.names), failed)
 
 
-def _detect_all(model, class_names, images, out, exports, entries) -> BaseException | None:
+def _detect_all(
+    model, class_names, images, out, exports, entries, heat_map
+) -> BaseException | None:
     """Append an entry for each image; returns Ctrl-C or the write error that ended the loop early.
 
     An error of one image is recorded in `images.failed`, and the other images follow.
@@ -93,7 +101,7 @@ def _detect_all(model, class_names, images, out, exports, entries) -> BaseExcept
     try:
         for file, drawing in zip(images.files, _output_paths(images.files, out), strict=True):
             try:
-                entry = detect_file(model, class_names, file, drawing, exports)
+                entry = detect_file(model, class_names, file, drawing, exports, heat_map)
             except Exception as error:
                 if isinstance(error, OSError) and not _is_about_the_name(error):
                     raise  # the output folder failed, not this image
@@ -259,35 +267,54 @@ def _output_paths(files: list[Path], out: Path) -> list[Path]:
     taken = {file.name.casefold() for file in in_out}
     paths = []
     for file in files:
-        path = free_image_path(out, file.stem, "_detected.png", taken)
+        path = free_image_path(out, file.stem, DRAWING, taken)
         taken.add(path.name.casefold())
         paths.append(path)
     return paths
 
 
-def detect_file(model, class_names: list[str], file: Path, drawing: Path, exports) -> dict:
+def detect_file(
+    model, class_names: list[str], file: Path, drawing: Path, exports, heat_map: bool = False
+) -> dict:
     """The entry of `detections.json` for one image file; writes the image with its detections.
 
     drawing: the path of that image. exports: the `export.Export` for other tools' files, to
-    which the image is added.
+    which the image is added. heat_map: also draw what the network reacts to, next to the drawing.
 
     Raises: ValueError if the image cannot be read or used, OSError if a file cannot be written.
     """
     image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
     result = model.detect([image])[0]
-    save_image(pages.draw_result(image, result, class_names), drawing, marked=True)
+    skeleton = model.config.KEYPOINT_SKELETON
+    drawn = pages.draw_result(image, result, class_names, skeleton=skeleton)
+    save_image(drawn, drawing, marked=True)
     exports.add(file, image.shape[:2], result)
-    return {
+    entry = {
         "file_name": str(file),
         "picture": drawing.name,
         "width": int(image.shape[1]),
         "height": int(image.shape[0]),
         "detections": _detections(result, class_names),
     }
+    if heat_map:
+        path = free_image_path(drawing.parent, drawing.name.removesuffix(DRAWING), HEAT_MAP)
+        save_image(draw_heat_map(image, model.heat_map(image)), path, marked=True)
+        entry["heat_map"] = path.name
+    return entry
+
+
+def _skeleton_of(config: Config) -> Skeleton | None:
+    """The keypoints of a network; None without any."""
+    if not config.has_keypoint_head():
+        return None
+    return Skeleton(config.KEYPOINT_NAMES or (), config.KEYPOINT_SKELETON)
 
 
 def _detections(result: dict, class_names: list[str]) -> list[dict]:
-    """The detections of one image as JSON: boxes in pixels `[y1, x1, y2, x2]`, masks as RLE."""
+    """The detections of one image as JSON: boxes in pixels `[y1, x1, y2, x2]`, masks as RLE.
+
+    Keypoints are `[y, x, score]`.
+    """
     entries = []
     rows = zip(result["class_ids"], result["scores"], strict=True)
     for i, (class_id, score) in enumerate(rows):
@@ -299,5 +326,7 @@ def _detections(result: dict, class_names: list[str]) -> list[dict]:
         }
         if "masks" in result:
             entry["mask"] = mask_to_rle(result["masks"][:, :, i])
+        if "keypoints" in result:
+            entry["keypoints"] = result["keypoints"][i].tolist()
         entries.append(entry)
     return entries

@@ -81,6 +81,7 @@ def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
             image_ids,
             min_confidence=args.min_confidence,
             on_image=draw if args.pictures else None,
+            sigmas=model.config.KEYPOINT_SIGMAS,
         )
     except evaluate.EvaluationInterrupted as interrupted:
         interruption = interrupted

@@ -8,6 +8,10 @@ A callable with the attribute `pastes = True` pastes objects of other images. It
 `(image, masks, rng, class_ids, draw_other) -> (image, masks, class_ids)`. class_ids: `[N]` int,
 negative for crowds. draw_other: `draw_other(rng)` returns image, masks and class ids of another
 image of the same source, resized like this one but of any shape, or None.
+
+A callable with the attribute `moves_points = True` can augment keypoints. It is then called as
+`(image, masks, rng, points=points) -> (image, masks, points)`. points: `[P, (y, x)]` float pixels
+counted from the corner of the image, as those of boxes; a point may leave the image.
 """
 
 from __future__ import annotations
@@ -25,6 +29,19 @@ LEAST_VISIBLE = 0.1  # share of its pixels that an instance must keep, otherwise
 MAX_AREA_CHANNELS = 4  # of OpenCV's INTER_AREA
 
 Augmented = tuple[np.ndarray, np.ndarray]  # image, masks
+
+
+class Moved(NamedTuple):
+    """An augmented image and its masks, and where their points have gone.
+
+    matrix: `[2, 3]`: the point (y, x) has gone to matrix @ (y, x, 1).
+    """
+
+    image: np.ndarray
+    masks: np.ndarray
+    matrix: np.ndarray
+
+
 Window = tuple[slice, slice]  # rows, columns
 
 
@@ -33,25 +50,40 @@ Window = tuple[slice, slice]  # rows, columns
 
 def flip(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Augmented:
     """Mirror left-right and up-down, each with probability 0.5."""
-    if rng.random() < 0.5:
-        image, masks = image[:, ::-1], masks[:, ::-1]
+    return _flip(image, masks, rng)[:2]
+
+
+def _flip(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Moved:
+    image, masks, matrix = _fliplr(image, masks, rng)
     if rng.random() < 0.5:
         image, masks = image[::-1], masks[::-1]
-    return image, masks
+        matrix[0] = [-1, 0, image.shape[0]]  # left-right does not change y
+    return Moved(image, masks, matrix)
 
 
 def fliplr(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Augmented:
     """Mirror left-right with probability 0.5."""
+    return _fliplr(image, masks, rng)[:2]
+
+
+def _fliplr(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Moved:
+    matrix = np.eye(2, 3)
     if rng.random() < 0.5:
-        return image[:, ::-1], masks[:, ::-1]
-    return image, masks
+        image, masks = image[:, ::-1], masks[:, ::-1]
+        matrix[1] = [0, -1, image.shape[1]]
+    return Moved(image, masks, matrix)
 
 
 def rotate90(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Augmented:
     """Rotate square images by 90 degrees with probability 0.5; others are unchanged."""
+    return _rotate90(image, masks, rng)[:2]
+
+
+def _rotate90(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Moved:
     if image.shape[0] != image.shape[1] or rng.random() < 0.5:
-        return image, masks
-    return np.rot90(image), np.rot90(masks)
+        return Moved(image, masks, np.eye(2, 3))
+    matrix = np.array([[0.0, -1.0, image.shape[1]], [1.0, 0.0, 0.0]])
+    return Moved(np.rot90(image), np.rot90(masks), matrix)
 
 
 def scale(
@@ -62,6 +94,16 @@ def scale(
     high: float = 1.4,
 ) -> Augmented:
     """Zoom around a random point by a factor between `low` and `high`; outside becomes black."""
+    return _scale(image, masks, rng, low, high)[:2]
+
+
+def _scale(
+    image: np.ndarray,
+    masks: np.ndarray,
+    rng: np.random.Generator,
+    low: float = 0.7,
+    high: float = 1.4,
+) -> Moved:
     factor = np.exp(rng.uniform(np.log(low), np.log(high)))
     height, width = image.shape[:2]
     y, x = rng.uniform(0, 1, 2) * (height, width)
@@ -71,8 +113,12 @@ def scale(
     for i in range(masks.shape[-1]):
         layer = np.ascontiguousarray(masks[:, :, i]).view(np.uint8)
         cv2.warpAffine(layer, matrix, (width, height), dst=moved[i], flags=cv2.INTER_NEAREST)
+    # OpenCV counts from the center of the first pixel.
+    shift = np.array([y + 0.5, x + 0.5]) * (1 - factor)
+    points_matrix = np.array([[factor, 0, shift[0]], [0, factor, shift[1]]])
     # OpenCV drops a single channel.
-    return warped.reshape(image.shape), np.moveaxis(moved.view(bool), 0, -1)
+    warped = warped.reshape(image.shape)
+    return Moved(warped, np.moveaxis(moved.view(bool), 0, -1), points_matrix)
 
 
 def color(
@@ -108,11 +154,20 @@ def jitter(
 
 
 class _Jittered(NamedTuple):
-    """image: `[H, W, C]`. masks: `[H, W, N]`. pixels: `[N]` float, of whole scaled instances."""
+    """image: `[H, W, C]`. masks: `[H, W, N]`. pixels: `[N]` float, of whole scaled instances.
+
+    matrix: as that of `Moved`.
+    """
 
     image: np.ndarray
     masks: np.ndarray
     pixels: np.ndarray
+    matrix: np.ndarray = np.eye(2, 3)
+
+
+def _moved_jitter(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Moved:
+    jittered = _jitter(image, masks, rng, image.shape[:2])
+    return Moved(jittered.image, jittered.masks, jittered.matrix)
 
 
 def _jitter(
@@ -130,6 +185,9 @@ def _jitter(
     factor = rng.uniform(low, high)
     height, width = (max(1, round(side * factor)) for side in image.shape[:2])
     top, left = _draw_corner(objects, (height, width), shape, factor, rng)
+    ratios = np.array([height / image.shape[0], width / image.shape[1]])
+    first = np.array([content[0].start or 0, content[1].start or 0])
+    matrix = np.column_stack([np.diag(ratios), (top, left) - first * ratios])
     # A corner above or left of the frame crops the image; otherwise the frame is padded.
     y, x, rows, columns = crop = (
         max(0, -top),
@@ -143,8 +201,8 @@ def _jitter(
     framed[:] = np.round(image.mean(axis=(0, 1)))
     resized = _resize(image, height, width)
     framed[top : top + rows, left : left + columns] = resized[y : y + rows, x : x + columns]
-    pixels = _pixels(masks) * (height / image.shape[0]) * (width / image.shape[1])
-    return _Jittered(framed, resize_mask(masks, factor, padding, crop), pixels)
+    pixels = _pixels(masks) * ratios[0] * ratios[1]
+    return _Jittered(framed, resize_mask(masks, factor, padding, crop), pixels, matrix)
 
 
 def _draw_corner(
@@ -287,13 +345,27 @@ AUGMENTATIONS = {
 }
 
 
+# Those that move points, as functions that return `Moved`; the others change colors only.
+_MOVES = {
+    "flip": _flip,
+    "fliplr": _fliplr,
+    "rotate90": _rotate90,
+    "scale": _scale,
+    "jitter": _moved_jitter,
+}
+
+
 class Compose:
-    """Apply named augmentations in their order. pastes: whether one of them pastes objects."""
+    """Apply named augmentations in their order.
+
+    pastes: whether one of them pastes objects. moves_points: whether none does.
+    """
 
     def __init__(self, names: Sequence[str]):
         """names: keys of `AUGMENTATIONS`."""
         self.names = tuple(names)
         self.pastes = "copy_paste" in self.names
+        self.moves_points = not self.pastes
 
     def __call__(
         self,
@@ -302,8 +374,11 @@ class Compose:
         rng: np.random.Generator,
         class_ids: np.ndarray | None = None,
         draw_other: Callable[[np.random.Generator], Any] | None = None,
+        points: np.ndarray | None = None,
     ) -> tuple[np.ndarray, ...]:
-        """Return image and masks, and class ids if it pastes."""
+        """Return image and masks, and class ids if it pastes, or points if they are given."""
+        if points is not None:
+            return self._move(image, masks, rng, points)
         for name in self.names:
             function: Callable[..., Any] = AUGMENTATIONS[name]
             if name == "copy_paste":
@@ -314,6 +389,18 @@ class Compose:
         if class_ids is not None and self.pastes:
             return image, masks, class_ids
         return image, masks
+
+    def _move(
+        self, image: np.ndarray, masks: np.ndarray, rng: np.random.Generator, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The image, the masks and `[P, (y, x)]` the points, all augmented."""
+        for name in self.names:
+            if name in _MOVES:
+                image, masks, matrix = _MOVES[name](image, masks, rng)
+                points = points @ matrix[:, :2].T + matrix[:, 2]
+            else:
+                image, masks = AUGMENTATIONS[name](image, masks, rng)
+        return np.ascontiguousarray(image), masks, points
 
 
 def compose(names: Sequence[str]) -> Compose:

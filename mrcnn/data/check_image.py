@@ -13,6 +13,7 @@ from ..nn import boxes
 from .check_report import MIN_SIDE, Finding, count_noun
 from .dataset import Dataset, has_rles, overrides, reference
 from .image import match_channels, resize_to_config, scaled_size, to_uint8
+from .keypoints import without_outside
 from .masks import extract_bboxes, nearest_by_corner, rle_boxes
 
 Size = tuple[int | None, int | None]  # height, width; None if unknown
@@ -78,6 +79,8 @@ def check_image(
             result.find(fault.kind, fault.sentence)
         return result
     result.read = True
+    if config.has_keypoint_head():
+        _check_keypoints(result, dataset, len(objects.class_ids), config, size)
     kept = _check_objects(result, objects, dataset.num_classes)
     if kept.any():
         _check_resized(result, objects, kept, config, resizer)
@@ -90,6 +93,33 @@ def _check_size(objects: Objects, size: Size) -> None:
         masks, image = _times(objects.size), _times(size)
         sentence = f"Its masks are {masks} and it is {image} px (height x width)."
         raise Fault("mask size", sentence)
+
+
+def _check_keypoints(
+    result: ImageCheck, dataset: Dataset, count: int, config: Config, size: Size
+) -> None:
+    """Find keypoints of the wrong number, and labelled ones outside the image."""
+    try:
+        keypoints = np.asarray(dataset.load_keypoints(result.image_id), float)
+    except Exception as error:  # load_keypoints may be the user's code
+        result.find("keypoints", _sentence(error))
+        return
+    if keypoints.size == 0 and count == 0:
+        return
+    shape = (count, config.NUM_KEYPOINTS, 3)
+    if keypoints.shape != shape or not np.isfinite(keypoints).all():
+        sentence = f"Its keypoints must be finite numbers {shape}, and are {keypoints.shape}."
+        result.find("keypoints", sentence)
+        return
+    height, width = size
+    if height is None or width is None:
+        return
+    labelled = keypoints[..., 2] > 0
+    outside = labelled & (without_outside(keypoints, (height, width))[..., 2] == 0)
+    if outside.any():
+        instances = outside.any(axis=1).nonzero()[0]
+        sentence = f"{count_noun(int(outside.sum()), 'keypoint')} will not be learned."
+        result.find("keypoints outside", sentence, instances)
 
 
 def _check_objects(result: ImageCheck, objects: Objects, num_classes: int) -> np.ndarray:

@@ -52,6 +52,16 @@ KINDS = {
         "Masks that cannot be read",
         "Correct the named entry, or remove the image.",
     ),
+    "keypoints": Kind(
+        ERROR,
+        "Keypoints that cannot be used",
+        "Correct the named entry, or remove the image; each object needs NUM_KEYPOINTS keypoints.",
+    ),
+    "keypoints outside": Kind(
+        WARNING,
+        "Keypoints outside the image",
+        "Nothing, if they should not be learned; otherwise correct them.",
+    ),
     "mask count": Kind(
         ERROR,
         "Masks and class ids of different number",

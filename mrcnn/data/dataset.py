@@ -21,14 +21,16 @@ class Dataset:
 
     A subclass calls `add_class` and `add_image`, and overrides `load_mask`, and `load_image` unless
     its images are files. For networks without masks (`USE_MASK = False`) it may override
-    `load_bbox` instead. `prepare()` numbers the classes 0..num_classes-1 in the order in which they
-    were added, background first.
+    `load_bbox` instead; for networks with keypoints it overrides `load_keypoints`. `prepare()`
+    numbers the classes 0..num_classes-1 in the order in which they were added, background first.
 
     Attributes:
         class_info: `{"source", "id", "name"}` of each class.
         image_info: `{"id", "source", "path", ...}` of each image.
         left_out: reasons why entries of the annotation file are not used, a sentence each.
         without_mask: annotations that only a network without masks can use, a sentence each.
+        keypoint_names: of the keypoints of each object, in order; empty without keypoints.
+        keypoint_skeleton: pairs of keypoints, numbered from 0, that a line connects in drawings.
         After `prepare()`: num_classes, class_ids, class_names, num_images, image_ids, sources,
         class_from_source_map, image_from_source_map, source_class_ids.
     """
@@ -40,6 +42,9 @@ class Dataset:
     class_from_source_map: dict[str, int]
     image_from_source_map: dict[str, int]
     sources: list[str]
+    # On the class, for scripts repeat the body of `__init__` without calling it.
+    keypoint_names: Sequence[str] = ()
+    keypoint_skeleton: Sequence[Sequence[int]] = ()
 
     def __init__(self, class_map: Any = None):
         """Create an empty dataset. class_map: unused, as in matterport's code."""
@@ -150,6 +155,23 @@ class Dataset:
             masks = masks[:, :, None]
         return extract_bboxes(masks), class_ids
 
+    def load_keypoints(self, image_id: int) -> np.ndarray:
+        """Return the keypoints of an image's objects; a subclass overrides it.
+
+        Its objects are those of `load_mask` (of `load_bbox`, if that is overridden), in their
+        order.
+
+        Returns: `[N, K, (y, x, visibility)]`: pixels counted from the corner of the image, so that
+            the center of the first one is (0.5, 0.5), and COCO's visibility: 0 not labelled, 1
+            hidden, 2 visible.
+
+        Raises: ValueError unless a subclass overrides it.
+        """
+        raise ValueError(
+            "A network with keypoints needs a dataset with load_keypoints. Received: "
+            f"{type(self).__name__}, which does not override it. Try NUM_KEYPOINTS = 0."
+        )
+
     def load_class_ids(self, image_id: int) -> np.ndarray:
         """Return the `[N]` int32 class ids of `load_mask`, without drawing masks if possible."""
         if has_rles(self):
@@ -235,7 +257,7 @@ def _image_files(dataset: Dataset) -> set[str]:
 
 
 def overrides(dataset: object, method: str) -> bool:
-    """Return whether a dataset has a `load_mask` or `load_bbox` of its own."""
+    """Return whether a dataset has a `load_mask`, `load_bbox` or `load_keypoints` of its own."""
     own = getattr(dataset, method, None)
     return own is not None and getattr(own, "__func__", None) is not getattr(Dataset, method)
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from ..config import ANY_SIZE_MODES, PAD32_MODES, Config, as_config
 from ..nn.anchors import pyramid_anchors
-from .dataset import Dataset
-from .ground_truth import GroundTruth, image_name, load_image_gt
+from .dataset import Dataset, overrides
+from .ground_truth import GroundTruth, LabelledImage, image_name, load_labelled_image
 from .image import molded_float32, pad_end
 from .image_order import ImageOrder, is_tall
 from .imgaug_support import import_imgaug
@@ -41,7 +41,8 @@ class DataGenerator(keras.utils.PyDataset):
     inputs: image `[B, H, W, C]`, meta `[B, IMAGE_META_SIZE]`; of a network with an RPN rpn_match
     `[B, A, 1]` and rpn_bbox `[B, RPN_TRAIN_ANCHORS_PER_IMAGE, 4]`; unless RPN_ONLY also
     gt_class_ids `[B, G]`, gt_boxes `[B, G, 4]` in pixels, gt_masks `[B, h, w, G]` (unless
-    USE_MASK = False) and, if asked for, rois `[B, R, 4]`. outputs: empty, or the detection targets.
+    USE_MASK = False), gt_keypoints `[B, G, K, 3]` in pixels (with NUM_KEYPOINTS) and, if asked for,
+    rois `[B, R, 4]`. outputs: empty, or the detection targets.
 
     In the resize modes of ANY_SIZE_MODES the images of a batch are padded, below and on the right,
     to the largest of them, and batches contain either tall images or others.
@@ -117,8 +118,12 @@ class DataGenerator(keras.utils.PyDataset):
         start = number * self.batch_size
         try:
             loaded = [self._load_at(start + i) for i in rows or range(self.batch_size)]
-            height, width = np.max([gt.image.shape[:2] for gt, _ in loaded], axis=0)
-            examples = [self._example(self._pad(gt, height, width), rng) for gt, rng in loaded]
+            shapes = [labelled.ground_truth.image.shape[:2] for labelled, _ in loaded]
+            height, width = np.max(shapes, axis=0)
+            examples = [
+                self._example(self._pad(gt, height, width), keypoints, rng)
+                for (gt, keypoints), rng in loaded
+            ]
         except Exception as error:
             self.failure = error  # Keras wraps what a worker raises; training raises the original
             raise
@@ -135,7 +140,7 @@ class DataGenerator(keras.utils.PyDataset):
 
     # --- Loading ------------------------------------------------------------------------------
 
-    def _load_at(self, position: int) -> tuple[GroundTruth, np.random.Generator]:
+    def _load_at(self, position: int) -> tuple[LabelledImage, np.random.Generator]:
         """Load the image at a position, or the next readable one; and its own random generator."""
         rng = np.random.default_rng((self.seed, position, 1))
         while True:
@@ -161,11 +166,11 @@ class DataGenerator(keras.utils.PyDataset):
                     f"left). Received: {listed}\nTry repairing or removing them."
                 ) from error
 
-    def _load(self, image_id: int, rng: np.random.Generator) -> GroundTruth:
-        """Call `load_image_gt`. Raises: ValueError if a side is not a multiple of 64."""
+    def _load(self, image_id: int, rng: np.random.Generator) -> LabelledImage:
+        """Call `load_labelled_image`. Raises: ValueError if a side is not a multiple of 64."""
         config = self.config
         source = self.dataset.image_info[image_id]["source"]
-        loaded = load_image_gt(
+        loaded = load_labelled_image(
             self.dataset,
             config,
             image_id,
@@ -174,7 +179,7 @@ class DataGenerator(keras.utils.PyDataset):
             use_mini_mask=config.USE_MINI_MASK,
             rng=rng,
         )
-        height, width = loaded.image.shape[:2]
+        height, width = loaded.ground_truth.image.shape[:2]
         if config.IMAGE_RESIZE_MODE == "none" and (height % 64 or width % 64):
             raise ValueError(
                 "In mode 'none' an image's sides must be multiples of 64. Received: "
@@ -202,7 +207,7 @@ class DataGenerator(keras.utils.PyDataset):
     # --- The network's inputs -----------------------------------------------------------------
 
     def _example(
-        self, loaded: GroundTruth, rng: np.random.Generator
+        self, loaded: GroundTruth, keypoints: np.ndarray | None, rng: np.random.Generator
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The network's inputs for one image, and the detection targets if asked for."""
         config = self.config
@@ -220,9 +225,12 @@ class DataGenerator(keras.utils.PyDataset):
             kept = rng.choice(len(class_ids), config.MAX_GT_INSTANCES, replace=False)
             class_ids, gt_boxes = class_ids[kept], gt_boxes[kept]
             masks = None if masks is None else masks[:, :, kept]
+            keypoints = None if keypoints is None else keypoints[kept]
         box_type = np.float32 if config.CONTINUOUS_BOXES else np.int32
         typed_boxes = gt_boxes.astype(box_type, copy=False)
         inputs += _pad_instances(class_ids, typed_boxes, masks, config.MAX_GT_INSTANCES)
+        if keypoints is not None:
+            inputs.append(_pad_keypoints(keypoints, config.MAX_GT_INSTANCES))
         if not self.random_rois:
             return inputs, []
         rois = generate_random_rois(image.shape, self.random_rois, class_ids, gt_boxes, rng)
@@ -263,6 +271,19 @@ def _check(dataset: Dataset, config: Config, detection_targets: bool) -> None:
             f"{config.NUM_CLASSES}, and {dataset.num_classes} classes in the dataset: "
             f"{dataset.class_names}. Try NUM_CLASSES = {dataset.num_classes}."
         )
+    names = dataset.keypoint_names
+    if config.has_keypoint_head() and not overrides(dataset, "load_keypoints"):
+        raise ValueError(
+            "A network with keypoints needs a dataset with load_keypoints. Received: "
+            f"NUM_KEYPOINTS = {config.NUM_KEYPOINTS}, and {type(dataset).__name__} without it. "
+            "Try NUM_KEYPOINTS = 0."
+        )
+    if config.has_keypoint_head() and names and len(names) != config.NUM_KEYPOINTS:
+        raise ValueError(
+            "NUM_KEYPOINTS must be the number of the dataset's keypoints. Received: NUM_KEYPOINTS "
+            f"= {config.NUM_KEYPOINTS}, and {len(names)} in the dataset: {list(names)}. Try "
+            f"NUM_KEYPOINTS = {len(names)}."
+        )
     if detection_targets and not config.has_mask_head():
         raise ValueError(
             "detection_targets needs a network with masks. Received: a config with USE_MASK = "
@@ -283,6 +304,13 @@ def _pad_instances(
     padded_masks = np.zeros((*masks.shape[:2], count), bool)
     padded_masks[:, :, :found] = masks
     return [padded_ids, padded_boxes, padded_masks]
+
+
+def _pad_keypoints(keypoints: np.ndarray, count: int) -> np.ndarray:
+    """`[count, K, 3]` keypoints, padded with zeros."""
+    padded = np.zeros((count, *keypoints.shape[1:]), np.float32)
+    padded[: len(keypoints)] = keypoints
+    return padded
 
 
 def _stack(rows: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:

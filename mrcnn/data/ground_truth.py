@@ -11,7 +11,7 @@ import numpy as np
 from ..config import PAD32_MODES, Config, as_config
 from ..nn.boxes import area, outward
 from ..nn.image_meta import compose_image_meta
-from .apply_augmentation import Instances, apply_augmentation
+from .apply_augmentation import DrawOther, Instances, apply_augmentation, augment_keypoints
 from .dataset import Dataset, overrides
 from .image import (
     NO_PADDING,
@@ -22,6 +22,7 @@ from .image import (
     resize_to_config,
     to_uint8,
 )
+from .keypoints import mirror, mirrored_order, resize_keypoints
 from .masks import boxes_to_masks, extract_bboxes, minimize_mask, resize_mask
 
 MAX_DRAWS = 100  # of another image, until one is of the same source and can be read
@@ -43,6 +44,16 @@ class GroundTruth(NamedTuple):
     class_ids: np.ndarray
     bbox: np.ndarray
     mask: np.ndarray | None
+
+
+class LabelledImage(NamedTuple):
+    """An image with its ground truth, and the keypoints of its objects.
+
+    keypoints: `[N, K, (y, x, visibility)]` float32 pixels; None for a network without keypoints.
+    """
+
+    ground_truth: GroundTruth
+    keypoints: np.ndarray | None
 
 
 def load_image_gt(
@@ -74,25 +85,37 @@ def load_image_gt(
 
     Raises: ValueError that names the image if its masks or boxes and its class ids do not match.
     """
+    options = (augment, augmentation, use_mini_mask, rng)
+    return load_labelled_image(dataset, config, image_id, *options).ground_truth
+
+
+def load_labelled_image(
+    dataset: Dataset,
+    config: Config,
+    image_id: int,
+    augment: bool = False,
+    augmentation: Any = None,
+    use_mini_mask: bool = False,
+    rng: Rng = None,
+) -> LabelledImage:
+    """Load one image as `load_image_gt` does, with its keypoints if the network has any.
+
+    In a mirrored image, keypoints of the left and of the right change places; see
+    `Config.KEYPOINT_PAIRS`.
+    """
     config = as_config(config)
     loaded = _load_resized(dataset, config, image_id, rng)
+    order = _mirrored_order(config, dataset)
     if augment and _heads(rng):
-        loaded = loaded.mirrored()
-    image, mask = loaded.image, loaded.masks
-    if mask is None:
-        class_ids, bbox = _visible_boxes(loaded)
-    else:
-        mask, class_ids, bbox = _visible(mask, loaded.class_ids)
+        loaded = loaded.mirrored(order)
+    image, objects = loaded.image, _visible(loaded.objects)
     if augmentation:
 
         def draw_other(rng: np.random.Generator) -> Instances | None:
             return _draw_other(dataset, config, image_id, rng)
 
-        if mask is None:
-            mask = boxes_to_masks(outward(bbox), image.shape)
-        instances = Instances(_as_uint8(image), mask, class_ids)
-        image, mask, class_ids = apply_augmentation(augmentation, instances, draw_other, rng)
-        mask, class_ids, bbox = _visible(mask, class_ids)
+        image, objects = _augmented(image, objects, augmentation, draw_other, rng, order)
+    class_ids, bbox, mask, keypoints = objects
     if config.IMAGE_RESIZE_MODE in PAD32_MODES:
         image, mask = _pad_to_network(image, mask, loaded.resized, config)
     if not config.has_mask_head():
@@ -107,7 +130,36 @@ def load_image_gt(
         loaded.resized.scale,
         _active_class_ids(dataset, image_id),
     )
-    return GroundTruth(image, meta, class_ids, bbox, mask)
+    return LabelledImage(GroundTruth(image, meta, class_ids, bbox, mask), keypoints)
+
+
+def _augmented(
+    image: np.ndarray,
+    objects: _Objects,
+    augmentation: Any,
+    draw_other: DrawOther,
+    rng: Rng,
+    order: np.ndarray,
+) -> tuple[np.ndarray, _Objects]:
+    """The augmented image, uint8, and its visible objects. order: see `mirrored_order`."""
+    class_ids, boxes, masks, keypoints = objects
+    if masks is None:
+        masks = boxes_to_masks(outward(boxes), image.shape)
+    instances = Instances(_as_uint8(image), masks, class_ids)
+    if keypoints is None:
+        instances = apply_augmentation(augmentation, instances, draw_other, rng)
+    else:
+        instances, keypoints = augment_keypoints(augmentation, instances, keypoints, order, rng)
+    image, masks, class_ids = instances
+    return image, _visible(_Objects(class_ids, boxes, masks, keypoints))
+
+
+def _mirrored_order(config: Config, dataset: Dataset) -> np.ndarray:
+    """`[K]`, see `keypoints.mirrored_order`; empty for a network without keypoints."""
+    if not config.has_keypoint_head():
+        return np.zeros(0, int)
+    names = config.KEYPOINT_NAMES or dataset.keypoint_names
+    return mirrored_order(config.NUM_KEYPOINTS, names, config.KEYPOINT_PAIRS)
 
 
 def _heads(rng: Rng) -> bool:
@@ -138,30 +190,52 @@ def _active_class_ids(dataset: Dataset, image_id: int) -> np.ndarray:
 # --- Loading and resizing ---------------------------------------------------------------------
 
 
+class _Objects(NamedTuple):
+    """The objects of an image.
+
+    class_ids: `[N]`. boxes: `[N, 4]`; those of the masks only after `_visible`.
+    masks: `[h, w, N]`, or None if the boxes are given.
+    keypoints: `[N, K, 3]`, or None for a network without keypoints.
+    """
+
+    class_ids: np.ndarray
+    boxes: np.ndarray
+    masks: np.ndarray | None
+    keypoints: np.ndarray | None
+
+    def at(self, kept: np.ndarray) -> _Objects:
+        """The objects at `[N]` bool."""
+        masks = None if self.masks is None else self.masks[:, :, kept]
+        keypoints = None if self.keypoints is None else self.keypoints[kept]
+        return _Objects(self.class_ids[kept], self.boxes[kept], masks, keypoints)
+
+
 class _Loaded(NamedTuple):
-    """A resized image with masks or, for a network without masks, with boxes.
+    """A resized image and its objects: with masks or, for a network without masks, with boxes.
 
     In the resize modes of PAD32_MODES image and masks have no padding yet.
 
-    image: `[h, w, C]`. class_ids: `[N]`. masks: `[h, w, N]`, or None if boxes: `[N, 4]` are given.
-    original_shape: of the image before resizing. resized: how it was resized.
+    image: `[h, w, C]`. original_shape: of the image before resizing. resized: how it was resized.
     """
 
     image: np.ndarray
-    class_ids: np.ndarray
-    masks: np.ndarray | None
-    boxes: np.ndarray
+    objects: _Objects
     original_shape: tuple[int, ...]
     resized: Resized
 
-    def mirrored(self) -> _Loaded:
-        """The same, mirrored left-right."""
-        image = np.fliplr(self.image)
-        if self.masks is not None:
-            return self._replace(image=image, masks=np.fliplr(self.masks))
-        boxes = self.boxes.copy()
-        boxes[:, [1, 3]] = image.shape[1] - boxes[:, [3, 1]]
-        return self._replace(image=image, boxes=boxes)
+    def mirrored(self, order: np.ndarray) -> _Loaded:
+        """The same, mirrored left-right. order: see `keypoints.mirrored_order`."""
+        class_ids, boxes, masks, keypoints = self.objects
+        width = self.image.shape[1]
+        if masks is None:
+            boxes = boxes.copy()
+            boxes[:, [1, 3]] = width - boxes[:, [3, 1]]
+        else:
+            masks = np.fliplr(masks)
+        if keypoints is not None:
+            keypoints = mirror(keypoints, width, order)
+        objects = _Objects(class_ids, boxes, masks, keypoints)
+        return self._replace(image=np.fliplr(self.image), objects=objects)
 
 
 def _load_resized(dataset: Dataset, config: Config, image_id: int, rng: Rng) -> _Loaded:
@@ -172,20 +246,31 @@ def _load_resized(dataset: Dataset, config: Config, image_id: int, rng: Rng) -> 
     mode = config.IMAGE_RESIZE_MODE
     from_boxes = not config.has_mask_head() and overrides(dataset, "load_bbox")
     if from_boxes:
-        boxes, class_ids = _load_bbox(dataset, config, image_id)
+        boxes, class_ids, kept = _load_bbox(dataset, config, image_id)
+        keypoints = _load_keypoints(dataset, config, image_id, kept)
         resized = resize_to_config(image, config, rng)
         _, _, scale, padding, crop = resized
         rounded = not config.CONTINUOUS_BOXES
         boxes = resize_boxes(boxes, scale, padding, crop, resized.image.shape, rounded)
-        return _Loaded(_content(resized, mode), class_ids, None, boxes, image.shape, resized)
-    masks, class_ids = _load_mask(dataset, config, image_id, image.shape)
+        objects = _Objects(class_ids, boxes, None, _resized_keypoints(keypoints, resized))
+        return _Loaded(_content(resized, mode), objects, image.shape, resized)
+    masks, class_ids, kept = _load_mask(dataset, config, image_id, image.shape)
+    keypoints = _load_keypoints(dataset, config, image_id, kept)
     resized = resize_to_config(image, config, rng)
     _, _, scale, padding, crop = resized
     padding = NO_PADDING if mode in PAD32_MODES else padding
     exact, half_pixel = config.EXACT_RESIZE and mode not in PAD32_MODES, mode != "torchvision"
     masks = resize_mask(masks, scale, padding, crop, exact, half_pixel)
-    no_boxes = np.zeros((0, 4))
-    return _Loaded(_content(resized, mode), class_ids, masks, no_boxes, image.shape, resized)
+    no_boxes = np.zeros((len(class_ids), 4))
+    objects = _Objects(class_ids, no_boxes, masks, _resized_keypoints(keypoints, resized))
+    return _Loaded(_content(resized, mode), objects, image.shape, resized)
+
+
+def _resized_keypoints(keypoints: np.ndarray | None, resized: Resized) -> np.ndarray | None:
+    if keypoints is None:
+        return None
+    image, _, scale, padding, crop = resized
+    return resize_keypoints(keypoints, scale, padding, crop, image.shape)
 
 
 def _content(resized: Resized, mode: str) -> np.ndarray:
@@ -209,26 +294,19 @@ def _draw_other(
             loaded = _load_resized(dataset, config, other, rng)
         except (ValueError, OSError):  # reported when it is loaded for itself
             continue
-        masks = loaded.masks
+        class_ids, boxes, masks, _ = loaded.objects
         if masks is None:
-            masks = boxes_to_masks(outward(loaded.boxes), loaded.image.shape)
-        return Instances(_as_uint8(loaded.image), masks, loaded.class_ids)
+            masks = boxes_to_masks(outward(boxes), loaded.image.shape)
+        return Instances(_as_uint8(loaded.image), masks, class_ids)
     return None
 
 
-def _visible(mask: np.ndarray, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Masks, class ids and boxes of the instances that resizing or augmentation left a pixel."""
-    bbox = extract_bboxes(mask)
-    visible = bbox[:, 2] > 0
-    if visible.all():
-        return mask, class_ids, bbox
-    return mask[:, :, visible], class_ids[visible], bbox[visible]
-
-
-def _visible_boxes(loaded: _Loaded) -> tuple[np.ndarray, np.ndarray]:
-    """Class ids and boxes of the instances that resizing left an area."""
-    visible = area(loaded.boxes) > 0
-    return loaded.class_ids[visible], loaded.boxes[visible]
+def _visible(objects: _Objects) -> _Objects:
+    """The objects that resizing or augmentation left a pixel, with the boxes of their masks."""
+    if objects.masks is not None:
+        objects = objects._replace(boxes=extract_bboxes(objects.masks))
+    visible = area(objects.boxes) > 0
+    return objects if visible.all() else objects.at(visible)
 
 
 def image_name(dataset: Dataset, image_id: int) -> str:
@@ -242,14 +320,17 @@ def image_name(dataset: Dataset, image_id: int) -> str:
 
 def _load_mask(
     dataset: Dataset, config: Config, image_id: int, image_shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Load and check the masks `[H, W, N]` bool and class ids `[N]` int32 of an image."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Load and check the masks `[H, W, N]` bool and class ids `[N]` int32 of an image.
+
+    Returns: also `[M]` bool, which of the M objects of `load_mask` these are.
+    """
     mask, class_ids = dataset.load_mask(image_id)
     mask, class_ids = np.asarray(mask), np.asarray(class_ids, dtype=np.int32).reshape(-1)
     name = image_name(dataset, image_id)
     if len(class_ids) == 0 and (mask.size == 0 or not mask.any()):
         # load_mask may return any empty shape.
-        return np.zeros((*image_shape[:2], 0), dtype=bool), class_ids
+        return np.zeros((*image_shape[:2], 0), dtype=bool), class_ids, np.zeros(0, bool)
     if mask.ndim == 2:
         mask = mask[:, :, None]
     if mask.shape[:2] != image_shape[:2] or mask.shape[2] != len(class_ids):
@@ -262,17 +343,45 @@ def _load_mask(
     _check_class_ids(class_ids[kept], config, name)
     if not kept.all():
         mask = mask[:, :, kept]
-    return mask.astype(bool, copy=False), class_ids[kept]
+    return mask.astype(bool, copy=False), class_ids[kept], kept
 
 
-def _load_bbox(dataset: Dataset, config: Config, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Load and check the boxes `[N, 4]` float and class ids `[N]` int32 of an image."""
+def _load_keypoints(
+    dataset: Dataset, config: Config, image_id: int, kept: np.ndarray
+) -> np.ndarray | None:
+    """Load and check the keypoints `[N, K, 3]` float32 of an image; None if the network has none.
+
+    kept: `[M]` bool, of which of the dataset's objects.
+    """
+    if not config.has_keypoint_head():
+        return None
+    count, shape = config.NUM_KEYPOINTS, (len(kept), config.NUM_KEYPOINTS, 3)
+    keypoints = np.asarray(dataset.load_keypoints(image_id), np.float32)
+    if keypoints.size == 0 and len(kept) == 0:
+        return np.zeros((0, count, 3), np.float32)  # load_keypoints may return any empty shape
+    if keypoints.shape != shape or not np.isfinite(keypoints).all():
+        raise ValueError(
+            f"load_keypoints must return finite numbers [{len(kept)}, {count}, (y, x, visibility)] "
+            f"for {image_name(dataset, image_id)}. Received: the shape {keypoints.shape}. Try one "
+            "row per object, in their order, and NUM_KEYPOINTS = the number of keypoints."
+        )
+    return keypoints[kept]
+
+
+def _load_bbox(
+    dataset: Dataset, config: Config, image_id: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Load and check the boxes `[N, 4]` float and class ids `[N]` int32 of an image.
+
+    Returns: also `[M]` bool, which of the M objects of `load_bbox` these are.
+    """
     boxes, class_ids = dataset.load_bbox(image_id)
     boxes = np.asarray(boxes, dtype=float)
     class_ids = np.asarray(class_ids, dtype=np.int32).reshape(-1)
     name = image_name(dataset, image_id)
     if len(class_ids) == 0 and boxes.size == 0:
-        return np.zeros((0, 4)), class_ids  # load_bbox may return any empty shape
+        # load_bbox may return any empty shape.
+        return np.zeros((0, 4)), class_ids, np.zeros(0, bool)
     if boxes.shape != (len(class_ids), 4) or not np.isfinite(boxes).all():
         raise ValueError(
             f"load_bbox must return boxes [N, (y1, x1, y2, x2)] and N class ids for {name}. "
@@ -288,7 +397,7 @@ def _load_bbox(dataset: Dataset, config: Config, image_id: int) -> tuple[np.ndar
         )
     kept = _known_or_visible(class_ids, config, lambda ids: area(boxes[ids]) > 0)
     _check_class_ids(class_ids[kept], config, name)
-    return boxes[kept], class_ids[kept]
+    return boxes[kept], class_ids[kept], kept
 
 
 def _is_unknown(class_ids: np.ndarray, config: Config) -> np.ndarray:

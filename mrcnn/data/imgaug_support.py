@@ -60,23 +60,32 @@ def _fix_elastic_transformation(elastic: Any) -> None:
 
 
 def augment_with_imgaug(
-    augmentation: Any, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Apply an imgaug augmenter to an image and its masks, with the same random values.
+    augmentation: Any,
+    image: np.ndarray,
+    mask: np.ndarray,
+    rng: np.random.Generator | None,
+    points: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Apply an imgaug augmenter to an image, its masks and points, with the same random values.
 
     Args:
         augmentation: an imgaug augmenter, which knows whether it applies to masks.
         image: `[H, W, C]` uint8.
         mask: `[H, W, N]` bool.
         rng: seeds the augmenter; None uses imgaug's own random state.
+        points: `[P, (y, x)]` pixels counted from the corner of the image, or None.
     """
+    from imgaug.augmentables.kps import KeypointsOnImage
     from imgaug.augmentables.segmaps import SegmentationMapsOnImage
 
     fixed = augmentation.to_deterministic()
     if rng is not None:
         fixed.seed_(int(rng.integers(2**31)), deterministic_too=True)
     augmented = fixed.augment_image(np.ascontiguousarray(image))
+    if points is not None:
+        placed = KeypointsOnImage.from_xy_array(points[:, ::-1], shape=image.shape)
+        points = fixed.augment_keypoints(placed).to_xy_array()[:, ::-1]
     if mask.shape[-1] == 0:
-        return augmented, mask
+        return augmented, mask, points
     maps = SegmentationMapsOnImage(np.ascontiguousarray(mask), shape=image.shape)
-    return augmented, fixed.augment_segmentation_maps(maps).get_arr()
+    return augmented, fixed.augment_segmentation_maps(maps).get_arr(), points

@@ -48,6 +48,7 @@ class JoinedDataset(Dataset):
             self._add(dataset)
         if any(overrides(dataset, "load_bbox") for dataset in datasets):
             self.load_bbox = self._load_bbox  # otherwise boxes are those of the masks
+        self._join_keypoints(datasets)
         self.prepare()
 
     def _add(self, dataset: Dataset) -> None:
@@ -68,6 +69,15 @@ class JoinedDataset(Dataset):
             info = dataset.image_info[image_id]
             self.image_info.append({**info, "source": sources.get(info["source"], info["source"])})
             self._origins.append(_Origin(dataset, int(image_id), class_ids))
+
+    def _join_keypoints(self, datasets: Sequence[Dataset]) -> None:
+        """Have keypoints if all datasets have the same ones."""
+        first = datasets[0]
+        names = list(first.keypoint_names)
+        have_keypoints = all(overrides(dataset, "load_keypoints") for dataset in datasets)
+        if have_keypoints and all(list(other.keypoint_names) == names for other in datasets):
+            self.keypoint_names, self.keypoint_skeleton = names, first.keypoint_skeleton
+            self.load_keypoints = self._load_keypoints
 
     def _free_name(self, source: str) -> str:
         """The name of a source, with a number if it is already used."""
@@ -127,6 +137,11 @@ class JoinedDataset(Dataset):
         origin = self._origins[image_id]
         annotated_boxes = getattr(origin.dataset, "annotated_boxes", None)
         return annotated_boxes(origin.image_id) if annotated_boxes else []
+
+    def _load_keypoints(self, image_id: int) -> np.ndarray:
+        """`load_keypoints` of the image's own dataset."""
+        origin = self._origins[image_id]
+        return origin.dataset.load_keypoints(origin.image_id)
 
     def _load_bbox(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """`load_bbox` of the image's own dataset, and class ids of this one."""

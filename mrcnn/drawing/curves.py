@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..config import KEYPOINT_LOSS
 from ..config import LOSS_NAMES as PARTS
 from ..files.atomic import atomic_write
 from ..files.safe_text import figure_text
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOSS_NAMES = ("loss", *PARTS)
+LOSS_NAMES = ("loss", *PARTS, KEYPOINT_LOSS)
 # With more classes the curves of classes are thin gray lines without names in the legend.
 NAMED_CURVES = 10
 NUMBERED_CLASSES = 25  # counts are not readable in the figure of a larger confusion matrix

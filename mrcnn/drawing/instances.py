@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data.masks import extract_bboxes
-from .inputs import ClassNames, Color, as_rgb, check_enough, checked_instances, steady_colors
+from .inputs import (
+    ClassNames,
+    Color,
+    as_rgb,
+    check_counts,
+    check_enough,
+    checked_instances,
+    steady_colors,
+)
+from .skeletons import draw_keypoints
 
 log = logging.getLogger("mrcnn")
 
@@ -92,6 +101,8 @@ def draw_instances(
     captions: Sequence[str] | None = None,
     show_mask: bool = True,
     show_bbox: bool = True,
+    keypoints: ArrayLike | None = None,
+    skeleton: Sequence[Sequence[int]] = (),
 ) -> np.ndarray:
     """Draw instances on a copy of an image. Needs no display.
 
@@ -103,6 +114,7 @@ def draw_instances(
     colors: N RGB colors in 0..1; default N well-separated hues, the same on every call.
     captions: N texts that replace "class score"; "" leaves a label out.
     show_mask: tint and contour. show_bbox: outline.
+    keypoints, skeleton: see `skeletons.draw_keypoints`; None draws none.
 
     Lines and letters grow with the image. Labels stay inside the image and do not overlap. If
     there is not enough space, the labels of the lowest scores are left out.
@@ -124,6 +136,9 @@ def draw_instances(
     if show_bbox:
         for i in drawn:
             _outline_box(canvas, boxes[i], colors_8_bit[i], pen.line)
+    if keypoints is not None:
+        check_counts(boxes=boxes, keypoints=keypoints)
+        draw_keypoints(canvas, keypoints, skeleton, colors_8_bit, pen.line)
     if scores is not None:
         drawn.sort(key=lambda i: -scores[i])
     labels = [Label(boxes[i], captions[i], colors_8_bit[i]) for i in drawn if captions[i]]

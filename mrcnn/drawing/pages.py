@@ -1,7 +1,8 @@
 """Results, comparisons with the ground truth and contact sheets as arrays, without a display.
 
 A result is one entry of the list that `MaskRCNN.detect` returns: a dict of rois
-[N, (y1, x1, y2, x2)] pixels, masks [H, W, N], class_ids [N] and scores [N].
+[N, (y1, x1, y2, x2)] pixels, masks [H, W, N], class_ids [N] and scores [N], and with keypoints
+keypoints [N, K, (y, x, score)].
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..data.dataset import Dataset, has_boxes_only
+from ..data.dataset import Dataset, has_boxes_only, overrides
 from ..data.masks import extract_bboxes
 from ..files.safe_text import printable
 from .inputs import ClassNames, as_boxes, as_masks, as_rgb
 from .instances import FONT, Pen, draw_instances, pen_for
+
+Skeleton = Sequence[Sequence[int]]  # pairs of keypoints
 
 RESULT_SIDE = 768  # pixels; smaller images are magnified to about this
 COMPARISON_SIDE = 512  # pixels; the same for each half of a comparison
@@ -25,7 +28,11 @@ GAP = 8  # pixels between the images of a page
 
 
 def draw_result(
-    image: ArrayLike, result: Mapping[str, Any], class_names: ClassNames, side: int = RESULT_SIDE
+    image: ArrayLike,
+    result: Mapping[str, Any],
+    class_names: ClassNames,
+    side: int = RESULT_SIDE,
+    skeleton: Skeleton = (),
 ) -> np.ndarray:
     """Draw one entry of `detect`'s list on its image; see `draw_instances`. Needs no display.
 
@@ -34,30 +41,47 @@ def draw_result(
     result: without "rois" the boxes are those of the masks; without "masks" (a box-only model)
         only boxes are drawn; "scores" are optional.
     class_names: if the background and one class, labels contain only the score.
+    skeleton: pairs of keypoints, numbered from 0, that a line connects.
 
     Returns: uint8 [H', W', 3].
     """
     canvas = as_rgb(image)
+    keypoints = result.get("keypoints")
     masks = as_masks(result["masks"], canvas.shape) if "masks" in result else None
     if "rois" in result:
         boxes = as_boxes(result["rois"])
     else:
         boxes = extract_bboxes(as_masks(result["masks"], canvas.shape) > 0.5)
-    factor = max(1, round(side / max(canvas.shape[:2])))
+    factor = magnification(canvas.shape, side)
     if factor > 1:
-        canvas = _magnify(canvas, factor)
-        masks = None if masks is None else _magnify(masks, factor)
+        canvas = magnify(canvas, factor)
+        masks = None if masks is None else magnify(masks, factor)
         boxes = boxes * factor
+        if keypoints is not None:
+            keypoints = np.asarray(keypoints) * [factor, factor, 1]
     scores = result.get("scores")
     captions = None
     if len(class_names) == 2:
         captions = [""] * len(boxes) if scores is None else [f"{score:.2f}" for score in scores]
     return draw_instances(
-        canvas, boxes, masks, result["class_ids"], class_names, scores, captions=captions
+        canvas,
+        boxes,
+        masks,
+        result["class_ids"],
+        class_names,
+        scores,
+        captions=captions,
+        keypoints=keypoints,
+        skeleton=skeleton,
     )
 
 
-def _magnify(image: np.ndarray, factor: int) -> np.ndarray:
+def magnification(shape: Sequence[int], side: int = RESULT_SIDE) -> int:
+    """Return the factor, a whole number, that enlarges an image (H, W, ...) to about `side`."""
+    return max(1, round(side / max(shape[:2])))
+
+
+def magnify(image: np.ndarray, factor: int) -> np.ndarray:
     """Repeat each pixel of `[H, W, C]` along both sides: `[H * factor, W * factor, C]`."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
@@ -68,12 +92,14 @@ def draw_comparison(
     detections: Mapping[str, Any],
     class_names: ClassNames,
     shown_from: float = 0.0,
+    skeleton: Skeleton = (),
 ) -> np.ndarray:
     """Draw ground truth (left) and detections (right) on one titled page.
 
     image: [H, W] or [H, W, channels]; a small one is magnified, see `draw_result`.
     ground_truth, detections: results as for `draw_result`; the ground truth has no scores.
     shown_from: detections of a lower score are left out; the title shows the limit.
+    skeleton: see `draw_result`.
 
     Returns: uint8 [H', W', 3].
     """
@@ -83,7 +109,7 @@ def draw_comparison(
         title = f"detections from {shown_from:.2g} on"
     halves = []
     for result, heading in ((ground_truth, "ground truth"), (detections, title)):
-        drawn = draw_result(image, result, class_names, COMPARISON_SIDE)
+        drawn = draw_result(image, result, class_names, COMPARISON_SIDE, skeleton)
         halves.append(titled(drawn, f"{heading}: {len(result['class_ids'])}"))
     return contact_sheet(halves, columns=2)
 
@@ -92,7 +118,7 @@ def _confident(result: Mapping[str, Any], lowest: float) -> dict[str, Any]:
     """Return the detections of a result whose score is at least `lowest`."""
     keep = np.asarray(result["scores"]) >= lowest
     kept = {}
-    for key in ("rois", "class_ids", "scores"):
+    for key in ("rois", "class_ids", "scores", "keypoints"):
         if key in result:
             kept[key] = np.asarray(result[key])[keep]
     if "masks" in result:
@@ -118,7 +144,12 @@ def draw_next_to_ground_truth(
         shapes = np.zeros((0, 4), np.int32)
         boxes_only = True
     ground_truth = {"rois" if boxes_only else "masks": shapes, "class_ids": class_ids}
-    return draw_comparison(image, ground_truth, result, dataset.class_names, shown_from)
+    if "keypoints" in result and overrides(dataset, "load_keypoints"):
+        count = np.shape(result["keypoints"])[1]
+        keypoints = np.asarray(dataset.load_keypoints(image_id), float)
+        ground_truth["keypoints"] = keypoints if len(class_ids) else np.zeros((0, count, 3))
+    names, skeleton = dataset.class_names, dataset.keypoint_skeleton
+    return draw_comparison(image, ground_truth, result, names, shown_from, skeleton)
 
 
 def titled(image: np.ndarray, title: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.dataset import Dataset, has_boxes_only, overrides, reference
+from ..formats.coco_keypoints import category_keypoints, coco_keypoints
 from ..formats.rle import mask_to_rle
 
 log = logging.getLogger("mrcnn")
@@ -39,7 +40,9 @@ def dataset_to_coco(dataset: Dataset, image_ids: Iterable[int] | None = None) ->
     for image_id in dataset.image_ids if image_ids is None else image_ids:
         by_boxes = has_boxes_only(dataset)
         size = dataset.load_image(image_id).shape[:2] if by_boxes else None
-        ground_truths.append(image_ground_truth(dataset, int(image_id), size, by_boxes))
+        with_keypoints = overrides(dataset, "load_keypoints")
+        ground_truth = image_ground_truth(dataset, int(image_id), size, by_boxes, with_keypoints)
+        ground_truths.append(ground_truth)
     return join_ground_truths(dataset, ground_truths)
 
 
@@ -48,7 +51,10 @@ def join_ground_truths(dataset: Dataset, ground_truths: Iterable[ImageGroundTrut
 
     pycocotools takes the id 0 for "no match".
     """
-    categories = [{"id": i, "name": name} for i, name in enumerate(dataset.class_names) if i > 0]
+    keypoints = category_keypoints(dataset.keypoint_names, dataset.keypoint_skeleton)
+    categories = []
+    for i, name in enumerate(dataset.class_names[1:], start=1):
+        categories.append({"id": i, "name": name, **keypoints})
     images: list[dict] = []
     annotations: list[dict] = []
     for ground_truth in ground_truths:
@@ -67,19 +73,24 @@ def is_measured_by_boxes(dataset: Dataset, has_masks: bool) -> bool:
 
 
 def image_ground_truth(
-    dataset: Dataset, image_id: int, size: Sequence[int] | None, by_boxes: bool
+    dataset: Dataset,
+    image_id: int,
+    size: Sequence[int] | None,
+    by_boxes: bool,
+    with_keypoints: bool = False,
 ) -> ImageGroundTruth:
     """Load the ground truth of one image.
 
     size: (height, width) of the image; if None, that of the masks.
     by_boxes: load boxes (`load_bbox`, which needs the size) and no masks (`load_mask`).
+    with_keypoints: load keypoints (`load_keypoints`) too.
     """
     where = f"image {image_id} ({reference(dataset, image_id)})"
     if by_boxes:
         size = dataset.load_image(image_id).shape[:2] if size is None else size
-        shapes, class_ids = _box_annotations(dataset, image_id, size, where)
+        shapes, class_ids = _box_annotations(dataset, image_id, size, where, with_keypoints)
     else:
-        shapes, class_ids, size = _mask_annotations(dataset, image_id, size, where)
+        shapes, class_ids, size = _mask_annotations(dataset, image_id, size, where, with_keypoints)
     height, width = (int(side) for side in size)
     annotations = []
     for shape, class_id in zip(shapes, class_ids, strict=True):
@@ -106,7 +117,7 @@ def _check_class(dataset: Dataset, class_id: int, where: str, method: str) -> No
 
 
 def _box_annotations(
-    dataset: Dataset, image_id: int, size: Sequence[int], where: str
+    dataset: Dataset, image_id: int, size: Sequence[int], where: str, with_keypoints: bool
 ) -> tuple[list[dict], list[int]]:
     """Return `bbox` and `area` of an image's boxes, clipped to the image, and their class ids."""
     boxes, class_ids = dataset.load_bbox(image_id)
@@ -119,14 +130,16 @@ def _box_annotations(
         )
     height, width = size
     boxes = np.clip(boxes, 0, [height, width, height, width])
+    keypoints = _keypoints(dataset, image_id, len(boxes), where, with_keypoints)
     shapes: list[dict] = []
     kept: list[int] = []
-    for (y1, x1, y2, x2), class_id in zip(boxes.tolist(), class_ids.tolist(), strict=True):
+    rows = zip(boxes.tolist(), class_ids.tolist(), keypoints, strict=True)
+    for (y1, x1, y2, x2), class_id, own_keypoints in rows:
         if y2 <= y1 or x2 <= x1:
             _warn_if_lost(class_id, "A box of %s has no area in the image", where)
             continue
         box = [x1, y1, x2 - x1, y2 - y1]
-        shapes.append({"bbox": box, "area": box[2] * box[3]})
+        shapes.append({"bbox": box, "area": box[2] * box[3], **own_keypoints})
         kept.append(class_id)
     return shapes, kept
 
@@ -149,7 +162,7 @@ class _Masks(NamedTuple):
 
 
 def _mask_annotations(
-    dataset: Dataset, image_id: int, size: Sequence[int] | None, where: str
+    dataset: Dataset, image_id: int, size: Sequence[int] | None, where: str, with_keypoints: bool
 ) -> _Masks:
     """Return `bbox`, `area` and `segmentation` of an image's masks, and VOC's marks if any."""
     from pycocotools import mask as coco_mask
@@ -159,6 +172,7 @@ def _mask_annotations(
     size = _checked_size(dataset, image_id, masks, len(class_ids), size, where)
     voc_marks = _voc_marks(dataset.image_info[image_id], len(class_ids), where)
     annotated = _annotated_boxes(dataset, image_id, len(class_ids))
+    keypoints = _keypoints(dataset, image_id, len(class_ids), where, with_keypoints)
     shapes: list[dict] = []
     kept: list[int] = []
     for i, class_id in enumerate(class_ids):
@@ -168,7 +182,7 @@ def _mask_annotations(
             _warn_if_lost(class_id, "Instance %d of %s has no pixels", i, where)
             continue
         shape = {"bbox": coco_mask.toBbox(rle).tolist(), "area": area, "segmentation": rle}
-        shapes.append({**shape, **annotated[i], **voc_marks[i]})
+        shapes.append({**shape, **annotated[i], **voc_marks[i], **keypoints[i]})
         kept.append(class_id)
     return _Masks(shapes, kept, size)
 
@@ -210,6 +224,27 @@ def _annotated_boxes(dataset: Dataset, image_id: int, count: int) -> list[dict]:
     shapes = [] if load is None else load(image_id)
     # The numbers differ if a user's load_mask leaves objects out.
     return shapes if len(shapes) == count else [{}] * count
+
+
+def _keypoints(
+    dataset: Dataset, image_id: int, count: int, where: str, with_keypoints: bool
+) -> list[dict]:
+    """Return `keypoints` and `num_keypoints` of each instance; empty dicts unless asked for."""
+    if not with_keypoints:
+        return [{}] * count
+    found = np.asarray(dataset.load_keypoints(image_id), float)
+    if count == 0:
+        return []
+    if found.ndim != 3 or found.shape[0] != count or found.shape[2] != 3:
+        raise ValueError(
+            f"load_keypoints must return [{count}, K, (y, x, visibility)], one row per object. "
+            f"Received: the shape {found.shape} for {where}. Try the order of load_mask."
+        )
+    entries = []
+    for rows in found:
+        labelled = int(np.sum(rows[:, 2] > 0))
+        entries.append({"keypoints": coco_keypoints(rows), "num_keypoints": labelled})
+    return entries
 
 
 def _voc_marks(info: dict, count: int, where: str) -> list[dict]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, overrides
 from ..formats.coco import check_result, coco_results
 from .coco_ground_truth import (
     ImageGroundTruth,
@@ -24,7 +24,7 @@ from .coco_ground_truth import (
 from .confusion import Matches, best_confidence, confusion_matrix, match
 from .images import FailedImages, select_images, with_progress
 from .matching import select_masks
-from .scores import CocoScores, coco_scores
+from .scores import CocoScores, coco_scores, keypoint_scores, keypoint_sigmas
 from .summary import EVALUATION_MIN_CONFIDENCE, Evaluation
 from .voc_scores import VocAP, voc_scores
 
@@ -46,6 +46,7 @@ class _Measured(NamedTuple):
     ground_truth: ImageGroundTruth
     results: list[dict]
     has_masks: bool
+    has_keypoints: bool
 
 
 def coco(
@@ -71,6 +72,7 @@ def coco(
             limit,
             progress,
             min_confidence,
+            sigmas=getattr(model.config, "KEYPOINT_SIGMAS", None),
         )
     finally:
         model.config.DETECTION_MIN_CONFIDENCE = shown_from
@@ -84,11 +86,13 @@ def evaluate_dataset(
     progress: bool = True,
     min_confidence: float = EVALUATION_MIN_CONFIDENCE,
     on_image: Callable[[int, np.ndarray, Result], None] | None = None,
+    sigmas: Sequence[float] | None = None,
 ) -> Evaluation:
     """Measure a detector on a dataset with COCO's metrics, for boxes and, if it has them, masks.
 
     detect: image [H, W, C] -> dict of rois [N, (y1, x1, y2, x2)] pixels, class_ids [N],
-        scores [N] and, unless box-only, masks [H, W, N] or a list of N RLEs:
+        scores [N] and, unless box-only, masks [H, W, N] or a list of N RLEs, and with keypoints
+        keypoints [N, K, (y, x, score)]:
         `lambda image: model.detect([image], masks="rle")[0]`.
     dataset: any prepared dataset; its ground truth is used at original resolution. A box-only
         model is measured by the dataset's own load_bbox if it has one, otherwise by the boxes of
@@ -97,6 +101,7 @@ def evaluate_dataset(
     progress: show a progress bar.
     min_confidence: detections below it are not counted; the report states it.
     on_image: called with (image id, image, result of `detect`) after each image.
+    sigmas: of the keypoints, see `scores.keypoint_scores`; default `scores.keypoint_sigmas`.
 
     An image whose pixels or annotations cannot be read is logged and left out
     (`Evaluation.failed`).
@@ -115,6 +120,8 @@ def evaluate_dataset(
 
     def summarize() -> Evaluation:
         evaluation = _summarize(dataset, measured, min_confidence)
+        if all(image.has_keypoints for image in measured):
+            _add_keypoints(evaluation, dataset, measured, sigmas)
         evaluation.failed = failed.entries()
         if len(measured) + len(failed.errors) < len(ids):
             evaluation.partial_of = len(ids)
@@ -129,14 +136,14 @@ def evaluate_dataset(
             result = detect(image)
             counted = _confident(result, min_confidence, image.shape[:2])
             by_boxes = is_measured_by_boxes(dataset, "masks" in counted)
-            size = image.shape[:2]
-            ground_truth = failed.attempt(
-                image_id, image_ground_truth, dataset, image_id, size, by_boxes
-            )
+            has_keypoints = "keypoints" in counted and overrides(dataset, "load_keypoints")
+            how = (image.shape[:2], by_boxes, has_keypoints)
+            ground_truth = failed.attempt(image_id, image_ground_truth, dataset, image_id, *how)
             if ground_truth is None:
                 continue
             has_masks = "masks" in counted and not by_boxes
-            measured.append(_Measured(ground_truth, coco_results(image_id, counted), has_masks))
+            results = coco_results(image_id, counted)
+            measured.append(_Measured(ground_truth, results, has_masks, has_keypoints))
             if on_image is not None:
                 on_image(image_id, image, result)
     except KeyboardInterrupt as stop:
@@ -156,6 +163,8 @@ def _confident(result: Result, min_confidence: float, size: Sequence[int]) -> Re
     check_result(result)
     keep = np.flatnonzero(np.asarray(result["scores"]) >= min_confidence)
     kept: Result = {key: np.asarray(result[key])[keep] for key in ("rois", "class_ids", "scores")}
+    if "keypoints" in result:
+        kept["keypoints"] = np.asarray(result["keypoints"])[keep]
     if "masks" not in result:
         return kept
     masks = result["masks"]
@@ -207,6 +216,34 @@ def _summarize(
         confusion=confusion_matrix(matches, shown_from),
         voc={kind: _mean_of_classes(aps) for kind, aps in voc.items()} or None,
     )
+
+
+def _add_keypoints(
+    evaluation: Evaluation,
+    dataset: Dataset,
+    measured: Sequence[_Measured],
+    sigmas: Sequence[float] | None,
+) -> None:
+    """Add the metrics of keypoints to an evaluation.
+
+    Raises: ValueError if detections and data differ in the number of keypoints.
+    """
+    ground_truth = join_ground_truths(dataset, [image.ground_truth for image in measured])
+    results = [entry for image in measured for entry in image.results]
+    entries = [*ground_truth["annotations"], *results]
+    counts = {len(entry["keypoints"]) // 3 for entry in entries}
+    count = max(counts, default=len(dataset.keypoint_names))
+    if sigmas is None:
+        sigmas = keypoint_sigmas(dataset.keypoint_names, count)
+    if counts - {count} or len(sigmas) != count:
+        raise ValueError(
+            "Detections and data must have the same keypoints, with one sigma each. Received: "
+            f"{sorted(counts)} keypoints and {len(sigmas)} sigmas. Try data with the keypoints "
+            "that the weights were trained on."
+        )
+    evaluation.keypoints, per_class = keypoint_scores(ground_truth, results, sigmas)
+    for row in evaluation.per_class:
+        row["keypoint_AP"] = per_class[row["id"]]
 
 
 def _class_row(

@@ -21,11 +21,19 @@ from typing import Any
 
 import numpy as np
 
+from ..weights.coco_classes import COCO_KEYPOINTS
+
 # Per image and class: the limit of COCO's protocol, so that metrics are comparable.
 COCO_MAX_DETECTIONS = 100
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+# COCO's, of `COCO_KEYPOINTS`: measured as the deviation of repeated annotations.
+_COCO_SIGMAS_OF_PARTS = (0.025, 0.035, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089)
+COCO_SIGMAS = (0.026, *np.repeat(_COCO_SIGMAS_OF_PARTS, 2).tolist())  # nose; left, right
+UNKNOWN_SIGMA = 0.05
 CURVE_IOUS = (0.5, 0.75)
 RECALLS = np.linspace(0, 1, 101)  # the recalls at which COCO samples the precision
+_KEYS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}  # of result entries
 MATCH_IOU = 0.5  # lowest IoU of a match: VOC, confidences and confusions
 
 
@@ -42,6 +50,41 @@ class CocoScores:
     metrics: dict[str, float]
     per_class: dict[int, float]
     precision: np.ndarray
+
+
+def keypoint_scores(
+    ground_truth: dict, results: list[dict], sigmas: Sequence[float]
+) -> tuple[dict[str, float], dict[int, float]]:
+    """Compute COCO's metrics of keypoints: object keypoint similarity (OKS) instead of IoU.
+
+    ground_truth: COCO instances dict with keypoints; objects without a labelled one do not count.
+    results: COCO result entries with keypoints. sigmas: of each keypoint; a distance of 2 sigma
+        times the root of the object's area gives it a similarity of exp(-1/2).
+
+    Returns: `KEYPOINT_METRICS` name -> value, nan without ground truth, and category id -> AP.
+    """
+    coco_class, evaluation_class = pycocotools_classes()
+    with contextlib.redirect_stdout(io.StringIO()):
+        pair = load_coco(ground_truth, results, "keypoints", coco_class)
+        evaluation = evaluation_class(*pair, "keypoints")
+        evaluation.params.kpt_oks_sigmas = np.asarray(sigmas, float)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    metrics = zip(KEYPOINT_METRICS, evaluation.stats, strict=True)
+    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, 0]
+    per_class = {}
+    for k, category_id in enumerate(evaluation.params.catIds):
+        per_class[int(category_id)] = _defined(precision[:, :, k].mean())
+    return {name: _defined(value) for name, value in metrics}, per_class
+
+
+def keypoint_sigmas(names: Sequence[str], count: int) -> list[float]:
+    """Return the sigma of each of `count` keypoints: COCO's for COCO's names, otherwise 0.05."""
+    if len(names) != count:
+        return [UNKNOWN_SIGMA] * count
+    known = dict(zip(COCO_KEYPOINTS, COCO_SIGMAS, strict=True))
+    return [known.get(name, UNKNOWN_SIGMA) for name in names]
 
 
 def coco_scores(ground_truth: dict, results: list[dict], kind: str) -> CocoScores:
@@ -100,15 +143,15 @@ def load_coco(
     ground_truth: dict, results: list[dict], kind: str, coco_class: Any
 ) -> tuple[Any, Any]:
     """Return ground truth and detections as objects of a COCO class; the input is not changed."""
-    if kind not in ("bbox", "segm"):
+    if kind not in _KEYS:
         raise ValueError(
-            f'kind must be "bbox" or "segm". Received: {kind!r}. Try "segm" for masks.'
+            f'kind must be "bbox", "segm" or "keypoints". Received: {kind!r}. Try "segm" for masks.'
         )
-    # With both keys, loadRes would compute the area of a mask from the box.
-    unused = "segmentation" if kind == "bbox" else "bbox"
+    # With several keys, loadRes would compute the area of a mask from the box.
+    unused = set(_KEYS.values()) - {_KEYS[kind]}
     entries = []
     for result in results:
-        entries.append({key: value for key, value in result.items() if key != unused})
+        entries.append({key: value for key, value in result.items() if key not in unused})
     coco_gt = _index(ground_truth, ground_truth["annotations"], coco_class)
     detected = coco_gt.loadRes(entries) if entries else _index(ground_truth, [], coco_class)
     return coco_gt, detected

@@ -26,6 +26,8 @@ class Evaluation:
 
     box, mask: COCO's twelve metrics by name (`scores.METRICS`), nan without ground truth of that
         kind; mask is None for a box-only model.
+    keypoints: COCO's ten metrics of keypoints by name (`scores.KEYPOINT_METRICS`); None unless the
+        model and the dataset have keypoints. Each class then has a keypoint_AP.
     per_class: one dict per class: id, name, objects (without crowds), box_AP, mask_AP, confidence
         and F1 (see `best_confidence`), and for VOC data VOC: {"box": [AP 2007, AP 2010],
         "mask": ...}.
@@ -57,6 +59,7 @@ class Evaluation:
     confidence: Confidence
     confusion: np.ndarray
     voc: dict[str, list[float]] | None = None
+    keypoints: dict[str, float] | None = None
     partial_of: int | None = None
     failed: list[dict] = field(default_factory=list)
 
@@ -94,7 +97,14 @@ class Evaluation:
             if metrics is not None:
                 values = "".join(f"{metrics[name]:7.3f}" for name in METRICS)
                 lines.append(f"{label:<6}{values}")
-        return lines
+        return lines + self._keypoint_lines()
+
+    def _keypoint_lines(self) -> list[str]:
+        if self.keypoints is None:
+            return []
+        names = "".join(f"{name:>7}" for name in self.keypoints)
+        values = "".join(f"{value:7.3f}" for value in self.keypoints.values())
+        return ["", f"{'':9}{names}", f"keypoints{values}"]
 
     def _class_lines(self) -> list[str]:
         names = [printable(row["name"], LONGEST_NAME) for row in self.per_class]
@@ -143,6 +153,7 @@ class Evaluation:
                 "seconds": self.seconds,
                 "box": self.box,
                 "mask": self.mask,
+                **({} if self.keypoints is None else {"keypoints": self.keypoints}),
                 "per_class": self.per_class,
                 "voc": self.voc,
                 "confidence": asdict(self.confidence),

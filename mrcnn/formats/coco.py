@@ -16,8 +16,15 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset import match_class_names, overrides
+from ..data.keypoints import Skeleton
 from ..files.limits import check_size
 from ..files.safe_text import clean_name
+from .coco_keypoints import (
+    category_keypoints,
+    detected_keypoints,
+    read_keypoints,
+    read_skeleton,
+)
 from .find_images import ImageSearch, path_parts, usual_folders
 from .polygons import check_polygon, segmentation_to_rle
 from .reading import RLEImages, SkippedEntries, read_json, warn_similar_names
@@ -42,6 +49,9 @@ class CocoDataset(RLEImages):
 
     Annotations with a `bbox` and no segmentation have no mask: they are objects of `load_bbox`
     only, for networks without masks (USE_MASK = False).
+
+    Keypoints are read for networks with NUM_KEYPOINTS, one row for each annotation; an annotation
+    without keypoints has unlabelled ones.
     """
 
     # On the class, for samples/coco calls only Dataset.__init__ and `add_file`.
@@ -103,6 +113,10 @@ class CocoDataset(RLEImages):
         self._report(skipped, len(content["categories"]), "categories")
         chosen = self._add_categories(categories, class_ids, path)
 
+        self._add_skeleton(
+            read_skeleton(content["categories"], content["annotations"], chosen, path), path
+        )
+
         skipped = SkippedEntries(path, strict)
         images = _read_images(content["images"], path, skipped)
         _find_files(images, path, images_dir, skipped)
@@ -114,6 +128,38 @@ class CocoDataset(RLEImages):
         for image in images.values():
             if image:
                 self.add_image("coco", **image, file=str(path))
+
+    def _add_skeleton(self, skeleton: Skeleton | None, path: Path) -> None:
+        """Have the keypoints of a file; none if an earlier file has others."""
+        if skeleton is None:
+            return
+        if self.keypoint_names and self.keypoint_names != skeleton.names:
+            logger.warning(
+                "%s has other keypoints than the files before it: none are read. "
+                "Try a dataset for each file.",
+                path,
+            )
+            self.keypoint_names, self.keypoint_skeleton = (), ()
+            del self.load_keypoints
+            return
+        self.keypoint_names, self.keypoint_skeleton = skeleton
+        self.load_keypoints = self._load_keypoints
+
+    def _load_keypoints(self, image_id: int) -> np.ndarray:
+        """Serve as `load_keypoints` if the file has keypoints.
+
+        `[N, K, (y, x, visibility)]`, in the order of the file.
+        """
+        info = self.image_info[image_id]
+        entries = info["annotations"]
+        if not overrides(self, "load_bbox"):
+            entries = [entry for entry in entries if _has_mask(entry)]
+        count = len(self.keypoint_names)
+        keypoints = np.zeros((len(entries), count, 3), np.float32)
+        for i, entry in enumerate(entries):
+            where = f"{info['file']}, annotation {entry.get('id')}"
+            keypoints[i] = read_keypoints(entry, count, where)
+        return keypoints
 
     def _report(self, skipped: SkippedEntries, total: int, what: str) -> None:
         skipped.warn(total, what)
@@ -576,11 +622,11 @@ def coco_results(
     image_id: the id of this image in the ground truth.
     result: as `MaskRCNN.detect` returns for one image: rois `[N, (y1, x1, y2, x2)]` pixels,
         class_ids `[N]`, scores `[N]`, and, unless the model is box-only, masks `[H, W, N]` or a
-        list of N RLEs.
+        list of N RLEs; with keypoints `[N, K, (y, x, score)]`.
     category_ids: class id -> category id of the ground truth; default the class ids themselves.
 
     Returns: N dicts with image_id, category_id, bbox [x, y, width, height], score, and segmentation
-        (RLE) if the result has masks.
+        (RLE) if the result has masks; keypoints and keypoint_scores if it has keypoints.
     Raises: ValueError if the arrays of the result differ in length.
     """
     check_result(result)
@@ -597,6 +643,8 @@ def coco_results(
         if masks is not None:
             is_coded = isinstance(masks, list)
             entry["segmentation"] = masks[i] if is_coded else mask_to_rle(masks[:, :, i])
+        if "keypoints" in result:
+            entry |= detected_keypoints(result["keypoints"][i])
         entries.append(entry)
     return entries
 
@@ -617,6 +665,8 @@ def check_result(result: Result) -> None:
     if "masks" in result:
         masks = result["masks"]
         lengths["masks"] = len(masks) if isinstance(masks, list) else np.shape(masks)[-1]
+    if "keypoints" in result:
+        lengths["keypoints"] = len(result["keypoints"])
     if len(set(lengths.values())) > 1:
         raise ValueError(
             "A result must contain one row per detection in every array. "
@@ -646,11 +696,16 @@ class CocoWriter(Writer):
         for entry in coco_results(image_id, result):
             number = len(self._annotations) + 1
             extra = {"area": _area(entry), "iscrowd": 0}
+            if "keypoints" in entry:
+                extra["num_keypoints"] = len(entry["keypoint_scores"])
             self._annotations.append({"id": number, **entry, **extra})
 
     def finish(self) -> list[Path]:
         """Write the file."""
-        categories = [{"id": i, "name": name} for i, name in enumerate(self.class_names) if i > 0]
+        keypoints = category_keypoints(self.keypoint_names, self.keypoint_skeleton)
+        categories = []
+        for i, name in enumerate(self.class_names[1:], start=1):
+            categories.append({"id": i, "name": name, **keypoints})
         path = self.folder / "coco.json"
         content = {
             "images": self._images,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..data.keypoints import Skeleton
 from .coco import CocoWriter
 from .csv_table import CSVWriter
 from .geojson import GeoJSONWriter
@@ -30,11 +31,18 @@ FORMATS = tuple(WRITERS)
 class Export:
     """Writes the detections of many images in several formats: `add` each image, then `write`."""
 
-    def __init__(self, folder: str | Path, formats: Iterable[str], class_names: Sequence[str]):
+    def __init__(
+        self,
+        folder: str | Path,
+        formats: Iterable[str],
+        class_names: Sequence[str],
+        skeleton: Skeleton | None = None,
+    ):
         """Create an export without images.
 
         folder: for the files; it must exist. formats: some of `FORMATS`.
         class_names: by class id, background first.
+        skeleton: of the keypoints, which coco.json has.
 
         Raises: ValueError for an unknown format.
         """
@@ -47,6 +55,10 @@ class Export:
         self._writers = [
             writer(Path(folder), class_names) for name, writer in WRITERS.items() if name in names
         ]
+
+        if skeleton is not None:
+            for writer in self._writers:
+                writer.keypoint_names, writer.keypoint_skeleton = skeleton
 
     def add(self, image: str | Path, size: Sequence[int], result: Result) -> None:
         """Add the detections of one image.

@@ -37,6 +37,8 @@ class Writer(ABC):
         """
         self.folder = folder
         self.class_names = list(class_names)
+        self.keypoint_names: Sequence[str] = ()
+        self.keypoint_skeleton: Sequence[Sequence[int]] = ()
 
     @abstractmethod
     def add(self, image: Path, size: Sequence[int], result: Result) -> None:

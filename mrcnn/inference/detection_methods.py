@@ -96,6 +96,9 @@ class DetectionMethods:
             pixels that its roi touches. "rle": a list of N run-length codes as COCO stores them.
             "soft": a list of N `(y, x, probabilities [h, w])`, of the pixels from (y, x) on.
             Missing if USE_MASK is False.
+            keypoints: `[N, K, (y, x, score)]` float32 with NUM_KEYPOINTS, in pixels counted from
+            the corner of the image: the center of its first pixel is (0.5, 0.5). A score is a
+            logit, which grows with the network's certainty.
             With RPN_ONLY only rois and scores (objectness) of the proposals.
         """
         self._need_inference("detect")
@@ -196,6 +199,14 @@ class DetectionMethods:
         return unmold_proposals(proposals, *shapes, self.config.CONTINUOUS_BOXES)
 
     # --- Looking inside ---
+
+    def heat_map(self, image: Any) -> np.ndarray:
+        """`[H, W]` float32 in 0..1: which parts of an image `[H, W, C]` the network reacts to.
+
+        See `Detector.heat_map`.
+        """
+        self._need_inference("heat_map")
+        return self.detector.heat_map(image, steps=self)
 
     def run_graph(
         self, images: Any, outputs: Iterable[tuple[str, Any]], image_metas: Any = None

@@ -25,8 +25,14 @@ from ..config import Config
 from ..nn import boxes as box_math
 from ..nn.anchors import pyramid_anchors
 from ..nn.molding import mold_on_device
-from . import tiles, tta
-from .postprocessing import MASK_FORMS, unmold_detections, unmold_proposals, why_nothing
+from . import heat_maps, tiles, tta
+from .postprocessing import (
+    MASK_FORMS,
+    unmold_detections,
+    unmold_keypoints,
+    unmold_proposals,
+    why_nothing,
+)
 from .preprocessing import Molded, batches, check_image_list, mold, stack_if_equal
 from .threads import ReadWriteLock, prefetch_one
 
@@ -308,6 +314,9 @@ class Detector:
         result = {"rois": rois, "class_ids": class_ids, "scores": scores}
         if unmolded_masks is not None:
             result["masks"] = unmolded_masks
+        if self.config.has_keypoint_head():
+            continuous = self.config.CONTINUOUS_BOXES
+            result["keypoints"] = unmold_keypoints(outputs[0], outputs[-1], *shapes, continuous)
         return result
 
     # --- Steps ---
@@ -363,15 +372,20 @@ class Detector:
 
         Returns: what `read_outputs` gives. Of Mask R-CNN: detections `[B, D, 6]`, probs
             `[B, N, NUM_CLASSES]`, masks `[B, D, h, w, 1]` of the detections' classes (not if
-            USE_MASK is False). With RPN_ONLY: all outputs, scored proposals first.
+            USE_MASK is False), heatmaps `[B, D, h, w, K]` with NUM_KEYPOINTS. With RPN_ONLY: all
+            outputs, scored proposals first.
         """
+        inputs = self._as_tensors(inputs)
+        with self.weights_lock.reading():
+            return [output.numpy() for output in self._compiled_network()(*inputs)]
+
+    def _as_tensors(self, inputs: Sequence[Any]) -> list[tf.Tensor]:
+        """Inputs of `predict` as the network reads them."""
         inputs = [tf.convert_to_tensor(x) for x in inputs]
         if inputs[0].dtype == tf.uint8:
             inputs[0] = mold_on_device(inputs[0], self.config)
         specs = self.network.inputs
-        inputs = [tf.cast(x, spec.dtype) for x, spec in zip(inputs, specs, strict=True)]
-        with self.weights_lock.reading():
-            return [output.numpy() for output in self._compiled_network()(*inputs)]
+        return [tf.cast(x, spec.dtype) for x, spec in zip(inputs, specs, strict=True)]
 
     def _compiled_network(self) -> Callable:
         """The compiled function for the present thresholds."""
@@ -431,6 +445,34 @@ class Detector:
         return unmold_proposals(proposals, *shapes, self.config.CONTINUOUS_BOXES)
 
     # --- Looking inside ---
+
+    def heat_map(self, image: Any, steps: Steps | None = None) -> np.ndarray:
+        """`[H, W]` float32 in 0..1: which parts of an image the network reacts to.
+
+        The score of the best anchor at each pixel, of Mask R-CNN the objectness; see
+        `inference.heat_maps`. Draw it with `visualize.draw_heat_map`.
+
+        image: `[H, W, C]` uint8.
+        """
+        steps = steps or self
+        (molded,) = steps.mold_images([image])
+        images, metas = molded.image[None], molded.meta[None]
+        inputs = self._as_tensors([images, metas, self._batch_of_anchors(images, steps)])
+        with self.weights_lock.reading():
+            (scores,) = self._run_heat_map(*inputs).numpy()
+        return heat_maps.heat_map(scores, molded, self.config)
+
+    @functools.cached_property
+    def _run_heat_map(self) -> Callable:
+        """The compiled function from the network's inputs to the anchors' scores `[B, A]`."""
+        probs, first_class = heat_maps.anchor_scores(self.network)
+        inside = keras.Model(self.network.inputs, probs)
+
+        def run(*inputs):
+            return tf.reduce_max(inside(list(inputs), training=False)[..., first_class:], axis=-1)
+
+        signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.network.inputs]
+        return tf.function(run, signature, autograph=False)
 
     def run_graph(
         self,

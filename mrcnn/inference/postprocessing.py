@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import Config
+from ..data.keypoints import decode_heatmaps
 from ..data.masks import unmold_in_boxes, unmold_masks, unmold_soft
 from ..nn import boxes as box_math
 
@@ -41,8 +42,7 @@ def unmold_detections(
     Returns: boxes `[N, 4]` int32 (float32 with CONTINUOUS_BOXES), class_ids `[N]` int32, scores
         `[N]`, and the masks in the given form (`[H, W, N]` bool for "full") or None.
     """
-    padding = np.flatnonzero(detections[:, 4] == 0)
-    count = padding[0] if len(padding) else len(detections)
+    count = _count(detections)
     class_ids = detections[:count, 4].astype(np.int32)
     scores = detections[:count, 5]
     shapes = (original_image_shape, image_shape, window)
@@ -56,6 +56,43 @@ def unmold_detections(
     paste = Paste(config.EXACT_RESIZE, config.MASK_PASTE, config.MASK_THRESHOLD)
     unmolded = to_form(soft_masks[real], boxes[real], original_image_shape, *paste)
     return boxes[real], class_ids[real], scores[real], unmolded
+
+
+def _count(detections: np.ndarray) -> int:
+    """The number of detections before the zeros."""
+    padding = np.flatnonzero(detections[:, 4] == 0)
+    return int(padding[0]) if len(padding) else len(detections)
+
+
+def unmold_keypoints(
+    detections: np.ndarray,
+    heatmaps: np.ndarray,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Any,
+    continuous: bool = False,
+) -> np.ndarray:
+    """`[N, K, (y, x, score)]` float32 keypoints of the detections that `unmold_detections` returns.
+
+    y and x are pixels of the original image: (0, 0) is its corner, (0.5, 0.5) the center of its
+    first pixel. A score is the logit of the keypoint's place, not a probability.
+
+    detections: `[D, 6]`. heatmaps: `[D, h, w, K]` logits.
+    original_image_shape, image_shape, window: as for `unmold_detections`.
+    continuous: see `Config.CONTINUOUS_BOXES`.
+    """
+    count = _count(detections)
+    shapes = (original_image_shape, image_shape, window)
+    boxes = image_boxes(detections[:count, :4], *shapes, continuous)
+    real = np.flatnonzero(box_math.area(boxes) > 0)
+    # As torchvision, in pixels of the network's input, where the size of the heatmaps is decided.
+    pixels = box_math.to_pixels(detections[real, :4], image_shape[:2], continuous)
+    keypoints = decode_heatmaps(heatmaps[real], pixels)
+    y1, x1, y2, x2 = (float(side) for side in window)
+    height, width = original_image_shape[:2]
+    ratios = np.array([height / (y2 - y1), width / (x2 - x1)], np.float32)
+    keypoints[..., :2] = (keypoints[..., :2] - np.array([y1, x1], np.float32)) * ratios
+    return keypoints
 
 
 def unmold_proposals(

@@ -38,7 +38,7 @@ def detect_tiled(
     """Detect the objects of an image of any size; memory does not grow with the image.
 
     detect: `[H, W, C]` uint8 -> a dict of rois, class_ids, scores and optional masks, one bool
-        array of the size of its box per object.
+        array of the size of its box per object, and keypoints.
     image: `[H, W, C]`, or an object that returns arrays when sliced (a memory map). Float images
         are scaled by one factor for all tiles, so that dark tiles stay dark.
     tile: side of a tile in pixels.
@@ -50,7 +50,8 @@ def detect_tiled(
         `[N]`, scores `[N]` and masks, a list of N bool arrays of the pixels that the roi touches,
         `[y2 - y1, x2 - x1]` for an int roi; best score first. Of an object that several tiles
         detected, the detection with the best score that is neither cut by a tile's border nor
-        near one; if all are cut, their union.
+        near one; if all are cut, their union. keypoints `[N, K, (y, x, score)]` if `detect`
+        returns them.
 
     Raises: ValueError if the overlap does not fit the tile.
     """
@@ -69,15 +70,19 @@ def detect_tiled(
             windows.append(np.array([y, x, bottom, right]))
     unit = _is_unit_everywhere(image, windows)
     per_tile = []
+    keypoint_count = None
     for window in progress(windows):
         y1, x1, y2, x2 = window
         pixels = to_uint8(image[y1:y2, x1:x2], name="The tiled image", unit=unit)
-        per_tile.append(_detections(detect(pixels), window, (height, width), overlap))
+        result = detect(pixels)
+        if "keypoints" in result:
+            keypoint_count = result["keypoints"].shape[1]
+        per_tile.append(_detections(result, window, (height, width), overlap))
     groups = _groups(per_tile, windows, _neighbours(rows, columns, tile))
     objects = [_merge(group) for group in groups]
     objects.sort(key=lambda detection: -detection.score)
     logger.info("%d objects in %d tiles", len(objects), len(windows))
-    return _result(objects)
+    return _result(objects, keypoint_count)
 
 
 def _is_unit_everywhere(image: Any, windows: list[np.ndarray]) -> bool:
@@ -114,16 +119,25 @@ def _neighbours(rows: list[int], columns: list[int], tile: int) -> Iterator[tupl
 class _Detection:
     """A detection of one tile: its box in pixels of the whole image, and the mask in the box.
 
+    keypoints: `[K, (y, x, score)]` in pixels of the whole image, or None.
     touched: the box rounded outward to whole pixels, the frame of the mask.
     cut: whether a tile's border inside the image cuts it off. near: whether it ends near one.
     """
 
-    def __init__(self, box: np.ndarray, class_id: int, score: float, mask: np.ndarray | None):
+    def __init__(
+        self,
+        box: np.ndarray,
+        class_id: int,
+        score: float,
+        mask: np.ndarray | None,
+        keypoints: np.ndarray | None = None,
+    ):
         self.box = box
         self.touched = outward(box)
         self.class_id = class_id
         self.score = score
         self.mask = mask
+        self.keypoints = keypoints
         self.cut = False
         self.near = False
 
@@ -165,7 +179,10 @@ def _detections(
         class_id = int(result["class_ids"][i])
         score = float(result["scores"][i])
         mask = result["masks"][i] if "masks" in result else None
-        detection = _Detection(np.asarray(roi) + offset, class_id, score, mask)
+        keypoints = None
+        if "keypoints" in result:
+            keypoints = result["keypoints"][i] + np.array([*window[:2], 0], np.float32)
+        detection = _Detection(np.asarray(roi) + offset, class_id, score, mask, keypoints)
         detection.mark_borders(window, size, overlap)
         detections.append(detection)
     return detections
@@ -264,7 +281,10 @@ def _same_object(first: _Detection, second: _Detection, strip: np.ndarray) -> bo
 
 
 def _merge(group: list[_Detection]) -> _Detection:
-    """One detection for a group: the first, or the union of all if the first is cut."""
+    """One detection for a group: the first, or the union of all if the first is cut.
+
+    Of each keypoint the union has the place with the best score.
+    """
     best = group[0]
     if not best.cut or len(group) == 1:
         return best
@@ -274,10 +294,15 @@ def _merge(group: list[_Detection]) -> _Detection:
         region = outward(box)
         mask = np.any([detection.pixels(region) for detection in group], axis=0)
     score = max(detection.score for detection in group)
-    return _Detection(box, best.class_id, score, mask)
+    found = [detection.keypoints for detection in group if detection.keypoints is not None]
+    keypoints = None
+    if found:
+        each = np.stack(found)  # [detections, K, 3]
+        keypoints = each[each[..., 2].argmax(axis=0), np.arange(each.shape[1])]
+    return _Detection(box, best.class_id, score, mask, keypoints)
 
 
-def _result(detections: list[_Detection]) -> dict:
+def _result(detections: list[_Detection], keypoint_count: int | None) -> dict:
     boxes = np.array([detection.box for detection in detections]).reshape(-1, 4)
     box_type = np.float32 if len(boxes) and boxes.dtype.kind == "f" else np.int32
     class_ids = [detection.class_id for detection in detections]
@@ -290,4 +315,7 @@ def _result(detections: list[_Detection]) -> dict:
     }
     if all(mask is not None for mask in masks):
         result["masks"] = masks
+    if keypoint_count is not None:
+        keypoints = [detection.keypoints for detection in detections]
+        result["keypoints"] = np.array(keypoints, np.float32).reshape(-1, keypoint_count, 3)
     return result

@@ -102,9 +102,9 @@ class Conv2D(KL.Conv2D):
         count = self._count_of_parts()
         if count == 1:
             return self._convolve(inputs, kernel, bias)
-        kernels = tf.split(kernel, count, axis=-1)
-        biases = [None] * count if bias is None else tf.split(bias, count)
-        parts = [self._convolve(inputs, *part) for part in zip(kernels, biases, strict=True)]
+        kernels: Any = tf.split(kernel, count, axis=-1)
+        biases: Any = [None] * count if bias is None else tf.split(bias, count)
+        parts: Any = [self._convolve(inputs, *part) for part in zip(kernels, biases, strict=True)]
         return tf.concat(parts, axis=-1)
 
     def _count_of_parts(self) -> int:
@@ -317,6 +317,15 @@ class RoIConv2DTranspose(_PerRoI, KL.Conv2DTranspose):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
+class RoIUpSampling2D(_PerRoI, KL.UpSampling2D):
+    """`UpSampling2D` of each RoI: `[B, N, h, w, C]` to `[B, N, h * rows, w * columns, C]`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.input_spec = None  # that of an image
+
+
+@keras.saving.register_keras_serializable("mrcnn")
 class RoIGroupNorm(_PerRoI, KL.GroupNormalization):
     """Group norm (Wu 2018) of each RoI: `[B, N, h, w, C]`, same shape."""
 
@@ -340,7 +349,7 @@ def norm(x: Any, kind: str, config: Any, name: str, counted: Any = None) -> Any:
         return KL.BatchNormalization(synchronized=True, **settings)(x)
     if kind == "group":
         layer = KL.GroupNormalization if len(x.shape) == 4 else RoIGroupNorm
-        return layer(groups=32, **settings)(x)
+        return layer(groups=math.gcd(32, x.shape[-1]), **settings)(x)
     layer = BatchNorm(config.TRAIN_BN, **settings)
     return layer(x) if counted is None else layer(x, counted=counted)
 

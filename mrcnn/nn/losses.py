@@ -134,6 +134,22 @@ def mrcnn_mask_loss(target_masks: Any, target_class_ids: Any, pred_masks: Any) -
     return ops.sum(loss * positive[..., None, None]), ops.sum(positive) * pixels
 
 
+def mrcnn_keypoint_loss(target_cells: Any, heatmaps: Any) -> tuple[Any, Any]:
+    """Cross-entropy over the cells of a heatmap, of the keypoints that count.
+
+    Source: Mask R-CNN, section 5.
+
+    target_cells: `[B, P, K]` int32, row by row; -1 does not count. heatmaps: `[B, P, h, w, K]`.
+    """
+    cells = heatmaps.shape[2] * heatmaps.shape[3]
+    logits = ops.reshape(heatmaps, [-1, cells, heatmaps.shape[4]])  # [B * P, cells, K]
+    log_p = ops.log_softmax(ops.cast(logits, "float32"), axis=1)
+    target = ops.reshape(target_cells, [-1, 1, heatmaps.shape[4]])  # [B * P, 1, K]
+    own = ops.take_along_axis(log_p, ops.maximum(target, 0), axis=1)
+    counts = ops.cast(target >= 0, "float32")
+    return ops.sum(-own * counts), ops.sum(counts)
+
+
 def weight_decay(weights: Iterable, rate: float) -> Any:
     """`[]` matterport's: the sum of `rate * sum(w^2) / size(w)` over the weights w `[...]`.
 

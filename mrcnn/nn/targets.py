@@ -30,6 +30,7 @@ class DetectionTargets(NamedTuple):
     class_ids: Any  # [B, T] int32, 0 = background
     deltas: Any  # [B, T, 4]
     masks: Any  # [B, T, *MASK_SHAPE] from 0 to 1, or None
+    keypoints: Any = None  # [B, T, K, (y, x, visibility)] of the objects, in pixels, or None
 
 
 class Matches(NamedTuple):
@@ -55,14 +56,17 @@ def detection_targets(
     gt_masks: Any,
     priorities: Any,
     config: Any,
+    gt_keypoints: Any = None,
 ) -> DetectionTargets:
     """Sample RoIs from the proposals and compute their targets (Mask R-CNN, 3.1).
 
     proposals: `[B, N, 4]`, zero-padded. gt_class_ids: `[B, M]`, zero-padded. gt_boxes: `[B, M, 4]`.
     gt_masks: `[B, H, W, M]`, or mini-masks `[B, h, w, M]`, or None without masks.
     priorities: `[B, N]` in (0, 1]; the candidates with the highest are sampled.
+    gt_keypoints: `[B, M, K, (y, x, visibility)]` in pixels, or None without keypoints.
 
-    Returns: rois `[B, T, 4]`, class_ids `[B, T]`, deltas `[B, T, 4]`, masks `[B, T, *MASK_SHAPE]`.
+    Returns: rois `[B, T, 4]`, class_ids `[B, T]`, deltas `[B, T, 4]`, masks `[B, T, *MASK_SHAPE]`,
+        keypoints `[B, T, K, 3]`, those of RoIs without an object 0.
     """
     missing = max(0, config.TRAIN_ROIS_PER_IMAGE - proposals.shape[1])
     proposals = ops.pad(proposals, [[0, 0], [0, missing], [0, 0]])
@@ -85,7 +89,11 @@ def detection_targets(
     masks = None
     if gt_masks is not None:
         masks = _mask_targets(safe_rois, gt, safe_gt, gt_masks, sample.is_positive, config)
-    return DetectionTargets(rois, class_ids, deltas, masks)
+    keypoints = None
+    if gt_keypoints is not None:
+        own = tf.gather(gt_keypoints, gt, batch_dims=1)  # [B, T, K, 3]
+        keypoints = own * ops.cast(sample.is_positive, "float32")[..., None, None]
+    return DetectionTargets(rois, class_ids, deltas, masks, keypoints)
 
 
 def match(proposals: Any, gt_class_ids: Any, gt_boxes: Any, config: Any) -> Matches:

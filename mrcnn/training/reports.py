@@ -11,7 +11,7 @@ import time
 import keras
 from rich.console import Console
 
-from ..config import LOSS_NAMES
+from ..config import KEYPOINT_LOSS, LOSS_NAMES
 from ..files.atomic import atomic_write
 from .schedule import current_rate, set_rate
 
@@ -167,7 +167,7 @@ def _losses_text(logs) -> str:
     """Return the losses in the logs as text: `loss 2.1034  rpn_class 0.6931 ... decay 0.1000`."""
     logs = logs or {}
     texts = []
-    for name in ("loss", *LOSS_NAMES, "weight_decay"):
+    for name in ("loss", *LOSS_NAMES, KEYPOINT_LOSS, "weight_decay"):
         if name in logs:
             short = "decay" if name == "weight_decay" else name.removesuffix("_loss")
             texts.append(f"{short} {float(logs[name]):.4f}")

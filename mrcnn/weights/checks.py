@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from .class_heads import anchors_of_head, only_classes_differ, outputs_per_class
+from .class_heads import KEYPOINT_HEAD, anchors_of_head, only_classes_differ, outputs_per_class
 from .load_report import LoadReport, ShapeMismatch, first_names
 from .model_layers import ModelLayers
 from .weight_file import FileLayers, is_not_backbone
@@ -30,6 +30,8 @@ _SIZES = (
     _Size("POOL_SIZE", "mrcnn_class_conv1", 0),
     _Size("FPN_CLASSIF_FC_LAYERS_SIZE", "mrcnn_class_conv1", -1),
     _Size("MASK_CHANNELS", "mrcnn_mask_conv1", -1),
+    _Size("KEYPOINT_CHANNELS", "mrcnn_keypoint_conv1", -1),
+    _Size("NUM_KEYPOINTS", "mrcnn_keypoint_deconv", -2),
 )
 
 
@@ -43,6 +45,7 @@ class _Head(NamedTuple):
 _HEADS = {
     "class and box head": _Head(("mrcnn_class", "mrcnn_bbox"), "RPN_ONLY = True"),
     "mask head": _Head(("mrcnn_mask",), "USE_MASK = False"),
+    "keypoint head": _Head(("mrcnn_keypoint",), "NUM_KEYPOINTS = 0"),
     "class and box towers": _Head(("retinanet_",), 'NETWORK = "mask_rcnn"'),
     "class and box towers of FCOS": _Head(("fcos_",), "another NETWORK"),
 }
@@ -189,6 +192,13 @@ def _other_head(path: str, mismatch: ShapeMismatch) -> ValueError:
             f"{mismatch.in_model[-1][-1]}, the number of anchors of a cell times NUM_CLASSES. Try "
             "the config that the file contains; to train other classes from it, `mrcnn train "
             "--weights` with it."
+        )
+    if head == KEYPOINT_HEAD:
+        in_file, in_model = mismatch.in_file[-1][-1], mismatch.in_model[-1][-1]
+        return ValueError(
+            f"The file must be of the model's NUM_KEYPOINTS. Received: {path!r} with {in_file} for "
+            f"a model with {in_model}. Try NUM_KEYPOINTS = {in_file} "
+            f"(--config NUM_KEYPOINTS={in_file}), or load the file in mode 'training'."
         )
     in_file = mismatch.in_file[-1][-1] // outputs_per_class(head)
     in_model = mismatch.in_model[-1][-1] // outputs_per_class(head)

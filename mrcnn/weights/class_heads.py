@@ -25,10 +25,19 @@ HEADS_OF_NETWORK = {
     "fcos": ("fcos_class_logits",),
 }
 _ALL_HEADS = tuple(itertools.chain(*HEADS_OF_NETWORK.values()))
+# Its outputs are keypoints: the last axis but one of its kernel, which is that of a transposed
+# convolution.
+KEYPOINT_HEAD = "mrcnn_keypoint_deconv"
 
 
 def only_classes_differ(mismatch: ShapeMismatch) -> bool:
-    """Whether a layer is a class head whose shapes differ only in the last axis, the classes."""
+    """Whether a layer is a class head whose shapes differ only in the last axis, the classes.
+
+    Or the keypoint head, and they differ only in the number of keypoints.
+    """
+    if mismatch.layer == KEYPOINT_HEAD:
+        kernels = mismatch.in_file[0], mismatch.in_model[0]
+        return len({(*shape[:-2], shape[-1]) for shape in kernels}) == 1
     in_file = [shape[:-1] for shape in mismatch.in_file]
     in_model = [shape[:-1] for shape in mismatch.in_model]
     return mismatch.layer in _ALL_HEADS and in_file == in_model

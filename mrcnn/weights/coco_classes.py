@@ -6,6 +6,14 @@ from __future__ import annotations
 _UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = [i for i in range(1, 91) if i not in _UNUSED_IDS]
 
+# The 17 keypoints of COCO's persons, and the lines between them (positions from 0).
+_PARTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+COCO_KEYPOINTS = ["nose", *(f"{side}_{part}" for part in _PARTS for side in ("left", "right"))]
+COCO_SKELETON = [
+    *([15, 13], [13, 11], [16, 14], [14, 12], [11, 12], [5, 11], [6, 12], [5, 6], [5, 7]),
+    *([6, 8], [7, 9], [8, 10], [1, 2], [0, 1], [0, 2], [1, 3], [2, 4], [3, 5], [4, 6]),
+]
+
 _NAMES = (
     "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant "
     "stop_sign parking_meter bench bird cat dog horse sheep cow elephant bear zebra giraffe "

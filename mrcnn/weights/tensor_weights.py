@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..config import Config
 from ..presets import TORCHVISION
-from .coco_classes import COCO_80, COCO_91
+from .coco_classes import COCO_80, COCO_91, COCO_KEYPOINTS, COCO_SKELETON
 from .tensor_files import NamedTensors, read_tensors
 from .torchvision_layers import (
     Tensors,
@@ -29,6 +30,8 @@ _SIZES = {
     "TOP_DOWN_PYRAMID_SIZE": ("backbone.fpn.layer_blocks.0.0.weight", 0),
     "RPN_CHANNELS": ("rpn.head.conv.0.0.weight", 0),
     "MASK_CHANNELS": ("roi_heads.mask_head.0.0.weight", 0),
+    "KEYPOINT_CHANNELS": ("roi_heads.keypoint_head.0.weight", 0),
+    "NUM_KEYPOINTS": ("roi_heads.keypoint_predictor.kps_score_lowres.weight", 1),
     "NUM_CLASSES": ("roi_heads.box_predictor.cls_score.weight", 0),
     "FPN_CLASSIF_FC_LAYERS_SIZE": ("roi_heads.box_predictor.cls_score.weight", 1),
 }
@@ -122,6 +125,8 @@ class TensorWeights:
         names = COCO_80 if self.is_detectron2 else COCO_91
         if len(names) == config.NUM_CLASSES:
             metadata["class_names"] = list(names)
+        elif config.KEYPOINT_NAMES and config.NUM_CLASSES == 2:
+            metadata["class_names"] = ["BG", "person"]
         return metadata
 
     def _config(self) -> Config:
@@ -141,6 +146,9 @@ class TensorWeights:
             logits = self.tensors["head.classification_head.cls_logits.weight"]
             deltas = self.tensors["head.regression_head.bbox_reg.weight"]
             config.NUM_CLASSES = len(logits) // (len(deltas) // 4)
+        if len(COCO_KEYPOINTS) == config.NUM_KEYPOINTS:
+            config.KEYPOINT_NAMES = list(COCO_KEYPOINTS)
+            config.KEYPOINT_SKELETON = copy.deepcopy(COCO_SKELETON)
         return config
 
     def _preset(self) -> Config:

@@ -88,6 +88,9 @@ def _rcnn_layers() -> Iterator[_Layer]:
     yield _Layer("mrcnn_bbox_fc", "roi_heads.box_predictor.bbox_pred", "dense", has_deltas=True)
     yield _Layer("mrcnn_mask_deconv", "roi_heads.mask_predictor.conv5_mask")
     yield _Layer("mrcnn_mask", "roi_heads.mask_predictor.mask_fcn_logits")
+    for i in range(8):
+        yield _Layer(f"mrcnn_keypoint_conv{i + 1}", f"roi_heads.keypoint_head.{2 * i}")
+    yield _Layer("mrcnn_keypoint_deconv", "roi_heads.keypoint_predictor.kps_score_lowres")
 
 
 def _dense_backbone() -> Iterator[_Layer]:

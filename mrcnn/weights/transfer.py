@@ -14,6 +14,9 @@ from .zoo import released
 
 logger = logging.getLogger("mrcnn")
 
+# Which keypoints there are, the data says.
+_OF_DATA = ("NUM_KEYPOINTS", "KEYPOINT_NAMES", "KEYPOINT_SKELETON")
+
 
 def adopt_network(config: Config, weights: str, chosen: Collection[str]) -> None:
     """Give a config the settings of the network that weights are of.
@@ -38,7 +41,8 @@ def network_settings(weights: str) -> dict[str, Any]:
     """
     row = released(weights)
     if row is not None:
-        return row.network_settings
+        settings = row.network_settings
+        return {name: value for name, value in settings.items() if name not in _OF_DATA}
     values = (read_metadata(weights) or {}).get("config", {})
     network = values.get("NETWORK", Config.NETWORK)
     is_matterport = values.get("PROPOSAL_SELECTION") != "per_level"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import presets
 from ..config import Config
-from .coco_classes import COCO_80, COCO_91
+from .coco_classes import COCO_80, COCO_91, COCO_KEYPOINTS, COCO_SKELETON
 
 
 class ReleasedFile(NamedTuple):
@@ -158,6 +158,27 @@ RELEASED = (
         box_ap=37.0,
         mask_ap=None,
         ap_source=_TORCHVISION_AP,
+    ),
+    Released(
+        name="keypointrcnn_resnet50_fpn_coco",
+        network="torchvision's Keypoint R-CNN, ResNet-50 FPN",
+        file=ReleasedFile(
+            _TORCHVISION + "keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
+            size=None,
+            sha256="fc266e95",
+        ),
+        preset="torchvision(1)",
+        settings={
+            "USE_MASK": False,
+            "NUM_KEYPOINTS": 17,
+            "KEYPOINT_NAMES": COCO_KEYPOINTS,
+            "KEYPOINT_SKELETON": COCO_SKELETON,
+        },
+        class_names=["BG", "person"],
+        licence=_TORCHVISION_LICENCE,
+        box_ap=54.6,
+        mask_ap=None,
+        ap_source=_TORCHVISION_AP + " (persons; keypoint AP 65.0)",
     ),
     Released(
         name="retinanet_resnet50_fpn_v2_coco",

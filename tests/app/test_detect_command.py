@@ -70,6 +70,21 @@ def test_views_of_tta_reach_the_model_and_the_report(model, tmp_path, capsys):
     assert report["tta"] == ["flip", 0.8, 1.2]
 
 
+def test_heat_map_is_an_image_of_its_own(model, tmp_path, capsys):
+    first, second = image_file(tmp_path / "in" / "a.png"), image_file(tmp_path / "a.png")
+    out = tmp_path / "out"
+    kept = image_file(out / "a_2_heat_map.png")  # a file of the user's
+    before = kept.read_bytes()
+    words = ["detect", first, second, "--weights", "w.h5", "--out", out, "--heat-map"]
+    assert run(*words) == cli.OK
+    entries = json.loads((out / "detections.json").read_text())["images"]
+    names = [entry["heat_map"] for entry in entries]
+    assert names == ["a_heat_map.png", "a_2_2_heat_map.png"]
+    assert kept.read_bytes() == before
+    for name in names:
+        assert Image.open(out / name).size == Image.open(out / "a_detected.png").size
+
+
 def test_detect_writes_the_files_of_other_tools(model, tmp_path, capsys):
     assert tuple(cli.FORMATS) == tuple(export.FORMATS)
     first, second = image_file(tmp_path / "a.png"), image_file(tmp_path / "b.png", square=False)

@@ -54,7 +54,7 @@ def test_views_of_tta_are_in_the_metrics(model, tmp_path, capsys):
     assert json.loads((out / "metrics.json").read_text())["tta"] == [1.5]
     model.config.RPN_ONLY = True
     assert run(*words, "--tta", "flip") == cli.USAGE
-    assert "TTA merges detections, so RPN_ONLY must be False" in capsys.readouterr().err
+    assert "TTA merges boxes and masks, so RPN_ONLY must be False" in capsys.readouterr().err
 
 
 def test_interrupted_evaluation_writes_partial_metrics(model, tmp_path, capsys, monkeypatch):

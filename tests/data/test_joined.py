@@ -130,14 +130,14 @@ def test_joined_datasets_must_be_prepared():
 
 def test_joined_datasets_reach_the_network_with_their_active_classes(tmp_path):
     from mrcnn import config
-    from mrcnn.data import generator as data  # loads Keras
+    from mrcnn.data import ground_truth
 
     class JoinedConfig(config.Config):
         NAME, NUM_CLASSES, IMAGE_MIN_DIM, IMAGE_MAX_DIM = "joined", 4, 64, 64
 
     dataset = JoinedDataset(two_sets(tmp_path))
     for image_id, active in ((0, [1, 1, 1, 0]), (2, [1, 1, 0, 1])):
-        meta = data.load_image_gt(dataset, JoinedConfig(), image_id)[1]
+        meta = ground_truth.load_image_gt(dataset, JoinedConfig(), image_id)[1]
         assert meta[12:].tolist() == active
 
 

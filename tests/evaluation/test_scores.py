@@ -81,5 +81,5 @@ def test_no_output_is_printed(tools, capsys):
 
 def test_an_unknown_kind_is_rejected():
     for score in (scores.coco_scores, confusion.match, voc_scores.voc_scores):
-        with pytest.raises(ValueError, match='"bbox" or "segm". Received: \'mask\''):
+        with pytest.raises(ValueError, match='"bbox", "segm" or "keypoints". Received: \'mask\''):
             score(ground_truth_of([(1, A)]), [], "mask")

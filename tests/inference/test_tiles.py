@@ -279,3 +279,40 @@ def test_tiles_with_the_most_objects_that_detect_returns_give_a_warning(
         assert len(model.detect_tiled(squares, overlap=8)["rois"]) == objects
     warning = "1 of 2 tiles contain as many objects as one detection returns"
     assert (warning in caplog.text) == warned
+
+
+def test_keypoints_are_those_of_the_whole_image():
+    """The keypoints of each spot are two corners of its box."""
+
+    def with_keypoints(image):
+        result = detect(image)
+        corners = result["rois"].reshape(-1, 2, 2).astype(np.float32)
+        scores = np.full((len(corners), 2, 1), 3, np.float32)
+        return {**result, "keypoints": np.concatenate([corners, scores], axis=2)}
+
+    image = np.zeros((150, 90, 1), np.uint8)
+    image[30:50, 20:30], image[60:66, 50:80] = 1, 2
+    tiled = detect_tiled(with_keypoints, image, 64, 24)
+    assert len(tiled["rois"]) == 2 and tiled["keypoints"].dtype == np.float32
+    np.testing.assert_array_equal(tiled["keypoints"][..., :2], tiled["rois"].reshape(-1, 2, 2))
+    empty = detect_tiled(with_keypoints, np.zeros_like(image), 64, 24)
+    assert empty["keypoints"].shape == (0, 2, 3)
+    assert "keypoints" not in detect_tiled(detect, image, 64, 24)
+
+
+def test_keypoints_of_an_object_that_all_tiles_cut_have_the_best_scores():
+    """Two tiles see halves of a spot of 100 columns; each knows one end of it."""
+
+    def half_knowing(image):
+        result = detect(image)
+        is_left = image[0, 0, 0] == 0 and len(result["rois"]) and result["rois"][0][1] > 0
+        ends = [[[10, 10, 9], [10, 60, 1]]] if is_left else [[[10, 0, 1], [10, 40, 9]]]
+        keypoints = np.array(ends * len(result["rois"]), np.float32).reshape(-1, 2, 3)
+        return {**result, "keypoints": keypoints}
+
+    image = np.zeros((64, 120, 1), np.uint8)
+    image[8:12, 10:110] = 1
+    tiled = detect_tiled(half_knowing, image, 64, 8)
+    assert len(tiled["rois"]) == 1
+    # The second tile begins at column 56.
+    assert tiled["keypoints"][0].tolist() == [[10, 10, 9], [10, 96, 9]]

@@ -78,9 +78,10 @@ def test_training_lowers_the_loss(tmp_path, dataset, compiled, network):
     assert all(np.isfinite(history[name]).all() for name in names)
 
 
-def test_training_with_the_settings_of_detectron2_lowers_the_loss(tmp_path, dataset):
+@pytest.mark.parametrize("preset", [TinyConfig.detectron, TinyConfig.detectron_scratch])
+def test_training_with_the_settings_of_detectron2_lowers_the_loss(tmp_path, dataset, preset):
     keras.utils.set_random_seed(0)
-    config = TinyConfig.detectron()
+    config = preset()
     config.STEPS_PER_EPOCH, config.WARMUP_STEPS = 6, 4
     config.TRAIN_BN = None  # of the tiny backbone, whose weights are random
     config.USE_MINI_MASK, config.MINI_MASK_SHAPE = True, (28, 28)

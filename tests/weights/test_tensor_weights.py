@@ -58,10 +58,25 @@ def test_classes_of_another_data_set_have_no_names(tmp_path):
 
 
 def test_tensors_of_no_layer_keep_their_names(tmp_path):
-    path = tmp_path / "keypoints.pth"
-    write_torch(path, {**head_tensors(2), "roi_heads.keypoint_head.0.weight": zeros(2)})
+    path = tmp_path / "other.pth"
+    write_torch(path, {**head_tensors(2), "roi_heads.other_head.0.weight": zeros(2)})
     with open_weights(path) as file:
-        assert "roi_heads.keypoint_head.0.weight" in file.layers
+        assert "roi_heads.other_head.0.weight" in file.layers
+
+
+def test_keypoints_are_found_from_the_tensors(tmp_path):
+    path = tmp_path / "keypoints.pth"
+    name = "roi_heads.keypoint_predictor.kps_score_lowres.weight"
+    for count, names in ((17, ["BG", "person"]), (5, None)):
+        tensors = {**head_tensors(2), name: zeros(8, count, 4, 4)}
+        write_torch(path, tensors | {"roi_heads.keypoint_head.0.weight": zeros(8, 6, 3, 3)})
+        with open_weights(path) as file:
+            config = file.metadata["config"]
+            assert config["NUM_KEYPOINTS"] == count and config["KEYPOINT_CHANNELS"] == 8
+            assert file.metadata.get("class_names") == names
+            assert (config["KEYPOINT_NAMES"] is None) == (names is None)
+            deconv = dict(file.layers["mrcnn_keypoint_deconv"])
+            assert deconv["mrcnn_keypoint_deconv/kernel:0"].shape == (4, 4, count, 8)
 
 
 def test_another_network_is_refused(tmp_path):

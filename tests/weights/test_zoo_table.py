@@ -21,7 +21,7 @@ by_name = pytest.mark.parametrize("row", RELEASED, ids=lambda row: row.name)
 
 def test_names_and_files_differ():
     names = [name for row in RELEASED for name in (row.name, *row.aliases)]
-    assert len(set(names)) == len(names) == 11
+    assert len(set(names)) == len(names) == 12
     assert len({row.file.url for row in RELEASED}) == len(RELEASED)
     # They share a cache.
     assert len({row.file.url.rsplit("/", 1)[-1] for row in RELEASED}) == len(RELEASED)
@@ -36,7 +36,7 @@ def test_file_name_begins_the_hash(row: Released):
         )
     else:
         assert match is None
-    assert row.file.sha256 is None or re.fullmatch("[0-9a-f]{64}", row.file.sha256)
+    assert row.file.sha256 is None or re.fullmatch("[0-9a-f]{64}|[0-9a-f]{8}", row.file.sha256)
     assert row.file.url.startswith("https://")
 
 
@@ -47,7 +47,11 @@ def test_config_is_valid_and_describes_the_network(row: Released):
     assert config.NAME == "coco" and len(row.class_names) == config.NUM_CLASSES
     assert config.has_mask_head() == (row.mask_ap is not None)
     assert ("resnet50" if re.search(r"50", row.name) else "resnet101") == config.BACKBONE
-    assert row.class_names == (COCO_91 if "torchvision" in row.network else COCO_80)
+    assert ("Keypoint" in row.network) == config.has_keypoint_head()
+    if config.has_keypoint_head():
+        assert row.class_names == ["BG", "person"]
+    else:
+        assert row.class_names == (COCO_91 if "torchvision" in row.network else COCO_80)
 
 
 def test_presets_are_those_of_config():

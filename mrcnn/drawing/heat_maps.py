@@ -1,0 +1,40 @@
+"""Maps of scores drawn over images as colors, without a display."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .inputs import as_rgb
+from .pages import RESULT_SIDE, magnification, magnify
+
+# Share of the color at score 1; less of it at lower scores, so that the image stays visible.
+MOST_COLOR = 0.75
+
+
+def draw_heat_map(image: ArrayLike, heat: ArrayLike, side: int = RESULT_SIDE) -> np.ndarray:
+    """Color an image by scores: from dark violet (low) to yellow (1). Needs no display.
+
+    image: [H, W] or [H, W, channels]; a small one is magnified, see `pages.draw_result`.
+    heat: [H, W] scores in 0..1, as `Detector.heat_map` returns.
+
+    Returns: uint8 [H', W', 3].
+    Raises: ValueError if the map is not as large as the image.
+    """
+    canvas = as_rgb(image)
+    scores = np.clip(np.asarray(heat, np.float32), 0, 1)
+    if scores.shape != canvas.shape[:2]:
+        raise ValueError(
+            "A heat map must be as high and wide as its image. "
+            f"Received: {scores.shape}, and an image of {canvas.shape[:2]}."
+        )
+    factor = magnification(canvas.shape, side)
+    canvas = magnify(canvas, factor)
+    height, width = canvas.shape[:2]
+    scores = cv2.resize(scores, (width, height), interpolation=cv2.INTER_LINEAR)
+    colors = cv2.applyColorMap(np.round(255 * scores).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    share = MOST_COLOR * np.square(scores)[..., None]
+    gray = canvas.mean(axis=2, keepdims=True)  # colors of the image would mix with those of scores
+    mixed = gray * (1 - share) + colors[..., ::-1] * share
+    return np.round(mixed).astype(np.uint8)

@@ -1,0 +1,34 @@
+"""Heat maps drawn on images."""
+
+import numpy as np
+import pytest
+
+from mrcnn.drawing.heat_maps import draw_heat_map
+
+
+def test_scores_of_zero_leave_the_gray_image():
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[..., 0] = 90  # the mean of (90, 0, 0) is 30
+    drawn = draw_heat_map(image, np.zeros((4, 6)), side=6)
+    assert drawn.shape == (4, 6, 3) and drawn.dtype == np.uint8
+    assert (drawn == 30).all()
+
+
+def test_high_scores_are_bright_and_yellow():
+    heat = np.zeros((4, 8))
+    heat[:, 4:] = 1
+    drawn = draw_heat_map(np.zeros((4, 8), np.uint8), heat, side=8).astype(int)
+    assert not drawn[:, :4].any()
+    red, green, blue = drawn[0, 5]
+    assert red > 180 and green > 180 and blue < red - 50
+
+
+def test_small_images_are_magnified_with_their_map():
+    drawn = draw_heat_map(np.zeros((4, 8, 3)), np.full((4, 8), 2.0), side=16)  # 2 counts as 1
+    assert drawn.shape == (8, 16, 3)
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 1
+
+
+def test_map_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"as high and wide as its image. Received: \(4, 4\)"):
+        draw_heat_map(np.zeros((4, 8, 3)), np.zeros((4, 4)))
