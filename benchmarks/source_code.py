@@ -357,7 +357,7 @@ def measures(root: Path = ROOT) -> list[Measure]:
         table += [
             Measure("lines from detect() to masks", reading(root, detect), 1600),
             Measure("files from detect() to masks", len(detect), 8),
-            Measure("lines from dataset to loss", reading(root, loss), 2100),
+            Measure("lines from dataset to loss", reading(root, loss), 1900),
         ]
     return table
 

@@ -19,7 +19,8 @@ import numpy as np
 from ..config import ANY_SIZE_MODES, PAD32_MODES, Config, as_config
 from ..nn.anchors import pyramid_anchors
 from .dataset import Dataset, overrides
-from .ground_truth import GroundTruth, LabelledImage, image_name, load_labelled_image
+from .dataset_objects import image_name
+from .ground_truth import GroundTruth, LabelledImage, load_labelled_image
 from .image import molded_float32, pad_end
 from .image_order import ImageOrder, is_tall
 from .imgaug_support import import_imgaug

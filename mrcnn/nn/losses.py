@@ -8,7 +8,7 @@ Shape shorthand: B images, A anchors, K RPN targets, T RoIs, h and w the sides o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .keras_ops import ops
@@ -148,42 +148,6 @@ def mrcnn_keypoint_loss(target_cells: Any, heatmaps: Any) -> tuple[Any, Any]:
     own = ops.take_along_axis(log_p, ops.maximum(target, 0), axis=1)
     counts = ops.cast(target >= 0, "float32")
     return ops.sum(-own * counts), ops.sum(counts)
-
-
-def weight_decay(weights: Iterable, rate: float) -> Any:
-    """`[]` matterport's: the sum of `rate * sum(w^2) / size(w)` over the weights w `[...]`.
-
-    Batch norm's gamma and beta do not decay.
-    """
-    total = ops.zeros(())
-    for weight in weights:
-        if not _is_of_norm(weight):
-            total += rate * ops.mean(ops.square(weight))
-    return total
-
-
-def plain_weight_decay(
-    weights: Iterable, rate: float, biases: bool = True, norms: bool = False
-) -> Any:
-    """`[]` the sum of `0.5 * rate * sum(w^2)` over the weights w `[...]`; its gradient: `rate * w`.
-
-    biases, norms: whether biases decay, and the gamma and beta of norms.
-    """
-    total = ops.zeros(())
-    for weight in weights:
-        decays = norms if _is_of_norm(weight) else biases or not is_bias(weight)
-        if decays:
-            total += 0.5 * rate * ops.sum(ops.square(weight))
-    return total
-
-
-def is_bias(weight: Any) -> bool:
-    """Whether a weight `[...]` is the bias of a convolution or of a fully connected layer."""
-    return weight.name.split("/")[-1] == "bias"
-
-
-def _is_of_norm(weight) -> bool:
-    return weight.name.split("/")[-1] in ("gamma", "beta")
 
 
 def _cross_entropy(class_ids, logits, focal_gamma):

@@ -13,8 +13,9 @@ import keras
 import tensorflow as tf
 
 from ..config import Config
-from ..nn.losses import mean, plain_weight_decay, weight_decay
+from ..nn.losses import mean
 from ..nn.molding import mold_on_device
+from ..nn.weight_decay import plain_weight_decay, weight_decay
 from ..weights import loading, saving
 from .distributed import all_reduce_sum, device_count, hosts_of
 from .optimizer import gradient_scale
