@@ -14,7 +14,6 @@ import pytest
 from mrcnn import model as modellib
 from mrcnn import utils
 from mrcnn.config import Config
-from mrcnn.data import generator as data
 from mrcnn.data.dataset import Dataset
 
 IN_TEST_MATCHING = {
@@ -186,5 +185,5 @@ class Recorded(Dataset):
 def test_load_image_gt(cases):
     for case, (inputs, expected) in cases["load_image_gt"].items():
         dataset = Recorded(inputs["image_raw"], inputs["mask_raw"], inputs["class_ids"])
-        outputs = data.load_image_gt(dataset, Settings(), 0, use_mini_mask=case == "mini1")
+        outputs = modellib.load_image_gt(dataset, Settings(), 0, use_mini_mask=case == "mini1")
         check(outputs, expected, case)

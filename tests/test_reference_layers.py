@@ -71,7 +71,7 @@ def test_detection_targets(parity, name):
     ground_truth = (recorded["in_gt_class_ids"], gt_boxes, recorded["in_gt_masks"])
     config = config_of(recorded)
     found = targets.detection_targets(proposals, *ground_truth, priorities, config)
-    rois, class_ids, deltas, masks = found
+    rois, class_ids, deltas, masks, _ = found
     assert np.sum(recorded["tgt_class_ids"] > 0) == 73
     np.testing.assert_array_equal(class_ids, recorded["tgt_class_ids"])
     np.testing.assert_allclose(rois, recorded["tgt_rois"], rtol=0, atol=1e-7)

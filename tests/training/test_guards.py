@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from tiny_training import build, values
 
+from mrcnn.nn import losses
 from mrcnn.training import guards
-from mrcnn.training import network as network_module
 from mrcnn.training.guards import Interrupts, NotFinite, StallWatchdog
 from mrcnn.training.network import TrainingNetwork
 from mrcnn.training.pipeline import Work
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 
 def test_non_finite_loss_stops_the_training(tmp_path, dataset, monkeypatch):
     model = build(tmp_path, IMAGES_PER_GPU=1, STEPS_PER_EPOCH=4)
-    true = network_module.losses.rpn_bbox_loss
+    true = losses.rpn_bbox_loss
     steps = []
 
     def broken(*args):
@@ -31,7 +31,7 @@ def test_non_finite_loss_stops_the_training(tmp_path, dataset, monkeypatch):
         steps.append(0)
         return numerator * (np.nan if len(steps) == 3 else 1.0), count
 
-    monkeypatch.setattr(network_module.losses, "rpn_bbox_loss", broken)
+    monkeypatch.setattr(losses, "rpn_bbox_loss", broken)
     before, seen = [], []
     step = TrainingNetwork.train_step
     monkeypatch.setattr(
