@@ -57,16 +57,15 @@ BOX_LOSSES = ("smooth_l1", "giou")
 P6_INPUTS = ("p5", "c5")
 SUPPRESSIONS = ("hard", "linear", "gaussian")
 TTA_FLIP = "flip"
-LOSS_NAMES = (
+MASK_RCNN_LOSSES = (
     "rpn_class_loss",
     "rpn_bbox_loss",
     "mrcnn_class_loss",
     "mrcnn_bbox_loss",
     "mrcnn_mask_loss",
-    "class_loss",
-    "bbox_loss",
-    "centerness_loss",
 )
+# Those of all networks.
+LOSS_NAMES = (*MASK_RCNN_LOSSES, "class_loss", "bbox_loss", "centerness_loss")
 KEYPOINT_LOSS = "mrcnn_keypoint_loss"  # of a network with NUM_KEYPOINTS
 
 
@@ -415,8 +414,8 @@ class Config:
     # Mask targets: "crop", matterport's crop of the mask, rounded; RoIAlign of the mask, "soft"
     # (torchvision) or cut at 0.5, "hard" (detectron2).
     MASK_TARGETS = "crop"
-    # Factor of each loss.
-    LOSS_WEIGHTS = dict.fromkeys(LOSS_NAMES, 1.0)
+    # Factor of each loss of `LOSS_NAMES`; of those that are not here, 1.
+    LOSS_WEIGHTS = dict.fromkeys(MASK_RCNN_LOSSES, 1.0)
     # Factor of the RoIs of each class in the class loss, background first (RetinaNet: of each
     # class's sigmoid); None: 1 for all.
     CLASS_WEIGHTS: list[float] | None = None
