@@ -23,7 +23,7 @@ from keras import layers as KL
 from .config import Config
 from .detection_model import DetectionModel, network_from_config
 from .nn.backbones import backbone_graph
-from .nn.dense_detections import DenseDetectionLayer
+from .nn.dense_detections import DenseDetectionLayer, dense_outputs
 from .nn.dense_heads import class_prediction, prediction, tower
 from .nn.dense_losses import dense_class_loss, giou_loss, sigmoid_cross_entropy
 from .nn.dense_pyramid import dense_pyramid
@@ -111,19 +111,11 @@ def _build_inference(
 # --- Networks that Keras saves and loads whole ---
 
 
-def fcos_outputs(outputs: list, config: Config) -> list:
-    """Choose what `Detector` reads from the outputs of an inference network.
-
-    Returns: detections `[B, D, 6]`, the best score of each class `[B, 1, NUM_CLASSES]`.
-    """
-    return list(outputs[:2])
-
-
 @keras.saving.register_keras_serializable("mrcnn")
 class FCOSInference(Network):
     """The network that detects, see `FCOS.build`; Keras saves and loads it whole."""
 
-    read_outputs = staticmethod(fcos_outputs)
+    read_outputs = staticmethod(dense_outputs)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -162,7 +154,7 @@ class FCOS(DetectionModel):
     """
 
     network_name = "fcos"
-    read_outputs = staticmethod(fcos_outputs)
+    read_outputs = staticmethod(dense_outputs)
 
     def build(self, mode: str, config: Any) -> keras.Model:
         """Build the Keras network of a mode.

@@ -64,8 +64,8 @@ DETECTRON: dict[str, Any] = {
 }
 
 # detectron2's scratch_mask_rcnn_R_50_FPN_3x_gn (He 2019, "Rethinking ImageNet Pre-training"):
-# random weights have no statistics to freeze. RPN_BBOX_STD_DEV is matterport's: short trainings
-# reach 0.02 to 0.03 AP more with it (docs/results.md).
+# random weights have no statistics to freeze. RPN_BBOX_STD_DEV is matterport's: the demo
+# reaches 0.03 box AP more with it (docs/results.md).
 DETECTRON_SCRATCH: dict[str, Any] = {
     **DETECTRON,
     "BACKBONE_NORM": "group",

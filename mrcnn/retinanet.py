@@ -24,7 +24,7 @@ from .detection_model import DetectionModel, network_from_config
 from .nn import boxes as box_math
 from .nn.backbones import feature_maps
 from .nn.boxes import CROWD_IOU
-from .nn.dense_detections import DenseDetectionLayer
+from .nn.dense_detections import DenseDetectionLayer, dense_outputs
 from .nn.dense_heads import class_prediction, prediction, tower
 from .nn.dense_losses import dense_class_loss, giou_loss
 from .nn.dense_pyramid import dense_pyramid
@@ -172,14 +172,6 @@ def _joined(levels: list) -> list:
     ]
 
 
-def retinanet_outputs(outputs: list, config: Config) -> list:
-    """Choose what `Detector` reads from the outputs of an inference network.
-
-    Returns: detections `[B, D, 6]`, and the best score of each class `[B, 1, NUM_CLASSES]`.
-    """
-    return list(outputs[:2])
-
-
 # --- Networks that Keras saves and loads whole ---
 
 
@@ -187,7 +179,7 @@ def retinanet_outputs(outputs: list, config: Config) -> list:
 class RetinaNetInference(Network):
     """The network that detects, see `RetinaNet.build`; Keras saves and loads it whole."""
 
-    read_outputs = staticmethod(retinanet_outputs)
+    read_outputs = staticmethod(dense_outputs)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -227,7 +219,7 @@ class RetinaNet(DetectionModel):
     """
 
     network_name = "retinanet"
-    read_outputs = staticmethod(retinanet_outputs)
+    read_outputs = staticmethod(dense_outputs)
 
     def build(self, mode: str, config: Any) -> keras.Model:
         """Build the Keras network of a mode.

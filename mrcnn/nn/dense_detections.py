@@ -141,3 +141,11 @@ class DenseDetectionLayer(KL.Layer):
             keras.KerasTensor((None, count, 6), "float32"),
             keras.KerasTensor((None, 1, classes), "float32"),
         )
+
+
+def dense_outputs(outputs: list, config: Any) -> list:
+    """Choose what `Detector` reads from the outputs of an inference network.
+
+    Returns: detections `[B, D, 6]`, and the best score of each class `[B, 1, NUM_CLASSES]`.
+    """
+    return list(outputs[:2])
