@@ -341,7 +341,7 @@ def test_targets(archives, name):
     priorities = tf.broadcast_to(
         tf.linspace(1.0, 0.1, proposals.shape[1])[None], proposals.shape[:2]
     )
-    rois, class_ids, deltas, masks = targets.detection_targets(
+    found = targets.detection_targets(
         proposals,
         recorded["in_gt_class_ids"],
         gt_boxes,
@@ -349,11 +349,11 @@ def test_targets(archives, name):
         priorities,
         config,
     )
-    np.testing.assert_array_equal(class_ids, recorded["tgt_class_ids"])
+    np.testing.assert_array_equal(found.class_ids, recorded["tgt_class_ids"])
     assert np.sum(recorded["tgt_class_ids"] > 0) == 73
-    np.testing.assert_allclose(rois, recorded["tgt_rois"], rtol=0, atol=1e-7)
-    np.testing.assert_allclose(deltas, recorded["tgt_bbox"], rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(masks, recorded["tgt_mask"])
+    np.testing.assert_allclose(found.rois, recorded["tgt_rois"], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(found.deltas, recorded["tgt_bbox"], rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(found.masks, recorded["tgt_mask"])
 
 
 @pytest.fixture(scope="session")

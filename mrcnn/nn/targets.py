@@ -161,8 +161,8 @@ def detection_targets_graph(
     proposals, gt_class_ids = ops.expand_dims(proposals, 0), ops.expand_dims(gt_class_ids, 0)
     gt_boxes, gt_masks = ops.expand_dims(gt_boxes, 0), ops.expand_dims(gt_masks, 0)
     priorities = keras.random.uniform(ops.shape(proposals)[:2])
-    outputs = detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, config)
-    return [output[0] for output in outputs]
+    found = detection_targets(proposals, gt_class_ids, gt_boxes, gt_masks, priorities, config)
+    return [found.rois[0], found.class_ids[0], found.deltas[0], found.masks[0]]
 
 
 def positive_slots(config: Any) -> int:

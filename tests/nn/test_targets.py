@@ -207,6 +207,21 @@ def test_targets_without_masks_are_the_same():
         np.testing.assert_array_equal(a, b)
 
 
+def test_matterport_function_takes_one_image():
+    found = targets.detection_targets_graph(
+        tf.constant(np.float32([*FAR, GT])),
+        np.int32([2]),
+        tf.constant(np.float32([GT])),
+        np.ones((8, 8, 1), bool),
+        settings(),
+    )
+    rois, class_ids, deltas, masks = found
+    np.testing.assert_array_equal(class_ids, [2] + [0] * (len(class_ids) - 1))
+    np.testing.assert_allclose(rois[0], GT)
+    np.testing.assert_allclose(deltas[0], [0, 0, 0, 0], atol=1e-6)
+    assert masks.shape[0] == len(class_ids)
+
+
 def test_negatives_fill_the_sample():
     """One positive and five negatives; "ratio" would take one negative."""
     rois, ids, _, _ = run([*FAR[:8], GT], [2], [GT], config=settings(ROI_SAMPLING="fill"))
