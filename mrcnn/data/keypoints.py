@@ -49,6 +49,16 @@ def decode_heatmaps(heatmaps: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return keypoints
 
 
+def surest_keypoints(found: Sequence[np.ndarray]) -> np.ndarray:
+    """Return each keypoint of an object from where its score is highest, `[K, (y, x, score)]`.
+
+    found: the keypoints of several detections of the object, `[K, 3]` each.
+    """
+    keypoints = np.stack(found)  # [detections, K, 3]
+    best = keypoints[..., 2].argmax(axis=0)
+    return keypoints[best, np.arange(len(best))]
+
+
 def adopt_skeleton(config: Any, dataset: Any) -> None:
     """Give a config the names and lines of a dataset's keypoints, unless it has names.
 
@@ -122,6 +132,8 @@ def mirrored_order(
     pairs: those that change places, numbered from 0; None: those that the names tell.
     """
     order = np.arange(count)
+    if count == 0:
+        return order
     if pairs is None:
         pairs = _pairs_by_name(list(names or ()))
     for first, second in pairs:
