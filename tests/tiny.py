@@ -78,7 +78,8 @@ def tiny_config(network="mask_rcnn", **values):
     elif network != "mask_rcnn":
         config = getattr(TinyConfig, network)()
         # A few steps from random weights, as with the defaults of Config.
-        values = {"WARMUP_STEPS": 0, "GRADIENT_CLIP_NORM": 5.0, **values}
+        few = {"WARMUP_STEPS": 0, "GRADIENT_CLIP_NORM": 5.0, "TOWER_CONV_LAYERS": 2}
+        values = {**few, **values}
     for name, value in values.items():
         setattr(config, name, value)
     return config
