@@ -92,7 +92,8 @@ class _Counter(KL.Layer):
             self.multiply_adds += _multiply_adds(layer, inputs)
         elif isinstance(layer, (*OF_OUTPUTS, *OF_INPUTS)):
             positions = inputs[0] if isinstance(layer, OF_INPUTS) else outputs.shape
-            self.multiply_adds += _positions(positions) * math.prod(layer.kernel.shape)
+            kernel: Any = layer.kernel
+            self.multiply_adds += _positions(positions) * math.prod(kernel.shape)
         return outputs
 
 
