@@ -34,7 +34,7 @@ class Case(NamedTuple):
 
     side: int
     count: int
-    network: str | None = None  # torchvision's name; None: matterport's beside torchvision's v1
+    network: str | None = None  # torchvision's name; None: matterport's against torchvision's v1
     classes: int = 91
     backbone: str = "resnet50"
 

@@ -4,9 +4,9 @@
         training:  proposals -> RoIs and targets -> class, box and mask heads -> losses
         inference: proposals -> class and box head -> detections -> mask head
 
-Start reading at `MaskRCNN._build`, the last class: it builds the first line of the figure and hands
-on to `_build_training` or `_build_inference`. `MaskRCNN.detect` is in `inference/detection_methods`,
-which calls `inference/detector`: images -> mold -> this network -> unmold; `train` is in
+Start reading at `MaskRCNN._build`, at the end: it builds the first line of the figure and hands on
+to `_build_training` or `_build_inference`. `MaskRCNN.detect` is in `inference/detection_methods`,
+which calls `inference/detector`: images -> mold -> this network -> unmold. `train` is in
 `training/loop`.
 
 Shape shorthand: B images, A anchors, N proposals or RoIs, D detections, M ground-truth objects,

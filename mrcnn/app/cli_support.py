@@ -399,7 +399,8 @@ def log_settings(config: Config) -> None:
     changed = [
         f"{name}={value}"
         for name, value in values
-        if defaults.get(name, ...) != value and not isinstance(getattr(Config, name, None), property)
+        if defaults.get(name, ...) != value
+        and not isinstance(getattr(Config, name, None), property)
     ]
     log.info("Settings that differ from the defaults: %s", ", ".join(changed) or "none")
 

@@ -79,10 +79,10 @@ def test_via_classes_come_from_the_only_attribute(tmp_path):
 
 def test_via_says_that_no_attribute_names_the_class(tmp_path, caplog):
     caplog.set_level("INFO")
-    assert VIADataset(via(tmp_path)).class_names == ["BG", "object"]
+    assert VIADataset(via(tmp_path, region(rect()))).class_names == ["BG", "object"]
     assert "every object is an 'object'" in caplog.text
     caplog.clear()
-    VIADataset(via(tmp_path), class_name="balloon")
+    VIADataset(via(tmp_path, region(rect())), class_name="balloon")
     assert not caplog.text
 
 

@@ -279,9 +279,7 @@ def test_second_interrupt_keeps_first_weights(tmp_path, dataset, caplog):
     model.train(dataset, None, 0.001, epochs=1, layers="heads")
     with pytest.raises(KeyboardInterrupt):
         model.train(dataset, None, 0.001, epochs=2, layers="heads", custom_callbacks=[stop])
-    assert (
-        "--weights last resumes from the last checkpoint, after epoch 1." in caplog.text
-    )
+    assert "--weights last resumes from the last checkpoint, after epoch 1." in caplog.text
     assert (
         "find_last" not in caplog.text and "load_weights" not in caplog.text
     )  # names that users of the command do not know
