@@ -113,7 +113,8 @@ class Config:
     # Norm of a ResNet, the other backbones have their own: "batch", see TRAIN_BN; "frozen", batch
     # norm whose scale, shift and statistics never change; "group", group norm (Wu 2018) with 32
     # groups, or fewer if 32 does not divide the channels, which trains from random weights with
-    # small batches too; "sync", batch norm with the statistics of all devices together; "none".
+    # small batches too; "sync", batch norm with the statistics of all devices together (in a head
+    # also of the RoIs that pad a small sample, which "batch" leaves out); "none".
     BACKBONE_NORM = "batch"
     # Added to the variance in every norm. matterport: 0.001; torch: 0.00001.
     NORM_EPSILON = 0.001

@@ -51,7 +51,8 @@ def build_heads(config: Config) -> keras.Model:
     x = tower(feature_map, "fcos_class", config, use_bias=True)
     class_logits = class_prediction(x, "fcos_class_logits", 1, config)
     x = tower(feature_map, "fcos_box", config, use_bias=True)
-    sides = KL.Activation("relu", **FLOAT32)(prediction(x, "fcos_sides", 1, 4))
+    # A bias of 1, so that the ReLU lets gradients through at first.
+    sides = KL.Activation("relu", **FLOAT32)(prediction(x, "fcos_sides", 1, 4, bias=1.0))
     centerness_logits = prediction(x, "fcos_centerness", 1, 1)
     return keras.Model(feature_map, [class_logits, sides, centerness_logits], name="fcos_heads")
 
