@@ -18,6 +18,7 @@ import keras
 from .config import ANY_SIZE_MODES, Config, as_config
 from .data.dataset import Dataset
 from .data.keypoints import adopt_skeleton
+from .inference.complexity import Complexity, network_complexity
 from .inference.detection_methods import DetectionMethods
 from .nn.layers import FLOAT32, Anchors, PyramidAnchors
 from .training.distributed import training_strategy
@@ -338,6 +339,15 @@ class DetectionModel(DetectionMethods):
         return type(self)("inference", config, self.model_dir)
 
     # --- Looking inside ---
+
+    def complexity(self, image_shape: Sequence[int] | None = None) -> Complexity:
+        """Count the parameters, and the GFLOP of a detection in one image.
+
+        image_shape: (height, width) of the network's input; default IMAGE_SHAPE.
+        """
+        self._need_inference("complexity")
+        shape = list(self.config.IMAGE_SHAPE if image_shape is None else image_shape)
+        return network_complexity(self.keras_model, shape)
 
     def find_trainable_layer(self, layer: Any) -> Any:
         """Return the layer, or the layer that it wraps."""

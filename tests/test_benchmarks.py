@@ -279,7 +279,7 @@ def test_peers_workers_take_turns(peers, monkeypatch):
     calls = []
 
     class Worker:
-        def __init__(self, python, library, name):
+        def __init__(self, python, library, name, weights):
             self.library = library
 
         def seconds(self):
@@ -295,7 +295,7 @@ def test_peers_workers_take_turns(peers, monkeypatch):
 
 
 def test_peers_refuses_another_number_of_detections(peers, monkeypatch):
-    monkeypatch.setitem(peers.DETECTORS, "mrcnn", lambda case: lambda: 3)
+    monkeypatch.setitem(peers.DETECTORS, "mrcnn", lambda case, weights: lambda: 3)
     monkeypatch.setattr(sys, "stdin", iter(["detect\n"]))
     with pytest.raises(RuntimeError, match="35 objects must be detected. Received: 3 from mrcnn"):
-        peers.serve("mrcnn", peers.CASES["r50_512"])
+        peers.serve("mrcnn", peers.CASES["r50_512"], "weights.pth")

@@ -16,7 +16,8 @@ def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
     the number after it (`<name><date>_2`). Other files and folders are ignored.
 
     Raises:
-        FileNotFoundError: no checkpoint; the text names the folder.
+        FileNotFoundError: no checkpoint; the text names the folder, or the weights of a training
+            that was interrupted in its first epoch.
     """
     folder, prefix = Path(model_dir), str(name).lower()
     runs = _numbered(folder, re.escape(prefix) + r"(\d{8})T(\d{4})(?:_(\d+))?")
@@ -24,11 +25,17 @@ def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
         found = checkpoints(run, prefix)
         if found:
             return str(found[-1])
+    remedy = f"Try another folder (--logs) than {folder.absolute()}, or start a new training."
+    interrupted = [path for run in runs for path in sorted(run.glob("interrupted*.h5"))]
+    if interrupted:
+        remedy = (
+            f"No epoch was complete, so start a new training; with --weights {interrupted[-1]} "
+            "from the weights of the interrupted one."
+        )
+    count = f"{len(runs)} training" + "s" * (len(runs) != 1)
     raise FileNotFoundError(
-        f"There must be a checkpoint of {prefix!r} to resume from. Received: the folder "
-        f"{folder.absolute()}, which has {len(runs)} runs of that name and no "
-        f"{NETWORKS[0]}_{prefix}_<epoch>.h5 in them. Try another model_dir (--logs), or start from "
-        "other weights."
+        f"There must be a checkpoint {NETWORKS[0]}_{prefix}_<epoch>.h5 to resume from. Received: "
+        f"{count} of {prefix!r} without one. {remedy}"
     )
 
 

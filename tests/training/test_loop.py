@@ -271,15 +271,15 @@ def test_second_interrupt_keeps_first_weights(tmp_path, dataset, caplog):
     ]
     assert (
         "interrupted_2.h5" in caplog.text
-        and "To start a new run from them, load that file" in caplog.text
+        and "To start a new training from these weights: --weights " in caplog.text
     )
-    assert "last checkpoint" not in caplog.text  # no epoch is complete
+    assert "--weights last has nothing to resume" in caplog.text  # no epoch is complete
+    with pytest.raises(FileNotFoundError, match=r"No epoch was complete.*interrupted_2\.h5"):
+        model.find_last()
     model.train(dataset, None, 0.001, epochs=1, layers="heads")
     with pytest.raises(KeyboardInterrupt):
         model.train(dataset, None, 0.001, epochs=2, layers="heads", custom_callbacks=[stop])
-    assert (
-        "The last checkpoint (--weights last) resumes after epoch 1, without them." in caplog.text
-    )
+    assert "--weights last resumes from the last checkpoint, after epoch 1." in caplog.text
     assert (
         "find_last" not in caplog.text and "load_weights" not in caplog.text
     )  # names that users of the command do not know
