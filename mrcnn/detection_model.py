@@ -49,6 +49,19 @@ def model_class(config: Config) -> type[DetectionModel]:
     return getattr(importlib.import_module(f"mrcnn.{module}"), name)
 
 
+def load(weights: str | os.PathLike, config: Config | None = None) -> DetectionModel:
+    """Return the network of a weight file, or of a name that `mrcnn weights` lists, for `detect`.
+
+    weights, config: as for `DetectionModel.from_weights`. Batch norm is fused, see
+        `optimize_for_inference`.
+
+        mrcnn.load("shapes.h5").detect("image.png").save("found.png")
+    """
+    model = DetectionModel.from_weights(weights, config)
+    model.optimize_for_inference()
+    return model
+
+
 def _run_attribute(name):
     """A property that reads and sets an attribute of the `TrainingRun`."""
     return property(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from ..config import Config
 from .image import Crop, Padding, Scale, by_axis
 
 
@@ -22,6 +23,13 @@ class Skeleton(NamedTuple):
 
     names: Sequence[str]
     lines: Sequence[Sequence[int]]
+
+
+def skeleton_of(config: Config) -> Skeleton | None:
+    """Return the keypoints that a network detects; None if it detects none."""
+    if not config.has_keypoint_head():
+        return None
+    return Skeleton(config.KEYPOINT_NAMES or (), config.KEYPOINT_SKELETON)
 
 
 def decode_heatmaps(heatmaps: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -22,10 +22,12 @@ import tensorflow as tf
 from rich.progress import track
 
 from ..config import Config
+from ..data.keypoints import skeleton_of
 from ..nn import boxes as box_math
 from ..nn.anchors import pyramid_anchors
 from ..nn.molding import mold_on_device
 from . import heat_maps, tiles, tta
+from .image_inputs import ImageReader, Seen
 from .postprocessing import (
     MASK_FORMS,
     unmold_detections,
@@ -34,6 +36,7 @@ from .postprocessing import (
     why_nothing,
 )
 from .preprocessing import Molded, batches, check_image_list, mold, stack_if_equal
+from .result import Result, numbered_classes
 from .threads import ReadWriteLock, prefetch_one
 
 logger = logging.getLogger("mrcnn")
@@ -77,7 +80,7 @@ class Steps(Protocol):
         window: Any,
     ) -> dict[str, np.ndarray]: ...
 
-    def detect(self, images: Any, *, masks: str) -> list[dict]: ...
+    def detect(self, images: Any, *, masks: str) -> list[Result]: ...
 
 
 class Anchors(NamedTuple):
@@ -173,7 +176,7 @@ class Detector:
         batch_size: int | None = None,
         masks: str = "full",
         steps: Steps | None = None,
-    ) -> list[dict]:
+    ) -> list[Result]:
         """Detect objects in images of any number and any sizes; see `MaskRCNN.detect`.
 
         steps: whose steps to take; by default the detector's own.
@@ -202,9 +205,24 @@ class Detector:
                 results += self._detect_batch(batch, steps, masks, verbose)
             return results
 
+        reader = ImageReader(images, self.config.IMAGE_CHANNEL_COUNT)
         if len(self.config.TTA):
-            return tta.detect(detect, images, masks, self.config)
-        return detect(images, masks)
+            found = tta.detect(detect, reader, masks, self.config)
+        else:
+            found = detect(reader, masks)
+        return [self._result(*row) for row in zip(found, reader.seen, strict=True)]
+
+    def _result(self, arrays: dict, seen: Seen) -> Result:
+        """The arrays of one image as a `Result`, with what the config says about them."""
+        config = self.config
+        return Result(
+            arrays,
+            seen.shape,
+            self.class_names or numbered_classes(config.NUM_CLASSES),
+            skeleton_of(config),
+            seen.path,
+            config.MASK_THRESHOLD,
+        )
 
     def detect_molded(
         self,
@@ -212,7 +230,7 @@ class Detector:
         image_metas: Any,
         verbose: int = 0,
         steps: Steps | None = None,
-    ) -> list[dict]:
+    ) -> list[Result]:
         """Detect objects in images that are already molded; results in their pixels.
 
         molded_images: `[B, h, w, C]` of `mold_inputs`. image_metas: `[B, IMAGE_META_SIZE]`.
@@ -222,7 +240,9 @@ class Detector:
             window = (0, 0, *image.shape[:2])
             molded.append(Molded(image, meta, window, image.shape))
         batch = Batch(list(molded_images), molded, seconds=0.0)
-        return self._detect_batch(batch, steps or self, "full", verbose)
+        found = self._detect_batch(batch, steps or self, "full", verbose)
+        seen = [Seen(one.original_shape[:2], None) for one in molded]
+        return [self._result(*row) for row in zip(found, seen, strict=True)]
 
     def detect_tiled(
         self,
@@ -231,11 +251,11 @@ class Detector:
         overlap: int | None = None,
         verbose: int = 0,
         steps: Steps | None = None,
-    ) -> dict:
+    ) -> Result:
         """Detect objects in an image of any size (satellite, microscope), tile by tile.
 
-        image: `[H, W, C]`, or an object that returns arrays when sliced (`np.memmap`, zarr, HDF5):
-            memory does not grow with the image.
+        image: `[H, W, C]`, a path, an image of Pillow; or an object that returns arrays when sliced
+            (`np.memmap`, zarr, HDF5): memory does not grow with the image.
         tile: side of a tile in pixels; default IMAGE_MAX_DIM.
         overlap: pixels that neighbouring tiles share, more than the size of your objects; default
             a quarter of the tile.
@@ -259,6 +279,8 @@ class Detector:
             counts.append(len(result["rois"]))
             return result
 
+        reader = ImageReader([image], self.config.IMAGE_CHANNEL_COUNT)
+        (image,) = reader
         progress = functools.partial(track, description="Tiles", disable=not verbose)
         result = tiles.detect_tiled(detect_one, image, tile, overlap, progress)
         limit = self.config.DETECTION_MAX_INSTANCES
@@ -272,7 +294,7 @@ class Detector:
                 len(counts),
                 limit,
             )
-        return result
+        return self._result(result, *reader.seen)
 
     def _prepare(
         self, images: Iterable[Any], batch_size: int, steps: Steps, zoom: float

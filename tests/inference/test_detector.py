@@ -1,9 +1,12 @@
 """Detection from images to results: `Detector`, and `MaskRCNN.detect` that hands on to it."""
 
+import gc
 import re
 import subprocess
 import sys
 import warnings
+import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,12 +14,14 @@ import pytest
 import tensorflow as tf
 import tiny
 from kinds import KINDS
+from PIL import Image
 from tiny import TinyConfig, assert_same_results, keys_of, noise_images, shake
 
 from mrcnn.data.image import mold_image
 from mrcnn.formats.rle import mask_to_rle
 from mrcnn.inference.detector import CACHED_SHAPES, AnchorCache, Detector
 from mrcnn.inference.fuse_batch_norm import BatchNormFusedModel
+from mrcnn.inference.result import Result
 from mrcnn.model import MaskRCNN
 from mrcnn.nn import boxes
 from mrcnn.nn.molding import mold_on_device
@@ -259,12 +264,78 @@ def test_mask_forms_crop_and_rle_equal_full_masks(model):
 
 
 @pytest.mark.parametrize("shape", [(30, 50, 3), (30, 50), (4, 30, 50)])
-def test_single_image_without_a_list_is_an_error(any_model, shape):
-    for method in (any_model.detect, any_model.mold_inputs):
+def test_single_image_without_a_list_is_an_error_of_the_steps(any_model, shape):
+    for method in (any_model.detector.detect, any_model.mold_inputs):
         with pytest.raises(
             ValueError, match=r"must be a list of images.*Received: an array.*\[image\]"
         ):
             method(np.zeros(shape, np.uint8))
+
+
+def test_path_without_a_list_is_an_error_of_the_detector(model):
+    with pytest.raises(ValueError, match=r"Received: a.png. Try detect\(\[image\]\)"):
+        model.detector.detect("a.png")
+
+
+def test_stack_of_gray_images_is_no_image(model):
+    with pytest.raises(ValueError, match=r"Try list\(images\)"):
+        model.detect(np.zeros((4, 30, 50), np.uint8))
+
+
+@pytest.fixture
+def file(tmp_path):
+    """The path of a file of noise, and its pixels."""
+    (image,) = noise_images(1, sizes=[(40, 60)])
+    Image.fromarray(image).save(tmp_path / "a.png")
+    return str(tmp_path / "a.png"), image
+
+
+def test_one_image_gives_one_result(model, file):
+    path, image = file
+    (expected,) = model.detect([image])
+    assert type(expected) is Result and expected.path is None
+    for one in (image, path, Path(path), Image.open(path)):
+        result = model.detect(one)
+        assert type(result) is Result and same(result, expected)
+        assert result.image_shape == (40, 60) and result.class_names == ["BG", "class 1", "class 2"]
+    assert model.detect(path).path == path
+    np.testing.assert_array_equal(model.detect(path).plot(), expected.plot(image))
+
+
+def test_lists_and_generators_of_mixed_images_give_lists(model, file):
+    path, image = file
+    images = [path, noise_images(1)[0], Image.open(path), Path(path)]
+    for several in (images, (one for one in images), tuple(images)):
+        results = model.detect(several)
+        assert [result.path for result in results] == [path, None, None, path]
+        assert [result.image_shape for result in results] == [(40, 60), (64, 64)] + 2 * [(40, 60)]
+    assert isinstance(model.detect([path]), list)
+    assert isinstance(model.detect(np.stack(noise_images(2))), list)
+
+
+def test_missing_file_of_a_list_is_named(model, file):
+    with pytest.raises(ValueError, match="must exist. Received: .*missing.png"):
+        model.detect([file[0], str(Path(file[0]).with_name("missing.png"))])
+
+
+def test_results_do_not_hold_their_images(model):
+    image = noise_images(1)[0]
+    held = weakref.ref(image)
+    result = model.detect(image)
+    del image
+    gc.collect()
+    assert held() is None and result.count
+
+
+def test_tiled_and_molded_images_give_results(model, file):
+    path, image = file
+    tiled = model.detect_tiled(path, tile=64, overlap=16)
+    whole = model.detect_tiled(image, tile=64, overlap=16)
+    np.testing.assert_array_equal(tiled.masks, whole.masks)
+    assert (tiled.path, tiled.image_shape, whole.path) == (path, (40, 60), None)
+    molded, metas, _ = model.mold_inputs([image])
+    (result,) = model.detect_molded(molded, metas)
+    assert type(result) is Result and result.image_shape == (64, 64)
 
 
 def test_invalid_arguments_are_errors(any_model):
