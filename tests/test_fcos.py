@@ -88,6 +88,7 @@ def test_invalid_config_raises(values, sentence):
 
 def test_distances_are_never_negative_and_all_levels_share_the_heads():
     heads = build("fcos").keras_model.get_layer("fcos_heads")
+    heads.get_layer("fcos_sides").bias.assign([-9.0] * 4)  # far below 0 before the ReLU
     class_logits, sides, centerness = heads(tf.random.normal([2, 3, 5, 32]))
     assert (class_logits.shape, sides.shape, centerness.shape) == (
         (2, 15, 3),
