@@ -164,8 +164,8 @@ RELEASED = (
         network="torchvision's Keypoint R-CNN, ResNet-50 FPN",
         file=ReleasedFile(
             _TORCHVISION + "keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
-            size=None,
-            sha256="fc266e95",
+            size=237_034_793,
+            sha256="fc266e953d2b302cdcbb9ae66f71f6b0d4649928bf02dc573961e361e4918926",
         ),
         preset="torchvision(1)",
         settings={

@@ -40,6 +40,32 @@ def test_file_name_begins_the_hash(row: Released):
     assert row.file.url.startswith("https://")
 
 
+# "_metrics" and "_file_size" of the Weights enums of torchvision 0.29.1: box AP, AP of masks or
+# keypoints, MiB. Keypoint R-CNN's are those of COCO_V1; COCO_LEGACY has 50.6 and 61.1.
+PUBLISHED = {
+    "maskrcnn_resnet50_fpn_v2_coco": (47.4, 41.8, 177.219),
+    "maskrcnn_resnet50_fpn_coco": (37.9, 34.6, 169.84),
+    "fasterrcnn_resnet50_fpn_v2_coco": (46.7, None, 167.104),
+    "fasterrcnn_resnet50_fpn_coco": (37.0, None, 159.743),
+    "keypointrcnn_resnet50_fpn_coco": (54.6, 65.0, 226.054),
+    "retinanet_resnet50_fpn_v2_coco": (41.5, None, 146.037),
+    "retinanet_resnet50_fpn_coco": (36.4, None, 130.267),
+    "fcos_resnet50_fpn_coco": (39.2, None, 123.608),
+}
+
+
+@by_name
+def test_torchvision_publishes_the_ap_and_the_size(row: Released):
+    if "torchvision" not in row.network:
+        pytest.skip("another publisher's")
+    box_ap, other_ap, mebibytes = PUBLISHED[row.name]
+    assert (row.box_ap, round(row.file.size / 2**20, 3)) == (box_ap, mebibytes)
+    if row.config().has_keypoint_head():
+        assert f"keypoint AP {other_ap}" in row.ap_source
+    else:
+        assert row.mask_ap == other_ap
+
+
 @by_name
 def test_config_is_valid_and_describes_the_network(row: Released):
     config = row.config()
