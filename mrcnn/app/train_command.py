@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..data.dataset import Dataset, has_boxes_only, shared_images
+from ..data.keypoints import adopt_skeleton
 from ..formats.open_dataset import split_folders
 from ..formats.reading import SETS
 from .cli_support import (
@@ -52,6 +53,7 @@ def run(args) -> int:
     train_data, val_data = open_training_data(args.data, args.val, **data_options(args))
     fit_config(config, args, train_data, val_data)
     adopt_network(config, args.logs, args.weights)
+    adopt_skeleton(config, train_data)  # as the checkpoint of a resumed training has it
     validated(config)
     _require_masks(config, train_data, args.data)
     check_start(config, args.logs, args.weights, args.backbone_weights)
