@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .config import Config
     from .data.dataset import Dataset
+    from .detection_model import load
     from .fcos import FCOS
     from .formats.open_dataset import open_dataset
     from .model import MaskRCNN
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-__all__ = ["FCOS", "Config", "Dataset", "MaskRCNN", "RetinaNet", "__version__", "open_dataset"]
+__all__ = [
+    "FCOS",
+    "Config",
+    "Dataset",
+    "MaskRCNN",
+    "RetinaNet",
+    "__version__",
+    "load",
+    "open_dataset",
+]
 
 _MODULES = {
     "Config": "config",
@@ -27,6 +37,7 @@ _MODULES = {
     "FCOS": "fcos",
     "MaskRCNN": "model",
     "RetinaNet": "retinanet",
+    "load": "detection_model",
     "open_dataset": "formats.open_dataset",
 }
 

@@ -49,6 +49,19 @@ def model_class(config: Config) -> type[DetectionModel]:
     return getattr(importlib.import_module(f"mrcnn.{module}"), name)
 
 
+def load(weights: str | os.PathLike, config: Config | None = None) -> DetectionModel:
+    """Return the network of a weight file, or of a name that `mrcnn weights` lists, for `detect`.
+
+    weights, config: as for `DetectionModel.from_weights`. Batch norm is fused, see
+        `optimize_for_inference`.
+
+        mrcnn.load("shapes.h5").detect("image.png").save("found.png")
+    """
+    model = DetectionModel.from_weights(weights, config)
+    model.optimize_for_inference()
+    return model
+
+
 def _run_attribute(name):
     """A property that reads and sets an attribute of the `TrainingRun`."""
     return property(
@@ -174,11 +187,12 @@ class DetectionModel(DetectionMethods):
     # --- Weights and log folders ---
 
     def find_last(self) -> str:
-        """Return the path of the newest checkpoint under model_dir.
+        """Return the path of the newest checkpoint of this network under model_dir.
 
         Raises: FileNotFoundError that names the folder if there is no checkpoint.
         """
-        return checkpoints.last_checkpoint(self.model_dir, str(self.config.NAME))
+        name = str(self.config.NAME)
+        return checkpoints.last_checkpoint(self.model_dir, name, [self.network_name])
 
     def load_weights(
         self,

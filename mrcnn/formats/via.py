@@ -374,6 +374,8 @@ def via_entry(
 class VIAWriter(Writer):
     """Writes `via.json`: an annotation export of all images."""
 
+    file_name = "via.json"
+
     def __init__(self, folder: Path, class_names: Sequence[str]):
         super().__init__(folder, class_names)
         self._entries: dict[str, dict] = {}
@@ -386,6 +388,6 @@ class VIAWriter(Writer):
 
     def finish(self) -> list[Path]:
         """Write the file."""
-        path = self.folder / "via.json"
+        path = self.folder / self.file_name
         write_json(path, self._entries)
         return [path]
