@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import TinyConfig, tiny_config
+from tiny import TinyConfig, build, tiny_config
 
 from mrcnn.config import Config
 from mrcnn.fcos import FCOS, fcos_losses
@@ -87,7 +87,7 @@ def test_invalid_config_raises(values, sentence):
 
 
 def test_distances_are_never_negative_and_all_levels_share_the_heads():
-    heads = FCOS("inference", tiny_config("fcos")).keras_model.get_layer("fcos_heads")
+    heads = build("fcos").keras_model.get_layer("fcos_heads")
     class_logits, sides, centerness = heads(tf.random.normal([2, 3, 5, 32]))
     assert (class_logits.shape, sides.shape, centerness.shape) == (
         (2, 15, 3),

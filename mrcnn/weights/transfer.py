@@ -24,9 +24,12 @@ def adopt_network(config: Config, weights: str, chosen: Collection[str]) -> None
     config: changed in place.
     weights: a name of released weights, or a file.
     chosen: settings that stay as they are, except a BACKBONE that only the config's class sets.
+        A BACKBONE function of the user's stays too, because a file has only its name.
     """
     adopted = []
     for name, value in network_settings(weights).items():
+        if name == "BACKBONE" and ":" in value:
+            continue
         if name not in chosen or (name == "BACKBONE" and name not in vars(config)):
             setattr(config, name, copy.copy(value))
             adopted.append(name)

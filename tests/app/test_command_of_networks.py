@@ -18,6 +18,7 @@ from tiny import TinyConfig
 
 class Mine(TinyConfig):
     NAME = "mine"
+    DETECTION_ALL_CLASSES = True  # otherwise random weights may find only background
 """
 
 

@@ -401,6 +401,7 @@ def test_uint8_and_molded_images_give_equal_steps(tmp_path, network, channels, m
     """Users' loops feed floats from `DataGenerator`, `train` feeds uint8."""
     found = []
     settings = {"IMAGE_CHANNEL_COUNT": channels, "MEAN_PIXEL": np.array(mean)}
+    settings["IMAGE_RESIZE_MODE"] = "square"  # torchvision's interpolates, to floats
     for kind, dtype in ((DataGenerator, np.float32), (Batches, np.uint8)):
         model = build(tmp_path, network=network, **settings)
         inputs, _ = kind(noisy(channels), model.config, batch_size=2, seed=1)[0]

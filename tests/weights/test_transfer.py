@@ -117,3 +117,17 @@ def test_network_of_a_retinanet_is_adopted(weight_file):
         expected = Config.retinanet(2)
         expected.DETECTION_MAX_INSTANCES = 100
         np.testing.assert_equal(config.to_dict(), {**expected.to_dict(), "USE_MASK": False})
+
+
+def test_backbone_function_of_a_file_is_not_adopted(weight_file):
+    """A file has only the name of the function, which the config's class has."""
+
+    class OfSample(Config):
+        @staticmethod
+        def BACKBONE(image, stage5, train_bn):
+            return []
+
+    trained = OfSample.retinanet()
+    config = OfSample()
+    transfer.adopt_network(config, weight_file(trained), {"BACKBONE"})
+    assert config.NETWORK == "retinanet" and config.BACKBONE is OfSample.BACKBONE
