@@ -310,7 +310,7 @@ def test_every_detection_of_the_reference_is_found(run):
 
 def is_certain(run, scores):
     """Whether float32's noise cannot decide if a detection has the lowest score that counts."""
-    return scores >= run.model.config.DETECTION_MIN_CONFIDENCE + 1e-3
+    return scores >= run.model.config.DETECTION_MIN_CONFIDENCE + 2e-4
 
 
 def objects_of(run, boxes, labels, scores):
