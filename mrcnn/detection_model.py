@@ -18,6 +18,7 @@ import keras
 from .config import ANY_SIZE_MODES, Config, as_config
 from .data.dataset import Dataset
 from .data.keypoints import adopt_skeleton
+from .inference.complexity import Complexity, network_complexity
 from .inference.detection_methods import DetectionMethods
 from .nn.layers import FLOAT32, Anchors, PyramidAnchors
 from .training.distributed import training_strategy
@@ -46,6 +47,19 @@ def model_class(config: Config) -> type[DetectionModel]:
     """The class of a config's network: `MaskRCNN` for NETWORK = "mask_rcnn"."""
     module, name = CLASSES[config.NETWORK]
     return getattr(importlib.import_module(f"mrcnn.{module}"), name)
+
+
+def load(weights: str | os.PathLike, config: Config | None = None) -> DetectionModel:
+    """Return the network of a weight file, or of a name that `mrcnn weights` lists, for `detect`.
+
+    weights, config: as for `DetectionModel.from_weights`. Batch norm is fused, see
+        `optimize_for_inference`.
+
+        mrcnn.load("shapes.h5").detect("image.png").save("found.png")
+    """
+    model = DetectionModel.from_weights(weights, config)
+    model.optimize_for_inference()
+    return model
 
 
 def _run_attribute(name):
@@ -173,11 +187,12 @@ class DetectionModel(DetectionMethods):
     # --- Weights and log folders ---
 
     def find_last(self) -> str:
-        """Return the path of the newest checkpoint under model_dir.
+        """Return the path of the newest checkpoint of this network under model_dir.
 
         Raises: FileNotFoundError that names the folder if there is no checkpoint.
         """
-        return checkpoints.last_checkpoint(self.model_dir, str(self.config.NAME))
+        name = str(self.config.NAME)
+        return checkpoints.last_checkpoint(self.model_dir, name, [self.network_name])
 
     def load_weights(
         self,
@@ -325,6 +340,15 @@ class DetectionModel(DetectionMethods):
         return type(self)("inference", config, self.model_dir)
 
     # --- Looking inside ---
+
+    def complexity(self, image_shape: Sequence[int] | None = None) -> Complexity:
+        """Count the parameters, and the GFLOP of a detection in one image.
+
+        image_shape: (height, width) of the network's input; default IMAGE_SHAPE.
+        """
+        self._need_inference("complexity")
+        shape = list(self.config.IMAGE_SHAPE if image_shape is None else image_shape)
+        return network_complexity(self.keras_model, shape)
 
     def find_trainable_layer(self, layer: Any) -> Any:
         """Return the layer, or the layer that it wraps."""

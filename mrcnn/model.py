@@ -4,6 +4,11 @@
         training:  proposals -> RoIs and targets -> class, box and mask heads -> losses
         inference: proposals -> class and box head -> detections -> mask head
 
+Start reading at `MaskRCNN._build`, at the end: it builds the first line of the figure and hands on
+to `_build_training` or `_build_inference`. `MaskRCNN.detect` is in `inference/detection_methods`,
+which calls `inference/detector`: images -> mold -> this network -> unmold. `train` is in
+`training/loop`.
+
 Shape shorthand: B images, A anchors, N proposals or RoIs, D detections, M ground-truth objects,
 C channels, h and w the sides of a feature map.
 Naming: anchors -> proposals (after NMS) -> rois (inputs of a head) -> detections. `*_deltas` are
@@ -465,7 +470,8 @@ class MaskRCNN(DetectionModel):
     def _build(self, mode: str, config: Config) -> keras.Model:
         image = keras.Input([None, None, int(config.IMAGE_SHAPE[2])], name="input_image")
         image_meta = keras.Input([config.IMAGE_META_SIZE], name="input_image_meta")
-        maps, stage5 = feature_maps(image, config), None
+        maps = feature_maps(image, config)
+        stage5 = None
         if config.has_pyramid():
             pooled_levels = max(0, len(config.BACKBONE_STRIDES) - len(maps))
             pyramid = fpn_graph(maps, config, pooled_levels)

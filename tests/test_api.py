@@ -7,6 +7,7 @@ import inspect
 import numpy as np
 import pytest
 
+import mrcnn
 from mrcnn import parallel_model, utils
 from mrcnn.weights import zoo_table
 
@@ -120,6 +121,16 @@ def test_names_outside_of_the_list_resolve_too():
     ]
     assert [parameter.name for parameter in callback] == names
     assert [parameter.default for parameter in callback][3:] == [5, None, 1]
+
+
+def test_names_of_the_package_are_imported_on_first_use():
+    assert {"FCOS", "MaskRCNN", "RetinaNet"} <= set(mrcnn.__all__) <= set(dir(mrcnn))
+    found = {name: getattr(mrcnn, name) for name in mrcnn.__all__}
+    assert found["RetinaNet"].network_name == "retinanet" and found["FCOS"].network_name == "fcos"
+    for name in set(found) - {"__version__"}:
+        assert found[name].__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'YOLO'"):
+        _ = mrcnn.YOLO
 
 
 def test_parallel_model_names_its_replacement():

@@ -184,7 +184,7 @@ def test_every_library_that_is_imported_is_required():
         "skimage": "scikit-image",
         "yaml": "pyyaml",
     }
-    used_where_installed = {"IPython", "faster_coco_eval", "supervision"}
+    used_where_installed = {"IPython", "faster_coco_eval", "pandas", "supervision"}
     optional = {"mrcnn", *used_where_installed, *sys.stdlib_module_names}
     imported = set()
     for path in FILES.values():

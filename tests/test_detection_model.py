@@ -1,11 +1,33 @@
 """`DetectionModel`: which network a config and a weight file are for."""
 
-import pytest
-from tiny import TinyConfig
+import json
 
+import pytest
+from PIL import Image
+from tiny import TinyConfig, noise_images, shake, tiny_config
+
+import mrcnn
 from mrcnn.config import NETWORKS, Config
 from mrcnn.detection_model import DetectionModel, model_class
 from mrcnn.model import MaskRCNN
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("name", [*NETWORKS, "keypoints"])
+def test_load_detects_in_files(name, tmp_path):
+    config = tiny_config(**({"NUM_KEYPOINTS": 2} if name == "keypoints" else {"network": name}))
+    model = shake(model_class(config)("inference", config))
+    model.class_names = ["BG", "light", "dark"]
+    model.save_weights(tmp_path / "a.h5")
+    Image.fromarray(noise_images(1)[0]).save(tmp_path / "a.png")
+    loaded = mrcnn.load(tmp_path / "a.h5", config)
+    assert type(loaded) is model_class(config)
+    result = loaded.detect(tmp_path / "a.png", masks="rle" if config.USE_MASK else "full")
+    assert result.count and set(result.labels) <= {"light", "dark"}
+    assert (result.masks is None) == (name in ("retinanet", "fcos"))
+    assert (result.keypoints is not None) == (name == "keypoints")
+    assert result.plot().shape == (768, 768, 3)
+    json.dumps(result.to_dict())
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -1,9 +1,12 @@
 """README.md and docs/: short, links resolve, Python blocks run."""
 
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,10 +56,15 @@ def test_readme_python_detects(tmp_path, monkeypatch, capsys):
     (block,) = python_blocks(ROOT / "README.md")
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
     assert "(128, 128, " in capsys.readouterr().out
+    assert (tmp_path / "found.png").is_file()
+    results, _ = python_blocks(ROOT / "docs" / "guide.md")
+    Image.fromarray(np.full((128, 128, 3), 200, np.uint8)).save("image.png")
+    exec(compile(results, "docs/guide.md", "exec"), {"__name__": "guide"})
+    assert json.loads(Path("found.json").read_text())["file_name"] == "image.png"
 
 
-@pytest.mark.parametrize("block", python_blocks(ROOT / "docs" / "guide.md"))
-def test_guide_python_defines_its_classes(block):
+def test_guide_python_defines_its_classes():
+    _, block = python_blocks(ROOT / "docs" / "guide.md")
     namespace = {"__name__": "guide"}
     exec(compile(block, "docs/guide.md", "exec"), namespace)
     dataset = namespace["Pets"]()

@@ -196,6 +196,7 @@ def _add_check(commands) -> None:
     _add_data(
         parser, f"{DATA}; or a folder with such folders train and val, which are both checked"
     )
+    _add_network(parser)
     _add_config(
         parser,
         "Config's own, with the classes taken from DATA; give the settings you will train with",
@@ -239,9 +240,11 @@ def _add_train(commands) -> None:
         metavar="NAME|imagenet|last|FILE",
         help="initial weights: a name that `mrcnn weights` lists (downloaded), for example "
         "maskrcnn_resnet50_fpn_v2_coco, or coco for matterport's: its network, with new class "
-        "heads; ImageNet weights of the backbone (downloaded); the newest checkpoint in --logs, to "
+        "heads; imagenet: ImageNet weights of the backbone (downloaded, but those of "
+        "efficientnet_lite2 are part of this package); last: the newest checkpoint in --logs, to "
         "resume from; or a weight file, whose heads are left out if the classes differ. Default: "
-        "random weights",
+        "random weights, or without a GPU, unless another option or --config names a backbone, "
+        "efficientnet_lite2 with its ImageNet weights",
     )
     parser.add_argument(
         "--keep-classes",
@@ -333,7 +336,7 @@ def _add_detect(commands) -> None:
         "--heat-map",
         action="store_true",
         help="also write an image IMAGE_heat_map.png that shows where the network suspects objects "
-        "of any kind: the scores of its region proposals, from dark (low) to yellow (high)",
+        "of any kind: the scores on each level of its pyramid, from dark (low) to yellow (high)",
     )
     parser.add_argument(
         "--format",

@@ -24,9 +24,12 @@ from typing import TYPE_CHECKING
 
 from ..files.safe_text import clean_name, printable_lines
 
-if TYPE_CHECKING:
-    import numpy as np
+# The samples import these from here.
+from ..files.write_image import free_image_path as free_image_path
+from ..files.write_image import is_own_image as is_own_image
+from ..files.write_image import save_image as save_image
 
+if TYPE_CHECKING:
     from ..config import Config
     from ..detection_model import DetectionModel
 
@@ -114,6 +117,14 @@ def load_tensorflow() -> None:
             os.environ.setdefault(name, value)
     with hold_stderr():
         import tensorflow  # noqa: F401
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow, which is imported for it, sees a GPU."""
+    load_tensorflow()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def run_script(main: Callable) -> None:
@@ -391,12 +402,17 @@ def _short(value: object, length: int = 60) -> str:
 
 
 def log_settings(config: Config) -> None:
-    """Log the settings that differ from Config's defaults."""
+    """Log the settings that differ from Config's defaults; those that follow from others do not."""
     from ..config import Config
 
     defaults = Config().to_dict()
     values = config.to_dict().items()
-    changed = [f"{name}={value}" for name, value in values if defaults.get(name, ...) != value]
+    changed = [
+        f"{name}={value}"
+        for name, value in values
+        if defaults.get(name, ...) != value
+        and not isinstance(getattr(Config, name, None), property)
+    ]
     log.info("Settings that differ from the defaults: %s", ", ".join(changed) or "none")
 
 
@@ -497,13 +513,11 @@ def load_for_use(
             config = validated(read_config(items, base))
 
     load_tensorflow()
-    from ..detection_model import DetectionModel
+    from ..detection_model import load
+    from ..inference.result import numbered_classes
 
-    model = DetectionModel.from_weights(weights, config=config)
-    model.optimize_for_inference()  # worthwhile from the first image on
-    names = model.class_names
-    if not names:
-        names = ["BG", *(f"class {i}" for i in range(1, model.config.NUM_CLASSES))]
+    model = load(weights, config)
+    names = model.class_names or numbered_classes(model.config.NUM_CLASSES)
     return model, [clean_name(name) for name in names]
 
 
@@ -533,14 +547,16 @@ def load_for_training(config: Config, logs: str, start: str | None) -> Detection
 def find_weights(start: str, config: Config, logs: str | Path) -> str:
     """The path of initial weights.
 
-    start: "last" (the newest checkpoint in `logs`), a name of released weights such as "coco"
-    (downloaded unless cached), or a file.
+    start: "last" (the newest checkpoint in `logs`; of the config's network, if it sets one), a name
+    of released weights such as "coco" (downloaded unless cached), or a file.
     """
+    from ..config import NETWORKS
     from ..weights.checkpoints import last_checkpoint
     from ..weights.zoo import released, weight_path
 
     if start == "last":
-        return last_checkpoint(logs, str(config.NAME))
+        networks = [config.NETWORK] if "NETWORK" in own_names(config) else NETWORKS
+        return last_checkpoint(logs, str(config.NAME), networks)
     return start if released(start) is None else weight_path(start)
 
 
@@ -634,54 +650,3 @@ def write_json(content: object, path: Path) -> None:
 
     with atomic_write(path) as part:
         Path(part).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-# At the start of the PNG files that `save_image` marks.
-_MARK = ("Software", "mrcnn")
-
-
-def save_image(image: np.ndarray, path: str | Path, marked: bool = False) -> None:
-    """Write an image `[H, W, 3]` uint8 atomically, and create its folder.
-
-    marked: let `is_own_image` recognize the file, which must be a PNG.
-    """
-    from PIL import Image, PngImagePlugin
-
-    from ..files.atomic import atomic_write
-
-    file_format = Image.registered_extensions().get(Path(path).suffix.lower())
-    if file_format is None:
-        raise ValueError(
-            f"An image's name must end in .png or .jpg. Received: {path}. Try {path}.png."
-        )
-    options = {}
-    if marked:
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_text(*_MARK)
-    with atomic_write(path) as part:
-        Image.fromarray(image).save(part, format=file_format, **options)
-
-
-def is_own_image(path: str | Path) -> bool:
-    """Whether a file is an image that `save_image` marked."""
-    try:
-        with open(path, "rb") as file:
-            return b"tEXt" + "\0".join(_MARK).encode() in file.read(100)
-    except OSError:
-        return False
-
-
-def free_image_path(
-    folder: str | Path, stem: str, ending: str = ".png", taken: Collection[str] = ()
-) -> Path:
-    """A path `<stem><ending>` in a folder, or `<stem>_2<ending>` and so on if a file has that name.
-
-    An image that `save_image` marked may be overwritten; any other file may be the user's.
-
-    taken: names that must not be used, in lower case.
-    """
-    path, count = Path(folder, f"{stem}{ending}"), 1
-    while path.name.casefold() in taken or (os.path.exists(path) and not is_own_image(path)):
-        count += 1
-        path = path.with_name(f"{stem}_{count}{ending}")
-    return path

@@ -10,17 +10,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config import Config
 from ..data.image import read_image
-from ..data.keypoints import Skeleton
+from ..data.keypoints import skeleton_of
 from ..drawing import pages
-from ..drawing.heat_maps import draw_heat_map
+from ..drawing.heat_maps import draw_heat_maps
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.image_files import read_size
 from ..files.safe_text import printable
 from ..formats import export
-from ..formats.rle import mask_to_rle
-from ..formats.writing import box_of
+from ..formats.detections_json import detection_entries
 from .cli_support import (
     FAILED,
     OK,
@@ -66,7 +64,7 @@ def run(args) -> int:
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     use_views(model.config, args.tta)
-    exports = export.Export(out, args.formats, class_names, _skeleton_of(model.config))
+    exports = export.Export(out, args.formats, class_names, skeleton_of(model.config))
     entries: list[dict] = []
     interruption = _detect_all(model, class_names, images, out, exports, entries, args.heat_map)
     report = {
@@ -294,39 +292,10 @@ def detect_file(
         "picture": drawing.name,
         "width": int(image.shape[1]),
         "height": int(image.shape[0]),
-        "detections": _detections(result, class_names),
+        "detections": detection_entries(result, class_names),
     }
     if heat_map:
         path = free_image_path(drawing.parent, drawing.name.removesuffix(DRAWING), HEAT_MAP)
-        save_image(draw_heat_map(image, model.heat_map(image)), path, marked=True)
+        save_image(draw_heat_maps(image, model.heat_maps(image)), path, marked=True)
         entry["heat_map"] = path.name
     return entry
-
-
-def _skeleton_of(config: Config) -> Skeleton | None:
-    """The keypoints of a network; None without any."""
-    if not config.has_keypoint_head():
-        return None
-    return Skeleton(config.KEYPOINT_NAMES or (), config.KEYPOINT_SKELETON)
-
-
-def _detections(result: dict, class_names: list[str]) -> list[dict]:
-    """The detections of one image as JSON: boxes in pixels `[y1, x1, y2, x2]`, masks as RLE.
-
-    Keypoints are `[y, x, score]`.
-    """
-    entries = []
-    rows = zip(result["class_ids"], result["scores"], strict=True)
-    for i, (class_id, score) in enumerate(rows):
-        entry = {
-            "class_id": int(class_id),
-            "class_name": class_names[class_id],
-            "score": float(score),
-            "box": box_of(result, i),
-        }
-        if "masks" in result:
-            entry["mask"] = mask_to_rle(result["masks"][:, :, i])
-        if "keypoints" in result:
-            entry["keypoints"] = result["keypoints"][i].tolist()
-        entries.append(entry)
-    return entries

@@ -225,7 +225,7 @@ def _log_summary(report: Report, name: str) -> None:
         faults.append(f"{report.under:.0%} of the objects overlap no anchor by {FITTING_IOU:g}")
     if faults:
         log.warning(
-            "In %s of the %s: %s. `mrcnn check`, or mrcnn.data.check.check(dataset, config), "
-            "reports more.",
+            "In %s of the %s: %s. `mrcnn check DATA --config ...` with the settings of the "
+            "training, or mrcnn.data.check.check(dataset, config), reports more.",
             count_noun(report.images, "image"), name, "; ".join(faults),
         )  # fmt: skip

@@ -287,7 +287,7 @@ class Report:
             )
         lines.append(f"  {'all':>8}  {'':>6}  {self.objects_with_anchor():>7d}  {self.under:>5.1%}")
         if self.suggested_scales is None:
-            hint = f"Other scales would bring less than {MIN_GAIN:.0%} of the objects above it."
+            hint = f"No other scales bring {MIN_GAIN:.0%} more of the objects to that IoU."
             return [*lines, hint]
         scales = ", ".join(map(str, self.suggested_scales))
         return [

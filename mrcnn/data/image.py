@@ -36,8 +36,10 @@ NO_PADDING: Padding = [(0, 0), (0, 0), (0, 0)]
 # --- Reading and converting -------------------------------------------------------------------
 
 
-def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
+def read_image(path: str | Path, channels: int | None = 3) -> np.ndarray:
     """Return the `[H, W, channels]` uint8 image of a file, rotated as its EXIF orientation says.
+
+    channels: None for those of the file, `[H, W]` if it is gray.
 
     Phones store images in the orientation of the sensor. Annotation tools show them upright, and so
     are the outlines that they write. (matterport's code ignored the orientation.)
@@ -45,7 +47,7 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
     Raises: ValueError that names a file that is missing, truncated, too large or not an image.
     """
     pixels = to_uint8(read_pixels(path), name=str(path))
-    return match_channels(pixels, channels, name=str(path))
+    return pixels if channels is None else match_channels(pixels, channels, name=str(path))
 
 
 _MAX_CLIPPED = 0.02  # share of an image's values that may be clipped without a warning

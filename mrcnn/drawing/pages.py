@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..data.dataset import Dataset, has_boxes_only, overrides
 from ..data.masks import extract_bboxes
+from ..data.result_rows import select_rows
 from ..files.safe_text import printable
 from .inputs import ClassNames, as_boxes, as_masks, as_rgb
 from .instances import FONT, Pen, draw_instances, pen_for
@@ -116,14 +117,7 @@ def draw_comparison(
 
 def _confident(result: Mapping[str, Any], lowest: float) -> dict[str, Any]:
     """Return the detections of a result whose score is at least `lowest`."""
-    keep = np.asarray(result["scores"]) >= lowest
-    kept = {}
-    for key in ("rois", "class_ids", "scores", "keypoints"):
-        if key in result:
-            kept[key] = np.asarray(result[key])[keep]
-    if "masks" in result:
-        kept["masks"] = np.asarray(result["masks"])[:, :, keep]
-    return kept
+    return select_rows(result, np.asarray(result["scores"]) >= lowest)
 
 
 def draw_next_to_ground_truth(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.dataset import Dataset, overrides
+from ..data.result_rows import select_rows
 from ..formats.coco import check_result, coco_results
 from .coco_ground_truth import (
     ImageGroundTruth,
@@ -23,7 +24,6 @@ from .coco_ground_truth import (
 )
 from .confusion import Matches, best_confidence, confusion_matrix, match
 from .images import FailedImages, select_images, with_progress
-from .matching import select_masks
 from .scores import CocoScores, coco_scores, keypoint_scores, keypoint_sigmas
 from .summary import EVALUATION_MIN_CONFIDENCE, Evaluation
 from .voc_scores import VocAP, voc_scores
@@ -162,9 +162,7 @@ def _confident(result: Result, min_confidence: float, size: Sequence[int]) -> Re
     """
     check_result(result)
     keep = np.flatnonzero(np.asarray(result["scores"]) >= min_confidence)
-    kept: Result = {key: np.asarray(result[key])[keep] for key in ("rois", "class_ids", "scores")}
-    if "keypoints" in result:
-        kept["keypoints"] = np.asarray(result["keypoints"])[keep]
+    kept = select_rows(result, keep)
     if "masks" not in result:
         return kept
     masks = result["masks"]
@@ -176,7 +174,6 @@ def _confident(result: Result, min_confidence: float, size: Sequence[int]) -> Re
             f"Detected masks must be as large as the image. Received: {received} for an image of "
             f"{tuple(size)} (height, width). Try masks in original pixels, as detect() returns."
         )
-    kept["masks"] = [masks[i] for i in keep] if encoded else select_masks(masks, keep)
     return kept
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data.masks import masks_iou
+from ..data.result_rows import select_masks
 from ..nn import boxes
 
 log = logging.getLogger("mrcnn")
@@ -95,15 +96,6 @@ def compute_matches(
 def _nonzero_rows(boxes: ArrayLike) -> np.ndarray:
     """Return the indices of the boxes `[N, 4]` that are not padding."""
     return np.flatnonzero(np.any(np.asarray(boxes).reshape(-1, 4) != 0, axis=1))
-
-
-def select_masks(masks: ArrayLike, indices: np.ndarray) -> np.ndarray:
-    """Return masks[..., indices]; without indices `[H, W, 0]`, whatever the shape of the masks."""
-    masks = np.asarray(masks)
-    if len(indices) > 0:
-        return masks[..., indices]
-    size = masks.shape[:2] if masks.ndim == 3 else (0, 0)
-    return np.zeros((*size, 0), bool)
 
 
 def compute_ap(

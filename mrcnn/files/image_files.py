@@ -93,6 +93,26 @@ def read_pixels(
         return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
 
 
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """Return the pixels of Pillow's image as `read_pixels` reads those of its file.
+
+    image: opened by Pillow or made in memory; of an animation the frame that it shows.
+
+    Raises:
+        ImageFileError: as `read_pixels` does.
+    """
+    name = printable(getattr(image, "filename", "") or "an image of Pillow", longest=1000)
+    with _named_errors("The image", name):
+        width, height = image.size
+        _check_size(height, width, name)
+        if _is_misread(image):
+            kind = FileKind("a TIFF that Pillow reads wrong", "the path of its file instead")
+            raise _unreadable("The image", name, kind)
+        upright = _UPRIGHT.get(_exif_orientation(image) or 1, _UPRIGHT[1])
+        pixels = upright(_decode(image, indices=False))
+        return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+
+
 def read_size(source: Source) -> Size:
     """Return the `(height, width)` that `read_pixels` gives, from the file's header.
 
@@ -179,14 +199,24 @@ def _opened(source: Source, what: str, name: str | None) -> Iterator[_ImageFile]
     if is_path:
         _check_path(Path(source), what, name)
     suffix = Path(source).suffix.lower() if is_path else ""
+    with _named_errors(what, name), open(source, "rb") if is_path else io.BytesIO(source) as stream:
+        file = _ImageFile(stream, _header(stream, what, name, suffix), name)
+        _check_size(*file.size, name)
+        yield file
+
+
+def _check_size(height: int, width: int, name: str) -> None:
     try:
-        with open(source, "rb") if is_path else io.BytesIO(source) as stream:
-            file = _ImageFile(stream, _header(stream, what, name, suffix), name)
-            try:
-                check_size(*file.size, name)
-            except ValueError as error:
-                raise ImageFileError(str(error)) from error
-            yield file
+        check_size(height, width, name)
+    except ValueError as error:
+        raise ImageFileError(str(error)) from error
+
+
+@contextmanager
+def _named_errors(what: str, name: str) -> Iterator[None]:
+    """Make any error of the decoders in the block an ImageFileError that names the file."""
+    try:
+        yield
     except ImageFileError:
         raise
     except Image.DecompressionBombError as error:

@@ -78,13 +78,23 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
     Raises:
         RefusedContent: anything else.
     """
-    if not isinstance(shape, tuple | list) or len(shape) > MOST_AXES:
-        raise RefusedContent(f"with an array that has no shape of at most {MOST_AXES} axes")
-    if not all(type(side) is int and 0 <= side <= LONGEST_AXIS for side in shape):
-        raise RefusedContent("with an array whose shape is not a list of possible sizes")
-    if math.prod(side for side in shape if side) > LONGEST_AXIS:  # also of an empty array
+    sides = checked_sides(shape)
+    if math.prod(side for side in sides if side) > LONGEST_AXIS:  # also of an empty array
         raise RefusedContent(f"with an array that claims more than {LONGEST_AXIS:,} numbers")
-    return tuple(shape)
+    return sides
+
+
+def checked_sides(sides: Any) -> tuple[int, ...]:
+    """Return the sides of a shape, or its strides, each of them possible by itself.
+
+    Raises:
+        RefusedContent: anything else.
+    """
+    if not isinstance(sides, tuple | list) or len(sides) > MOST_AXES:
+        raise RefusedContent(f"with an array that has no shape of at most {MOST_AXES} axes")
+    if not all(type(side) is int and 0 <= side <= LONGEST_AXIS for side in sides):
+        raise RefusedContent("with an array whose shape is not a list of possible sizes")
+    return tuple(sides)
 
 
 def numbers(

@@ -677,6 +677,8 @@ def check_result(result: Result) -> None:
 class CocoWriter(Writer):
     """Writes `coco.json`, COCO's instances; its annotations are also COCO result entries."""
 
+    file_name = "coco.json"
+
     def __init__(self, folder: Path, class_names: Sequence[str]):
         super().__init__(folder, class_names)
         self._images: list[dict[str, Any]] = []
@@ -706,7 +708,7 @@ class CocoWriter(Writer):
         categories = []
         for i, name in enumerate(self.class_names[1:], start=1):
             categories.append({"id": i, "name": name, **keypoints})
-        path = self.folder / "coco.json"
+        path = self.folder / self.file_name
         content = {
             "images": self._images,
             "annotations": self._annotations,

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..files.atomic import atomic_write
 from ..files.safe_text import csv_cell
+from .rle import area
 from .writing import Result, Writer, box_of, class_names_of
 
 CSV_COLUMNS: tuple[str, ...] = (
@@ -29,13 +30,11 @@ CSV_COLUMNS: tuple[str, ...] = (
 def csv_rows(result: Result, class_names: Sequence[str], file_name: str) -> list[dict[str, Any]]:
     """Return one row per detection with the columns `CSV_COLUMNS`: pixels and square pixels.
 
-    mask_area is empty for box-only models.
+    mask_area is None for box-only models.
 
     result: as `MaskRCNN.detect` returns. class_names: by class id, background first.
     """
-    areas = None
-    if "masks" in result and len(result["scores"]):
-        areas = np.asarray(result["masks"]).sum(axis=(0, 1))
+    areas = _mask_areas(result)
     rows = []
     for i, name in enumerate(class_names_of(result, class_names)):
         y1, x1, y2, x2 = box_of(result, i)
@@ -49,14 +48,26 @@ def csv_rows(result: Result, class_names: Sequence[str], file_name: str) -> list
                 "x2": x2,
                 "y2": y2,
                 "box_area": round((y2 - y1) * (x2 - x1), 2),
-                "mask_area": "" if areas is None else int(areas[i]),
+                "mask_area": None if areas is None else int(areas[i]),
             }
         )
     return rows
 
 
+def _mask_areas(result: Result) -> np.ndarray | None:
+    """Return `[N]` the pixels of each mask; None without masks."""
+    if "masks" not in result or len(result["scores"]) == 0:
+        return None
+    masks = result["masks"]
+    if isinstance(masks, list):
+        return np.array([area(mask) for mask in masks])
+    return np.asarray(masks).sum(axis=(0, 1))
+
+
 class CSVWriter(Writer):
     """Writes `detections.csv`: one row per detection of all images."""
+
+    file_name = "detections.csv"
 
     def __init__(self, folder: Path, class_names: Sequence[str]):
         super().__init__(folder, class_names)
@@ -68,7 +79,7 @@ class CSVWriter(Writer):
 
     def finish(self) -> list[Path]:
         """Write the file; no cell is a formula for a spreadsheet."""
-        path = self.folder / "detections.csv"
+        path = self.folder / self.file_name
         with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, list(CSV_COLUMNS))
             table.writeheader()

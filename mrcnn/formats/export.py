@@ -9,10 +9,10 @@ from ..data.keypoints import Skeleton
 from .coco import CocoWriter
 from .csv_table import CSVWriter
 from .geojson import GeoJSONWriter
-from .labelme import LabelmeWriter
+from .labelme import LabelmeWriter, labelme_file
 from .mask_images import MaskImageWriter
 from .via import VIAWriter
-from .writing import Result, Writer
+from .writing import Result, Writer, relative_path, write_json
 from .yolo import YOLOWriter
 
 # One row per format: the name that `--format` takes -> its writer.
@@ -26,6 +26,39 @@ WRITERS: dict[str, type[Writer]] = {
     "png": MaskImageWriter,
 }
 FORMATS = tuple(WRITERS)
+# The format of a file's suffix; .json is that of several.
+FORMAT_OF_SUFFIX = {".csv": "csv", ".geojson": "geojson"}
+
+
+def write_one(
+    path: Path,
+    format: str,
+    image: Path,
+    size: Sequence[int],
+    result: Result,
+    class_names: Sequence[str],
+    skeleton: Skeleton | None = None,
+) -> None:
+    """Write the detections of one image in one format.
+
+    path: the file to write; for "yolo" and "png", which are folders, the folder that gets them.
+    format: one of `FORMATS`. image, size, result: as for `Export.add`.
+    class_names, skeleton: as for `Export`.
+
+    Raises: ValueError for an unknown format.
+    """
+    is_file = format == "labelme" or (format in WRITERS and WRITERS[format].file_name != "")
+    folder = path.parent if is_file else path
+    export = Export(folder, [format], class_names, skeleton)
+    folder.mkdir(parents=True, exist_ok=True)
+    if format == "labelme":
+        name = relative_path(image, folder)
+        write_json(path, labelme_file(result, class_names, name, size))
+        return
+    if is_file:
+        export.set_file_name(path.name)
+    export.add(image, size, result)
+    export.write()
 
 
 class Export:
@@ -55,10 +88,14 @@ class Export:
         self._writers = [
             writer(Path(folder), class_names) for name, writer in WRITERS.items() if name in names
         ]
-
         if skeleton is not None:
             for writer in self._writers:
                 writer.keypoint_names, writer.keypoint_skeleton = skeleton
+
+    def set_file_name(self, name: str) -> None:
+        """Replace the name of the one file that each format writes for all images."""
+        for writer in self._writers:
+            writer.file_name = name
 
     def add(self, image: str | Path, size: Sequence[int], result: Result) -> None:
         """Add the detections of one image.

@@ -62,6 +62,8 @@ def _closed(ring: Ring, turn: int) -> list[list[int]]:
 class GeoJSONWriter(Writer):
     """Writes `detections.geojson`: one feature per detection of all images."""
 
+    file_name = "detections.geojson"
+
     def __init__(self, folder: Path, class_names: Sequence[str]):
         super().__init__(folder, class_names)
         self._features: list[dict] = []
@@ -72,6 +74,6 @@ class GeoJSONWriter(Writer):
 
     def finish(self) -> list[Path]:
         """Write the file."""
-        path = self.folder / "detections.geojson"
+        path = self.folder / self.file_name
         write_json(path, {"type": "FeatureCollection", "features": self._features})
         return [path]

@@ -16,6 +16,7 @@ from ..files.image_files import read_pixels
 from ..files.limits import check_masks
 from ..nn.boxes import outward
 from .reading import SETS, ImageFiles, SkippedEntries, image_files, listing, read_indices
+from .rle import mask_plane
 from .values import short
 from .writing import LabelFolder, Result, Writer
 
@@ -396,7 +397,7 @@ def instance_image(result: Result, size: Sequence[int]) -> np.ndarray:
     masks = result.get("masks")
     for i in np.argsort(result["scores"], kind="stable"):
         if masks is not None:
-            labels[np.asarray(masks)[:, :, i].astype(bool)] = i + 1
+            labels[mask_plane(masks, i).astype(bool)] = i + 1
         else:
             y1, x1, y2, x2 = outward(result["rois"][i])
             labels[y1:y2, x1:x2] = i + 1

@@ -74,6 +74,13 @@ def decode(rles: Sequence[RLE], size: tuple[int, int]) -> np.ndarray:
     return _coco_mask().decode(rles).view(bool)  # each byte is 0 or 1
 
 
+def mask_plane(masks: Any, i: int) -> np.ndarray:
+    """Return mask `i` of a result, `[H, W]`. masks: `[H, W, N]`, or a list of N RLEs."""
+    if isinstance(masks, list):
+        return _coco_mask().decode(masks[i])
+    return np.asarray(masks)[:, :, i]
+
+
 def mask_to_rle(mask: np.ndarray) -> RLE:
     """Return a mask as a compressed RLE that JSON can represent.
 

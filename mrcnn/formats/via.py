@@ -75,6 +75,13 @@ class VIADataset(RLEImages):
         for key, (image, regions) in images.items():
             where = f"{path}, entry {key!r}"
             found[key] = image, _read_regions(regions, attribute, class_name, where, skipped)
+        if attribute is None and all_regions and class_name == "object" and not class_names:
+            logger.info(
+                "%s: no region has an attribute that names its class, so every object is an "
+                "'object'. To name it, give the regions an attribute in VIA, or class_name=NAME "
+                "from Python.",
+                path,
+            )
         used = sorted({each.class_name for _, objects in found.values() for each in objects})
         names = [clean_name(name) for name in class_names or used or [class_name]]
         for class_id, name in enumerate(names, start=1):
@@ -367,6 +374,8 @@ def via_entry(
 class VIAWriter(Writer):
     """Writes `via.json`: an annotation export of all images."""
 
+    file_name = "via.json"
+
     def __init__(self, folder: Path, class_names: Sequence[str]):
         super().__init__(folder, class_names)
         self._entries: dict[str, dict] = {}
@@ -379,6 +388,6 @@ class VIAWriter(Writer):
 
     def finish(self) -> list[Path]:
         """Write the file."""
-        path = self.folder / "via.json"
+        path = self.folder / self.file_name
         write_json(path, self._entries)
         return [path]

@@ -16,12 +16,14 @@ import numpy as np
 
 from ..files.atomic import atomic_write
 from .polygons import Ring, rectangle, trace_mask
+from .rle import mask_plane
 
 logger = logging.getLogger("mrcnn")
 
 LONGEST_STEM = 200  # bytes of a file name without suffix; file systems allow 255 in all
 
-Result = dict[str, Any]  # what detect() returns for one image: rois, class_ids, scores, masks
+# What detect() returns for one image: rois, class_ids, scores, and masks, "full" or "rle".
+Result = dict[str, Any]
 
 
 class Writer(ABC):
@@ -29,6 +31,8 @@ class Writer(ABC):
 
     Writers keep in memory only what the files contain, no masks.
     """
+
+    file_name = ""  # of the one file that covers all images, if the format has one
 
     def __init__(self, folder: Path, class_names: Sequence[str]):
         """Create a writer.
@@ -104,8 +108,8 @@ def _parts_of_each(result: Result) -> list[list[list[Ring]]]:
         return [[[np.reshape(rectangle(*box), (4, 2))]] for box in boxes]
     if len(result["scores"]) == 0:
         return []
-    masks = np.moveaxis(np.asarray(result["masks"]), 2, 0)
-    return [trace_mask(mask) for mask in masks]
+    masks = result["masks"]
+    return [trace_mask(mask_plane(masks, i)) for i in range(len(result["scores"]))]
 
 
 def box_of(result: Result, i: int) -> list[Any]:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from ..config import Config
 from .detector import AnchorCache, Detector
 from .fuse_batch_norm import BatchNormFusedModel
+from .image_inputs import OneImage, is_one_image
 from .postprocessing import unmold_proposals
 from .preprocessing import Molded
+from .result import Result
 
 
 class DetectionMethods:
@@ -73,23 +75,43 @@ class DetectionMethods:
 
     # --- Detection ---
 
+    @overload
+    def detect(
+        self, images: OneImage, verbose: int = 0, batch_size: int | None = None, masks: str = "full"
+    ) -> Result: ...
+
+    @overload  # one image or several
+    def detect(
+        self,
+        images: np.ndarray,
+        verbose: int = 0,
+        batch_size: int | None = None,
+        masks: str = "full",
+    ) -> Any: ...
+
+    @overload
     def detect(
         self,
         images: Iterable[Any],
         verbose: int = 0,
         batch_size: int | None = None,
         masks: str = "full",
-    ) -> list[dict]:
+    ) -> list[Result]: ...
+
+    def detect(
+        self, images: Any, verbose: int = 0, batch_size: int | None = None, masks: str = "full"
+    ) -> Any:
         """Detect objects in images of any number and any sizes; with `Config.TTA` in several views.
 
-        images: a list of `[H, W, C]` uint8 images; or a generator of them, which is read at most
-            one batch ahead of the network.
+        images: a list of images; or a generator of them, which is read at most one batch ahead of
+            the network. An image is an array `[H, W, C]` uint8, the path of a file, or an image of
+            Pillow. One image without a list gives its result without a list.
         verbose: 1 prints the inputs and the milliseconds of each step.
         batch_size: how many images the network sees at once, if they have the same molded size;
             default BATCH_SIZE.
         masks: "full", or a form that takes less memory, "crop" or "rle"; "soft" for probabilities.
 
-        Returns: one dict per image, in pixels of the original image, best score first:
+        Returns: one `Result` per image: a dict, in pixels of the original image, best score first:
             rois: `[N, (y1, x1, y2, x2)]` int32, or float32 with CONTINUOUS_BOXES.
             class_ids: `[N]` int32. scores: `[N]` float32.
             masks: "full": `[H, W, N]` bool. "crop": a list of N `[h, w]` bool, each mask in the
@@ -102,16 +124,19 @@ class DetectionMethods:
             With RPN_ONLY only rois and scores (objectness) of the proposals.
         """
         self._need_inference("detect")
+        if is_one_image(images, self.config.IMAGE_CHANNEL_COUNT):
+            (result,) = self.detector.detect([images], verbose, batch_size, masks, steps=self)
+            return result
         return self.detector.detect(images, verbose, batch_size, masks, steps=self)
 
-    def detect_molded(self, molded_images: Any, image_metas: Any, verbose: int = 0) -> list[dict]:
+    def detect_molded(self, molded_images: Any, image_metas: Any, verbose: int = 0) -> list[Result]:
         """Detect objects in images that are already molded; see `Detector.detect_molded`."""
         self._need_inference("detect_molded")
         return self.detector.detect_molded(molded_images, image_metas, verbose, steps=self)
 
     def detect_tiled(
         self, image: Any, tile: int | None = None, overlap: int | None = None, verbose: int = 0
-    ) -> dict:
+    ) -> Result:
         """Detect objects in an image of any size, tile by tile; see `Detector.detect_tiled`."""
         self._need_inference("detect_tiled")
         return self.detector.detect_tiled(image, tile, overlap, verbose, steps=self)
@@ -200,13 +225,13 @@ class DetectionMethods:
 
     # --- Looking inside ---
 
-    def heat_map(self, image: Any) -> np.ndarray:
-        """`[H, W]` float32 in 0..1: which parts of an image `[H, W, C]` the network reacts to.
+    def heat_maps(self, image: Any) -> dict[str, np.ndarray]:
+        """Name of a pyramid level -> `[H, W]` float32 in 0..1: what the network reacts to.
 
-        See `Detector.heat_map`.
+        See `Detector.heat_maps`.
         """
-        self._need_inference("heat_map")
-        return self.detector.heat_map(image, steps=self)
+        self._need_inference("heat_maps")
+        return self.detector.heat_maps(image, steps=self)
 
     def run_graph(
         self, images: Any, outputs: Iterable[tuple[str, Any]], image_metas: Any = None

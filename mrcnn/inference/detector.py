@@ -22,10 +22,12 @@ import tensorflow as tf
 from rich.progress import track
 
 from ..config import Config
+from ..data.keypoints import skeleton_of
 from ..nn import boxes as box_math
 from ..nn.anchors import pyramid_anchors
 from ..nn.molding import mold_on_device
 from . import heat_maps, tiles, tta
+from .image_inputs import ImageReader, Seen
 from .postprocessing import (
     MASK_FORMS,
     unmold_detections,
@@ -34,6 +36,7 @@ from .postprocessing import (
     why_nothing,
 )
 from .preprocessing import Molded, batches, check_image_list, mold, stack_if_equal
+from .result import Result, numbered_classes
 from .threads import ReadWriteLock, prefetch_one
 
 logger = logging.getLogger("mrcnn")
@@ -77,7 +80,7 @@ class Steps(Protocol):
         window: Any,
     ) -> dict[str, np.ndarray]: ...
 
-    def detect(self, images: Any, *, masks: str) -> list[dict]: ...
+    def detect(self, images: Any, *, masks: str) -> list[Result]: ...
 
 
 class Anchors(NamedTuple):
@@ -88,23 +91,29 @@ class Anchors(NamedTuple):
     normalized: np.ndarray
 
 
+# How many image shapes keep their anchors: the sizes of test-time augmentation take turns. Those of
+# 1024 x 1024 pixels take 12 MB.
+CACHED_SHAPES = 4
+
+
 class AnchorCache:
-    """The anchors of the image shape that was asked for last."""
+    """The anchors of the last `CACHED_SHAPES` image shapes."""
 
     def __init__(self) -> None:
-        self._last: Anchors | None = None
+        self._cached: tuple[Anchors, ...] = ()
 
     def get(self, image_shape: Sequence[int], config: Config) -> Anchors:
         """Return the anchors of a molded image of shape `(h, w, ...)`."""
         shape = (int(image_shape[0]), int(image_shape[1]))
-        last = self._last  # read once: another thread may replace it
-        if last is None or last.image_shape != shape:
-            pixels = pyramid_anchors(config, shape)
-            last = Anchors(
-                shape, pixels, box_math.normalize(pixels, shape, config.CONTINUOUS_BOXES)
-            )
-            self._last = last
-        return last
+        cached = self._cached  # read once: another thread may replace it
+        for anchors in cached:
+            if anchors.image_shape == shape:
+                return anchors
+        pixels = pyramid_anchors(config, shape)
+        normalized = box_math.normalize(pixels, shape, config.CONTINUOUS_BOXES)
+        anchors = Anchors(shape, pixels, normalized)
+        self._cached = (anchors, *cached)[:CACHED_SHAPES]
+        return anchors
 
 
 class Batch(NamedTuple):
@@ -146,7 +155,7 @@ class Detector:
         self._compiled: dict[tuple, Callable] = {}
         self._compiling = threading.Lock()
         self._anchors = AnchorCache()
-        self._device_anchors: tuple[np.ndarray, tf.Tensor] | None = None
+        self._device_anchors: tuple[tuple[np.ndarray, tf.Tensor], ...] = ()
 
     def run_with(self, network: Callable[[list[tf.Tensor]], Any]) -> None:
         """Detect with this network from the next call on.
@@ -154,8 +163,9 @@ class Detector:
         network: called with the list of inputs; has the inputs and outputs of `self.network`.
         """
         with self.weights_lock.writing():
-            self._running = network
-            self._compiled = {}
+            if network is not self._running:  # new weights of the same network need no new trace
+                self._running = network
+                self._compiled = {}
 
     # --- Detection ---
 
@@ -166,7 +176,7 @@ class Detector:
         batch_size: int | None = None,
         masks: str = "full",
         steps: Steps | None = None,
-    ) -> list[dict]:
+    ) -> list[Result]:
         """Detect objects in images of any number and any sizes; see `MaskRCNN.detect`.
 
         steps: whose steps to take; by default the detector's own.
@@ -195,9 +205,24 @@ class Detector:
                 results += self._detect_batch(batch, steps, masks, verbose)
             return results
 
+        reader = ImageReader(images, self.config.IMAGE_CHANNEL_COUNT)
         if len(self.config.TTA):
-            return tta.detect(detect, images, masks, self.config)
-        return detect(images, masks)
+            found = tta.detect(detect, reader, masks, self.config)
+        else:
+            found = detect(reader, masks)
+        return [self._result(*row) for row in zip(found, reader.seen, strict=True)]
+
+    def _result(self, arrays: dict, seen: Seen) -> Result:
+        """The arrays of one image as a `Result`, with what the config says about them."""
+        config = self.config
+        return Result(
+            arrays,
+            seen.shape,
+            self.class_names or numbered_classes(config.NUM_CLASSES),
+            skeleton_of(config),
+            seen.path,
+            config.MASK_THRESHOLD,
+        )
 
     def detect_molded(
         self,
@@ -205,7 +230,7 @@ class Detector:
         image_metas: Any,
         verbose: int = 0,
         steps: Steps | None = None,
-    ) -> list[dict]:
+    ) -> list[Result]:
         """Detect objects in images that are already molded; results in their pixels.
 
         molded_images: `[B, h, w, C]` of `mold_inputs`. image_metas: `[B, IMAGE_META_SIZE]`.
@@ -215,7 +240,9 @@ class Detector:
             window = (0, 0, *image.shape[:2])
             molded.append(Molded(image, meta, window, image.shape))
         batch = Batch(list(molded_images), molded, seconds=0.0)
-        return self._detect_batch(batch, steps or self, "full", verbose)
+        found = self._detect_batch(batch, steps or self, "full", verbose)
+        seen = [Seen(one.original_shape[:2], None) for one in molded]
+        return [self._result(*row) for row in zip(found, seen, strict=True)]
 
     def detect_tiled(
         self,
@@ -224,11 +251,11 @@ class Detector:
         overlap: int | None = None,
         verbose: int = 0,
         steps: Steps | None = None,
-    ) -> dict:
+    ) -> Result:
         """Detect objects in an image of any size (satellite, microscope), tile by tile.
 
-        image: `[H, W, C]`, or an object that returns arrays when sliced (`np.memmap`, zarr, HDF5):
-            memory does not grow with the image.
+        image: `[H, W, C]`, a path, an image of Pillow; or an object that returns arrays when sliced
+            (`np.memmap`, zarr, HDF5): memory does not grow with the image.
         tile: side of a tile in pixels; default IMAGE_MAX_DIM.
         overlap: pixels that neighbouring tiles share, more than the size of your objects; default
             a quarter of the tile.
@@ -252,6 +279,8 @@ class Detector:
             counts.append(len(result["rois"]))
             return result
 
+        reader = ImageReader([image], self.config.IMAGE_CHANNEL_COUNT)
+        (image,) = reader
         progress = functools.partial(track, description="Tiles", disable=not verbose)
         result = tiles.detect_tiled(detect_one, image, tile, overlap, progress)
         limit = self.config.DETECTION_MAX_INSTANCES
@@ -265,7 +294,7 @@ class Detector:
                 len(counts),
                 limit,
             )
-        return result
+        return self._result(result, *reader.seen)
 
     def _prepare(
         self, images: Iterable[Any], batch_size: int, steps: Steps, zoom: float
@@ -359,11 +388,12 @@ class Detector:
     def _batch_of_anchors(self, images: np.ndarray, steps: Steps) -> tf.Tensor:
         """`[B, A, 4]` the anchors of molded images `[B, h, w, C]`, copied to the device once."""
         anchors = steps.get_anchors(images.shape[1:])
-        last = self._device_anchors  # read once: another thread may replace it
-        if last is None or last[0] is not anchors:
-            last = anchors, tf.constant(anchors[None])
-            self._device_anchors = last
-        return tf.broadcast_to(last[1], (len(images), *anchors.shape))
+        cached = self._device_anchors  # read once: another thread may replace it
+        copies = [copy for original, copy in cached if original is anchors]
+        if not copies:
+            copies = [tf.constant(anchors[None])]
+            self._device_anchors = ((anchors, copies[0]), *cached)[:CACHED_SHAPES]
+        return tf.broadcast_to(copies[0], (len(images), *anchors.shape))
 
     def predict(self, inputs: Sequence[Any]) -> list[np.ndarray]:
         """Run the network on a list of its inputs; compiled once per setting of the thresholds.
@@ -446,11 +476,11 @@ class Detector:
 
     # --- Looking inside ---
 
-    def heat_map(self, image: Any, steps: Steps | None = None) -> np.ndarray:
-        """`[H, W]` float32 in 0..1: which parts of an image the network reacts to.
+    def heat_maps(self, image: Any, steps: Steps | None = None) -> dict[str, np.ndarray]:
+        """Name of a pyramid level -> `[H, W]` float32 in 0..1: what the network reacts to.
 
-        The score of the best anchor at each pixel, of Mask R-CNN the objectness; see
-        `inference.heat_maps`. Draw it with `visualize.draw_heat_map`.
+        The score of the level's best anchor at each pixel, of Mask R-CNN its objectness; see
+        `inference.heat_maps`. Draw them with `visualize.draw_heat_maps`.
 
         image: `[H, W, C]` uint8.
         """
@@ -459,17 +489,16 @@ class Detector:
         images, metas = molded.image[None], molded.meta[None]
         inputs = self._as_tensors([images, metas, self._batch_of_anchors(images, steps)])
         with self.weights_lock.reading():
-            (scores,) = self._run_heat_map(*inputs).numpy()
-        return heat_maps.heat_map(scores, molded, self.config)
+            (scores,) = self._run_heat_maps(*inputs).numpy()
+        return heat_maps.heat_maps(scores, molded, self.config)
 
     @functools.cached_property
-    def _run_heat_map(self) -> Callable:
+    def _run_heat_maps(self) -> Callable:
         """The compiled function from the network's inputs to the anchors' scores `[B, A]`."""
-        probs, first_class = heat_maps.anchor_scores(self.network)
-        inside = keras.Model(self.network.inputs, probs)
+        inside = keras.Model(self.network.inputs, heat_maps.anchor_outputs(self.network))
 
         def run(*inputs):
-            return tf.reduce_max(inside(list(inputs), training=False)[..., first_class:], axis=-1)
+            return heat_maps.anchor_scores(inside(list(inputs), training=False))
 
         signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.network.inputs]
         return tf.function(run, signature, autograph=False)

@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers as KL
 
 CONVOLUTIONS = (KL.Conv2D, KL.DepthwiseConv2D)  # and their subclasses
+RELUS = (keras.activations.relu, keras.activations.relu6)
 
 
 class Block(NamedTuple):
@@ -36,7 +37,7 @@ class BatchNormFusedModel:
 
     def __init__(self, network: keras.Model):
         self.source = network
-        self._readers = _readers(network)
+        self._readers = readers(network)
         self._blocks: dict[int, tuple[Any, Block]] = {}  # id of a new tensor -> itself, its block
         self._fused: dict[KL.Layer, Block] = {}
         self._nested: dict[str, BatchNormFusedModel] = {}  # of the models in the network, by name
@@ -118,21 +119,21 @@ def _has_batch_norm(model: keras.Model) -> bool:
 
 
 def _is_relu(layer: KL.Layer | None) -> bool:
-    return isinstance(layer, KL.Activation) and layer.activation is keras.activations.relu
+    return isinstance(layer, KL.Activation) and layer.activation in RELUS
 
 
-def _readers(network: keras.Model) -> dict[int, list]:
-    """Return the layers that read a tensor, by the tensor's id; None stands for an output.
+def readers(network: keras.Model) -> dict[int, list]:
+    """Return the layers and operations that read a tensor, by its id; None stands for an output.
 
     Of a layer that is called several times, the first call counts.
     """
     readers = defaultdict(list)
     for tensor in network.outputs:
         readers[id(tensor)].append(None)
-    for layer in network.layers:
-        if not isinstance(layer, KL.InputLayer):
-            for tensor in keras.tree.flatten(layer.input):
-                readers[id(tensor)].append(layer)
+    for operation in network.operations:  # of keras.ops as well: `image / 255`
+        if not isinstance(operation, KL.InputLayer):
+            for tensor in keras.tree.flatten(operation.input):
+                readers[id(tensor)].append(operation)
     return readers
 
 
@@ -143,7 +144,7 @@ def _fused_layer(block: Block) -> KL.Layer:
     settings = convolution.get_config()
     settings["name"] += "_fused" if block.relu is None else "_fused_relu"
     settings["use_bias"] = True
-    settings["activation"] = "linear" if block.relu is None else "relu"
+    settings["activation"] = "linear" if block.relu is None else block.relu.activation.__name__
     # Random numbers would only be drawn to be overwritten.
     settings["depthwise_initializer" if is_depthwise else "kernel_initializer"] = "zeros"
     return type(convolution).from_config(settings)

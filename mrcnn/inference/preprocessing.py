@@ -10,7 +10,9 @@ import numpy as np
 
 from ..config import PAD32_MODES, Config
 from ..data.image import match_channels, molded_float32, resize_to_config, to_uint8, zoom_to_config
+from ..files.safe_text import printable
 from ..nn.image_meta import compose_image_meta
+from .image_inputs import OneImage
 
 logger = logging.getLogger("mrcnn")
 
@@ -82,7 +84,7 @@ def _as_image(image: Any, config: Config, name: str) -> np.ndarray:
             name,
         )
         if image.ndim == 3 and image.shape[2] == config.IMAGE_CHANNEL_COUNT:
-            image = np.round(image + config.MEAN_PIXEL).astype(np.int32)
+            image = np.round(image * config.STD_PIXEL + config.MEAN_PIXEL).astype(np.int32)
     image = match_channels(to_uint8(image), config.IMAGE_CHANNEL_COUNT, name)
     if not image.shape[0] or not image.shape[1]:
         raise ValueError(f"An image must have pixels. Received: {name} of shape {image.shape}.")
@@ -90,8 +92,16 @@ def _as_image(image: Any, config: Config, name: str) -> np.ndarray:
 
 
 def check_image_list(images: Any, method: str) -> None:
-    """Raise ValueError for one array `[H, W, C]`, which would be read as H images."""
-    if getattr(images, "ndim", 4) < 4:
+    """Raise ValueError for one image, which would be read as H images or as the letters of a path.
+
+    method: which takes lists only.
+    """
+    if isinstance(images, OneImage):
+        raise ValueError(
+            "images must be a list of images. "
+            f"Received: {printable(images)}. Try {method}([image])."
+        )
+    if getattr(images, "ndim", 4) in (0, 2, 3):
         raise ValueError(
             "images must be a list of images, or an array [B, H, W, C] of them. "
             f"Received: an array of shape {tuple(images.shape)}. Try {method}([image]); "

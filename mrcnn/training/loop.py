@@ -380,7 +380,7 @@ def _save_interrupted(run: TrainingRun) -> None:
         "Interrupted: %d epochs are done, and the current weights are in %s.", run.epoch, path
     )
     if run.epoch:
-        log.warning(
-            "The last checkpoint (--weights last) resumes after epoch %d, without them.", run.epoch
-        )
-    log.warning("To start a new run from them, load that file (--weights FILE).")
+        log.warning("--weights last resumes from the last checkpoint, after epoch %d.", run.epoch)
+    else:
+        log.warning("There is no checkpoint yet, so that --weights last has nothing to resume.")
+    log.warning("To start a new training from these weights: --weights %s", path)

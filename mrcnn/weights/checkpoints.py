@@ -4,38 +4,52 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import NETWORKS
 
 
-def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
+def last_checkpoint(
+    model_dir: str | os.PathLike, name: str, networks: Sequence[str] = NETWORKS
+) -> str:
     """Return the path of the newest checkpoint in the newest run that has one.
 
     Runs are the folders `<name><date>` in model_dir, ordered by date, and those of one minute by
     the number after it (`<name><date>_2`). Other files and folders are ignored.
 
+    networks: of `config.NETWORKS`, those whose checkpoints count.
+
     Raises:
-        FileNotFoundError: no checkpoint; the text names the folder.
+        FileNotFoundError: no checkpoint; the text names the folder, or the weights of a training
+            that was interrupted in its first epoch.
     """
     folder, prefix = Path(model_dir), str(name).lower()
     runs = _numbered(folder, re.escape(prefix) + r"(\d{8})T(\d{4})(?:_(\d+))?")
     for run in reversed(runs):
-        found = checkpoints(run, prefix)
+        found = checkpoints(run, prefix, networks)
         if found:
             return str(found[-1])
+    remedy = f"Try another folder (--logs) than {folder.absolute()}, or start a new training."
+    interrupted = [path for run in runs for path in sorted(run.glob("interrupted*.h5"))]
+    if interrupted:
+        remedy = (
+            f"No epoch was complete, so start a new training; with --weights {interrupted[-1]} "
+            "from the weights of the interrupted one."
+        )
+    count = f"{len(runs)} training" + "s" * (len(runs) != 1)
     raise FileNotFoundError(
-        f"There must be a checkpoint of {prefix!r} to resume from. Received: the folder "
-        f"{folder.absolute()}, which has {len(runs)} runs of that name and no "
-        f"{NETWORKS[0]}_{prefix}_<epoch>.h5 in them. Try another model_dir (--logs), or start from "
-        "other weights."
+        f"There must be a checkpoint {networks[0]}_{prefix}_<epoch>.h5 to resume from. Received: "
+        f"{count} of {prefix!r} without one. {remedy}"
     )
 
 
-def checkpoints(run: str | os.PathLike, name: str) -> list[Path]:
+def checkpoints(
+    run: str | os.PathLike, name: str, networks: Sequence[str] = NETWORKS
+) -> list[Path]:
     """The checkpoints `<network>_<name>_<epoch>.h5` in the folder of a run, ordered by epoch."""
-    networks, name = "|".join(NETWORKS), re.escape(str(name).lower())
-    return _numbered(Path(run), rf"(?:{networks})_{name}_(\d+)\.h5")
+    any_network, name = "|".join(map(re.escape, networks)), re.escape(str(name).lower())
+    return _numbered(Path(run), rf"(?:{any_network})_{name}_(\d+)\.h5")
 
 
 def _numbered(folder: Path, pattern: str) -> list[Path]:

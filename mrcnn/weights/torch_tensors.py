@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..files.mapped_file import RefusedContent
-from ..files.pickled_numpy import NUMPY, checked_shape, numbers
+from ..files.pickled_numpy import NUMPY, checked_shape, checked_sides, numbers
 from ..files.safe_pickle import CONTAINERS, Global, Ignored, Table
 from ..files.safe_text import printable
 
@@ -126,7 +126,7 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
     """
     if not isinstance(storage, Storage):
         raise RefusedContent("with a tensor that has no storage")
-    shape, strides = checked_shape(shape), checked_shape(strides)
+    shape, strides = checked_shape(shape), checked_sides(strides)
     if type(offset) is not int or offset < 0 or len(strides) != len(shape):
         raise RefusedContent("with a tensor that has no possible offset and strides")
     count = math.prod(shape)

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from mrcnn.app import cli_support
 from mrcnn.config import Config
@@ -191,6 +190,12 @@ def test_weights_are_found_by_name(tmp_path, monkeypatch):
             (tmp_path / run / file).touch()
     last = str(tmp_path / "mine20260101T1200" / "mask_rcnn_mine_0002.h5")
     assert cli_support.find_weights("last", Mine(), tmp_path) == last
+    (tmp_path / "mine20260103T1200").mkdir()
+    newest = tmp_path / "mine20260103T1200" / "retinanet_mine_0001.h5"
+    newest.touch()
+    assert cli_support.find_weights("last", Mine(), tmp_path) == str(newest)
+    Mine.NETWORK = "mask_rcnn"  # asks for this network
+    assert cli_support.find_weights("last", Mine(), tmp_path) == last
     assert cli_support.find_weights("some.h5", Mine(), tmp_path) == "some.h5"
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(zoo, "download", lambda url, path, **checks: (url, str(path)))
@@ -198,7 +203,7 @@ def test_weights_are_found_by_name(tmp_path, monkeypatch):
         zoo_table.COCO_MODEL_URL,
         str(tmp_path / "home" / "models" / "mask_rcnn_coco.h5"),
     )
-    with pytest.raises(FileNotFoundError, match=r"checkpoint of 'mine'.*has 0 runs of that name"):
+    with pytest.raises(FileNotFoundError, match="0 trainings of 'mine' without one"):
         cli_support.find_weights("last", Mine(), tmp_path / "home")
 
 
@@ -261,27 +266,6 @@ def test_resuming_names_changed_settings_but_not_computed_ones(monkeypatch, capl
     monkeypatch.setattr(opening, "read_metadata", lambda path: then)
     cli_support._warn_of_other_settings("last.h5", Config(), computed={"WARMUP_STEPS"})
     assert "WEIGHT_DECAY=0.0001 (was 0.5)" in caplog.text and "WARMUP_STEPS" not in caplog.text
-
-
-def test_image_is_saved_in_a_new_folder(tmp_path):
-    cli_support.save_image(np.full((4, 6, 3), 200, np.uint8), tmp_path / "new" / "picture.png")
-    assert np.asarray(Image.open(tmp_path / "new" / "picture.png")).shape == (4, 6, 3)
-
-
-def test_only_marked_images_are_overwritten(tmp_path):
-    picture = np.full((4, 6, 3), 200, np.uint8)
-    cli_support.save_image(picture, tmp_path / "a.png", marked=True)
-    cli_support.save_image(picture, tmp_path / "b.png")
-    assert [cli_support.is_own_image(tmp_path / name) for name in ("a.png", "b.png", "c.png")] == [
-        True,
-        False,
-        False,
-    ]
-    assert cli_support.free_image_path(tmp_path, "a").name == "a.png"
-    assert cli_support.free_image_path(tmp_path, "b").name == "b_2.png"
-    assert cli_support.free_image_path(tmp_path, "C", taken={"c.png"}).name == "C_2.png"
-    with pytest.raises(ValueError, match="must end in .png or .jpg. Received: .*a.image"):
-        cli_support.save_image(picture, tmp_path / "a.image")
 
 
 def test_ascii_terminal_does_not_end_a_run(monkeypatch):

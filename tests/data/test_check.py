@@ -157,8 +157,8 @@ def test_tolerated_faults_are_logged_in_one_line(caplog):
     (record,) = caplog.records
     assert record.getMessage() == (
         "In 3 images of the training data: Class ids out of range (1 image); Images of more "
-        "objects than MAX_GT_INSTANCES (1 image). `mrcnn check`, or "
-        "mrcnn.data.check.check(dataset, config), reports more."
+        "objects than MAX_GT_INSTANCES (1 image). `mrcnn check DATA --config ...` with the "
+        "settings of the training, or mrcnn.data.check.check(dataset, config), reports more."
     )
 
 

@@ -131,7 +131,7 @@ def test_no_scales_are_suggested_if_the_config_fits():
     )
     report = check(small_squares(40), config)
     assert (report.findings, report.suggested_scales) == ([], None)
-    assert "Other scales would bring less than 5% of the objects above it." in str(report)
+    assert "No other scales bring 5% more of the objects to that IoU." in str(report)
 
 
 def test_network_without_anchors_gets_sizes_only():

@@ -135,7 +135,7 @@ def test_csv_rows_of_a_hand_counted_mask():
     assert list(row.values()) == ["a.png", "cat", 0.25, 0, 0, 6, 3, 18, 10]
     assert tuple(row) == csv_table.CSV_COLUMNS
     (row,) = csv_table.csv_rows(result(RING_AND_BAR, with_masks=False), NAMES, "a.png")
-    assert (row["box_area"], row["mask_area"]) == (18, "")
+    assert (row["box_area"], row["mask_area"]) == (18, None)
 
 
 def test_box_only_models_give_boxes():
@@ -163,7 +163,7 @@ def test_float_boxes_are_written_with_their_fractions(images):
     assert feature["properties"]["box"] == [0.33, 0.25, 5.75, 3]
     (row,) = csv_table.csv_rows(boxes, NAMES, "a.png")
     # 5.42 * 2.75 = 14.905
-    assert list(row.values()) == ["a.png", "cat", 0.5, 0.33, 0.25, 5.75, 3, 14.9, ""]
+    assert list(row.values()) == ["a.png", "cat", 0.5, 0.33, 0.25, 5.75, 3, 14.9, None]
     assert instance_image(boxes, (4, 6)).tolist() == [[1] * 6] * 3 + [[0] * 6]
     files = export.Export(images[1], export.FORMATS, NAMES)
     files.add(images[0][1], (4, 6), boxes)

@@ -77,6 +77,15 @@ def test_via_classes_come_from_the_only_attribute(tmp_path):
     assert names_of(shortened) == ["light"]  # what training shows of that name
 
 
+def test_via_says_that_no_attribute_names_the_class(tmp_path, caplog):
+    caplog.set_level("INFO")
+    assert VIADataset(via(tmp_path, region(rect()))).class_names == ["BG", "object"]
+    assert "every object is an 'object'" in caplog.text
+    caplog.clear()
+    VIADataset(via(tmp_path, region(rect())), class_name="balloon")
+    assert not caplog.text
+
+
 def test_via_classes_come_from_the_attribute_that_most_regions_have(tmp_path, caplog):
     regions = [region(rect(), kind="dog", size="big"), region(rect(), kind="cat"), region(rect())]
     path = via(tmp_path, *regions)

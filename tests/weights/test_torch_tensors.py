@@ -63,8 +63,13 @@ def test_every_function_of_the_list_is_our_own():
         ({"shape": (2,), "strides": (2,), "offset": 1}, [1, 3]),
         ({"shape": (), "strides": (), "offset": 5}, 5),
         ({"shape": (1, 1), "strides": (10**9, 0), "offset": 5}, [[5]]),
+        # A 1x1 kernel of 208 to 1,248 channels, transposed: the strides' product says nothing.
+        (
+            {"shape": (1, 6, 1, 1), "strides": (1, 1, 259_584, 259_584 * 1_248)},
+            [[[[i]] for i in range(6)]],
+        ),
     ],
-    ids=["whole", "transposed", "sliced", "scalar", "axes of one"],
+    ids=["whole", "transposed", "sliced", "scalar", "axes of one", "axes of one, transposed"],
 )
 def test_views_of_a_storage(changes, expected):
     array = read(tensor(**changes))
