@@ -63,7 +63,7 @@ def test_checkpoint_names_the_keypoints_and_detects(trained, tmp_path):
     model = load(trained, tmp_path)
     config = read_metadata(trained[0].find_last())["config"]
     assert config["KEYPOINT_NAMES"] == NAMES and config["KEYPOINT_SKELETON"] == [[0, 1]]
-    images = [*noise_images(2, sizes=((64, 64), (40, 90))), MarkedSquares(side=90).load_image(0)]
+    images = [*noise_images(2, sizes=((64, 64), (40, 90))), Squares(side=90).load_image(0)]
     results = model.detect(images)
     counts = [len(result["rois"]) for result in results]
     # The best boxes in the second image lie in its padding.
