@@ -796,8 +796,8 @@ class Config:
             "one of the two",
         )
         yield _Relation(
-            len(self.TTA) == 0 or not (self.RPN_ONLY or self.NUM_KEYPOINTS),
-            "TTA merges boxes and masks, so RPN_ONLY must be False and NUM_KEYPOINTS 0",
+            len(self.TTA) == 0 or not self.RPN_ONLY,
+            "TTA merges boxes with their classes, so RPN_ONLY must be False",
             self.TTA,
             "TTA = ()",
         )

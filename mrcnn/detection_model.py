@@ -187,11 +187,12 @@ class DetectionModel(DetectionMethods):
     # --- Weights and log folders ---
 
     def find_last(self) -> str:
-        """Return the path of the newest checkpoint under model_dir.
+        """Return the path of the newest checkpoint of this network under model_dir.
 
         Raises: FileNotFoundError that names the folder if there is no checkpoint.
         """
-        return checkpoints.last_checkpoint(self.model_dir, str(self.config.NAME))
+        name = str(self.config.NAME)
+        return checkpoints.last_checkpoint(self.model_dir, name, [self.network_name])
 
     def load_weights(
         self,

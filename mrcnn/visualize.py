@@ -17,7 +17,7 @@ from .drawing.figures import (
     draw_boxes,
     draw_rois,
 )
-from .drawing.heat_maps import draw_heat_map
+from .drawing.heat_maps import draw_heat_maps
 from .drawing.inputs import ClassNames, as_boxes, as_masks, check_counts, random_colors
 from .drawing.instances import apply_mask, draw_box, draw_instances
 from .drawing.pages import (
@@ -46,7 +46,7 @@ __all__ = [
     "draw_box",
     "draw_boxes",
     "draw_comparison",
-    "draw_heat_map",
+    "draw_heat_maps",
     "draw_instances",
     "draw_next_to_ground_truth",
     "draw_result",

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from tiny import TinyConfig, backbone
 
 from mrcnn.formats.rle import mask_to_rle
+from mrcnn.weights.zoo_table import RELEASED
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "run.py"
 NAMES = [
@@ -273,6 +275,20 @@ def test_peers_prints_medians_and_the_median_ratio_of_the_rounds(peers, monkeypa
     assert heading.split() == ["case", "mrcnn,", "s", "torchvision,", "s", "ratio"]
     assert " ".join(rows[0].split()) == "r50_512 2.00 (1.00 to 3.00) 4.00 (4.00 to 4.00) 0.50"
     assert rows[1].split()[-1] == "1.20"
+
+
+def test_peers_compares_networks_of_the_zoo(peers):
+    zoo = {row.name: row for row in RELEASED}
+    for case in peers.CASES.values():
+        if case.network is not None:
+            assert len(zoo[f"{case.network}_coco"].class_names) == case.classes
+
+
+def test_peers_makes_every_anchor_an_object_of_class_1(peers):
+    layer = keras.layers.Conv2D(2 * 3, 1)  # two anchors of a cell, three classes
+    layer.build([None, 4, 4, 1])
+    peers.set_random_weights("retinanet_class_logits", layer, classes=3)
+    assert layer.bias.numpy().tolist() == [0, 6, 0, 0, 6, 0]
 
 
 def test_peers_workers_take_turns(peers, monkeypatch):

@@ -269,7 +269,6 @@ WRONG = {
         r"Received: \['flop'\]. Try the default, \(\)",
     ),
     "TTA of proposals": ({"TTA": ["flip"], "RPN_ONLY": True}, "so RPN_ONLY must be False"),
-    "TTA of keypoints": ({"TTA": [2], "NUM_KEYPOINTS": 3}, "must be False and NUM_KEYPOINTS 0"),
     "LEARNING_RATE_SCHEDULE": (
         {"LEARNING_RATE_SCHEDULE": "poly"},
         "'constant', 'step' or 'cosine'",

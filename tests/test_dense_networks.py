@@ -31,20 +31,6 @@ def network(model):
 # --- Detection ---
 
 
-def test_images_of_any_size_are_detected(model):
-    images = noise_images(3, sizes=[(64, 64), (30, 90), (150, 70)])
-    for image, result in zip(images, model.detect(images), strict=True):
-        height, width = image.shape[:2]
-        assert set(result) == {"rois", "class_ids", "scores"}
-        assert 0 < len(result["rois"]) <= 10
-        assert set(result["class_ids"]) <= {1, 2}
-        assert (np.diff(result["scores"]) <= 0).all()
-        assert (result["rois"] >= 0).all()
-        assert (result["rois"] <= [height, width, height, width]).all()
-    tiled = model.detect_tiled(np.concatenate(images[:1] * 2, axis=1), tile=64, overlap=16)
-    assert len(tiled["rois"])
-
-
 def test_empty_result_has_a_reason(network, capsys):
     quiet = build(network, DETECTION_MIN_CONFIDENCE=0.5)
     (found,) = quiet.detect(noise_images(1), verbose=1)

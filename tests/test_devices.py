@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kinds import KINDS
+from tiny import tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
@@ -18,18 +20,16 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-devices, folder = int(sys.argv[1]), sys.argv[2]
+kind, devices, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 logical = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], logical)
 
-from mrcnn.model import MaskRCNN
-from tiny import Squares, TinyConfig, shake
+from tiny import Squares, build
 
-config = TinyConfig(
-    SEED=3, STEPS_PER_EPOCH=4, GPU_COUNT=devices, IMAGES_PER_GPU=4 // devices,
-    GRADIENT_CLIP_NORM=1.0, WEIGHT_DECAY=0.1, EMA_DECAY=0.9,
+model = build(
+    kind, "training", folder, SEED=3, STEPS_PER_EPOCH=4, GPU_COUNT=devices,
+    IMAGES_PER_GPU=4 // devices, GRADIENT_CLIP_NORM=1.0, WEIGHT_DECAY=0.1, EMA_DECAY=0.9,
 )
-model = shake(MaskRCNN("training", config, folder), 0)
 squares = Squares()
 history = model.train(squares, squares, 0.01, epochs=2, layers="all").history
 weights = {weight.path.replace("/", "|"): weight.numpy() for weight in model.keras_model.weights}
@@ -38,13 +38,14 @@ np.savez(f"{folder}/trained.npz", loss=history["loss"], **weights)
 
 
 @pytest.mark.slow
-def test_two_devices_train_as_one(tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_devices_train_as_one(tmp_path, kind):
     """The same batch of four: weights agree within 1e-5. Every step clips its gradients."""
     found = []
     for devices in (1, 2):
         folder = tmp_path / str(devices)
         folder.mkdir()
-        command = [sys.executable, "-c", TRAINING, str(devices), str(folder)]
+        command = [sys.executable, "-c", TRAINING, kind, str(devices), str(folder)]
         done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         with np.load(folder / "trained.npz") as file:
@@ -60,17 +61,19 @@ import sys
 import keras
 import numpy as np
 
-hosts, folder, result = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+kind, hosts, folder, result = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 
 from mrcnn.data import augment
-from mrcnn.model import MaskRCNN
-from tiny import Squares, TinyConfig, shake
+from tiny import Squares, build
 
 
-class Uneven(Squares):
-    def load_mask(self, image_id):  # every second image is empty
+class Uneven(Squares):  # every second image is empty
+    def load_mask(self, image_id):
         mask, class_ids = super().load_mask(image_id)
         return (mask[..., :0], class_ids[:0]) if image_id % 2 else (mask, class_ids)
+
+    def load_keypoints(self, image_id):
+        return super().load_keypoints(image_id)[: 1 - image_id % 2]
 
 
 class Stop(keras.callbacks.Callback):
@@ -78,12 +81,12 @@ class Stop(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
-config = TinyConfig(
-    SEED=3, STEPS_PER_EPOCH=4, GPU_COUNT=hosts, IMAGES_PER_GPU=4 // hosts, TRAIN_BN=False,
-    GRADIENT_CLIP_NORM=1.0, WEIGHT_DECAY=0.1, VALIDATION_STEPS=2,
+model = build(
+    kind, "training", folder, SEED=3, STEPS_PER_EPOCH=4, GPU_COUNT=hosts,
+    IMAGES_PER_GPU=4 // hosts, TRAIN_BN=False, GRADIENT_CLIP_NORM=1.0, WEIGHT_DECAY=0.1,
+    VALIDATION_STEPS=2,
 )
 data, options = Uneven(6), {"layers": "all", "augmentation": augment.compose(["flip", "color"])}
-model = shake(MaskRCNN("training", config, folder), 0)
 first = model.train(data, data, 0.01, epochs=2, custom_callbacks=[Stop()], **options).history
 print(model.epoch, model.checkpoint_path)
 model.load_weights(model.find_last())  # resumes with the state of epoch 1
@@ -96,12 +99,13 @@ np.savez(result, loss=first["loss"] + second["loss"], val_loss=first["val_loss"]
 
 
 @pytest.mark.slow
-def test_two_hosts_train_as_one(tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_hosts_train_as_one(tmp_path, kind):
     """The same batches of four in two processes, with two rows each; often only one has objects.
 
     The training is stopped after an epoch and resumed with its state; only the chief writes files.
     """
-    done = {1: _run_hosts(tmp_path / "one", 1), 2: _run_hosts(tmp_path / "two", 2)}
+    done = {1: _run_hosts(tmp_path / "one", kind, 1), 2: _run_hosts(tmp_path / "two", kind, 2)}
     (one,), (chief, other) = (
         _trained(tmp_path / name, count) for name, count in (("one", 1), ("two", 2))
     )
@@ -114,7 +118,7 @@ def test_two_hosts_train_as_one(tmp_path):
     (out, log), (out_2, log_2) = done[2]
     assert out == out_2
     assert [line[:2] for line in out.splitlines()] == ["1 ", "2 "]
-    assert out.strip().endswith("mask_rcnn_tiny_0002.h5")
+    assert out.strip().endswith(f"{tiny_config(kind).NETWORK}_tiny_0002.h5")
     assert ("writes no files" in log, log_2.count("This host writes no files")) == (False, 2)
     (log_dir,) = (tmp_path / "two" / "logs").iterdir()
     with open(log_dir / "losses.csv") as table:
@@ -122,8 +126,8 @@ def test_two_hosts_train_as_one(tmp_path):
     assert len(list(log_dir.glob("train/events*"))) == 2
 
 
-def _run_hosts(folder, count) -> list[tuple[str, str]]:
-    """Run the hosts; return `(stdout, stderr)` of each."""
+def _run_hosts(folder, kind, count) -> list[tuple[str, str]]:
+    """Run the hosts; return `(stdout, stderr)` of each. kind: see `tiny_config`."""
     folder.mkdir()
     running = []
     with socket.socket() as first, socket.socket() as second:
@@ -134,7 +138,7 @@ def _run_hosts(folder, count) -> list[tuple[str, str]]:
         config = json.dumps(
             {"cluster": {"worker": addresses[:count]}, "task": {"type": "worker", "index": index}}
         )
-        arguments = [str(count), str(folder / "logs"), str(folder / f"host_{index}.npz")]
+        arguments = [kind, str(count), str(folder / "logs"), str(folder / f"host_{index}.npz")]
         with (
             open(folder / f"stdout_{index}", "w") as out,
             open(folder / f"stderr_{index}", "w") as log,

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TinyConfig, noise_images, shake
-
-from mrcnn.model import MaskRCNN
+from kinds import KINDS
+from tiny import assert_same_results, build, new_model, noise_images, shake
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST, LAST = 200, 2000  # the steps, or calls, after which memory is compared
@@ -26,10 +25,9 @@ SIZES = ((64, 64), (60, 100), (120, 70), (128, 128), (40, 190), (200, 64))
 STEPS = """
 import json, re, sys, tempfile
 import keras
-from mrcnn.model import MaskRCNN
-from tiny import Squares, TinyConfig, noise_images, shake
+from tiny import Squares, build, new_model, noise_images
 
-first, last, sizes = json.loads(sys.argv[1])
+kind, first, last, sizes = json.loads(sys.argv[1])
 seen = {}
 
 
@@ -49,48 +47,46 @@ class Memory(keras.callbacks.Callback):
 
 
 per_epoch = first // 2  # so that a validation and a checkpoint come before the first reading
-config = TinyConfig(
-    STEPS_PER_EPOCH=per_epoch,
-    KEEP_LAST_N=2,
-    IMAGES_PER_GPU=1,
-    PRE_NMS_LIMIT=100,
-    POST_NMS_ROIS_TRAINING=40,
-    TRAIN_ROIS_PER_IMAGE=4,
-)
+settings = {
+    "STEPS_PER_EPOCH": per_epoch,
+    "KEEP_LAST_N": 2,
+    "IMAGES_PER_GPU": 1,
+    "PRE_NMS_LIMIT": 100,
+    "POST_NMS_ROIS_TRAINING": 40,
+    "TRAIN_ROIS_PER_IMAGE": 4,
+}
 squares = Squares(8)
 with tempfile.TemporaryDirectory() as folder:
-    model = MaskRCNN("training", config, folder)
+    model = new_model(kind, "training", folder, **settings)
     epochs = last // per_epoch
     model.train(squares, squares, 1e-4, epochs, layers="all", custom_callbacks=[Memory()])
 """
 
 DETECTION = """
-config = TinyConfig(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)
-model = shake(MaskRCNN("inference", config))
+model = build(kind, IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)
 images = noise_images(24, sizes=sizes)
 for call in range(1, last + 1):
     model.detect([images[call % len(images)]])
     resident(call)
 """
 
-# Ten models one after the other, then ten thresholds, each of which needs a new trace; 97 MB each.
+# Ten models one after the other, then ten thresholds, each of which needs a new trace; about 90 MB
+# each.
 MODELS = """
 import gc
-from mrcnn.config import Config
 
-
-class Fat(Config):
-    NAME, NUM_CLASSES, BACKBONE = "fat", 2, "mobilenet_v2"
-    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 64
-    TOP_DOWN_PYRAMID_SIZE = RPN_CHANNELS = 32
-    FPN_CLASSIF_FC_LAYERS_SIZE, MASK_CHANNELS, POST_NMS_ROIS_INFERENCE = 4096, 16, 16
-
+FAT = {
+    "mask_rcnn": {"FPN_CLASSIF_FC_LAYERS_SIZE": 4096},
+    "keypoints": {"FPN_CLASSIF_FC_LAYERS_SIZE": 4096},
+    "retinanet": {"TOP_DOWN_PYRAMID_SIZE": 512},
+    "fcos": {"TOP_DOWN_PYRAMID_SIZE": 512},
+}
 
 for count in range(1, last + 1):
     if count <= last // 2:
         model = None  # freed before the next one is built
         gc.collect()
-        model = MaskRCNN("inference", Fat())
+        model = new_model(kind, **FAT[kind])
     else:
         model.config.DETECTION_MIN_CONFIDENCE = 0.5 + count / 100
     model.detect(noise_images(1))
@@ -108,15 +104,15 @@ REPORT = "\nprint(json.dumps(seen))\n"
     reason="reads the memory from /proc, which only Linux has",
 )
 @pytest.mark.parametrize(
-    ("work", "sizes"),
+    ("kind", "work", "sizes"),
     [
-        pytest.param(TRAINING, None, id="training"),
-        pytest.param(DETECTION, SIZES[:1], id="detection"),
-        pytest.param(DETECTION, SIZES, id="detection-of-many-sizes"),
+        *(pytest.param(kind, TRAINING, None, id=f"{kind}-training") for kind in KINDS),
+        *(pytest.param(kind, DETECTION, SIZES, id=f"{kind}-many-sizes") for kind in KINDS),
+        pytest.param("mask_rcnn", DETECTION, SIZES[:1], id="mask_rcnn-one-size"),
     ],
 )
-def test_memory_of_a_long_run_does_not_grow(work, sizes):
-    seen = memory_of(work, FIRST, LAST, sizes)
+def test_memory_of_a_long_run_does_not_grow(kind, work, sizes):
+    seen = memory_of(work, kind, FIRST, LAST, sizes)
     assert seen[str(LAST)] <= 1.03 * seen[str(FIRST)], seen
 
 
@@ -125,17 +121,21 @@ def test_memory_of_a_long_run_does_not_grow(work, sizes):
     not os.path.exists("/proc/self/status"),
     reason="reads the memory from /proc, which only Linux has",
 )
-def test_deleted_models_and_former_thresholds_free_their_memory():
+@pytest.mark.parametrize("kind", KINDS)
+def test_deleted_models_and_former_thresholds_free_their_memory(kind):
     # The first two models, and the first two thresholds, fill caches that stay.
-    seen = memory_of(MODELS, 2, 24)
+    seen = memory_of(MODELS, kind, 2, 24)
     assert seen["12"] - seen["2"] < 0.1 * seen["weights"], seen
     assert seen["24"] - seen["14"] < 0.1 * seen["weights"], seen
 
 
-def memory_of(work, first, last, sizes=None):
-    """`{number of steps: kilobytes}`, the resident memory of a process that does this work."""
+def memory_of(work, kind, first, last, sizes=None):
+    """`{number of steps: kilobytes}`, the resident memory of a process that does this work.
+
+    kind: of the network, see `tiny_config`.
+    """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    command = [sys.executable, "-c", STEPS + work + REPORT, json.dumps([first, last, sizes])]
+    command = [sys.executable, "-c", STEPS + work + REPORT, json.dumps([kind, first, last, sizes])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads(done.stdout.splitlines()[-1])
@@ -144,35 +144,44 @@ def memory_of(work, first, last, sizes=None):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sizes", [SIZES[:1], SIZES], ids=["one-size", "many-sizes"])
-@pytest.mark.parametrize("mode", ["square", "pad64"])
-def test_eight_threads_get_the_results_of_one_thread(mode, sizes):
+@pytest.mark.parametrize(
+    ("kind", "mode", "sizes"),
+    [
+        pytest.param("mask_rcnn", "square", SIZES[:1], id="mask_rcnn-square-one-size"),
+        pytest.param("mask_rcnn", "square", SIZES, id="mask_rcnn-square-many-sizes"),
+        pytest.param("mask_rcnn", "pad64", SIZES[:1], id="mask_rcnn-pad64-one-size"),
+        *(pytest.param(kind, "pad64", SIZES, id=f"{kind}-pad64-many-sizes") for kind in KINDS),
+    ],
+)
+def test_eight_threads_get_the_results_of_one_thread(kind, mode, sizes):
     """The model has not detected before: one thread compiles the network, the others wait."""
-    config = TinyConfig(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)
-    model = shake(MaskRCNN("inference", config))
+    model = build(kind, IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=128)
     images = noise_images(96, sizes=sizes)
     with ThreadPoolExecutor(8) as threads:
         results = list(threads.map(lambda image: model.detect([image])[0], images))
     assert sum(len(result["scores"]) for result in results) > len(images)
     for image, result in zip(images, results, strict=True):
-        (expected,) = model.detect([image])
-        for name, values in expected.items():
-            np.testing.assert_array_equal(result[name], values)
+        assert_same_results(result, model.detect([image])[0])
 
 
 def same(result, other):
     return all(np.array_equal(values, other[name]) for name, values in result.items())
 
 
-@pytest.mark.parametrize("optimized", [False, True])
-def test_detection_during_load_weights_uses_the_weights_of_one_file(optimized, tmp_path):
-    model, expected = MaskRCNN("inference", TinyConfig()), []
+# Networks, and whether batch norm is fused into their convolutions.
+DETECTING = [("mask_rcnn", False), *((kind, True) for kind in KINDS)]
+
+
+@pytest.mark.parametrize(("kind", "optimized"), DETECTING)
+def test_detection_during_load_weights_uses_the_weights_of_one_file(kind, optimized, tmp_path):
+    model, expected = new_model(kind), []
     for seed in (0, 1):
         shake(model, seed).save_weights(tmp_path / f"{seed}.h5")
         if optimized:
             model.optimize_for_inference()
         model.detector._compiled = {}
         expected.append(model.detect(noise_images(1))[0])
+    assert not same(*expected)
     loaded = threading.Event()
     with ThreadPoolExecutor(3) as threads:
 
@@ -190,9 +199,9 @@ def test_detection_during_load_weights_uses_the_weights_of_one_file(optimized, t
     assert all(any(same(result, one) for one in expected) for result in found)
 
 
-@pytest.mark.parametrize("optimized", [False, True])
-def test_deleted_model_frees_its_network_and_graph(optimized):
-    model = MaskRCNN("inference", TinyConfig())
+@pytest.mark.parametrize(("kind", "optimized"), DETECTING)
+def test_deleted_model_frees_its_network_and_graph(kind, optimized):
+    model = new_model(kind)
     if optimized:
         model.optimize_for_inference()
     model.detect(noise_images(1))

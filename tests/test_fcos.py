@@ -95,7 +95,7 @@ def test_distances_are_never_negative_and_all_levels_share_the_heads():
         (2, 15, 1),
     )
     assert float(tf.reduce_min(sides)) == 0
-    assert isinstance(heads.get_layer("fcos_box_norm4"), keras.layers.GroupNormalization)
+    assert isinstance(heads.get_layer("fcos_box_norm2"), keras.layers.GroupNormalization)
 
 
 def test_known_classes_are_kept(tmp_path):

@@ -5,15 +5,16 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mrcnn import model as modellib
 from mrcnn.config import Config
+from mrcnn.data.image import read_image
 from mrcnn.data.rpn_targets import build_rpn_targets
 from mrcnn.detection_model import model_class
+from mrcnn.inference.preprocessing import mold
 from mrcnn.nn import targets
 from mrcnn.nn.anchors import pyramid_anchors
 from mrcnn.nn.image_meta import compose_image_meta
@@ -92,22 +93,9 @@ def _config(name: str, keypoints: int) -> Config:
 
 def _image(folder: Path, config: Config) -> np.ndarray:
     """`[1, *PADDED]` image a, normalized, resized and padded with zeros."""
-    pixels = cv2.imread(str(folder / "photos" / "a.png"))[..., ::-1].astype(np.float32) / 255
-    pixels = (pixels - np.float32(config.MEAN_PIXEL / 255)) / np.float32(config.STD_PIXEL / 255)
-    image = np.zeros((1, *PADDED), np.float32)
-    image[0, :HEIGHT, :WIDTH] = _resized(_resized(pixels, HEIGHT, 0), WIDTH, 1)
+    image = mold(read_image(folder / "photos" / "a.png"), config).image[None]
+    assert image.shape == (1, *PADDED)
     return image
-
-
-def _resized(x: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Bilinear along an axis; positions are float32, as torch's: their rounding can be measured."""
-    scale = np.float32(x.shape[axis] / size)
-    position = np.maximum(scale * (np.arange(size, dtype=np.float32) + 0.5) - np.float32(0.5), 0)
-    first = np.floor(position).astype(int)
-    last = np.minimum(first + 1, x.shape[axis] - 1)
-    weight = (position - first).astype(np.float32)
-    weight = weight.reshape([-1] + [1] * (x.ndim - 1 - axis))
-    return np.take(x, first, axis) * (1 - weight) + np.take(x, last, axis) * weight
 
 
 def _ground_truth(file) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,11 @@ import sys
 import numpy as np
 import tensorflow as tf
 from keras import layers as KL
+from kinds import KEYPOINTS
 
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
+from mrcnn.detection_model import model_class
 from mrcnn.model import BatchNorm
 from mrcnn.nn.image_meta import compose_image_meta
 
@@ -69,19 +71,28 @@ class TinyConfig(Config):
 
 
 def tiny_config(network="mask_rcnn", **values):
-    """The tiny config of a network: its preset, with the sizes of `TinyConfig`."""
+    """The tiny config of one of `KINDS`: its preset, with the sizes of `TinyConfig`."""
     config = TinyConfig()
-    if network != "mask_rcnn":
+    if network == "keypoints":
+        values = {**KEYPOINTS, **values}
+    elif network != "mask_rcnn":
         config = getattr(TinyConfig, network)()
         # A few steps from random weights, as with the defaults of Config.
-        values = {"WARMUP_STEPS": 0, "GRADIENT_CLIP_NORM": 5.0, **values}
+        few = {"WARMUP_STEPS": 0, "GRADIENT_CLIP_NORM": 5.0, "TOWER_CONV_LAYERS": 2}
+        values = {**few, **values}
     for name, value in values.items():
         setattr(config, name, value)
     return config
 
 
 class Squares(Dataset):
-    """A light or a dark square (class 1, 2) on grey, in another place in each image."""
+    """A light or a dark square (class 1, 2) on grey, in another place in each image.
+
+    Its keypoints are the upper corners and the middle.
+    """
+
+    keypoint_names = ("left_top", "right_top", "middle")
+    keypoint_skeleton = ((0, 1),)
 
     def __init__(self, count=4, side=64):
         super().__init__()
@@ -105,6 +116,43 @@ class Squares(Dataset):
         mask = np.zeros((self.side, self.side, 1), bool)
         mask[self._square(image_id)] = True
         return mask, np.array([1 if image_id % 2 else 2], np.int32)
+
+    def load_keypoints(self, image_id):
+        rows, columns = self._square(image_id)
+        middle = (rows.start + rows.stop) / 2, (columns.start + columns.stop) / 2
+        corners = (rows.start, columns.start), (rows.start, columns.stop)
+        return np.array([[[*place, 2] for place in (*corners, middle)]])
+
+
+def new_model(kind="mask_rcnn", mode="inference", folder="logs", **values):
+    """A model of one of `KINDS`."""
+    config = tiny_config(kind, **values)
+    return model_class(config)(mode, config, str(folder))
+
+
+def build(kind="mask_rcnn", mode="inference", folder="logs", seed=0, **values):
+    """A model of one of `KINDS`, with the random weights of `shake`."""
+    return shake(new_model(kind, mode, folder, **values), seed)
+
+
+def keys_of(model):
+    """The keys of a model's results."""
+    keys = {"rois", "class_ids", "scores"}
+    if model.config.has_mask_head():
+        keys.add("masks")
+    return keys | {"keypoints"} if model.config.has_keypoint_head() else keys
+
+
+def assert_same_results(result, expected):
+    """Compare two results of one model, with masks in any form."""
+    assert set(result) == set(expected)
+    for key, values in expected.items():
+        if isinstance(values, list):
+            assert len(result[key]) == len(values)
+            for one, other in zip(result[key], values, strict=True):
+                np.testing.assert_array_equal(one, other)
+        else:
+            np.testing.assert_array_equal(result[key], values, err_msg=key)
 
 
 def shake(model, seed=0):

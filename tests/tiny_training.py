@@ -2,23 +2,34 @@
 
 import numpy as np
 import pytest
-from tiny import Squares, shake, tiny_config
+import tiny
+from tiny import Squares
 
 from mrcnn.config import Config
-from mrcnn.detection_model import model_class
 
-PARTS = (*Config().loss_names(), "weight_decay")  # what adds up to the loss
+PARTS = (*Config().loss_names(), "weight_decay")  # what adds up to the loss of Mask R-CNN
+
+
+def parts_of(model):
+    """What adds up to the loss of a model, the loss of classes first and of boxes second."""
+    return (*model.config.loss_names(), "weight_decay")
 
 
 def build(folder, seed=0, network="mask_rcnn", **values):
     """A model in training mode with random weights."""
-    config = tiny_config(network, **values)
-    return shake(model_class(config)("training", config, str(folder)), seed)
+    return tiny.build(network, "training", folder, seed, **values)
 
 
 def values(model):
     """`{path: value}` of all weights."""
     return {weight.path: weight.numpy() for weight in model.keras_model.weights}
+
+
+def moved_since(before, model):
+    """Paths of the weights that differ from the earlier `values`."""
+    return {
+        path for path, value in values(model).items() if not np.array_equal(value, before[path])
+    }
 
 
 class Various(Squares):

@@ -24,6 +24,7 @@ from .cli_support import (
     save_image,
     say,
     validated,
+    with_network,
     write_json,
 )
 from .data_option import SHAPES_TO_TRAIN, data_options, open_data
@@ -34,7 +35,7 @@ SHEET_IMAGES, SHEET_COLUMNS, SHEET_SIDE = 12, 4, 480
 def run(args) -> int:
     """Run `mrcnn check` on a dataset, or on both parts of a folder with train and val."""
     out = None if args.out is None else make_folder(args.out, "--out")
-    config = read_config(args.config)
+    config = read_config(with_network(args.config, args.network))
     parts = split_folders(args.data)
     if parts is None:
         dataset, has_errors = _check(args, args.data, config, out)

@@ -196,6 +196,7 @@ def _add_check(commands) -> None:
     _add_data(
         parser, f"{DATA}; or a folder with such folders train and val, which are both checked"
     )
+    _add_network(parser)
     _add_config(
         parser,
         "Config's own, with the classes taken from DATA; give the settings you will train with",
@@ -333,7 +334,7 @@ def _add_detect(commands) -> None:
         "--heat-map",
         action="store_true",
         help="also write an image IMAGE_heat_map.png that shows where the network suspects objects "
-        "of any kind: the scores of its region proposals, from dark (low) to yellow (high)",
+        "of any kind: the scores on each level of its pyramid, from dark (low) to yellow (high)",
     )
     parser.add_argument(
         "--format",

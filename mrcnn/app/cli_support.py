@@ -539,14 +539,16 @@ def load_for_training(config: Config, logs: str, start: str | None) -> Detection
 def find_weights(start: str, config: Config, logs: str | Path) -> str:
     """The path of initial weights.
 
-    start: "last" (the newest checkpoint in `logs`), a name of released weights such as "coco"
-    (downloaded unless cached), or a file.
+    start: "last" (the newest checkpoint in `logs`; of the config's network, if it sets one), a name
+    of released weights such as "coco" (downloaded unless cached), or a file.
     """
+    from ..config import NETWORKS
     from ..weights.checkpoints import last_checkpoint
     from ..weights.zoo import released, weight_path
 
     if start == "last":
-        return last_checkpoint(logs, str(config.NAME))
+        networks = [config.NETWORK] if "NETWORK" in own_names(config) else NETWORKS
+        return last_checkpoint(logs, str(config.NAME), networks)
     return start if released(start) is None else weight_path(start)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..data.image import read_image
 from ..data.keypoints import skeleton_of
 from ..drawing import pages
-from ..drawing.heat_maps import draw_heat_map
+from ..drawing.heat_maps import draw_heat_maps
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.image_files import read_size
 from ..files.safe_text import printable
@@ -296,6 +296,6 @@ def detect_file(
     }
     if heat_map:
         path = free_image_path(drawing.parent, drawing.name.removesuffix(DRAWING), HEAT_MAP)
-        save_image(draw_heat_map(image, model.heat_map(image)), path, marked=True)
+        save_image(draw_heat_maps(image, model.heat_maps(image)), path, marked=True)
         entry["heat_map"] = path.name
     return entry

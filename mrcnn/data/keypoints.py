@@ -45,16 +45,27 @@ def decode_heatmaps(heatmaps: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     for i, (heatmap, box) in enumerate(zip(heatmaps, boxes, strict=True)):
         sides = np.maximum(box[2:] - box[:2], 1)  # height, width
         rows, columns = np.ceil(sides).astype(int)
-        logits = np.asarray(heatmap, np.float32)
-        # OpenCV's bicubic interpolation has a = -0.75 too, and repeats the border.
-        resized = cv2.resize(logits, (columns, rows), interpolation=cv2.INTER_CUBIC)
-        resized = resized.reshape(rows * columns, -1)  # [pixels, K]
-        best = resized.argmax(axis=0)
+        best = np.zeros(heatmaps.shape[-1], int)
+        # One map at a time: NumPy finds the maximum of contiguous numbers several times faster.
+        for k, logits in enumerate(np.ascontiguousarray(np.moveaxis(heatmap, -1, 0), np.float32)):
+            # OpenCV's bicubic interpolation has a = -0.75 too, and repeats the border.
+            resized = cv2.resize(logits, (columns, rows), interpolation=cv2.INTER_CUBIC)
+            best[k] = resized.argmax()
+            keypoints[i, k, 2] = resized.flat[best[k]]
         cells = np.stack(np.unravel_index(best, (rows, columns)), axis=-1)  # [K, (row, column)]
         scale = sides / np.array([rows, columns], np.float32)
         keypoints[i, :, :2] = (cells + np.float32(0.5)) * scale + box[:2]
-        keypoints[i, :, 2] = resized[best, np.arange(len(best))]
     return keypoints
+
+
+def surest_keypoints(found: Sequence[np.ndarray]) -> np.ndarray:
+    """Return each keypoint of an object from where its score is highest, `[K, (y, x, score)]`.
+
+    found: the keypoints of several detections of the object, `[K, 3]` each.
+    """
+    keypoints = np.stack(found)  # [detections, K, 3]
+    best = keypoints[..., 2].argmax(axis=0)
+    return keypoints[best, np.arange(len(best))]
 
 
 def adopt_skeleton(config: Any, dataset: Any) -> None:
@@ -130,6 +141,8 @@ def mirrored_order(
     pairs: those that change places, numbered from 0; None: those that the names tell.
     """
     order = np.arange(count)
+    if count == 0:
+        return order
     if pairs is None:
         pairs = _pairs_by_name(list(names or ()))
     for first, second in pairs:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .inputs import as_rgb
-from .pages import RESULT_SIDE, magnification, magnify
+from .pages import contact_sheet, magnification, magnify, titled
+
+SIDE, COLUMNS = 512, 3  # of the page; smaller images are magnified to about SIDE pixels
 
 # Share of the color at score 1; less of it at lower scores, so that the image stays visible.
 MOST_COLOR = 0.75
 
 
-def draw_heat_map(image: ArrayLike, heat: ArrayLike, side: int = RESULT_SIDE) -> np.ndarray:
-    """Color an image by scores: from dark violet (low) to yellow (1). Needs no display.
+def draw_heat_maps(image: ArrayLike, maps: Mapping[str, ArrayLike], side: int = SIDE) -> np.ndarray:
+    """Draw a page of an image colored by each map: from dark violet (low) to yellow (1).
+
+    Needs no display. A map's title has its name and its highest score.
 
     image: [H, W] or [H, W, channels]; a small one is magnified, see `pages.draw_result`.
-    heat: [H, W] scores in 0..1, as `Detector.heat_map` returns.
+    maps: name -> [H, W] scores in 0..1, as `Detector.heat_maps` returns.
 
     Returns: uint8 [H', W', 3].
-    Raises: ValueError if the map is not as large as the image.
+    Raises: ValueError if a map is not as large as the image.
     """
+    panes = []
+    for name, scores in maps.items():
+        highest = np.max(np.asarray(scores), initial=0)
+        panes.append(titled(_colored(image, scores, side), f"{name}: up to {highest:.2f}"))
+    return contact_sheet(panes, COLUMNS)
+
+
+def _colored(image: ArrayLike, scores: ArrayLike, side: int) -> np.ndarray:
+    """uint8 [H', W', 3]: the image in gray, colored by scores [H, W]."""
     canvas = as_rgb(image)
-    scores = np.clip(np.asarray(heat, np.float32), 0, 1)
+    scores = np.clip(np.asarray(scores, np.float32), 0, 1)
     if scores.shape != canvas.shape[:2]:
         raise ValueError(
             "A heat map must be as high and wide as its image. "

@@ -225,13 +225,13 @@ class DetectionMethods:
 
     # --- Looking inside ---
 
-    def heat_map(self, image: Any) -> np.ndarray:
-        """`[H, W]` float32 in 0..1: which parts of an image `[H, W, C]` the network reacts to.
+    def heat_maps(self, image: Any) -> dict[str, np.ndarray]:
+        """Name of a pyramid level -> `[H, W]` float32 in 0..1: what the network reacts to.
 
-        See `Detector.heat_map`.
+        See `Detector.heat_maps`.
         """
-        self._need_inference("heat_map")
-        return self.detector.heat_map(image, steps=self)
+        self._need_inference("heat_maps")
+        return self.detector.heat_maps(image, steps=self)
 
     def run_graph(
         self, images: Any, outputs: Iterable[tuple[str, Any]], image_metas: Any = None

@@ -91,23 +91,29 @@ class Anchors(NamedTuple):
     normalized: np.ndarray
 
 
+# How many image shapes keep their anchors: the sizes of test-time augmentation take turns. Those of
+# 1024 x 1024 pixels take 12 MB.
+CACHED_SHAPES = 4
+
+
 class AnchorCache:
-    """The anchors of the image shape that was asked for last."""
+    """The anchors of the last `CACHED_SHAPES` image shapes."""
 
     def __init__(self) -> None:
-        self._last: Anchors | None = None
+        self._cached: tuple[Anchors, ...] = ()
 
     def get(self, image_shape: Sequence[int], config: Config) -> Anchors:
         """Return the anchors of a molded image of shape `(h, w, ...)`."""
         shape = (int(image_shape[0]), int(image_shape[1]))
-        last = self._last  # read once: another thread may replace it
-        if last is None or last.image_shape != shape:
-            pixels = pyramid_anchors(config, shape)
-            last = Anchors(
-                shape, pixels, box_math.normalize(pixels, shape, config.CONTINUOUS_BOXES)
-            )
-            self._last = last
-        return last
+        cached = self._cached  # read once: another thread may replace it
+        for anchors in cached:
+            if anchors.image_shape == shape:
+                return anchors
+        pixels = pyramid_anchors(config, shape)
+        normalized = box_math.normalize(pixels, shape, config.CONTINUOUS_BOXES)
+        anchors = Anchors(shape, pixels, normalized)
+        self._cached = (anchors, *cached)[:CACHED_SHAPES]
+        return anchors
 
 
 class Batch(NamedTuple):
@@ -149,7 +155,7 @@ class Detector:
         self._compiled: dict[tuple, Callable] = {}
         self._compiling = threading.Lock()
         self._anchors = AnchorCache()
-        self._device_anchors: tuple[np.ndarray, tf.Tensor] | None = None
+        self._device_anchors: tuple[tuple[np.ndarray, tf.Tensor], ...] = ()
 
     def run_with(self, network: Callable[[list[tf.Tensor]], Any]) -> None:
         """Detect with this network from the next call on.
@@ -157,8 +163,9 @@ class Detector:
         network: called with the list of inputs; has the inputs and outputs of `self.network`.
         """
         with self.weights_lock.writing():
-            self._running = network
-            self._compiled = {}
+            if network is not self._running:  # new weights of the same network need no new trace
+                self._running = network
+                self._compiled = {}
 
     # --- Detection ---
 
@@ -381,11 +388,12 @@ class Detector:
     def _batch_of_anchors(self, images: np.ndarray, steps: Steps) -> tf.Tensor:
         """`[B, A, 4]` the anchors of molded images `[B, h, w, C]`, copied to the device once."""
         anchors = steps.get_anchors(images.shape[1:])
-        last = self._device_anchors  # read once: another thread may replace it
-        if last is None or last[0] is not anchors:
-            last = anchors, tf.constant(anchors[None])
-            self._device_anchors = last
-        return tf.broadcast_to(last[1], (len(images), *anchors.shape))
+        cached = self._device_anchors  # read once: another thread may replace it
+        copies = [copy for original, copy in cached if original is anchors]
+        if not copies:
+            copies = [tf.constant(anchors[None])]
+            self._device_anchors = ((anchors, copies[0]), *cached)[:CACHED_SHAPES]
+        return tf.broadcast_to(copies[0], (len(images), *anchors.shape))
 
     def predict(self, inputs: Sequence[Any]) -> list[np.ndarray]:
         """Run the network on a list of its inputs; compiled once per setting of the thresholds.
@@ -468,11 +476,11 @@ class Detector:
 
     # --- Looking inside ---
 
-    def heat_map(self, image: Any, steps: Steps | None = None) -> np.ndarray:
-        """`[H, W]` float32 in 0..1: which parts of an image the network reacts to.
+    def heat_maps(self, image: Any, steps: Steps | None = None) -> dict[str, np.ndarray]:
+        """Name of a pyramid level -> `[H, W]` float32 in 0..1: what the network reacts to.
 
-        The score of the best anchor at each pixel, of Mask R-CNN the objectness; see
-        `inference.heat_maps`. Draw it with `visualize.draw_heat_map`.
+        The score of the level's best anchor at each pixel, of Mask R-CNN its objectness; see
+        `inference.heat_maps`. Draw them with `visualize.draw_heat_maps`.
 
         image: `[H, W, C]` uint8.
         """
@@ -481,17 +489,16 @@ class Detector:
         images, metas = molded.image[None], molded.meta[None]
         inputs = self._as_tensors([images, metas, self._batch_of_anchors(images, steps)])
         with self.weights_lock.reading():
-            (scores,) = self._run_heat_map(*inputs).numpy()
-        return heat_maps.heat_map(scores, molded, self.config)
+            (scores,) = self._run_heat_maps(*inputs).numpy()
+        return heat_maps.heat_maps(scores, molded, self.config)
 
     @functools.cached_property
-    def _run_heat_map(self) -> Callable:
+    def _run_heat_maps(self) -> Callable:
         """The compiled function from the network's inputs to the anchors' scores `[B, A]`."""
-        probs, first_class = heat_maps.anchor_scores(self.network)
-        inside = keras.Model(self.network.inputs, probs)
+        inside = keras.Model(self.network.inputs, heat_maps.anchor_outputs(self.network))
 
         def run(*inputs):
-            return tf.reduce_max(inside(list(inputs), training=False)[..., first_class:], axis=-1)
+            return heat_maps.anchor_scores(inside(list(inputs), training=False))
 
         signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.network.inputs]
         return tf.function(run, signature, autograph=False)

@@ -1,44 +1,54 @@
 """Heat maps: the scores of a network's anchors as a map of the image that it reacts to.
 
 Of Mask R-CNN these are the objectness scores of the RPN (Faster R-CNN, section 3.1): how likely
-there is an object of any class. NumPy and OpenCV only.
+there is an object of any class. Of RetinaNet and FCOS they are the scores of the best class.
+
+Each pyramid level has a map of its own: a level without objects of its size in the training data
+scores evenly, at any height, and would cover the others.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
 import cv2
 import numpy as np
 
 from ..config import Config
 from ..nn.anchors import compute_backbone_shapes
+from ..nn.dense_detections import class_scores
+from ..nn.keras_ops import ops
 from .preprocessing import Molded
 
-# Layers whose outputs are probabilities `[B, A, classes]` of the anchors, and the first class that
-# is no background. A network of another kind adds a row.
-LAYERS = {"rpn_class": 1}
+# Layers whose outputs `[B, A, ...]` are read from a network that has them, see `anchor_scores`.
+LAYERS = ("rpn_class", "class_logits", "centerness")
 
 
-class AnchorScores(NamedTuple):
-    """The tensor `[B, A, classes]` of a network, and its first class that is no background."""
+def anchor_outputs(network: Any) -> dict[str, Any]:
+    """The tensors of an inference network from which `anchor_scores` follow, by layer.
 
-    probs: Any
-    first_class: int
-
-
-def anchor_scores(network: Any) -> AnchorScores:
-    """The scores of the anchors of an inference network.
-
-    Raises: ValueError if no layer of the network is in `LAYERS`.
+    Raises: ValueError if the network has none of `LAYERS`.
     """
-    for layer in network.layers:
-        if layer.name in LAYERS:
-            return AnchorScores(layer.output, LAYERS[layer.name])
-    raise ValueError(
-        f"A heat map needs a network with a layer {' or '.join(LAYERS)}. "
-        f"Received: {network.name}, which has none. Try a network of this package."
-    )
+    found = {layer.name: layer.output for layer in network.layers if layer.name in LAYERS}
+    if not found:
+        raise ValueError(
+            f"A heat map needs a network with a layer {' or '.join(LAYERS[:2])}. "
+            f"Received: {network.name}, which has none. Try a network of this package."
+        )
+    return found
+
+
+def anchor_scores(outputs: dict[str, Any]) -> Any:
+    """`[B, A]` the score of each anchor, of its best class that is no background.
+
+    outputs: the values of `anchor_outputs`: rpn_class `[B, A, 2]` probabilities; or class_logits
+        `[B, A, NUM_CLASSES]` and, of a network that has it, centerness `[B, A, 1]` logits.
+    """
+    if "rpn_class" in outputs:
+        return outputs["rpn_class"][..., 1]
+    best = ops.max(outputs["class_logits"][..., 1:], axis=-1, keepdims=True)
+    return class_scores(best, outputs.get("centerness"))[..., 0]
 
 
 def level_shapes(config: Config, image_shape: Any) -> np.ndarray:
@@ -47,11 +57,27 @@ def level_shapes(config: Config, image_shape: Any) -> np.ndarray:
     return -(-np.asarray(shapes) // config.RPN_ANCHOR_STRIDE)
 
 
-def heat_map(scores: np.ndarray, molded: Molded, config: Config) -> np.ndarray:
-    """`[H, W]` float32 in 0..1, in pixels of the original image: the best score at each pixel.
+def level_names(config: Config) -> list[str]:
+    """A name for each level that has anchors, with their sides in pixels of the network's input."""
+    if config.has_pyramid():
+        count, first = len(config.RPN_ANCHOR_SCALES), config.finest_level()
+        levels = [f"P{first + i}" for i in range(count)]
+    else:
+        levels = [f"C{round(math.log2(config.BACKBONE_STRIDES[0]))}"]
+    if not config.has_anchors():
+        return levels
+    names = []
+    for level, sides in zip(levels, config.anchor_scales(), strict=True):
+        least, largest = min(sides), max(sides)
+        span = f"{least:g}" if least == largest else f"{least:g} to {largest:g}"
+        names.append(f"{level}, anchors of {span} px")
+    return names
 
-    Of each cell of a pyramid level the best anchor counts; levels are enlarged to the image, and
-    of each pixel the best level counts.
+
+def heat_maps(scores: np.ndarray, molded: Molded, config: Config) -> dict[str, np.ndarray]:
+    """Name of a level -> `[H, W]` float32 in 0..1, in pixels of the original image.
+
+    Of each cell of a level the best anchor counts.
 
     scores: `[A]` of the image's anchors, of their best class.
     """
@@ -59,15 +85,23 @@ def heat_map(scores: np.ndarray, molded: Molded, config: Config) -> np.ndarray:
     cells = shapes.prod(axis=1)
     per_cell = len(scores) // cells.sum()
     ends = np.cumsum(cells * per_cell)
+    maps = {}
+    for name, of_level, (rows, columns) in zip(
+        level_names(config), np.split(scores, ends[:-1]), shapes.tolist(), strict=True
+    ):
+        best = of_level.reshape(rows, columns, per_cell).max(axis=-1).astype(np.float32)
+        maps[name] = _in_image(best, molded)
+    return maps
+
+
+def _in_image(level: np.ndarray, molded: Molded) -> np.ndarray:
+    """`[H, W]` the scores of cells `[rows, columns]`, in pixels of the original image."""
     height, width = molded.image.shape[:2]
-    heat = np.zeros((height, width), np.float32)
-    for level, (rows, columns) in zip(np.split(scores, ends[:-1]), shapes.tolist(), strict=True):
-        best = level.reshape(rows, columns, per_cell).max(axis=-1).astype(np.float32)
-        heat = np.maximum(heat, _enlarge(best, height, width))
     y1, x1, y2, x2 = (int(side) for side in molded.window)
+    shown = _enlarge(level, height, width)[y1:y2, x1:x2]
     original_height, original_width = molded.original_shape[:2]
     size = (original_width, original_height)  # OpenCV's order
-    return cv2.resize(heat[y1:y2, x1:x2], size, interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(shown, size, interpolation=cv2.INTER_LINEAR)
 
 
 def _enlarge(level: np.ndarray, height: int, width: int) -> np.ndarray:

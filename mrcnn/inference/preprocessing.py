@@ -84,7 +84,7 @@ def _as_image(image: Any, config: Config, name: str) -> np.ndarray:
             name,
         )
         if image.ndim == 3 and image.shape[2] == config.IMAGE_CHANNEL_COUNT:
-            image = np.round(image + config.MEAN_PIXEL).astype(np.int32)
+            image = np.round(image * config.STD_PIXEL + config.MEAN_PIXEL).astype(np.int32)
     image = match_channels(to_uint8(image), config.IMAGE_CHANNEL_COUNT, name)
     if not image.shape[0] or not image.shape[1]:
         raise ValueError(f"An image must have pixels. Received: {name} of shape {image.shape}.")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..data.image import is_unit, to_uint8
+from ..data.keypoints import surest_keypoints
 from ..nn.boxes import outward
 
 logger = logging.getLogger("mrcnn")
@@ -70,19 +71,17 @@ def detect_tiled(
             windows.append(np.array([y, x, bottom, right]))
     unit = _is_unit_everywhere(image, windows)
     per_tile = []
-    keypoint_count = None
+    result = {}
     for window in progress(windows):
         y1, x1, y2, x2 = window
         pixels = to_uint8(image[y1:y2, x1:x2], name="The tiled image", unit=unit)
         result = detect(pixels)
-        if "keypoints" in result:
-            keypoint_count = result["keypoints"].shape[1]
         per_tile.append(_detections(result, window, (height, width), overlap))
     groups = _groups(per_tile, windows, _neighbours(rows, columns, tile))
     objects = [_merge(group) for group in groups]
     objects.sort(key=lambda detection: -detection.score)
     logger.info("%d objects in %d tiles", len(objects), len(windows))
-    return _result(objects, keypoint_count)
+    return _result(objects, result)
 
 
 def _is_unit_everywhere(image: Any, windows: list[np.ndarray]) -> bool:
@@ -295,27 +294,25 @@ def _merge(group: list[_Detection]) -> _Detection:
         mask = np.any([detection.pixels(region) for detection in group], axis=0)
     score = max(detection.score for detection in group)
     found = [detection.keypoints for detection in group if detection.keypoints is not None]
-    keypoints = None
-    if found:
-        each = np.stack(found)  # [detections, K, 3]
-        keypoints = each[each[..., 2].argmax(axis=0), np.arange(each.shape[1])]
+    keypoints = surest_keypoints(found) if found else None
     return _Detection(box, best.class_id, score, mask, keypoints)
 
 
-def _result(detections: list[_Detection], keypoint_count: int | None) -> dict:
+def _result(detections: list[_Detection], of_tile: dict) -> dict:
+    """The detections in the form of a tile's result: its keys and the type of its rois."""
     boxes = np.array([detection.box for detection in detections]).reshape(-1, 4)
-    box_type = np.float32 if len(boxes) and boxes.dtype.kind == "f" else np.int32
+    box_type = np.float32 if np.asarray(of_tile["rois"]).dtype.kind == "f" else np.int32
     class_ids = [detection.class_id for detection in detections]
     scores = [detection.score for detection in detections]
-    masks = [detection.mask for detection in detections]
     result: dict[str, Any] = {
         "rois": boxes.astype(box_type),
         "class_ids": np.array(class_ids, np.int32),
         "scores": np.array(scores, np.float32),
     }
-    if all(mask is not None for mask in masks):
-        result["masks"] = masks
-    if keypoint_count is not None:
+    if "masks" in of_tile:
+        result["masks"] = [detection.mask for detection in detections]
+    if "keypoints" in of_tile:
         keypoints = [detection.keypoints for detection in detections]
-        result["keypoints"] = np.array(keypoints, np.float32).reshape(-1, keypoint_count, 3)
+        shape = of_tile["keypoints"].shape[1:]
+        result["keypoints"] = np.array(keypoints, np.float32).reshape(-1, *shape)
     return result

@@ -3,9 +3,11 @@
 The boxes of all views are one set, which is suppressed as the settings say; detectron2 does the
 same (`modeling/test_time_augmentation.py`, `GeneralizedRCNNWithTTA`). The mask of an object is the
 mean of its masks in the views that found it. (detectron2 computes masks of the merged boxes in
-every view instead, in a second run of the network.)
+every view instead, in a second run of the network.) Each of its keypoints is that of the view with
+the highest score there.
 
-This works with the results of any network: dicts of rois, class_ids, scores and optional masks.
+This works with the results of any network: dicts of rois, class_ids, scores, and optional masks and
+keypoints.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import TTA_FLIP, Config
+from ..data.keypoints import mirror, mirrored_order, surest_keypoints
 from ..data.masks import MaskCrop, cut_crops
 from ..formats.mask_forms import full_masks, rles
 from ..nn import boxes as box_math
@@ -23,7 +26,7 @@ from ..nn.nms import agnostic_suppress, suppress
 
 # A detection of a view belongs to a merged one if their boxes have at least this IoU.
 SAME_OBJECT = 0.5
-KEYS = ("rois", "class_ids", "scores", "masks")
+KEYS = ("rois", "class_ids", "scores", "masks", "keypoints")
 
 Result = dict[str, Any]  # of one image, see `MaskRCNN.detect`; here with masks="soft"
 Detect = Callable[[Sequence[Any], str, float], list[Result]]
@@ -52,27 +55,31 @@ def detect(detect_views: Detect, images: Iterable[Any], masks: str, config: Conf
     masks: the form of the masks in the results.
     """
     chosen = views(config.TTA)
+    order = mirrored_order(config.NUM_KEYPOINTS, config.KEYPOINT_NAMES, config.KEYPOINT_PAIRS)
     results = []
     for image in images:
         image = np.asarray(image)
-        found = list(_detect_all(detect_views, image, chosen))
+        found = list(_detect_all(detect_views, image, chosen, order))
         results.append(merge(found, image.shape, masks, config))
     return results
 
 
-def _detect_all(detect_views: Detect, image: np.ndarray, chosen: list[View]) -> Iterator[Result]:
-    """Yield the result of each view, in pixels of the image."""
+def _detect_all(
+    detect_views: Detect, image: np.ndarray, chosen: list[View], order: np.ndarray
+) -> Iterator[Result]:
+    """Yield the result of each view, in pixels of the image. order: see `unflip`."""
     for zoom in dict.fromkeys(view.zoom for view in chosen):
         flips = [view.flip for view in chosen if view.zoom == zoom]
         shown = [np.ascontiguousarray(image[:, ::-1]) if flip else image for flip in flips]
         for flip, result in zip(flips, detect_views(shown, "soft", zoom), strict=True):
-            yield unflip(result, image.shape[1]) if flip else result
+            yield unflip(result, image.shape[1], order) if flip else result
 
 
-def unflip(result: Result, width: int) -> Result:
+def unflip(result: Result, width: int, order: np.ndarray) -> Result:
     """Return the result of a flipped image of a width, in pixels of the image itself.
 
     result: with masks of the form "soft", or without.
+    order: `[K]` of its keypoints, see `keypoints.mirrored_order`.
     """
     rois = result["rois"].copy()
     rois[:, [1, 3]] = width - rois[:, [3, 1]]
@@ -81,6 +88,8 @@ def unflip(result: Result, width: int) -> Result:
         flipped["masks"] = [
             (y, width - x - soft.shape[1], soft[:, ::-1]) for y, x, soft in result["masks"]
         ]
+    if "keypoints" in result:
+        flipped["keypoints"] = mirror(result["keypoints"], width, order)
     return flipped
 
 
@@ -93,7 +102,7 @@ def merge(
     masks: the form of the masks in the merged result.
     config: its settings of suppression, see `nn.nms.suppress`, and MASK_THRESHOLD.
 
-    Raises: ValueError if a result has more than boxes, classes, scores and masks.
+    Raises: ValueError if a result has more than boxes, classes, scores, masks and keypoints.
     """
     for result in results:
         others = sorted(set(result) - set(KEYS))
@@ -103,9 +112,16 @@ def merge(
                 "Try TTA = ()."
             )
     merged = _merge_boxes(results, config)
+    members = _members(merged, results, config)
     if all("masks" in result for result in results):
-        means = [_mean_mask(members) for members in _members(merged, results, config)]
+        means = [_mean_mask([member.of("masks") for member in same]) for same in members]
         merged["masks"] = _in_form(masks, means, merged["rois"], image_shape, config)
+    if all("keypoints" in result for result in results):
+        keypoints = np.zeros((len(members), *results[0]["keypoints"].shape[1:]), np.float32)
+        for i, same in enumerate(members):
+            if same:
+                keypoints[i] = surest_keypoints([member.of("keypoints") for member in same])
+        merged["keypoints"] = keypoints
     return merged
 
 
@@ -133,38 +149,38 @@ def _merge_boxes(results: Sequence[Result], config: Config) -> Result:
     }
 
 
-def _members(merged: Result, results: Sequence[Result], config: Config) -> list[list[MaskCrop]]:
-    """For each merged detection the soft masks of its object, at most one of each view."""
-    best_of_views = [_best_matches(merged, result, config) for result in results]
+class _Member(NamedTuple):
+    """The detection of a view that is most like a merged one, and the IoU of the two boxes."""
+
+    overlap: float
+    result: Result
+    position: int
+
+    def of(self, key: str) -> Any:
+        """The detection's entry of a key of its view's result."""
+        return self.result[key][self.position]
+
+
+def _members(merged: Result, results: Sequence[Result], config: Config) -> list[list[_Member]]:
+    """For each merged detection those of its object, at most one of each view."""
+    of_views = [_most_alike(merged, result, config) for result in results if len(result["rois"])]
     members = []
-    for i in range(len(merged["rois"])):
-        found = [(best.overlaps[i], best.masks[i]) for best in best_of_views if best.masks[i]]
-        found.sort(key=lambda pair: -pair[0])
-        same = [mask for overlap, mask in found if overlap >= SAME_OBJECT]
+    for found in zip(*of_views, strict=True):
+        near = [member for member in found if member.overlap > 0]
+        near.sort(key=lambda member: -member.overlap)
+        same = [member for member in near if member.overlap >= SAME_OBJECT]
         # Votes may move a box far away from those that it was made of.
-        members.append(same or [mask for _, mask in found[:1]])
+        members.append(same or near[:1])
     return members
 
 
-class _Matches(NamedTuple):
-    """Of each merged detection the largest IoU with a box of one view, and that box's mask."""
-
-    overlaps: np.ndarray
-    masks: list[MaskCrop | None]
-
-
-def _best_matches(merged: Result, result: Result, config: Config) -> _Matches:
-    """The box of a view's result that is most like each merged box, of the same class."""
-    count = len(merged["rois"])
-    if len(result["rois"]) == 0:
-        return _Matches(np.zeros(count), [None] * count)
+def _most_alike(merged: Result, result: Result, config: Config) -> list[_Member]:
+    """For each merged detection the one of a view whose box is most like its own, of its class."""
     overlaps = box_math.iou(merged["rois"].astype(float), result["rois"].astype(float))
     if not config.CLASS_AGNOSTIC_NMS:
         overlaps *= merged["class_ids"][:, None] == result["class_ids"]
-    best = overlaps.argmax(axis=1)
-    overlaps = overlaps.max(axis=1)
-    masks = [result["masks"][j] if overlaps[i] > 0 else None for i, j in enumerate(best)]
-    return _Matches(overlaps, masks)
+    best = overlaps.argmax(axis=1).tolist()
+    return [_Member(row[j], result, j) for row, j in zip(overlaps, best, strict=True)]
 
 
 def _mean_mask(masks: Sequence[MaskCrop]) -> MaskCrop:

@@ -28,6 +28,7 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
     `val_mAP`, `val_mAP50`: COCO's AP of masks (of boxes for a box-only model), as `mrcnn evaluate`
         prints it.
     `val_box_mAP`: COCO's AP of boxes.
+    `val_keypoint_mAP`: COCO's AP of keypoints, of a network that has them.
     `val_mean_average_precision`: matterport's, the mean over images of `compute_ap` at IoU 0.5, of
         detections from the inference model's DETECTION_MIN_CONFIDENCE on; it compares masks, and is
         nan for a box-only model.
@@ -100,17 +101,25 @@ class MeanAveragePrecisionCallback(keras.callbacks.Callback):
         config.DETECTION_MIN_CONFIDENCE = EVALUATION_MIN_CONFIDENCE
         try:
             evaluation = evaluate_dataset(
-                detect, self.dataset, image_ids, progress=False, on_image=add_ap
+                detect,
+                self.dataset,
+                image_ids,
+                progress=False,
+                on_image=add_ap,
+                sigmas=config.KEYPOINT_SIGMAS,
             )
         finally:
             config.DETECTION_MIN_CONFIDENCE = shown_from
         coco = evaluation.mask or evaluation.box
-        return {
+        scores = {
             "val_mAP": coco["AP"],
             "val_mAP50": coco["AP50"],
             "val_box_mAP": evaluation.box["AP"],
             "val_mean_average_precision": float(np.mean(aps)) if aps else math.nan,
         }
+        if evaluation.keypoints:
+            scores["val_keypoint_mAP"] = evaluation.keypoints["AP"]
+        return scores
 
     def mean_average_precision(self) -> float:
         """Return the mean AP of the images that have objects; nan if no image has any."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import NETWORKS
 
 
-def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
+def last_checkpoint(
+    model_dir: str | os.PathLike, name: str, networks: Sequence[str] = NETWORKS
+) -> str:
     """Return the path of the newest checkpoint in the newest run that has one.
 
     Runs are the folders `<name><date>` in model_dir, ordered by date, and those of one minute by
     the number after it (`<name><date>_2`). Other files and folders are ignored.
+
+    networks: of `config.NETWORKS`, those whose checkpoints count.
 
     Raises:
         FileNotFoundError: no checkpoint; the text names the folder, or the weights of a training
@@ -22,7 +27,7 @@ def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
     folder, prefix = Path(model_dir), str(name).lower()
     runs = _numbered(folder, re.escape(prefix) + r"(\d{8})T(\d{4})(?:_(\d+))?")
     for run in reversed(runs):
-        found = checkpoints(run, prefix)
+        found = checkpoints(run, prefix, networks)
         if found:
             return str(found[-1])
     remedy = f"Try another folder (--logs) than {folder.absolute()}, or start a new training."
@@ -34,15 +39,17 @@ def last_checkpoint(model_dir: str | os.PathLike, name: str) -> str:
         )
     count = f"{len(runs)} training" + "s" * (len(runs) != 1)
     raise FileNotFoundError(
-        f"There must be a checkpoint {NETWORKS[0]}_{prefix}_<epoch>.h5 to resume from. Received: "
+        f"There must be a checkpoint {networks[0]}_{prefix}_<epoch>.h5 to resume from. Received: "
         f"{count} of {prefix!r} without one. {remedy}"
     )
 
 
-def checkpoints(run: str | os.PathLike, name: str) -> list[Path]:
+def checkpoints(
+    run: str | os.PathLike, name: str, networks: Sequence[str] = NETWORKS
+) -> list[Path]:
     """The checkpoints `<network>_<name>_<epoch>.h5` in the folder of a run, ordered by epoch."""
-    networks, name = "|".join(NETWORKS), re.escape(str(name).lower())
-    return _numbered(Path(run), rf"(?:{networks})_{name}_(\d+)\.h5")
+    any_network, name = "|".join(map(re.escape, networks)), re.escape(str(name).lower())
+    return _numbered(Path(run), rf"(?:{any_network})_{name}_(\d+)\.h5")
 
 
 def _numbered(folder: Path, pattern: str) -> list[Path]:

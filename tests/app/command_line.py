@@ -70,13 +70,18 @@ def image_file(path, square=True):
 
 
 class StubModel:
-    """Finds the bright pixels of an image as one object of class 2."""
+    """Finds the bright pixels of an image as one object of class 2, whose keypoint is its corner.
+
+    kind: of the network, see `kinds.KINDS`.
+    """
 
     class_names = ["BG", "dark", "bright"]
 
-    def __init__(self):
-        self.config = Config()
+    def __init__(self, kind="mask_rcnn"):
+        self.config = getattr(Config, kind)() if kind in ("retinanet", "fcos") else Config()
         self.config.NUM_CLASSES = 3
+        if kind == "keypoints":
+            self.config.NUM_KEYPOINTS, self.config.KEYPOINT_NAMES = 1, ["corner"]
         self.floors = []
 
     def detect(self, images, masks="full"):
@@ -86,17 +91,21 @@ class StubModel:
         found = len(ys) > 0
         box = [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1] if found else []
         full = mask[:, :, None] if found else np.zeros((*mask.shape, 0), bool)
-        return [
-            {
-                "rois": np.array(box, np.int32).reshape(-1, 4),
-                "class_ids": np.array([2] * found, np.int32),
-                "scores": np.array([0.9] * found, np.float32),
-                "masks": full if masks == "full" else [mask_to_rle(mask)] * found,
-            }
-        ]
+        kind = np.float32 if self.config.CONTINUOUS_BOXES else np.int32
+        result = {
+            "rois": np.array(box, kind).reshape(-1, 4),
+            "class_ids": np.array([2] * found, np.int32),
+            "scores": np.array([0.9] * found, np.float32),
+        }
+        if self.config.has_mask_head():
+            result["masks"] = full if masks == "full" else [mask_to_rle(mask)] * found
+        if self.config.has_keypoint_head():
+            corner = [[*box[:2], 5.0]] if found else []
+            result["keypoints"] = np.array(corner, np.float32).reshape(-1, 1, 3)
+        return [result]
 
-    def heat_map(self, image):
-        return np.float32(image.max(axis=2) > 200)
+    def heat_maps(self, image):
+        return {"P2": np.float32(image.max(axis=2) > 200)}
 
 
 def no_tensorflow(monkeypatch):

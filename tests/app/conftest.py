@@ -20,8 +20,9 @@ def same_log_and_environment(monkeypatch):
 
 
 @pytest.fixture
-def model(monkeypatch):
-    stub = StubModel()
+def model(monkeypatch, request):
+    """The model that commands load; parametrize it indirectly with one of `kinds.KINDS`."""
+    stub = StubModel(getattr(request, "param", "mask_rcnn"))
     monkeypatch.setattr(evaluate_command, "_class_names_of", lambda _: stub.class_names)
     for module in (detect_command, evaluate_command):
         monkeypatch.setattr(module, "load_for_use", lambda weights, items: (stub, stub.class_names))

@@ -190,6 +190,12 @@ def test_weights_are_found_by_name(tmp_path, monkeypatch):
             (tmp_path / run / file).touch()
     last = str(tmp_path / "mine20260101T1200" / "mask_rcnn_mine_0002.h5")
     assert cli_support.find_weights("last", Mine(), tmp_path) == last
+    (tmp_path / "mine20260103T1200").mkdir()
+    newest = tmp_path / "mine20260103T1200" / "retinanet_mine_0001.h5"
+    newest.touch()
+    assert cli_support.find_weights("last", Mine(), tmp_path) == str(newest)
+    Mine.NETWORK = "mask_rcnn"  # asks for this network
+    assert cli_support.find_weights("last", Mine(), tmp_path) == last
     assert cli_support.find_weights("some.h5", Mine(), tmp_path) == "some.h5"
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(zoo, "download", lambda url, path, **checks: (url, str(path)))

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from command_line import image_file, run
+from kinds import KINDS
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -15,6 +16,7 @@ from mrcnn.app import cli, detect_command
 from mrcnn.formats import export
 
 
+@pytest.mark.parametrize("model", KINDS, indirect=True)
 def test_detect_writes_one_drawing_per_image_and_one_json(model, tmp_path, capsys):
     image_file(tmp_path / "in" / "b.png")
     image_file(tmp_path / "in" / "a.png", square=False)
@@ -33,7 +35,9 @@ def test_detect_writes_one_drawing_per_image_and_one_json(model, tmp_path, capsy
     ]
     assert run(*words) == cli.OK
     report = json.loads((out / "detections.json").read_text())
-    assert set(report) == {"weights", "class_names", "min_confidence", "images"}
+    keys = {"weights", "class_names", "min_confidence", "images"}
+    has_masks, has_keypoints = model.config.has_mask_head(), model.config.has_keypoint_head()
+    assert set(report) == (keys | {"keypoint_names"} if has_keypoints else keys)
     assert (report["min_confidence"], report["class_names"]) == (0.25, ["BG", "dark", "bright"])
     assert model.floors == [0.25] * 3
     empty, full, same_name = report["images"]
@@ -44,12 +48,17 @@ def test_detect_writes_one_drawing_per_image_and_one_json(model, tmp_path, capsy
         30,
     )
     (found,) = full["detections"]
-    assert set(found) == {"class_id", "class_name", "score", "box", "mask"}
+    keys = {"class_id", "class_name", "score", "box"}
+    keys |= {"mask"} if has_masks else set()
+    assert set(found) == (keys | {"keypoints"} if has_keypoints else keys)
     assert (found["class_id"], found["class_name"], found["box"]) == (2, "bright", [5, 20, 15, 30])
     assert found["score"] == pytest.approx(0.9)
-    assert found["mask"]["size"] == [30, 40] and isinstance(found["mask"]["counts"], str)
-    mask = coco_mask.decode(found["mask"])
-    assert mask.sum() == 100 and mask[5:15, 20:30].all()
+    if has_masks:
+        assert found["mask"]["size"] == [30, 40] and isinstance(found["mask"]["counts"], str)
+        mask = coco_mask.decode(found["mask"])
+        assert mask.sum() == 100 and mask[5:15, 20:30].all()
+    if has_keypoints:
+        assert report["keypoint_names"] == ["corner"] and found["keypoints"] == [[5, 20, 5]]
     assert full["picture"] == "b_detected.png" and same_name["picture"] == "b_2_detected.png"
     assert Image.open(out / "b_detected.png").size == (760, 570)  # magnified 19 times, to about 768
     assert sorted(p.name for p in out.iterdir()) == [
@@ -60,6 +69,7 @@ def test_detect_writes_one_drawing_per_image_and_one_json(model, tmp_path, capsy
     ]
 
 
+@pytest.mark.parametrize("model", KINDS, indirect=True)
 def test_views_of_tta_reach_the_model_and_the_report(model, tmp_path, capsys):
     words = ["detect", image_file(tmp_path / "a.png"), "--weights", "w.h5", "--out", tmp_path / "o"]
     assert run(*words) == cli.OK
@@ -82,7 +92,17 @@ def test_heat_map_is_an_image_of_its_own(model, tmp_path, capsys):
     assert names == ["a_heat_map.png", "a_2_2_heat_map.png"]
     assert kept.read_bytes() == before
     for name in names:
-        assert Image.open(out / name).size == Image.open(out / "a_detected.png").size
+        width, height = Image.open(out / name).size
+        assert width == 520 and height > 390  # 13 times 40 and 30 pixels, to about 512; a title
+
+
+@pytest.mark.parametrize("model", KINDS, indirect=True)
+def test_every_format_can_be_written(model, tmp_path, capsys):
+    files = [image_file(tmp_path / "a.png"), image_file(tmp_path / "b.png", square=False)]
+    words = ["--weights", "w.h5", "--out", tmp_path / "out", "--format", *cli.FORMATS]
+    assert run("detect", *files, *words) == cli.OK
+    report = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [len(entry["detections"]) for entry in report["images"]] == [1, 0]
 
 
 def test_detect_writes_the_files_of_other_tools(model, tmp_path, capsys):

@@ -17,7 +17,13 @@ from mrcnn.data.ground_truth import load_image_gt, load_labelled_image
 from mrcnn.data.image import resize_image
 from mrcnn.data.imgaug_support import import_imgaug
 from mrcnn.data.joined import JoinedDataset
-from mrcnn.data.keypoints import decode_heatmaps, mirror, mirrored_order, resize_keypoints
+from mrcnn.data.keypoints import (
+    decode_heatmaps,
+    mirror,
+    mirrored_order,
+    resize_keypoints,
+    surest_keypoints,
+)
 from mrcnn.weights.coco_classes import COCO_KEYPOINTS
 
 iaa = import_imgaug().augmenters
@@ -65,6 +71,7 @@ def test_keypoints_of_left_and_right_change_places():
     names = ["nose", "left_eye", "right_eye", "Ear right", "ear LEFT", "left_tail"]
     assert mirrored_order(6, names, None).tolist() == [0, 2, 1, 4, 3, 5]
     assert mirrored_order(2, None, None).tolist() == [0, 1]
+    assert mirrored_order(0, names, [[0, 2]]).tolist() == []  # a network without keypoints
     assert mirrored_order(3, None, [[0, 2]]).tolist() == [2, 1, 0]
     order = mirrored_order(17, COCO_KEYPOINTS, None)
     assert [COCO_KEYPOINTS[i] for i in order[:3]] == ["nose", "right_eye", "left_eye"]
@@ -324,3 +331,9 @@ def test_check_finds_faults_of_keypoints():
 
     assert kinds(Wrong()) == {"keypoints"}
     assert kinds(Outside()) == {"keypoints outside"}
+
+
+def test_surest_keypoints_have_the_highest_score_of_several_detections():
+    first, second = np.float32([[1, 1, 5], [3, 3, 2]]), np.float32([[1, 2, 4], [3, 4, 3]])
+    assert surest_keypoints([first]).tolist() == first.tolist()
+    assert surest_keypoints([first, second]).tolist() == [[1, 1, 5], [3, 4, 3]]

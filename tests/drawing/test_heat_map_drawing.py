@@ -3,13 +3,24 @@
 import numpy as np
 import pytest
 
-from mrcnn.drawing.heat_maps import draw_heat_map
+from mrcnn.drawing.heat_maps import draw_heat_maps
+from mrcnn.drawing.pages import GAP
+
+
+def draw(image, scores, side):
+    """The image with one map, without the title above it."""
+    drawn = draw_heat_maps(image, {"P2": scores}, side)
+    return drawn[-np.shape(image)[0] * (drawn.shape[1] // np.shape(image)[1]) :]
+
+
+def test_without_maps_the_page_is_empty():
+    assert draw_heat_maps(np.zeros((4, 6, 3)), {}).shape == (0, 0, 3)
 
 
 def test_scores_of_zero_leave_the_gray_image():
     image = np.zeros((4, 6, 3), np.uint8)
     image[..., 0] = 90  # the mean of (90, 0, 0) is 30
-    drawn = draw_heat_map(image, np.zeros((4, 6)), side=6)
+    drawn = draw(image, np.zeros((4, 6)), side=6)
     assert drawn.shape == (4, 6, 3) and drawn.dtype == np.uint8
     assert (drawn == 30).all()
 
@@ -17,18 +28,25 @@ def test_scores_of_zero_leave_the_gray_image():
 def test_high_scores_are_bright_and_yellow():
     heat = np.zeros((4, 8))
     heat[:, 4:] = 1
-    drawn = draw_heat_map(np.zeros((4, 8), np.uint8), heat, side=8).astype(int)
+    drawn = draw(np.zeros((4, 8), np.uint8), heat, side=8).astype(int)
     assert not drawn[:, :4].any()
     red, green, blue = drawn[0, 5]
     assert red > 180 and green > 180 and blue < red - 50
 
 
 def test_small_images_are_magnified_with_their_map():
-    drawn = draw_heat_map(np.zeros((4, 8, 3)), np.full((4, 8), 2.0), side=16)  # 2 counts as 1
+    drawn = draw(np.zeros((4, 8, 3)), np.full((4, 8), 2.0), side=16)  # 2 counts as 1
     assert drawn.shape == (8, 16, 3)
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 1
 
 
+def test_three_maps_are_a_row_of_the_page():
+    maps = {f"P{i}": np.zeros((40, 60)) for i in range(2, 7)}
+    page = draw_heat_maps(np.zeros((40, 60)), maps, side=60)
+    assert page.shape[1] == 3 * 60 + 2 * GAP
+    assert (page[-10:, -60:] == 255).all()  # the sixth place
+
+
 def test_map_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"as high and wide as its image. Received: \(4, 4\)"):
-        draw_heat_map(np.zeros((4, 8, 3)), np.zeros((4, 4)))
+        draw_heat_maps(np.zeros((4, 8, 3)), {"P2": np.zeros((4, 4))})

@@ -12,12 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
+from kinds import KINDS
 from PIL import Image
-from tiny import TinyConfig, noise_images, shake
+from tiny import TinyConfig, assert_same_results, keys_of, noise_images, shake
 
 from mrcnn.data.image import mold_image
 from mrcnn.formats.rle import mask_to_rle
-from mrcnn.inference.detector import AnchorCache, Detector
+from mrcnn.inference.detector import CACHED_SHAPES, AnchorCache, Detector
 from mrcnn.inference.fuse_batch_norm import BatchNormFusedModel
 from mrcnn.inference.result import Result
 from mrcnn.model import MaskRCNN
@@ -34,6 +36,12 @@ def build(**values):
 @pytest.fixture(scope="module")
 def model():
     return build()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def any_model(request):
+    """A model of each network."""
+    return tiny.build(request.param)
 
 
 @pytest.fixture
@@ -59,8 +67,8 @@ def network_inputs(model, images):
 # --- Results ---
 
 
-def test_empty_list_gives_empty_list(model):
-    assert model.detect([]) == []
+def test_empty_list_gives_empty_list(any_model):
+    assert any_model.detect([]) == []
 
 
 ZOO = {
@@ -105,26 +113,32 @@ def test_detection_by_the_rules_of_other_libraries(mode):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_images_of_any_number_and_size_are_detected(model, count):
+def test_images_of_any_number_and_size_are_detected(any_model, count):
     images = noise_images(count, sizes=[(64, 64), (30, 90), (150, 70)])
-    results = model.detect(images)
+    results = any_model.detect(images)
     assert len(results) == count
+    kind = "f" if any_model.config.CONTINUOUS_BOXES else "i"
     for image, result in zip(images, results, strict=True):
+        assert set(result) == keys_of(any_model)
         height, width = image.shape[:2]
         n = len(result["rois"])
-        assert n > 0
-        assert result["rois"].shape == (n, 4) and result["rois"].dtype == np.int32
+        assert 0 < n <= 10
+        assert result["rois"].shape == (n, 4)
+        assert (result["rois"].dtype.kind, result["rois"].dtype.itemsize) == (kind, 4)
         assert result["class_ids"].shape == (n,) and result["class_ids"].dtype == np.int32
         assert result["scores"].shape == (n,) and result["scores"].dtype == np.float32
-        assert result["masks"].shape == (height, width, n) and result["masks"].dtype == bool
         assert (np.diff(result["scores"]) <= 0).all()
-        assert (result["class_ids"] > 0).all()
+        assert set(result["class_ids"]) <= {1, 2}
         assert (result["rois"] >= 0).all()
         assert (result["rois"] <= [height, width, height, width]).all()
-        for i, (y1, x1, y2, x2) in enumerate(result["rois"]):
-            outside = result["masks"][:, :, i].copy()
-            outside[y1:y2, x1:x2] = False
-            assert not outside.any()
+        if "keypoints" in result:
+            assert result["keypoints"].shape == (n, 3, 3)
+        if "masks" in result:
+            assert result["masks"].shape == (height, width, n) and result["masks"].dtype == bool
+            for i, (y1, x1, y2, x2) in enumerate(result["rois"]):
+                outside = result["masks"][:, :, i].copy()
+                outside[y1:y2, x1:x2] = False
+                assert not outside.any()
 
 
 def test_detector_needs_no_model_object(model):
@@ -192,11 +206,11 @@ def test_predict_selects_the_mask_of_each_detections_class(values, optimized):
     np.testing.assert_allclose(masks, own_masks, atol=1e-5)
 
 
-def test_batch_size_does_not_change_results(model):
+def test_batch_size_does_not_change_results(any_model):
     images = noise_images(2)
-    assert model.config.BATCH_SIZE == 2
-    for both, image in zip(model.detect(images), images, strict=True):
-        (alone,) = model.detect([image])
+    assert any_model.config.BATCH_SIZE == 2
+    for both, image in zip(any_model.detect(images), images, strict=True):
+        (alone,) = any_model.detect([image])
         np.testing.assert_array_equal(both["class_ids"], alone["class_ids"])
         np.testing.assert_array_equal(both["rois"], alone["rois"])
         np.testing.assert_allclose(both["scores"], alone["scores"], rtol=1e-5)
@@ -225,13 +239,13 @@ def test_generator_is_read_one_batch_ahead(model, monkeypatch):
         assert same(result, expected)
 
 
-def test_error_of_a_generator_reaches_the_caller(model):
+def test_error_of_a_generator_reaches_the_caller(any_model):
     def failing():
         yield from noise_images(2)
         raise OSError("the camera is gone")
 
     with pytest.raises(OSError, match="the camera is gone"):
-        model.detect(failing())
+        any_model.detect(failing())
 
 
 def test_mask_forms_crop_and_rle_equal_full_masks(model):
@@ -250,8 +264,8 @@ def test_mask_forms_crop_and_rle_equal_full_masks(model):
 
 
 @pytest.mark.parametrize("shape", [(30, 50, 3), (30, 50), (4, 30, 50)])
-def test_single_image_without_a_list_is_an_error_of_the_steps(model, shape):
-    for method in (model.detector.detect, model.mold_inputs):
+def test_single_image_without_a_list_is_an_error_of_the_steps(any_model, shape):
+    for method in (any_model.detector.detect, any_model.mold_inputs):
         with pytest.raises(
             ValueError, match=r"must be a list of images.*Received: an array.*\[image\]"
         ):
@@ -324,13 +338,13 @@ def test_tiled_and_molded_images_give_results(model, file):
     assert type(result) is Result and result.image_shape == (64, 64)
 
 
-def test_invalid_arguments_are_errors(model):
+def test_invalid_arguments_are_errors(any_model):
     with pytest.raises(
         ValueError, match="masks must be one of full, crop, rle, soft. Received: 'polygon'"
     ):
-        model.detect(noise_images(1), masks="polygon")
+        any_model.detect(noise_images(1), masks="polygon")
     with pytest.raises(ValueError, match="batch_size must be at least 1. Received: 0"):
-        model.detect(noise_images(1), batch_size=0)
+        any_model.detect(noise_images(1), batch_size=0)
 
 
 @pytest.mark.parametrize("shape", [(1, 3000, 3), (3000, 1, 3), (8, 1024, 3)])
@@ -344,33 +358,34 @@ def test_image_of_one_molded_row_is_detected_without_warning(model, shape):
     assert (result["rois"] <= [height, width, height, width]).all()
 
 
-def test_detect_molded_gives_pixels_of_the_molded_image(model):
+def test_detect_molded_gives_pixels_of_the_molded_image(any_model):
     images = noise_images(1)
-    molded, metas, _ = model.mold_inputs(images)
-    assert same(model.detect_molded(molded, metas)[0], model.detect(images)[0])
+    molded, metas, _ = any_model.mold_inputs(images)
+    (found,) = any_model.detect_molded(molded, metas)
+    assert_same_results(found, any_model.detect(images)[0])
 
 
 # --- Image types ---
 
 
-def test_grey_rgba_and_16_bit_images_are_converted(model):
+def test_grey_rgba_and_16_bit_images_are_converted(any_model):
     grey = noise_images(1)[0][:, :, 0]
     rgb = np.repeat(grey[:, :, None], 3, axis=2)
-    expected = model.detect([rgb])[0]
-    assert same(model.detect([grey])[0], expected)
-    assert same(model.detect([np.dstack([rgb, grey])])[0], expected)
-    assert same(model.detect([rgb.astype(np.uint16) * 257])[0], expected)
-    assert same(model.detect([rgb / 255.0])[0], expected)
+    expected = any_model.detect([rgb])[0]
+    assert_same_results(any_model.detect([grey])[0], expected)
+    assert_same_results(any_model.detect([np.dstack([rgb, grey])])[0], expected)
+    assert_same_results(any_model.detect([rgb.astype(np.uint16) * 257])[0], expected)
+    assert_same_results(any_model.detect([rgb / 255.0])[0], expected)
 
 
-def test_molded_image_gives_a_warning_and_the_result_of_its_original(model, config, caplog):
+def test_molded_image_gives_a_warning_and_the_result_of_its_original(any_model, caplog):
     image = noise_images(1)[0]
     with caplog.at_level("WARNING", "mrcnn"):
-        result = model.detect([mold_image(image, config)])[0]
+        result = any_model.detect([mold_image(image, any_model.config)])[0]
     assert "looks already molded" in caplog.text
-    assert same(result, model.detect([image])[0])
+    assert_same_results(result, any_model.detect([image])[0])
     grey = image[:, :, 0].astype(np.float32) - 120  # has one channel, and the mean has three
-    model.detect([grey])
+    any_model.detect([grey])
 
 
 @pytest.mark.parametrize(
@@ -381,9 +396,9 @@ def test_molded_image_gives_a_warning_and_the_result_of_its_original(model, conf
         (np.zeros(5, np.uint8), "An image must be .height, width"),
     ],
 )
-def test_array_that_is_no_image_is_an_error(model, image, sentence):
+def test_array_that_is_no_image_is_an_error(any_model, image, sentence):
     with pytest.raises(ValueError, match=sentence):
-        model.detect([image])
+        any_model.detect([image])
 
 
 # --- Thresholds and reports ---
@@ -570,6 +585,8 @@ def test_anchors_are_copied_to_the_device_once_per_size(model):
     assert detector._device_anchors is copied
     anchors = detector._batch_of_anchors(large, model)
     np.testing.assert_array_equal(anchors, [model.get_anchors((128, 64))])
+    detector._batch_of_anchors(small, model)
+    assert detector._device_anchors[1] is copied[0]
 
 
 def test_anchors_are_available_in_pixels(model):
@@ -583,11 +600,16 @@ def test_anchors_are_available_in_pixels(model):
     assert model.get_anchors((128, 64)).shape == (2046, 4)
 
 
-def test_anchors_of_the_last_shape_are_cached():
+def test_anchors_of_the_last_shapes_are_cached():
+    """The sizes of test-time augmentation take turns."""
     cache, config = AnchorCache(), TinyConfig()
-    first = cache.get((64, 64, 3), config)
-    assert cache.get((64, 64), config) is first
-    assert cache.get((64, 128), config).image_shape == (64, 128)
+    widths = [64 * i for i in range(1, CACHED_SHAPES + 1)]
+    first = [cache.get((64, width, 3), config) for width in widths]
+    assert [anchors.image_shape for anchors in first] == [(64, width) for width in widths]
+    assert all(cache.get((64, anchors.image_shape[1]), config) is anchors for anchors in first)
+    cache.get((128, 64), config)
+    assert cache.get((64, 128), config) is first[1]
+    assert cache.get((64, 64), config) is not first[0]  # the oldest made place for another
 
 
 # --- What a server loads ---

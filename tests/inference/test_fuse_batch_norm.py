@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as KL
-from tiny import TinyConfig, noise_images, shake
+from kinds import KINDS
+from tiny import TinyConfig, build, noise_images, shake
 
 from mrcnn.inference.fuse_batch_norm import BatchNormFusedModel
 from mrcnn.model import BatchNorm, MaskRCNN
@@ -129,15 +130,17 @@ def test_optimized_model_detects_the_same_and_saves_unfused_weights(tmp_path):
     )
 
 
-def test_weights_loaded_later_are_fused(tmp_path):
-    model, other = (
-        shake(MaskRCNN("inference", TinyConfig(), str(tmp_path)), seed) for seed in (0, 1)
-    )
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_loaded_later_are_fused_without_a_new_trace(kind, tmp_path):
+    model, other = (build(kind, seed=seed) for seed in (0, 1))
     other.save_weights(tmp_path / "other.h5")
     model.optimize_for_inference()
+    model.detect(noise_images(1))
+    (compiled,) = model.detector._compiled.values()
     model.load_weights(tmp_path / "other.h5")
     (found,), (expected,) = model.detect(noise_images(1)), other.detect(noise_images(1))
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
+    assert list(model.detector._compiled.values()) == [compiled]
 
 
 def test_network_of_the_rpn_is_fused(tmp_path):

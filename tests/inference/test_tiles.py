@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import TinyConfig, noise_images, shake
+from kinds import KINDS
+from tiny import TinyConfig, assert_same_results, build, keys_of, noise_images
 
 from mrcnn.inference import tiles
 from mrcnn.inference.tiles import detect_tiled
@@ -250,20 +251,26 @@ def test_neighbours_are_the_tiles_that_share_pixels(overlap):
 # --- With a model ---
 
 
-def test_model_detects_a_large_image_by_tiles(tmp_path):
-    model = shake(MaskRCNN("inference", TinyConfig(), str(tmp_path)))
+@pytest.mark.parametrize("kind", KINDS)
+def test_model_detects_a_large_image_by_tiles(kind):
+    model = build(kind)
     (image,) = noise_images(1, sizes=((64, 64),))
     (expected,) = model.detect([image], masks="crop")
-    one_tile = model.detect_tiled(image)
-    np.testing.assert_array_equal(one_tile["rois"], expected["rois"])
-    for mask, expected_mask in zip(one_tile["masks"], expected["masks"], strict=True):
-        np.testing.assert_array_equal(mask, expected_mask)
+    assert_same_results(model.detect_tiled(image), expected)
     (large,) = noise_images(1, sizes=((150, 100),))
     result = model.detect_tiled(large)
+    assert set(result) == keys_of(model)
     assert len(result["rois"]) and result["rois"].min() >= 0
     assert (result["rois"].max(axis=0) <= [150, 100, 150, 100]).all()
-    for (y1, x1, y2, x2), mask in zip(result["rois"], result["masks"], strict=True):
-        assert mask.shape == (y2 - y1, x2 - x1) and mask.dtype == bool
+    if "masks" in result:
+        for (y1, x1, y2, x2), mask in zip(result["rois"], result["masks"], strict=True):
+            assert mask.shape == (y2 - y1, x2 - x1) and mask.dtype == bool
+    if "keypoints" in result:
+        assert result["keypoints"].shape == (len(result["rois"]), 3, 3)
+    model.config.DETECTION_MIN_CONFIDENCE = 1.0
+    nothing = model.detect_tiled(image)
+    assert len(nothing["rois"]) == 0 and nothing["rois"].dtype == expected["rois"].dtype
+    assert {key: len(values) for key, values in nothing.items()} == dict.fromkeys(keys_of(model), 0)
 
 
 @pytest.mark.parametrize(("objects", "warned"), [(2, True), (1, False), (0, False)])

@@ -2,16 +2,20 @@
 
 import numpy as np
 import pytest
-from tiny import TinyConfig, noise_images, shake
+from kinds import KINDS
+from tiny import TinyConfig, assert_same_results, build, keys_of, noise_images
 
+from mrcnn.data.keypoints import mirrored_order
 from mrcnn.formats.rle import decode, mask_to_rle
 from mrcnn.inference import tta
-from mrcnn.model import MaskRCNN
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 SHAPE = (10, 20, 3)
 FORMS = ("full", "crop", "rle", "soft")
+
+
+NO_KEYPOINTS = np.arange(0)
 
 
 def result(rois=(), class_ids=(), scores=(), masks=()):
@@ -50,7 +54,7 @@ def test_views_are_all_sizes_with_and_without_flip_each_once():
 def test_unflip_by_hand():
     """In a width of 20, columns 3 to 7 are columns 13 to 17 of the flipped image."""
     mask = np.float32([[0.1, 0.2, 0.3, 0.4]])
-    found = tta.unflip(result([[2, 3, 5, 7]], [1], [0.9], [(4, 3, mask)]), 20)
+    found = tta.unflip(result([[2, 3, 5, 7]], [1], [0.9], [(4, 3, mask)]), 20, NO_KEYPOINTS)
     assert found["rois"].tolist() == [[2, 13, 5, 17]]
     ((y, x, soft),) = found["masks"]
     assert (y, x) == (4, 13)
@@ -119,9 +123,54 @@ def test_results_without_masks_are_merged_and_others_refused():
         del view["masks"]
     merged = tta.merge(views, SHAPE, "full", config())
     assert set(merged) == {"rois", "class_ids", "scores"} and len(merged["rois"]) == 2
-    views[0]["keypoints"] = np.zeros((1, 17, 3))
-    with pytest.raises(ValueError, match="Received: a result with keypoints. Try TTA = "):
+    views[0]["depth"] = np.zeros(1)
+    with pytest.raises(ValueError, match="Received: a result with depth. Try TTA = "):
         tta.merge(views, SHAPE, "full", config())
+
+
+# --- Keypoints ---
+
+
+def with_keypoints(view, *keypoints):
+    """The view's result with keypoints `[(y, x, score)]` of each object."""
+    return {**view, "keypoints": np.float32(keypoints).reshape(-1, 2, 3)}
+
+
+def test_views_without_detections_have_no_keypoints():
+    merged = tta.merge([with_keypoints(result())] * 2, SHAPE, "full", config())
+    assert merged["keypoints"].shape == (0, 2, 3) and merged["keypoints"].dtype == np.float32
+
+
+def test_flipped_keypoints_change_places():
+    """In a width of 20, column 3 is column 17 of the flipped image, where left is right."""
+    view = with_keypoints(result([[2, 3, 5, 7]], [1], [0.9]), [[2, 3, 0.5], [4, 6, 0.7]])
+    found = tta.unflip(view, 20, mirrored_order(2, ["left", "right"], None))
+    np.testing.assert_allclose(found["keypoints"], [[[4, 14, 0.7], [2, 17, 0.5]]])
+    assert view["keypoints"][0, 0].tolist() == [2, 3, 0.5]  # unchanged
+
+
+def test_each_keypoint_is_that_of_the_view_with_its_highest_score():
+    """The first view sees the first object; the second sees both, a pixel to the right."""
+    first, second = two_views()
+    first = with_keypoints(first, [[1, 1, 5], [3, 3, 2]])
+    second = with_keypoints(second, [[1, 2, 4], [3, 4, 3]], [[6, 11, 1], [8, 13, 1]])
+    merged = tta.merge([first, second], SHAPE, "full", config())
+    assert merged["rois"].tolist() == [[0, 0, 4, 5], [5, 10, 9, 14]]
+    expected = [[[1, 1, 5], [3, 4, 3]], [[6, 11, 1], [8, 13, 1]]]
+    np.testing.assert_array_equal(merged["keypoints"], expected)
+
+
+def test_box_that_votes_moved_away_has_no_keypoints():
+    """Two votes of equal weight, far from each other: the box between them is of no view."""
+    views = [
+        with_keypoints(
+            result([[0, x, 4, x + 4]], [1], [0.8], [(0, x, np.ones((4, 4)))]), [[1] * 3] * 2
+        )
+        for x in (0, 12)
+    ]
+    merged = tta.merge(views, SHAPE, "soft", config(BOX_VOTING_IOU=0.0))
+    assert merged["rois"].tolist()[0] == [0, 6, 4, 10]
+    assert not merged["keypoints"].any()
 
 
 # --- Any function that detects ---
@@ -158,9 +207,9 @@ def test_each_size_is_one_call_and_the_views_agree():
 # --- In a network ---
 
 
-@pytest.fixture(scope="module")
-def model():
-    return shake(MaskRCNN("inference", TinyConfig()))
+@pytest.fixture(scope="module", params=KINDS)
+def model(request):
+    return build(request.param)
 
 
 @pytest.fixture
@@ -178,31 +227,41 @@ def test_no_images_give_no_results(model, settings):
 
 
 def test_merged_detections_have_the_form_of_plain_ones(model, settings):
-    settings.TTA = ("flip", 0.75, 2)
     images = noise_images(2, sizes=[(64, 64), (40, 90)])
-    for image, found in zip(images, model.detect(iter(images)), strict=True):
+    plain = model.detect(images)
+    settings.TTA = ("flip", 0.75, 2)
+    for image, found, expected in zip(images, model.detect(iter(images)), plain, strict=True):
         count = len(found["rois"])
         assert 0 < count <= settings.DETECTION_MAX_INSTANCES
-        assert found["rois"].dtype == np.int32 and found["class_ids"].dtype == np.int32
-        assert found["scores"].dtype == np.float32 and (np.diff(found["scores"]) <= 0).all()
-        assert found["masks"].shape == (*image.shape[:2], count)
+        assert {key: value.dtype for key, value in found.items()} == {
+            key: value.dtype for key, value in expected.items()
+        }
+        assert (np.diff(found["scores"]) <= 0).all()
+        if "masks" in found:
+            assert found["masks"].shape == (*image.shape[:2], count)
+        if "keypoints" in found:
+            assert found["keypoints"].shape == (count, 3, 3)
         assert (found["rois"] >= 0).all()
         assert (found["rois"] <= np.tile(image.shape[:2], 2)).all()
     tiled = model.detect_tiled(images[1], tile=64)
-    assert len(tiled["rois"]) == len(tiled["masks"]) > 0
+    assert set(tiled) == keys_of(model) and len(tiled["rois"]) > 0
 
 
 def test_flipped_image_has_the_flipped_detections(model, settings):
     settings.TTA = ["flip"]
+    settings.KEYPOINT_NAMES = ["left", "right", "middle"]
     (image,) = noise_images(1, seed=3, sizes=[(60, 80)])
     (plain,) = model.detect([image], masks="soft")
     (flipped,) = model.detect([image[:, ::-1]], masks="soft")
-    expected = tta.unflip(flipped, 80)
+    expected = tta.unflip(flipped, 80, np.array([1, 0, 2]))
     np.testing.assert_allclose(plain["scores"], expected["scores"], rtol=1e-5)
-    np.testing.assert_array_equal(plain["rois"], expected["rois"])
-    for (y, x, soft), (y2, x2, soft2) in zip(plain["masks"], expected["masks"], strict=True):
-        assert (y, x) == (y2, x2)
-        np.testing.assert_allclose(soft, soft2, atol=1e-5)
+    np.testing.assert_allclose(plain["rois"], expected["rois"], rtol=1e-5)
+    if "masks" in plain:
+        for (y, x, soft), (y2, x2, soft2) in zip(plain["masks"], expected["masks"], strict=True):
+            assert (y, x) == (y2, x2)
+            np.testing.assert_allclose(soft, soft2, atol=1e-5)
+    if "keypoints" in plain:
+        np.testing.assert_allclose(plain["keypoints"], expected["keypoints"], rtol=1e-4)
 
 
 def test_one_view_gives_the_plain_detections(model, settings):
@@ -212,9 +271,7 @@ def test_one_view_gives_the_plain_detections(model, settings):
     (plain,) = model.detect([image])
     settings.TTA = (1,)
     (merged,) = model.detect([image])
-    np.testing.assert_array_equal(merged["scores"], plain["scores"])
-    np.testing.assert_array_equal(merged["rois"], plain["rois"])
-    np.testing.assert_array_equal(merged["masks"], plain["masks"])
+    assert_same_results(merged, plain)
 
 
 def test_scales_need_the_mold_inputs_of_the_package(model, settings, monkeypatch):

@@ -8,12 +8,12 @@ import os
 import shutil
 
 import keras
-import numpy as np
 import pytest
-from tiny import TinyConfig, noise_images
+from kinds import KINDS
+from tiny import assert_same_results, keys_of, noise_images, tiny_config
 from tiny_training import build
 
-from mrcnn.model import MaskRCNN
+from mrcnn.config import NETWORKS
 from mrcnn.training import checkpoints
 from mrcnn.training.training_state import read_record, state_path
 from mrcnn.weights import saving
@@ -22,27 +22,28 @@ from mrcnn.weights.opening import read_metadata
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 
-def test_last_and_best_checkpoints_are_kept(tmp_path, dataset):
+@pytest.mark.parametrize("network", NETWORKS)
+def test_last_and_best_checkpoints_are_kept(tmp_path, dataset, network):
     class Figures(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             logs.update({"val_mAP": [0.1, 0.5, 0.3, math.nan, 0.4][epoch]})
 
-    model = build(tmp_path, KEEP_LAST_N=2, STEPS_PER_EPOCH=1)
+    model = build(tmp_path, network=network, KEEP_LAST_N=2, STEPS_PER_EPOCH=1)
     model.train(dataset, None, 0.01, epochs=3, layers="all", custom_callbacks=[Figures()])
-    found = [name for name in os.listdir(model.log_dir) if name.startswith(("best", "mask"))]
-    assert sorted(found) == ["best.h5", "mask_rcnn_tiny_0002.h5", "mask_rcnn_tiny_0003.h5"]
+    found = [name for name in os.listdir(model.log_dir) if name.startswith(("best", network))]
+    assert sorted(found) == ["best.h5", f"{network}_tiny_0002.h5", f"{network}_tiny_0003.h5"]
     shutil.copy(
         model.checkpoint_path.format(epoch=2),
-        os.path.join(model.log_dir, "mask_rcnn_tiny_0002_copy.h5"),
+        os.path.join(model.log_dir, f"{network}_tiny_0002_copy.h5"),
     )
     assert filecmp.cmp(
         os.path.join(model.log_dir, "best.h5"), model.checkpoint_path.format(epoch=2), shallow=False
     )
-    again = build(tmp_path, KEEP_LAST_N=1, STEPS_PER_EPOCH=1)
+    again = build(tmp_path, network=network, KEEP_LAST_N=1, STEPS_PER_EPOCH=1)
     again.load_weights(again.find_last())
     again.train(dataset, None, 0.01, epochs=5, layers="all", custom_callbacks=[Figures()])
-    found = [name for name in os.listdir(model.log_dir) if name.startswith(("best", "mask"))]
-    assert sorted(found) == ["best.h5", "mask_rcnn_tiny_0002_copy.h5", "mask_rcnn_tiny_0005.h5"]
+    found = [name for name in os.listdir(model.log_dir) if name.startswith(("best", network))]
+    assert sorted(found) == ["best.h5", f"{network}_tiny_0002_copy.h5", f"{network}_tiny_0005.h5"]
     assert (
         read_record(state_path(model.log_dir, 5))["best"] == 0.5
     )  # 0.4 of the fifth epoch is not the best of the run
@@ -135,14 +136,14 @@ def test_free_space_is_checked_before_each_epoch(tmp_path, dataset, monkeypatch,
     assert "There is time until epoch 2 ends." in caplog.text
 
 
-def test_detections_survive_saving_and_loading(tmp_path, dataset):
-    model = build(tmp_path)
+@pytest.mark.parametrize("network", KINDS)
+def test_detections_survive_saving_and_loading(tmp_path, dataset, network):
+    model = build(tmp_path, network=network, STEPS_PER_EPOCH=1)
     model.train(dataset, None, 0.001, epochs=1, layers="all")
     found = []
     for name in ("a.h5", "b.h5"):
         model.save_weights(tmp_path / name)
-        model = MaskRCNN.from_weights(tmp_path / name, config=TinyConfig())
+        model = type(model).from_weights(tmp_path / name, config=tiny_config(network))
         found.append(model.detect(noise_images(1))[0])
-    assert len(found[0]["rois"]) > 0
-    for key in ("rois", "class_ids", "scores", "masks"):
-        np.testing.assert_array_equal(found[0][key], found[1][key])
+    assert set(found[0]) == keys_of(model) and len(found[0]["rois"]) > 0
+    assert_same_results(*found)

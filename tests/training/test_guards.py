@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from kinds import KINDS
 from tiny_training import build, values
 
-from mrcnn.nn import losses
 from mrcnn.training import guards
 from mrcnn.training.guards import Interrupts, NotFinite, StallWatchdog
 from mrcnn.training.network import TrainingNetwork
@@ -21,17 +21,20 @@ from mrcnn.training.pipeline import Work
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 
-def test_non_finite_loss_stops_the_training(tmp_path, dataset, monkeypatch):
-    model = build(tmp_path, IMAGES_PER_GPU=1, STEPS_PER_EPOCH=4)
-    true = losses.rpn_bbox_loss
+@pytest.mark.parametrize("network", KINDS)
+def test_non_finite_loss_stops_the_training(tmp_path, dataset, monkeypatch, network):
+    model = build(tmp_path, network=network, IMAGES_PER_GPU=1, STEPS_PER_EPOCH=4)
+    broken_name, other_name = model.config.loss_names()[1], model.config.loss_names()[0]
+    true = type(model.keras_model).losses
     steps = []
 
     def broken(*args):
-        numerator, count = true(*args)
+        halves = true(*args)
+        numerator, count = halves[broken_name]
         steps.append(0)
-        return numerator * (np.nan if len(steps) == 3 else 1.0), count
+        return {**halves, broken_name: (numerator * (np.nan if len(steps) == 3 else 1.0), count)}
 
-    monkeypatch.setattr(losses, "rpn_bbox_loss", broken)
+    monkeypatch.setattr(type(model.keras_model), "losses", broken)
     before, seen = [], []
     step = TrainingNetwork.train_step
     monkeypatch.setattr(
@@ -49,9 +52,9 @@ def test_non_finite_loss_stops_the_training(tmp_path, dataset, monkeypatch):
             dataset, None, 0.001, epochs=1, layers="all", custom_callbacks=[RecordWeights()]
         )
     text = str(error.value)
-    assert "loss = nan" in text and "rpn_bbox_loss = nan" in text and "mrcnn_mask_loss" not in text
+    assert "loss = nan" in text and f"{broken_name} = nan" in text and other_name not in text
     assert f"epoch 1, step 3, images {seen[2]} (" in text and "learning rate below 0.001" in text
-    saved = build(tmp_path / "other", seed=4)
+    saved = build(tmp_path / "other", seed=4, network=network)
     saved.load_weights(os.path.join(model.log_dir, "last_good.h5"))
     kept = values(saved)
     assert all(np.isfinite(value).all() for value in kept.values())

@@ -7,12 +7,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import Squares, TinyConfig
+from kinds import KINDS
+from tiny import Squares, tiny_config
 from tiny_training import build, values
 
-from mrcnn.config import NETWORKS
-from mrcnn.model import MaskRCNN
-from mrcnn.nn import losses
+from mrcnn.detection_model import DetectionModel
 from mrcnn.training import loop
 from mrcnn.training.loop import OutOfMemory
 from mrcnn.training.pipeline import Batches
@@ -21,19 +20,21 @@ from mrcnn.training.training_state import read_record, state_path
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 
-def test_out_of_memory_names_the_settings(tmp_path, dataset, monkeypatch):
+@pytest.mark.parametrize("network", KINDS)
+def test_out_of_memory_names_the_settings(tmp_path, dataset, monkeypatch, network):
     def full(*args):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nlong text")
 
-    monkeypatch.setattr(losses, "rpn_bbox_loss", full)
-    model = build(tmp_path)
+    model = build(tmp_path, network=network)
+    monkeypatch.setattr(type(model.keras_model), "losses", full)
     with pytest.raises(OutOfMemory) as error:
         model.train(dataset, None, 0.001, epochs=1, layers="all")
     text = str(error.value)
     assert "not enough memory for BATCH_SIZE = 2" in text
     assert "ResourceExhaustedError: OOM when allocating tensor)" in text and "long text" not in text
-    assert "IMAGES_PER_GPU = 1 (now 2), or TRAIN_ROIS_PER_IMAGE = 8 (now 12)" in text
-    assert "or USE_MINI_MASK = True (now False), in this order." in text
+    assert "Try IMAGES_PER_GPU = 1 (now 2)" in text and "in this order." in text
+    of_heads = ", or TRAIN_ROIS_PER_IMAGE = 8 (now 12), or USE_MINI_MASK = True (now False)"
+    assert (of_heads in text) == model.config.has_rpn()
     assert isinstance(error.value, MemoryError)
 
 
@@ -46,19 +47,21 @@ def test_reached_epoch_warns_and_returns(tmp_path, dataset, caplog):
     assert not os.path.exists(model.log_dir)
 
 
-def test_resuming_from_the_last_checkpoint(tmp_path, dataset):
-    first = build(tmp_path)
+@pytest.mark.parametrize("network", KINDS)
+def test_resuming_from_the_last_checkpoint(tmp_path, dataset, network):
+    first = build(tmp_path, network=network, STEPS_PER_EPOCH=1)
+    name = first.network_name
     first.train(dataset, None, 0.001, epochs=1, layers="heads")
     first.train(dataset, None, 0.001, epochs=2, layers="all")
     assert first.epoch == 2
     path = first.find_last()
     assert path == first.checkpoint_path.format(epoch=2)
     assert sorted(name for name in os.listdir(first.log_dir) if name.endswith(".h5")) == [
-        "mask_rcnn_tiny_0001.h5",
-        "mask_rcnn_tiny_0002.h5",
+        f"{name}_tiny_0001.h5",
+        f"{name}_tiny_0002.h5",
     ]
 
-    second = build(tmp_path, seed=1)
+    second = build(tmp_path, seed=1, network=network, STEPS_PER_EPOCH=1)
     second.load_weights(path, by_name=True)
     assert (second.epoch, second.log_dir) == (2, first.log_dir)
     assert second.class_names == ["BG", "light", "dark"]
@@ -67,7 +70,7 @@ def test_resuming_from_the_last_checkpoint(tmp_path, dataset):
             np.testing.assert_array_equal(values(second)[path], value, err_msg=path)
     history = second.train(dataset, None, 0.001, epochs=3, layers="all")
     assert history.epoch == [2]
-    assert second.find_last().endswith("mask_rcnn_tiny_0003.h5")
+    assert second.find_last().endswith(f"{name}_tiny_0003.h5")
     with open(os.path.join(first.log_dir, "losses.csv")) as file:
         lines = file.read().splitlines()
     assert lines[0].startswith("epoch,loss,") and [line.split(",")[0] for line in lines[1:]] == [
@@ -115,9 +118,9 @@ def assert_same_training(model, reference):
         {"SEED": 3},
         {"SEED": 3, "OPTIMIZER": "adam", "LEARNING_RATE_SCHEDULE": "cosine", "WARMUP_STEPS": 3},
         {"SEED": 3, "EMA_DECAY": 0.9},
-        *({"SEED": 3, "network": network} for network in NETWORKS[1:]),
+        *({"SEED": 3, "network": network} for network in KINDS[1:]),
     ],
-    ids=["constant", "adam, warm-up, cosine", "averaged weights", *NETWORKS[1:]],
+    ids=["constant", "adam, warm-up, cosine", "averaged weights", *KINDS[1:]],
 )
 def test_interrupted_and_resumed_training_equals_an_uninterrupted_one(tmp_path, dataset, settings):
     def train(model, *callbacks):
@@ -222,7 +225,7 @@ def test_fractions_of_steps_are_rounded_up(tmp_path, dataset, caplog):
     assert "Config: STEPS_PER_EPOCH = 2.4 is rounded up to 3." in caplog.messages
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", KINDS)
 def test_images_without_objects_train(tmp_path, caplog, network):
     class Pneumonia(Squares):
         def load_mask(self, image_id):
@@ -240,23 +243,27 @@ def test_images_without_objects_train(tmp_path, caplog, network):
     assert np.isfinite(history["val_loss"]).all()
 
 
-def test_dataset_with_other_classes_is_refused(tmp_path, dataset):
+@pytest.mark.parametrize("network", KINDS)
+def test_dataset_with_other_classes_is_refused(tmp_path, dataset, network):
+    model = build(tmp_path, network=network, NUM_CLASSES=5)
     with pytest.raises(
         ValueError, match="NUM_CLASSES must be 1 .* Received: NUM_CLASSES = 5, and 3 classes"
     ):
-        build(tmp_path, NUM_CLASSES=5).train(dataset, None, 0.001, epochs=1, layers="heads")
+        model.train(dataset, None, 0.001, epochs=1, layers="heads")
 
 
-def test_interrupt_saves_the_weights(tmp_path, dataset):
+@pytest.mark.parametrize("network", KINDS)
+def test_interrupt_saves_the_weights(tmp_path, dataset, network):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             raise KeyboardInterrupt
 
-    model = build(tmp_path)
+    model = build(tmp_path, network=network)
     with pytest.raises(KeyboardInterrupt):
         model.train(dataset, None, 0.001, epochs=1, layers="heads", custom_callbacks=[Stop()])
     path = os.path.join(model.log_dir, "interrupted.h5")
-    assert MaskRCNN.from_weights(path, config=TinyConfig()).class_names == ["BG", "light", "dark"]
+    saved = DetectionModel.from_weights(path, config=tiny_config(network))
+    assert type(saved) is type(model) and saved.class_names == ["BG", "light", "dark"]
 
 
 def test_second_interrupt_keeps_first_weights(tmp_path, dataset, caplog):

@@ -6,11 +6,21 @@ import time
 import keras
 import numpy as np
 import pytest
+from kinds import KINDS
 from tiny import TinyConfig, noise_images
-from tiny_training import ODD, PARTS, BoxedSquares, Various, build, values
+from tiny_training import (
+    ODD,
+    PARTS,
+    BoxedSquares,
+    Various,
+    build,
+    moved_since,
+    parts_of,
+    values,
+)
 
 from mrcnn import model as modellib
-from mrcnn.config import LOSS_NAMES, NETWORKS, PRECISIONS
+from mrcnn.config import LOSS_NAMES, PRECISIONS
 from mrcnn.data.generator import DataGenerator
 from mrcnn.model import MaskRCNN
 from mrcnn.training.pipeline import Batches
@@ -35,7 +45,11 @@ def test_class_weights_and_focal_loss_reach_the_losses(tmp_path, dataset):
     )
 
 
-def test_mixed_precision_trains_close_to_float32(tmp_path, dataset):
+@pytest.mark.parametrize(
+    ("network", "steps"),
+    [("mask_rcnn", 8), ("retinanet", 1), ("fcos", 1), ("keypoints", 1)],
+)
+def test_mixed_precision_trains_close_to_float32(tmp_path, dataset, network, steps):
     """On the same RoIs the losses differ by rounding: bfloat16 has 8 bits, 0.4 % per operation.
 
     The losses are those of the first step. The gradient norm is the mean of eight steps, because in
@@ -43,33 +57,34 @@ def test_mixed_precision_trains_close_to_float32(tmp_path, dataset):
     fits.
     """
     logs = {}
+    random_rois = {"USE_RPN_ROIS": False} if network in ("mask_rcnn", "keypoints") else {}
     for kind in PRECISIONS:
-        model = build(tmp_path / kind, PRECISION=kind, USE_RPN_ROIS=False)
+        model = build(tmp_path / kind, network=network, PRECISION=kind, **random_rois)
         before = values(model)
-        logs[kind] = model.train(dataset, dataset, 1e-6, 8, "all").history  # one step per epoch
+        logs[kind] = model.train(dataset, dataset, 1e-6, steps, "all").history  # one per epoch
         assert all(value.dtype == np.float32 for value in values(model).values())
-        moved = values(model)
-        assert all(
-            not np.array_equal(moved[path], before[path])
-            for path in ("fpn_p2/kernel", "mrcnn_mask/bias")
-        )
+        if steps > 1:
+            assert {"fpn_p2/kernel", "mrcnn_mask/bias"} <= moved_since(before, model)
+    names = model.config.loss_names()
     for kind, name in [
-        *itertools.product(PRECISIONS[1:], ("val_rpn_class_loss", "val_rpn_bbox_loss")),
-        *itertools.product(["mixed_bfloat16"], LOSS_NAMES[:5]),
+        *itertools.product(PRECISIONS[1:], (f"val_{name}" for name in names[:2])),
+        *itertools.product(["mixed_bfloat16"], names),
     ]:
         np.testing.assert_allclose(
             logs[kind][name][0], logs["float32"][name][0], rtol=0.03, err_msg=f"{kind} {name}"
         )
+    assert keras.config.dtype_policy().name == "float32"  # for the layers of the user
+    if steps == 1:
+        return
     norm, exact = (np.mean(logs[kind]["gradient_norm"]) for kind in ("mixed_bfloat16", "float32"))
     np.testing.assert_allclose(norm, exact, rtol=0.03)
     assert (
         np.isfinite(logs["mixed_float16"]["gradient_norm"][-1])
         and logs["mixed_float16"]["gradient_norm"][-1] > 0
     )
-    assert keras.config.dtype_policy().name == "float32"  # for the layers of the user
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", KINDS)
 def test_training_lowers_the_loss(tmp_path, dataset, compiled, network):
     model = build(tmp_path, network=network, STEPS_PER_EPOCH=8, TRAIN_BN=None)
     history = model.train(dataset, None, 0.005, epochs=4, layers="all").history
@@ -97,25 +112,25 @@ def test_next_stage_traces_a_new_graph(tmp_path, dataset, compiled):
     model.train(dataset, None, 0.005, epochs=1, layers="all")
     before = values(model)
     model.train(dataset, None, 0.005, epochs=2, layers="heads")
-    moved = {
-        path for path, value in values(model).items() if not np.array_equal(value, before[path])
-    }
+    moved = moved_since(before, model)
     assert "fpn_p2/kernel" in moved and "res1a_conv/kernel" in before.keys() - moved
 
 
-def test_losses_stay_equal_over_three_trainings_at_rate_zero(tmp_path, dataset):
+@pytest.mark.parametrize("network", KINDS)
+def test_losses_stay_equal_over_three_trainings_at_rate_zero(tmp_path, dataset, network):
     """matterport's forks add the losses again at every `train()`."""
-    model = build(tmp_path)
+    model = build(tmp_path, network=network)
+    parts = parts_of(model)
     before = values(model)
     losses = []
     for _ in range(3):
         model.epoch = 0  # the same batches again
         history = model.train(dataset, None, 0.0, epochs=1, layers="all").history
-        losses.append({name: history[name][0] for name in ("loss", *PARTS)})
+        losses.append({name: history[name][0] for name in ("loss", *parts)})
         assert history["loss"][0] == pytest.approx(
-            sum(history[name][0] for name in PARTS), rel=1e-6
+            sum(history[name][0] for name in parts), rel=1e-6
         )
-    assert all(losses[0][name] > 0 for name in ("loss", "rpn_class_loss", "weight_decay"))
+    assert all(losses[0][name] > 0 for name in ("loss", parts[0], "weight_decay"))
     for again in losses[1:]:
         assert again == pytest.approx(losses[0], rel=1e-6, abs=1e-6)
     for path, value in values(model).items():
@@ -134,14 +149,14 @@ def test_loss_weights_scale_their_losses(tmp_path, dataset):
     assert twice["loss"] - once["loss"] == pytest.approx(once["mrcnn_class_loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("train_bn", [False, None])
-def test_training_the_heads_leaves_the_backbone_unchanged(tmp_path, dataset, train_bn):
-    model = build(tmp_path, TRAIN_BN=train_bn)
+@pytest.mark.parametrize(
+    ("network", "train_bn"), [("mask_rcnn", False), *((network, None) for network in KINDS)]
+)
+def test_training_the_heads_leaves_the_backbone_unchanged(tmp_path, dataset, network, train_bn):
+    model = build(tmp_path, network=network, TRAIN_BN=train_bn)
     before = values(model)
     model.train(dataset, None, 0.01, epochs=1, layers="heads")
-    changed = {
-        path for path, value in values(model).items() if not np.array_equal(value, before[path])
-    }
+    changed = moved_since(before, model)
     backbone = {
         path
         for path in before
@@ -150,8 +165,14 @@ def test_training_the_heads_leaves_the_backbone_unchanged(tmp_path, dataset, tra
     assert len(backbone) == 5 * (2 + 4)
     assert not changed & backbone
     moving = {path for path in changed if "moving" in path}
+    if not model.config.has_rpn():
+        # Of one cell, P6 and P7 may have gradients of zero.
+        coarse = {path for path in before if path.split("/")[-2] in ("fpn_p6", "fpn_p7")}
+        assert not moving and set(before) - backbone - coarse <= changed
+        return
     assert moving == set() if train_bn is False else {"mrcnn_mask_bn1/moving_mean"} <= moving
     assert {"mrcnn_mask_bn1/gamma", "mrcnn_mask/kernel", "fpn_p2/bias"} <= changed
+    assert any("keypoint" in path for path in changed) == (network == "keypoints")
 
 
 def test_gamma_is_trained_with_frozen_statistics(tmp_path, dataset):
@@ -182,12 +203,20 @@ def test_weight_decay_applies_to_kernels_and_biases_only(tmp_path, dataset):
             np.testing.assert_array_equal(value, before[path], err_msg=path)
 
 
-@pytest.mark.parametrize("source", ["DataGenerator", "data_generator"])
-@pytest.mark.parametrize("method", ["fit", "fit_generator"])
-def test_scripts_may_call_keras_fit(tmp_path, dataset, caplog, source, method):
+@pytest.mark.parametrize(
+    ("network", "method", "source"),
+    [
+        ("mask_rcnn", "fit", "DataGenerator"),
+        ("mask_rcnn", "fit_generator", "DataGenerator"),
+        ("mask_rcnn", "fit_generator", "data_generator"),
+        *((network, "fit", "data_generator") for network in KINDS),
+    ],
+)
+def test_scripts_may_call_keras_fit(tmp_path, dataset, caplog, network, method, source):
     """Subclasses override `train` and call Keras with the arguments of Keras 2."""
-    model = build(tmp_path)
-    model.set_trainable("mrcnn_.*")
+    model = build(tmp_path, network=network)
+    parts = parts_of(model)
+    model.set_trainable("(mrcnn|retinanet|fcos)_.*")
     model.compile(0.01, 0.9)
     made = {
         name: getattr(modellib, source)(dataset, model.config, batch_size=2)
@@ -204,7 +233,7 @@ def test_scripts_may_call_keras_fit(tmp_path, dataset, caplog, source, method):
         use_multiprocessing=True,
         verbose=0,
     )
-    assert {"loss", *PARTS, *(f"val_{name}" for name in PARTS)} <= history.history.keys()
+    assert {"loss", *parts, *(f"val_{name}" for name in parts)} <= history.history.keys()
     assert all(
         len(losses) == 2 and np.isfinite(losses).all() for losses in history.history.values()
     )
@@ -275,9 +304,7 @@ def test_networks_without_masks_train_on_boxes(tmp_path, mode, losses):
         sum(history[name][0] for name in (*losses, "weight_decay")), rel=1e-5
     )
     assert np.isfinite(history["val_loss"][0])
-    moved = {
-        path for path, value in values(model).items() if not np.array_equal(value, before[path])
-    }
+    moved = moved_since(before, model)
     head = "rpn_conv_shared" if has_rpn else f"{model.network_name}_class_conv1"
     assert any(head in path for path in moved) and any("res1a_conv" in path for path in moved)
     found = model._make_inference_model()
@@ -301,18 +328,28 @@ def test_class_agnostic_heads_train(tmp_path, dataset):
     before = values(model)
     history = model.train(dataset, None, 0.01, 1, "heads").history
     assert {"loss", *PARTS} <= set(history) and np.isfinite(history["loss"][0])
-    moved = {
-        path for path, value in values(model).items() if not np.array_equal(value, before[path])
-    }
+    moved = moved_since(before, model)
     assert {"mrcnn_bbox_fc/kernel", "mrcnn_mask/kernel"} <= moved
 
 
 WHOLE = (64, 64), (64, 128), (128, 64), (64, 192), (128, 64)
 
 
+OTHERS = [  # of networks other than Mask R-CNN
+    (ODD, {"network": "retinanet", "IMAGE_RESIZE_MODE": "pad64"}),
+    (ODD, {"network": "retinanet", "IMAGE_RESIZE_MODE": "crop"}),
+    (ODD, {"network": "retinanet", "IMAGE_MIN_DIM": 64, "IMAGE_MAX_DIM": 128}),
+    (WHOLE, {"network": "fcos", "IMAGE_RESIZE_MODE": "none", "IMAGES_PER_GPU": 1}),
+    (ODD, {"network": "fcos", "IMAGE_RESIZE_MODE": "pad64"}),
+    (ODD, {"network": "keypoints", "IMAGE_RESIZE_MODE": "crop"}),
+    (ODD, {"network": "keypoints", "IMAGE_RESIZE_MODE": "pad64", "USE_MINI_MASK": True}),
+]
+
+
 @pytest.mark.parametrize(
     "shapes, settings",
     [
+        *OTHERS,
         (ODD, {"IMAGE_SHAPE": [64, 128, 3], "IMAGE_MAX_DIM": 128}),
         (ODD, {"IMAGE_SHAPE": [128, 64, 3], "IMAGE_MAX_DIM": 128, "USE_MINI_MASK": True}),
         (ODD, {"IMAGE_RESIZE_MODE": "crop"}),
@@ -327,16 +364,18 @@ WHOLE = (64, 64), (64, 128), (128, 64), (64, 192), (128, 64)
 def test_images_of_every_shape_train(tmp_path, shapes, settings):
     model = build(tmp_path, **settings, STEPS_PER_EPOCH=1)
     history = model.train(Various(*shapes), None, 0.001, epochs=1, layers="all").history
-    assert (
-        all(np.isfinite(history[name]).all() for name in PARTS) and history["rpn_bbox_loss"][0] > 0
-    )
-    assert history["mrcnn_class_loss"][0] > 0
+    assert all(np.isfinite(history[name]).all() for name in parts_of(model))
+    boxes, classes = "rpn_bbox_loss", "mrcnn_class_loss"
+    if not model.config.has_rpn():
+        boxes, classes = "bbox_loss", "class_loss"
+    assert history[boxes][0] > 0 and history[classes][0] > 0
 
 
-def test_varying_image_sizes_are_traced_once(tmp_path, compiled):
+@pytest.mark.parametrize("network", ["mask_rcnn", "retinanet"])
+def test_varying_image_sizes_are_traced_once(tmp_path, compiled, network):
     """Keras would take the size of the first two batches, which are equal, for that of all."""
     dataset = Various((64, 128), (64, 128), (64, 128), (64, 128), (192, 64), (128, 64))
-    model = build(tmp_path, IMAGE_RESIZE_MODE="pad64", STEPS_PER_EPOCH=3)
+    model = build(tmp_path, network=network, IMAGE_RESIZE_MODE="pad64", STEPS_PER_EPOCH=3)
     traced = []
     step = model.keras_model.train_step
     model.keras_model.train_step = lambda data: traced.append(data[0][0].shape) or step(data)
@@ -354,30 +393,40 @@ def noisy(channels=3):
     return dataset
 
 
-@pytest.mark.parametrize("channels, mean", [(3, [123.7, 116.8, 103.9]), (1, [99.9])])
-def test_uint8_and_molded_images_give_equal_steps(tmp_path, channels, mean):
+@pytest.mark.parametrize(
+    "network, channels, mean",
+    [("mask_rcnn", 1, [99.9]), *((network, 3, [123.7, 116.8, 103.9]) for network in KINDS)],
+)
+def test_uint8_and_molded_images_give_equal_steps(tmp_path, network, channels, mean):
     """Users' loops feed floats from `DataGenerator`, `train` feeds uint8."""
     found = []
+    settings = {"IMAGE_CHANNEL_COUNT": channels, "MEAN_PIXEL": np.array(mean)}
     for kind, dtype in ((DataGenerator, np.float32), (Batches, np.uint8)):
-        model = build(tmp_path, IMAGE_CHANNEL_COUNT=channels, MEAN_PIXEL=np.array(mean))
+        model = build(tmp_path, network=network, **settings)
         inputs, _ = kind(noisy(channels), model.config, batch_size=2, seed=1)[0]
-        assert inputs[0].dtype == dtype and np.ptp(inputs[0]) > 250
-        network = model.keras_model
+        unit = model.config.STD_PIXEL if dtype == np.float32 else 1
+        assert inputs[0].dtype == dtype and np.ptp(inputs[0] * unit) > 250
         model.compile(0.01, 0.9)
-        steps = [network.test_on_batch(list(inputs), return_dict=True)]
-        steps += [network.train_on_batch(list(inputs), return_dict=True) for _ in range(2)]
-        found.append([[float(step[name]) for name in ("loss", *PARTS)] for step in steps])
+        inputs, made = list(inputs), model.keras_model
+        steps = [made.test_on_batch(inputs, return_dict=True)]
+        steps += [made.train_on_batch(inputs, return_dict=True) for _ in range(2)]
+        names = ("loss", *parts_of(model))
+        found.append([[float(step[name]) for name in names] for step in steps])
     np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
     assert found[0][1][0] > found[0][2][0] > 0
 
 
-@pytest.mark.parametrize("channels", [1, 4, 8])
-def test_training_with_other_channels_from_rgb_weights(tmp_path, channels):
-    build(tmp_path).save_weights(tmp_path / "rgb.h5")
+@pytest.mark.parametrize(
+    "network, channels", [*(("mask_rcnn", channels) for channels in (1, 4, 8)), ("retinanet", 4)]
+)
+def test_training_with_other_channels_from_rgb_weights(tmp_path, network, channels):
+    build(tmp_path, network=network).save_weights(tmp_path / "rgb.h5")
     model = build(
         tmp_path,
+        network=network,
         IMAGE_CHANNEL_COUNT=channels,
         MEAN_PIXEL=np.full(channels, 110.0),
+        STD_PIXEL=np.full(channels, 1.0),
         STEPS_PER_EPOCH=1,
     )
     report = model.load_weights(tmp_path / "rgb.h5")
@@ -385,4 +434,4 @@ def test_training_with_other_channels_from_rgb_weights(tmp_path, channels):
     history = model.train(
         Various(*[(64, 64)] * 4, channels=channels), None, 0.001, epochs=1, layers="all"
     ).history
-    assert np.isfinite(history["loss"][0]) and history["rpn_bbox_loss"][0] > 0
+    assert np.isfinite(history["loss"][0]) and history[model.config.loss_names()[1]][0] > 0

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import Squares, TinyConfig
+from kinds import KINDS
+from tiny import Squares, TinyConfig, new_model
 from tiny_training import ODD, Various, build
 
-from mrcnn.model import MaskRCNN
 from mrcnn.training.pipeline import Batches, stream
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -54,7 +54,8 @@ def test_workers_stop_after_an_error(tmp_path):
     assert len(begun) == count
 
 
-def test_error_of_an_unreadable_image_reaches_the_caller(tmp_path):
+@pytest.mark.parametrize("network", KINDS)
+def test_error_of_an_unreadable_image_reaches_the_caller(tmp_path, network):
     class Broken(Squares):
         def load_image(self, image_id):
             raise ValueError(
@@ -64,7 +65,8 @@ def test_error_of_an_unreadable_image_reaches_the_caller(tmp_path):
     with pytest.raises(
         ValueError, match=r"At most 2 images may be unusable(.|\n)*Received: /data/\d.jpg"
     ):
-        build(tmp_path, MAX_IMAGE_ERRORS=2).train(Broken(), None, 0.001, epochs=1, layers="heads")
+        model = build(tmp_path, network=network, MAX_IMAGE_ERRORS=2)
+        model.train(Broken(), None, 0.001, epochs=1, layers="heads")
 
 
 def test_stream_yields_uint8_images(network):
@@ -80,16 +82,19 @@ def test_stream_yields_uint8_images(network):
         assert [x.dtype for x in inputs[1:]] == [i.dtype for i in network.inputs[1:]]
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_stream_keeps_the_order_of_batches(network, workers):
-    config = TinyConfig(IMAGE_RESIZE_MODE="pad64")
+@pytest.mark.parametrize(
+    ("kind", "workers"),
+    [("mask_rcnn", 1), ("mask_rcnn", 2), *((kind, 4) for kind in KINDS)],
+)
+def test_stream_keeps_the_order_of_batches(kind, workers):
+    anywhere = new_model(kind, "training", IMAGE_RESIZE_MODE="pad64")
+    config = anywhere.config
     made = [
         Batches(Various(*ODD), config, batch_size=2, seed=3, steps=2, workers=w)
         for w in (1, workers)
     ]
     made[1].epoch = 1
-    anywhere = MaskRCNN("training", config).keras_model
-    streamed = stream(made[1], anywhere).take(4)
+    streamed = stream(made[1], anywhere.keras_model).take(4)
     for number, (inputs,) in enumerate(streamed, start=2):
         for x, y in zip(inputs, made[0].batch(number)[0], strict=True):
             np.testing.assert_array_equal(x.numpy(), np.asarray(y, x.numpy().dtype))

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import Squares, TinyConfig
+from kinds import KINDS
+from tiny import Squares, TinyConfig, new_model
 from tiny_training import BoxedSquares, build
 
 from mrcnn.evaluation import evaluate
-from mrcnn.model import MaskRCNN, MeanAveragePrecisionCallback
+from mrcnn.model import MeanAveragePrecisionCallback
 
 
 def network(value, name="dense"):
@@ -184,14 +185,15 @@ def test_other_layers_and_modes_are_refused(dataset):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_tensorboard_gets_detections_of_the_same_images_each_epoch(tmp_path, caplog):
+@pytest.mark.parametrize("network", KINDS)
+def test_tensorboard_gets_detections_of_the_same_images_each_epoch(tmp_path, caplog, network):
     class OneIsBroken(Squares):
         def load_image(self, image_id):
             if image_id == 1:
                 raise ValueError("image 1 is broken")
             return super().load_image(image_id)
 
-    model = build(tmp_path, VALIDATION_PICTURES=2)
+    model = build(tmp_path, network=network, VALIDATION_PICTURES=2)
     model.train(Squares(), OneIsBroken(), 0.01, epochs=2, layers="heads")
     shown = {}
     for path in Path(model.log_dir, "validation").iterdir():
@@ -208,10 +210,28 @@ def test_tensorboard_gets_detections_of_the_same_images_each_epoch(tmp_path, cap
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_box_only_training_logs_the_ap_of_boxes(tmp_path):
-    model = build(tmp_path, USE_MASK=False)
-    watching = MeanAveragePrecisionCallback(
-        model, MaskRCNN("inference", TinyConfig(USE_MASK=False), str(tmp_path)), BoxedSquares(2), 1
-    )
+@pytest.mark.parametrize(
+    ("network", "values"), [("mask_rcnn", {"USE_MASK": False}), ("retinanet", {}), ("fcos", {})]
+)
+def test_box_only_training_logs_the_ap_of_boxes(tmp_path, network, values):
+    model = build(tmp_path, network=network, **values)
+    inference = new_model(network, folder=tmp_path, **values)
+    watching = MeanAveragePrecisionCallback(model, inference, BoxedSquares(2), 1)
     history = model.train(BoxedSquares(), None, 0.01, 1, "all", custom_callbacks=[watching]).history
     assert history["val_mAP"] == history["val_box_mAP"] and 0 <= history["val_mAP"][0] <= 1
+    assert "val_keypoint_mAP" not in history
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_training_with_keypoints_logs_their_ap(tmp_path):
+    model, inference = build(tmp_path, network="keypoints"), new_model("keypoints", folder=tmp_path)
+    inference.config.KEYPOINT_SIGMAS = [0.1, 0.1, 0.1]
+    watching = MeanAveragePrecisionCallback(model, inference, Squares(2), 1)
+    history = model.train(Squares(), None, 0.01, 1, "all", custom_callbacks=[watching]).history
+    expected = evaluate.evaluate_dataset(
+        lambda image: inference.detect([image])[0],
+        Squares(2),
+        progress=False,
+        sigmas=inference.config.KEYPOINT_SIGMAS,
+    )
+    assert history["val_keypoint_mAP"] == [expected.keypoints["AP"]]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mrcnn.config import NETWORKS
 from mrcnn.weights.checkpoints import last_checkpoint
 
 
@@ -25,3 +26,18 @@ def test_last_checkpoint_has_the_highest_epoch_of_the_newest_run(files, last, tm
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).touch()
     assert last_checkpoint(tmp_path, "A") == str(tmp_path / files[last])
+
+
+def test_checkpoints_of_other_networks_do_not_count(tmp_path):
+    """Two networks trained on the same data write to one folder; RetinaNet came last."""
+    files = {}
+    for day, network in enumerate(NETWORKS[:2], start=1):
+        file = tmp_path / f"a2026010{day}T0000" / f"{network}_a_0001.h5"
+        file.parent.mkdir()
+        file.touch()
+        files[network] = str(file)
+    assert last_checkpoint(tmp_path, "a") == files["retinanet"]
+    for network, file in files.items():
+        assert last_checkpoint(tmp_path, "a", [network]) == file
+    with pytest.raises(FileNotFoundError, match="fcos_a_<epoch>.h5 .*Received: 2 trainings"):
+        last_checkpoint(tmp_path, "a", ["fcos"])
