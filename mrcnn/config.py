@@ -32,6 +32,7 @@ BACKBONES = (
     "resnet152",
     "vgg16",
     "mobilenet_v2",
+    "efficientnet_lite2",
     "efficientnet_v2_b0",
     "efficientnet_v2_s",
     "convnext_tiny",
@@ -110,11 +111,11 @@ class Config:
     # Lin 2017 (section 3) leaves it out. [16]: no pyramid; the RPN and the heads read the
     # backbone's map of this stride, C4 (Faster R-CNN, Ren 2015).
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
-    # Norm of a ResNet, the other backbones have their own: "batch", see TRAIN_BN; "frozen", batch
-    # norm whose scale, shift and statistics never change; "group", group norm (Wu 2018) with 32
-    # groups, or fewer if 32 does not divide the channels, which trains from random weights with
-    # small batches too; "sync", batch norm with the statistics of all devices together (in a head
-    # also of the RoIs that pad a small sample, which "batch" leaves out); "none".
+    # Norm of a ResNet or EfficientNet-Lite, the others have their own: "batch", see TRAIN_BN;
+    # "frozen", batch norm whose scale, shift and statistics never change; "group", group norm (Wu
+    # 2018) with 32 groups, or fewer if 32 does not divide the channels, which trains from random
+    # weights with small batches too; "sync", batch norm with the statistics of all devices together
+    # (in a head also of the RoIs that pad a small sample, which "batch" leaves out); "none".
     BACKBONE_NORM = "batch"
     # Added to the variance in every norm. matterport: 0.001; torch: 0.00001.
     NORM_EPSILON = 0.001

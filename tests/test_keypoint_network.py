@@ -63,11 +63,12 @@ def test_checkpoint_names_the_keypoints_and_detects(trained, tmp_path):
     model = load(trained, tmp_path)
     config = read_metadata(trained[0].find_last())["config"]
     assert config["KEYPOINT_NAMES"] == NAMES and config["KEYPOINT_SKELETON"] == [[0, 1]]
-    images = noise_images(2, sizes=((64, 64), (40, 90)))
+    images = [*noise_images(2, sizes=((64, 64), (40, 90))), Squares(side=90).load_image(0)]
     results = model.detect(images)
-    for image, result in zip(images, results, strict=True):
-        count = len(result["rois"])
-        assert count > 0
+    counts = [len(result["rois"]) for result in results]
+    # The best boxes in the second image lie in its padding.
+    assert counts[0] > 0 and counts[2] > 0
+    for image, result, count in zip(images, results, counts, strict=True):
         assert result["keypoints"].shape == (count, 3, 3)
         assert result["masks"].shape == (*image.shape[:2], count)
         # Inside the boxes, which are rounded to pixels; each is read as at least one pixel.

@@ -108,6 +108,18 @@ def test_mobilenet_builds_detects_and_freezes_its_batch_norm():
     assert len(norms) == 52 and not any(layer.trainable for layer in norms)
 
 
+def test_efficientnet_lite2_trains_from_the_packaged_weights(tmp_path):
+    model = build("training", tmp_path, BACKBONE="efficientnet_lite2")
+    report = model.load_weights(model.get_imagenet_weights())
+    assert len(report.loaded) == 2 * (1 + 2 + 20 * 3)  # a convolution and its norm
+    assert not (report.missing or report.mismatched or report.unused)
+    history = model.train(Squares(), None, 1e-3, 1, "5+").history
+    assert np.isfinite(history["loss"]).all()
+    trained = {x.name for x in model.keras_model.layers if x.trainable and x.weights}
+    blocks = {name.split("_")[0] for name in trained if name.startswith(("block", "stem"))}
+    assert blocks == {"block6a", "block6b", "block6c", "block6d", "block6e", "block7a"}
+
+
 # --- Without a pyramid ---
 
 C4 = {"BACKBONE_STRIDES": [16], "BOX_HEAD": "res5", "MASK_SHAPE": [14, 14]}

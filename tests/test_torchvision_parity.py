@@ -300,29 +300,42 @@ def test_every_detection_of_the_reference_is_found(run):
             key, tolerance = "final", BOX_TOLERANCE * run.scales[image].max()
             found = found * np.tile(run.scales[image], 2)
         boxes, labels, scores = reference_detections(run, key, image)
-        assert_same_count(run, found, labels)
-        for box, label, score in objects_of(boxes, labels, scores):
+        assert_same_count(run, detections[:, 5], labels, scores)
+        for box, label, score in objects_of(run, boxes, labels, scores):
             same = np.flatnonzero(detections[:, 4] == label)
             nearest = same[np.abs(found[same] - box).max(axis=1).argmin()]
             np.testing.assert_allclose(found[nearest], box, atol=tolerance)
             assert abs(detections[nearest, 5] - score) < 2e-3
 
 
-def objects_of(boxes, labels, scores):
-    """Return the reference's detections without those of the background.
+def is_certain(run, scores):
+    """Whether float32's noise cannot decide if a detection has the lowest score that counts.
+
+    It is 1e-5 there: logits differ by 2e-4, of which a sigmoid at 0.05 leaves a twentieth.
+    """
+    return scores >= run.model.config.DETECTION_MIN_CONFIDENCE + 5e-5
+
+
+def objects_of(run, boxes, labels, scores):
+    """Return the reference's certain detections without those of the background.
 
     torchvision's FCOS, which has a sigmoid for the background too, may detect it; ours does not.
     """
-    return [row for row in zip(boxes, labels, scores, strict=True) if row[1] > 0]
+    rows = zip(boxes, labels, scores, strict=True)
+    return [row for row in rows if row[1] > 0 and is_certain(run, row[2])]
 
 
-def assert_same_count(run, found, labels):
-    """Other detections may stand where the background takes some of a limited number."""
-    objects = np.count_nonzero(labels)
-    if objects == len(labels):
-        assert len(found) == objects
-    else:
-        assert objects <= len(found) <= run.model.config.DETECTION_MAX_INSTANCES
+def assert_same_count(run, found, labels, scores):
+    """As many detections, but for those that are not certain.
+
+    Other detections may stand where the background takes some of a limited number.
+
+    found: the scores of our detections. labels, scores: of the reference's.
+    """
+    if labels.all():
+        assert np.count_nonzero(is_certain(run, found)) <= len(labels)
+    certain = np.count_nonzero((labels > 0) & is_certain(run, scores))
+    assert certain <= len(found) <= run.model.config.DETECTION_MAX_INSTANCES
 
 
 def reference_detections(run, name, image):
@@ -339,20 +352,20 @@ def test_masks_of_the_detections_equal_the_reference(run):
         pytest.skip("a network without masks")
     for image in range(len(run.images)):
         _, labels, _ = reference_detections(run, "detections", image)
-        nearest = nearest_detections(run, image)
         masks = run.reference[f"masks{suffix(run, image)}"]  # of the first detections
+        nearest = nearest_detections(run, image, len(masks))
         for label, position, mask in zip(labels, nearest, masks, strict=False):
             ours = run.outputs["masks"][image, position, :, :, int(label)]
             assert np.abs(ours - np.squeeze(mask)).max() < 2e-2
 
 
-def nearest_detections(run, image):
-    """Return for each detection of the reference the position of ours."""
+def nearest_detections(run, image, count=None):
+    """Return for each of the first detections of the reference the position of ours."""
     boxes, labels, _ = reference_detections(run, "detections", image)
     detections = run.outputs["detections"][image]
     found = in_torch_order(detections[:, :4], run.sides)
     positions = []
-    for box, label in zip(boxes, labels, strict=True):
+    for box, label in zip(boxes[:count], labels[:count], strict=True):
         same = np.flatnonzero(detections[:, 4] == label)
         positions.append(same[np.abs(found[same] - box).max(axis=1).argmin()])
     return positions
@@ -363,14 +376,17 @@ def keypoint_head_at(run, boxes):
 
     boxes: of each image `[D, 4]` in torch's order and pixels.
     """
-    network = run.model.keras_model
-    align, heatmaps = (network.get_layer(x) for x in ("roi_align_keypoint", "mrcnn_keypoint"))
-    head = keras.Model(align.input, [align.output, heatmaps.output])
     rois = np.zeros((len(boxes), max(map(len, boxes)), 4), np.float32)
     for image, found in enumerate(boxes):
         rois[image, : len(found)] = found[:, [1, 0, 3, 2]] / np.float32([*run.sides, *run.sides])
     maps = [run.outputs[name] for name in ("P2", "P3", "P4", "P5")]
-    return [x.numpy() for x in head([rois, run.outputs["metas"], *maps])]
+    network = run.model.keras_model
+    pooled = network.get_layer("roi_align_keypoint")([rois, run.outputs["metas"], *maps])
+    x = pooled
+    for layer in network.layers:
+        if layer.name.startswith("mrcnn_keypoint"):
+            x = layer(x)
+    return pooled.numpy(), x.numpy()
 
 
 def test_keypoint_head_equals_the_reference(run):
@@ -397,9 +413,9 @@ def assert_same_places(ours, wanted):
 
 
 def test_keypoints_equal_the_reference(run):
-    """Of the boxes that each network detects, where theirs is the nearest to ours.
+    """End to end: each network's keypoints of its own boxes.
 
-    A box that moves by a pixel changes torchvision's own scores, logits up to 13, by up to 6.5.
+    A box that moves by 0.001 pixels changes torchvision's own scores, logits up to 13, by 6e-3.
     """
     if not run.model.config.has_keypoint_head():
         pytest.skip("a network without keypoints")
@@ -434,10 +450,10 @@ def test_detect_returns_the_final_results_of_the_reference(run):
         pytest.skip("detect() does not pad images to a common size, as the reference does")
     (result,) = run.model.detect(run.images)
     boxes, labels, scores = without_lines(run, *reference_detections(run, "final", 0))
-    assert_same_count(run, result["rois"], labels)
+    assert_same_count(run, result["scores"], labels, scores)
     bits = run.reference.get(f"final{suffix(run, 0)}_masks_bits")
     width, tolerance = run.images[0].shape[1], BOX_TOLERANCE * run.scales[0].max()
-    for i, (box, label, score) in enumerate(objects_of(boxes, labels, scores)):
+    for i, (box, label, score) in enumerate(objects_of(run, boxes, labels, scores)):
         same = np.flatnonzero(result["class_ids"] == label)
         distances = np.abs(result["rois"][same][:, [1, 0, 3, 2]] - box).max(axis=1)
         nearest = same[distances.argmin()]
@@ -445,7 +461,9 @@ def test_detect_returns_the_final_results_of_the_reference(run):
         assert abs(result["scores"][nearest] - score) < 2e-3
         if bits is not None and i < len(bits):
             wanted = np.unpackbits(bits[i], axis=-1)[:, :width].astype(bool)
-            assert np.count_nonzero(result["masks"][:, :, nearest] != wanted.squeeze()) <= 2
+            other = result["masks"][:, :, nearest] != wanted.squeeze()
+            # Probabilities within float32's noise of 0.5: "a pixel or two", of a large object more.
+            assert np.count_nonzero(other) <= max(2, np.count_nonzero(wanted) / 1000)
         if "keypoints" in result:
             wanted = run.reference["final_0_keypoints"][i]
             distance = np.abs(result["keypoints"][nearest][:, [1, 0]] - wanted[:, :2]).max(axis=-1)
@@ -500,8 +518,8 @@ def test_torch_loads_saved_weights_and_detects_the_same(run, tmp_path):
     theirs = np.load(f"{path}.npz")
     (ours,) = run.model.detect(run.images[:1])
     detected = without_lines(run, theirs["boxes"], theirs["labels"], theirs["scores"])
-    assert_same_count(run, ours["rois"], detected[1])
-    for box, label, score in objects_of(*detected):
+    assert_same_count(run, ours["scores"], *detected[1:])
+    for box, label, score in objects_of(run, *detected):
         same = np.flatnonzero(ours["class_ids"] == label)
         distances = np.abs(ours["rois"][same][:, [1, 0, 3, 2]] - box).max(axis=1)
         assert distances.min() < BOX_TOLERANCE * run.scales[0].max()

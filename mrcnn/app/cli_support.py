@@ -119,6 +119,14 @@ def load_tensorflow() -> None:
         import tensorflow  # noqa: F401
 
 
+def has_gpu() -> bool:
+    """Whether TensorFlow, which is imported for it, sees a GPU."""
+    load_tensorflow()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 def run_script(main: Callable) -> None:
     """Run a sample's `main` and exit with a code; MRCNN_DEBUG=1 shows tracebacks."""
     sys.exit(exit_code(main, Path(sys.argv[0]).name))

@@ -16,6 +16,7 @@ from .cli_support import (
     UsageError,
     adopt_network,
     check_start,
+    has_gpu,
     load_start,
     load_tensorflow,
     log_settings,
@@ -39,6 +40,7 @@ from .data_option import (
 log = logging.getLogger("mrcnn")
 
 WARMUP_STEPS = 500  # at most; a tenth of a short training
+CPU_BACKBONE = "efficientnet_lite2"  # with ImageNet weights that need no download
 LARGE_BACKBONES = ("resnet50", "resnet101", "resnet152", "vgg16", "convnext_tiny")
 
 
@@ -52,16 +54,42 @@ def run(args) -> int:
     fit_config(config, args, train_data, val_data)
     adopt_network(config, args.logs, args.weights)
     adopt_skeleton(config, train_data)  # as the checkpoint of a resumed training has it
-    log_settings(validated(config))
+    validated(config)
     _require_masks(config, train_data, args.data)
     check_start(config, args.logs, args.weights, args.backbone_weights)
     kept = _kept_classes(args, train_data)
     make_folder(args.logs, "--logs")
+    if _leaves_backbone_open(config, args) and not has_gpu():
+        _choose_backbone_for_cpu(config, args)
+    log_settings(config)
     model = _train(config, args, train_data, val_data, kept)
     path = model.checkpoint_path.format(epoch=model.epoch)
     say(f"Weights: {path}")
     log.info("Next: mrcnn detect IMAGE --weights %s --out found", path)
     return OK
+
+
+def _leaves_backbone_open(config: Config, args) -> bool:
+    """Whether the user names neither weights nor a network: no preset, no config class.
+
+    Single settings (`--config IMAGE_MAX_DIM=512`) leave it open, except those about the backbone.
+    """
+    about_backbone = [
+        name for name in own_names(config) if name.startswith("BACKBONE") or name == "BOX_HEAD"
+    ]
+    is_own_class = type(config) is not Config
+    return not (args.weights or args.backbone_weights or about_backbone or is_own_class)
+
+
+def _choose_backbone_for_cpu(config: Config, args) -> None:
+    """Set a small backbone with the ImageNet weights that this package contains."""
+    log.info(
+        "No GPU, no weights and no backbone named: training %s from the ImageNet weights in this "
+        "package instead of %s from random weights (--config BACKBONE=NAME chooses another).",
+        CPU_BACKBONE,
+        config.BACKBONE,
+    )
+    config.BACKBONE, args.weights = CPU_BACKBONE, "imagenet"
 
 
 def _kept_classes(args, train_data: Dataset) -> dict[str, int] | None:
@@ -133,16 +161,15 @@ def _require_masks(config: Config, dataset: Dataset, data: str) -> None:
 
 def _warn_of_slow_cpu(config: Config) -> None:
     """Log a warning if a large network is to be trained without a GPU."""
-    import tensorflow as tf
-
     side = max(config.IMAGE_SHAPE[:2])
     large = config.BACKBONE in LARGE_BACKBONES and side > 512
-    if large and not tf.config.list_physical_devices("GPU"):
+    if large and not has_gpu():
         log.warning(
             "There is no GPU: a step of %s at %d pixels takes many seconds here, and several GB. "
-            "For a CPU try --config BACKBONE=mobilenet_v2 IMAGE_MIN_DIM=256 IMAGE_MAX_DIM=256.",
+            "For a CPU try --config BACKBONE=%s IMAGE_MIN_DIM=256 IMAGE_MAX_DIM=256.",
             config.BACKBONE,
             side,
+            CPU_BACKBONE,
         )
 
 

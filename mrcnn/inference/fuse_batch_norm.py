@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers as KL
 
 CONVOLUTIONS = (KL.Conv2D, KL.DepthwiseConv2D)  # and their subclasses
+RELUS = (keras.activations.relu, keras.activations.relu6)
 
 
 class Block(NamedTuple):
@@ -118,7 +119,7 @@ def _has_batch_norm(model: keras.Model) -> bool:
 
 
 def _is_relu(layer: KL.Layer | None) -> bool:
-    return isinstance(layer, KL.Activation) and layer.activation is keras.activations.relu
+    return isinstance(layer, KL.Activation) and layer.activation in RELUS
 
 
 def readers(network: keras.Model) -> dict[int, list]:
@@ -143,7 +144,7 @@ def _fused_layer(block: Block) -> KL.Layer:
     settings = convolution.get_config()
     settings["name"] += "_fused" if block.relu is None else "_fused_relu"
     settings["use_bias"] = True
-    settings["activation"] = "linear" if block.relu is None else "relu"
+    settings["activation"] = "linear" if block.relu is None else block.relu.activation.__name__
     # Random numbers would only be drawn to be overwritten.
     settings["depthwise_initializer" if is_depthwise else "kernel_initializer"] = "zeros"
     return type(convolution).from_config(settings)

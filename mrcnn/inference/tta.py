@@ -19,7 +19,8 @@ import numpy as np
 
 from ..config import TTA_FLIP, Config
 from ..data.keypoints import mirror, mirrored_order, surest_keypoints
-from ..data.masks import MaskCrop, cut_crops, paste_crops
+from ..data.masks import MaskCrop, cut_crops
+from ..formats.mask_forms import full_masks, rles
 from ..nn import boxes as box_math
 from ..nn.nms import agnostic_suppress, suppress
 
@@ -202,11 +203,8 @@ def _in_form(
     """Soft masks in a form of `postprocessing.MASK_FORMS`."""
     if form == "soft":
         return masks
-    crops = [(y, x, soft >= config.MASK_THRESHOLD) for y, x, soft in masks]
-    if form == "full":
-        return paste_crops(crops, len(crops), image_shape)
     if form == "crop":
+        crops = [(y, x, soft >= config.MASK_THRESHOLD) for y, x, soft in masks]
         return cut_crops(crops, rois, image_shape)
-    from ..formats.rle import crop_rles  # pycocotools: only if it is used
-
-    return crop_rles(crops, image_shape)
+    convert = full_masks if form == "full" else rles
+    return convert(masks, rois, image_shape, config.MASK_THRESHOLD)

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 from keras import layers as KL
 
 from ..config import Config
+from .efficientnet_lite import efficientnet_lite2_graph
 from .layers import FLOAT32, Conv2D, RoIConv2D, has_bias, norm
+from .molding import scale_pixels
 from .resnet_names import block_letters
 
 # --- ResNet (He 2015) ---
@@ -219,22 +220,12 @@ class Application(NamedTuple):
 
     def network(self, input_image: Any, config: Any, **options: Any) -> Any:
         """Build the network on a molded image; options: further arguments of `make`."""
-        x = self._scale(input_image, config)
+        x = scale_pixels(input_image, config, self.name, self.mean, self.std)
         network = self.make(input_tensor=x, include_top=False, weights=NOT_PRETRAINED, **options)
         for layer in network.layers:
             if isinstance(layer, KL.BatchNormalization) and config.TRAIN_BN is False:
                 layer.trainable = False
         return network
-
-    def _scale(self, input_image, config):
-        """The pixels as in the network's training on ImageNet, from those that are molded."""
-        mean, std = self.mean, self.std
-        if np.size(mean) != config.IMAGE_CHANNEL_COUNT:
-            mean, std = np.mean(mean), np.mean(std)
-        shape = [config.IMAGE_CHANNEL_COUNT]
-        scale = np.broadcast_to(config.STD_PIXEL / std, shape).tolist()
-        offset = np.broadcast_to((config.MEAN_PIXEL - mean) / std, shape).tolist()
-        return KL.Rescaling(scale, offset, name=f"{self.name}_scaling", **FLOAT32)(input_image)
 
 
 # Sandler 2018.
@@ -329,6 +320,13 @@ class ImageNetFile(NamedTuple):
     sha256: str | None = None
 
 
+class PackagedFile(NamedTuple):
+    """A file of ImageNet weights that this package contains, in `weights/packaged`."""
+
+    name: str
+    layer_names: str  # as of `ImageNetFile`
+
+
 class Backbone(NamedTuple):
     """One row of the table: all that the package knows about a backbone.
 
@@ -340,7 +338,7 @@ class Backbone(NamedTuple):
 
     build: Callable[[Any, Any], list]
     stages: dict[str, str]
-    imagenet: ImageNetFile
+    imagenet: ImageNetFile | PackagedFile
     finest_stride: int = 2
 
 
@@ -363,7 +361,7 @@ VGG_STAGES = {
 EFFICIENTNET_STAGES = {
     "3": r"(block3[a-z]_.*)",
     "4": r"(block[45][a-z]_.*)",
-    "5": r"(block6[a-z]_.*)",
+    "5": r"(block[67][a-z]_.*)",
 }
 CONVNEXT_STAGES = {
     "3": r"(convnext_tiny_(stage_1|downsampling_\w+_0).*)",
@@ -429,6 +427,11 @@ BACKBONES = {
             size=9_406_464,
             layer_names="mobilenet_v2",
         ),
+    ),
+    "efficientnet_lite2": Backbone(
+        efficientnet_lite2_graph,
+        EFFICIENTNET_STAGES,
+        PackagedFile("efficientnet_lite2_imagenet.h5", layer_names="keras.applications"),
     ),
     "efficientnet_v2_b0": Backbone(
         efficientnet_v2_b0_graph,

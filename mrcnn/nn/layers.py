@@ -334,15 +334,23 @@ class RoIGroupNorm(_PerRoI, KL.GroupNormalization):
         self.input_spec = None  # that of an image
 
 
-def norm(x: Any, kind: str, config: Any, name: str, counted: Any = None) -> Any:
+def norm(
+    x: Any,
+    kind: str,
+    config: Any,
+    name: str,
+    counted: Any = None,
+    epsilon: float | None = None,
+) -> Any:
     """`[..., C]` the input after the norm that a setting names; see `Config.BACKBONE_NORM`.
 
     x: images `[B, H, W, C]` or RoIs `[B, N, h, w, C]`.
     counted: `[B, N]` bool, the RoIs of which the statistics of "batch" are; None: all.
+    epsilon: default NORM_EPSILON.
     """
     if kind == "none":
         return x
-    settings = {"epsilon": config.NORM_EPSILON, "name": name}
+    settings = {"epsilon": config.NORM_EPSILON if epsilon is None else epsilon, "name": name}
     if kind == "frozen":
         return FrozenBatchNorm(train_bn=False, **settings)(x)
     if kind == "sync":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .keras_applications import (
@@ -22,7 +23,9 @@ from .zoo import cached
 from .zoo_table import ReleasedFile
 
 if TYPE_CHECKING:
-    from ..nn.backbones import ImageNetFile
+    from ..nn.backbones import ImageNetFile, PackagedFile
+
+PACKAGED = Path(__file__).with_name("packaged")  # folder of the weights in this package
 
 Conversion = Callable[[WeightFile, ModelLayers], BackboneLayers]
 
@@ -38,6 +41,8 @@ CONVERSIONS: dict[str, Conversion] = {
 def imagenet_weights(backbone: object, cache_dir: str | os.PathLike | None = None) -> str:
     """Return the path of a backbone's ImageNet weights, downloaded unless they are there.
 
+    Those of efficientnet_lite2 are a part of this package.
+
     backbone: a name in the table of nn/backbones.py.
     cache_dir: folder of the downloads; the default is that of Keras, ~/.keras/models.
 
@@ -45,7 +50,11 @@ def imagenet_weights(backbone: object, cache_dir: str | os.PathLike | None = Non
         DownloadError: the file is not there and cannot be downloaded.
         ValueError: no weights are known for this backbone.
     """
+    from ..nn.backbones import PackagedFile  # loads Keras
+
     file = _imagenet_file(backbone)
+    if isinstance(file, PackagedFile):
+        return str(PACKAGED / file.name)
     released = ReleasedFile(file.url, file.size, file.md5, file.older_md5s, file.sha256)
     return cached(released, cache_dir)
 
@@ -59,7 +68,7 @@ def conversion_of(backbone: object) -> Conversion:
     return CONVERSIONS[_imagenet_file(backbone).layer_names]
 
 
-def _imagenet_file(backbone: object) -> ImageNetFile:
+def _imagenet_file(backbone: object) -> ImageNetFile | PackagedFile:
     from ..nn.backbones import BACKBONES  # loads Keras
 
     if not isinstance(backbone, str) or backbone not in BACKBONES:

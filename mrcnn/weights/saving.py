@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -49,7 +50,7 @@ def save_weights(
         return path
     text = None if metadata is None else json.dumps(metadata, default=_plain, indent=1)
     with atomic_write(path) as part, h5py.File(part, "w") as file:
-        _write_layers(file, model)
+        write_layers(file, _layers(model))
         if text is not None:
             # A str becomes a variable-length string, which has no limit of size.
             file.attrs[METADATA] = text
@@ -86,19 +87,30 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"metadata must be JSON-able. Received: {value!r} of {type(value)}.")
 
 
-def _write_layers(file: h5py.File, model: keras.Model) -> None:
+def write_layers(file: h5py.File, layers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write arrays in matterport's layout.
+
+    layers: layer name -> weight name -> array; the layers without weights as well.
+    """
     file.attrs["backend"] = np.bytes_("tensorflow")
     file.attrs["keras_version"] = np.bytes_(_LAYOUT_VERSION)
-    _write_names(file, "layer_names", [layer.name for layer in model.layers])
+    _write_names(file, "layer_names", list(layers))
+    for layer_name, weights in layers.items():
+        group = file.create_group(layer_name)
+        _write_names(group, "weight_names", list(weights))
+        for name, values in weights.items():
+            group[name] = np.asarray(values)
+
+
+def _layers(model: keras.Model) -> dict[str, dict[str, Any]]:
+    """Layer name -> weight name -> variable; the layers of a nested model are in its group."""
+    layers: dict[str, dict[str, Any]] = {}
     for layer in model.layers:
-        group = file.create_group(layer.name)
-        variables = {}
+        variables = layers.setdefault(layer.name, {})
         for leaf in leaf_layers(layer):
             for variable in leaf.weights:
                 variables[_weight_name(leaf, variable)] = variable
-        _write_names(group, "weight_names", list(variables))
-        for name, variable in variables.items():
-            group[name] = variable.numpy()
+    return layers
 
 
 def _weight_name(layer: keras.Layer, variable: keras.Variable) -> str:

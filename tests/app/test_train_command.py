@@ -170,6 +170,7 @@ def trained(monkeypatch, tmp_path):
 
         def note(config, args, train_data, val_data, kept_classes):
             calls.append((config, kept_classes))
+            train.weights = args.weights
             return SimpleNamespace(checkpoint_path="x", epoch=1)
 
         monkeypatch.setattr(train_command, "_train", note)
@@ -227,3 +228,60 @@ def test_network_option_takes_its_preset_and_the_warmup_of_the_training(trained)
 def test_weights_bring_another_network(trained):
     config, _ = trained("--weights", "retinanet_resnet50_fpn_v2_coco")
     assert (config.NETWORK, config.BOX_LOSS, config.NUM_CLASSES) == ("retinanet", "giou", 3)
+
+
+# --- The backbone that the command chooses ---
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Function: let the command see a GPU, or none; TensorFlow is not loaded."""
+    return lambda exists: monkeypatch.setattr(train_command, "has_gpu", lambda: exists)
+
+
+@pytest.mark.parametrize("words", [[], ["--config", "IMAGE_MAX_DIM=512", "IMAGE_MIN_DIM=512"]])
+def test_without_a_gpu_a_small_backbone_starts_from_the_packaged_weights(
+    words, trained, gpu, capsys
+):
+    gpu(False)
+    config, _ = trained(*words)
+    assert (config.BACKBONE, trained.weights) == ("efficientnet_lite2", "imagenet")
+    log = capsys.readouterr().err
+    assert "training efficientnet_lite2 from the ImageNet weights in this package instead" in log
+    assert "BACKBONE=efficientnet_lite2" in log.split("Settings that differ from the defaults")[1]
+
+
+def test_with_a_gpu_the_backbone_is_that_of_config(trained, gpu):
+    gpu(True)
+    config, _ = trained()
+    assert (config.BACKBONE, trained.weights) == ("resnet101", None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--weights", "imagenet"],
+        ["--weights", "coco"],
+        ["--network", "fcos"],
+        ["--config", "PRESET=detectron"],
+        ["--config", "BACKBONE=resnet101"],
+        ["--config", "BACKBONE_STRIDES=[16]", "BOX_HEAD=res5"],
+        ["--config", "BACKBONE_NORM=group"],
+    ],
+)
+def test_backbone_of_the_user_stays_without_a_gpu(words, trained, gpu):
+    gpu(False)
+    config, _ = trained(*words)
+    assert config.BACKBONE in ("resnet50", "resnet101")
+    assert trained.weights == (words[1] if words[0] == "--weights" else None)
+
+
+def test_config_class_and_backbone_file_of_the_user_stay_without_a_gpu(
+    trained, gpu, tmp_path, monkeypatch
+):
+    gpu(False)
+    script = tmp_path / "mine.py"
+    script.write_text("from mrcnn.config import Config\nclass Mine(Config):\n    NAME = 'mine'\n")
+    assert trained("--config", script)[0].BACKBONE == "resnet101"
+    monkeypatch.setattr(train_command, "check_start", lambda *_: None)
+    assert trained("--backbone-weights", "r101.h5")[0].BACKBONE == "resnet101"

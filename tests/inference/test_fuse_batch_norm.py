@@ -46,8 +46,9 @@ def test_fused_weights_by_hand():
         (lambda x: KL.BatchNormalization(center=False)(KL.Conv2D(6, 3)(x)), 1),
         # an operation of keras.ops reads the input
         (lambda x: KL.BatchNormalization()(KL.Conv2D(6, 3)(x / 2.0)), 1),
-        # a ReLU is fused too, other activations are not
+        # a ReLU or ReLU6 is fused too, other activations are not
         (lambda x: KL.Activation("relu")(KL.BatchNormalization()(KL.Conv2D(6, 3)(x))), 1),
+        (lambda x: KL.Activation("relu6")(KL.BatchNormalization()(KL.Conv2D(6, 3)(x))), 1),
         (lambda x: KL.Activation("tanh")(KL.BatchNormalization()(KL.Conv2D(6, 3)(x))), 1),
         (
             lambda x: KL.Add()(

@@ -62,14 +62,14 @@ def test_mobilenet_scales_its_input_as_in_its_training():
     np.testing.assert_allclose(found, [[-1] * 3, [0] * 3, [1] * 3], atol=1e-6)
 
 
-APPLICATIONS = {name: row.build for name, row in BACKBONES.items() if "resnet" not in name}
+OTHERS_THAN_RESNETS = {name: row.build for name, row in BACKBONES.items() if "resnet" not in name}
 
 
-@pytest.mark.parametrize("name", APPLICATIONS)
-def test_maps_of_keras_applications_have_the_strides_of_c1_to_c5(name):
+@pytest.mark.parametrize("name", OTHERS_THAN_RESNETS)
+def test_maps_of_other_backbones_have_the_strides_of_c1_to_c5(name):
     """Each is the end of its stage: the next layers of the network halve the size."""
     image = keras.Input([64, 128, 3])
-    maps = APPLICATIONS[name](image, TinyConfig())
+    maps = OTHERS_THAN_RESNETS[name](image, TinyConfig())
     first = (16, 32) if name == "convnext_tiny" else (32, 64)
     assert [tuple(x.shape[1:3]) for x in maps] == [first, (16, 32), (8, 16), (4, 8), (2, 4)]
     network = keras.Model(image, maps)
@@ -84,6 +84,7 @@ def test_maps_of_keras_applications_have_the_strides_of_c1_to_c5(name):
 PARAMETERS = {
     "vgg16": 14_714_688,
     "mobilenet_v2": 2_257_984,
+    "efficientnet_lite2": 4_413_488,
     "efficientnet_v2_b0": 5_919_312 - 192 * 1280 - 4 * 1280,
     "efficientnet_v2_s": 20_331_360 - 256 * 1280 - 4 * 1280,
     "convnext_tiny": 27_820_128 - 2 * 768,

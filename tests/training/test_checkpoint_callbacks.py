@@ -64,7 +64,7 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path, dataset, monkeypatch
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(saving, "_write_layers", full)
+    monkeypatch.setattr(saving, "write_layers", full)
     with pytest.raises(
         OSError, match="No space left on device.*the file that was there before is unchanged"
     ):

@@ -1,5 +1,7 @@
 """ImageNet weights of each backbone."""
 
+from pathlib import Path
+
 from mrcnn.nn.backbones import BACKBONES
 from mrcnn.weights.imagenet import imagenet_weights
 
@@ -11,6 +13,13 @@ def test_imagenet_weights_downloads_the_file_of_the_backbone(downloads, tmp_path
     checks = {"md5": "88cf7a10940856eca736dc7b7e228a21", "size": file.size, "older_md5s": ()}
     checks["sha256"] = None  # not published
     assert downloads == [(file.url, path, checks)]
+
+
+def test_imagenet_weights_of_efficientnet_lite2_are_in_the_package(downloads, tmp_path):
+    path = Path(imagenet_weights("efficientnet_lite2", tmp_path))
+    assert path.is_file() and downloads == []
+    names = {"NOTICE", "LICENSE-APACHE-2.0", "efficientnet_lite2_imagenet.h5"}
+    assert names <= {file.name for file in path.parent.iterdir()}
 
 
 def test_file_that_matterport_downloaded_in_2017_may_stay_in_the_cache(downloads, tmp_path):

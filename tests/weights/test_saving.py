@@ -166,11 +166,11 @@ def test_folder_that_cannot_be_created_is_reported(model, path):
 def test_interrupt_keeps_the_old_file(model, path, tmp_path, monkeypatch):
     before = Path(path).read_bytes()
 
-    def interrupted(file, model):
+    def interrupted(file, layers):
         file["half"] = np.zeros(10)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(saving, "_write_layers", interrupted)
+    monkeypatch.setattr(saving, "write_layers", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_weights(model, path)
     assert Path(path).read_bytes() == before
