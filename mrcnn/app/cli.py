@@ -397,7 +397,7 @@ def _add_evaluate(commands) -> None:
         _runner("evaluate_command"),
         "evaluate a weight file on annotated images",
         "Prints COCO's twelve metrics for boxes and for masks, the AP of each class, VOC's AP if "
-        "the data is VOC's, and the confidence to use. Writes them to metrics.json and "
+        "the data is VOC's, Kaggle's score of 2018 for masks, and the confidence to use. Writes them to metrics.json and "
         "record_mAP.txt, with precision-recall curves and the confusion matrix as images. Ctrl-C "
         "writes the metrics of the images evaluated until then, marked PARTIAL. Weights trained "
         "with RPN_ONLY give their recall at 100 and 1,000 proposals, in metrics.json only.",

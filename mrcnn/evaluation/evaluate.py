@@ -24,6 +24,7 @@ from .coco_ground_truth import (
 )
 from .confusion import Matches, best_confidence, confusion_matrix, match
 from .images import FailedImages, select_images, with_progress
+from .kaggle_score import image_scores
 from .scores import CocoScores, coco_scores, keypoint_scores, keypoint_sigmas
 from .summary import EVALUATION_MIN_CONFIDENCE, Evaluation
 from .voc_scores import VocAP, voc_scores
@@ -211,6 +212,7 @@ def _summarize(
         precision=scores[kind].precision,
         confidence=confidence,
         confusion=confusion_matrix(matches, shown_from),
+        image_scores=image_scores(ground_truth, results, COCO_KINDS[kind], shown_from),
         voc={kind: _mean_of_classes(aps) for kind, aps in voc.items()} or None,
     )
 
