@@ -6,9 +6,10 @@ DETECTION_MIN_CONFIDENCE loses that part of the precision-recall curve: lower it
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,9 +64,7 @@ def coco(
     model: a `MaskRCNN` in inference mode. Its DETECTION_MIN_CONFIDENCE is min_confidence meanwhile.
     dataset ... min_confidence: as for `evaluate_dataset`, which does the same for any detector.
     """
-    shown_from = model.config.DETECTION_MIN_CONFIDENCE
-    model.config.DETECTION_MIN_CONFIDENCE = min_confidence
-    try:
+    with detecting_from(model.config, min_confidence):
         return evaluate_dataset(
             lambda image: model.detect([image], masks="rle")[0],
             dataset,
@@ -75,8 +74,19 @@ def coco(
             min_confidence,
             sigmas=getattr(model.config, "KEYPOINT_SIGMAS", None),
         )
+
+
+@contextlib.contextmanager
+def detecting_from(
+    config: Any, min_confidence: float = EVALUATION_MIN_CONFIDENCE
+) -> Iterator[None]:
+    """Set a config's DETECTION_MIN_CONFIDENCE during a block."""
+    before = config.DETECTION_MIN_CONFIDENCE
+    config.DETECTION_MIN_CONFIDENCE = min_confidence
+    try:
+        yield
     finally:
-        model.config.DETECTION_MIN_CONFIDENCE = shown_from
+        config.DETECTION_MIN_CONFIDENCE = before
 
 
 def evaluate_dataset(

@@ -143,7 +143,8 @@ class Evaluation:
     @property
     def kaggle_score(self) -> float | None:
         """Kaggle's score of masks, the mean over images; None for a box-only model."""
-        return mean_score(self.image_scores) if self.kind == "mask" else None
+        has_scores = self.kind == "mask" and len(self.image_scores) > 0
+        return mean_score(self.image_scores) if has_scores else None
 
     def _kaggle_lines(self) -> list[str]:
         if self.kaggle_score is None or self.objects == 0:
