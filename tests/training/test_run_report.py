@@ -3,14 +3,15 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
-import keras
 import pytest
 from PIL import Image
-from tiny import Squares
+from tiny import Squares, tiny_config
 from tiny_training import build
 
 from mrcnn.training import run_report
+from mrcnn.training.training_state import NEW_RECORD
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -64,32 +65,41 @@ def test_training_without_validation_data_has_curves_and_training_images(tmp_pat
     assert "Accuracy on validation data" not in page
 
 
-def test_report_is_written_after_an_interruption(tmp_path, monkeypatch):
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise KeyboardInterrupt
+@pytest.fixture
+def report(tmp_path):
+    """The report of a run of two epochs that has written its table."""
+    (tmp_path / "results.csv").write_text("epoch,loss\n1,2.5\n2,1.5\n")
+    run = SimpleNamespace(
+        config=tiny_config(),
+        epoch=2,
+        folder=str(tmp_path),
+        checkpoint_path=str(tmp_path / "tiny_{epoch:04d}.h5"),
+    )
+    batches = SimpleNamespace(dataset=Named())
+    return run_report.RunReport(run, {**NEW_RECORD, "until": 3}, batches, None)
 
-    monkeypatch.setattr(run_report.RunReport, "INTERVAL_S", 1e9)  # once, after the first epoch
-    model = watched(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        model.train(Squares(), None, 0.01, 3, "heads", custom_callbacks=[Stop()])
-    assert "2 of 3 epochs" in Path(model.log_dir, "report.html").read_text()
+
+def test_page_is_written_at_most_once_a_minute_and_at_the_end(report, tmp_path):
+    page = tmp_path / "report.html"
+    report.on_epoch_end(1)
+    assert "2 of 3 epochs" in page.read_text()
+    page.unlink()
+    report.on_epoch_end(2)
+    assert not page.exists() and (tmp_path / "results.png").is_file()
+    report.stop()
+    assert "tiny_0002.h5 holds the weights of epoch 2" in page.read_text()
 
 
-def test_failure_of_a_drawing_is_logged_and_the_training_continues(tmp_path, monkeypatch, caplog):
+def test_run_without_an_epoch_has_no_page(report, tmp_path):
+    (tmp_path / "results.csv").unlink()
+    report.stop()
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_failure_of_a_drawing_is_logged_and_the_training_continues(report, monkeypatch, caplog):
     def full(*args, **options):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(run_report, "save_png", full)
-    model = watched(tmp_path)
-    model.train(Squares(), None, 0.01, epochs=1, layers="heads")
-    assert model.epoch == 1
+    report.on_epoch_end(1)
     assert "The report is incomplete: OSError: No space left on device" in caplog.text
-
-
-def test_no_report_unless_it_is_asked_for(tmp_path):
-    model = build(tmp_path)
-    model.train(Squares(), None, 0.01, epochs=1, layers="heads")
-    folder = Path(model.log_dir)
-    assert not list(folder.glob("*.png")) and not list(folder.glob("*.html"))

@@ -2,17 +2,18 @@
 
 import csv
 import filecmp
-import math
 import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny import tiny_config
 from tiny_training import build, values
 
 from mrcnn.detection_model import DetectionModel
 from mrcnn.training import validation
-from mrcnn.training.training_state import read_record, state_path
+from mrcnn.training.training_state import NEW_RECORD, read_record, state_path
+from mrcnn.training.writers import Writers
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -83,55 +84,30 @@ def test_stops_early_and_a_resumed_training_knows(tmp_path, dataset, scripted, c
     assert evaluated == [] and again.epoch == 4
     assert caplog.text.count("AP has not risen for 2 epochs, since epoch 2 (0.500)") == 2
 
-    more = resumed(tmp_path, EARLY_STOPPING_PATIENCE=3)  # the counter continues at 2
-    scripted(more, *[0.0] * 6)
-    more.train(dataset, dataset, 0.01, epochs=6, layers="all")
-    assert more.epoch == 5
 
-
-def test_patience_counts_on_after_an_interruption(tmp_path, dataset, scripted):
+def test_epoch_that_was_not_measured_is_measured_after_the_restart(tmp_path, dataset, scripted):
     model = watched(tmp_path, EARLY_STOPPING_PATIENCE=2)
-    scripted(model, 0.5, 0.4, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        model.train(dataset, dataset, 0.01, epochs=9, layers="all")
-    again = resumed(tmp_path, EARLY_STOPPING_PATIENCE=2)
-    evaluated = scripted(again, 0.5, 0.4, 0.3)
-    assert again.train(dataset, dataset, 0.01, epochs=9, layers="all") is None
-    assert evaluated == [3] and again.epoch == 3  # measured after the restart, then over
-    assert best_is(again, 1)
-
-
-def test_epoch_that_was_not_measured_is_measured_first(tmp_path, dataset, scripted):
-    model = watched(tmp_path)
     scripted(model, 0.1, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        model.train(dataset, dataset, 0.01, epochs=3, layers="all")
-    again = resumed(tmp_path)
-    evaluated = scripted(again, 0.1, 0.7, 0.3)
-    again.train(dataset, dataset, 0.01, epochs=3, layers="all")
-    assert evaluated == [2, 3] and best_is(again, 2)
+        model.train(dataset, dataset, 0.01, epochs=9, layers="heads")
+    again = resumed(tmp_path, EARLY_STOPPING_PATIENCE=2)
+    evaluated = scripted(again, 0.1, 0.7, 0.3, 0.3)
+    again.train(dataset, dataset, 0.01, epochs=9, layers="heads")
+    assert evaluated == [2, 3, 4] and best_is(again, 2)
     aps = {epoch: float(ap) for epoch, ap in column(again, "val_mAP").items()}
-    assert aps == {"1": 0.1, "2": 0.7, "3": 0.3}
+    assert aps == {"1": 0.1, "2": 0.7, "3": 0.3, "4": 0.3}
     assert float(column(again, "loss")["2"]) > 0 and column(again, "seconds")["2"] == ""
-
-
-def test_zero_and_undefined_ap_use_no_patience(tmp_path, dataset, scripted):
-    model = watched(tmp_path, EARLY_STOPPING_PATIENCE=1)
-    scripted(model, 0.0, 0.0, math.nan, 0.0)
-    model.train(dataset, dataset, 0.01, epochs=4, layers="all")
-    assert model.epoch == 4 and best_is(model, 4)
 
 
 def test_new_stage_starts_to_wait_again(tmp_path, dataset, scripted):
     model = watched(tmp_path, EARLY_STOPPING_PATIENCE=2)
     scripted(model, 0.5, 0.1, 0.1, 0.1, 0.1)
     model.train(dataset, dataset, 0.01, epochs=2, layers="heads")
-    model.train(dataset, dataset, 0.01, epochs=5, layers="all")
+    model.train(dataset, dataset, 0.01, epochs=5, layers="heads")
     assert model.epoch == 4 and best_is(model, 1)
 
 
-@pytest.mark.parametrize("decay", [0, 0.9])
-def test_evaluated_weights_are_those_of_the_checkpoint(tmp_path, dataset, monkeypatch, decay):
+def test_averaged_weights_of_the_checkpoint_are_evaluated(tmp_path, dataset, monkeypatch):
     found = []
 
     def coco(detector, *args, **options):
@@ -139,7 +115,7 @@ def test_evaluated_weights_are_those_of_the_checkpoint(tmp_path, dataset, monkey
         raise ValueError
 
     monkeypatch.setattr(validation, "coco", coco)
-    model = watched(tmp_path, EMA_DECAY=decay)
+    model = watched(tmp_path, EMA_DECAY=0.9)
     model.train(dataset, dataset, 0.01, epochs=1, layers="all")
     saved = DetectionModel.from_weights(model.find_last(), config=model.config)
     (evaluated,) = found
@@ -147,14 +123,38 @@ def test_evaluated_weights_are_those_of_the_checkpoint(tmp_path, dataset, monkey
         np.testing.assert_array_equal(evaluated[path], value, err_msg=path)
 
 
-def test_ap_is_off_with_a_reason_if_it_cannot_work(tmp_path, dataset, scripted, caplog):
+def writers(folder, validation, **settings):
+    """The callbacks of a run that has not begun."""
+    run = SimpleNamespace(
+        config=tiny_config(**settings),
+        epoch=0,
+        folder=str(folder),
+        make_folder=lambda: None,
+        network=None,
+    )
+    record = {**NEW_RECORD, "until": 9}
+    return Writers(run, record, None, validation, lambda: None, one_host=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({}, "there is no validation data"),
+        ({"RPN_ONLY": True}, "a region proposal network detects no objects"),
+    ],
+)
+def test_ap_is_off_with_a_reason_if_it_cannot_work(tmp_path, dataset, caplog, settings, reason):
     caplog.set_level("INFO", "mrcnn")
-    model = watched(tmp_path / "a", EARLY_STOPPING_PATIENCE=1)
-    evaluated = scripted(model)
-    model.train(dataset, None, 0.01, epochs=1, layers="heads")
-    assert "AP is not measured after the epochs: there is no validation data." in caplog.text
+    validation = dataset if "RPN_ONLY" in settings else None
+    settings = {"VALIDATION_AP_IMAGES": "auto", "EARLY_STOPPING_PATIENCE": 1, **settings}
+    found = writers(tmp_path, validation, **settings)
+    assert found.average_precision is None and found.early_stopping is None
+    assert f"AP is not measured after the epochs: {reason}." in caplog.text
     assert "Early stopping is off: no AP is measured" in caplog.text
-    proposals = watched(tmp_path / "b", RPN_ONLY=True)
-    proposals.train(dataset, dataset, 0.01, epochs=1, layers="all")
-    assert "a region proposal network detects no objects." in caplog.text
-    assert evaluated == [] and not os.path.exists(os.path.join(proposals.log_dir, "best.h5"))
+
+
+def test_ap_report_and_early_stopping_are_off_by_default(tmp_path, dataset, caplog):
+    caplog.set_level("INFO", "mrcnn")
+    found = writers(tmp_path, dataset)
+    assert (found.average_precision, found.early_stopping, found.report) == (None, None, None)
+    assert caplog.text == ""
