@@ -57,7 +57,7 @@ def early_stopping(
     elif not one_host:
         obstacle = "only one of the hosts measures AP"
     elif record["waited"] + epochs <= patience:
-        obstacle = f"{epochs} epochs are no more than its patience of {patience}"
+        obstacle = f"epochs left: {epochs}, patience: {patience}"
     if obstacle:
         log.info("Early stopping is off: %s.", obstacle)
         return None

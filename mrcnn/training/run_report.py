@@ -175,7 +175,7 @@ class RunReport(keras.callbacks.Callback):
         return RunFacts(
             name=self.folder.name,
             network=_network(config),
-            state=f"{run.epoch} of {self.record['until']} epochs, {now}",
+            state=f"Epoch {run.epoch} of {self.record['until']}, {now}",
             rows=read_results(run.folder),
             best=best,
             data=self._data(),

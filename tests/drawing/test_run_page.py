@@ -17,7 +17,7 @@ def facts(**values):
     given = {
         "name": "fruit20260101T1200",
         "network": "Mask R-CNN",
-        "state": "0 of 3 epochs",
+        "state": "Epoch 0 of 3",
         "rows": [],
         "best": None,
         "data": [("training", 4, None)],

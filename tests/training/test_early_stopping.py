@@ -24,8 +24,8 @@ def test_off_without_a_patience(caplog):
     [
         ({"measures_ap": False}, "no AP is measured"),
         ({"one_host": False}, "only one of the hosts measures AP"),
-        ({"epochs": 3}, "3 epochs are no more than its patience of 3"),
-        ({"epochs": 2, "waited": 1}, "2 epochs are no more than its patience of 3"),
+        ({"epochs": 3}, "epochs left: 3, patience: 3"),
+        ({"epochs": 2, "waited": 1}, "epochs left: 2, patience: 3"),
     ],
 )
 def test_off_with_a_reason_if_it_cannot_work(options, reason, caplog):

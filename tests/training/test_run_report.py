@@ -45,7 +45,7 @@ def test_folder_holds_images_and_a_page_without_scripts_and_paths(tmp_path, netw
             assert min(image.size) > 100
     page = (folder / "report.html").read_text()
     assert "<script" not in page and "/home/me" not in page
-    assert "&lt;script&gt;light" in page and "1 of 1 epochs" in page
+    assert "&lt;script&gt;light" in page and "Epoch 1 of 1" in page
     assert page.count("<img ") == len(images) and not re.search("https?:|src=.(?!data:)", page)
     metrics = json.loads((folder / "best_metrics.json").read_text())
     assert metrics["images"] == metrics["validation_images"] == 2
@@ -82,7 +82,7 @@ def report(tmp_path):
 def test_page_is_written_at_most_once_a_minute_and_at_the_end(report, tmp_path):
     page = tmp_path / "report.html"
     report.on_epoch_end(1)
-    assert "2 of 3 epochs" in page.read_text()
+    assert "Epoch 2 of 3" in page.read_text()
     page.unlink()
     report.on_epoch_end(2)
     assert not page.exists() and (tmp_path / "results.png").is_file()
