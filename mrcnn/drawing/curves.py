@@ -138,6 +138,8 @@ def draw_results(rows: Sequence[Mapping[str, str]]) -> Figure:
             validation = _numbers(rows, f"val_{name}")
             _plot_column(ax, epochs, validation, color="C1", label="validation")
         _finish_loss_axes(ax)
+        if len(epochs) == 1:  # one point gives the axis no length
+            ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
     return figure
 
 

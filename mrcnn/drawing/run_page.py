@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..files.safe_text import LONGEST_NAME, printable
 from . import html_page as html
 
 KAGGLE = (
@@ -132,7 +133,7 @@ def _images(folder: Path, facts: RunFacts, kind: str) -> Iterator[str]:
     entries = [] if facts.best is None else facts.best.get(f"{kind}_images", [])
     figures = []
     for entry in entries:
-        caption = f"{entry['name']}: score {_score(entry['score'])}"
+        caption = f"{printable(entry['name'], LONGEST_NAME)}: score {_score(entry['score'])}"
         figures.append(html.figure(folder / entry["file"], caption))
     if figures and kind == "worst":
         yield html.paragraph(
