@@ -33,7 +33,20 @@ __all__ = ["FAILED", "INTERRUPTED", "OK", "USAGE", "build_parser", "main"]
 
 # Copies of the names in config.py, data/augment.py and formats/: those import NumPy or OpenCV.
 NETWORKS = ("mask_rcnn", "retinanet", "fcos")
-AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy_paste")
+AUGMENTATIONS = (
+    "flip",
+    "fliplr",
+    "rotate90",
+    "rotate",
+    "scale",
+    "jitter",
+    "color",
+    "hue",
+    "blur",
+    "noise",
+    "copy_paste",
+)
+AUGMENTATION_PRESETS = ("none", "standard", "strong", "microscopy", "aerial")
 FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")
 
 DATA = (
@@ -268,10 +281,11 @@ def _add_train(commands) -> None:
         "--augment",
         metavar="NAME",
         nargs="+",
-        choices=AUGMENTATIONS,
-        default=[],
-        help=f"random augmentation of the training images, in this order: "
-        f"{', '.join(AUGMENTATIONS)}. Default: none",
+        choices=(*AUGMENTATION_PRESETS, *AUGMENTATIONS),
+        help="random augmentation of the training images: a preset, single ones, or both, in this "
+        f"order. Presets: {', '.join(AUGMENTATION_PRESETS)}; single: {', '.join(AUGMENTATIONS)}. "
+        "Default: standard (mirrored, zoomed, other colors). augmentation.png in the run's folder "
+        "shows what they do",
     )
 
 
