@@ -90,7 +90,7 @@ def scale(
 def rotate(
     image: np.ndarray, masks: np.ndarray, rng: np.random.Generator, degrees: float = 10.0
 ) -> Augmented:
-    """Rotate around the center by at most `degrees`, to either side; outside becomes black."""
+    """Rotate around the center by at most `degrees`; outside becomes the mean color."""
     return move_by_rotation(image, masks, rng, degrees)[:2]
 
 
@@ -332,17 +332,18 @@ class Step(NamedTuple):
     options: Mapping[str, float] = {}
 
 
-# Mirrors and turns come last: they are views of the arrays, which others would have to copy.
+# Colors come first, so that what `scale` adds around the image stays black. Mirrors and turns come
+# last: they are views of the arrays, which others would have to copy.
 PRESETS: dict[str, tuple[Step, ...]] = {
     "none": (),
     # Everyday scenes: up stays up.
     "standard": (
-        Step("scale"),
         Step("color", {"strength": 0.2}),
         Step("hue"),
+        Step("scale"),
         Step("fliplr"),
     ),
-    # Long trainings of scenes.
+    # Long trainings of scenes. Jitter must see the black border of resizing, to remove it.
     "strong": (
         Step("jitter", {"low": 0.3}),
         Step("rotate"),
@@ -353,19 +354,19 @@ PRESETS: dict[str, tuple[Step, ...]] = {
     ),
     # No direction is special; focus, stain and exposure vary.
     "microscopy": (
-        Step("scale"),
         Step("color"),
         Step("hue"),
         Step("blur"),
         Step("noise"),
+        Step("scale"),
         Step("flip"),
         Step("rotate90"),
     ),
     # No direction is special; height of the flight, light and haze vary.
     "aerial": (
-        Step("scale", {"low": 0.5, "high": 1.6}),
         Step("color"),
         Step("hue", {"degrees": 12.0, "saturation": 0.4}),
+        Step("scale", {"low": 0.5, "high": 1.6}),
         Step("flip"),
         Step("rotate90"),
     ),
@@ -410,7 +411,7 @@ class Compose:
                 image, masks, moved = _MOVES[name](image, masks, rng, **options)
                 matrix = _after(moved, matrix)
             else:
-                image, masks = function(image, masks, rng, **options)
+                image = _recolor(function, options, image, rng)
         if not _has_pixel(masks) and _has_pixel(unchanged[1]):
             image, masks, class_ids = unchanged
             matrix = np.eye(2, 3)
@@ -420,6 +421,23 @@ class Compose:
         if class_ids is not None and self.pastes:
             return image, masks, class_ids
         return image, masks
+
+
+def _recolor(
+    function: Callable[..., Augmented],
+    options: Mapping[str, float],
+    image: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Change the pixels of an image; the black border from resizing stays black."""
+    no_masks = np.zeros((*image.shape[:2], 0), bool)
+    edges = (image[0], image[-1], image[:, 0], image[:, -1])
+    if all(edge.any() for edge in edges):
+        return function(image, no_masks, rng, **options)[0]
+    window = _content(image, np.zeros(image.shape[:2], bool))
+    changed = np.zeros_like(image)
+    changed[window] = function(image[window], no_masks, rng, **options)[0]
+    return changed
 
 
 def _has_pixel(masks: np.ndarray) -> bool:

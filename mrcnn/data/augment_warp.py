@@ -1,14 +1,17 @@
 """Augmentations that warp an image and its masks by an affine map: zoom and rotate.
 
-Signature and shapes are those of `augment`. What is outside of the image becomes black.
+Signature and shapes are those of `augment`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from .augment_color import channel_means
 
 Box = tuple[int, int, int, int]  # x, y, width, height, as OpenCV has them
 MARGIN = 2  # pixels around a warped box, for rounding
@@ -32,7 +35,7 @@ def move_by_scale(
     low: float = 0.7,
     high: float = 1.4,
 ) -> Moved:
-    """Zoom around a random point by a factor between `low` and `high`.
+    """Zoom around a random point by a factor between `low` and `high`; outside becomes black.
 
     If the center of every object would leave the image, the point is the center of one of them.
     """
@@ -52,12 +55,18 @@ def move_by_scale(
 def move_by_rotation(
     image: np.ndarray, masks: np.ndarray, rng: np.random.Generator, degrees: float = 10.0
 ) -> Moved:
-    """Rotate around the center of the image by at most `degrees`, to either side."""
+    """Rotate around the center by at most `degrees`, to either side.
+
+    Outside becomes the mean color: its edges are oblique, other than those of resizing.
+    """
     height, width = image.shape[:2]
     center = ((width - 1) / 2, (height - 1) / 2)
     matrix = cv2.getRotationMatrix2D(center, rng.uniform(-degrees, degrees), 1.0)
     planes = _planes(masks)
-    return _warp(image, planes, [cv2.boundingRect(plane) for plane in planes], matrix)
+    boxes = [cv2.boundingRect(plane) for plane in planes]
+    # OpenCV takes a value for four channels.
+    fill = np.round(channel_means(image)[:4]).tolist()
+    return _warp(image, planes, boxes, matrix, fill)
 
 
 def _planes(masks: np.ndarray) -> np.ndarray:
@@ -71,14 +80,22 @@ def _center(box: Box) -> tuple[float, float]:
     return y + (height - 1) / 2, x + (width - 1) / 2
 
 
-def _warp(image: np.ndarray, planes: np.ndarray, boxes: list[Box], matrix: np.ndarray) -> Moved:
+def _warp(
+    image: np.ndarray,
+    planes: np.ndarray,
+    boxes: list[Box],
+    matrix: np.ndarray,
+    fill: Sequence[float] = (),
+) -> Moved:
     """Warp by OpenCV's `[2, 3]` matrix of (x, y), which counts from the center of the first pixel.
 
-    planes: `[N, H, W]` uint8. boxes: of each plane; only this part of it is warped.
+    planes: `[N, H, W]` uint8. boxes: of each plane; only this part of it is warped. fill: the color
+    outside of the image; default black.
     """
     height, width = image.shape[:2]
     pixels = np.ascontiguousarray(image)
-    warped = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    options = {"flags": cv2.INTER_LINEAR, "borderValue": fill or 0}
+    warped = cv2.warpAffine(pixels, matrix, (width, height), **options)
     moved = np.zeros_like(planes)
     for plane, box, target in zip(planes, boxes, moved, strict=True):
         if box[2]:

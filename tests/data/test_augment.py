@@ -236,9 +236,18 @@ def test_preset_moves_masks_with_the_image(name):
 
 def test_presets_and_single_augmentations_combine():
     steps = compose(["fliplr", "aerial", "copy_paste"]).steps
-    names = ["fliplr", "scale", "color", "hue", "flip", "rotate90", "copy_paste"]
+    names = ["fliplr", "color", "hue", "scale", "flip", "rotate90", "copy_paste"]
     assert [step.name for step in steps] == names
     assert compose(["aerial"]).moves_points and not compose(["aerial", "copy_paste"]).moves_points
+
+
+def test_border_of_resizing_stays_black():
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, 8:50] = 100
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        out, _ = compose(["color", "hue", "noise"])(image, np.zeros((64, 64, 0), bool), rng)
+        assert not out[:, :8].any() and not out[:, 50:].any() and out[:, 8:50].any()
 
 
 def test_objects_of_an_image_are_never_all_lost():
