@@ -145,7 +145,7 @@ def class_ids_per_image(dataset: Dataset) -> list[np.ndarray]:
     image_ids = list(dataset.image_ids)
     if len(_class_ids.get(dataset, ())) != len(image_ids):
         log.info(
-            "Looking for rare classes (REPEAT_THRESHOLD): reading the annotations of %d images",
+            "Looking for the classes of each image: reading the annotations of %d images",
             len(image_ids),
         )
         no_objects = np.zeros(0, int)
