@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import types
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePath
@@ -65,6 +66,9 @@ def subset(dataset: Dataset, image_ids: Iterable[int]) -> Dataset:
     dataset: one that finds everything about an image in its `image_info`, as those of `formats`.
     """
     part = copy.copy(dataset)
+    for name, value in vars(dataset).items():
+        if getattr(value, "__self__", None) is dataset:  # a method that a reader has chosen
+            setattr(part, name, types.MethodType(value.__func__, part))
     part.image_info = [dataset.image_info[int(image_id)] for image_id in image_ids]
     part.prepare()
     return part

@@ -166,7 +166,7 @@ def test_debug_shows_the_traceback(words, environment, monkeypatch):
 
 def test_names_match_those_of_their_modules():
     assert set(cli.AUGMENTATIONS) == set(augment.AUGMENTATIONS)
-    assert cli.AUGMENTATION_PRESETS == tuple(augment.PRESETS)
+    assert tuple(augment.PRESETS) == cli.AUGMENTATION_PRESETS
     assert cli.NETWORKS == NETWORKS
 
 

@@ -168,9 +168,9 @@ def trained(monkeypatch, tmp_path):
     def train(*words):
         calls = []
 
-        def note(config, args, train_data, val_data, kept_classes):
+        def note(config, args, data, kept_classes):
             calls.append((config, kept_classes))
-            train.weights = args.weights
+            train.weights, train.data, train.args = args.weights, data, args
             return SimpleNamespace(checkpoint_path="x", epoch=1)
 
         monkeypatch.setattr(train_command, "_train", note)

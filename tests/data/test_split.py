@@ -66,7 +66,8 @@ def test_names_of_one_group(names, group):
 
 
 @pytest.mark.parametrize(
-    "name", ["01d44a26f6680c42.png", "24631331976_defa3bb61f_k.jpg", "cat.png", "b52.png", "a-b.png"]
+    "name",
+    ["01d44a26f6680c42.png", "24631331976_defa3bb61f_k.jpg", "cat.png", "b52.png", "a-b.png"],
 )
 def test_names_without_a_number_are_their_own_group(name):
     assert groups_by_name([name, "other.png"])[0] in (name.rsplit(".", 1)[0], ".")

@@ -18,7 +18,9 @@ def test_first_tile_is_the_image_and_others_are_draws():
     first, second = sheet[:, :360], sheet[:, 368:728]
     assert sheet.shape[1] == 4 * 360 + 3 * 8 and height > 360
     # Titles differ, images do not.
-    np.testing.assert_array_equal(first[height - 8 - 360 : height - 8], second[height - 368 : height - 8])
+    np.testing.assert_array_equal(
+        first[height - 8 - 360 : height - 8], second[height - 368 : height - 8]
+    )
     flipped = augmentation_sheet(Shown(), config(), compose(["flip"]))
     assert not np.array_equal(sheet, flipped)
 
