@@ -350,6 +350,13 @@ def _add_training_defaults(parser) -> None:
         "shows what they do",
     )
     parser.add_argument(
+        "--auto",
+        action=argparse.BooleanOptionalAction,
+        help="choose IMAGE_MIN_DIM, IMAGE_MAX_DIM and IMAGES_PER_GPU, unless --config names them, "
+        "by the sizes of the images and the memory at hand (default: on if the command chooses "
+        "the backbone because there is no GPU)",
+    )
+    parser.add_argument(
         "--fit-anchors",
         action=argparse.BooleanOptionalAction,
         default=True,

@@ -12,6 +12,7 @@ from ..data.keypoints import adopt_skeleton
 from ..formats.open_dataset import split_folders
 from ..formats.reading import SETS
 from . import training_defaults as defaults
+from .auto_sizes import choose_sizes
 from .cli_support import (
     OK,
     UsageError,
@@ -68,6 +69,10 @@ def run(args) -> int:
     make_folder(args.logs, "--logs")
     if _leaves_backbone_open(config, args) and not has_gpu():
         _choose_backbone_for_cpu(config, args)
+        args.auto = args.auto is not False
+    if args.auto and args.weights != "last":
+        choose_sizes(config, by_user, train_data, has_gpu())
+        _fit_steps(config, args, by_user, data)
     defaults.fit_anchors(config, args, by_user, train_data)
     defaults.scale_rate(config, args, by_user)
     log_settings(config)
@@ -268,6 +273,17 @@ def fit_config(config: Config, args, train_data: Dataset, val_data: Dataset | No
         config.SEED = args.seed
     if args.learning_rate is not None:
         config.LEARNING_RATE = args.learning_rate
+
+
+def _fit_steps(config: Config, args, by_user: set[str], data: DividedData) -> None:
+    """Set the steps of an epoch and of the warm-up again, for another batch size."""
+    settings = _settings_of_data(config, args.data, data.train, data.validation)
+    for name in ("STEPS_PER_EPOCH", "VALIDATION_STEPS"):
+        is_long = args.overfit is not None and name == "STEPS_PER_EPOCH"
+        if name in settings and name not in by_user and not is_long:
+            setattr(config, name, settings[name])
+    if "WARMUP_STEPS" not in by_user:
+        config.WARMUP_STEPS = _default_warmup(config, args.epochs)
 
 
 def _default_warmup(config: Config, epochs: int) -> int:

@@ -112,7 +112,7 @@ def test_rate_is_proportional_to_the_batch(items, changes, rate):
     args = options(*items, **changes)
     config = config_of(args)
     defaults.scale_rate(config, args, defaults.user_settings(args))
-    assert config.LEARNING_RATE == pytest.approx(rate)
+    assert pytest.approx(rate) == config.LEARNING_RATE
 
 
 def test_rate_says_why(caplog):
@@ -185,7 +185,7 @@ def test_epochs_of_overfitting_are_long_unless_set():
         args = options(*items, overfit=2)
         config = config_of(args)
         defaults.set_overfitting_steps(config, args, defaults.user_settings(args))
-        assert config.STEPS_PER_EPOCH == steps
+        assert steps == config.STEPS_PER_EPOCH
 
 
 def test_files_of_the_run(tmp_path):
