@@ -27,9 +27,7 @@ NO_OBJECTS = 0  # the label of an image without objects
 # The end of a name that numbers it: _0001, -frame-12, _tile3, _x1024_y2048.
 _NUMBERS = re.compile(r"(?:[ _.-]+[a-z]{0,6}[ _.-]?\d+)+$", re.IGNORECASE)
 # A name that is only a number: 0001, frame12, IMG_0001.
-_ONLY_NUMBER = re.compile(
-    r"(?:img|image|im|dsc[nf]?|pict?|photo|frame|tile)?[ _.-]?\d+", re.IGNORECASE
-)
+_ONLY_NUMBER = re.compile(r"(?:im|img|image|dsc[nf]?|pict?|frame|tile)?[ _.-]?\d+", re.IGNORECASE)
 # Roboflow's exports repeat an image with changes: NAME_jpg.rf.HASH.
 _COPY = re.compile(r"(?:_(?:jpe?g|png|bmp|tiff?))?\.rf\.[0-9a-z]+$", re.IGNORECASE)
 
