@@ -30,6 +30,8 @@ SYNONYMS = {
     "threshold": ("--min-confidence",),
     "save-json": ("--format coco",),
     "augment": ("--tta flip",),
+    "val-split": ("--split 0.8",),
+    "validation-split": ("--split 0.8",),
     "soft-nms": ("--config DETECTION_NMS=gaussian",),
     "heatmap": ("--heat-map",),
     "cam": ("--heat-map",),

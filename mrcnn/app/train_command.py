@@ -11,6 +11,7 @@ from ..data.dataset import Dataset, has_boxes_only, shared_images
 from ..data.keypoints import adopt_skeleton
 from ..formats.open_dataset import split_folders
 from ..formats.reading import SETS
+from ..formats.split_files import FILE as SPLIT_FILE
 from . import training_defaults as defaults
 from .auto_sizes import choose_sizes
 from .cli_support import (
@@ -53,7 +54,7 @@ def run(args) -> int:
     check_layers(args.layers)
     if args.weights != "last":  # the run's name may follow from DATA
         check_start(config, args.logs, args.weights, args.backbone_weights)
-    by_user = defaults.user_settings(args)
+    by_user = defaults.user_settings(config, args)
     train_data, val_data = open_training_data(args.data, args.val, **data_options(args))
     data = divide_data(train_data, val_data, config, args, _run_name(args.data))
     train_data, val_data = data.train, data.validation
@@ -80,6 +81,9 @@ def run(args) -> int:
     path = model.checkpoint_path.format(epoch=model.epoch)
     say(f"Weights: {path}")
     log.info("Next: mrcnn detect IMAGE --weights %s --out found", path)
+    if data.split is not None:
+        words = args.data, Path(path).parent / SPLIT_FILE, path
+        log.info("Or: mrcnn evaluate %s --split %s --weights %s", *words)
     return OK
 
 

@@ -29,10 +29,14 @@ AUGMENTATION = "standard"
 OVERFITTING_STEPS = 100  # of an epoch
 
 
-def user_settings(args) -> set[str]:
-    """The settings that --config itself names; those of presets are not among them."""
+def user_settings(config: Config, args) -> set[str]:
+    """The settings that --config itself names; those of presets are not among them.
+
+    config: what was read from these options.
+    """
     items = [item for item in args.config if not item.startswith("PRESET=")]
-    names = own_names(read_config(items))
+    has_preset = len(items) < len(args.config) or args.network is not None
+    names = own_names(read_config(items) if has_preset else config)
     if args.learning_rate is not None:
         names.add("LEARNING_RATE")
     return names

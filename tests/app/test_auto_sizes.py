@@ -97,5 +97,3 @@ def test_too_little_memory_is_warned_about(chosen, caplog):
 def test_unknown_memory_leaves_the_batch(chosen, caplog):
     assert chosen(images(200, 500, 640), available=None) == (640, 640, 2)
     assert "the memory of this machine is unknown" in caplog.text
-
-

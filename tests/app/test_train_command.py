@@ -280,11 +280,11 @@ def test_with_a_gpu_the_backbone_is_that_of_config(trained, gpu):
 def test_sizes_are_chosen_with_the_backbone_or_on_request(has_gpu, words, side, trained, gpu):
     gpu(has_gpu)
     config, _ = trained(*words)
-    assert config.IMAGE_MAX_DIM == side
+    assert side == config.IMAGE_MAX_DIM
     chosen = side == 320
     # One image a batch instead of two: one step an epoch of one image, half the rate.
-    assert (config.IMAGES_PER_GPU, config.STEPS_PER_EPOCH) == (1 if chosen else 2, 1)
-    assert config.LEARNING_RATE == (0.0005 if chosen else 0.001)
+    assert (1 if chosen else 2, 1) == (config.IMAGES_PER_GPU, config.STEPS_PER_EPOCH)
+    assert (0.0005 if chosen else 0.001) == config.LEARNING_RATE
 
 
 def test_one_folder_is_split_and_its_steps_are_those_of_the_part(tmp_path, trained, gpu, capsys):

@@ -37,6 +37,10 @@ def config_of(args):
     return config
 
 
+def by_user(args):
+    return defaults.user_settings(config_of(args), args) - {"NUM_CLASSES"}
+
+
 # --- Anchors ---
 
 
@@ -55,7 +59,7 @@ SIDE = ("IMAGE_MIN_DIM=64", "IMAGE_MAX_DIM=64")
 def scales_after(dataset, *items, **changes):
     args = options(*SIDE, *items, **changes)
     config = config_of(args)
-    defaults.fit_anchors(config, args, defaults.user_settings(args), dataset)
+    defaults.fit_anchors(config, args, by_user(args), dataset)
     return config.RPN_ANCHOR_SCALES
 
 
@@ -111,7 +115,7 @@ def test_anchors_of_the_user_stay_and_those_of_a_preset_do_not():
 def test_rate_is_proportional_to_the_batch(items, changes, rate):
     args = options(*items, **changes)
     config = config_of(args)
-    defaults.scale_rate(config, args, defaults.user_settings(args))
+    defaults.scale_rate(config, args, by_user(args))
     assert pytest.approx(rate) == config.LEARNING_RATE
 
 
@@ -146,7 +150,7 @@ def test_resumed_training_has_what_the_command_chose(checkpoint, caplog):
     )
     args = options("IMAGE_MAX_DIM=512", weights="last")
     config = config_of(args)
-    defaults.adopt_checkpoint(config, args, defaults.user_settings(args), "run")
+    defaults.adopt_checkpoint(config, args, by_user(args), "run")
     assert config.RPN_ANCHOR_SCALES == (8, 16, 32, 64, 128)
     assert (config.LEARNING_RATE, config.BACKBONE) == (0.004, "resnet50")
     assert (config.IMAGE_MAX_DIM, config.SEED) == (512, None)
@@ -157,7 +161,7 @@ def test_other_weights_bring_their_network_only(checkpoint):
     checkpoint(RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128), LEARNING_RATE=0.004)
     args = options("BACKBONE=resnet101", weights="x.h5")
     config = config_of(args)
-    defaults.adopt_checkpoint(config, args, defaults.user_settings(args), "run")
+    defaults.adopt_checkpoint(config, args, by_user(args), "run")
     assert config.RPN_ANCHOR_SCALES == (8, 16, 32, 64, 128) and config.LEARNING_RATE == 0.001
 
 
@@ -184,7 +188,7 @@ def test_epochs_of_overfitting_are_long_unless_set():
     for items, steps in ((), 100), (("STEPS_PER_EPOCH=7",), 7):
         args = options(*items, overfit=2)
         config = config_of(args)
-        defaults.set_overfitting_steps(config, args, defaults.user_settings(args))
+        defaults.set_overfitting_steps(config, args, by_user(args))
         assert steps == config.STEPS_PER_EPOCH
 
 
