@@ -193,23 +193,52 @@ def _draw(
     groups, labels: of each image.
     """
     images_of: Counter[int] = Counter()
-    open_groups: dict[str, Counter[int]] = {}  # those not yet given to a part
+    labels_of: dict[str, Counter[int]] = {}  # group -> label -> images
     for group, classes in zip(groups, labels, strict=True):
         images_of.update(classes)
-        open_groups.setdefault(group, Counter()).update(classes)
-    order = list(open_groups)
+        labels_of.setdefault(group, Counter()).update(classes)
+    order = list(labels_of)
     np.random.default_rng(seed).shuffle(order)
-    order.sort(key=lambda group: -open_groups[group].total())  # large ones are hard to place later
+    order.sort(key=lambda group: -labels_of[group].total())  # large ones are hard to place later
     parts = (_Part(share, images_of), _Part(1 - share, images_of))
-    chosen = set()
+    place: dict[str, _Part] = {}
     for label in sorted(images_of, key=lambda label: (images_of[label], label)):
-        waiting = [g for g in order if g in open_groups and label in open_groups[g]]
+        waiting = [group for group in order if group not in place and label in labels_of[group]]
         for i, group in enumerate(waiting):
-            part = _neediest(parts, label, groups_left=len(waiting) - i)
-            part.add(open_groups.pop(group))
-            if part is parts[1]:
-                chosen.add(group)
+            place[group] = _neediest(parts, label, groups_left=len(waiting) - i)
+            place[group].add(labels_of[group])
+    chosen = {group for group in order if place[group] is parts[1]}
+    _move_missing(chosen, labels_of)
     return chosen
+
+
+def _move_missing(chosen: set[str], labels_of: dict[str, Counter[int]]) -> None:
+    """Move a group for each label that one part lacks, if the other part then lacks none."""
+    groups_of: dict[int, list[str]] = {}
+    for group, found in labels_of.items():
+        for label in found:
+            groups_of.setdefault(label, []).append(group)
+    for groups in groups_of.values():
+        is_split = 0 < len(chosen.intersection(groups)) < len(groups)
+        if is_split or len(groups) < 2:
+            continue
+        movable = [group for group in groups if _can_leave(group, chosen, labels_of, groups_of)]
+        if movable:
+            chosen ^= {min(movable, key=lambda group: labels_of[group].total())}
+
+
+def _can_leave(
+    group: str,
+    chosen: set[str],
+    labels_of: dict[str, Counter[int]],
+    groups_of: dict[int, list[str]],
+) -> bool:
+    """Whether each label of a group is in another group of its part, too."""
+    for label in labels_of[group]:
+        neighbors = [g for g in groups_of[label] if (g in chosen) == (group in chosen)]
+        if len(neighbors) < 2:
+            return False
+    return True
 
 
 def _neediest(parts: tuple[_Part, _Part], label: int, groups_left: int) -> _Part:

@@ -1,5 +1,7 @@
 """Splits: groups by name, classes in both parts, the same split for the same seed."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from squares import Squares
@@ -7,6 +9,7 @@ from squares import Squares
 from mrcnn.data.shapes import ShapesDataset
 from mrcnn.data.split import (
     Split,
+    _move_missing,
     divide,
     draw_split,
     groups_by_name,
@@ -133,6 +136,27 @@ def test_every_class_is_in_both_parts():
             assert found == {1, 2}
             assert {"2x.png", "3x.png"} & set(part)
         assert 6 <= len(split.val) <= 10
+
+
+def test_classes_that_share_images_are_in_both_parts_too():
+    """Classes 1 to 6, each in two images of four, in all pairs: 1 and 2 decide for 3 and 4."""
+    ids = [[1, 3], [1, 4], [2, 3], [2, 4], [5], [5], [6], [6]]
+    names = [f"{i}x.png" for i in range(8)]
+    for seed in range(30):
+        split = draw_split(Named(names, ids), 0.5, seed)
+        for part in split[:2]:
+            found = {label for name in part for label in ids[names.index(name)]}
+            assert found >= {1, 2, 5, 6}
+            assert len(found) >= 5
+
+
+def test_missing_class_is_moved_if_another_image_keeps_its_others():
+    """Class 3 is in images a and b only, both drawn to train; a can go, for c has class 1 too."""
+    labels_of = {"a": Counter({1: 1, 3: 1}), "b": Counter({2: 1, 3: 1}), "c": Counter({1: 1})}
+    labels_of |= {"d": Counter({1: 1, 2: 1})}
+    chosen = {"d"}
+    _move_missing(chosen, labels_of)
+    assert chosen == {"a", "d"}
 
 
 def test_class_of_one_image_is_trained_on():
