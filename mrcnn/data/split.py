@@ -19,6 +19,7 @@ import numpy as np
 
 from .dataset import Dataset
 from .image_order import class_ids_per_image
+from .joined import JoinedDataset
 
 FEWEST_GROUPS = 5  # with fewer groups a share such as 0.8 is out of reach
 LARGEST_GROUP = 0.5  # share of the images; names such as IMG_0001 say nothing about groups
@@ -61,13 +62,17 @@ def image_names(dataset: Dataset) -> list[str]:
 def subset(dataset: Dataset, image_ids: Iterable[int]) -> Dataset:
     """Return a dataset of some of the images, with all classes.
 
-    dataset: one that finds everything about an image in its `image_info`, as those of `formats`.
+    dataset: one that finds everything about an image in its `image_info`, as those of `formats` and
+        those joined of them.
     """
     part = copy.copy(dataset)
     for name, value in vars(dataset).items():
         if getattr(value, "__self__", None) is dataset:  # a method that a reader has chosen
             setattr(part, name, types.MethodType(value.__func__, part))
-    part.image_info = [dataset.image_info[int(image_id)] for image_id in image_ids]
+    chosen = [int(image_id) for image_id in image_ids]
+    part.image_info = [dataset.image_info[image_id] for image_id in chosen]
+    if isinstance(part, JoinedDataset):
+        part.origins = [part.origins[image_id] for image_id in chosen]
     part.prepare()
     return part
 

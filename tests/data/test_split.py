@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from squares import Squares
 
+from mrcnn.data.joined import JoinedDataset
 from mrcnn.data.shapes import ShapesDataset
 from mrcnn.data.split import (
     Split,
@@ -47,6 +48,14 @@ def test_subset_has_all_classes_and_loads_its_images():
     np.testing.assert_array_equal(part.load_image(0), dataset.load_image(3))
     np.testing.assert_array_equal(part.load_mask(1)[0], dataset.load_mask(1)[0])
     assert len(dataset.image_ids) == 5
+
+
+def test_subset_of_joined_datasets_loads_from_their_own():
+    whole = JoinedDataset([ShapesDataset(2), ShapesDataset(3, seed=1)])
+    part = subset(whole, [4, 0])
+    for i, image_id in enumerate((4, 0)):
+        np.testing.assert_array_equal(part.load_image(i), whole.load_image(image_id))
+        np.testing.assert_array_equal(part.load_mask(i)[0], whole.load_mask(image_id)[0])
 
 
 # --- Groups ---
