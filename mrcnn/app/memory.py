@@ -39,10 +39,10 @@ def step_memory(config: Config) -> StepMemory:
     from ..inference.complexity import network_complexity
 
     config = copy.copy(config)
+    rois = config.TRAIN_ROIS_PER_IMAGE
     # The heads of training see these RoIs, the masks the positive ones.
-    config.POST_NMS_ROIS_INFERENCE = config.TRAIN_ROIS_PER_IMAGE
-    positives = round(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO)
-    config.DETECTION_MAX_INSTANCES = max(1, positives)
+    vars(config)["POST_NMS_ROIS_INFERENCE"] = rois
+    vars(config)["DETECTION_MAX_INSTANCES"] = max(1, round(rois * config.ROI_POSITIVE_RATIO))
     config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
     network = model_class(config)("inference", config).keras_model
     small, large = (network_complexity(network, (side, side)) for side in SIDES)

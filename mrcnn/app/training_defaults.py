@@ -96,13 +96,14 @@ def fit_anchors(config: Config, args, by_user: set[str], dataset: Dataset) -> No
             config.RPN_ANCHOR_SCALES, now, objects, FITTING_IOU,
         )  # fmt: skip
         return
+    scales = tuple(report.suggested_scales)
     log.info(
         "Anchors: RPN_ANCHOR_SCALES=%s instead of %s, so that %.1f%% instead of %s of %s overlap "
         "one by %g or more (--no-fit-anchors keeps them).",
-        tuple(report.suggested_scales), config.RPN_ANCHOR_SCALES,
+        scales, config.RPN_ANCHOR_SCALES,
         100 * (1 - report.suggested_under), now, objects, FITTING_IOU,
     )  # fmt: skip
-    config.RPN_ANCHOR_SCALES = tuple(report.suggested_scales)
+    config.RPN_ANCHOR_SCALES = scales  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def scale_rate(config: Config, args, by_user: set[str]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .augment_color import channel_means
 
-Box = tuple[int, int, int, int]  # x, y, width, height, as OpenCV has them
+Box = Sequence[int]  # x, y, width, height, as OpenCV has them
 MARGIN = 2  # pixels around a warped box, for rounding
 
 
@@ -83,7 +83,7 @@ def _center(box: Box) -> tuple[float, float]:
 def _warp(
     image: np.ndarray,
     planes: np.ndarray,
-    boxes: list[Box],
+    boxes: Sequence[Box],
     matrix: np.ndarray,
     fill: Sequence[float] = (),
 ) -> Moved:

@@ -90,7 +90,7 @@ def _draw(labelled: LabelledImage, dataset: Dataset) -> np.ndarray:
 
 
 def _resize(image: np.ndarray, factor: float) -> np.ndarray:
-    height, width = scaled_size(*image.shape[:2], factor)
+    height, width = scaled_size(image.shape[0], image.shape[1], factor)
     interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
     resized = cv2.resize(image, (width, height), interpolation=interpolation)
     return resized.reshape(height, width, -1)  # OpenCV drops a single channel

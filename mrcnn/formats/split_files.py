@@ -19,6 +19,8 @@ from .writing import write_json
 from .yolo import YOLODataset
 from .yolo_layout import find_names
 
+Parts = dict[str, Dataset]  # train and val
+
 FILE = "split.json"
 PROJECT = "_via_img_metadata"  # the key of the entries in a project of VIA
 
@@ -37,14 +39,18 @@ def read_split(path: Path) -> Split:
     """
     file = path / FILE if path.is_dir() else path
     content = read_json(file)
-    lists = [content.get(name) if isinstance(content, dict) else None for name in ("train", "val")]
-    for names in lists:
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError(
-                f"A split must be an object with the lists train and val of image names. "
-                f"Received: {file}. Try a file that `mrcnn split` wrote."
-            )
-    return Split(*lists, groups=content.get("groups"))
+    if not isinstance(content, dict) or not (
+        _is_list_of_names(content.get("train")) and _is_list_of_names(content.get("val"))
+    ):
+        raise ValueError(
+            f"A split must be an object with the lists train and val of image names. "
+            f"Received: {file}. Try a file that `mrcnn split` wrote."
+        )
+    return Split(content["train"], content["val"], content.get("groups"))
+
+
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def write_lists(folder: Path, data: Path, dataset: Dataset, split: Split) -> list[Path]:
@@ -55,7 +61,8 @@ def write_lists(folder: Path, data: Path, dataset: Dataset, split: Split) -> lis
 
     data: the path that was read.
     """
-    parts = dict(zip(("train", "val"), divide(dataset, split), strict=True))
+    train, val = divide(dataset, split)
+    parts: Parts = {"train": train, "val": val}
     written = []
     for name, part in parts.items():
         paths = [str(Path(info["path"]).absolute()) for info in part.image_info if info["path"]]
@@ -70,9 +77,6 @@ def _write_lines(path: Path, lines: Collection[str]) -> Path:
     with atomic_write(path) as part:
         Path(part).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
-
-
-Parts = dict[str, Dataset]
 
 
 def _write_coco(folder: Path, data: Path, parts: Parts) -> list[Path]:

@@ -26,7 +26,7 @@ class StopWhenPerfect(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         score = (logs or {}).get("val_mAP50", math.nan)
         self.best = float(max(score, self.best)) if self.best >= 0 else float(score)
-        if score >= PERFECT:
+        if score >= PERFECT and self.model is not None:
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
