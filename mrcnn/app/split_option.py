@@ -11,7 +11,7 @@ import numpy as np
 from ..config import Config
 from ..data.dataset import Dataset
 from ..data.split import Split, divide, draw_split, image_names
-from ..formats.split_files import FILE, read_split, write_split
+from ..formats.split_files import FILE, read_record, read_split, write_split
 from .cli_support import UsageError, resumed_checkpoint
 from .data_option import counted, log_data, objects_per_class
 
@@ -84,27 +84,38 @@ def _check_options(validation: Dataset | None, args) -> None:
 
 
 def _stored_split(dataset: Dataset, config: Config, args, name: str) -> Split | None:
-    """The split of the file that --split names, or of the run that --weights resumes."""
-    if isinstance(args.split, str):
-        split = read_split(Path(args.split))
-        log.info("Split: the images that %s lists.", args.split)
-        _log_unlisted(dataset, split)
-        return split
-    file = _split_of_run(config, args, name)
-    if file is None:
+    """The split of the run that --weights resumes, otherwise of the file that --split names."""
+    of_run = _split_of_run(config, args, name)
+    if of_run is not None and not _is_of(dataset, read_split(of_run)):
+        log.info("%s is the split of other data, and is not used.", of_run)
+        of_run = None
+    if of_run is not None:
+        _check_same(of_run, args)
+    elif not isinstance(args.split, str):
         return None
+    file = of_run or Path(args.split)
     split = read_split(file)
-    if not set(image_names(dataset)) & {*split.train, *split.val}:
-        log.info("%s is the split of other data, and is not used.", file)
-        return None
-    if args.split is not None:
-        raise UsageError(
-            f"A resumed training has the split of its run, {file}. Received: --split, too. "
-            "Try without --split."
-        )
-    log.info("Split: as before, from %s.", file)
+    log.info("Split: %s lists the images.", file)
     _log_unlisted(dataset, split)
     return split
+
+
+def _is_of(dataset: Dataset, split: Split) -> bool:
+    return not {*split.train, *split.val}.isdisjoint(image_names(dataset))
+
+
+def _check_same(of_run: Path, args) -> None:
+    """Raise a UsageError if the options ask for another split than that of the resumed run."""
+    record = read_record(of_run)
+    if isinstance(args.split, str):
+        is_same = read_split(Path(args.split)) == read_split(of_run)
+    else:
+        is_same = args.split in (None, record.get("share"))
+    if not is_same or args.overfit not in (None, record.get("overfit")):
+        raise UsageError(
+            f"A resumed training has the split of its run, {of_run}. Received: another --split "
+            "or --overfit. Try without it, or a new run."
+        )
 
 
 def _split_of_run(config: Config, args, name: str) -> Path | None:

@@ -37,6 +37,12 @@ def read_split(path: Path) -> Split:
 
     Raises: ValueError that names the file if it is missing or is no such file.
     """
+    content = read_record(path)
+    return Split(content["train"], content["val"], content.get("groups"))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a split.json as `read_split` does: its lists, and the record of how it was drawn."""
     file = path / FILE if path.is_dir() else path
     content = read_json(file)
     if not isinstance(content, dict) or not (
@@ -46,7 +52,7 @@ def read_split(path: Path) -> Split:
             f"A split must be an object with the lists train and val of image names. "
             f"Received: {file}. Try a file that `mrcnn split` wrote."
         )
-    return Split(content["train"], content["val"], content.get("groups"))
+    return content
 
 
 def _is_list_of_names(value: Any) -> bool:

@@ -87,9 +87,15 @@ def test_stored_split_is_that_of_the_resumed_run(divided, tmp_path, caplog):
     checkpoint.write_bytes(b"")
     for weights in ("last", str(checkpoint)):
         again = divided(OneClass(20), weights=weights, logs=str(tmp_path))
-        assert again.split == first.split and "Split: as before, from" in caplog.text
-    with pytest.raises(UsageError, match="has the split of its run"):
-        divided(OneClass(20), weights="last", logs=str(tmp_path), split=0.8)
+        assert again.split == first.split and "split.json lists the images" in caplog.text
+    # The same command as before, with --weights last.
+    for same in (0.5, str(folder), str(folder / "split.json")):
+        again = divided(OneClass(20), weights="last", logs=str(tmp_path), split=same)
+        assert again.split == first.split
+    divided(OneClass(20), split=0.8).write(tmp_path)
+    for other in ({"split": 0.8}, {"split": 0.0}, {"split": str(tmp_path)}, {"overfit": 2}):
+        with pytest.raises(UsageError, match="has the split of its run"):
+            divided(OneClass(20), weights="last", logs=str(tmp_path), **other)
     # More images than before: those of the split stay where they were.
     grown = divided(OneClass(25), weights="last", logs=str(tmp_path))
     assert counts(grown) == (10, 10) and "5 images of the data are in neither part" in caplog.text
@@ -111,12 +117,19 @@ def test_weights_of_a_run_on_other_data_do_not_bring_its_split(divided, tmp_path
     assert counts(data) == (15, 15) and "is the split of other data" in caplog.text
 
 
-def test_overfitting_trains_and_validates_on_the_same_images_with_objects(divided, caplog):
+def test_overfitting_trains_and_validates_on_the_same_images(divided, caplog, tmp_path):
     data = divided(OneClass(20), OneClass(5), overfit=3)
     assert counts(data) == (3, 3)
     assert image_names(data.train) == image_names(data.validation)
     assert "Overfitting: 3 images, without augmentation" in caplog.text
     assert divided(OneClass(20), overfit=3).split == data.split
+    folder = tmp_path / "run20260101T0000"
+    folder.mkdir()
+    (folder / "mask_rcnn_run_0001.h5").write_bytes(b"")
+    data.write(folder)
+    for same in (3, None):
+        again = divided(OneClass(20), weights="last", logs=str(tmp_path), overfit=same)
+        assert again.split == data.split
     assert counts(divided(OneClass(2), overfit=3)) == (2, 2)
     with pytest.raises(UsageError, match="Try one of them"):
         divided(OneClass(20), overfit=3, split=0.5)
