@@ -18,6 +18,7 @@ from .data_option import counted, log_data, objects_per_class
 log = logging.getLogger("mrcnn")
 
 SHARE = 0.8  # of the images to train on, unless --split says otherwise
+DEVIATION = 0.05  # of the share, from which on it is explained
 FEWEST_IMAGES = 10  # of data that is split without --split
 
 
@@ -185,10 +186,16 @@ def _names_with_objects(dataset: Dataset, count: int) -> list[str]:
 
 def log_split(split: Split, share: float, seed: int) -> None:
     """Log how a split was drawn."""
+    found = len(split.train) / (len(split.train) + len(split.val))
     log.info(
         "Split: %s to train on, %d to validate on (share %g, seed %d).",
         counted(len(split.train), "image"), len(split.val), share, seed,
     )  # fmt: skip
+    if abs(found - share) > DEVIATION:
+        log.info(
+            "The share is %.2f, so that rare classes are in both parts and groups stay whole.",
+            found,
+        )
     if split.groups is not None:
         log.info(
             "By their names the images are %d groups, such as frames of one film: images of one "

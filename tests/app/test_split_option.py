@@ -61,6 +61,13 @@ def test_data_without_validation_data_is_split_by_default(divided, caplog):
     assert divided(OneClass(10), split=0.0).validation is None
 
 
+def test_share_that_classes_decide_is_explained(divided, caplog):
+    divided(OneClass(20), split=0.8)
+    assert "The share is" not in caplog.text
+    divided(OneClass(3), split=0.99)  # one of three images is needed to validate
+    assert "The share is 0.67, so that rare classes are in both parts" in caplog.text
+
+
 def test_validation_data_of_the_user_stays(divided):
     validation = OneClass(3)
     data = divided(OneClass(20), validation)
