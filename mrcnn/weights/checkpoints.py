@@ -38,9 +38,10 @@ def last_checkpoint(
             "from the weights of the interrupted one."
         )
     count = f"{len(runs)} training" + "s" * (len(runs) != 1)
+    received = f"{count} of {prefix!r}, none with a checkpoint" if runs else "no such training"
     raise FileNotFoundError(
-        f"There must be a checkpoint {networks[0]}_{prefix}_<epoch>.h5 to resume from. Received: "
-        f"{count} of {prefix!r} without one. {remedy}"
+        f"There must be a training of {prefix!r} to resume, with a checkpoint "
+        f"{networks[0]}_{prefix}_<epoch>.h5. Received: {received}. {remedy}"
     )
 
 

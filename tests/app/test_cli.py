@@ -244,7 +244,7 @@ def test_files_without_weights_are_refused_before_a_network_is_built(
 def test_missing_checkpoint_is_reported_before_a_network_is_built(tmp_path, capsys, monkeypatch):
     no_tensorflow(monkeypatch)
     assert run("train", "shapes", "--weights", "last", "--logs", tmp_path) == cli.FAILED
-    assert "0 trainings of 'shapes' without one" in capsys.readouterr().err
+    assert "training of 'shapes' to resume" in capsys.readouterr().err
 
 
 def test_data_with_other_classes_is_refused_before_a_network_is_built(
