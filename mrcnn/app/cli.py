@@ -1,4 +1,4 @@
-"""The command `mrcnn` and its options: demo, check, train, detect, evaluate, weights, doctor.
+"""The command `mrcnn` and its options: demo, check, split, train, detect, evaluate, and others.
 
 Each command runs in a module of its own, imported when the command runs, so that `--help` and
 typing errors answer immediately. Results go to stdout, progress and warnings to stderr.
@@ -33,7 +33,20 @@ __all__ = ["FAILED", "INTERRUPTED", "OK", "USAGE", "build_parser", "main"]
 
 # Copies of the names in config.py, data/augment.py and formats/: those import NumPy or OpenCV.
 NETWORKS = ("mask_rcnn", "retinanet", "fcos")
-AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy_paste")
+AUGMENTATIONS = (
+    "flip",
+    "fliplr",
+    "rotate90",
+    "rotate",
+    "scale",
+    "jitter",
+    "color",
+    "hue",
+    "blur",
+    "noise",
+    "copy_paste",
+)
+AUGMENTATION_PRESETS = ("none", "standard", "strong", "microscopy", "aerial")
 FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")
 
 DATA = (
@@ -73,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (
         _add_demo,
         _add_check,
+        _add_split_command,
         _add_train,
         _add_detect,
         _add_evaluate,
@@ -217,6 +231,28 @@ def _add_check(commands) -> None:
     )
 
 
+def _add_split_command(commands) -> None:
+    parser = _add_command(
+        commands,
+        "split",
+        _runner("split_command"),
+        "divide your images into those to train on and those to validate on",
+        "Writes split.json, which --split of train and evaluate takes, and train.txt and val.txt, "
+        "lists of image files. COCO and VIA also get an annotation file for each part, YOLO a "
+        "data.yaml, VOC the lists ImageSets/Main. Images and annotations stay where they are.",
+        "mrcnn split fruit --out fruit_split",
+    )
+    _add_data(parser)
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the files")
+    parser.add_argument(
+        "--share",
+        type=arguments.inner_share,
+        default=0.8,
+        help="share of the images to train on (%(default)s)",
+    )
+    _add_split_draw(parser)
+
+
 def _add_train(commands) -> None:
     parser = _add_command(
         commands,
@@ -261,17 +297,71 @@ def _add_train(commands) -> None:
         help="layers to train: heads, 5+, 4+, 3+, all, or a regex of layer names (%(default)s)",
     )
     _add_training_schedule(parser)
+    _add_split(parser)
+    _add_training_defaults(parser)
     parser.add_argument(
         "--logs", metavar="DIR", default="logs", help="folder for the runs (%(default)s)"
     )
+
+
+def _add_split(parser) -> None:
+    parser.add_argument(
+        "--split",
+        metavar="SHARE|FILE|off",
+        type=arguments.split,
+        help="without --val: divide DATA, this share of its images to train on, the others to "
+        "validate on, so that every class is in both if possible; or as a file that `mrcnn split` "
+        "or a training wrote. A resumed training keeps its split. Default: 0.8 if DATA has at "
+        "least ten images and no folders train and val",
+    )
+    _add_split_draw(parser)
+    parser.add_argument(
+        "--overfit",
+        type=arguments.at_least_1,
+        metavar="N",
+        help="train on N images with objects and validate on the same, without augmentation, to "
+        "see whether annotations and settings can work at all: AP must come near 1",
+    )
+
+
+def _add_split_draw(parser) -> None:
+    parser.add_argument(
+        "--split-by",
+        choices=("names", "images"),
+        default="names",
+        help="names: images whose names differ only in a number at the end (film1_0001.jpg, "
+        "slide_tile3.png) or that are numbered in one folder are a group and stay together, if "
+        "there are at least five groups; images: each is drawn by itself (%(default)s)",
+    )
+    parser.add_argument(
+        "--split-seed", type=arguments.seed, default=0, help="seed of the split (%(default)s)"
+    )
+
+
+def _add_training_defaults(parser) -> None:
     parser.add_argument(
         "--augment",
         metavar="NAME",
         nargs="+",
-        choices=AUGMENTATIONS,
-        default=[],
-        help=f"random augmentation of the training images, in this order: "
-        f"{', '.join(AUGMENTATIONS)}. Default: none",
+        choices=(*AUGMENTATION_PRESETS, *AUGMENTATIONS),
+        help="random augmentation of the training images: a preset, single ones, or both, in this "
+        f"order. Presets: {', '.join(AUGMENTATION_PRESETS)}; single: {', '.join(AUGMENTATIONS)}. "
+        "Default: standard (mirrored, zoomed, other colors). augmentation.png in the run's folder "
+        "shows what they do",
+    )
+    parser.add_argument(
+        "--auto",
+        action=argparse.BooleanOptionalAction,
+        help="choose IMAGE_MIN_DIM, IMAGE_MAX_DIM and IMAGES_PER_GPU, unless --config names them, "
+        "by the sizes of the images and the memory at hand (default: on if the command chooses "
+        "the backbone because there is no GPU)",
+    )
+    parser.add_argument(
+        "--fit-anchors",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="set RPN_ANCHOR_SCALES that fit the objects of DATA, if those of the config fit them "
+        "badly and no weights of a whole network are loaded (default: on)",
     )
 
 
@@ -405,6 +495,12 @@ def _add_evaluate(commands) -> None:
     )
     _add_data(parser)
     _add_weights(parser)
+    parser.add_argument(
+        "--split",
+        metavar="FILE",
+        help="only the images of DATA that this file sets aside for validation: split.json of the "
+        "training, or of `mrcnn split`",
+    )
     parser.add_argument(
         "--limit", type=arguments.at_least_1, metavar="N", help="the first N images only"
     )

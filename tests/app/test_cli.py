@@ -53,7 +53,7 @@ def test_python_m_mrcnn_prints_the_version():
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "check", "train", "detect", "evaluate", "weights", "doctor"]
+    "command", ["demo", "check", "split", "train", "detect", "evaluate", "weights", "doctor"]
 )
 def test_every_command_has_a_help(command, capsys):
     assert run(command, "--help") == cli.OK
@@ -166,6 +166,7 @@ def test_debug_shows_the_traceback(words, environment, monkeypatch):
 
 def test_names_match_those_of_their_modules():
     assert set(cli.AUGMENTATIONS) == set(augment.AUGMENTATIONS)
+    assert tuple(augment.PRESETS) == cli.AUGMENTATION_PRESETS
     assert cli.NETWORKS == NETWORKS
 
 
