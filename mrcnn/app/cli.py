@@ -259,9 +259,12 @@ def _add_train(commands) -> None:
         "train",
         _runner("train_command"),
         "train on your images",
-        "Writes a folder in --logs with a weight file per epoch, losses.csv and TensorBoard's "
-        "files. The same command with --weights last resumes after the last complete epoch; Ctrl-C "
-        "also saves the current weights in interrupted.h5, from which a new run can start.",
+        "Writes a folder in --logs with a weight file per epoch, results.csv, curves, images, "
+        "report.html and TensorBoard's files. With validation data it measures AP after each "
+        "epoch, keeps the best weights in best.h5, and stops if AP does not rise for 15 epochs; "
+        "--config VALIDATION_AP_IMAGES=None EARLY_STOPPING_PATIENCE=None RUN_REPORT=False turns "
+        "these off. The same command with --weights last resumes after the last complete epoch; "
+        "Ctrl-C also saves the current weights in interrupted.h5, from which a new run can start.",
         "mrcnn train fruit/train --val fruit/val --weights maskrcnn_resnet50_fpn_v2_coco "
         "--layers heads --epochs 10",
     )
@@ -487,10 +490,11 @@ def _add_evaluate(commands) -> None:
         _runner("evaluate_command"),
         "evaluate a weight file on annotated images",
         "Prints COCO's twelve metrics for boxes and for masks, the AP of each class, VOC's AP if "
-        "the data is VOC's, and the confidence to use. Writes them to metrics.json and "
-        "record_mAP.txt, with precision-recall curves and the confusion matrix as images. Ctrl-C "
-        "writes the metrics of the images evaluated until then, marked PARTIAL. Weights trained "
-        "with RPN_ONLY give their recall at 100 and 1,000 proposals, in metrics.json only.",
+        "the data is VOC's, Kaggle's score of 2018 for masks, and the confidence to use. Writes "
+        "them to metrics.json and record_mAP.txt, with precision-recall curves and the confusion "
+        "matrix as images. Ctrl-C writes the metrics of the images evaluated until then, marked "
+        "PARTIAL. Weights trained with RPN_ONLY give their recall at 100 and 1,000 proposals, in "
+        "metrics.json only.",
         "mrcnn evaluate fruit/val --weights mask_rcnn_fruit_0040.h5 --out measured --pictures",
     )
     _add_data(parser)
