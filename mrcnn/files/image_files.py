@@ -53,6 +53,10 @@ class ImageFileError(ValueError):
     """An image file cannot be used; the text names it, the reason and the remedy."""
 
 
+class ImageTooLarge(ImageFileError):
+    """An image has more pixels than `limits` allow."""
+
+
 def read_pixels(
     source: Source,
     what: str = "The file",
@@ -113,13 +117,15 @@ def pixels_of(image: Image.Image) -> np.ndarray:
         return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
 
 
-def read_size(source: Source) -> Size:
+def read_size(source: Source, name: str | None = None) -> Size:
     """Return the `(height, width)` that `read_pixels` gives, from the file's header.
+
+    name: how an error calls the file; its path by default.
 
     Raises:
         ImageFileError: as `read_pixels` does.
     """
-    with _opened(source, "The file", None) as file:
+    with _opened(source, "The file", name) as file:
         return file.size
 
 
@@ -209,7 +215,7 @@ def _check_size(height: int, width: int, name: str) -> None:
     try:
         check_size(height, width, name)
     except ValueError as error:
-        raise ImageFileError(str(error)) from error
+        raise ImageTooLarge(str(error)) from error
 
 
 @contextmanager
@@ -221,7 +227,7 @@ def _named_errors(what: str, name: str) -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         kind = FileKind(str(error), "cutting it into tiles")
-        raise _unreadable(what, name, kind) from error
+        raise ImageTooLarge(str(_unreadable(what, name, kind))) from error
     except Exception as error:  # decoders raise any kind of error
         lines = str(error).strip().splitlines() or ["no reason given"]
         reason = f"{type(error).__name__}: {printable(lines[0])}"
