@@ -54,6 +54,8 @@ def run(args) -> int:
     from ..serve import server
     from ..serve.settings import Settings
 
+    for name in ("uvicorn.error", "python_multipart"):  # a line for each hostile request
+        logging.getLogger(name).setLevel(logging.ERROR)
     settings = Settings(
         max_bytes=round(args.max_megabytes * 2**20),
         max_pixels=round(args.max_megapixels * 1e6),

@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from ..data.image import read_image
-from ..files.image_files import ImageFileError, ImageTooLarge, read_size
+from ..files.image_files import ImageFileError, ImageTooLarge, count_pixels
 from ..files.safe_text import printable
 from .errors import RequestError
 from .settings import Settings
@@ -136,21 +136,11 @@ def check_sizes(uploads: Sequence[Upload], settings: Settings) -> int:
 
     Raises: RequestError 413 for one of too many pixels, 415 for one that is no image.
     """
-    total = 0
-    for upload in uploads:
-        try:
-            height, width = read_size(upload.data, upload.name)
-        except ImageFileError as error:
-            raise _unreadable(error) from error
-        if height * width > settings.max_pixels:
-            raise RequestError(
-                413,
-                f"An image must have at most {settings.max_pixels:,} pixels. Received: "
-                f"{height:,} x {width:,} (height x width) in {upload.name}. "
-                "Try a smaller one, or to cut it into tiles.",
-            )
-        total += height * width
-    return total
+    try:
+        counts = [count_pixels(one.data, one.name, settings.max_pixels) for one in uploads]
+    except ImageFileError as error:
+        raise _unreadable(error) from error
+    return sum(counts)
 
 
 def decode_images(uploads: Sequence[Upload], channels: int) -> list[np.ndarray]:

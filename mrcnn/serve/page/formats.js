@@ -10,11 +10,11 @@ export function shownEntry(entry, confidence, hiddenClasses) {
   return { ...entry, detections: entry.detections.filter(isShown) };
 }
 
-/** The answer of the server without the polygons, which the masks say again. */
+/** The answer of the server, without the polygons that repeat the masks. */
 export function toJson(model, confidence, entries) {
   const images = entries.map((entry) => ({
     ...entry,
-    detections: entry.detections.map(({ polygons, ...rest }) => rest),
+    detections: entry.detections.map(({ polygons, number, ...rest }) => rest),
   }));
   return { model: model.name, min_confidence: confidence, class_names: model.class_names, images };
 }

@@ -1,7 +1,15 @@
 // The page of mrcnn serve: images in, detections drawn, filtered and downloaded.
 
 import { ask } from "./client.js";
-import { detectionRow, detectionShapes, detectionTag, element, swatch } from "./drawing.js";
+import {
+  classColor,
+  detectionRow,
+  detectionShapes,
+  detectionTag,
+  element,
+  lookOf,
+  swatch,
+} from "./drawing.js";
 import { shownEntry, toCoco, toJson, toLabelme } from "./formats.js";
 
 const PARALLEL = 2; // requests at once
@@ -133,7 +141,9 @@ async function detectNext() {
   try {
     const path = `/v1/detect?${new URLSearchParams({ model: model.name, masks: "both", min_confidence: 0 })}`;
     const answer = await (await ask(path, { method: "POST", body: form(item.file) }, askToken)).json();
-    if (model === state.model) finish(item, "done", answer.images[0]);
+    const [entry] = answer.images;
+    entry.detections.forEach((detection, i) => (detection.number = i));
+    if (model === state.model) finish(item, "done", entry);
   } catch (error) {
     finish(item, "failed", null);
     if (state.items.includes(item)) showError(item.file.name, error.message);
@@ -275,7 +285,7 @@ function classToggle({ name, id, count }) {
     else state.hiddenClasses.add(name);
     showDetections();
   });
-  const label = element("label", {}, box, swatch(id), element("span", { className: "name", text: name }));
+  const label = element("label", {}, box, swatch(classColor(id)), element("span", { className: "name", text: name }));
   if (count) label.append(element("span", { className: "count", text: String(count) }));
   return element("li", {}, label);
 }
@@ -290,12 +300,14 @@ function showDetections() {
   const item = state.current;
   $("confidence-value").textContent = confidence().toFixed(2);
   const entry = item?.entry ? shown(item) : { detections: [], width: 1, height: 1 };
-  const lines = state.model?.keypoint_lines ?? [];
-  const parts = entry.detections.map((detection) => ({
-    shape: detectionShapes(detection, lines),
-    tag: detectionTag(detection, entry.width, entry.height),
-    row: detectionRow(detection),
-  }));
+  const parts = entry.detections.map((detection) => {
+    const look = lookOf(detection, state.model);
+    return {
+      shape: detectionShapes(detection, look),
+      tag: detectionTag(detection, look, entry.width, entry.height),
+      row: detectionRow(detection, look),
+    };
+  });
   parts.forEach((part) => connect(part));
   // The best detection is drawn last, above the others.
   $("overlay").replaceChildren(...parts.map(({ shape }) => shape).reverse());
