@@ -66,8 +66,9 @@ def run(args) -> int:
     )
     with addresses.bind(args.host, args.port) as listener:
         state = server.make_state(named, FileLoader(args.config), settings)
-        say(f"Serving {', '.join(name for name, _ in named)} at {addresses.url(listener)}")
-        server.serve(server.make_server(state, args.host, token), listener)
+        line = f"Serving {', '.join(name for name, _ in named)} at {addresses.url(listener)}"
+        made = server.make_server(state, args.host, token, lambda: say(line))
+        server.serve(made, listener)
     left = state.admission.images
     say(f"Stopped; {left} images were not detected in time." if left else STOPPED)
     return OK

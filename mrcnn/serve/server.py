@@ -7,7 +7,7 @@ import functools
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -39,8 +39,26 @@ def make_state(named: Sequence[tuple[str, str]], loader: Loader, settings: Setti
     return State(settings, metrics, admission, models, pool)
 
 
-def make_server(state: State, host: str, token: str | None) -> uvicorn.Server:
-    """Return uvicorn's server for the models. host, token: see `make_app`."""
+class Server(uvicorn.Server):
+    """uvicorn's server, which calls `started_to_listen()` when clients can connect."""
+
+    def __init__(self, config: uvicorn.Config, started_to_listen: Callable[[], None]):
+        super().__init__(config)
+        self._started_to_listen = started_to_listen
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then tell."""
+        await super().startup(sockets)
+        self._started_to_listen()
+
+
+def make_server(
+    state: State,
+    host: str,
+    token: str | None,
+    started_to_listen: Callable[[], None] = lambda: None,
+) -> Server:
+    """Return the server of the models. host, token: see `make_app`."""
     settings = state.settings
     protocol: Any = functools.partial(PromptProtocol, head_seconds=settings.head_seconds)
     config = uvicorn.Config(
@@ -55,7 +73,7 @@ def make_server(state: State, host: str, token: str | None) -> uvicorn.Server:
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=int(settings.body_seconds + settings.answer_seconds),
     )
-    return uvicorn.Server(config)
+    return Server(config, started_to_listen)
 
 
 def serve(server: uvicorn.Server, listener: socket.socket) -> None:
