@@ -86,8 +86,8 @@ class Guard:
         if scheme.lower() != "bearer" or not is_right:
             raise RequestError(
                 401,
-                "A request must have the server's token. Received: "
-                f"{'another one' if token else 'none'}. Try the header Authorization: Bearer TOKEN.",
+                "A request must have the server's token in the header Authorization. Received: "
+                f"{'another one' if token else 'none'}. Try Authorization: Bearer TOKEN.",
             )
 
     def _check_browser(self, method: str, headers: Headers) -> None:

@@ -46,7 +46,7 @@ class Detected(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A model that has detected once, its class names, and the confidence that its config asks for."""
+    """A model that has detected once, its class names, and the confidence of its config."""
 
     model: Any
     class_names: list[str]

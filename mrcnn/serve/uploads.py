@@ -81,9 +81,7 @@ def from_json(body: bytes) -> list[Upload]:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
         reason = f"{type(error).__name__}: {printable(error)}"
-        raise RequestError(
-            400, f"The body must be JSON. Received: {reason}. {EXAMPLE}."
-        ) from error
+        raise RequestError(400, f"The body must be JSON. Received: {reason}. {EXAMPLE}.") from error
     images = None
     if isinstance(content, dict):
         images = content.get("images", [content["image"]] if "image" in content else None)
@@ -91,7 +89,7 @@ def from_json(body: bytes) -> list[Upload]:
         raise RequestError(
             400,
             'The JSON must be {"image": BASE64} or {"images": [BASE64, ...]}. '
-            f'Received: neither. {EXAMPLE}.',
+            f"Received: neither. {EXAMPLE}.",
         )
     return [_from_entry(entry, i) for i, entry in enumerate(images)]
 

@@ -267,9 +267,7 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
 
 
 @router.post("/v2/models/{name}/infer", tags=["kserve"], response_class=Response)
-@router.post(
-    "/v2/models/{name}/versions/{version}/infer", tags=["kserve"], response_class=Response
-)
+@router.post("/v2/models/{name}/versions/{version}/infer", tags=["kserve"], response_class=Response)
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Detect in a tensor `image`: UINT8 `[H, W, C]` or `[B, H, W, C]`, or files as BYTES `[B]`."""
     state = _state(request)

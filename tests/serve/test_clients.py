@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
 from fake_detector import form, numbered_box, numbered_image, png, weight_file
+from serving import wait_until
 
 REQUESTS = 256
 BODIES = [form((f"{n}.png", png(numbered_image(n)))) for n in range(REQUESTS)]

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import wait_until
 from fake_detector import boxes_image, form, png
 from PIL import Image
+from serving import wait_until
 from test_uploads import bomb
 
 GOOD = ("good.png", png(boxes_image((5, 6, 15, 26))))
@@ -106,8 +106,8 @@ def answer_to(port, request):
 @pytest.fixture(scope="module")
 def patient(extra, tmp_path_factory):
     """A client of a server that waits for late heads and bodies for a fraction of a second."""
-    from conftest import running
     from fake_detector import FakeLoader, weight_file
+    from serving import running
 
     named = [("fake", weight_file(tmp_path_factory.mktemp("weights") / "w"))]
     with running(named, FakeLoader(), head_seconds=LATE_HEAD, body_seconds=LATE_BODY) as client:

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="needs the extra [serve]")
 
-from conftest import wait_until
 from fake_detector import FakeLoader, boxes_image, numbered_image, png, weight_file
+from serving import wait_until
 
 from mrcnn.serve.errors import RequestError
 from mrcnn.serve.metrics import Metrics

@@ -271,8 +271,8 @@ def test_late_answer_is_504_and_health_says_stalled(serve):
 
 
 def test_weights_with_strange_names_are_served_as_text(extra, tmp_path):
-    from conftest import running
     from fake_detector import FakeLoader
+    from serving import running
 
     label = "<script>alert(1)</script>\u202e"
     named = [("<b>", weight_file(tmp_path / "w", label))]
