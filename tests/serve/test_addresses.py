@@ -13,9 +13,7 @@ def test_addresses_of_this_machine_only(host):
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize(
-    "host", ["", "0.0.0.0", "::", "10.0.0.1", "a.org", "127.0.0.1.a.org"]
-)
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "10.0.0.1", "a.org", "127.0.0.1.a.org"])
 def test_addresses_that_others_reach(host):
     assert not is_loopback(host)
 

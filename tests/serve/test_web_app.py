@@ -31,7 +31,7 @@ def image_of(answer):
     return image
 
 
-# --- Answers ----------------------------------------------------------------------------------------
+# --- Answers --------------------------------------------------------------------------------------
 
 
 def test_form_is_answered_with_boxes_and_masks(client):
@@ -138,7 +138,7 @@ def test_preview_is_the_upright_image(client):
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), boxes_image(*TWO))
 
 
-# --- States and pages -------------------------------------------------------------------------------
+# --- States and pages -----------------------------------------------------------------------------
 
 
 def test_models_and_limits(client):
@@ -187,7 +187,7 @@ def test_metrics_count_requests_and_batches(client):
     assert "mrcnn_accepted_images 0.0" in text
 
 
-# --- Refusals ---------------------------------------------------------------------------------------
+# --- Refusals -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""Small networks behind the server: the answers are those of `detect`, also after a reload."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+for name in ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn"):
+    pytest.importorskip(name, reason="needs the extra [serve]")
+
+from fake_detector import png
+from kinds import KINDS
+from serving import running, wait_until
+from tiny import build, new_model, noise_images
+
+from mrcnn.weights.opening import read_metadata
+
+SIZES = ((64, 64), (40, 80), (90, 70))
+
+
+class TinyLoader:
+    """Loads the weights of a tiny network, whose backbone is a function of the tests."""
+
+    def __init__(self, kind):
+        self.kind = kind
+        self.loads = 0
+
+    def load(self, weights):
+        self.loads += 1
+        model = new_model(self.kind)
+        model.load_weights(weights)
+        model.optimize_for_inference()
+        return model
+
+    def describe(self, weights):
+        return read_metadata(weights)
+
+
+def expected(model, image):
+    """What the server answers for an image, from `detect` of the same network."""
+    content = model.detect([image])[0].to_dict()
+    return json.loads(json.dumps(content))
+
+
+def assert_same(found, expected):
+    """Compare the entries of two images; scores are computed in another batch."""
+    assert (found["width"], found["height"]) == (expected["width"], expected["height"])
+    assert len(found["detections"]) == len(expected["detections"]) > 0
+    for one, other in zip(found["detections"], expected["detections"], strict=True):
+        assert set(one) == set(other) and one["class_name"] == other["class_name"]
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+        np.testing.assert_allclose(one["box"], other["box"], atol=1)
+
+
+def ask(client, image):
+    status, _, content = client.detect(("a.png", png(image)))
+    assert status == 200
+    return content["images"][0]
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Function: a tiny network of a kind and a seed, and its weight file."""
+
+    def make(kind, seed=0):
+        model = build(kind, seed=seed)
+        model.class_names = ["BG", "light", "dark"]
+        model.optimize_for_inference()
+        path = tmp_path / f"{kind}_{seed}.h5"
+        model.save_weights(path)
+        return model, path
+
+    return make
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_are_those_of_detect(kind, tiny):
+    model, path = tiny(kind)
+    images = noise_images(3, sizes=SIZES)
+    with (
+        running([("tiny", str(path))], TinyLoader(kind)) as client,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        for found, image in zip(
+            pool.map(lambda one: ask(client, one), images), images, strict=True
+        ):
+            assert_same(found, expected(model, image))
+        for format in ("coco", "labelme", "png"):
+            assert client.detect(("a.png", png(images[0])), query=f"?format={format}")[0] == 200
+
+
+def test_newer_weights_of_the_same_network(tiny):
+    _, path = tiny("mask_rcnn", seed=0)
+    second, newer = tiny("mask_rcnn", seed=1)
+    (image,) = noise_images(1)
+    loader = TinyLoader("mask_rcnn")
+    with running([("tiny", str(path))], loader) as client:
+        (model,) = client.state.models
+        before = model.version
+        newer.replace(path)
+        wait_until(lambda: model.version != before)
+        assert_same(ask(client, image), expected(second, image))
+    assert loader.loads == 1
