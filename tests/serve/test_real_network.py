@@ -6,15 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-for name in ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn"):
-    pytest.importorskip(name, reason="needs the extra [serve]")
-
 from fake_detector import png
 from kinds import KINDS
 from serving import running, wait_until
 from tiny import build, new_model, noise_images
 
 from mrcnn.weights.opening import read_metadata
+
+pytestmark = pytest.mark.usefixtures("extra")
 
 SIZES = ((64, 64), (40, 80), (90, 70))
 
@@ -82,9 +81,8 @@ def test_answers_are_those_of_detect(kind, tiny):
         running([("tiny", str(path))], TinyLoader(kind)) as client,
         ThreadPoolExecutor(3) as pool,
     ):
-        for found, image in zip(
-            pool.map(lambda one: ask(client, one), images), images, strict=True
-        ):
+        answers = list(pool.map(lambda image: ask(client, image), images))
+        for found, image in zip(answers, images, strict=True):
             assert_same(found, expected(model, image))
         for format in ("coco", "labelme", "png"):
             assert client.detect(("a.png", png(images[0])), query=f"?format={format}")[0] == 200
