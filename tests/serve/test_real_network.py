@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-
 from fake_detector import png
 from kinds import KINDS
 from serving import running, wait_until
