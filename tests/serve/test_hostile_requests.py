@@ -115,7 +115,9 @@ def patient(extra, tmp_path_factory):
 
 
 def open_files():
-    return len(os.listdir("/proc/self/fd"))
+    """The number of open files of this process; 0 where Linux' /proc is missing."""
+    folder = "/proc/self/fd"
+    return len(os.listdir(folder)) if os.path.isdir(folder) else 0
 
 
 @pytest.mark.parametrize("name", KINDS)
