@@ -34,7 +34,7 @@ HOSTILE_KINDS = (
     "random bytes", "60 MB", "60 MB in chunks", "deep JSON", "wrong base64", "wrong type",
     "no HTTP", "huge head",
 )  # fmt: skip
-# Boxes of one image, detected alone and within a batch, may differ by rounding.
+# Boxes of one image, detected in batches of different sizes, may differ by rounding.
 MAX_PIXELS = 2.0
 
 

@@ -13,6 +13,7 @@ import {
 import { shownEntry, toCoco, toJson, toLabelme } from "./formats.js";
 
 const PARALLEL = 2; // requests at once
+const BADGES = { waiting: "...", detecting: "...", failed: "error" };
 const MAGNIFIED = 3; // from this factor on pixels stay sharp
 
 const $ = (id) => document.getElementById(id);
@@ -230,26 +231,35 @@ function fit(width, height) {
   $("overlay").setAttribute("viewBox", `0 0 ${width} ${height}`);
 }
 
+/** Items are only added, or removed all at once; a row that is kept keeps the focus. */
 function showThumbnails() {
-  const focused = [...$("thumbnails").children].findIndex((child) => child.contains(document.activeElement));
-  $("thumbnails").replaceChildren(...state.items.map(thumbnail));
-  if (focused >= 0) $("thumbnails").children[focused]?.firstChild.focus();
+  const list = $("thumbnails");
+  if (state.items.length === 0) list.replaceChildren();
+  for (const item of state.items.slice(list.children.length)) list.append(newThumbnail(item));
+  state.items.forEach(updateThumbnail);
 }
 
-function thumbnail(item) {
-  const badge = { waiting: "...", detecting: "...", failed: "error" }[item.status];
-  const text = badge ?? String(shown(item).detections.length);
-  const spoken = { waiting: "waiting", detecting: "detecting", failed: "error" }[item.status];
+function newThumbnail(item) {
   const button = element(
     "button",
-    { type: "button", className: item.status, title: item.file.name },
-    element("img", { src: item.url, alt: "" }),
-    element("span", { className: "badge", text }),
+    { type: "button", title: item.file.name },
+    element("img", { alt: "" }),
+    element("span", { className: "badge" }),
   );
-  button.setAttribute("aria-label", `${item.file.name}, ${spoken ?? counted(Number(text))}`);
-  if (item === state.current) button.setAttribute("aria-current", "true");
   button.addEventListener("click", () => select(item));
+  item.button = button;
   return element("li", {}, button);
+}
+
+function updateThumbnail(item) {
+  const [image, badge] = item.button.children;
+  if (image.src !== item.url) image.src = item.url;
+  const count = item.entry ? shown(item).detections.length : 0;
+  const spoken = item.entry ? counted(count) : item.status;
+  badge.textContent = item.entry ? String(count) : BADGES[item.status];
+  item.button.className = item.status;
+  item.button.setAttribute("aria-label", `${item.file.name}, ${spoken}`);
+  item.button.setAttribute("aria-current", String(item === state.current));
 }
 
 function select(item) {
@@ -263,7 +273,7 @@ function moveAlongStrip(event) {
   if (!next) return;
   event.preventDefault();
   select(next);
-  $("thumbnails").children[state.items.indexOf(next)].firstChild.focus();
+  next.button.focus();
 }
 
 function showClasses() {
@@ -320,10 +330,7 @@ function showCounts(item, entry) {
   const total = item?.entry?.detections.length;
   $("shown").textContent = total === undefined ? "" : `${entry.detections.length} of ${counted(total)} shown`;
   $("caption").textContent = caption(item, entry);
-  for (const other of state.items) {
-    const badge = $("thumbnails").children[state.items.indexOf(other)]?.querySelector(".badge");
-    if (badge && other.entry) badge.textContent = String(shown(other).detections.length);
-  }
+  state.items.filter(({ button }) => button).forEach(updateThumbnail);
   const isEmpty = shownEntries().length === 0;
   $("download-json").disabled = $("download-coco").disabled = isEmpty;
   $("download-labelme").disabled = !item?.entry;
