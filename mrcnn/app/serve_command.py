@@ -79,7 +79,7 @@ def check_extra() -> None:
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
-            f"mrcnn serve needs {', '.join(MODULES)}. Received: an installation without "
+            "mrcnn serve needs the libraries of its extra. Received: an installation without "
             f"{', '.join(missing)}. Try pip install 'mask-rcnn-keras3[serve]'."
         )
 

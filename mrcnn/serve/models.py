@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -70,6 +70,11 @@ class ServedModel:
         self._lock = threading.Lock()  # a batch holds it, or the exchange of weights
         self._seen: Stamp | None = None  # of the file at the last look, if it was a new one
         path = newest_file(weights)
+        if path is None and Path(weights).is_dir():
+            raise ValueError(
+                "A folder of weights must be that of a training with a checkpoint. "
+                f"Received: {weights}. Try a weight file in it."
+            )
         self._loaded = None if path is None else stamp(path)
         self.version = "released" if path is None else version_of(path)
         source = weights if path is None else str(path)
@@ -238,8 +243,10 @@ class Models:
     def _watch(self) -> None:
         while not self._stopping.wait(self._settings.reload_seconds):
             for model in self:
-                with contextlib.suppress(OSError):
+                try:
                     model.look_for_newer()
+                except Exception:  # the other models and later files still count
+                    log.exception("%s: the look for newer weights failed.", model.name)
 
 
 def load_models(
