@@ -23,6 +23,7 @@ Format = Literal["json", "coco", "labelme", "png", "jpg"]
 Masks = Literal["rle", "polygons", "both", "none"]
 
 MOST_DRAWN_BYTES = MOST_MASK_BYTES // 4  # of the masks of a drawing, which takes them whole
+LONGEST_JPEG = 65_500  # pixels, of libjpeg
 JSON = "application/json"
 
 
@@ -142,7 +143,16 @@ def drawing(found: Found, format: Literal["png", "jpg"]) -> Answer:
 
 
 def encoded(image: np.ndarray, format: Literal["png", "jpg"]) -> Answer:
-    """Return an image `[H, W, C]` uint8 as the content of an image file."""
+    """Return an image `[H, W, C]` uint8 as the content of an image file.
+
+    Raises: RequestError 413 for a JPEG with a longer side than the format has.
+    """
+    if format == "jpg" and max(image.shape[:2]) > LONGEST_JPEG:
+        raise RequestError(
+            413,
+            f"A JPEG must have sides of at most {LONGEST_JPEG:,} pixels. "
+            f"Received: {image.shape[0]:,} x {image.shape[1]:,}. Try the format png.",
+        )
     kind = "PNG" if format == "png" else "JPEG"
     file = io.BytesIO()
     Image.fromarray(as_rgb(image)).save(file, format=kind)

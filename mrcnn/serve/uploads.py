@@ -5,6 +5,7 @@ Everything here comes from strangers: bodies and images have limits, and names a
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -42,7 +43,8 @@ async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
     if kind == "multipart/form-data":
         uploads = await _from_form(request, settings)
     elif kind == "application/json":
-        uploads = from_json(await request.body())
+        # In a thread, for other requests must not wait until megabytes of JSON are read.
+        uploads = await asyncio.to_thread(from_json, await request.body())
     else:
         raise RequestError(
             415,

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
@@ -65,7 +66,7 @@ def make_app(state: State, host: str = "127.0.0.1", token: str | None = None) ->
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(state.models.close)
-        state.pool.shutdown()
+        await asyncio.to_thread(state.pool.shutdown)
 
     app = FastAPIOffline(
         title="mrcnn",
@@ -78,7 +79,9 @@ def make_app(state: State, host: str = "127.0.0.1", token: str | None = None) ->
         lifespan=lifespan,
     )
     app.state.server = state
-    app.include_router(router)
+    # The guard checks the token; this lets the page of OpenAPI ask for it.
+    bearer = [] if token is None else [Security(HTTPBearer(auto_error=False))]
+    app.include_router(router, dependencies=bearer)
     app.mount("/page", StaticFiles(directory=PAGE))
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(HTTPException, _http_error)

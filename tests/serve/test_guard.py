@@ -35,6 +35,13 @@ def test_page_and_states_need_no_token(secret):
         assert secret.ask("GET", path)[0] == 200
 
 
+def test_api_page_can_ask_for_the_token(secret, client):
+    _, _, found = secret.ask("GET", "/openapi.json")
+    assert found["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    _, _, found = client.ask("GET", "/openapi.json")
+    assert "securitySchemes" not in found.get("components", {})
+
+
 def test_encoded_path_does_not_pass_as_a_public_one(secret):
     for path in ("/page/../v1/models", "/page/%2e%2e/v1/models", "/docs/../metrics", "//metrics"):
         status, _, content = secret.ask("GET", path)

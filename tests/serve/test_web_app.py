@@ -105,6 +105,13 @@ def test_drawing_is_an_image(client, name, kind):
     assert len(np.unique(np.asarray(drawn).reshape(-1, 3), axis=0)) > 10
 
 
+def test_jpeg_has_a_longest_side(client):
+    file = ("a.png", png(boxes_image(size=(1, 65_501))))
+    status, _, content = client.detect(file, query="?format=jpg")
+    assert status == 413 and "Try the format png" in content["error"]
+    assert client.detect(file, query="?format=png")[0] == 200
+
+
 def test_confidence_of_a_request(client):
     weak = ("a.png", png(boxes_image(TWO[0], score=0.5)))
     assert image_of(client.detect(weak))["detections"] == []  # 0.7 is the model's
