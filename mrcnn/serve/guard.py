@@ -76,7 +76,7 @@ class Guard:
         elif path not in PUBLIC and not path.startswith(PUBLIC_FOLDERS):
             self._check_token(headers)
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self.settings.max_bytes:
+        if length.isascii() and length.isdigit() and int(length) > self.settings.max_bytes:
             raise too_many_bytes(self.settings, f"{int(length):,}")
 
     def _check_token(self, headers: Headers) -> None:
