@@ -14,6 +14,7 @@ import { shownEntry, toCoco, toJson, toLabelme } from "./formats.js";
 
 const PARALLEL = 2; // requests at once
 const BADGES = { waiting: "...", detecting: "...", failed: "error" };
+const MANY = 40; // objects, from which on tags are small
 const MAGNIFIED = 3; // from this factor on pixels stay sharp
 
 const $ = (id) => document.getElementById(id);
@@ -321,6 +322,7 @@ function showDetections() {
   parts.forEach((part) => connect(part));
   // The best detection is drawn last, above the others.
   $("overlay").replaceChildren(...parts.map(({ shape }) => shape).reverse());
+  $("tags").classList.toggle("many", parts.length > MANY);
   $("tags").replaceChildren(...parts.map(({ tag }) => tag).reverse());
   $("objects").replaceChildren(...parts.map(({ row }) => row));
   showCounts(item, entry);
