@@ -117,12 +117,13 @@ def _split(body: bytes, json_length: str | None) -> tuple[dict, bytes]:
 
 def _shape_of(tensor: dict) -> list[int]:
     shape = tensor.get("shape")
-    is_shape = isinstance(shape, list) and all(
-        isinstance(side, int) and not isinstance(side, bool) and 0 < side < 2**31 for side in shape
-    )
-    if not is_shape:
+    if not isinstance(shape, list) or not all(map(_is_side, shape)):
         raise _invalid("shape must be a list of positive whole numbers", shape)
     return shape
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
 
 
 def _arrays(tensor: dict, shape: list[int], blobs: bytes, channels: int) -> list[np.ndarray]:
@@ -130,7 +131,7 @@ def _arrays(tensor: dict, shape: list[int], blobs: bytes, channels: int) -> list
     if len(shape) not in (3, 4) or shape[-1] != channels:
         raise _invalid(f"shape must be [H, W, {channels}] or [B, H, W, {channels}]", shape)
     try:
-        check_size(*shape[-3:-1], "a tensor")
+        check_size(shape[-3], shape[-2], "a tensor")
     except ValueError as error:
         raise RequestError(413, str(error)) from error
     count = math.prod(shape)
