@@ -13,8 +13,8 @@ from ..config import Config
 SIDES = (256, 512)  # of the images for which the numbers of a network are counted
 BYTES = 4  # of a number
 # Fitted to measured peaks of trainings on a CPU, see docs/performance.md: what TensorFlow and
-# Python take; for each parameter the weight, its gradient, the optimizer's number and copies; for each
-# number that a layer computes for an image, itself and its share of temporary tensors.
+# Python take; for each parameter the weight, its gradient, the optimizer's number and copies; for
+# each number that a layer computes for an image, itself and its share of temporary tensors.
 RUNTIME_BYTES = 1.0e9
 NUMBERS_OF_PARAMETER = 6
 NUMBERS_OF_OUTPUT = 1.05

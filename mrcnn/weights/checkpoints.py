@@ -53,6 +53,13 @@ def checkpoints(
     return _numbered(Path(run), rf"(?:{any_network})_{name}_(\d+)\.h5")
 
 
+def last_of_run(run: str | os.PathLike) -> Path | None:
+    """Return the newest checkpoint in the folder `<name><date>` of a run; None if there is none."""
+    match = re.fullmatch(r"(.+?)\d{8}T\d{4}(?:_\d+)?", Path(run).resolve().name, re.ASCII)
+    found = [] if match is None else checkpoints(run, match[1])
+    return found[-1] if found else None
+
+
 def _numbered(folder: Path, pattern: str) -> list[Path]:
     """Paths in a folder whose names match, ordered by the numbers in the pattern's groups."""
     found = []

@@ -53,7 +53,8 @@ def test_python_m_mrcnn_prints_the_version():
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "check", "split", "train", "detect", "evaluate", "weights", "doctor"]
+    "command",
+    ["demo", "check", "split", "train", "detect", "evaluate", "serve", "weights", "doctor"],
 )
 def test_every_command_has_a_help(command, capsys):
     assert run(command, "--help") == cli.OK
