@@ -1,4 +1,4 @@
-"""The command `mrcnn` and its options: demo, check, split, train, detect, evaluate, serve...
+"""The command `mrcnn` and its options: check, split, train, detect, evaluate, serve and others.
 
 Each command runs in a module of its own, imported when the command runs, so that `--help` and
 typing errors answer immediately. Results go to stdout, progress and warnings to stderr.

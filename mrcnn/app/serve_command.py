@@ -39,7 +39,7 @@ class FileLoader:
         return model
 
     def describe(self, weights: str) -> dict | None:
-        """Return the description in a weight file; None if it has none."""
+        """Return the description in a weight file; None without one."""
         from ..weights.opening import read_metadata
 
         return read_metadata(weights)
@@ -85,7 +85,7 @@ def check_extra() -> None:
 
 
 def read_token(token: str | None, host: str) -> str | None:
-    """Return the token of --token or of MRCNN_TOKEN; None for none.
+    """Return the token of --token or of MRCNN_TOKEN; None if neither is set.
 
     Raises: UsageError if it is short, or if there is none and other machines reach the host.
     """

@@ -76,7 +76,7 @@ class BatchQueue:
 
     @property
     def busy_seconds(self) -> float:
-        """How long the present batch has been running; 0 if there is none."""
+        """How long the present batch has been running; 0 without one."""
         since = self._busy_since  # read once: the thread replaces it
         return 0.0 if since is None else time.monotonic() - since
 

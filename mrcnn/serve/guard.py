@@ -42,7 +42,7 @@ DOCS_POLICY = PAGE_POLICY.replace("'self';", "'self' 'unsafe-inline';", 2)
 class Guard:
     """Refuses requests before the application sees them, and bounds the bodies that it reads.
 
-    host: that the server listens on. token: which clients must send; None for none.
+    host: that the server listens on. token: which clients must send; None accepts all.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Guard:
 
 
 def _host_name(host: str) -> str:
-    """Return the name in a Host header, without its port; "" if there is none."""
+    """Return the name in a Host header, without its port; "" without one."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

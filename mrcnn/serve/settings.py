@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Settings(NamedTuple):
-    """What the server holds at once, and how long it waits.
+    """How much the server holds at once, and how long it waits.
 
     max_bytes: of the body of a request. max_pixels: of one image, before it is decoded.
     max_images: accepted and not yet answered; further requests get 503.
@@ -14,7 +14,7 @@ class Settings(NamedTuple):
     batch_seconds: how long a batch waits for images of requests that are being read.
     head_seconds, body_seconds: in which a client must send the head and the body of a request.
     answer_seconds: in which a request must be answered after its body has come.
-    reload_seconds: between two looks at the weight files.
+    reload_seconds: between two checks of the weight files.
     lowest_score: detections below it are never computed.
     """
 

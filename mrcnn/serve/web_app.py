@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 class State(NamedTuple):
-    """What the routes share. pool: threads that decode images and write answers."""
+    """The objects that the routes share. pool: threads that decode images and write answers."""
 
     settings: Settings
     metrics: Metrics
@@ -59,7 +59,7 @@ class State(NamedTuple):
 def make_app(state: State, host: str = "127.0.0.1", token: str | None = None) -> FastAPI:
     """Return the application. Its end closes the models.
 
-    host: that the server listens on. token: which requests must have; None for none.
+    host: that the server listens on. token: which requests must have; None accepts all.
     """
 
     @asynccontextmanager

@@ -14,7 +14,7 @@ from ..weights.checkpoints import last_of_run
 
 
 class Stamp(NamedTuple):
-    """What changes if a file is replaced or written to."""
+    """The properties that change if a file is replaced or written to."""
 
     path: str
     inode: int

@@ -54,7 +54,7 @@ def checkpoints(
 
 
 def last_of_run(run: str | os.PathLike) -> Path | None:
-    """Return the newest checkpoint in the folder `<name><date>` of a run; None if there is none."""
+    """Return the newest checkpoint in the folder `<name><date>` of a run; None without one."""
     match = re.fullmatch(r"(.+?)\d{8}T\d{4}(?:_\d+)?", Path(run).resolve().name, re.ASCII)
     found = [] if match is None else checkpoints(run, match[1])
     return found[-1] if found else None

@@ -67,7 +67,7 @@ def known(weights: str | os.PathLike, what: str = "Weights") -> Released | None:
 
 
 def close_names(wrong: str) -> list[str]:
-    """Return the names that are most similar to a wrong one; none if no name is."""
+    """Return the names that are most similar to a wrong one; [] without any."""
     return difflib.get_close_matches(wrong, names(), n=3, cutoff=0.6)
 
 

@@ -241,7 +241,8 @@ def watching(config):
 def test_training_watches_itself_unless_told_otherwise(trained, capsys):
     assert watching(trained()[0]) == ("auto", 15, True)
     shown = capsys.readouterr().err
-    assert "VALIDATION_AP_IMAGES=auto, EARLY_STOPPING_PATIENCE=15, RUN_REPORT=True" in shown
+    for setting in ("VALIDATION_AP_IMAGES=auto", "EARLY_STOPPING_PATIENCE=15", "RUN_REPORT=True"):
+        assert setting in shown
     off = ["VALIDATION_AP_IMAGES=None", "EARLY_STOPPING_PATIENCE=None", "RUN_REPORT=False"]
     assert watching(trained("--config", *off)[0]) == (None, None, False)
     assert watching(trained("--config", "VALIDATION_AP_IMAGES=50")[0]) == (50, 15, True)
@@ -257,14 +258,16 @@ def test_no_early_stopping_while_the_learning_rate_falls(trained, capsys):
 def test_end_of_a_training_names_best_weights_and_report(trained, tmp_path, monkeypatch, capsys):
     trained()
     assert capsys.readouterr().out == "Weights: x\n"
-    for name in ("best.h5", "report.html"):
+    for name in ("best.h5", "report.html", "split.json"):
         (tmp_path / name).touch()
-    train_command._say_results(str(tmp_path / "mask_rcnn_data_0010.h5"))
+    train_command._say_results(str(tmp_path / "mask_rcnn_data_0010.h5"), "data")
     shown = capsys.readouterr()
     best = tmp_path / "best.h5"
     assert f"Weights with the highest AP: {best}" in shown.out
     assert f"Report: {tmp_path / 'report.html'}" in shown.out
     assert f"mrcnn detect IMAGE --weights {best} --out found" in shown.err
+    measure = f"mrcnn evaluate data --split {tmp_path / 'split.json'} --weights {best}"
+    assert measure in shown.err
 
 
 # --- The backbone that the command chooses ---
