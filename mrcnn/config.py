@@ -448,6 +448,14 @@ class Config:
     REPEAT_THRESHOLD = 0
     # Number of unreadable images that a training skips before it stops.
     MAX_IMAGE_ERRORS = 5
+    # Images of the validation data on which average precision (AP) is measured after each epoch: a
+    # number, evenly spread; "auto": all, or as many as take a fifth of the epoch; None: no AP. The
+    # checkpoint with the highest AP is copied to best.h5. `mrcnn train` sets "auto".
+    VALIDATION_AP_IMAGES: int | str | None = None
+    # Number of epochs without a higher AP after which the training stops; None: it does not.
+    EARLY_STOPPING_PATIENCE: int | None = None
+    # Write images, curves and the page report.html into the folder of the run.
+    RUN_REPORT: bool = False
     # Validation images that TensorBoard shows after each epoch, with detections and ground truth.
     VALIDATION_PICTURES: int = 4
     # Number of checkpoints of a run that are kept, the newest ones; None: all.
@@ -615,6 +623,16 @@ class Config:
             )
         _set_all(config, settings)
         return config
+
+    def changed(self) -> dict[str, Any]:
+        """Return the settings that differ from the defaults, without derived ones."""
+        defaults = Config().to_dict()
+        changed = {}
+        for name, value in self.to_dict().items():
+            is_derived = isinstance(getattr(Config, name, None), property)
+            if defaults.get(name, ...) != value and not is_derived:
+                changed[name] = value
+        return changed
 
     def display(self) -> None:
         """Print every value."""
@@ -1172,6 +1190,10 @@ def _is_view(value: Any) -> bool:
     return _is_number(value, 0.1, 10) or (isinstance(value, str) and value == TTA_FLIP)
 
 
+def _is_count_or_auto(value: Any) -> bool:
+    return value == "auto" if isinstance(value, str) else _is_whole(value, 1)
+
+
 def _is_flag(value: Any) -> bool:
     return isinstance(value, bool | np.bool_) or _is_whole(value, 0, 1)
 
@@ -1183,6 +1205,7 @@ _SHARE = _number(0, 1)
 _AT_LEAST_0 = _number(0)
 _COUNT = _whole(1)
 _COUNT_OR_0 = _whole(0)
+_COUNT_OR_AUTO = _Rule('"auto" or a whole number of at least 1', _is_count_or_auto)
 _BOXES = _whole(1, 1_000_000)  # a file that claims more of them is damaged
 _CHANNELS = _whole(1, _SIDE)
 _CELLS = _whole(1, 1000)
@@ -1222,6 +1245,9 @@ _RULES = {
     ),
     "REPEAT_THRESHOLD": _SHARE,
     "MAX_IMAGE_ERRORS": _COUNT_OR_0,
+    "VALIDATION_AP_IMAGES": _or_none(_COUNT_OR_AUTO),
+    "EARLY_STOPPING_PATIENCE": _or_none(_whole(1, remedy="10"), "at least 1, or None"),
+    "RUN_REPORT": _FLAG,
     "VALIDATION_PICTURES": _COUNT_OR_0,
     "KEEP_LAST_N": _or_none(_whole(1, remedy="3"), "at least 1, or None to keep every checkpoint"),
     # From an image to the network's input

@@ -610,3 +610,25 @@ def test_keypoint_settings_must_fit_their_number():
         with pytest.raises(ValueError, match=f"{setting} .*{message}"):
             wrong.validate()
     assert Config.from_dict(config.to_dict()).KEYPOINT_SKELETON == [[0, 1]]
+
+
+def test_changed_settings_are_those_that_differ_from_the_defaults_without_derived_ones():
+    config = Config()
+    assert config.changed() == {}
+    config.IMAGES_PER_GPU, config.MEAN_PIXEL = 4, np.array([1.0, 2.0, 3.0])
+    assert config.BATCH_SIZE == 4  # derived
+    assert config.changed() == {"IMAGES_PER_GPU": 4, "MEAN_PIXEL": [1.0, 2.0, 3.0]}
+
+
+@pytest.mark.parametrize(
+    ("value", "is_valid"),
+    [(None, True), ("auto", True), (1, True), ("all", False), (0, False), (True, False)],
+)
+def test_number_of_images_for_ap(value, is_valid):
+    config = Config()
+    config.NUM_CLASSES, config.VALIDATION_AP_IMAGES = 2, value
+    if is_valid:
+        config.validate()
+    else:
+        with pytest.raises(ValueError, match='VALIDATION_AP_IMAGES must be "auto" or a whole'):
+            config.validate()

@@ -39,6 +39,11 @@ SYNONYMS = {
     "dataset": ("its path as a word without --",),
     "source": ("its path as a word without --",),
     "input": ("its path as a word without --",),
+    "bind": ("--host",),
+    "address": ("--host",),
+    "workers": ("--batch N",),
+    "max-batch-size": ("--batch N",),
+    "api-key": ("--token",),
 }
 
 
@@ -98,6 +103,8 @@ def _number(kind: type, is_valid: Callable, rule: str) -> Callable:
 seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
 at_least_1 = _number(int, lambda value: value >= 1, "a whole number of at least 1")
 non_negative = _number(float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
+positive = _number(float, lambda value: 0 < value < float("inf"), "a number above 0")
+port = _number(int, lambda value: 0 <= value < 2**16, "a whole number from 0 to 65535")
 share = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 inner_share = _number(float, lambda value: 0 < value < 1, "a number between 0 and 1")
 

@@ -1,4 +1,4 @@
-"""The command `mrcnn` and its options: demo, check, split, train, detect, evaluate, and others.
+"""The command `mrcnn` and its options: check, split, train, detect, evaluate, serve and others.
 
 Each command runs in a module of its own, imported when the command runs, so that `--help` and
 typing errors answer immediately. Results go to stdout, progress and warnings to stderr.
@@ -90,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_train,
         _add_detect,
         _add_evaluate,
+        _add_serve,
         _add_released_weights,
         _add_doctor,
     ):
@@ -259,9 +260,12 @@ def _add_train(commands) -> None:
         "train",
         _runner("train_command"),
         "train on your images",
-        "Writes a folder in --logs with a weight file per epoch, losses.csv and TensorBoard's "
-        "files. The same command with --weights last resumes after the last complete epoch; Ctrl-C "
-        "also saves the current weights in interrupted.h5, from which a new run can start.",
+        "Writes a folder in --logs with a weight file per epoch, results.csv, curves, images, "
+        "report.html and TensorBoard's files. With validation data it measures AP after each "
+        "epoch, keeps the best weights in best.h5, and stops if AP does not rise for 15 epochs; "
+        "--config VALIDATION_AP_IMAGES=None EARLY_STOPPING_PATIENCE=None RUN_REPORT=False turns "
+        "these off. The same command with --weights last resumes after the last complete epoch; "
+        "Ctrl-C also saves the current weights in interrupted.h5, from which a new run can start.",
         "mrcnn train fruit/train --val fruit/val --weights maskrcnn_resnet50_fpn_v2_coco "
         "--layers heads --epochs 10",
     )
@@ -487,10 +491,11 @@ def _add_evaluate(commands) -> None:
         _runner("evaluate_command"),
         "evaluate a weight file on annotated images",
         "Prints COCO's twelve metrics for boxes and for masks, the AP of each class, VOC's AP if "
-        "the data is VOC's, and the confidence to use. Writes them to metrics.json and "
-        "record_mAP.txt, with precision-recall curves and the confusion matrix as images. Ctrl-C "
-        "writes the metrics of the images evaluated until then, marked PARTIAL. Weights trained "
-        "with RPN_ONLY give their recall at 100 and 1,000 proposals, in metrics.json only.",
+        "the data is VOC's, Kaggle's score of 2018 for masks, and the confidence to use. Writes "
+        "them to metrics.json and record_mAP.txt, with precision-recall curves and the confusion "
+        "matrix as images. Ctrl-C writes the metrics of the images evaluated until then, marked "
+        "PARTIAL. Weights trained with RPN_ONLY give their recall at 100 and 1,000 proposals, in "
+        "metrics.json only.",
         "mrcnn evaluate fruit/val --weights mask_rcnn_fruit_0040.h5 --out measured --pictures",
     )
     _add_data(parser)
@@ -524,6 +529,89 @@ def _add_evaluate(commands) -> None:
         help="count detections from this score on, 0 to 1 (%(default)s)",
     )
     _add_tta(parser)
+
+
+def _add_serve(commands) -> None:
+    parser = _add_command(
+        commands,
+        "serve",
+        _runner("serve_command"),
+        "serve models over HTTP, with a page for the browser",
+        "Answers POST /v1/detect and KServe's V2 protocol; /docs describes them. The page at / "
+        "takes images, draws what is found and downloads it. Several requests are detected "
+        "together; a server that is full answers 503. A weight file that is replaced is loaded. "
+        "SIGTERM or Ctrl-C answers what was accepted, then stops. Needs the extra [serve].",
+        "mrcnn serve mask_rcnn_fruit_0040.h5 --port 8000",
+    )
+    parser.add_argument(
+        "weights",
+        metavar="[NAME=]WEIGHTS",
+        nargs="+",
+        type=str,
+        help="a weight file, the folder of a training (its last checkpoint), or a name that `mrcnn "
+        "weights` lists. NAME: of the model in requests; default: the file's",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (%(default)s, for this machine only)",
+    )
+    parser.add_argument(
+        "--port", type=arguments.port, default=8000, help="0 for any free one (%(default)s)"
+    )
+    parser.add_argument(
+        "--token",
+        help="what requests must send as Authorization: Bearer TOKEN. Other users of this machine "
+        "see the words of a command, so prefer MRCNN_TOKEN in the environment. Required unless "
+        "--host is this machine only",
+    )
+    _add_config(parser, "the config in the weight file")
+    parser.add_argument(
+        "--min-confidence",
+        type=arguments.share,
+        metavar="SCORE",
+        default=0.05,
+        help="lowest score that a request may ask for, 0 to 1 (%(default)s)",
+    )
+    _add_serve_limits(parser)
+
+
+def _add_serve_limits(parser) -> None:
+    parser.add_argument(
+        "--batch",
+        type=arguments.at_least_1,
+        metavar="N",
+        default=8,
+        help="images that the network sees together, and the most of a request (%(default)s)",
+    )
+    parser.add_argument(
+        "--queue",
+        type=arguments.at_least_1,
+        metavar="N",
+        default=64,
+        help="images that may wait; further requests are answered with 503 (%(default)s)",
+    )
+    parser.add_argument(
+        "--max-megabytes",
+        type=arguments.positive,
+        metavar="N",
+        default=20,
+        help="size of a request (%(default)s)",
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        type=arguments.positive,
+        metavar="N",
+        default=50,
+        help="size of an image (%(default)s)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=arguments.positive,
+        metavar="SECONDS",
+        default=60,
+        help="in which an image must be detected (%(default)s)",
+    )
 
 
 def _add_doctor(commands) -> None:

@@ -404,16 +404,7 @@ def _short(value: object, length: int = 60) -> str:
 
 def log_settings(config: Config) -> None:
     """Log the settings that differ from Config's defaults; those that follow from others do not."""
-    from ..config import Config
-
-    defaults = Config().to_dict()
-    values = config.to_dict().items()
-    changed = [
-        f"{name}={value}"
-        for name, value in values
-        if defaults.get(name, ...) != value
-        and not isinstance(getattr(Config, name, None), property)
-    ]
+    changed = [f"{name}={value}" for name, value in config.changed().items()]
     log.info("Settings that differ from the defaults: %s", ", ".join(changed) or "none")
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from ..data.dataset import Dataset
+from ..formats.class_counts import objects_per_class
 
 log = logging.getLogger("mrcnn")
 
@@ -59,39 +60,6 @@ def data_options(args) -> dict:
 def is_url(word: str) -> bool:
     """Whether a word is the address of a file on another machine."""
     return re.match(r"[a-z][a-z0-9+.-]+://", word, re.IGNORECASE) is not None
-
-
-def objects_per_class(dataset: Dataset) -> dict[str, int] | None:
-    """Class name -> number of objects without crowds; None if only the masks' pixels show it."""
-    counts = dict.fromkeys(dataset.class_names[1:], 0)
-    for info in dataset.image_info:
-        class_ids = _class_ids(info)
-        if class_ids is None:
-            return None
-        for class_id in class_ids:
-            internal = dataset.map_source_class_id(f"{info['source']}.{class_id}")
-            counts[dataset.class_names[internal]] += 1
-    return counts
-
-
-def _class_ids(info: dict) -> list | None:
-    """The source class ids of one image's objects; None if its entry does not list them."""
-    if "class_ids" in info:
-        return info["class_ids"]
-    if "annotations" in info:
-        return [entry["category_id"] for entry in info["annotations"] if not entry.get("iscrowd")]
-    if "masks" in info:  # a folder with one file per object
-        return [1] * len(image_files(Path(info["masks"])))
-    return None
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The image files in a folder, by name; an empty list if the folder does not exist."""
-    from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
-
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    visible = [file for file in files if not file.name.startswith(".")]
-    return [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

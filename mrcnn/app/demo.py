@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ..drawing import curves, pages
 from ..evaluation import evaluate
 from ..files.atomic import atomic_write
 from ..nn.layers import BatchNorm
+from ..training.reports import peak_memory_mb
 
 log = logging.getLogger("mrcnn")
 
@@ -228,13 +228,3 @@ def _metrics(evaluation, has_masks: bool, seconds: float) -> dict:
 def _write_text(text: str, path: str) -> None:
     with atomic_write(path) as part:
         Path(part).write_text(text, encoding="utf-8")
-
-
-def peak_memory_mb() -> float | None:
-    """The peak memory of this process in MB; None on Windows, which does not report it."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

@@ -19,6 +19,7 @@ from ..files.image_files import read_size
 from ..files.safe_text import printable
 from ..formats import export
 from ..formats.detections_json import detection_entries
+from ..formats.reading import image_files
 from .cli_support import (
     FAILED,
     OK,
@@ -33,7 +34,7 @@ from .cli_support import (
     use_views,
     write_json,
 )
-from .data_option import counted, image_files, is_url
+from .data_option import counted, is_url
 
 log = logging.getLogger("mrcnn")
 

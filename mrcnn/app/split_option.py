@@ -25,8 +25,8 @@ FEWEST_IMAGES = 10  # of data that is split without --split
 class DividedData(NamedTuple):
     """The data of a training, and how it was divided.
 
-    validation: None trains without. split: None if the user named the validation data, or there is
-    none. drawn: how the split was drawn, for split.json.
+    validation: None trains without. split: None if the user named the validation data, or it
+    does not exist. drawn: how the split was drawn, for split.json.
     """
 
     train: Dataset
@@ -120,7 +120,7 @@ def _check_same(of_run: Path, args) -> None:
 
 
 def _split_of_run(config: Config, args, name: str) -> Path | None:
-    """The split.json next to the checkpoint that --weights names; None if there is none."""
+    """The split.json next to the checkpoint that --weights names; None without one."""
     checkpoint = resumed_checkpoint(config, args, name)
     file = None if checkpoint is None else checkpoint.parent / FILE
     return file if file is not None and file.is_file() else None

@@ -43,6 +43,13 @@ from .split_option import DividedData, divide_data
 
 log = logging.getLogger("mrcnn")
 
+# Settings with which a training measures and reports itself. --config changes each of them; None
+# and False turn it off.
+SELF_WATCHING = {
+    "VALIDATION_AP_IMAGES": "auto",
+    "EARLY_STOPPING_PATIENCE": 15,
+    "RUN_REPORT": True,
+}
 WARMUP_STEPS = 500  # at most; a tenth of a short training
 CPU_BACKBONE = "efficientnet_lite2"  # with ImageNet weights that need no download
 LARGE_BACKBONES = ("resnet50", "resnet101", "resnet152", "vgg16", "convnext_tiny")
@@ -76,15 +83,43 @@ def run(args) -> int:
         _fit_steps(config, args, by_user, data)
     defaults.fit_anchors(config, args, by_user, train_data)
     defaults.scale_rate(config, args, by_user)
+    watch_itself(config)
     log_settings(config)
     model = _train(config, args, data, kept)
-    path = model.checkpoint_path.format(epoch=model.epoch)
-    say(f"Weights: {path}")
-    log.info("Next: mrcnn detect IMAGE --weights %s --out found", path)
-    if data.split is not None:
-        words = args.data, Path(path).parent / SPLIT_FILE, path
-        log.info("Or: mrcnn evaluate %s --split %s --weights %s", *words)
+    _say_results(model.checkpoint_path.format(epoch=model.epoch), args.data)
     return OK
+
+
+def watch_itself(config: Config) -> None:
+    """Set what makes a training measure and report itself, unless the user sets it."""
+    chosen = own_names(config)
+    settings = dict(SELF_WATCHING)
+    if config.LEARNING_RATE_SCHEDULE != "constant":
+        # The last epochs, at the lowest rates, bring the highest AP.
+        settings.pop("EARLY_STOPPING_PATIENCE")
+        log.info(
+            "No early stopping: the learning rate falls until the last epoch. "
+            "--config EARLY_STOPPING_PATIENCE=%d stops nevertheless.",
+            SELF_WATCHING["EARLY_STOPPING_PATIENCE"],
+        )
+    for name, value in settings.items():
+        if name not in chosen:
+            setattr(config, name, value)
+
+
+def _say_results(checkpoint: str, data: str) -> None:
+    """Print the files of a finished training: weights, the best ones, the report."""
+    weights, folder = checkpoint, Path(checkpoint).parent
+    say(f"Weights: {checkpoint}")
+    if (folder / "best.h5").is_file():
+        weights = str(folder / "best.h5")
+        say(f"Weights with the highest AP: {weights}")
+    if (folder / "report.html").is_file():
+        say(f"Report: {folder / 'report.html'}")
+    log.info("Next: mrcnn detect IMAGE --weights %s --out found", weights)
+    split = folder / SPLIT_FILE
+    if split.is_file():
+        log.info("Or: mrcnn evaluate %s --split %s --weights %s", data, split, weights)
 
 
 def _leaves_backbone_open(config: Config, args) -> bool:

@@ -132,7 +132,7 @@ def set_overfitting_steps(config: Config, args, by_user: set[str]) -> None:
 
 
 def choose_augmentation(args) -> Any:
-    """The augmentation of the training images; None for none."""
+    """The augmentation of the training images; or None."""
     from ..data import augment
 
     names = args.augment

@@ -379,7 +379,7 @@ class Compose:
     If an image with objects would lose all of them, it stays as it is.
 
     steps: the presets among the names are replaced by their steps.
-    pastes: whether one of them pastes objects. moves_points: whether none does.
+    pastes: whether one of them pastes objects. moves_points: whether it can augment keypoints.
     """
 
     def __init__(self, names: Sequence[str]):

@@ -218,7 +218,7 @@ def _draw(
 
 
 def _move_missing(chosen: set[str], labels_of: dict[str, Counter[int]]) -> None:
-    """Move a group for each label that one part lacks, if the other part then lacks none."""
+    """Move a group for each label that one part lacks, if the other part then keeps all."""
     groups_of: dict[int, list[str]] = {}
     for group, found in labels_of.items():
         for label in found:

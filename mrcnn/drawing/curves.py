@@ -1,4 +1,4 @@
-"""Losses, precision and recall, overlaps and confusions as matplotlib figures.
+"""Losses, metrics of the epochs, precision and recall, overlaps, confusions as matplotlib figures.
 
 `plot_*` draw into pyplot's figures, as notebooks expect. `draw_*` return a `Figure` that pyplot
 does not know, so that it needs neither a display nor closing. matplotlib is imported by the
@@ -105,8 +105,71 @@ def _finish_loss_axes(ax: Axes) -> None:
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)
-    if ax.lines:
+    if ax.get_legend_handles_labels()[0]:
         ax.legend()
+
+
+# --- The epochs of a training -------------------------------------------------------------------
+
+
+def draw_results(rows: Sequence[Mapping[str, str]]) -> Figure:
+    """Draw the losses, AP and the learning rate over the epochs of a training.
+
+    rows: of `results.csv`, see `training.reports.ResultsTable`; a metric that is absent is a gap.
+    """
+    from matplotlib.figure import Figure
+
+    names = [name for name in LOSS_NAMES if any(row.get(name) for row in rows)]
+    has_ap = any(row.get("val_mAP") for row in rows)
+    panels = [*names, *(["AP"] if has_ap else []), "learning rate"]
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(4 * columns, 3.1 * lines), layout="constrained")
+    epochs = _numbers(rows, "epoch")
+    for i, name in enumerate(panels):
+        title = {"loss": "total loss", "AP": "AP on validation data"}.get(name, name)
+        ax = figure.add_subplot(lines, columns, i + 1, title=title)
+        if name == "AP":
+            _plot_average_precision(ax, rows, epochs)
+        elif name == "learning rate":
+            _plot_column(ax, epochs, _numbers(rows, "learning_rate"), color="C2")
+        else:
+            _plot_column(ax, epochs, _numbers(rows, name), label="training")
+            validation = _numbers(rows, f"val_{name}")
+            _plot_column(ax, epochs, validation, color="C1", label="validation")
+        _finish_loss_axes(ax)
+    return figure
+
+
+def _plot_average_precision(
+    ax: Axes, rows: Sequence[Mapping[str, str]], epochs: np.ndarray
+) -> None:
+    """Draw AP, AP50 and, of a network with masks, the AP of boxes; mark the best epoch."""
+    average_precision = _numbers(rows, "val_mAP")
+    boxes = _numbers(rows, "val_box_mAP")
+    has_masks = bool(np.any(np.abs(boxes - average_precision) > 0))
+    _plot_column(ax, epochs, average_precision, label="mask AP" if has_masks else "AP")
+    _plot_column(ax, epochs, _numbers(rows, "val_mAP50"), color="C1", label="AP50")
+    if has_masks:
+        _plot_column(ax, epochs, boxes, color="C2", label="box AP")
+    if np.isnan(average_precision).all():
+        return
+    best = int(np.nanargmax(average_precision))
+    value = average_precision[best]
+    ax.plot(epochs[best], value, "*", color="C3", markersize=11, label=f"best: {value:.3f}")
+
+
+def _plot_column(ax: Axes, epochs: np.ndarray, values: np.ndarray, **style: Any) -> None:
+    """Draw values over epochs; a point among gaps, which no line shows, as a dot."""
+    if np.isnan(values).all():
+        return
+    known = ~np.isnan(values)
+    ax.plot(epochs[known], values[known], marker="." if known.sum() < 30 else None, **style)
+
+
+def _numbers(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
+    """Return a column of a table as `[rows]` float, nan for an empty cell."""
+    return np.array([float(row.get(name) or "nan") for row in rows])
 
 
 # --- Precision and recall -----------------------------------------------------------------------

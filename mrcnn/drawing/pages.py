@@ -87,6 +87,14 @@ def magnify(image: np.ndarray, factor: int) -> np.ndarray:
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
+def shrink(image: np.ndarray, longest: int) -> np.ndarray:
+    """Return an image `[H, W, C]` whose longer side has at most `longest` pixels."""
+    scale = longest / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
 def draw_comparison(
     image: ArrayLike,
     ground_truth: Mapping[str, Any],

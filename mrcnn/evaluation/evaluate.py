@@ -6,9 +6,10 @@ DETECTION_MIN_CONFIDENCE loses that part of the precision-recall curve: lower it
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from .coco_ground_truth import (
 )
 from .confusion import Matches, best_confidence, confusion_matrix, match
 from .images import FailedImages, select_images, with_progress
+from .kaggle_score import image_scores
 from .scores import CocoScores, coco_scores, keypoint_scores, keypoint_sigmas
 from .summary import EVALUATION_MIN_CONFIDENCE, Evaluation
 from .voc_scores import VocAP, voc_scores
@@ -62,9 +64,7 @@ def coco(
     model: a `MaskRCNN` in inference mode. Its DETECTION_MIN_CONFIDENCE is min_confidence meanwhile.
     dataset ... min_confidence: as for `evaluate_dataset`, which does the same for any detector.
     """
-    shown_from = model.config.DETECTION_MIN_CONFIDENCE
-    model.config.DETECTION_MIN_CONFIDENCE = min_confidence
-    try:
+    with detecting_from(model.config, min_confidence):
         return evaluate_dataset(
             lambda image: model.detect([image], masks="rle")[0],
             dataset,
@@ -74,8 +74,19 @@ def coco(
             min_confidence,
             sigmas=getattr(model.config, "KEYPOINT_SIGMAS", None),
         )
+
+
+@contextlib.contextmanager
+def detecting_from(
+    config: Any, min_confidence: float = EVALUATION_MIN_CONFIDENCE
+) -> Iterator[None]:
+    """Set a config's DETECTION_MIN_CONFIDENCE during a block."""
+    before = config.DETECTION_MIN_CONFIDENCE
+    config.DETECTION_MIN_CONFIDENCE = min_confidence
+    try:
+        yield
     finally:
-        model.config.DETECTION_MIN_CONFIDENCE = shown_from
+        config.DETECTION_MIN_CONFIDENCE = before
 
 
 def evaluate_dataset(
@@ -211,6 +222,7 @@ def _summarize(
         precision=scores[kind].precision,
         confidence=confidence,
         confusion=confusion_matrix(matches, shown_from),
+        image_scores=image_scores(ground_truth, results, COCO_KINDS[kind], shown_from),
         voc={kind: _mean_of_classes(aps) for kind, aps in voc.items()} or None,
     )
 

@@ -130,9 +130,8 @@ def _class_names(evaluation: Evaluation) -> list[str]:
 
 
 def _confusion_title(evaluation: Evaluation) -> str:
-    best = evaluation.confidence.score
-    confidence = evaluation.min_confidence if math.isnan(best) else best
-    return f"Confusions at {evaluation.kind} IoU 0.5, confidence >= {rounded_down(confidence)}"
+    confidence = rounded_down(evaluation.shown_from)
+    return f"Confusions at {evaluation.kind} IoU 0.5, confidence >= {confidence}"
 
 
 def mean_curves(evaluation: Evaluation) -> np.ndarray:

@@ -170,10 +170,14 @@ def shape_of(coco: Any, annotation: dict, kind: str) -> Any:
     return annotation["bbox"] if kind == "bbox" else coco.annToRLE(annotation)
 
 
-def ious(detected: Sequence[Any], objects: Sequence[Any]) -> np.ndarray:
-    """Return the IoU `[M, N]` of M boxes or RLEs with N."""
+def ious(detected: Sequence[Any], objects: Sequence[Any], crowds: bool = False) -> np.ndarray:
+    """Return the IoU `[M, N]` of M boxes or RLEs with N.
+
+    crowds: the objects are crowds; the IoU is then the share of the detection that lies in one.
+    """
     from pycocotools import mask as coco_mask
 
     if not detected or not objects:
         return np.zeros((len(detected), len(objects)))
-    return np.asarray(coco_mask.iou(list(detected), list(objects), [0] * len(objects)))
+    is_crowd = [int(crowds)] * len(objects)
+    return np.asarray(coco_mask.iou(list(detected), list(objects), is_crowd))

@@ -11,6 +11,7 @@ import numpy as np
 from ..files.safe_text import LONGEST_NAME, printable
 from .confusion import Confidence
 from .images import failure_lines
+from .kaggle_score import mean_score
 from .scores import COCO_MAX_DETECTIONS, METRICS
 
 # Detections of a lower confidence are not counted. The limit is far below the confidence that one
@@ -39,6 +40,8 @@ class Evaluation:
     confidence: from which detections are best shown, all classes together.
     confusion: int [classes + 1, classes + 1] at IoU 0.5, see `confusion_matrix`; from that
         confidence on, or from min_confidence on if it is nan.
+    image_scores: image id -> Kaggle's score of the detections from that confidence on, see
+        `kaggle_score`; by mask, or by box for a box-only model.
     voc: {"box": [AP 2007, AP 2010], "mask": ...}, means over classes; None unless the data is
         VOC's.
     partial_of: if Ctrl-C stopped the evaluation, how many images were to be evaluated.
@@ -58,6 +61,7 @@ class Evaluation:
     precision: np.ndarray
     confidence: Confidence
     confusion: np.ndarray
+    image_scores: dict[int, float] = field(default_factory=dict)
     voc: dict[str, list[float]] | None = None
     keypoints: dict[str, float] | None = None
     partial_of: int | None = None
@@ -82,6 +86,7 @@ class Evaluation:
         lines += self._metric_lines()
         lines += self._class_lines()
         lines += self._voc_lines()
+        lines += self._kaggle_lines()
         lines += self._confidence_lines()
         return "\n".join(lines)
 
@@ -129,6 +134,27 @@ class Evaluation:
             )
         return lines
 
+    @property
+    def shown_from(self) -> float:
+        """The confidence from which detections are best shown; min_confidence if unknown."""
+        best = self.confidence.score
+        return self.min_confidence if math.isnan(best) else best
+
+    @property
+    def kaggle_score(self) -> float | None:
+        """Kaggle's score of masks, the mean over images; None for a box-only model."""
+        has_scores = self.kind == "mask" and len(self.image_scores) > 0
+        return mean_score(self.image_scores) if has_scores else None
+
+    def _kaggle_lines(self) -> list[str]:
+        if self.kaggle_score is None or self.objects == 0:
+            return []
+        return [
+            "",
+            f"Kaggle's score of 2018 (Data Science Bowl), masks of confidence >= "
+            f"{rounded_down(self.shown_from)}: {self.kaggle_score:.3f}",
+        ]
+
     def _confidence_lines(self) -> list[str]:
         best = self.confidence
         if math.isnan(best.score):
@@ -156,6 +182,7 @@ class Evaluation:
                 **({} if self.keypoints is None else {"keypoints": self.keypoints}),
                 "per_class": self.per_class,
                 "voc": self.voc,
+                "kaggle_score": self.kaggle_score,
                 "confidence": asdict(self.confidence),
                 "confusion": self.confusion.tolist(),
             }

@@ -18,6 +18,8 @@ from .training_state import remove_older_states, save_state, state_path
 
 log = logging.getLogger("mrcnn")
 
+BEST = "best.h5"  # the checkpoint of the epoch with the best AP
+
 
 class Checkpoint(keras.callbacks.Callback):
     """Writes the training state and the weights after each epoch.
@@ -37,6 +39,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.record["epoch"] = epoch + 1
+        self.record["pending"] = {name: float(value) for name, value in (logs or {}).items()}
         path = self.run.checkpoint_path.format(epoch=epoch + 1)
         try:
             self._save_state()
@@ -115,23 +118,39 @@ class EpochCounter(keras.callbacks.Callback):
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Copies the checkpoint with the best `val_mAP` to `best.h5`.
+    """Copies the checkpoint with the best `val_mAP` to `best.h5`, and counts the epochs since.
 
     It comes after the callbacks that may log `val_mAP`.
 
-    record: as for `Checkpoint`; the best `val_mAP` is saved in it, for a resumed training.
+    record: as for `Checkpoint`; the best `val_mAP`, its epoch and the number of epochs since are
+        saved in it, for a resumed training.
     """
 
     def __init__(self, run: TrainingRun, record: dict):
         super().__init__()
         self.run, self.record = run, record
+        self.is_saved = True  # whether the training state has the record
 
     def on_epoch_end(self, epoch, logs=None):
+        self.record["pending"] = None
         score = (logs or {}).get("val_mAP", math.nan)
-        if math.isnan(score) or score <= self.record["best"]:
+        if math.isnan(score):
             return
-        self.record["best"] = float(score)
-        with atomic_write(os.path.join(self.run.folder, "best.h5")) as part:
+        # Of several epochs with AP 0, before anything is found, the last is the best.
+        if score < self.record["best"] or score == self.record["best"] > 0:
+            self.record["waited"] += 1
+            self.is_saved = False
+            return
+        self.record.update(best=float(score), best_epoch=epoch + 1, waited=0)
+        with atomic_write(os.path.join(self.run.folder, BEST)) as part:
             shutil.copyfile(self.run.checkpoint_path.format(epoch=epoch + 1), part)
-        save_state(state_path(self.run.folder, epoch + 1), self.run.network, self.record)
-        log.info("epoch %d  best val_mAP so far, %.3f: saved as best.h5", epoch + 1, score)
+        self._save_record()
+        log.info("epoch %d  best val_mAP so far, %.3f: saved as %s", epoch + 1, score, BEST)
+
+    def on_train_end(self, logs=None):
+        if not self.is_saved:  # the next epoch would have saved it
+            self._save_record()
+
+    def _save_record(self) -> None:
+        save_state(state_path(self.run.folder, self.run.epoch), self.run.network, self.record)
+        self.is_saved = True

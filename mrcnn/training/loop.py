@@ -18,20 +18,19 @@ from ..config import Config
 from ..data.check import check_before_training
 from ..data.dataset import Dataset
 from ..data.image_order import class_ids_per_image, repeat_factors
-from ..files.atomic import remove_parts
 from ..files.file_names import free_name
 from . import distributed
 from .averages import WeightAverages, add_average_variables
-from .checkpoints import Checkpoint, EpochCounter, KeepBest
+from .checkpoints import EpochCounter
 from .guards import Interrupts, StallWatchdog, StopAtNonFinite
 from .optimizer import compile_network
 from .pipeline import Batches, stream
-from .reports import LossTable, Progress, TensorBoard, ThroughputLogger
+from .reports import Progress, ThroughputLogger
 from .run import FolderName, TrainingRun
 from .schedule import has_settable_rate, schedule_callbacks
 from .trainable import layer_regex, set_trainable
-from .training_state import read_record, restore_state, state_path
-from .validation import DetectionImages
+from .training_state import NEW_RECORD, read_record, restore_state, state_path
+from .writers import Writers
 
 log = logging.getLogger("mrcnn")
 
@@ -65,9 +64,10 @@ def train(
 ) -> keras.callbacks.History | None:
     """Train up to epoch `stage.epochs`; see `MaskRCNN.train`.
 
-    make_detector: as for `DetectionImages`.
+    make_detector: as `make` of `CurrentDetector`.
 
-    Returns: Keras' history; None if that epoch has been reached already.
+    Returns: Keras' history; None if that epoch, or the end by early stopping, has been reached
+        already.
     Raises: OutOfMemory; NotFinite; KeyboardInterrupt, after the weights were saved.
     """
     config = run.config
@@ -85,7 +85,7 @@ def train(
     record = _resumable(run, stage)
     if record is not None and config.SEED is None:
         seed = record["seed"]
-    fitting = _Fitting(run, stage, *_make_batches(run, data, seed))
+    fitting = _Fitting(run, data, stage, *_make_batches(run, data, seed))
     fitting.prepare_network()
     resumed = record is not None and _restore(run, record, stage)
     fitting.add_callbacks(resumed, make_detector, list(custom_callbacks or []))
@@ -223,6 +223,7 @@ class _Fitting:
     """
 
     run: TrainingRun
+    data: TrainingData
     stage: Stage
     batches: Batches
     validation: Batches | None
@@ -233,6 +234,7 @@ class _Fitting:
         self.is_chief = self.hosts is None or self.hosts.is_chief
         self.progress = Progress(self.run.epoch, self.stage.epochs, self.batches.steps)
         self.watchdog = StallWatchdog(self.batches)
+        self.writers: Writers | None = None  # of the chief
 
     def prepare_network(self) -> None:
         """Choose the trainable layers, compile, and set the random state."""
@@ -258,37 +260,31 @@ class _Fitting:
         self.callbacks.append(ThroughputLogger(config.BATCH_SIZE))
         watching = [self.progress, self.watchdog, *custom_callbacks]
         if self.is_chief:
-            self.callbacks += self._writers(watching, make_detector)
+            self.writers = self._make_writers(resumed, make_detector)
+            self.callbacks += self.writers.around(watching)
         else:
             self.callbacks += [EpochCounter(run), *watching]
 
-    def _writers(self, watching: list, make_detector) -> list[keras.callbacks.Callback]:
-        """Return the callbacks that write files, around those that watch or add to the logs."""
-        run = self.run
-        run.make_folder()
-        remove_parts(run.folder)
+    def _make_writers(self, resumed: bool, make_detector) -> Writers:
+        """Return the callbacks that write files, with what a resumed training knows already."""
+        last = read_record(_state_path(self.run)) or {}
+        if not resumed:
+            last["waited"] = 0  # a new stage begins
         # Read by a resumed training, see `training_state`.
         record = {
+            **NEW_RECORD,
+            **last,
             "until": self.stage.epochs,
             "layers": self.stage.layers,
             "learning_rate": float(self.stage.learning_rate),
             "seed": self.batches.seed,
-            "best": (read_record(_state_path(run)) or {}).get("best", -1.0),
         }
-        writers: list[keras.callbacks.Callback] = [Checkpoint(run, record)]
-        count = run.config.VALIDATION_PICTURES
-        if self.validation is not None and count and not run.config.RPN_ONLY:
-            dataset = self.validation.dataset
-            writers.append(DetectionImages(run.folder, make_detector, dataset, count))
-        return [
-            *writers,
-            *watching,
-            TensorBoard(log_dir=run.folder, histogram_freq=0, write_graph=False),
-            LossTable(os.path.join(run.folder, "losses.csv")),
-            KeepBest(run, record),
-        ]
+        one_host = self.hosts is None
+        return Writers(
+            self.run, record, self.batches, self.data.validation, make_detector, one_host
+        )
 
-    def fit(self) -> keras.callbacks.History:
+    def fit(self) -> keras.callbacks.History | None:
         """Call Keras' `fit`; whatever ends it, stop the workers and give the terminal back."""
         run = self.run
         log.info(
@@ -303,8 +299,12 @@ class _Fitting:
                 stack.callback(batches.stop)
             for watch in (self.watchdog, self.progress, interrupts):
                 stack.callback(watch.stop)
+            if self.writers is not None:
+                stack.callback(self.writers.stop)
             try:
                 interrupts.start()
+                if self.writers is not None and self.writers.has_ended():
+                    return None
                 return self._fit()
             except KeyboardInterrupt:
                 if self.is_chief:

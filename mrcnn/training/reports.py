@@ -1,14 +1,17 @@
-"""Callbacks that report the metrics of a training: progress, `losses.csv`, TensorBoard."""
+"""Callbacks that report the metrics of a training: progress, `results.csv`, TensorBoard."""
 
 from __future__ import annotations
 
 import csv
 import logging
 import os
+import shutil
 import sys
 import time
+from typing import Any
 
 import keras
+import tensorflow as tf
 from rich.console import Console
 
 from ..config import KEYPOINT_LOSS, LOSS_NAMES
@@ -16,6 +19,9 @@ from ..files.atomic import atomic_write
 from .schedule import current_rate, set_rate
 
 log = logging.getLogger("mrcnn")
+
+RESULTS = "results.csv"
+OLD_RESULTS = "losses.csv"
 
 UNKNOWN = "-:--:--"  # the time left, until two steps have been timed
 
@@ -43,30 +49,79 @@ class ThroughputLogger(keras.callbacks.Callback):
             logs["images_per_second"] = self.steps * self.batch_size / self.seconds
 
 
-class LossTable(keras.callbacks.Callback):
-    """Writes a row of `losses.csv` per epoch.
+class ResultsTable(keras.callbacks.Callback):
+    """Writes a row of `results.csv` per epoch, with the seconds that it took and the memory.
 
-    A resumed run appends to the same file. New metrics add columns.
+    A resumed run appends to the same file. New metrics add columns. `losses.csv`, the name of
+    version 0.1.0, is a copy.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, folder: str):
         super().__init__()
-        self.path = path
+        self.folder = folder
+        self.start: float | None = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.time()
 
     def on_epoch_end(self, epoch, logs=None):
-        rows = []
-        if os.path.exists(self.path):
-            with open(self.path, newline="") as file:
-                rows = list(csv.DictReader(file))
-        metrics = {name: f"{float(value):.6f}" for name, value in (logs or {}).items()}
-        rows.append({"epoch": epoch + 1, "loss": metrics.pop("loss", ""), **metrics})
+        number = str(epoch + 1)
+        rows = [row for row in read_results(self.folder) if row.get("epoch") != number]
+        row = {"epoch": number, "loss": ""}
+        row |= {name: _cell(value) for name, value in (logs or {}).items()}
+        if self.start is not None:  # None: the last epoch of an earlier process
+            row["seconds"] = f"{time.time() - self.start:.1f}"
+        row |= {name: f"{value:.0f}" for name, value in memory_mb().items()}
+        rows.append(row)
         columns = {}
         for row in rows:
             columns |= dict.fromkeys(row)
-        with atomic_write(self.path) as part, open(part, "w", newline="") as file:
+        path = os.path.join(self.folder, RESULTS)
+        with atomic_write(path) as part, open(part, "w", newline="") as file:
             writer = csv.DictWriter(file, list(columns), restval="")
             writer.writeheader()
             writer.writerows(rows)
+        with atomic_write(os.path.join(self.folder, OLD_RESULTS)) as part:
+            shutil.copyfile(path, part)
+
+
+def read_results(folder: str) -> list[dict[str, str]]:
+    """Return the rows of a run's `results.csv`, or of `losses.csv` of version 0.1.0; may be []."""
+    for name in (RESULTS, OLD_RESULTS):
+        path = os.path.join(folder, name)
+        if os.path.exists(path):
+            with open(path, newline="") as file:
+                return list(csv.DictReader(file))
+    return []
+
+
+def _cell(value: Any) -> str:
+    return str(value) if isinstance(value, int) else f"{float(value):.6f}"
+
+
+def memory_mb() -> dict[str, float]:
+    """Return the peak memory in MB: of this process, and of the first GPU if there is one.
+
+    Without the first on Windows, which does not report it.
+    """
+    found = {}
+    peak = peak_memory_mb()
+    if peak is not None:
+        found["memory_mb"] = peak
+    if tf.config.list_physical_devices("GPU"):
+        info = tf.config.experimental.get_memory_info("GPU:0")
+        found["gpu_memory_mb"] = info["peak"] / 2**20
+    return found
+
+
+def peak_memory_mb() -> float | None:
+    """Return the peak memory of this process in MB; None on Windows, which does not report it."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 class TensorBoard(keras.callbacks.TensorBoard):

@@ -5,7 +5,11 @@ same folder. Only the newest state of a run is kept. The record describes the tr
 
     epoch: number of epochs done. until: epoch at which the training was to end.
     layers, learning_rate: as `train` got them. seed: of the batches.
-    best: best val_mAP so far, -1 before the first.
+    best: best val_mAP so far, -1 before the first. best_epoch: its epoch, from 1; 0 before it.
+    waited: number of epochs in this stage, since the best one, whose AP was measured.
+    ap_images: number of validation images on which AP is measured; 0 if not yet chosen.
+    epoch_seconds: time of an epoch's training steps.
+    pending: the metrics of the epoch, if its AP is still to be measured; otherwise None.
 """
 
 from __future__ import annotations
@@ -22,6 +26,17 @@ from ..files import hdf5
 from ..files.atomic import atomic_write
 
 _RECORD = "about"  # name of the attribute in the file
+
+
+# What a record contains of the epochs before a training starts.
+NEW_RECORD = {
+    "best": -1.0,
+    "best_epoch": 0,
+    "waited": 0,
+    "ap_images": 0,
+    "epoch_seconds": 0.0,
+    "pending": None,
+}
 
 
 def state_path(folder: str | os.PathLike, epoch: int) -> str:

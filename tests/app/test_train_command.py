@@ -188,7 +188,8 @@ def test_name_brings_its_network(trained):
     config, kept = trained("--weights", name, "--config", "IMAGE_MIN_DIM=320")
     expected = Config.torchvision(2)
     expected.IMAGE_MIN_DIM = 320
-    for setting in ("NAME", "NUM_CLASSES", "STEPS_PER_EPOCH", "WARMUP_STEPS"):
+    computed = ("NAME", "NUM_CLASSES", "STEPS_PER_EPOCH", "WARMUP_STEPS")
+    for setting in (*computed, *train_command.SELF_WATCHING):
         setattr(expected, setting, getattr(config, setting))
     assert config.to_dict() == expected.to_dict()
     assert (config.NUM_CLASSES, config.WARMUP_STEPS) == (3, 1)  # a tenth of 10 epochs of 1 step
@@ -228,6 +229,45 @@ def test_network_option_takes_its_preset_and_the_warmup_of_the_training(trained)
 def test_weights_bring_another_network(trained):
     config, _ = trained("--weights", "retinanet_resnet50_fpn_v2_coco")
     assert (config.NETWORK, config.BOX_LOSS, config.NUM_CLASSES) == ("retinanet", "giou", 3)
+
+
+# --- A training that watches itself ---
+
+
+def watching(config):
+    return config.VALIDATION_AP_IMAGES, config.EARLY_STOPPING_PATIENCE, config.RUN_REPORT
+
+
+def test_training_watches_itself_unless_told_otherwise(trained, capsys):
+    assert watching(trained()[0]) == ("auto", 15, True)
+    shown = capsys.readouterr().err
+    for setting in ("VALIDATION_AP_IMAGES=auto", "EARLY_STOPPING_PATIENCE=15", "RUN_REPORT=True"):
+        assert setting in shown
+    off = ["VALIDATION_AP_IMAGES=None", "EARLY_STOPPING_PATIENCE=None", "RUN_REPORT=False"]
+    assert watching(trained("--config", *off)[0]) == (None, None, False)
+    assert watching(trained("--config", "VALIDATION_AP_IMAGES=50")[0]) == (50, 15, True)
+
+
+def test_no_early_stopping_while_the_learning_rate_falls(trained, capsys):
+    schedule = ["--config", "LEARNING_RATE_SCHEDULE=cosine"]
+    assert watching(trained(*schedule)[0]) == ("auto", None, True)
+    assert "No early stopping: the learning rate falls" in capsys.readouterr().err
+    assert watching(trained(*schedule, "EARLY_STOPPING_PATIENCE=7")[0]) == ("auto", 7, True)
+
+
+def test_end_of_a_training_names_best_weights_and_report(trained, tmp_path, monkeypatch, capsys):
+    trained()
+    assert capsys.readouterr().out == "Weights: x\n"
+    for name in ("best.h5", "report.html", "split.json"):
+        (tmp_path / name).touch()
+    train_command._say_results(str(tmp_path / "mask_rcnn_data_0010.h5"), "data")
+    shown = capsys.readouterr()
+    best = tmp_path / "best.h5"
+    assert f"Weights with the highest AP: {best}" in shown.out
+    assert f"Report: {tmp_path / 'report.html'}" in shown.out
+    assert f"mrcnn detect IMAGE --weights {best} --out found" in shown.err
+    measure = f"mrcnn evaluate data --split {tmp_path / 'split.json'} --weights {best}"
+    assert measure in shown.err
 
 
 # --- The backbone that the command chooses ---

@@ -70,3 +70,34 @@ def test_plot_history_has_a_margin_above_nearly_equal_losses():
 def test_plot_history_rejects_a_history_without_losses():
     with pytest.raises(ValueError, match=r"at least one of loss, .* Received: \['accuracy'\]"):
         curves.plot_history({"accuracy": [1]}, "never.png")
+
+
+# --- The epochs of a training ---
+
+
+def row(epoch, **values):
+    """Return a row of `results.csv`."""
+    return {"epoch": str(epoch), "loss": "2.0", "learning_rate": "0.01", **values}
+
+
+def test_results_have_a_panel_per_loss_and_for_ap_and_rate():
+    rows = [row(1, rpn_class_loss="1.0", val_loss="3.0"), row(2, val_mAP="0.5", val_box_mAP="0.6")]
+    figure = curves.draw_results(rows)
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == ["total loss", "rpn_class_loss", "AP on validation data", "learning rate"]
+    lines = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[2].lines}
+    assert lines == {"mask AP": [[2, 0.5]], "box AP": [[2, 0.6]], "best: 0.500": [[2, 0.5]]}
+    total = figure.axes[0].lines
+    assert [line.get_xydata().tolist() for line in total] == [[[1, 2], [2, 2]], [[1, 3]]]
+
+
+def test_results_without_epochs_or_with_undefined_ap_are_drawn():
+    assert [ax.get_title() for ax in curves.draw_results([]).axes] == ["learning rate"]
+    figure = curves.draw_results([row(1, val_mAP="nan")])
+    assert len(figure.axes[1].lines) == 0
+
+
+def test_results_of_a_box_only_network_have_one_ap():
+    figure = curves.draw_results([row(1, val_mAP="0.5", val_box_mAP="0.5", val_mAP50="0.8")])
+    labels = [line.get_label() for line in figure.axes[1].lines]
+    assert labels == ["AP", "AP50", "best: 0.500"]

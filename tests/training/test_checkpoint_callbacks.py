@@ -6,6 +6,7 @@ import glob
 import math
 import os
 import shutil
+from types import SimpleNamespace
 
 import keras
 import pytest
@@ -15,7 +16,7 @@ from tiny_training import build
 
 from mrcnn.config import NETWORKS
 from mrcnn.training import checkpoints
-from mrcnn.training.training_state import read_record, state_path
+from mrcnn.training.training_state import NEW_RECORD, read_record, state_path
 from mrcnn.weights import saving
 from mrcnn.weights.opening import read_metadata
 
@@ -52,6 +53,33 @@ def test_last_and_best_checkpoints_are_kept(tmp_path, dataset, network):
         "light",
         "dark",
     ]
+
+
+@pytest.mark.parametrize(
+    ("aps", "best_epoch", "waited"),
+    [
+        ([0.5, 0.3, 0.5, 0.4], 1, 3),  # an equal AP is no better one
+        ([0.5, 0.3, 0.6, 0.4], 3, 1),
+        ([0.0, 0.0, 0.0], 3, 0),  # before anything is found, the last epoch is the best
+        ([0.2, math.nan, None, 0.1], 1, 1),  # only measured epochs count
+        ([math.nan, None], 0, 0),
+    ],
+)
+def test_epochs_since_the_best_are_counted(tmp_path, monkeypatch, aps, best_epoch, waited):
+    saved = []
+    monkeypatch.setattr(checkpoints, "save_state", lambda path, network, record: saved.append(path))
+    monkeypatch.setattr(checkpoints.shutil, "copyfile", lambda source, target: None)
+    run = SimpleNamespace(folder=str(tmp_path), checkpoint_path="{epoch}", network=None, epoch=1)
+    record = dict(NEW_RECORD)
+    keep = checkpoints.KeepBest(run, record)
+    for epoch, ap in enumerate(aps):
+        record["pending"] = {"loss": 1.0}
+        keep.on_epoch_end(epoch, {} if ap is None else {"val_mAP": ap})
+    assert (record["best_epoch"], record["waited"], record["pending"]) == (best_epoch, waited, None)
+    before = len(saved)
+    for _ in range(2):
+        keep.on_train_end()
+    assert len(saved) - before == (waited > 0)  # once, unless the last epoch saved it
 
 
 def test_full_disk_leaves_the_previous_checkpoint(tmp_path, dataset, monkeypatch):

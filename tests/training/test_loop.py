@@ -1,6 +1,5 @@
 """Start, resume and end of a training."""
 
-import csv
 import os
 
 import keras
@@ -15,6 +14,7 @@ from mrcnn.detection_model import DetectionModel
 from mrcnn.training import loop
 from mrcnn.training.loop import OutOfMemory
 from mrcnn.training.pipeline import Batches
+from mrcnn.training.reports import read_results
 from mrcnn.training.training_state import read_record, state_path
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -71,7 +71,7 @@ def test_resuming_from_the_last_checkpoint(tmp_path, dataset, network):
     history = second.train(dataset, None, 0.001, epochs=3, layers="all")
     assert history.epoch == [2]
     assert second.find_last().endswith(f"{name}_tiny_0003.h5")
-    with open(os.path.join(first.log_dir, "losses.csv")) as file:
+    with open(os.path.join(first.log_dir, "results.csv")) as file:
         lines = file.read().splitlines()
     assert lines[0].startswith("epoch,loss,") and [line.split(",")[0] for line in lines[1:]] == [
         "1",
@@ -96,12 +96,10 @@ class StopAfter(keras.callbacks.Callback):
 
 
 def losses_of(model):
-    """The rows of `losses.csv` without the throughput."""
-    with open(os.path.join(model.log_dir, "losses.csv"), newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        [float(value) for name, value in row.items() if name != "images_per_second"] for row in rows
-    ]
+    """The rows of `results.csv` without times and memory."""
+    rows = read_results(model.log_dir)
+    measured = ("images_per_second", "seconds", "memory_mb")
+    return [[float(row[name]) for name in row if name not in measured] for row in rows]
 
 
 def assert_same_training(model, reference):

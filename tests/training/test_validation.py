@@ -15,6 +15,9 @@ from tiny_training import BoxedSquares, build
 
 from mrcnn.evaluation import evaluate
 from mrcnn.model import MeanAveragePrecisionCallback
+from mrcnn.training import validation
+from mrcnn.training.training_state import NEW_RECORD
+from mrcnn.training.validation import CurrentDetector, ValidationAP
 
 
 def network(value, name="dense"):
@@ -182,6 +185,126 @@ def test_other_layers_and_modes_are_refused(dataset):
         MeanAveragePrecisionCallback(training, training, dataset)
     with pytest.raises(ValueError, match="at least 1. Received: 0"):
         callback(dataset, calculate_map_at_every_X_epoch=0)
+
+
+# --- AP after each epoch ---
+
+
+def average_precision(dataset, images="auto", **record):
+    """Return a `ValidationAP` of the fake detector, with a record of an epoch of 100 s."""
+    detector = Detector(dataset)
+    record = {**NEW_RECORD, "epoch_seconds": 100.0, **record}
+    return ValidationAP(lambda: detector, dataset, images, record)
+
+
+def test_epoch_adds_the_ap_of_the_evaluation_to_the_logs(dataset, caplog):
+    watching, logs = average_precision(dataset), {}
+    with caplog.at_level(logging.INFO, "mrcnn"):
+        watching.on_epoch_end(0, logs)
+    expected = evaluate.coco(Detector(dataset), dataset, progress=False)
+    metrics = expected.mask["AP"], expected.mask["AP50"], expected.box["AP"]
+    assert (logs["val_mAP"], logs["val_mAP50"], logs["val_box_mAP"]) == metrics
+    assert logs["val_mAP_images"] == 4 and watching.record["ap_images"] == 4
+    assert f"epoch 1  mask AP {metrics[0]:.3f}, AP50 {metrics[1]:.3f} on 4 images" in caplog.text
+    assert watching.evaluation.image_scores.keys() == {0, 1, 2, 3}
+    watching.on_epoch_end(1)  # Keras may pass no logs
+
+
+def evaluations(watching, monkeypatch, seconds):
+    """Replace evaluations; return the list of the image ids that they get.
+
+    seconds: of an image.
+    """
+    seen = []
+
+    def evaluated(image_ids):
+        seen.append([int(i) for i in image_ids])
+        return SimpleNamespace(
+            seconds=seconds * len(image_ids),
+            images=len(image_ids),
+            kind="box",
+            box={"AP": 0.5, "AP50": 0.75},
+            mask=None,
+            keypoints=None,
+        )
+
+    monkeypatch.setattr(watching, "_evaluate", evaluated)
+    return seen
+
+
+def test_sample_takes_a_fifth_of_an_epoch_and_stays_the_same(monkeypatch, caplog):
+    # A fifth of 100 s is 20 s: 20 images of 1 s.
+    watching, logs = average_precision(Squares(39)), {}
+    seen = evaluations(watching, monkeypatch, seconds=1)
+    with caplog.at_level(logging.INFO, "mrcnn"):
+        watching.on_epoch_end(0, logs)
+        watching.on_epoch_end(1, logs)
+    assert seen[:2] == [[0], [13, 25, 38]]  # traces the graph, then takes the time
+    assert seen[2] == seen[3] == list(range(0, 39, 2))
+    assert watching.record["ap_images"] == logs["val_mAP_images"] == 20
+    assert (
+        "all 39 validation images would take 39 s, more than a fifth of an epoch's" in caplog.text
+    )
+    assert "20 of the 39 validation images, evenly spread: 0, 2, 4, ..." in caplog.text
+    resumed = average_precision(Squares(39), ap_images=20, epoch_seconds=0.0)
+    again = evaluations(resumed, monkeypatch, seconds=1)
+    resumed.on_epoch_end(2, logs)
+    assert again == [seen[2]]
+
+
+@pytest.mark.parametrize(
+    ("images", "seconds", "expected"),
+    [("auto", 0.1, 39), ("auto", 1000, ValidationAP.FEWEST), (5, 1000, 5), (1000, 1, 39)],
+)
+def test_number_of_images(monkeypatch, images, seconds, expected):
+    watching = average_precision(Squares(39), images)
+    seen = evaluations(watching, monkeypatch, seconds)
+    watching.on_epoch_end(0, {})
+    assert len(seen[-1]) == expected
+
+
+def test_few_images_are_all_taken_without_measuring_the_time(monkeypatch):
+    watching = average_precision(Squares(ValidationAP.FEWEST))
+    seen = evaluations(watching, monkeypatch, seconds=1000)
+    watching.on_epoch_end(0, {})
+    assert seen == [list(range(ValidationAP.FEWEST))]
+
+
+def test_first_step_which_traces_the_graph_is_left_out_of_the_time(dataset, monkeypatch):
+    times = iter([0.0, 60.0, 61.0, 62.0])
+    monkeypatch.setattr(validation.time, "perf_counter", lambda: next(times))
+    watching, seconds = average_precision(dataset), []
+    watching.set_params({"steps": 10})
+    watching.on_epoch_begin(0)
+    for step in range(3):
+        watching.on_train_batch_end(step)
+        seconds.append(watching.record["epoch_seconds"])
+    assert seconds == [600.0, 10.0, 10.0]
+
+
+def test_failed_evaluation_is_logged_and_the_training_continues(dataset, monkeypatch, caplog):
+    def broken(image_id):
+        raise KeyError("masks")
+
+    monkeypatch.setattr(dataset, "load_mask", broken)
+    watching, logs = average_precision(dataset), {"loss": 1.0}
+    watching.on_epoch_end(0, logs)
+    assert "AP of this epoch could not be measured: KeyError: 'masks'" in caplog.text
+    assert logs == {"loss": 1.0} and watching.evaluation is None
+
+
+def test_current_detector_is_made_once_and_gets_the_weights_each_time():
+    trained, made = network(1), []
+
+    def make():
+        made.append(SimpleNamespace(keras_model=network(0)))
+        return made[-1]
+
+    detector = CurrentDetector(trained, make)
+    for value in (1, 5):
+        trained.set_weights([np.full(weight.shape, value) for weight in trained.weights])
+        assert float(detector().keras_model.get_weights()[0][0, 0]) == value
+    assert len(made) == 1
 
 
 @pytest.mark.usefixtures("eagerly")
