@@ -12,8 +12,8 @@ from ..config import Config
 
 SIDES = (256, 512)  # of the images for which the numbers of a network are counted
 BYTES = 4  # of a number
-# Fitted to measured peaks of trainings on a CPU (docs/performance.md): what TensorFlow and Python
-# take; for each parameter the weight, its gradient, the optimizer's number and a copy; for each
+# Fitted to measured peaks of trainings on a CPU (docs/performance.md): what TensorFlow and
+# Python take; for each parameter the weight, its gradient, the optimizer's number and a copy; for each
 # number that a layer computes for an image, about itself.
 RUNTIME_BYTES = 1.4e9
 NUMBERS_OF_PARAMETER = 4
@@ -22,7 +22,7 @@ CGROUP = Path("/sys/fs/cgroup")  # of a container
 
 
 class StepMemory(NamedTuple):
-    """What a training step takes, in bytes: `fixed + images * (per_image + per_pixel * pixels)`."""
+    """Bytes of a training step: `fixed + images * (per_image + per_pixel * pixels)`."""
 
     fixed: float
     per_image: float
@@ -34,7 +34,7 @@ class StepMemory(NamedTuple):
 
 
 def step_memory(config: Config) -> StepMemory:
-    """Estimate what a training step of a network takes; the network is built for it."""
+    """Estimate what a training step of a network takes; this builds the network."""
     from ..detection_model import model_class
     from ..inference.complexity import network_complexity
 
