@@ -13,8 +13,8 @@ from ..config import Config
 SIDES = (256, 512)  # of the images for which the numbers of a network are counted
 BYTES = 4  # of a number
 # Fitted to measured peaks of trainings on a CPU (docs/performance.md): what TensorFlow and
-# Python take; for each parameter the weight, its gradient, the optimizer's number and a copy; for each
-# number that a layer computes for an image, about itself.
+# Python take; for each parameter the weight, its gradient, the optimizer's number and a copy; for
+# each number that a layer computes for an image, about itself.
 RUNTIME_BYTES = 1.4e9
 NUMBERS_OF_PARAMETER = 4
 NUMBERS_OF_OUTPUT = 0.95
