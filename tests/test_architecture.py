@@ -177,6 +177,30 @@ for name in {names!r}:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def libraries_of(path: Path) -> set[str]:
+    """The libraries that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_only_the_server_imports_its_extra():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    lines = re.search(r"^serve = \[(.+?)^\]", text, re.DOTALL | re.MULTILINE)[1]
+    extra = {name.replace("-", "_") for name in re.findall(r'^ +"([\w-]+)', lines, re.MULTILINE)}
+    required = {name for line in REQUIREMENTS for name in re.findall(r"^[\w-]+", line)}
+    allowed = {"cv2", "PIL", "mrcnn", *required, *sys.stdlib_module_names}
+    for name, path in FILES.items():
+        if name.startswith("serve."):
+            assert libraries_of(path) - allowed <= extra, name
+        else:
+            assert not libraries_of(path) & extra, name
+
+
 def test_every_library_that_is_imported_is_required():
     distribution = {
         "cv2": "opencv-python",
@@ -186,13 +210,8 @@ def test_every_library_that_is_imported_is_required():
     }
     used_where_installed = {"IPython", "faster_coco_eval", "pandas", "supervision"}
     optional = {"mrcnn", *used_where_installed, *sys.stdlib_module_names}
-    imported = set()
-    for path in FILES.values():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                imported.add(node.module.split(".")[0])
+    others = [path for name, path in FILES.items() if not name.startswith("serve.")]
+    imported = set().union(*map(libraries_of, others))
     required = re.findall(
         r"^([\w-]+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE
     )

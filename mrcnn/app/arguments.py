@@ -30,6 +30,8 @@ SYNONYMS = {
     "threshold": ("--min-confidence",),
     "save-json": ("--format coco",),
     "augment": ("--tta flip",),
+    "val-split": ("--split 0.8",),
+    "validation-split": ("--split 0.8",),
     "soft-nms": ("--config DETECTION_NMS=gaussian",),
     "heatmap": ("--heat-map",),
     "cam": ("--heat-map",),
@@ -37,6 +39,11 @@ SYNONYMS = {
     "dataset": ("its path as a word without --",),
     "source": ("its path as a word without --",),
     "input": ("its path as a word without --",),
+    "bind": ("--host",),
+    "address": ("--host",),
+    "workers": ("--batch N",),
+    "max-batch-size": ("--batch N",),
+    "api-key": ("--token",),
 }
 
 
@@ -96,7 +103,24 @@ def _number(kind: type, is_valid: Callable, rule: str) -> Callable:
 seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
 at_least_1 = _number(int, lambda value: value >= 1, "a whole number of at least 1")
 non_negative = _number(float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
+positive = _number(float, lambda value: 0 < value < float("inf"), "a number above 0")
+port = _number(int, lambda value: 0 <= value < 2**16, "a whole number from 0 to 65535")
 share = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+inner_share = _number(float, lambda value: 0 < value < 1, "a number between 0 and 1")
+
+
+def split(text: str) -> str | float:
+    """An argparse type: a share of images, `off` (0.0), or the path of a split."""
+    if text == "off":
+        return 0.0
+    if os.path.exists(text):
+        return text
+    try:
+        return inner_share(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"must be a number between 0 and 1, off, or a file that exists. Received: {text!r}"
+        ) from None
 
 
 def view(text: str) -> str | float:

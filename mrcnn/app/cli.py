@@ -1,4 +1,4 @@
-"""The command `mrcnn` and its options: demo, check, train, detect, evaluate, weights, doctor.
+"""The command `mrcnn` and its options: check, split, train, detect, evaluate, serve and others.
 
 Each command runs in a module of its own, imported when the command runs, so that `--help` and
 typing errors answer immediately. Results go to stdout, progress and warnings to stderr.
@@ -33,7 +33,20 @@ __all__ = ["FAILED", "INTERRUPTED", "OK", "USAGE", "build_parser", "main"]
 
 # Copies of the names in config.py, data/augment.py and formats/: those import NumPy or OpenCV.
 NETWORKS = ("mask_rcnn", "retinanet", "fcos")
-AUGMENTATIONS = ("flip", "fliplr", "rotate90", "scale", "jitter", "color", "copy_paste")
+AUGMENTATIONS = (
+    "flip",
+    "fliplr",
+    "rotate90",
+    "rotate",
+    "scale",
+    "jitter",
+    "color",
+    "hue",
+    "blur",
+    "noise",
+    "copy_paste",
+)
+AUGMENTATION_PRESETS = ("none", "standard", "strong", "microscopy", "aerial")
 FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")
 
 DATA = (
@@ -73,9 +86,11 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (
         _add_demo,
         _add_check,
+        _add_split_command,
         _add_train,
         _add_detect,
         _add_evaluate,
+        _add_serve,
         _add_released_weights,
         _add_doctor,
     ):
@@ -217,6 +232,28 @@ def _add_check(commands) -> None:
     )
 
 
+def _add_split_command(commands) -> None:
+    parser = _add_command(
+        commands,
+        "split",
+        _runner("split_command"),
+        "divide your images into those to train on and those to validate on",
+        "Writes split.json, which --split of train and evaluate takes, and train.txt and val.txt, "
+        "lists of image files. COCO and VIA also get an annotation file for each part, YOLO a "
+        "data.yaml, VOC the lists ImageSets/Main. Images and annotations stay where they are.",
+        "mrcnn split fruit --out fruit_split",
+    )
+    _add_data(parser)
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the files")
+    parser.add_argument(
+        "--share",
+        type=arguments.inner_share,
+        default=0.8,
+        help="share of the images to train on (%(default)s)",
+    )
+    _add_split_draw(parser)
+
+
 def _add_train(commands) -> None:
     parser = _add_command(
         commands,
@@ -264,17 +301,71 @@ def _add_train(commands) -> None:
         help="layers to train: heads, 5+, 4+, 3+, all, or a regex of layer names (%(default)s)",
     )
     _add_training_schedule(parser)
+    _add_split(parser)
+    _add_training_defaults(parser)
     parser.add_argument(
         "--logs", metavar="DIR", default="logs", help="folder for the runs (%(default)s)"
     )
+
+
+def _add_split(parser) -> None:
+    parser.add_argument(
+        "--split",
+        metavar="SHARE|FILE|off",
+        type=arguments.split,
+        help="without --val: divide DATA, this share of its images to train on, the others to "
+        "validate on, so that every class is in both if possible; or as a file that `mrcnn split` "
+        "or a training wrote. A resumed training keeps its split. Default: 0.8 if DATA has at "
+        "least ten images and no folders train and val",
+    )
+    _add_split_draw(parser)
+    parser.add_argument(
+        "--overfit",
+        type=arguments.at_least_1,
+        metavar="N",
+        help="train on N images with objects and validate on the same, without augmentation, to "
+        "see whether annotations and settings can work at all: AP must come near 1",
+    )
+
+
+def _add_split_draw(parser) -> None:
+    parser.add_argument(
+        "--split-by",
+        choices=("names", "images"),
+        default="names",
+        help="names: images whose names differ only in a number at the end (film1_0001.jpg, "
+        "slide_tile3.png) or that are numbered in one folder are a group and stay together, if "
+        "there are at least five groups; images: each is drawn by itself (%(default)s)",
+    )
+    parser.add_argument(
+        "--split-seed", type=arguments.seed, default=0, help="seed of the split (%(default)s)"
+    )
+
+
+def _add_training_defaults(parser) -> None:
     parser.add_argument(
         "--augment",
         metavar="NAME",
         nargs="+",
-        choices=AUGMENTATIONS,
-        default=[],
-        help=f"random augmentation of the training images, in this order: "
-        f"{', '.join(AUGMENTATIONS)}. Default: none",
+        choices=(*AUGMENTATION_PRESETS, *AUGMENTATIONS),
+        help="random augmentation of the training images: a preset, single ones, or both, in this "
+        f"order. Presets: {', '.join(AUGMENTATION_PRESETS)}; single: {', '.join(AUGMENTATIONS)}. "
+        "Default: standard (mirrored, zoomed, other colors). augmentation.png in the run's folder "
+        "shows what they do",
+    )
+    parser.add_argument(
+        "--auto",
+        action=argparse.BooleanOptionalAction,
+        help="choose IMAGE_MIN_DIM, IMAGE_MAX_DIM and IMAGES_PER_GPU, unless --config names them, "
+        "by the sizes of the images and the memory at hand (default: on if the command chooses "
+        "the backbone because there is no GPU)",
+    )
+    parser.add_argument(
+        "--fit-anchors",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="set RPN_ANCHOR_SCALES that fit the objects of DATA, if those of the config fit them "
+        "badly and no weights of a whole network are loaded (default: on)",
     )
 
 
@@ -410,6 +501,12 @@ def _add_evaluate(commands) -> None:
     _add_data(parser)
     _add_weights(parser)
     parser.add_argument(
+        "--split",
+        metavar="FILE",
+        help="only the images of DATA that this file sets aside for validation: split.json of the "
+        "training, or of `mrcnn split`",
+    )
+    parser.add_argument(
         "--limit", type=arguments.at_least_1, metavar="N", help="the first N images only"
     )
     parser.add_argument(
@@ -432,6 +529,89 @@ def _add_evaluate(commands) -> None:
         help="count detections from this score on, 0 to 1 (%(default)s)",
     )
     _add_tta(parser)
+
+
+def _add_serve(commands) -> None:
+    parser = _add_command(
+        commands,
+        "serve",
+        _runner("serve_command"),
+        "serve models over HTTP, with a page for the browser",
+        "Answers POST /v1/detect and KServe's V2 protocol; /docs describes them. The page at / "
+        "takes images, draws what is found and downloads it. Several requests are detected "
+        "together; a server that is full answers 503. A weight file that is replaced is loaded. "
+        "SIGTERM or Ctrl-C answers what was accepted, then stops. Needs the extra [serve].",
+        "mrcnn serve mask_rcnn_fruit_0040.h5 --port 8000",
+    )
+    parser.add_argument(
+        "weights",
+        metavar="[NAME=]WEIGHTS",
+        nargs="+",
+        type=str,
+        help="a weight file, the folder of a training (its last checkpoint), or a name that `mrcnn "
+        "weights` lists. NAME: of the model in requests; default: the file's",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (%(default)s, for this machine only)",
+    )
+    parser.add_argument(
+        "--port", type=arguments.port, default=8000, help="0 for any free one (%(default)s)"
+    )
+    parser.add_argument(
+        "--token",
+        help="what requests must send as Authorization: Bearer TOKEN. Other users of this machine "
+        "see the words of a command, so prefer MRCNN_TOKEN in the environment. Required unless "
+        "--host is this machine only",
+    )
+    _add_config(parser, "the config in the weight file")
+    parser.add_argument(
+        "--min-confidence",
+        type=arguments.share,
+        metavar="SCORE",
+        default=0.05,
+        help="lowest score that a request may ask for, 0 to 1 (%(default)s)",
+    )
+    _add_serve_limits(parser)
+
+
+def _add_serve_limits(parser) -> None:
+    parser.add_argument(
+        "--batch",
+        type=arguments.at_least_1,
+        metavar="N",
+        default=8,
+        help="images that the network sees together, and the most of a request (%(default)s)",
+    )
+    parser.add_argument(
+        "--queue",
+        type=arguments.at_least_1,
+        metavar="N",
+        default=64,
+        help="images that may wait; further requests are answered with 503 (%(default)s)",
+    )
+    parser.add_argument(
+        "--max-megabytes",
+        type=arguments.positive,
+        metavar="N",
+        default=20,
+        help="size of a request (%(default)s)",
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        type=arguments.positive,
+        metavar="N",
+        default=50,
+        help="size of an image (%(default)s)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=arguments.positive,
+        metavar="SECONDS",
+        default=60,
+        help="in which an image must be detected (%(default)s)",
+    )
 
 
 def _add_doctor(commands) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import difflib
 import functools
 import importlib.util
@@ -549,6 +550,24 @@ def find_weights(start: str, config: Config, logs: str | Path) -> str:
         networks = [config.NETWORK] if "NETWORK" in own_names(config) else NETWORKS
         return last_checkpoint(logs, str(config.NAME), networks)
     return start if released(start) is None else weight_path(start)
+
+
+def resumed_checkpoint(config: Config, args, name: str) -> Path | None:
+    """The weight file that --weights names; None for weights that are no file here.
+
+    name: of the run of --weights last, unless the config sets one.
+    """
+    from ..weights.zoo import released
+
+    start = args.weights
+    if start in _WITHOUT_FILE or (start != "last" and released(start) is not None):
+        return None
+    if start == "last":
+        config = copy.copy(config)
+        if "NAME" not in own_names(config):
+            config.NAME = name
+        start = find_weights(start, config, args.logs)
+    return Path(start)
 
 
 def load_start(

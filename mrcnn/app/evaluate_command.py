@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import Dataset
+from ..data.split import divide
 from ..drawing import pages
 from ..evaluation import evaluate, report
 from ..evaluation.proposals import proposal_recall
 from ..files.file_names import short_name
 from ..files.safe_text import clean_name
 from ..formats.open_dataset import split_folders
+from ..formats.split_files import read_split
 from ..weights.opening import read_metadata
 from .cli_support import (
     check_weights,
@@ -34,13 +36,16 @@ log = logging.getLogger("mrcnn")
 def run(args) -> int:
     """Run `mrcnn evaluate`."""
     out = make_folder(args.out, "--out")
-    split = split_folders(args.data)
-    if split:
-        args.data = str(split[1])
+    folders = split_folders(args.data) if args.split is None else None
+    if folders:
+        args.data = str(folders[1])
         log.info("Found data to train on and to validate on: measuring on %s", args.data)
     class_names = _class_names_of(args.weights)
     dataset = open_data(args.data, class_names, SHAPES_HELD_OUT, **data_options(args))
     require_images(dataset, args.data)
+    if args.split is not None:
+        _, dataset = divide(dataset, read_split(Path(args.split)))
+        log.info("Measuring on the images that %s sets aside for validation.", args.split)
     model, _ = load_for_use(args.weights, args.config)
     if dataset.num_classes != model.config.NUM_CLASSES:
         raise ValueError(

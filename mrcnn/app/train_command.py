@@ -11,6 +11,9 @@ from ..data.dataset import Dataset, has_boxes_only, shared_images
 from ..data.keypoints import adopt_skeleton
 from ..formats.open_dataset import split_folders
 from ..formats.reading import SETS
+from ..formats.split_files import FILE as SPLIT_FILE
+from . import training_defaults as defaults
+from .auto_sizes import choose_sizes
 from .cli_support import (
     OK,
     UsageError,
@@ -36,6 +39,7 @@ from .data_option import (
     open_data,
     require_images,
 )
+from .split_option import DividedData, divide_data
 
 log = logging.getLogger("mrcnn")
 
@@ -57,7 +61,12 @@ def run(args) -> int:
     check_layers(args.layers)
     if args.weights != "last":  # the run's name may follow from DATA
         check_start(config, args.logs, args.weights, args.backbone_weights)
+    by_user = defaults.user_settings(config, args)
     train_data, val_data = open_training_data(args.data, args.val, **data_options(args))
+    data = divide_data(train_data, val_data, config, args, _run_name(args.data))
+    train_data, val_data = data.train, data.validation
+    defaults.adopt_checkpoint(config, args, by_user, _run_name(args.data))
+    defaults.set_overfitting_steps(config, args, by_user)
     fit_config(config, args, train_data, val_data)
     adopt_network(config, args.logs, args.weights)
     adopt_skeleton(config, train_data)  # as the checkpoint of a resumed training has it
@@ -68,10 +77,16 @@ def run(args) -> int:
     make_folder(args.logs, "--logs")
     if _leaves_backbone_open(config, args) and not has_gpu():
         _choose_backbone_for_cpu(config, args)
+        args.auto = args.auto is not False
+    if args.auto and args.weights != "last":
+        choose_sizes(config, by_user, train_data, has_gpu())
+        _fit_steps(config, args, by_user, data)
+    defaults.fit_anchors(config, args, by_user, train_data)
+    defaults.scale_rate(config, args, by_user)
     watch_itself(config)
     log_settings(config)
-    model = _train(config, args, train_data, val_data, kept)
-    _say_results(model.checkpoint_path.format(epoch=model.epoch))
+    model = _train(config, args, data, kept)
+    _say_results(model.checkpoint_path.format(epoch=model.epoch), args.data)
     return OK
 
 
@@ -92,7 +107,7 @@ def watch_itself(config: Config) -> None:
             setattr(config, name, value)
 
 
-def _say_results(checkpoint: str) -> None:
+def _say_results(checkpoint: str, data: str) -> None:
     """Print the files of a finished training: weights, the best ones, the report."""
     weights, folder = checkpoint, Path(checkpoint).parent
     say(f"Weights: {checkpoint}")
@@ -102,6 +117,9 @@ def _say_results(checkpoint: str) -> None:
     if (folder / "report.html").is_file():
         say(f"Report: {folder / 'report.html'}")
     log.info("Next: mrcnn detect IMAGE --weights %s --out found", weights)
+    split = folder / SPLIT_FILE
+    if split.is_file():
+        log.info("Or: mrcnn evaluate %s --split %s --weights %s", data, split, weights)
 
 
 def _leaves_backbone_open(config: Config, args) -> bool:
@@ -141,18 +159,11 @@ def _kept_classes(args, train_data: Dataset) -> dict[str, int] | None:
     return kept_classes(args.weights, train_data.class_names)
 
 
-def _train(
-    config: Config,
-    args,
-    train_data: Dataset,
-    val_data: Dataset | None,
-    kept_classes: dict[str, int] | None,
-):
+def _train(config: Config, args, data: DividedData, kept_classes: dict[str, int] | None):
     """Build the network, load its initial weights and train it; returns the model."""
     load_tensorflow()
     import keras
 
-    from ..data import augment
     from ..detection_model import model_class
 
     _warn_of_slow_cpu(config)
@@ -162,15 +173,36 @@ def _train(
     is_default_warmup = _default_warmup(config, args.epochs) == config.WARMUP_STEPS
     computed = {"WARMUP_STEPS"} if is_default_warmup else set()
     load_start(model, args.weights, args.backbone_weights, computed, kept_classes)
+    augmentation = defaults.choose_augmentation(args)
     model.train(
-        train_data,
-        val_data,
+        data.train,
+        data.validation,
         learning_rate=config.LEARNING_RATE,
         epochs=args.epochs,
         layers=args.layers,
-        augmentation=augment.compose(args.augment) if args.augment else None,
+        augmentation=augmentation,
+        custom_callbacks=_callbacks(model, data, augmentation, args.overfit),
     )
     return model
+
+
+def _callbacks(model, data: DividedData, augmentation, overfit: int | None) -> list:
+    """Callbacks that write the split and a grid of augmentations, and that end an overfitting."""
+    import keras
+
+    from ..training.distributed import hosts_of
+    from ..training.overfitting import StopWhenPerfect
+
+    def write(logs):
+        defaults.write_run_files(model.log_dir, data, model.config, augmentation)
+
+    callbacks = []
+    hosts = hosts_of(model.keras_model.distribute_strategy)
+    if hosts is None or hosts.is_chief:
+        callbacks.append(keras.callbacks.LambdaCallback(on_train_begin=write))  # the folder exists
+    if overfit is not None:
+        callbacks.append(StopWhenPerfect())
+    return callbacks
 
 
 def check_layers(layers: str) -> None:
@@ -219,7 +251,6 @@ def open_training_data(data: str, val: str | None, **options) -> tuple[Dataset, 
     log_data("Training data", train_data)
     _require_objects(train_data, data)
     if val is None:
-        log.info("No validation data. Try --val, or a DATA folder with folders train and val.")
         return train_data, None
     val_data = open_data(val, train_data.class_names, shapes=SHAPES_HELD_OUT, **options)
     require_images(val_data, val)
@@ -281,6 +312,17 @@ def fit_config(config: Config, args, train_data: Dataset, val_data: Dataset | No
         config.SEED = args.seed
     if args.learning_rate is not None:
         config.LEARNING_RATE = args.learning_rate
+
+
+def _fit_steps(config: Config, args, by_user: set[str], data: DividedData) -> None:
+    """Set the steps of an epoch and of the warm-up again, for another batch size."""
+    settings = _settings_of_data(config, args.data, data.train, data.validation)
+    for name in ("STEPS_PER_EPOCH", "VALIDATION_STEPS"):
+        is_long = args.overfit is not None and name == "STEPS_PER_EPOCH"
+        if name in settings and name not in by_user and not is_long:
+            setattr(config, name, settings[name])
+    if "WARMUP_STEPS" not in by_user:
+        config.WARMUP_STEPS = _default_warmup(config, args.epochs)
 
 
 def _default_warmup(config: Config, epochs: int) -> int:

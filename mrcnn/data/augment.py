@@ -16,36 +16,23 @@ counted from the corner of the image, as those of boxes; a point may leave the i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from .augment_color import Augmented, blur, channel_means, color, hue, noise
+from .augment_warp import Moved, move_by_rotation, move_by_scale
 from .masks import resize_mask
 
 JITTER = (0.1, 2.0)  # smallest and largest factor of large-scale jitter (Simple Copy-Paste, 3.2)
 LEAST_VISIBLE = 0.1  # share of its pixels that an instance must keep, otherwise it is dropped
 MAX_AREA_CHANNELS = 4  # of OpenCV's INTER_AREA
-
-Augmented = tuple[np.ndarray, np.ndarray]  # image, masks
-
-
-class Moved(NamedTuple):
-    """An augmented image and its masks, and where their points have gone.
-
-    matrix: `[2, 3]`: the point (y, x) has gone to matrix @ (y, x, 1).
-    """
-
-    image: np.ndarray
-    masks: np.ndarray
-    matrix: np.ndarray
-
-
 Window = tuple[slice, slice]  # rows, columns
 
 
-# --- Mirror, rotate, zoom, color --------------------------------------------------------------
+# --- Mirror, rotate, zoom ---------------------------------------------------------------------
 
 
 def flip(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Augmented:
@@ -93,44 +80,18 @@ def scale(
     low: float = 0.7,
     high: float = 1.4,
 ) -> Augmented:
-    """Zoom around a random point by a factor between `low` and `high`; outside becomes black."""
-    return _scale(image, masks, rng, low, high)[:2]
+    """Zoom around a random point by a factor between `low` and `high`; outside becomes black.
+
+    The center of some object stays in the image.
+    """
+    return move_by_scale(image, masks, rng, low, high)[:2]
 
 
-def _scale(
-    image: np.ndarray,
-    masks: np.ndarray,
-    rng: np.random.Generator,
-    low: float = 0.7,
-    high: float = 1.4,
-) -> Moved:
-    factor = np.exp(rng.uniform(np.log(low), np.log(high)))
-    height, width = image.shape[:2]
-    y, x = rng.uniform(0, 1, 2) * (height, width)
-    matrix = np.array([[factor, 0, x * (1 - factor)], [0, factor, y * (1 - factor)]])
-    warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
-    moved = np.zeros((masks.shape[-1], height, width), np.uint8)
-    for i in range(masks.shape[-1]):
-        layer = np.ascontiguousarray(masks[:, :, i]).view(np.uint8)
-        cv2.warpAffine(layer, matrix, (width, height), dst=moved[i], flags=cv2.INTER_NEAREST)
-    # OpenCV counts from the center of the first pixel.
-    shift = np.array([y + 0.5, x + 0.5]) * (1 - factor)
-    points_matrix = np.array([[factor, 0, shift[0]], [0, factor, shift[1]]])
-    # OpenCV drops a single channel.
-    warped = warped.reshape(image.shape)
-    return Moved(warped, np.moveaxis(moved.view(bool), 0, -1), points_matrix)
-
-
-def color(
-    image: np.ndarray, masks: np.ndarray, rng: np.random.Generator, strength: float = 0.3
+def rotate(
+    image: np.ndarray, masks: np.ndarray, rng: np.random.Generator, degrees: float = 10.0
 ) -> Augmented:
-    """Change brightness, contrast and the gain of each channel a little."""
-    contrast = rng.uniform(-strength, strength)
-    channel_gains = rng.uniform(-strength / 3, strength / 3, image.shape[2])
-    gain = 1 + contrast + channel_gains
-    shift = 255 * rng.uniform(-strength, strength) / 3
-    mean = image.mean(axis=(0, 1))
-    return np.clip((image - mean) * gain + mean + shift, 0, 255).astype(np.uint8), masks
+    """Rotate around the center by at most `degrees`; outside becomes the mean color."""
+    return move_by_rotation(image, masks, rng, degrees)[:2]
 
 
 # --- Large-scale jitter -----------------------------------------------------------------------
@@ -165,8 +126,10 @@ class _Jittered(NamedTuple):
     matrix: np.ndarray = np.eye(2, 3)
 
 
-def _moved_jitter(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> Moved:
-    jittered = _jitter(image, masks, rng, image.shape[:2])
+def _moved_jitter(
+    image: np.ndarray, masks: np.ndarray, rng: np.random.Generator, **factors: float
+) -> Moved:
+    jittered = _jitter(image, masks, rng, image.shape[:2], **factors)
     return Moved(jittered.image, jittered.masks, jittered.matrix)
 
 
@@ -198,7 +161,7 @@ def _jitter(
     top, left = max(0, top), max(0, left)
     padding = [(top, shape[0] - rows - top), (left, shape[1] - columns - left), (0, 0)]
     framed = np.empty((*shape, image.shape[2]), np.uint8)
-    framed[:] = np.round(image.mean(axis=(0, 1)))
+    framed[:] = np.round(channel_means(image))
     resized = _resize(image, height, width)
     framed[top : top + rows, left : left + columns] = resized[y : y + rows, x : x + columns]
     pixels = _pixels(masks) * ratios[0] * ratios[1]
@@ -248,7 +211,9 @@ def _is_shown(
 
 def _content(image: np.ndarray, objects: np.ndarray) -> Window:
     """Rows and columns without the black border; pixels of `[H, W]` objects are no border."""
-    content = _any(image, axis=2) | objects
+    content = objects.copy()
+    for channel in range(image.shape[2]):  # NumPy is slow along an axis as short as this
+        content |= image[:, :, channel] != 0
     if not content.any():
         return slice(None), slice(None)
     return _range(_any(content, axis=1)), _range(_any(content, axis=0))
@@ -338,33 +303,92 @@ AUGMENTATIONS = {
     "flip": flip,
     "fliplr": fliplr,
     "rotate90": rotate90,
+    "rotate": rotate,
     "scale": scale,
     "jitter": jitter,
     "color": color,
+    "hue": hue,
+    "blur": blur,
+    "noise": noise,
     "copy_paste": copy_paste,
 }
 
 
 # Those that move points, as functions that return `Moved`; the others change colors only.
-_MOVES = {
+_MOVES: dict[str, Callable[..., Moved]] = {
     "flip": _flip,
     "fliplr": _fliplr,
     "rotate90": _rotate90,
-    "scale": _scale,
+    "rotate": move_by_rotation,
+    "scale": move_by_scale,
     "jitter": _moved_jitter,
+}
+
+
+class Step(NamedTuple):
+    """A key of `AUGMENTATIONS`, and the options of its function that are not the defaults."""
+
+    name: str
+    options: Mapping[str, float] = {}
+
+
+# Colors come first, so that what `scale` adds around the image stays black. Mirrors and turns come
+# last: they are views of the arrays, which others would have to copy.
+PRESETS: dict[str, tuple[Step, ...]] = {
+    "none": (),
+    # Everyday scenes: up stays up.
+    "standard": (
+        Step("color", {"strength": 0.2}),
+        Step("hue"),
+        Step("scale"),
+        Step("fliplr"),
+    ),
+    # Long trainings of scenes. Jitter must see the black border of resizing, to remove it.
+    "strong": (
+        Step("jitter", {"low": 0.3}),
+        Step("rotate"),
+        Step("color", {"strength": 0.4}),
+        Step("hue", {"degrees": 20.0, "saturation": 0.6}),
+        Step("blur"),
+        Step("fliplr"),
+    ),
+    # No direction is special; focus, stain and exposure vary.
+    "microscopy": (
+        Step("color"),
+        Step("hue"),
+        Step("blur"),
+        Step("noise"),
+        Step("scale"),
+        Step("flip"),
+        Step("rotate90"),
+    ),
+    # No direction is special; height of the flight, light and haze vary.
+    "aerial": (
+        Step("color"),
+        Step("hue", {"degrees": 12.0, "saturation": 0.4}),
+        Step("scale", {"low": 0.5, "high": 1.6}),
+        Step("flip"),
+        Step("rotate90"),
+    ),
 }
 
 
 class Compose:
     """Apply named augmentations in their order.
 
-    pastes: whether one of them pastes objects. moves_points: whether none does.
+    If an image with objects would lose all of them, it stays as it is.
+
+    steps: the presets among the names are replaced by their steps.
+    pastes: whether one of them pastes objects. moves_points: whether it can augment keypoints.
     """
 
     def __init__(self, names: Sequence[str]):
-        """names: keys of `AUGMENTATIONS`."""
+        """names: keys of `AUGMENTATIONS` and `PRESETS`."""
         self.names = tuple(names)
-        self.pastes = "copy_paste" in self.names
+        self.steps: list[Step] = []
+        for name in self.names:
+            self.steps += PRESETS.get(name, (Step(name),))
+        self.pastes = any(step.name == "copy_paste" for step in self.steps)
         self.moves_points = not self.pastes
 
     def __call__(
@@ -377,40 +401,66 @@ class Compose:
         points: np.ndarray | None = None,
     ) -> tuple[np.ndarray, ...]:
         """Return image and masks, and class ids if it pastes, or points if they are given."""
-        if points is not None:
-            return self._move(image, masks, rng, points)
-        for name in self.names:
+        unchanged = (image, masks, class_ids)
+        matrix = np.eye(2, 3)
+        for name, options in self.steps:
             function: Callable[..., Any] = AUGMENTATIONS[name]
             if name == "copy_paste":
                 image, masks, class_ids = function(image, masks, rng, class_ids, draw_other)
+            elif name in _MOVES:
+                image, masks, moved = _MOVES[name](image, masks, rng, **options)
+                matrix = _after(moved, matrix)
             else:
-                image, masks = function(image, masks, rng)
+                image = _recolor(function, options, image, rng)
+        if not _has_pixel(masks) and _has_pixel(unchanged[1]):
+            image, masks, class_ids = unchanged
+            matrix = np.eye(2, 3)
         image = np.ascontiguousarray(image)
+        if points is not None:
+            return image, masks, points @ matrix[:, :2].T + matrix[:, 2]
         if class_ids is not None and self.pastes:
             return image, masks, class_ids
         return image, masks
 
-    def _move(
-        self, image: np.ndarray, masks: np.ndarray, rng: np.random.Generator, points: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The image, the masks and `[P, (y, x)]` the points, all augmented."""
-        for name in self.names:
-            if name in _MOVES:
-                image, masks, matrix = _MOVES[name](image, masks, rng)
-                points = points @ matrix[:, :2].T + matrix[:, 2]
-            else:
-                image, masks = AUGMENTATIONS[name](image, masks, rng)
-        return np.ascontiguousarray(image), masks, points
+
+def _recolor(
+    function: Callable[..., Augmented],
+    options: Mapping[str, float],
+    image: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Change the pixels of an image; the black border from resizing stays black."""
+    no_masks = np.zeros((*image.shape[:2], 0), bool)
+    edges = (image[0], image[-1], image[:, 0], image[:, -1])
+    if all(edge.any() for edge in edges):
+        return function(image, no_masks, rng, **options)[0]
+    window = _content(image, np.zeros(image.shape[:2], bool))
+    changed = np.zeros_like(image)
+    changed[window] = function(image[window], no_masks, rng, **options)[0]
+    return changed
+
+
+def _has_pixel(masks: np.ndarray) -> bool:
+    """Whether one of the masks `[H, W, N]` has a pixel."""
+    # Plane by plane: the first object usually answers.
+    return any(plane.any() for plane in np.moveaxis(masks, -1, 0))
+
+
+def _after(second: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The `[2, 3]` matrix of points that does what two such matrices do, one after the other."""
+    turn = second[:, :2]
+    return np.column_stack([turn @ first[:, :2], turn @ first[:, 2] + second[:, 2]])
 
 
 def compose(names: Sequence[str]) -> Compose:
-    """Return one callable that applies the named augmentations in this order.
+    """Return one callable that applies the named augmentations and presets in this order.
 
     Raises: ValueError for an unknown name.
     """
     for name in names:
-        if name not in AUGMENTATIONS:
+        if name not in AUGMENTATIONS and name not in PRESETS:
             raise ValueError(
-                f"An augmentation must be one of {', '.join(AUGMENTATIONS)}. Received: {name!r}."
+                f"An augmentation must be one of {', '.join(AUGMENTATIONS)}, or a preset: "
+                f"{', '.join(PRESETS)}. Received: {name!r}."
             )
     return Compose(names)

@@ -14,14 +14,13 @@ import logging
 import math
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from ..config import PAD32_MODES, Config
-from ..files.image_files import read_pixels
+from ..files.image_files import Source, read_pixels
 from ..files.safe_text import printable
 from .resize_rules import rule_pixels, rule_size
 
@@ -36,18 +35,22 @@ NO_PADDING: Padding = [(0, 0), (0, 0), (0, 0)]
 # --- Reading and converting -------------------------------------------------------------------
 
 
-def read_image(path: str | Path, channels: int | None = 3) -> np.ndarray:
+def read_image(path: Source, channels: int | None = 3, name: str | None = None) -> np.ndarray:
     """Return the `[H, W, channels]` uint8 image of a file, rotated as its EXIF orientation says.
 
+    path: of a file, or its content as bytes.
     channels: None for those of the file, `[H, W]` if it is gray.
+    name: how an error calls the file; its path by default.
 
     Phones store images in the orientation of the sensor. Annotation tools show them upright, and so
     are the outlines that they write. (matterport's code ignored the orientation.)
 
     Raises: ValueError that names a file that is missing, truncated, too large or not an image.
     """
-    pixels = to_uint8(read_pixels(path), name=str(path))
-    return pixels if channels is None else match_channels(pixels, channels, name=str(path))
+    if name is None:
+        name = "an embedded image" if isinstance(path, bytes) else str(path)
+    pixels = to_uint8(read_pixels(path, name=name), name=name)
+    return pixels if channels is None else match_channels(pixels, channels, name=name)
 
 
 _MAX_CLIPPED = 0.02  # share of an image's values that may be clipped without a warning

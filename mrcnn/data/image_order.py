@@ -145,7 +145,7 @@ def class_ids_per_image(dataset: Dataset) -> list[np.ndarray]:
     image_ids = list(dataset.image_ids)
     if len(_class_ids.get(dataset, ())) != len(image_ids):
         log.info(
-            "Looking for rare classes (REPEAT_THRESHOLD): reading the annotations of %d images",
+            "Looking for the classes of each image: reading the annotations of %d images",
             len(image_ids),
         )
         no_objects = np.zeros(0, int)
@@ -167,15 +167,15 @@ def is_tall(dataset: Dataset) -> np.ndarray:
     """
 
     def tall(image_id: int) -> bool:
-        height, width = _size(dataset, image_id)
+        height, width = size_of_image(dataset, image_id)
         return height > width
 
     image_ids = _with_progress(list(dataset.image_ids))
     return np.array([_read(tall, image_id, False) for image_id in image_ids], bool)
 
 
-def _size(dataset: Dataset, image_id: int) -> tuple[int, int]:
-    """Height and width of an image."""
+def size_of_image(dataset: Dataset, image_id: int) -> tuple[int, int]:
+    """Return height and width of an image; only its header is read, if it is a file."""
     info = dataset.image_info[image_id]
     if info.get("height") and info.get("width"):
         return info["height"], info["width"]

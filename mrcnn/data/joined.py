@@ -10,7 +10,7 @@ import numpy as np
 from .dataset import Dataset, has_boxes_only, match_class_names, overrides
 
 
-class _Origin(NamedTuple):
+class Origin(NamedTuple):
     """The dataset of an image, its id there, and `[classes]` class ids there -> class ids here."""
 
     dataset: Dataset
@@ -25,6 +25,8 @@ class JoinedDataset(Dataset):
     background in images of a source without cats (the `active_class_ids` of image_meta, made from
     `source_class_ids`). Sources keep their names and ids, `map_source_class_id("coco.18")`; a
     repeated name gets a number, `"coco_2.18"`.
+
+    origins: the dataset and the id there of each image.
     """
 
     def __init__(self, datasets: Sequence[Dataset]):
@@ -42,7 +44,7 @@ class JoinedDataset(Dataset):
                 "Datasets must be prepared, at least one of them. "
                 f"Received: {unprepared or 'none'}. Try dataset.prepare()."
             )
-        self._origins: list[_Origin] = []  # of each image
+        self.origins: list[Origin] = []  # of each image
         self._known: dict[str, dict[Any, int]] = {}  # source -> its class id -> class id here
         for dataset in datasets:
             self._add(dataset)
@@ -68,7 +70,7 @@ class JoinedDataset(Dataset):
         for image_id in dataset.image_ids:
             info = dataset.image_info[image_id]
             self.image_info.append({**info, "source": sources.get(info["source"], info["source"])})
-            self._origins.append(_Origin(dataset, int(image_id), class_ids))
+            self.origins.append(Origin(dataset, int(image_id), class_ids))
 
     def _join_keypoints(self, datasets: Sequence[Dataset]) -> None:
         """Have keypoints if all datasets have the same ones."""
@@ -108,44 +110,44 @@ class JoinedDataset(Dataset):
 
     def image_reference(self, image_id: int) -> str:
         """Return the `image_reference` of the image's own dataset."""
-        origin = self._origins[image_id]
+        origin = self.origins[image_id]
         return origin.dataset.image_reference(origin.image_id)
 
     def load_image(self, image_id: int) -> np.ndarray:
         """Return the image of its own dataset."""
-        origin = self._origins[image_id]
+        origin = self.origins[image_id]
         return origin.dataset.load_image(origin.image_id)
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the masks of the image's own dataset, and `[N]` int32 class ids of this one."""
-        origin = self._origins[image_id]
+        origin = self.origins[image_id]
         masks, class_ids = origin.dataset.load_mask(origin.image_id)
         return masks, _translate(class_ids, origin.class_ids)
 
     def load_class_ids(self, image_id: int) -> np.ndarray:
         """Return `[N]` int32 class ids of this dataset, read as the image's own dataset does."""
-        origin = self._origins[image_id]
+        origin = self.origins[image_id]
         return _translate(origin.dataset.load_class_ids(origin.image_id), origin.class_ids)
 
     @property
     def boxes_only(self) -> bool:
         """Whether all datasets have boxes only."""
-        return all(has_boxes_only(origin.dataset) for origin in self._origins)
+        return all(has_boxes_only(origin.dataset) for origin in self.origins)
 
     def annotated_boxes(self, image_id: int) -> list[dict]:
         """Return boxes and areas from the annotations of the image's own dataset, if it has any."""
-        origin = self._origins[image_id]
+        origin = self.origins[image_id]
         annotated_boxes = getattr(origin.dataset, "annotated_boxes", None)
         return annotated_boxes(origin.image_id) if annotated_boxes else []
 
     def _load_keypoints(self, image_id: int) -> np.ndarray:
         """`load_keypoints` of the image's own dataset."""
-        origin = self._origins[image_id]
+        origin = self.origins[image_id]
         return origin.dataset.load_keypoints(origin.image_id)
 
     def _load_bbox(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """`load_bbox` of the image's own dataset, and class ids of this one."""
-        origin = self._origins[image_id]
+        origin = self.origins[image_id]
         boxes, class_ids = origin.dataset.load_bbox(origin.image_id)
         return boxes, _translate(class_ids, origin.class_ids)
 

@@ -57,7 +57,20 @@ def resize_mask(
         new_height, new_width = scaled_size(height, width, scale)
         nearest = _nearest if half_pixel else nearest_by_corner
         mask = _take(mask, nearest(height, new_height)[rows], nearest(width, new_width)[columns])
-    return np.pad(mask, padding) if np.any(padding) else mask
+    return _pad(mask, padding) if np.any(padding) else mask
+
+
+def _pad(mask: np.ndarray, padding: Padding) -> np.ndarray:
+    """`np.pad`; a view of `[N, H, W]` stays one, which is faster here and for what follows."""
+    if not _is_view_of_planes(mask):
+        return np.pad(mask, padding)
+    rows, columns, instances = padding
+    return np.moveaxis(np.pad(np.moveaxis(mask, -1, 0), (instances, rows, columns)), 0, -1)
+
+
+def _is_view_of_planes(mask: np.ndarray) -> bool:
+    """Whether `[H, W, N]` masks are `[N, H, W]` in memory."""
+    return mask.strides[-1] == max(mask.strides)
 
 
 def _nearest(size: int, new_size: int) -> np.ndarray:
@@ -78,9 +91,9 @@ def nearest_by_corner(size: int, new_size: int) -> np.ndarray:
 
 def _take(mask: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """`mask[rows][:, columns]`, along the memory if the mask is a view of `[N, H, W]` (faster)."""
-    planes = np.moveaxis(mask, -1, 0)
-    if planes.strides[0] != max(planes.strides):
+    if not _is_view_of_planes(mask):
         return mask[rows][:, columns]
+    planes = np.moveaxis(mask, -1, 0)
     return np.moveaxis(planes.take(rows, axis=1).take(columns, axis=2), 0, -1)
 
 

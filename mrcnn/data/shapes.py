@@ -31,7 +31,7 @@ class ShapesDataset(Dataset):
     Each image has a noisy background and one to four shapes of 12 to 64 px, in colors that differ
     from the background and from each other. An upper shape hides pixels of those below, but never
     more than three tenths of one (matterport's sample limited the overlap of boxes alike), so that
-    each shape can be recognized. An image depends on (seed, image_id) only: different seeds give
+    each shape can be recognized. An image depends on (seed, its id) only: different seeds give
     disjoint sets.
     """
 
@@ -79,11 +79,11 @@ class ShapesDataset(Dataset):
 
     def image_reference(self, image_id: int) -> str:
         """Return the seed and the number of the image."""
-        return f"shapes, seed {self.seed}, image {image_id}"
+        return f"shapes, seed {self.seed}, image {self.image_info[image_id]['id']}"
 
     def _scene(self, image_id: int) -> _Scene:
         """Draw the shapes of an image, the same at each call."""
-        rng = np.random.default_rng([self.seed, int(image_id)])
+        rng = np.random.default_rng([self.seed, self.image_info[image_id]["id"]])
         background = rng.integers(0, 256, 3)
         whole: list[np.ndarray] = []
         scene = _Scene([], [], [], background, rng)

@@ -56,7 +56,7 @@ def mean_score(scores: Mapping[int, float]) -> float:
 
 
 def score(hits: np.ndarray, wrong: np.ndarray, missed: np.ndarray) -> float:
-    """Return the mean of TP / (TP + FP + FN) over the thresholds; 1 if there is nothing to count.
+    """Return the mean of TP / (TP + FP + FN) over the thresholds; 1 without objects and detections.
 
     hits, wrong, missed: [thresholds], TP, FP and FN of one image.
     """

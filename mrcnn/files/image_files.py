@@ -45,12 +45,18 @@ SUFFIXES = frozenset(
     ]
 )
 
+SEVERAL = 2**31  # frames of an animation, which are not counted
+
 Source = str | Path | bytes  # a path, or a file's content
 Size = tuple[int, int]  # height, width
 
 
 class ImageFileError(ValueError):
     """An image file cannot be used; the text names it, the reason and the remedy."""
+
+
+class ImageTooLarge(ImageFileError):
+    """An image has more pixels than `limits` allow."""
 
 
 def read_pixels(
@@ -85,8 +91,9 @@ def read_pixels(
                 f"{image} of {tuple(size)} (height, width). Try to export the mask again."
             )
         if file.pages > 1:
+            count = "several" if file.pages == SEVERAL else file.pages
             raise ImageFileError(
-                f"An image file must hold one image. Received: {file.name} with {file.pages} pages "
+                f"An image file must hold one image. Received: {file.name} with {count} pages "
                 "or frames. Try to save each page that you need as a file of its own."
             )
         pixels = file.pixels(indices)
@@ -121,6 +128,25 @@ def read_size(source: Source) -> Size:
     """
     with _opened(source, "The file", None) as file:
         return file.size
+
+
+def count_pixels(source: Source, name: str | None = None, most: int | None = None) -> int:
+    """Return height times width by the file's header; no pixel is decoded.
+
+    (`read_size` decodes a PNG: its EXIF orientation may follow its pixels.)
+
+    name: how an error calls the file; its path by default.
+    most: pixels; default `limits.MOST_PIXELS`.
+
+    Raises:
+        ImageTooLarge: more pixels than `most`.
+        ImageFileError: as `read_pixels` does.
+    """
+    what = "The file"
+    with _opened_stream(source, what, name) as (stream, suffix, shown_name):
+        height, width = _stored_size(stream, _header(stream, what, shown_name, suffix))
+        _check_size(height, width, shown_name, most)
+        return height * width
 
 
 def is_turned(source: Source) -> bool:
@@ -180,10 +206,10 @@ def _exif_orientation(image: Image.Image) -> int | None:
 def _count_pages(stream: BinaryIO, image: Image.Image) -> int:
     if image.format == "MPO":  # an image and its preview, or the other eye's view
         return 1
-    frames = getattr(image, "n_frames", 1)
     if not isinstance(image, TiffImageFile):
-        return frames
-    if frames > 1 or tiff.IMAGE_DEPTH in image.tag_v2:
+        # Not n_frames, which reads every frame of a GIF, of which there may be millions.
+        return SEVERAL if getattr(image, "is_animated", False) else 1
+    if getattr(image, "n_frames", 1) > 1 or tiff.IMAGE_DEPTH in image.tag_v2:
         return tiff.read_header(stream).pages
     return 1
 
@@ -194,22 +220,40 @@ def _opened(source: Source, what: str, name: str | None) -> Iterator[_ImageFile]
 
     Any error of the decoders in the block becomes an ImageFileError that names the file.
     """
+    with _opened_stream(source, what, name) as (stream, suffix, shown_name):
+        image = _header(stream, what, shown_name, suffix)
+        # Before the orientation is read, for which Pillow decodes the pixels of a PNG.
+        _check_size(*_stored_size(stream, image), shown_name)
+        yield _ImageFile(stream, image, shown_name)
+
+
+@contextmanager
+def _opened_stream(
+    source: Source, what: str, name: str | None
+) -> Iterator[tuple[BinaryIO, str, str]]:
+    """Yield the stream of a file, the suffix of its path, and its name in errors."""
     is_path = not isinstance(source, bytes)
     name = printable(name or (source if is_path else "an embedded image"), longest=1000)
     if is_path:
         _check_path(Path(source), what, name)
     suffix = Path(source).suffix.lower() if is_path else ""
     with _named_errors(what, name), open(source, "rb") if is_path else io.BytesIO(source) as stream:
-        file = _ImageFile(stream, _header(stream, what, name, suffix), name)
-        _check_size(*file.size, name)
-        yield file
+        yield stream, suffix, name
 
 
-def _check_size(height: int, width: int, name: str) -> None:
+def _stored_size(stream: BinaryIO, image: Image.Image | None) -> Size:
+    """Return the (height, width) of the stored pixels; image: None for a TIFF of tifffile."""
+    if image is None:
+        header = tiff.read_header(stream)
+        return header.height, header.width
+    return image.height, image.width
+
+
+def _check_size(height: int, width: int, name: str, most: int | None = None) -> None:
     try:
-        check_size(height, width, name)
+        check_size(height, width, name, most)
     except ValueError as error:
-        raise ImageFileError(str(error)) from error
+        raise ImageTooLarge(str(error)) from error
 
 
 @contextmanager
@@ -221,7 +265,7 @@ def _named_errors(what: str, name: str) -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         kind = FileKind(str(error), "cutting it into tiles")
-        raise _unreadable(what, name, kind) from error
+        raise ImageTooLarge(str(_unreadable(what, name, kind))) from error
     except Exception as error:  # decoders raise any kind of error
         lines = str(error).strip().splitlines() or ["no reason given"]
         reason = f"{type(error).__name__}: {printable(lines[0])}"

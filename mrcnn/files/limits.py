@@ -11,15 +11,17 @@ MOST_MASK_BYTES = 2**31  # of all masks of an image, a byte per pixel and object
 MOST_POINTS = 1_000_000  # in a polygon
 
 
-def check_size(height: int, width: int, where: str) -> None:
+def check_size(height: int, width: int, where: str, most: int | None = None) -> None:
     """Raise a ValueError if an image is larger than this package reads.
 
     height, width: pixels, as a file claims them.
     where: names the file, and the entry if there is one.
+    most: pixels; default `MOST_PIXELS`.
     """
-    if height * width > MOST_PIXELS or max(height, width) > LONGEST_SIDE:
+    most = MOST_PIXELS if most is None else most
+    if height * width > most or max(height, width) > LONGEST_SIDE:
         raise ValueError(
-            f"An image must have at most {MOST_PIXELS:,} pixels, and sides of at most "
+            f"An image must have at most {most:,} pixels, and sides of at most "
             f"{LONGEST_SIDE:,}. Received: {height:,} x {width:,} (height x width) in {where}. "
             "Try to correct the size, or to cut the image into tiles."
         )

@@ -686,11 +686,15 @@ class CocoWriter(Writer):
 
     def add(self, image: Path, size: Sequence[int], result: Result) -> None:
         """Add the detections of one image."""
+        self.add_named(relative_path(image, self.folder), size, result)
+
+    def add_named(self, file_name: str, size: Sequence[int], result: Result) -> None:
+        """Add the detections of one image under this file name."""
         image_id = len(self._images) + 1
         self._images.append(
             {
                 "id": image_id,
-                "file_name": relative_path(image, self.folder),
+                "file_name": file_name,
                 "height": int(size[0]),
                 "width": int(size[1]),
             }
@@ -702,19 +706,22 @@ class CocoWriter(Writer):
                 extra["num_keypoints"] = len(entry["keypoint_scores"])
             self._annotations.append({"id": number, **entry, **extra})
 
-    def finish(self) -> list[Path]:
-        """Write the file."""
+    def content(self) -> dict[str, Any]:
+        """Return what the file contains, ready for JSON."""
         keypoints = category_keypoints(self.keypoint_names, self.keypoint_skeleton)
         categories = []
         for i, name in enumerate(self.class_names[1:], start=1):
             categories.append({"id": i, "name": name, **keypoints})
-        path = self.folder / self.file_name
-        content = {
+        return {
             "images": self._images,
             "annotations": self._annotations,
             "categories": categories,
         }
-        write_json(path, content)
+
+    def finish(self) -> list[Path]:
+        """Write the file."""
+        path = self.folder / self.file_name
+        write_json(path, self.content())
         return [path]
 
 

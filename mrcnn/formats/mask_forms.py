@@ -13,7 +13,8 @@ import numpy as np
 
 from ..data.masks import MaskCrop, paste_crops
 from ..nn.boxes import clip, outward
-from .rle import RLE, crop_rles, decode, mask_to_rle
+from .polygons import Polygon, join_rings, trace_mask
+from .rle import RLE, crop_rles, decode, mask_plane, mask_to_rle
 
 
 def full_masks(
@@ -41,6 +42,25 @@ def rles(
     if _are_rles(masks):
         return masks
     return crop_rles(_mask_crops(masks, rois, image_shape, threshold), image_shape)
+
+
+def polygons(
+    masks: Any, rois: np.ndarray, image_shape: Sequence[int], threshold: float = 0.5
+) -> list[list[Polygon]]:
+    """Return the parts of each mask of any form; arguments as for `full_masks`.
+
+    A part is a polygon along the corners of its pixels, whose holes are joined by `join_rings`.
+    """
+    if not isinstance(masks, list) or _are_rles(masks):
+        planes = (mask_plane(masks, i) for i in range(len(rois)))
+        return [_parts(0, 0, plane) for plane in planes]
+    return [_parts(*crop) for crop in _mask_crops(masks, rois, image_shape, threshold)]
+
+
+def _parts(y: int, x: int, mask: np.ndarray) -> list[Polygon]:
+    """Return the polygons of a mask `[h, w]` whose first pixel is (y, x) of the image."""
+    lines = [join_rings(rings) + (x, y) for rings in trace_mask(mask)]
+    return [line.ravel().tolist() for line in lines]
 
 
 def _are_rles(masks: list) -> bool:

@@ -65,7 +65,7 @@ class MaskFolderDataset(ImageFiles):
         """
         super().__init__()
         # A hundred mask files per image are slow to read in every epoch.
-        self._cache: dict[int, _PackedMasks] = {}
+        self._cache: dict[str, _PackedMasks] = {}  # folder of masks -> masks
         self._cached_bytes = 0
         folder = Path(folder)
         self.add_class("masks", 1, class_name)
@@ -96,12 +96,13 @@ class MaskFolderDataset(ImageFiles):
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Return one mask per file, sorted by name: bool `[H, W, N]`; class ids, int32 `[N]`."""
-        if image_id in self._cache:
-            masks = self._cache[image_id].unpack()
+        folder = self.image_info[image_id]["masks"]
+        if folder in self._cache:
+            masks = self._cache[folder].unpack()
         else:
             masks = self._read_masks(image_id)
             if self._cached_bytes < CACHE_BYTES:
-                self._cache[image_id] = _PackedMasks(np.packbits(masks), masks.shape)
+                self._cache[folder] = _PackedMasks(np.packbits(masks), masks.shape)
                 self._cached_bytes += masks.size // 8
         return np.moveaxis(masks, 0, -1), np.ones(len(masks), np.int32)
 

@@ -93,6 +93,7 @@ class VIADataset(RLEImages):
                 "via",
                 image_id=key,
                 path=image,
+                file=str(path),
                 polygons=[polygon for each in known for polygon in each.parts],
                 class_ids=[places[each.class_name] + 1 for each in known],
             )

@@ -21,6 +21,9 @@ OF_INPUTS = (KL.Conv2DTranspose,)
 class Complexity(NamedTuple):
     """What a network costs.
 
+    outputs: numbers that its layers compute for one image, all together: what a training step must
+        remember of them.
+
     parameters: numbers of all weights, except the statistics of batch norm, which are not learned.
     gflop: 10^9 floating-point operations for one image, two for each multiply-add of a convolution
         or a dense layer. Everything else is left out, as usual: norms, pooling, RoIAlign, NMS.
@@ -29,6 +32,7 @@ class Complexity(NamedTuple):
 
     parameters: int
     gflop: float
+    outputs: int
 
 
 def network_complexity(network: keras.Model, image_shape: Sequence[int]) -> Complexity:
@@ -42,8 +46,10 @@ def network_complexity(network: keras.Model, image_shape: Sequence[int]) -> Comp
     inputs = [x for x in network.inputs if is_read[id(x)]]
     shapes = [(1, *x.shape[1:]) for x in inputs]
     shapes[0] = (1, *image_shape[:2], inputs[0].shape[-1])
-    multiply_adds = _multiply_adds(keras.Model(inputs, network.outputs), shapes)
-    return Complexity(_parameters(network), 2 * multiply_adds / 1e9)
+    counters = _counters(keras.Model(inputs, network.outputs), shapes)
+    multiply_adds = sum(counter.multiply_adds for counter in counters)
+    outputs = sum(counter.outputs for counter in counters)
+    return Complexity(_parameters(network), 2 * multiply_adds / 1e9, outputs)
 
 
 def _parameters(network: keras.Model) -> int:
@@ -53,8 +59,8 @@ def _parameters(network: keras.Model) -> int:
     return sum(math.prod(x.shape) for x in learned)
 
 
-def _multiply_adds(network: keras.Model, shapes: list) -> int:
-    """The multiply-adds of a model on inputs of these shapes."""
+def _counters(network: keras.Model, shapes: list) -> list[_Counter]:
+    """What each layer of a model does on inputs of these shapes."""
     counters: list[_Counter] = []
 
     def counter_of(operation: Any) -> Any:
@@ -69,7 +75,7 @@ def _multiply_adds(network: keras.Model, shapes: list) -> int:
     ]
     structure = keras.tree.pack_sequence_as(network.input, inputs)
     keras.models.clone_model(network, structure, counter_of)
-    return sum(counter.multiply_adds for counter in counters)
+    return counters
 
 
 class _Counter(KL.Layer):
@@ -79,6 +85,7 @@ class _Counter(KL.Layer):
         super().__init__(name=layer.name, autocast=False)
         self.layer = layer
         self.multiply_adds = 0
+        self.outputs = 0
         self.built = True
 
     def call(self, *args: Any, **options: Any) -> Any:
@@ -89,8 +96,13 @@ class _Counter(KL.Layer):
         inputs = [x.shape for x in keras.tree.flatten(args[0])]
         layer: Any = self.layer
         if isinstance(layer, keras.Model):
-            self.multiply_adds += _multiply_adds(layer, inputs)
-        elif isinstance(layer, (*OF_OUTPUTS, *OF_INPUTS)):
+            parts = _counters(layer, inputs)
+            self.multiply_adds += sum(part.multiply_adds for part in parts)
+            self.outputs += sum(part.outputs for part in parts)
+            return outputs
+        shapes = [x.shape for x in keras.tree.flatten(outputs)]
+        self.outputs += sum(math.prod(side or 1 for side in shape) for shape in shapes)
+        if isinstance(layer, (*OF_OUTPUTS, *OF_INPUTS)):
             positions = inputs[0] if isinstance(layer, OF_INPUTS) else outputs.shape
             kernel: Any = layer.kernel
             self.multiply_adds += _positions(positions) * math.prod(kernel.shape)

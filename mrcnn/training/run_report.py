@@ -113,7 +113,7 @@ class RunReport(keras.callbacks.Callback):
             save_image(drawn, self.folder / f"batch_{page + 1}.png")
 
     def _anchors(self, example: dict[str, np.ndarray]) -> np.ndarray:
-        """Return the anchors of an image of a batch, `[A, 4]`; none without an RPN."""
+        """Return the anchors of an image of a batch, `[A, 4]`; empty without an RPN."""
         if "input_rpn_match" not in example:
             return np.zeros((0, 4))
         return self.batches.anchors(example["input_image"].shape)[0]

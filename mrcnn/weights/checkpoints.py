@@ -38,9 +38,10 @@ def last_checkpoint(
             "from the weights of the interrupted one."
         )
     count = f"{len(runs)} training" + "s" * (len(runs) != 1)
+    received = f"{count} of {prefix!r}, none with a checkpoint" if runs else "no such training"
     raise FileNotFoundError(
-        f"There must be a checkpoint {networks[0]}_{prefix}_<epoch>.h5 to resume from. Received: "
-        f"{count} of {prefix!r} without one. {remedy}"
+        f"There must be a training of {prefix!r} to resume, with a checkpoint "
+        f"{networks[0]}_{prefix}_<epoch>.h5. Received: {received}. {remedy}"
     )
 
 
@@ -50,6 +51,13 @@ def checkpoints(
     """The checkpoints `<network>_<name>_<epoch>.h5` in the folder of a run, ordered by epoch."""
     any_network, name = "|".join(map(re.escape, networks)), re.escape(str(name).lower())
     return _numbered(Path(run), rf"(?:{any_network})_{name}_(\d+)\.h5")
+
+
+def last_of_run(run: str | os.PathLike) -> Path | None:
+    """Return the newest checkpoint in the folder `<name><date>` of a run; None without one."""
+    match = re.fullmatch(r"(.+?)\d{8}T\d{4}(?:_\d+)?", Path(run).resolve().name, re.ASCII)
+    found = [] if match is None else checkpoints(run, match[1])
+    return found[-1] if found else None
 
 
 def _numbered(folder: Path, pattern: str) -> list[Path]:

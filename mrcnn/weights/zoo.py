@@ -54,7 +54,10 @@ def known(weights: str | os.PathLike, what: str = "Weights") -> Released | None:
     row = released(weights)
     if row is None and not os.path.exists(weights):
         wrong = os.fspath(weights)
-        close = close_names(os.path.basename(wrong).split(".")[0])
+        folder, file_name = os.path.split(wrong)
+        close = close_names(file_name.split(".")[0])
+        if folder:  # rather a file of the user's, like logs/mine/mask_rcnn_mine_0007.h5
+            close = [name for name in close if file_name.startswith(f"{name}.")]
         if close:
             raise FileNotFoundError(
                 f"{what} must be a file, or a name that `mrcnn weights` lists. "
@@ -64,7 +67,7 @@ def known(weights: str | os.PathLike, what: str = "Weights") -> Released | None:
 
 
 def close_names(wrong: str) -> list[str]:
-    """Return the names that are most similar to a wrong one; none if no name is."""
+    """Return the names that are most similar to a wrong one; [] without any."""
     return difflib.get_close_matches(wrong, names(), n=3, cutoff=0.6)
 
 

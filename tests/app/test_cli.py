@@ -53,7 +53,8 @@ def test_python_m_mrcnn_prints_the_version():
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "check", "train", "detect", "evaluate", "weights", "doctor"]
+    "command",
+    ["demo", "check", "split", "train", "detect", "evaluate", "serve", "weights", "doctor"],
 )
 def test_every_command_has_a_help(command, capsys):
     assert run(command, "--help") == cli.OK
@@ -166,6 +167,7 @@ def test_debug_shows_the_traceback(words, environment, monkeypatch):
 
 def test_names_match_those_of_their_modules():
     assert set(cli.AUGMENTATIONS) == set(augment.AUGMENTATIONS)
+    assert tuple(augment.PRESETS) == cli.AUGMENTATION_PRESETS
     assert cli.NETWORKS == NETWORKS
 
 
@@ -244,7 +246,7 @@ def test_files_without_weights_are_refused_before_a_network_is_built(
 def test_missing_checkpoint_is_reported_before_a_network_is_built(tmp_path, capsys, monkeypatch):
     no_tensorflow(monkeypatch)
     assert run("train", "shapes", "--weights", "last", "--logs", tmp_path) == cli.FAILED
-    assert "0 trainings of 'shapes' without one" in capsys.readouterr().err
+    assert "training of 'shapes' to resume" in capsys.readouterr().err
 
 
 def test_data_with_other_classes_is_refused_before_a_network_is_built(

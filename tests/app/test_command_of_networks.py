@@ -73,6 +73,7 @@ def test_check_train_resume_evaluate_and_detect(kind, tmp_path, capsys):
     name = network[1] if network else "mask_rcnn"
     (weights,) = (tmp_path / "logs").glob(f"mine*/{name}_mine_0002.h5")
     assert str(weights) in shown.out and "other settings" not in shown.err
+    assert (weights.parent / "augmentation.png").is_file()
 
     words = ["--weights", weights, "--out", tmp_path / "out", *options]
     views = ["--tta", "flip", "--min-confidence", 0]

@@ -168,9 +168,9 @@ def trained(monkeypatch, tmp_path):
     def train(*words):
         calls = []
 
-        def note(config, args, train_data, val_data, kept_classes):
+        def note(config, args, data, kept_classes):
             calls.append((config, kept_classes))
-            train.weights = args.weights
+            train.weights, train.data, train.args = args.weights, data, args
             return SimpleNamespace(checkpoint_path="x", epoch=1)
 
         monkeypatch.setattr(train_command, "_train", note)
@@ -258,14 +258,16 @@ def test_no_early_stopping_while_the_learning_rate_falls(trained, capsys):
 def test_end_of_a_training_names_best_weights_and_report(trained, tmp_path, monkeypatch, capsys):
     trained()
     assert capsys.readouterr().out == "Weights: x\n"
-    for name in ("best.h5", "report.html"):
+    for name in ("best.h5", "report.html", "split.json"):
         (tmp_path / name).touch()
-    train_command._say_results(str(tmp_path / "mask_rcnn_data_0010.h5"))
+    train_command._say_results(str(tmp_path / "mask_rcnn_data_0010.h5"), "data")
     shown = capsys.readouterr()
     best = tmp_path / "best.h5"
     assert f"Weights with the highest AP: {best}" in shown.out
     assert f"Report: {tmp_path / 'report.html'}" in shown.out
     assert f"mrcnn detect IMAGE --weights {best} --out found" in shown.err
+    measure = f"mrcnn evaluate data --split {tmp_path / 'split.json'} --weights {best}"
+    assert measure in shown.err
 
 
 # --- The backbone that the command chooses ---
@@ -274,6 +276,12 @@ def test_end_of_a_training_names_best_weights_and_report(trained, tmp_path, monk
 @pytest.fixture
 def gpu(monkeypatch):
     """Function: let the command see a GPU, or none; TensorFlow is not loaded."""
+
+    def set_sizes(config, by_user, dataset, has_gpu):
+        config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = 320
+        config.IMAGES_PER_GPU = 1
+
+    monkeypatch.setattr(train_command, "choose_sizes", set_sizes)
     return lambda exists: monkeypatch.setattr(train_command, "has_gpu", lambda: exists)
 
 
@@ -293,6 +301,57 @@ def test_with_a_gpu_the_backbone_is_that_of_config(trained, gpu):
     gpu(True)
     config, _ = trained()
     assert (config.BACKBONE, trained.weights) == ("resnet101", None)
+    assert (config.IMAGE_MAX_DIM, config.IMAGES_PER_GPU) == (1024, 2)
+
+
+# --- What the command chooses from the data and the machine ---
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "words", "side"),
+    [
+        (False, [], 320),  # the command chooses the backbone, too
+        (False, ["--no-auto"], 1024),
+        (True, ["--auto"], 320),
+        (False, ["--weights", "imagenet"], 1024),
+        (False, ["--weights", "imagenet", "--auto"], 320),
+    ],
+)
+def test_sizes_are_chosen_with_the_backbone_or_on_request(has_gpu, words, side, trained, gpu):
+    gpu(has_gpu)
+    config, _ = trained(*words)
+    assert side == config.IMAGE_MAX_DIM
+    chosen = side == 320
+    # One image a batch instead of two: one step an epoch of one image, half the rate.
+    assert (1 if chosen else 2, 1) == (config.IMAGES_PER_GPU, config.STEPS_PER_EPOCH)
+    assert (0.0005 if chosen else 0.001) == config.LEARNING_RATE
+
+
+def test_one_folder_is_split_and_its_steps_are_those_of_the_part(tmp_path, trained, gpu, capsys):
+    gpu(True)
+    via_file(tmp_path / "data", ["cat"], count=20)
+    config, _ = trained()
+    assert (config.STEPS_PER_EPOCH, config.VALIDATION_STEPS) == (8, 2)  # 16 and 4 images / 2
+    assert len(trained.data.validation.image_ids) == 4
+    assert "16 images to train on, 4 to validate on" in capsys.readouterr().err
+    config, _ = trained("--split", "off")
+    assert config.STEPS_PER_EPOCH == 10 and trained.data.validation is None
+
+
+def test_overfitting_has_long_epochs_of_few_images(tmp_path, trained, gpu):
+    gpu(False)
+    via_file(tmp_path / "data", ["cat"], count=20)
+    config, _ = trained("--overfit", "2")
+    assert len(trained.data.train.image_ids) == len(trained.data.validation.image_ids) == 2
+    assert (config.STEPS_PER_EPOCH, config.VALIDATION_STEPS) == (100, 2)
+    assert config.WARMUP_STEPS == 100  # a tenth of 10 epochs
+
+
+def test_anchors_and_rate_of_the_user_stay(trained, gpu):
+    gpu(True)
+    words = ["RPN_ANCHOR_SCALES=(16,32,64,128,256)", "IMAGES_PER_GPU=4"]
+    config, _ = trained("--learning-rate", "0.1", "--config", *words)
+    assert (config.RPN_ANCHOR_SCALES, config.LEARNING_RATE) == ((16, 32, 64, 128, 256), 0.1)
 
 
 @pytest.mark.parametrize(

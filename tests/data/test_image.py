@@ -376,3 +376,14 @@ def test_zoom_by_hand(values, zoom, shape, window):
     np.testing.assert_allclose(found.image[y1:y2, x1:x2], 99)
     plain = image.resize_to_config(original, config)
     np.testing.assert_allclose(found.scale, np.multiply(plain.scale, zoom), rtol=0.02)
+
+
+def test_content_of_a_file_is_read_as_the_file(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.uint8([[0, 100], [200, 255]])).save(path)
+    expected = image.read_image(path)
+    np.testing.assert_array_equal(image.read_image(path.read_bytes()), expected)
+    with pytest.raises(ValueError, match="an embedded image"):
+        image.read_image(b"text")
+    with pytest.raises(ValueError, match=r"upload\.png"):
+        image.read_image(b"text", name="upload.png")

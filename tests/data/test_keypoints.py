@@ -175,7 +175,8 @@ def blobs():
 
 
 MOVING = {
-    **{name: augment.compose([name]) for name in ("flip", "rotate90", "scale", "jitter")},
+    **{name: augment.compose([name]) for name in ("flip", "rotate90", "rotate", "scale", "jitter")},
+    **{name: augment.compose([name]) for name in ("standard", "microscopy", "aerial")},
     "all": augment.compose(["flip", "rotate90", "color", "jitter"]),
     "imgaug flip": iaa.Fliplr(1.0),
     "imgaug affine": iaa.Affine(rotate=(-30, 30), scale=(0.8, 1.2), shear=(-8, 8)),

@@ -18,7 +18,7 @@ from PIL import Image
 
 from mrcnn.data.image import read_image
 from mrcnn.files import image_files, limits, tiff
-from mrcnn.files.image_files import read_pixels, read_size
+from mrcnn.files.image_files import count_pixels, read_pixels, read_size
 
 RED = (200, 30, 30)
 
@@ -140,7 +140,7 @@ def test_several_frames_are_refused_and_a_single_one_is_read(tmp_path, suffix):
     frames[0].save(tmp_path / f"three.{suffix}", save_all=True, append_images=frames[1:])
     with pytest.raises(
         ValueError,
-        match=rf"hold one image. Received: .*three\.{suffix} with 3 pages or frames. Try",
+        match=rf"hold one image. Received: .*three\.{suffix} with (3|several) pages or frames. Try",
     ):
         read_image(tmp_path / f"three.{suffix}")
 
@@ -355,3 +355,52 @@ def test_damaged_images_are_read_or_refused(content):
 @given(damaged)
 def test_ten_thousand_damaged_images_are_read_or_refused(content):
     read_damaged(content)
+
+
+# --- Pixels by the header ---
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp", "bmp"])
+def test_pixels_are_counted_by_the_header(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    red().save(path)
+    assert count_pixels(path) == count_pixels(path.read_bytes()) == 24 * 32
+    assert count_pixels(path, most=24 * 32) == 24 * 32
+    with pytest.raises(image_files.ImageTooLarge, match=r"at most 767 pixels.*24 x 32 .* in b"):
+        count_pixels(path.read_bytes(), "b", most=24 * 32 - 1)
+
+
+def test_tiffs_that_only_tifffile_reads_are_counted(tmp_path):
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 6, 7), np.float64), **options)
+    assert count_pixels(tmp_path / "a.tif") == 5 * 6
+
+
+def test_counting_decodes_nothing(tmp_path):
+    file = io.BytesIO()
+    red().save(file, "PNG")
+    damaged = file.getvalue()[:-25]  # the end of its pixels is missing
+    assert count_pixels(damaged) == 24 * 32
+    with pytest.raises(ValueError):
+        read_pixels(damaged)
+    with pytest.raises(image_files.ImageFileError, match="readable image"):
+        count_pixels(b"text")
+
+
+def test_too_large_png_is_refused_before_its_orientation_is_read(monkeypatch):
+    """Pillow decodes the pixels of a PNG to find its orientation."""
+    file = io.BytesIO()
+    red().save(file, "PNG")
+    monkeypatch.setattr(limits, "MOST_PIXELS", 24 * 32 - 1)
+    monkeypatch.setattr(Image.Image, "getexif", lambda _: pytest.fail("decodes the pixels"))
+    with pytest.raises(image_files.ImageTooLarge):
+        read_size(file.getvalue())
+
+
+def test_animation_of_many_frames_is_refused_at_once():
+    start = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff"
+    frame = b",\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00"
+    begin = time.process_time()
+    with pytest.raises(ValueError, match="several pages or frames"):
+        read_pixels(start + frame * 1_000_000 + b";")
+    assert time.process_time() - begin < 1

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from mrcnn.formats.mask_forms import full_masks, rles
-from mrcnn.formats.rle import mask_to_rle
+from mrcnn.formats.mask_forms import full_masks, polygons, rles
+from mrcnn.formats.polygons import polygons_to_rle
+from mrcnn.formats.rle import decode, mask_to_rle
 
 SHAPE = (4, 6)
 # Two masks in a 4 x 6 image: rows 1 to 2 of columns 2 to 4 without a corner; the last pixel.
@@ -30,7 +31,7 @@ FORMS = {
 def test_no_masks(masks):
     none = np.zeros((0, 4), np.int32)
     assert full_masks(masks, none, SHAPE).shape == (4, 6, 0)
-    assert rles(masks, none, SHAPE) == []
+    assert rles(masks, none, SHAPE) == polygons(masks, none, SHAPE) == []
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -46,3 +47,10 @@ def test_crops_of_float_boxes_begin_at_the_pixel_that_they_touch():
     crop = np.ones((3, 4), bool)
     found = full_masks([crop], np.array([[0.6, 1.7, 2.2, 4.1]], np.float32), SHAPE)
     assert found[:3, 1:5].all() and found.sum() == 12
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_polygons_of_every_form_are_the_masks_again(form):
+    parts = polygons(FORMS[form], ROIS, SHAPE, threshold=0.4)
+    coded = [polygons_to_rle(of_one_mask, SHAPE) for of_one_mask in parts]
+    np.testing.assert_array_equal(decode(coded, SHAPE), MASKS)

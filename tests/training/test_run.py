@@ -17,7 +17,7 @@ def test_find_last_names_the_folder_without_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         build(tmp_path).find_last()
     (tmp_path / "tiny20240101T0000").mkdir()
-    with pytest.raises(FileNotFoundError, match="1 training of .* without one"):
+    with pytest.raises(FileNotFoundError, match="1 training of .*, none with a checkpoint"):
         build(tmp_path).find_last()
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mrcnn.config import NETWORKS
-from mrcnn.weights.checkpoints import last_checkpoint
+from mrcnn.weights.checkpoints import last_checkpoint, last_of_run
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,14 @@ def test_checkpoints_of_other_networks_do_not_count(tmp_path):
         assert last_checkpoint(tmp_path, "a", [network]) == file
     with pytest.raises(FileNotFoundError, match="fcos_a_<epoch>.h5 .*Received: 2 trainings"):
         last_checkpoint(tmp_path, "a", ["fcos"])
+
+
+def test_last_of_run(tmp_path):
+    run = tmp_path / "a_b20260101T0000_2"
+    assert last_of_run(run) is None  # not there yet
+    run.mkdir()
+    assert last_of_run(run) is None
+    for name in ("mask_rcnn_a_b_0001.h5", "fcos_a_b_0010.h5", "mask_rcnn_a_0011.h5", "best.h5"):
+        (run / name).touch()
+    assert last_of_run(run) == run / "fcos_a_b_0010.h5"
+    assert last_of_run(tmp_path) is None  # not the folder of a run

@@ -61,7 +61,9 @@ def test_wrong_name_lists_close_ones(downloads, wrong, advice):
     assert downloads == []
 
 
-@pytest.mark.parametrize("missing", ["logs/mine/epoch_7.h5", "", "h"])
+@pytest.mark.parametrize(
+    "missing", ["logs/mine/epoch_7.h5", "logs/photos/mask_rcnn_photos_0020.h5", "", "h"]
+)
 def test_missing_file_that_is_like_no_name_is_reported_as_one(downloads, missing):
     with pytest.raises(FileNotFoundError, match=f"file must exist. Received: '{missing}'"):
         zoo.weight_path(missing)

@@ -1,0 +1,160 @@
+"""What `mrcnn train` chooses from the data unless options say otherwise.
+
+These are anchors, learning rate and augmentation. Each choice is logged. The class `Config` keeps
+matterport's values.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..data.check import check
+from ..data.check_anchors import FITTING_IOU, spread_evenly
+from ..data.dataset import Dataset
+from .cli_support import own_names, read_config, resumed_checkpoint
+from .data_option import counted
+
+log = logging.getLogger("mrcnn")
+
+# Settings that the command chooses: those of a network, which its weights imply, and all.
+OF_NETWORK = ("BACKBONE", "RPN_ANCHOR_SCALES")
+OF_RUN = (*OF_NETWORK, "LEARNING_RATE", "IMAGES_PER_GPU", "IMAGE_MIN_DIM", "IMAGE_MAX_DIM")
+
+IMAGES_FOR_ANCHORS = 200
+RATE_BATCH = 2  # images of a batch that LEARNING_RATE of Config and of all presets is for
+AUGMENTATION = "standard"
+OVERFITTING_STEPS = 100  # of an epoch
+
+
+def user_settings(config: Config, args) -> set[str]:
+    """The settings that --config itself names; those of presets are not among them.
+
+    config: what was read from these options.
+    """
+    items = [item for item in args.config if not item.startswith("PRESET=")]
+    has_preset = len(items) < len(args.config) or args.network is not None
+    names = own_names(read_config(items) if has_preset else config)
+    if args.learning_rate is not None:
+        names.add("LEARNING_RATE")
+    return names
+
+
+def adopt_checkpoint(config: Config, args, by_user: set[str], name: str) -> None:
+    """Take what the command chose for the training whose weights are loaded.
+
+    Of the run that --weights last resumes all of it, of other files what is part of the network.
+
+    by_user: settings that stay. name: of the run, unless the config sets one.
+    """
+    from ..weights.opening import read_metadata
+
+    checkpoint = resumed_checkpoint(config, args, name)
+    values = {} if checkpoint is None else (read_metadata(checkpoint) or {}).get("config", {})
+    if values.get("NETWORK", config.NETWORK) != config.NETWORK:
+        return
+    adopted = []
+    for setting in OF_RUN if args.weights == "last" else OF_NETWORK:
+        value = values.get(setting)
+        is_function = isinstance(value, str) and ":" in value
+        if value is None or is_function or setting in by_user:
+            continue
+        if _plain(value) != _plain(getattr(config, setting)):
+            setattr(config, setting, tuple(value) if isinstance(value, list) else value)
+            adopted.append(f"{setting}={value}")
+    if adopted:
+        log.info("As in %s: %s.", checkpoint, ", ".join(adopted))
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON has it: lists instead of tuples."""
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def fit_anchors(config: Config, args, by_user: set[str], dataset: Dataset) -> None:
+    """Set RPN_ANCHOR_SCALES that fit the objects, if the present ones fit them badly.
+
+    Weights of a whole network fix the anchors that it has learned.
+    """
+    if not config.has_anchors() or "RPN_ANCHOR_SCALES" in by_user or not args.fit_anchors:
+        return
+    if args.weights not in (None, "imagenet"):
+        log.info("Anchors: those of the weights, RPN_ANCHOR_SCALES=%s.", config.RPN_ANCHOR_SCALES)
+        return
+    some = spread_evenly(len(dataset.image_ids), IMAGES_FOR_ANCHORS)
+    image_ids = [int(dataset.image_ids[i]) for i in some]
+    report = check(dataset, config, image_ids, pixels=False, progress=False)
+    if report.under is None:
+        return
+    objects = f"{counted(report.objects, 'object')} in {counted(len(image_ids), 'image')}"
+    now = f"{1 - report.under:.1%}"
+    if report.suggested_scales is None or report.suggested_under is None:
+        log.info(
+            "Anchors: RPN_ANCHOR_SCALES=%s fit: %s of %s overlap one by %g or more.",
+            config.RPN_ANCHOR_SCALES, now, objects, FITTING_IOU,
+        )  # fmt: skip
+        return
+    scales = tuple(report.suggested_scales)
+    log.info(
+        "Anchors: RPN_ANCHOR_SCALES=%s instead of %s, so that %.1f%% instead of %s of %s overlap "
+        "one by %g or more (--no-fit-anchors keeps them).",
+        scales, config.RPN_ANCHOR_SCALES,
+        100 * (1 - report.suggested_under), now, objects, FITTING_IOU,
+    )  # fmt: skip
+    config.RPN_ANCHOR_SCALES = scales  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def scale_rate(config: Config, args, by_user: set[str]) -> None:
+    """Make the learning rate proportional to the batch size (Goyal 2017, section 2.1).
+
+    Only for SGD; the rule does not hold for Adam.
+    """
+    batch_size = max(1, config.BATCH_SIZE)  # Config.validate reports 0
+    if "LEARNING_RATE" in by_user or config.OPTIMIZER != "sgd" or args.weights == "last":
+        return
+    if batch_size == RATE_BATCH:
+        return
+    rate = config.LEARNING_RATE * batch_size / RATE_BATCH
+    log.info(
+        "Learning rate: %g instead of %g, which is for %d images a batch, for there are %d "
+        "(linear rule of Goyal 2017; --learning-rate sets another).",
+        rate, config.LEARNING_RATE, RATE_BATCH, batch_size,
+    )  # fmt: skip
+    config.LEARNING_RATE = rate
+
+
+def set_overfitting_steps(config: Config, args, by_user: set[str]) -> None:
+    """Make an epoch on the few images of --overfit long enough to be worth a validation."""
+    if args.overfit is not None and "STEPS_PER_EPOCH" not in by_user:
+        config.STEPS_PER_EPOCH = OVERFITTING_STEPS
+
+
+def choose_augmentation(args) -> Any:
+    """The augmentation of the training images; or None."""
+    from ..data import augment
+
+    names = args.augment
+    if names is None:
+        names = ["none"] if args.overfit is not None else [AUGMENTATION]
+        log.info("Augmentation: %s (--augment NAME chooses another, none for none).", names[0])
+    composed = augment.compose(names)
+    return composed if composed.steps else None
+
+
+def write_run_files(folder: str, data: Any, config: Config, augmentation: Any) -> None:
+    """Write split.json, and augmentation.png if there is an augmentation, into the run's folder.
+
+    data: a `DividedData`.
+    """
+    from ..drawing.augmentations import augmentation_sheet
+    from ..files.write_image import save_image
+
+    data.write(folder)
+    sheet = None
+    if augmentation is not None:
+        sheet = augmentation_sheet(data.train, config, augmentation)
+    if sheet is not None:
+        save_image(sheet, Path(folder) / "augmentation.png")
+        log.info("What the augmentation does: %s", Path(folder) / "augmentation.png")
