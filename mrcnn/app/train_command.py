@@ -83,18 +83,23 @@ def run(args) -> int:
         _fit_steps(config, args, by_user, data)
     defaults.fit_anchors(config, args, by_user, train_data)
     defaults.scale_rate(config, args, by_user)
-    watch_itself(config)
+    watch_itself(config, args.overfit is not None)
     log_settings(config)
     model = _train(config, args, data, kept)
     _say_results(model.checkpoint_path.format(epoch=model.epoch), args.data)
     return OK
 
 
-def watch_itself(config: Config) -> None:
-    """Set what makes a training measure and report itself, unless the user sets it."""
+def watch_itself(config: Config, overfits: bool = False) -> None:
+    """Set what makes a training measure and report itself, unless the user sets it.
+
+    overfits: whether --overfit ends the training when it is perfect, and not before.
+    """
     chosen = own_names(config)
     settings = dict(SELF_WATCHING)
-    if config.LEARNING_RATE_SCHEDULE != "constant":
+    if overfits:
+        settings.pop("EARLY_STOPPING_PATIENCE")
+    elif config.LEARNING_RATE_SCHEDULE != "constant":
         # The last epochs, at the lowest rates, bring the highest AP.
         settings.pop("EARLY_STOPPING_PATIENCE")
         log.info(

@@ -255,6 +255,12 @@ def test_no_early_stopping_while_the_learning_rate_falls(trained, capsys):
     assert watching(trained(*schedule, "EARLY_STOPPING_PATIENCE=7")[0]) == ("auto", 7, True)
 
 
+def test_overfitting_does_not_stop_early():
+    config = Config()
+    train_command.watch_itself(config, overfits=True)
+    assert watching(config) == ("auto", None, True)
+
+
 def test_end_of_a_training_names_best_weights_and_report(trained, tmp_path, monkeypatch, capsys):
     trained()
     assert capsys.readouterr().out == "Weights: x\n"
