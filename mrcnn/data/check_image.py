@@ -14,7 +14,7 @@ from .check_report import MIN_SIDE, Finding, count_noun
 from .dataset import Dataset, has_rles, overrides, reference
 from .image import match_channels, resize_to_config, scaled_size, to_uint8
 from .keypoints import without_outside
-from .masks import extract_bboxes, nearest_by_corner, rle_boxes
+from .masks import extract_bboxes, nearest_by_center, nearest_by_corner, rle_boxes
 
 Size = tuple[int | None, int | None]  # height, width; None if unknown
 
@@ -361,12 +361,9 @@ class BoxResizer:
             self._known[size] = self._geometry(size)
         geometry = self._known[size]
         scaled = pixel_boxes * geometry.factors
-        if self.config.IMAGE_RESIZE_MODE == "torchvision":
-            mask_boxes = _boxes_by_corner(pixel_boxes, size, geometry)
-        else:
-            # A mask pixel is taken from the pixel below its center: rows j with
-            # y1 <= (j + 0.5) / factor < y2.
-            mask_boxes = np.ceil(scaled - 0.5).astype(int)
+        by_corner = self.config.IMAGE_RESIZE_MODE == "torchvision"
+        nearest = nearest_by_corner if by_corner else nearest_by_center
+        mask_boxes = _boxes_of_masks(pixel_boxes, size, geometry, nearest)
         return ResizedBoxes(scaled + geometry.offset, geometry.shape, mask_boxes)
 
     def _geometry(self, size: tuple[int, int]) -> _Geometry:
@@ -381,17 +378,20 @@ class BoxResizer:
         return _Geometry(shape, np.array(resized.window[:2] * 2), factors)
 
 
-def _boxes_by_corner(
-    pixel_boxes: np.ndarray, size: tuple[int, int], geometry: _Geometry
+def _boxes_of_masks(
+    pixel_boxes: np.ndarray,
+    size: tuple[int, int],
+    geometry: _Geometry,
+    nearest: Callable[[int, int], np.ndarray],
 ) -> np.ndarray:
-    """The boxes `[N, 4]` of masks that torchvision resized: a pixel is taken from below its corner.
+    """The boxes `[N, 4]` of resized masks.
 
-    size: (height, width) of the image.
+    size: (height, width) of the image. nearest: the old pixel of each new one, along an axis.
     """
     found = np.zeros(pixel_boxes.shape, int)
     for axis in (0, 1):
         new_side = round(size[axis] * geometry.factors[axis])
-        sources = nearest_by_corner(size[axis], new_side)
+        sources = nearest(size[axis], new_side)
         # The first position whose source is in the box, and the first whose source is past it.
         found[:, axis::2] = np.searchsorted(sources, pixel_boxes[:, axis::2])
     return found

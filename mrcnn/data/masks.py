@@ -55,7 +55,7 @@ def resize_mask(
     else:
         height, width = mask.shape[:2]
         new_height, new_width = scaled_size(height, width, scale)
-        nearest = _nearest if half_pixel else nearest_by_corner
+        nearest = nearest_by_center if half_pixel else nearest_by_corner
         mask = _take(mask, nearest(height, new_height)[rows], nearest(width, new_width)[columns])
     return _pad(mask, padding) if np.any(padding) else mask
 
@@ -73,8 +73,8 @@ def _is_view_of_planes(mask: np.ndarray) -> bool:
     return mask.strides[-1] == max(mask.strides)
 
 
-def _nearest(size: int, new_size: int) -> np.ndarray:
-    """For each of `new_size` positions the nearest of `size` old ones, by the pixels' centers."""
+def nearest_by_center(size: int, new_size: int) -> np.ndarray:
+    """Return for each of `new_size` positions the nearest of `size` old ones, by their centers."""
     positions = (np.arange(new_size) + 0.5) * (size / max(new_size, 1))
     return np.minimum(positions.astype(int), size - 1)
 

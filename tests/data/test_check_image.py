@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 from checked import GOOD, GREY, ONE, Hand, HandBoxes, Small, kinds, or_raise, rectangles
-from hypothesis import assume, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
@@ -215,6 +215,7 @@ def test_objects_between_the_resized_pixels_vanish():
     assert [(f.kind, f.instances) for f in report.findings] == [("vanishing", (0,)), ("tiny", (1,))]
 
 
+@example((58, 41), (0.46875, 0.0, 0.09375, 0.0), "pad64")  # an edge at 45.5, up to rounding
 @given(
     st.tuples(st.integers(1, 90), st.integers(1, 90)),
     st.tuples(*[st.floats(0, 1)] * 4),
@@ -234,10 +235,7 @@ def test_mask_box_is_the_box_of_the_resized_mask(size, corners, mode):
     scale = max(1, 64 / min(size))  # the short side up to 64
     if mode == "square" and round(scale * max(size)) > 64:  # but the long side at most 64
         scale = 64 / max(size)
-    resized = resize_mask(mask, scale, [(0, 0)] * 3)
-    exact = np.array([y1, x1, y2, x2]) * np.tile(np.divide(resized.shape[:2], size), 2)
-    assume(np.abs(exact % 1 - 0.5).min() > 1e-9)  # at 45.5 rounding errors of the resize decide
-    (found,) = extract_bboxes(resized)
+    (found,) = extract_bboxes(resize_mask(mask, scale, [(0, 0)] * 3))
     lost = boxes.area(rounded)[0] == 0
     assert lost == (not found.any())
     assert lost or found.tolist() == rounded[0].tolist()

@@ -81,23 +81,19 @@ def test_mixed_precision_trains_close_to_float32(tmp_path, dataset, network):
     assert keras.config.dtype_policy().name == "float32"  # for the layers of the user
 
 
-def test_gradients_of_bfloat16_are_close_to_float32(tmp_path, dataset, compiled):
-    """The mean norm of eight steps: in one, a ReLU input near 0 changes it by up to 4 %."""
+def test_gradients_of_mixed_precision_are_close_to_float32(tmp_path, dataset, compiled):
+    """The mean norm of eight steps: in one, a ReLU input near 0 changes it by up to 4 %.
+
+    float16 skips steps until its loss scale fits; the mean is that of the others.
+    """
     norms = {}
-    for precision in ("float32", "mixed_bfloat16"):
+    for precision in PRECISIONS:
         folder = tmp_path / precision
         history, moved = _trained_in(precision, folder, dataset, "mask_rcnn", STEPS_PER_EPOCH=8)
         assert {"fpn_p2/kernel", "mrcnn_mask/bias"} <= moved
         norms[precision] = history["gradient_norm"][0]
     np.testing.assert_allclose(norms["mixed_bfloat16"], norms["float32"], rtol=0.03)
-
-
-def test_float16_skips_steps_until_its_loss_scale_fits(tmp_path, dataset):
-    """Norms that are not finite do not count."""
-    settings = {"RPN_ONLY": True, "USE_RPN_ROIS": True, "STEPS_PER_EPOCH": 6}
-    history, moved = _trained_in("mixed_float16", tmp_path, dataset, "mask_rcnn", **settings)
-    assert np.isfinite(history["gradient_norm"][0]) and history["gradient_norm"][0] > 0
-    assert "fpn_p2/kernel" in moved
+    assert np.isfinite(norms["mixed_float16"]) and norms["mixed_float16"] > 0
 
 
 @pytest.mark.parametrize("network", KINDS)
