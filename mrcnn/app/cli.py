@@ -47,6 +47,8 @@ AUGMENTATIONS = (
     "copy_paste",
 )
 AUGMENTATION_PRESETS = ("none", "standard", "strong", "microscopy", "aerial")
+EXPORT_FORMATS = ("saved_model", "onnx", "openvino", "litert")
+PRECISIONS = ("float32", "float16", "int8")
 FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")
 
 DATA = (
@@ -90,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_train,
         _add_detect,
         _add_evaluate,
+        _add_export,
         _add_serve,
         _add_released_weights,
         _add_doctor,
@@ -529,6 +532,83 @@ def _add_evaluate(commands) -> None:
         help="count detections from this score on, 0 to 1 (%(default)s)",
     )
     _add_tta(parser)
+
+
+def _add_export(commands) -> None:
+    parser = _add_command(
+        commands,
+        "export",
+        _runner("export_command"),
+        "write a network as a file that runs without this package",
+        "The file takes uint8 images that are not resized, and gives boxes in their pixels, class "
+        "ids, scores, masks of 28 x 28 and counts. It is run at once on sample images in a process "
+        "of its own and compared with detect; a file that finds something else is not kept. Class "
+        "names and settings are in its metadata, and in a .json beside it. All formats but "
+        "saved_model need the extra [export].",
+        "mrcnn export mask_rcnn_fruit_0040.h5 --format onnx --images fruit/val",
+    )
+    parser.add_argument(
+        "weights", metavar="WEIGHTS", help="a weight file, or a name that `mrcnn weights` lists"
+    )
+    parser.add_argument(
+        "--format", required=True, choices=EXPORT_FORMATS, help="the runtime that is to read it"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        help="the file, or of saved_model and openvino the folder. Default: the name of the weight "
+        "file, in the current folder",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of the kernels; float16 halves the file, int8 computes convolutions in integers "
+        "(%(default)s)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="DATA",
+        type=arguments.path,
+        nargs="+",
+        default=[],
+        help="images, or folders of them, on which int8 measures the ranges of values",
+    )
+    _add_export_shape(parser)
+    _add_config(parser, "the config in the weight file")
+    parser.add_argument(
+        "--min-confidence",
+        type=arguments.share,
+        metavar="SCORE",
+        help="the file returns objects from this score on, 0 to 1 (the config's)",
+    )
+
+
+def _add_export_shape(parser) -> None:
+    parser.add_argument(
+        "--size",
+        type=arguments.at_least_1,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="of the images that the file accepts. Default: any size, which networks of resize "
+        "mode square can",
+    )
+    parser.add_argument(
+        "--batch",
+        metavar="N|dynamic",
+        type=arguments.batch,
+        default=1,
+        help="images that the file accepts at once; dynamic: any number (%(default)s)",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="IMAGE",
+        type=arguments.path,
+        nargs="+",
+        default=[],
+        help="images, or folders of them, on which the file is compared with detect. Default: "
+        "those of --calibrate, or generated shapes",
+    )
 
 
 def _add_serve(commands) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tiny import TinyConfig
 
 from mrcnn.nn import boxes, nms
+from mrcnn.nn.portable import portable_ops
 
 BOXES = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [0, 20, 10, 30], [0, 0, 0, 0]], np.float32)[None]
 
@@ -340,3 +341,45 @@ def test_class_non_max_suppression_equals_torchvision(torchvision_units, case):
     np.testing.assert_array_equal(kept.scores[0][valid], scores[expected])
     np.testing.assert_array_equal(kept.boxes[0][valid], these[expected])
     np.testing.assert_array_equal(kept.class_ids[0][valid], groups[expected])
+
+
+# --- In operations that every runtime knows ---
+
+
+def many_boxes(seed, images, count, classes):
+    """Boxes `[images, count, 4]` in 0..1, their class ids and different scores."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 0.7, (images, count, 2))
+    size = rng.uniform(0.05, 0.3, (images, count, 2))
+    these = np.concatenate([corner, corner + size], axis=-1).astype(np.float32)
+    scores = rng.permutation(images * count).reshape(images, count) / (images * count)
+    return these, rng.integers(1, classes, (images, count), np.int32), np.float32(scores)
+
+
+def assert_kept(found, expected):
+    for values, others in zip(found, expected, strict=True):
+        np.testing.assert_allclose(values, others, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 60])
+@pytest.mark.parametrize("classes", [2, 81])
+def test_shifted_boxes_are_suppressed_per_class(count, classes):
+    config = TinyConfig(NUM_CLASSES=classes, DETECTION_MAX_INSTANCES=20)
+    given = many_boxes(classes, 2, count, classes)
+    expected = nms.suppress_one_class(*given, config)
+    with portable_ops():
+        found = nms.suppress_one_class(*given, config)
+    assert_kept(found, expected)
+
+
+@pytest.mark.parametrize("columns", [1, 4])
+def test_portable_suppression_of_several_scores_a_box(columns):
+    rng = np.random.default_rng(3)
+    these, _, _ = many_boxes(3, 2, 30 * columns, 4)
+    these = these.reshape(2, 30, columns, 4)
+    scores = np.float32(rng.permutation(2 * 30 * 4).reshape(2, 30, 4) / 240)
+    scores[:, :, 0] = 0  # the background
+    expected = nms.class_non_max_suppression(these, scores, 15, 0.4)
+    with portable_ops():
+        found = nms.class_non_max_suppression(these, scores, 15, 0.4)
+    assert_kept(found, expected)

@@ -1,0 +1,172 @@
+"""Export a model: write the file beside its place, run it, compare it with `detect`, then keep it.
+
+model -> graph (graph.py) -> a file of a format (formats.py), under another name
+      -> run in a process of its own (inference/runtimes.py)
+      -> compared with `detect` (compare.py) -> renamed, with a description in a .json beside
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files.atomic import atomic_write
+from ..inference import runtimes
+from ..inference.fuse_batch_norm import BatchNormFusedModel
+from .compare import LIMITS, compare
+from .description import describe
+from .formats import check_precision, format_named
+from .graph import Source
+from .reference import detected, exported
+from .report import Report
+from .samples import sample_batches
+from .settings import Job, check_network, shape_of
+
+CALIBRATION_IMAGES = 32
+# Runs a file without its folder on the path of imports.
+SCRIPT = "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+def export_model(
+    model: Any,
+    path: str | os.PathLike,
+    format: str,
+    precision: str = "float32",
+    size: Sequence[int] | None = None,
+    batch: int | None = 1,
+    images: Iterable[Any] = (),
+    calibration: Iterable[Any] = (),
+) -> Report:
+    """Write a model as a file of another runtime; see `DetectionModel.export`.
+
+    Raises: ValueError if the model cannot be exported so, or if the file does not find what
+        `detect` finds; then no file is left.
+    """
+    kind = format_named(format)
+    check_precision(format, precision)
+    check_network(model.config, kind.is_portable)
+    shape = shape_of(model.config, size, batch)
+    images, calibration = list(images), list(calibration)[:CALIBRATION_IMAGES]
+    if precision == "int8" and not calibration:
+        raise ValueError(
+            "int8 needs images like those to detect in, on which it measures the ranges of "
+            "values. Received: none. Try --calibrate DATA, or calibration=[image, ...]."
+        )
+    target = Path(path)
+    description = describe(model.config, model.class_names, shape, format, precision)
+    fused = BatchNormFusedModel(model.keras_model)
+    source = Source(fused, type(model).read_outputs, model.config, fused.network)
+    batches = sample_batches(model.config, shape, calibration) if calibration else []
+    job = Job(source, shape, precision, description, batches)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        part = Path(folder, target.name)
+        kind.write(part, job)
+        samples = sample_batches(model.config, shape, images or calibration[:4])
+        report = _compared(model, part, samples, description, precision)
+        if not report.agrees():
+            raise ValueError(
+                "An exported file must find what detect() finds. Received:\n"
+                f"{report.text()}\nNo file is kept. Try another format or precision."
+            )
+        _replace(part, target)
+    with atomic_write(f"{target}.json") as beside:
+        text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False)
+        Path(beside).write_text(f"{text}\n", encoding="utf-8")
+    return report._replace(path=target)
+
+
+def _compared(
+    model: Any, part: Path, samples: list[np.ndarray], description: dict, precision: str
+) -> Report:
+    """The report of a file that was just written."""
+    outputs, measured = run_apart(part, samples)
+    expected, found, shapes = [], [], []
+    for batch, values in zip(samples, outputs, strict=True):
+        for i, image in enumerate(batch):
+            expected.append(detected(model, image))
+            found.append(exported(values, i))
+            shapes.append((image.shape[0], image.shape[1]))
+    limits = LIMITS[precision]
+    agreement = compare(expected, found, shapes, model.config, limits)
+    size = size_of(part)
+    milliseconds = _detect_ms(model, samples[0][0])
+    return Report(part, description, agreement, limits, size, measured, milliseconds)
+
+
+def _detect_ms(model: Any, image: np.ndarray, repeats: int = 3) -> float:
+    """The best of several times that `detect` takes for an image, in ms."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        detected(model, image)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * min(seconds)
+
+
+def run_apart(path: Path, batches: list[np.ndarray]) -> tuple[list[dict[str, Any]], dict]:
+    """Return the outputs of an exported file for each batch, and its measurements.
+
+    It runs in a process of its own, which needs the runtime only, so that the memory is the file's,
+    and so that a runtime that crashes does not end this process.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        given, out = Path(folder, "images.npz"), Path(folder, "found.npz")
+        names = [f"batch_{i}" for i in range(len(batches))]
+        np.savez(given, **dict(zip(names, batches, strict=True)))
+        words = [runtimes.__file__, str(path), str(given), str(out)]
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, *words],
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise ValueError(
+                f"An exported file must run. Received: {lines[-1]}. Try another format, or report "
+                "this with the settings of the network."
+            )
+        return _read_outputs(out, len(batches))
+
+
+def _read_outputs(path: Path, count: int) -> tuple[list[dict[str, Any]], dict]:
+    outputs: list[dict[str, Any]] = [{} for _ in range(count)]
+    with np.load(path) as file:
+        measured = json.loads(str(file["measured"]))
+        for key in file.files:
+            if key != "measured":
+                index, _, name = key.partition("/")
+                outputs[int(index)][name] = file[key]
+    return outputs, measured
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files of a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _replace(part: Path, target: Path) -> None:
+    """Give a new file or folder the place of the old one."""
+    if target.is_dir() and not target.is_symlink():
+        old = part.with_name(f"{part.name}.old")
+        os.replace(target, old)  # removed with the temporary folder
+    elif part.is_dir() and target.exists():
+        target.unlink()
+    os.replace(part, target)
+
+
+def default_path(weights: str, format: str) -> Path:
+    """Return the name of a file in the working folder, after the weights it is made of."""
+    return Path(Path(weights).stem + format_named(format).suffix)
