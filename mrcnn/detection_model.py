@@ -350,7 +350,7 @@ class DetectionModel(DetectionMethods):
         size: Sequence[int] | None = None,
         batch: int | None = 1,
         images: Iterable[Any] = (),
-        calibration: Iterable[Any] = (),
+        calibration: Dataset | Iterable[Any] = (),
     ) -> Report:
         """Write the network as a file of another runtime, if it finds there what `detect` finds.
 
@@ -364,7 +364,8 @@ class DetectionModel(DetectionMethods):
         size: `(height, width)` of the images; None for any size, if the resize mode is "square".
         batch: images at once; None for any number.
         images: arrays on which the file is compared with `detect`; default: generated shapes.
-        calibration: arrays of images like those to detect in.
+        calibration: arrays of images like those to detect in; or a prepared dataset, on which the
+            file may lose at most 0.01 of average precision.
 
         Returns: the comparison; `print(report.text())` is a table.
 

@@ -570,9 +570,8 @@ def _add_export(commands) -> None:
         "--calibrate",
         metavar="DATA",
         type=arguments.path,
-        nargs="+",
-        default=[],
-        help="images, or folders of them, on which int8 measures the ranges of values",
+        help="annotated images, as for `mrcnn evaluate`: int8 measures the ranges of values on "
+        "them, and the file may lose at most 0.01 of average precision on the first 50",
     )
     _add_export_shape(parser)
     _add_config(parser, "the config in the weight file")

@@ -7,20 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.dataset import Dataset
 from ..data.image import read_image
 from .cli_support import OK, check_weights, load_for_use, say
+from .data_option import SHAPES_HELD_OUT, log_data, open_data, require_images
 from .detect_command import find_images
 
 log = logging.getLogger("mrcnn")
 
-MOST_IMAGES = 32  # of each option
+MOST_IMAGES = 32
 
 
 def run(args) -> int:
     """Run `mrcnn export`."""
     check_weights(args.weights, "WEIGHTS")
-    images, calibration = _read(args.images), _read(args.calibrate)
-    model, _ = load_for_use(args.weights, [*args.config, "PRECISION=float32"])
+    images = _read(args.images)
+    model, names = load_for_use(args.weights, [*args.config, "PRECISION=float32"])
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     from ..export.exporting import default_path
@@ -35,7 +37,7 @@ def run(args) -> int:
         size=args.size,
         batch=batch,
         images=images,
-        calibration=calibration,
+        calibration=_data(args.calibrate, names),
     )
     say(report.text())
     if report.agreement.confidence < 0.5:
@@ -47,8 +49,18 @@ def run(args) -> int:
     return OK
 
 
+def _data(path: str | None, class_names: list[str]) -> Dataset | tuple:
+    """The annotated images of --calibrate; the word "shapes" stands for generated ones."""
+    if path is None:
+        return ()
+    dataset = open_data(path, class_names, SHAPES_HELD_OUT)
+    require_images(dataset, path)
+    log_data("Data", dataset)
+    return dataset
+
+
 def _read(words: list[str]) -> list[np.ndarray]:
-    """The first images that words of the command line name."""
+    """The first images that --images names."""
     if not words:
         return []
     files = find_images(words).files[:MOST_IMAGES]

@@ -7,6 +7,7 @@ model -> graph (graph.py) -> a file of a format (formats.py), under another name
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.dataset import Dataset
 from ..files.atomic import atomic_write
 from ..inference import runtimes
 from ..inference.fuse_batch_norm import BatchNormFusedModel
@@ -26,12 +28,14 @@ from .compare import LIMITS, compare
 from .description import describe
 from .formats import check_precision, format_named
 from .graph import Source
+from .precision_cost import first_images, precision_cost
 from .reference import detected, exported
 from .report import Report
 from .samples import sample_batches
-from .settings import Job, check_network, shape_of
+from .settings import Job, Shape, check_network, shape_of
 
 CALIBRATION_IMAGES = 32
+SAMPLES = 4  # of them, to compare a file on
 # Runs a file without its folder on the path of imports.
 SCRIPT = "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
 
@@ -44,7 +48,7 @@ def export_model(
     size: Sequence[int] | None = None,
     batch: int | None = 1,
     images: Iterable[Any] = (),
-    calibration: Iterable[Any] = (),
+    calibration: Dataset | Iterable[Any] = (),
 ) -> Report:
     """Write a model as a file of another runtime; see `DetectionModel.export`.
 
@@ -55,24 +59,28 @@ def export_model(
     check_precision(format, precision)
     check_network(model.config, kind.is_portable)
     shape = shape_of(model.config, size, batch)
-    images, calibration = list(images), list(calibration)[:CALIBRATION_IMAGES]
-    if precision == "int8" and not calibration:
+    dataset = calibration if isinstance(calibration, Dataset) else None
+    seen = _calibration_images(calibration)
+    if precision == "int8" and not seen:
         raise ValueError(
             "int8 needs images like those to detect in, on which it measures the ranges of "
             "values. Received: none. Try --calibrate DATA, or calibration=[image, ...]."
         )
-    target = Path(path)
+    target = _checked_name(path, kind.suffix)
     description = describe(model.config, model.class_names, shape, format, precision)
     fused = BatchNormFusedModel(model.keras_model)
     source = Source(fused, type(model).read_outputs, model.config, fused.network)
-    batches = sample_batches(model.config, shape, calibration) if calibration else []
+    batches = sample_batches(model.config, shape, seen) if seen else []
     job = Job(source, shape, precision, description, batches)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         part = Path(folder, target.name)
         kind.write(part, job)
-        samples = sample_batches(model.config, shape, images or calibration[:4])
+        samples = sample_batches(model.config, shape, list(images) or seen[:SAMPLES])
         report = _compared(model, part, samples, description, precision)
+        if dataset is not None:
+            cost = precision_cost(model, lambda given: run_apart(part, given)[0], dataset, shape)
+            report = report._replace(cost=cost)
         if not report.agrees():
             raise ValueError(
                 "An exported file must find what detect() finds. Received:\n"
@@ -83,6 +91,22 @@ def export_model(
         text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False)
         Path(beside).write_text(f"{text}\n", encoding="utf-8")
     return report._replace(path=target)
+
+
+def _calibration_images(calibration: Dataset | Iterable[Any]) -> list[Any]:
+    """The images that int8 measures ranges on."""
+    if isinstance(calibration, Dataset):
+        return list(first_images(calibration, Shape(), CALIBRATION_IMAGES).values())
+    return list(itertools.islice(calibration, CALIBRATION_IMAGES))
+
+
+def _checked_name(path: str | os.PathLike, suffix: str) -> Path:
+    """The path; runtimes know a file by the end of its name."""
+    if suffix.startswith(".") and Path(path).suffix != suffix:
+        raise ValueError(
+            f"A file of this format must end in {suffix}. Received: {path}. Try {path}{suffix}."
+        )
+    return Path(path)
 
 
 def _compared(

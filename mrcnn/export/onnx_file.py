@@ -23,7 +23,7 @@ def write_onnx(path: Path, job: Job) -> None:
         from .onnx_precision import store_float16
 
         store_float16(model)
-    onnx.helper.set_model_props(model, {KEY: as_text(job.metadata)})
+    model.metadata_props.add(key=KEY, value=as_text(job.metadata))
     onnx.save(model, str(path))
     if job.precision == "int8":
         from .onnx_precision import quantize

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .compare import Agreement, Limits
+from .precision_cost import LARGEST_LOSS, PrecisionCost
 
 MEGABYTE = 1_000_000
 
@@ -14,6 +15,7 @@ class Report(NamedTuple):
     """An exported file, how it agrees with `detect`, and what it costs.
 
     measured: of `inference.runtimes.measure`. detect_ms: of `detect`, for one image.
+    cost: in average precision, if there are annotated images.
     """
 
     path: Path
@@ -23,15 +25,20 @@ class Report(NamedTuple):
     size: int  # bytes
     measured: dict[str, float]
     detect_ms: float
+    cost: PrecisionCost | None = None
 
     def agrees(self) -> bool:
         """Return whether the file finds the same as `detect`."""
-        return self.agreement.keeps(self.limits)
+        is_precise = self.cost is None or self.cost.loss() <= LARGEST_LOSS
+        return is_precise and self.agreement.keeps(self.limits)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description and the measurements as JSON can hold them."""
         comparison = {**self.agreement._asdict(), "bytes": self.size, **self.measured}
-        return {**self.description, "comparison": {**comparison, "detect_ms": self.detect_ms}}
+        comparison["detect_ms"] = self.detect_ms
+        if self.cost is not None:
+            comparison["average_precision"] = self.cost._asdict()
+        return {**self.description, "comparison": comparison}
 
     def text(self) -> str:
         """Return the table."""
@@ -49,6 +56,7 @@ class Report(NamedTuple):
         if agreement.keypoints is not None:
             keypoints = f"{agreement.keypoints:.2g} of their range"
             rows.append(("keypoint logits", keypoints, _at_most(limits.keypoints)))
+        rows += _cost_rows(self.cost)
         memory = self.measured["memory"]
         rows += [
             ("size", f"{self.size / MEGABYTE:.1f} MB", ""),
@@ -64,6 +72,16 @@ class Report(NamedTuple):
         size = "any size" if wanted["height"] is None else f"{wanted['height']} x {wanted['width']}"
         words = (self.description["format"], self.description["precision"])
         return f"{self.path.name}: {', '.join(words)}, batch {batch}, images of {size}"
+
+
+def _cost_rows(cost: PrecisionCost | None) -> list[tuple[str, str, str]]:
+    if cost is None:
+        return []
+    rows = []
+    for name, expected in cost.expected.items():
+        found = f"{cost.found[name]:.4f} in {cost.images} images"
+        rows.append((name, found, f">= {expected - LARGEST_LOSS:.4f} (detect {expected:.4f})"))
+    return rows
 
 
 def _at_most(limit: float, unit: str = "") -> str:

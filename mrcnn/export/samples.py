@@ -33,14 +33,14 @@ def sample_batches(config: Config, shape: Shape, images: Iterable[Any] = ()) -> 
             resized = cv2.resize(pixels, (shape.width, shape.height))
             pixels = resized.reshape(shape.height, shape.width, pixels.shape[2])
         count = shape.batch or (OPEN_BATCH if i % 2 else 1)
-        batches.append(_views(pixels, count))
+        batches.append(views(pixels, count))
     return batches
 
 
-def _views(image: np.ndarray, count: int) -> np.ndarray:
-    """`[count, H, W, C]`: the image, and mirrored."""
-    views = (image, image[:, ::-1], image[::-1], image[::-1, ::-1])
-    return np.ascontiguousarray(np.stack([views[i % len(views)] for i in range(count)]))
+def views(image: np.ndarray, count: int) -> np.ndarray:
+    """Return `[count, H, W, C]`: an image `[H, W, C]`, and mirrored."""
+    mirrored = (image, image[:, ::-1], image[::-1], image[::-1, ::-1])
+    return np.stack([mirrored[i % len(mirrored)] for i in range(count)])
 
 
 def generated_images(config: Config) -> list[np.ndarray]:

@@ -21,12 +21,6 @@ class Shape(NamedTuple):
     height: int | None = None
     width: int | None = None
 
-    def text(self) -> str:
-        """Return the shape for people: "batch 1, images of any size"."""
-        batch = "any batch" if self.batch is None else f"batch {self.batch}"
-        size = "any size" if self.height is None else f"{self.height} x {self.width} pixels"
-        return f"{batch}, images of {size}"
-
 
 def shape_of(config: Config, size: Sequence[int] | None, batch: int | None) -> Shape:
     """Return the shape that a caller asks for.

@@ -58,16 +58,11 @@ def open_litert(path: str) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=path, num_threads=os.cpu_count())
-    (given,) = interpreter.get_input_details()
     runner = interpreter.get_signature_runner()
     (name,) = runner.get_input_details()
-    shape: list[tuple[int, ...]] = []
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        if shape != [images.shape] and -1 in given["shape_signature"]:
-            interpreter.resize_tensor_input(given["index"], images.shape)
-            interpreter.allocate_tensors()
-            shape[:] = [images.shape]
+        # The runner allocates memory for the shape of the images.
         return {key: np.array(value) for key, value in runner(**{name: images}).items()}
 
     return run

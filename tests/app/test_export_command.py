@@ -32,7 +32,7 @@ def exported(monkeypatch, tmp_path):
         return Report(path, description, agreement, LIMITS["float32"], 2500000, measured, 30.0)
 
     model = StubModel()
-    model.export = export
+    model.export, model.class_names = export, ["BG", "square", "circle", "triangle"]
     monkeypatch.setattr(export_command, "load_for_use", lambda *_: (model, model.class_names))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fruit.h5").touch()
@@ -49,7 +49,7 @@ def test_defaults(exported, capsys):
         "size": None,
         "batch": 1,
         "images": [],
-        "calibration": [],
+        "calibration": (),
     }
     out = capsys.readouterr()
     lines = out.out.splitlines()
@@ -67,13 +67,13 @@ def test_defaults(exported, capsys):
 def test_options(exported, tmp_path):
     image_file(tmp_path / "seen" / "a.png")
     words = "--format saved_model --out out/x --precision float16 --size 40 60 --batch dynamic"
-    words += " --images seen --calibrate seen --min-confidence 0.3"
+    words += " --images seen --calibrate shapes --min-confidence 0.3"
     assert run("export", "fruit.h5", *words.split()) == cli.OK
     (call,) = exported
     assert call.path == Path("out/x")
     assert (call.options["size"], call.options["batch"]) == ([40, 60], None)
     assert [image.shape for image in call.options["images"]] == [(30, 40, 3)]
-    assert len(call.options["calibration"]) == 1
+    assert len(call.options["calibration"].image_ids) == 100
 
 
 @pytest.mark.parametrize(

@@ -107,3 +107,9 @@ def test_int8_needs_calibration_images(model, tmp_path):
     needs("onnx")
     with pytest.raises(ValueError, match="--calibrate DATA"):
         model.export(tmp_path / "tiny.onnx", "onnx", precision="int8")
+
+
+def test_name_of_a_file_must_fit_its_format(model, tmp_path):
+    needs("onnx")
+    with pytest.raises(ValueError, match=r"must end in \.onnx. Received: .*tiny. Try .*tiny\.onnx"):
+        model.export(tmp_path / "tiny", "onnx")
