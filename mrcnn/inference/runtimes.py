@@ -136,7 +136,17 @@ def measure(path: str, groups: Sequence[np.ndarray], repeats: int = 3) -> tuple[
 
 
 def peak_memory() -> float | None:
-    """Return the largest memory that this process has had, in MB; None on Windows."""
+    """Return the largest memory that this process has had, in MB; None where it is unknown."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return _peak_of_resource()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
+
+
+def _peak_of_resource() -> float | None:
+    """`peak_memory` without /proc; on Linux this number would include the parent process."""
     try:
         import resource
     except ImportError:

@@ -50,12 +50,44 @@ def non_max_suppression(
         return kept.selected_indices, kept.valid_outputs
 
     inputs = (tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32))
-    if is_portable() and inputs[1].shape[0] is not None:  # a loop is slow, and unknown to LiteRT
-        parts = [one_image(pair) for pair in zip(*map(tf.unstack, inputs), strict=True)]
-        indices, counts = (tf.stack(part) for part in zip(*parts, strict=True))
-        return tf.reshape(indices, [len(parts), max_output]), counts
+    if is_portable():
+        return _ordered_non_max_suppression(*inputs, max_output, one_image)
     indices, counts = tf.map_fn(one_image, inputs, fn_output_signature=(tf.int32, tf.int32))
     return tf.ensure_shape(indices, [None, max_output]), counts
+
+
+def _ordered_non_max_suppression(boxes, scores, max_output, one_image):
+    """`non_max_suppression` of sorted boxes: of equal scores, other runtimes take any first.
+
+    one_image: suppresses the boxes of an image, `(boxes, scores) -> (indices, count)`.
+    """
+    count: Any = scores.shape[1] or tf.shape(scores)[1]
+    order = tf.math.top_k(scores, k=count).indices
+    rank = tf.cast(tf.range(count), tf.float32)
+    inputs = (_with_area(tf.gather(boxes, order, batch_dims=1), rank), tf.zeros_like(scores) - rank)
+    if scores.shape[0] is None:
+        kept, counts = tf.map_fn(one_image, inputs, fn_output_signature=(tf.int32, tf.int32))
+    else:  # a loop is slow, and LiteRT does not know it
+        parts = [one_image(pair) for pair in zip(*map(tf.unstack, inputs), strict=True)]
+        kept, counts = (tf.stack(part) for part in zip(*parts, strict=True))
+    is_kept = tf.range(max_output)[None] < counts[:, None]
+    kept = tf.reshape(kept, [tf.shape(scores)[0], max_output])
+    order = tf.concat([order, tf.zeros_like(kept[:, :1])], axis=1)  # not empty: padding reads it
+    indices = tf.gather(order, kept, batch_dims=1)
+    return indices * tf.cast(is_kept, tf.int32), counts
+
+
+def _with_area(boxes, rank):
+    """Boxes `[B, N, 4]`, where one without area is replaced by one that overlaps no other.
+
+    TensorFlow keeps boxes without area; LiteRT returns the first of them again and again.
+
+    rank: `[N]` float32, 0 to N - 1.
+    """
+    far = 1000.0 + 2.0 * rank  # the shifts of classes are smaller
+    far = tf.stack([far, far, far + 1.0, far + 1.0], axis=-1)
+    has_area = (boxes[..., 2:3] > boxes[..., :1]) & (boxes[..., 3:4] > boxes[..., 1:2])
+    return tf.where(has_area, boxes, far)
 
 
 # --- As the settings say ---

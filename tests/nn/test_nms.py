@@ -383,3 +383,13 @@ def test_portable_suppression_of_several_scores_a_box(columns):
     with portable_ops():
         found = nms.class_non_max_suppression(these, scores, 15, 0.4)
     assert_kept(found, expected)
+
+
+def test_portable_suppression_keeps_boxes_without_area_and_the_order_of_equal_scores():
+    these = np.float32([[0, 0, 0, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1, 0.99]])[None]
+    scores = np.float32([[0.5, 0.5, 0.5, 0.5]])
+    expected = nms.non_max_suppression(these, scores, 5, 0.5)
+    with portable_ops():
+        kept, count = nms.non_max_suppression(these, scores, 5, 0.5)
+    np.testing.assert_array_equal(kept, expected[0])
+    assert kept.numpy().tolist() == [[0, 1, 2, 0, 0]] and count.numpy().tolist() == [3]
