@@ -26,7 +26,7 @@ from ..inference import runtimes
 from ..inference.fuse_batch_norm import BatchNormFusedModel
 from .compare import LIMITS, compare
 from .description import describe
-from .formats import check_precision, format_named
+from .formats import check_choice, format_named
 from .graph import Source
 from .precision_cost import first_images, precision_cost
 from .reference import detected, exported
@@ -56,7 +56,7 @@ def export_model(
         `detect` finds; then no file is left.
     """
     kind = format_named(format)
-    check_precision(format, precision)
+    check_choice(format, precision, batch)
     check_network(model.config, kind.is_portable)
     shape = shape_of(model.config, size, batch)
     dataset = calibration if isinstance(calibration, Dataset) else None

@@ -25,6 +25,7 @@ class Format(NamedTuple):
     packages: dict[str, str]
     precisions: tuple[str, ...] = PRECISIONS
     is_portable: bool = True
+    has_open_batch: bool = True  # whether a file can accept any number of images
 
 
 _ONNX = {"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}
@@ -33,7 +34,9 @@ FORMATS = {
         "_saved_model", write_saved_model, {}, ("float32", "float16"), is_portable=False
     ),
     "onnx": Format(".onnx", write_onnx, _ONNX),
-    "litert": Format(".tflite", write_litert, {"ai_edge_litert": "ai-edge-litert"}),
+    "litert": Format(
+        ".tflite", write_litert, {"ai_edge_litert": "ai-edge-litert"}, has_open_batch=False
+    ),
     "openvino": Format("_openvino", write_openvino, {**_ONNX, "openvino": "openvino"}),
 }
 
@@ -61,8 +64,15 @@ def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def check_precision(name: str, precision: str) -> None:
-    """Raise ValueError unless files of this format can have this precision."""
+def check_choice(name: str, precision: str, batch: int | None) -> None:
+    """Raise ValueError unless files of this format can have this precision and batch.
+
+    batch: None for any.
+    """
+    if batch is None and not FORMATS[name].has_open_batch:
+        raise ValueError(
+            f"A file of --format {name} needs a fixed batch. Received: any batch. Try --batch 1."
+        )
     allowed = FORMATS[name].precisions
     if precision not in allowed:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,8 +29,9 @@ class PrecisionCost(NamedTuple):
     found: dict[str, float]
 
     def loss(self) -> float:
-        """Return the largest loss; negative if the file is better."""
-        return max(self.expected[name] - self.found[name] for name in self.expected)
+        """Return the largest loss; negative if the file is better, 0 without ground truth."""
+        losses = [self.expected[name] - self.found[name] for name in self.expected]
+        return max([loss for loss in losses if not math.isnan(loss)], default=0.0)
 
 
 def precision_cost(

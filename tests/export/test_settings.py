@@ -3,7 +3,7 @@
 import pytest
 
 from mrcnn.config import Config
-from mrcnn.export.formats import FORMATS, check_precision, format_named
+from mrcnn.export.formats import FORMATS, check_choice, format_named
 from mrcnn.export.settings import Shape, check_network, shape_of
 
 
@@ -62,6 +62,12 @@ def test_missing_package_is_named_with_the_command_that_installs_it(monkeypatch)
 
 
 def test_saved_model_has_no_int8():
-    check_precision("onnx", "int8")
+    check_choice("onnx", "int8", 1)
     with pytest.raises(ValueError, match="Try float16"):
-        check_precision("saved_model", "int8")
+        check_choice("saved_model", "int8", 1)
+
+
+def test_litert_needs_a_fixed_batch():
+    check_choice("onnx", "float32", None)
+    with pytest.raises(ValueError, match="Try --batch 1"):
+        check_choice("litert", "float32", None)

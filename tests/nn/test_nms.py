@@ -361,11 +361,12 @@ def assert_kept(found, expected):
         np.testing.assert_allclose(values, others, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("count", [0, 60])
+@pytest.mark.parametrize("share", [0.0, 1.0])  # of the scores; 0: nothing is kept
 @pytest.mark.parametrize("classes", [2, 81])
-def test_shifted_boxes_are_suppressed_per_class(count, classes):
+def test_shifted_boxes_are_suppressed_per_class(share, classes):
     config = TinyConfig(NUM_CLASSES=classes, DETECTION_MAX_INSTANCES=20)
-    given = many_boxes(classes, 2, count, classes)
+    boxes, class_ids, scores = many_boxes(classes, 2, 60, classes)
+    given = boxes, class_ids, scores * np.float32(share)
     expected = nms.suppress_one_class(*given, config)
     with portable_ops():
         found = nms.suppress_one_class(*given, config)
