@@ -1,8 +1,8 @@
-"""Export a model: write the file beside its place, run it, compare it with `detect`, then keep it.
+"""Export a model: write the file under another name, run it, compare it with `detect`, keep it.
 
 model -> graph (graph.py) -> a file of a format (formats.py), under another name
       -> run in a process of its own (inference/runtimes.py)
-      -> compared with `detect` (compare.py) -> renamed, with a description in a .json beside
+      -> compared with `detect` (compare.py) -> renamed, with a description in a .json file
 """
 
 from __future__ import annotations

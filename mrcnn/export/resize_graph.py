@@ -164,7 +164,7 @@ def axis_taps(length: Any, start: Any, end: Any, count: int, config: Config) -> 
     size = end - start
     offset = tf.clip_by_value(place - start, 0, size - 1)
     # The center of pixel i of the window lies at ((2 i + 1) length - size) / (2 size).
-    # A negative one reads the first pixel alone, as 0 does; runtimes divide them differently.
+    # A negative one reads only the first pixel, as 0 does; runtimes divide them differently.
     centers = tf.maximum((2 * offset + 1) * length - size, 0)
     first = centers // (2 * size)
     rest = tf.cast(centers - first * 2 * size, tf.float32) / tf.cast(2 * size, tf.float32)

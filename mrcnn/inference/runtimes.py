@@ -1,4 +1,4 @@
-"""Run an exported file with the runtime of its format; NumPy alone is imported beforehand.
+"""Run an exported file with the runtime of its format; only NumPy is imported beforehand.
 
     detect = open_file("shapes.onnx")
     found = detect(images)  # [B, H, W, C] uint8 -> a dict of arrays, see `mrcnn.export.graph`
@@ -79,7 +79,7 @@ def open_saved_model(folder: str) -> Run:
         found = signature(images=tf.constant(images))
         return {name: value.numpy() for name, value in found.items()}
 
-    run.loaded = loaded  # type: ignore[attr-defined]  # the signature alone does not keep it
+    run.loaded = loaded  # type: ignore[attr-defined]  # the signature does not keep it
     return run
 
 

@@ -16,7 +16,10 @@ _portable = contextvars.ContextVar("portable", default=False)
 
 @contextlib.contextmanager
 def portable_ops() -> Iterator[None]:
-    """Let graphs that are traced in the block use only operations that every runtime knows."""
+    """Let graphs that are traced in the block use only operations that every runtime knows.
+
+    Shapes and values stay: RoIs `[N, h, w, C]`, boxes `[B, K, 4]`.
+    """
     token = _portable.set(True)
     try:
         yield
@@ -25,5 +28,8 @@ def portable_ops() -> Iterator[None]:
 
 
 def is_portable() -> bool:
-    """Return whether the graph that is being traced may be read by any runtime."""
+    """Return whether the graph that is being traced is for any runtime.
+
+    Functions with two forms, of the same result `[...]`, ask it.
+    """
     return _portable.get()

@@ -10,14 +10,19 @@ from mrcnn.export import exporting, formats
 from mrcnn.export.samples import sample_batches
 from mrcnn.export.settings import Shape
 
-# Imports that fail as if the packages were not installed.
+# Finders that do not find some packages, as if they were not installed.
 BLOCK = """
 import sys
 class Block:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {blocked!r}:
-            raise ModuleNotFoundError(f"{{name}} is blocked")
-sys.meta_path.insert(0, Block())
+            return None
+        return self.finder.find_spec(name, path, target)
+sys.meta_path[:] = [Block(finder) for finder in sys.meta_path]
 """
 
 
