@@ -163,6 +163,13 @@ def _add_data(parser, help_text: str = DATA) -> None:
         help="region attribute of VIA that names the class. Default: the most frequent",
     )
     parser.add_argument(
+        "--class-name",
+        metavar="NAME",
+        type=arguments.class_name,
+        help="the class of every object of data that names none: VIA's regions without attributes, "
+        "mask files. Default: object",
+    )
+    parser.add_argument(
         "--strict",
         action="store_true",
         help="refuse data with an unusable entry. Default: leave such entries out, with a warning",

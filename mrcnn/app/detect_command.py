@@ -23,6 +23,7 @@ from ..formats.reading import image_files
 from .cli_support import (
     FAILED,
     OK,
+    check_weights,
     error_sentence,
     failure,
     free_image_path,
@@ -54,6 +55,7 @@ class ImagesToDetect:
 def run(args) -> int:
     """Run `mrcnn detect`."""
     images = find_images(args.images)
+    check_weights(args.weights)
     out = make_folder(args.out, "--out")
     model, class_names = load_for_use(args.weights, args.config)
     if model.config.RPN_ONLY:

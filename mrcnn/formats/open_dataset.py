@@ -198,6 +198,12 @@ def _read(reader: type[Dataset], options: dict[str, Any], *args: Any, **more: An
             f"Received: {given['attribute']!r} for data that {reader.__name__} reads. "
             "Try without it (--attribute)."
         )
+    if "class_name" in given and "class_name" not in takes:
+        raise ValueError(
+            "A class can be named for data that names none. "
+            f"Received: {given['class_name']!r} for data that {reader.__name__} reads. "
+            "Try without it (--class-name)."
+        )
     for name in ("strict", "images_dir", "class_names"):
         if name not in takes:
             del given[name]
