@@ -47,15 +47,26 @@ AUGMENTATIONS = (
     "copy_paste",
 )
 AUGMENTATION_PRESETS = ("none", "standard", "strong", "microscopy", "aerial")
-FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")
+FORMATS = (
+    "coco",
+    "coco_polygons",
+    "labelme",
+    "via",
+    "cvat",
+    "labelstudio",
+    "geojson",
+    "csv",
+    "yolo",
+    "png",
+)
 
 DATA = (
     "the word shapes (generated images), a COCO instances file, a VGG Image Annotator file, "
     "labelme files, a Pascal VOC folder or one of its lists (ImageSets/Segmentation/train.txt), "
     "VOC's XML files next to their images, YOLO's data.yaml or images/ and labels/, CVAT's "
-    "annotations.xml, a folder of images/ and masks/ with one image of instance ids per image, or "
-    "a folder of <id>/images/*.png and <id>/masks/*.png; a folder that contains such a file also "
-    "works"
+    "annotations.xml, Label Studio's JSON, a folder of images/ and masks/ with one image of "
+    "instance ids per image, or a folder of <id>/images/*.png and <id>/masks/*.png; a folder that "
+    "contains such a file also works"
 )
 
 
@@ -446,10 +457,12 @@ def _add_detect(commands) -> None:
         nargs="+",
         choices=FORMATS,
         default=[],
-        help="also write the objects for other tools: coco (coco.json), labelme (one file per "
-        "image in labelme/), via (via.json), geojson (detections.geojson), csv (detections.csv), "
-        "yolo (yolo/, a data set: data.yaml, images, labels), png (png/: images, and in masks an "
-        "image of instance ids per image). Default: none",
+        help="also write the objects for other tools: coco (coco.json), coco_polygons (the same "
+        "for tools that read no run-length codes), labelme (one file per image in labelme/), via "
+        "(via.json), cvat (cvat/: annotations.xml, images), labelstudio (labelstudio/: tasks with "
+        "predictions, images), geojson (detections.geojson), csv (detections.csv), yolo (yolo/, a "
+        "data set: data.yaml, images, labels), png (png/: images, and in masks an image of "
+        "instance ids per image). Default: none",
     )
 
 
