@@ -37,6 +37,7 @@ SYNONYMS = {
     "soft-nms": ("--config DETECTION_NMS=gaussian",),
     "heatmap": ("--heat-map",),
     "cam": ("--heat-map",),
+    "tracker": ("--track",),
     "data": ("its path as a word without --",),
     "dataset": ("its path as a word without --",),
     "source": ("its path as a word without --",),

@@ -422,7 +422,8 @@ def _add_detect(commands) -> None:
         "find objects in images",
         "Writes an image with the detections for each input image, and detections.json with every "
         "object: class, score, box (y1, x1, y2, x2 in pixels) and, if the network has masks, mask "
-        "(COCO's run-length code). Images that cannot be read are named and skipped.",
+        "(COCO's run-length code). Of a video it writes a drawn copy, and a .jsonl file with the "
+        "objects of each frame in a line. Images that cannot be read are named and skipped.",
         "mrcnn detect image.jpg holiday/ --weights mask_rcnn_fruit_0040.h5 --out found",
     )
     parser.add_argument(
@@ -430,12 +431,10 @@ def _add_detect(commands) -> None:
         metavar="IMAGE",
         nargs="+",
         type=arguments.path,
-        help="image files, or folders of them",
+        help="image files or folders of them, video files (.mp4, .avi, .mov, .mkv, .webm ...)",
     )
     _add_weights(parser)
-    parser.add_argument(
-        "--out", metavar="DIR", required=True, help="folder for the images and detections.json"
-    )
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
     _add_config(parser, "the config in the weight file")
     parser.add_argument(
         "--min-confidence",
@@ -444,6 +443,13 @@ def _add_detect(commands) -> None:
         help="keep objects from this score on, 0 to 1 (the config's)",
     )
     _add_tta(parser)
+    parser.add_argument(
+        "--track",
+        action="store_true",
+        help="give the objects in a video ids that stay the same over its frames, and colors by id "
+        "(ByteTrack, Zhang 2022). Objects of lower scores than --min-confidence continue tracks. "
+        "Needs the extra [video]",
+    )
     parser.add_argument(
         "--heat-map",
         action="store_true",
