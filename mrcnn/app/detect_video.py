@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +42,7 @@ def detect_video(
     """
     lines = drawing.with_suffix(".jsonl")
     rate = video.frame_rate(file)
-    with atomic_write(lines) as part, open(part, "w", encoding="utf-8") as text:
+    with tempfile.TemporaryFile("w+", dir=drawing.parent, encoding="utf-8") as text:
         frames = _Frames(model, class_names, rate, text)
         if track:
             frames.start_tracking()
@@ -48,6 +50,9 @@ def detect_video(
             written = video.change_video(file, drawing, frames.detect)
         finally:
             frames.stop_tracking()
+        text.seek(0)
+        with atomic_write(lines) as part, open(part, "w", encoding="utf-8") as whole:
+            shutil.copyfileobj(text, whole)
     entry = {
         "file_name": str(file),
         "video": drawing.name,

@@ -176,6 +176,8 @@ def test_error_in_a_frame_leaves_no_files_of_that_film(model, tmp_path, capsys, 
     out = tmp_path / "out"
     assert run("detect", film(tmp_path / "a.avi"), "--weights", "w.h5", "--out", out) == cli.FAILED
     assert [path.name for path in out.iterdir()] == ["detections.json"]
+    report = json.loads((out / "detections.json").read_text())
+    assert "RuntimeError: out of memory" in report["failed"][0]["error"]
 
 
 def test_interrupted_film_has_the_frames_until_then(model, tmp_path, capsys, monkeypatch):
