@@ -448,7 +448,7 @@ def test_detect_returns_the_final_results_of_the_reference(run):
     """From the image to boxes in its pixels and masks, by the network of `mrcnn.load`.
 
     Batch norm is fused there. The masks of torchvision in float32 and in float64 differ by up to
-    7 pixels in these photos.
+    7 pixels in these images.
     """
     if len(run.images) > 1:
         pytest.skip("detect() does not pad images to a common size, as the reference does")
