@@ -49,6 +49,7 @@ AUGMENTATIONS = (
 AUGMENTATION_PRESETS = ("none", "standard", "strong", "microscopy", "aerial")
 EXPORT_FORMATS = ("saved_model", "onnx", "openvino", "litert")
 PRECISIONS = ("float32", "float16", "int8")
+RUNTIMES = ("tensorflow", "onnxruntime", "openvino", "litert")
 FORMATS = (
     "coco",
     "coco_polygons",
@@ -104,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_detect,
         _add_evaluate,
         _add_export,
+        _add_benchmark,
         _add_serve,
         _add_released_weights,
         _add_doctor,
@@ -436,7 +438,7 @@ def _add_detect(commands) -> None:
         type=arguments.path,
         help="image files or folders of them, video files (.mp4, .avi, .mov, .mkv, .webm ...)",
     )
-    _add_weights(parser)
+    _add_model(parser)
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
     _add_config(parser, "the config in the weight file")
     parser.add_argument(
@@ -475,13 +477,19 @@ def _add_detect(commands) -> None:
     )
 
 
-def _add_weights(parser) -> None:
+def _add_model(parser) -> None:
     parser.add_argument(
         "--weights",
         metavar="FILE|NAME",
         required=True,
-        help="a weight file, such as training writes, or a name that `mrcnn weights` lists "
-        "(downloaded)",
+        help="a weight file, such as training writes, a name that `mrcnn weights` lists "
+        "(downloaded), or a file or folder of `mrcnn export`",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="what computes the network; a weight file is exported first for another than "
+        "tensorflow. Default: the runtime of the exported file, tensorflow for a weight file",
     )
 
 
@@ -528,7 +536,7 @@ def _add_evaluate(commands) -> None:
         "mrcnn evaluate fruit/val --weights mask_rcnn_fruit_0040.h5 --out measured --pictures",
     )
     _add_data(parser)
-    _add_weights(parser)
+    _add_model(parser)
     parser.add_argument(
         "--split",
         metavar="FILE",
@@ -607,6 +615,43 @@ def _add_export(commands) -> None:
         metavar="SCORE",
         help="the file returns objects from this score on, 0 to 1 (the config's)",
     )
+
+
+def _add_benchmark(commands) -> None:
+    parser = _add_command(
+        commands,
+        "benchmark",
+        _runner("benchmark_command"),
+        "compare the runtimes that are installed: time, memory, start",
+        "Measures detect, and exports the network for each runtime into a temporary folder and "
+        "measures that file in a process of its own: milliseconds per image (the best of several), "
+        "images per second, seconds until it can run, the most memory. Every file is also compared "
+        "with detect, as `mrcnn export` does. WEIGHTS may also be an exported file.",
+        "mrcnn benchmark mask_rcnn_fruit_0040.h5 --images fruit/val --out measured",
+    )
+    parser.add_argument(
+        "weights",
+        metavar="WEIGHTS",
+        help="a weight file, a name that `mrcnn weights` lists, or an exported file",
+    )
+    parser.add_argument(
+        "--runtimes",
+        nargs="+",
+        choices=RUNTIMES,
+        metavar="NAME",
+        help=f"of {', '.join(RUNTIMES)}. Default: those that are installed",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16"),
+        default="float32",
+        help="of the exported files (%(default)s)",
+    )
+    _add_export_shape(parser)
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for benchmark.json. Default: only print"
+    )
+    _add_config(parser, "the config in the weight file")
 
 
 def _add_export_shape(parser) -> None:

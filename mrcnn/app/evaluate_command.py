@@ -16,11 +16,10 @@ from ..files.file_names import short_name
 from ..files.safe_text import clean_name
 from ..formats.open_dataset import split_folders
 from ..formats.split_files import read_split
+from ..inference.runtimes import is_exported
 from ..weights.opening import read_metadata
 from .cli_support import (
-    check_weights,
     free_image_path,
-    load_for_use,
     make_folder,
     save_image,
     say,
@@ -29,6 +28,7 @@ from .cli_support import (
 )
 from .data_option import SHAPES_HELD_OUT, data_options, log_data, open_data, require_images
 from .detect_command import report_failures
+from .model_option import check_model, load_to_detect
 
 log = logging.getLogger("mrcnn")
 
@@ -46,7 +46,7 @@ def run(args) -> int:
         _, dataset = divide(dataset, read_split(Path(args.split)))
         log.info("Measuring on the images that %s sets aside for validation.", args.split)
     out = make_folder(args.out, "--out")
-    model, _ = load_for_use(args.weights, args.config)
+    model, _ = load_to_detect(args.weights, args.config, args.runtime)
     if dataset.num_classes != model.config.NUM_CLASSES:
         raise ValueError(
             f"{args.data} must have the classes of the weights. Received: "
@@ -110,10 +110,12 @@ def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
     return report_failures(len(image_ids), [entry["image"] for entry in evaluation.failed])
 
 
-def _class_names_of(weight_file: str) -> list[str] | None:
-    """The class names in a weight file, background first, or None; cleaned like a dataset's."""
-    check_weights(weight_file)
-    names = (read_metadata(weight_file) or {}).get("class_names")
+def _class_names_of(weights: str) -> list[str] | None:
+    """The class names in a model, background first, or None; cleaned like a dataset's."""
+    check_model(weights)
+    if is_exported(weights):
+        return load_to_detect(weights, [])[1]
+    names = (read_metadata(weights) or {}).get("class_names")
     return [clean_name(name) for name in names] if names else None
 
 

@@ -12,7 +12,6 @@ from ..inference.result import numbered_classes
 from .graph import output_names
 from .settings import Shape
 
-KEY = "mrcnn"  # of the description in a format's own metadata
 OUTPUTS = {
     "boxes": "[B, D, (y1, x1, y2, x2)] float32, pixels of the given image",
     "class_ids": "[B, D] int32, into class_names; 0 after the last detection",

@@ -10,8 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -22,8 +20,8 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..files.atomic import atomic_write
-from ..inference import runtimes
 from ..inference.fuse_batch_norm import BatchNormFusedModel
+from ..inference.runtimes import run_apart, size_of
 from .compare import LIMITS, compare
 from .description import describe
 from .formats import check_choice, format_named
@@ -36,8 +34,6 @@ from .settings import Job, Shape, check_network, shape_of
 
 CALIBRATION_IMAGES = 32
 SAMPLES = 4  # of them, to compare a file on
-# Runs a file without its folder on the path of imports.
-SCRIPT = "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
 def export_model(
@@ -135,50 +131,6 @@ def _detect_ms(model: Any, image: np.ndarray, repeats: int = 3) -> float:
         detected(model, image)
         seconds.append(time.perf_counter() - start)
     return 1000 * min(seconds)
-
-
-def run_apart(path: Path, batches: list[np.ndarray]) -> tuple[list[dict[str, Any]], dict]:
-    """Return the outputs of an exported file for each batch, and its measurements.
-
-    It runs in a process of its own, which needs the runtime only, so that the memory is the file's,
-    and so that a runtime that crashes does not end this process.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        given, out = Path(folder, "images.npz"), Path(folder, "found.npz")
-        names = [f"batch_{i}" for i in range(len(batches))]
-        np.savez(given, **dict(zip(names, batches, strict=True)))
-        words = [runtimes.__file__, str(path), str(given), str(out)]
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, *words],
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise ValueError(
-                f"An exported file must run. Received: {lines[-1]}. Try another format, or report "
-                "this with the settings of the network."
-            )
-        return _read_outputs(out, len(batches))
-
-
-def _read_outputs(path: Path, count: int) -> tuple[list[dict[str, Any]], dict]:
-    outputs: list[dict[str, Any]] = [{} for _ in range(count)]
-    with np.load(path) as file:
-        measured = json.loads(str(file["measured"]))
-        for key in file.files:
-            if key != "measured":
-                index, _, name = key.partition("/")
-                outputs[int(index)][name] = file[key]
-    return outputs, measured
-
-
-def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files of a folder."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _replace(part: Path, target: Path) -> None:

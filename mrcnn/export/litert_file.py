@@ -8,8 +8,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from ..inference.runtimes import NOTE
 from .description import as_text
-from .saved_model import NOTE, write_saved_model
+from .saved_model import write_saved_model
 from .settings import Job
 
 

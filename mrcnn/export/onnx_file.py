@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from .description import KEY, as_text
+from ..inference.runtimes import KEY
+from .description import as_text
 from .graph import export_function
 from .settings import Job
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from .description import KEY, as_text
+from ..inference.runtimes import KEY
+from .description import as_text
 from .onnx_file import write_onnx
 from .settings import Job
 

@@ -8,12 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import Config
 from ..data.dataset import Dataset
 from ..evaluation.evaluate import evaluate_dataset
-from ..inference.postprocessing import MASK_FORMS
-from ..nn.boxes import area
-from .reference import Found, exported
+from ..inference.exported_model import result_arrays
 from .samples import views
 from .settings import Shape
 
@@ -49,9 +46,9 @@ def precision_cost(
     if not images:
         return None
     outputs = run([views(image, shape.batch or 1) for image in images.values()])
-    found = [exported(values, 0) for values in outputs]
-    sizes = [image.shape for image in images.values()]
-    results = iter([result_of(*pair, config) for pair in zip(found, sizes, strict=True)])
+    shapes = [image.shape for image in images.values()]
+    pairs = zip(outputs, shapes, strict=True)
+    results = iter([result_arrays(found, 0, shape, config, "rle") for found, shape in pairs])
     options = {"progress": False, "min_confidence": config.DETECTION_MIN_CONFIDENCE}
     ids = list(images)
     ours = evaluate_dataset(
@@ -81,18 +78,3 @@ def first_images(dataset: Dataset, shape: Shape, limit: int) -> dict[int, np.nda
         if shape.height is None or image.shape[:2] == (shape.height, shape.width):
             images[int(image_id)] = image
     return images
-
-
-def result_of(found: Found, image_shape: tuple[int, ...], config: Config) -> dict[str, Any]:
-    """Return detections as a result of `detect` with masks as run-length codes."""
-    boxes = found.boxes if config.CONTINUOUS_BOXES else np.around(found.boxes).astype(np.int32)
-    real = area(boxes) > 0
-    result = {
-        "rois": boxes[real],
-        "class_ids": found.class_ids[real],
-        "scores": found.scores[real],
-    }
-    if found.masks is not None:
-        paste = (config.EXACT_RESIZE, config.MASK_PASTE, config.MASK_THRESHOLD)
-        result["masks"] = MASK_FORMS["rle"](found.masks[real], boxes[real], image_shape, *paste)
-    return result

@@ -7,11 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from ..inference.runtimes import NOTE
 from .description import as_text
 from .graph import Source, export_function
 from .settings import Job
-
-NOTE = "mrcnn.json"  # in assets.extra, a folder that TensorFlow leaves to its users
 
 
 def write_saved_model(path: Path, job: Job, is_portable: bool = False) -> None:
@@ -28,7 +27,7 @@ def write_saved_model(path: Path, job: Job, is_portable: bool = False) -> None:
     module.detect = function
     module.read_variables = list(concrete.variables)  # no others: the file would hold them twice
     tf.saved_model.save(module, str(path), signatures=concrete)
-    extra = path / "assets.extra"
+    extra = path / "assets.extra"  # a folder that TensorFlow leaves to its users
     extra.mkdir()
     (extra / NOTE).write_text(as_text(job.metadata), encoding="utf-8")
 

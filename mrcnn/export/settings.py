@@ -8,18 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import ANY_SIZE_MODES, Config
+from ..inference.exported_model import Shape
 
 PRECISIONS = ("float32", "float16", "int8")
 # The ways to read a RoI that have a form in operations that every runtime knows.
 PORTABLE_ALIGNS = ("crop_and_resize", "aligned", "unaligned")
-
-
-class Shape(NamedTuple):
-    """The images that a file accepts: how many at once, and their size; None for any."""
-
-    batch: int | None = 1
-    height: int | None = None
-    width: int | None = None
 
 
 def shape_of(config: Config, size: Sequence[int] | None, batch: int | None) -> Shape:

@@ -173,6 +173,14 @@ def _mask_rles(masks, boxes, image_shape, *paste) -> list[dict]:
 MASK_FORMS = {"full": unmold_masks, "crop": unmold_in_boxes, "rle": _mask_rles, "soft": unmold_soft}
 
 
+def check_mask_form(masks: str) -> None:
+    """Raise ValueError unless masks is a key of `MASK_FORMS`."""
+    if masks not in MASK_FORMS:
+        raise ValueError(
+            f"masks must be one of {', '.join(MASK_FORMS)}. Received: {masks!r}. Try 'full'."
+        )
+
+
 def why_nothing(probs: np.ndarray, config: Config, class_names: Sequence[str] | None) -> str:
     """A sentence with the best score of an object class, and what removed it.
 

@@ -5,8 +5,7 @@ import pytest
 
 from mrcnn.config import Config
 from mrcnn.data.shapes import ShapesDataset
-from mrcnn.export.precision_cost import precision_cost, result_of
-from mrcnn.export.reference import Found
+from mrcnn.export.precision_cost import precision_cost
 from mrcnn.export.settings import Shape
 
 
@@ -65,17 +64,3 @@ def test_file_for_images_of_another_size_is_not_measured(dataset):
     model = Perfect(dataset)
     assert precision_cost(model, model.run, dataset, Shape(1, 100, 96)) is None
     assert precision_cost(model, model.run, dataset, Shape(2, 96, 96)).images == 4
-
-
-def test_result_has_rounded_boxes_with_an_area_and_their_masks():
-    found = Found(
-        np.float32([[1.6, 2.4, 5.5, 8.0], [3.0, 3.0, 3.4, 9.0]]),
-        np.array([1, 2]),
-        np.float32([0.9, 0.8]),
-        np.ones((2, 28, 28), np.float32),
-    )
-    result = result_of(found, (20, 30), Config())
-    assert result["rois"].tolist() == [[2, 2, 6, 8]]  # 5.5 is rounded to even
-    assert result["class_ids"].tolist() == [1]
-    (code,) = result["masks"]
-    assert code["size"] == [20, 30]
