@@ -14,6 +14,7 @@ from ..data.image import read_image
 from ..data.keypoints import skeleton_of
 from ..drawing import pages
 from ..drawing.heat_maps import draw_heat_maps
+from ..files.addresses import is_url
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.image_files import read_size
 from ..files.safe_text import printable
@@ -34,7 +35,7 @@ from .cli_support import (
     use_views,
     write_json,
 )
-from .data_option import counted, is_url
+from .data_option import counted
 
 log = logging.getLogger("mrcnn")
 
