@@ -45,7 +45,7 @@ class Task(NamedTuple):
 class Answer(NamedTuple):
     """What a worker returns for a block.
 
-    lines: rows as JSON lines. error: why no block can be detected, a sentence; None otherwise.
+    lines: rows as JSON lines. error: why the model could not be loaded, or empty.
     lost: whether the workers that detected the block were killed, so that there are no rows.
     """
 
@@ -53,7 +53,7 @@ class Answer(NamedTuple):
     lines: bytes = b""
     images: int = 0
     failed: int = 0
-    error: str | None = None
+    error: str = ""
     lost: bool = False
 
 
@@ -70,7 +70,7 @@ class BlockWorker:
 
     def __init__(self, task: Task):
         self.task = task
-        self.error: str | None = None  # why the model could not be loaded
+        self.error = ""  # why the model could not be loaded
         try:
             self.model, self.class_names = task.loader.load()
         except Exception as error:
@@ -79,7 +79,7 @@ class BlockWorker:
 
     def answer(self, block: Block) -> Answer:
         """Detect the images of a block."""
-        if self.error is not None:
+        if self.error:
             return Answer(block.number, error=self.error)
         rows = list(self.rows(block.names))
         failed = sum("error" in row for row in rows)

@@ -68,7 +68,7 @@ class Job:
         with JobProgress(self.images.count, self._count_images(done)) as progress:
             answers = runner.run(self.images.blocks(pending), ATTEMPTS)
             with contextlib.closing(answers):  # an error here also ends the workers
-                for answer in answers:
+                for answer in map(_checked, answers):
                     if answer.lost:
                         lost.append(answer.number)
                     else:
@@ -99,7 +99,7 @@ class Job:
             lines: dict[int, bytes] = {}
             failed = 0
             single = [Block(i, [name]) for i, name in enumerate(names)]
-            for answer in runner.run(single, ATTEMPTS_AT_ONE):
+            for answer in map(_checked, runner.run(single, ATTEMPTS_AT_ONE)):
                 if answer.lost:
                     row = failed_row(names[answer.number], KILLED.format(name=names[answer.number]))
                     answer = Answer(answer.number, shards.to_lines([row]), 1, failed=1)
@@ -116,6 +116,13 @@ class Job:
                 file.write(shards.to_lines([row]))
                 count += 1
         return count
+
+
+def _checked(answer: Answer) -> Answer:
+    """Return an answer. Raises: ValueError with the reason if the model could not be loaded."""
+    if answer.error:
+        raise ValueError(answer.error)
+    return answer
 
 
 # --- The folder of a job ------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from .image_list import Block
 
 log = logging.getLogger("mrcnn")
 
-START_SECONDS = 180  # for the processes of Ray, on a machine that is busy
+START_SECONDS = 600  # for the processes of Ray, on a machine that is busy
 START_ATTEMPTS = 4
 # Ray's defaults suit an idle machine; with them `ray.init` fails three times of four on a busy one.
 _ENVIRONMENT = {
@@ -55,8 +55,6 @@ class RayActors:
             return
         for row in self._dataset(rows, attempts).iter_rows():
             answer = Answer(**row)
-            if answer.error:
-                raise ValueError(answer.error)
             missing.discard(answer.number)
             yield answer
         for number in sorted(missing):
@@ -92,8 +90,7 @@ class Actor:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         block = Block(int(row["number"]), json.loads(row["names"]))
-        answer = self.worker.answer(block)
-        return {**answer._asdict(), "error": answer.error or ""}
+        return self.worker.answer(block)._asdict()
 
 
 def _own_cpus() -> int:
@@ -135,6 +132,7 @@ def _start(ray: Any, address: str | None) -> None:
         try:
             ray.init(
                 address=address or "local",
+                ignore_reinit_error=True,
                 include_dashboard=None if address else False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

@@ -40,7 +40,7 @@ class Processes:
 
         attempts: how often a block is tried whose worker is killed; then its answer is `lost`.
 
-        Raises: ValueError if the model cannot be loaded, or workers die and no block is detected.
+        Raises: ValueError if workers die and no block is detected.
         """
         schedule = _Schedule(blocks, attempts)
         workers = self.workers
@@ -142,17 +142,11 @@ class _Worker:
         return True
 
     def receive(self) -> Answer | None:
-        """Return the answer to the block; None if the process has ended.
-
-        Raises: ValueError with the reason why the model cannot be loaded.
-        """
+        """Return the answer to the block; None if the process has ended."""
         try:
-            answer: Answer = self.pipe.recv()
+            return self.pipe.recv()
         except (EOFError, OSError):
             return None
-        if answer.error is not None:
-            raise ValueError(answer.error)
-        return answer
 
     def exit_reason(self) -> str:
         """Return how the process ended."""

@@ -84,7 +84,7 @@ class StubModel:
             self.config.NUM_KEYPOINTS, self.config.KEYPOINT_NAMES = 1, ["corner"]
         self.floors = []
 
-    def detect(self, images, masks="full"):
+    def detect(self, images, batch_size=None, masks="full"):
         self.floors.append(self.config.DETECTION_MIN_CONFIDENCE)
         mask = images[0].max(axis=2) > 200
         ys, xs = np.nonzero(mask)

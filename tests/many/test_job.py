@@ -153,6 +153,14 @@ def test_images_of_lost_blocks_are_detected_alone(tmp_path):
     assert row["error"].startswith("An image must not end the process that detects it.")
 
 
+def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path):
+    runner = InProcess(tmp_path)
+    runner.worker.error = "The weights must fit."
+    with pytest.raises(ValueError, match="The weights must fit"):
+        prepare(tmp_path / "out", ["a.png"]).run(runner)
+    assert list(read_rows(tmp_path / "out")) == []
+
+
 def test_an_image_that_kills_its_process_becomes_a_row(tmp_path, monkeypatch):
     monkeypatch.setattr(job, "ATTEMPTS", 1)
     monkeypatch.setattr(job, "ATTEMPTS_AT_ONE", 1)

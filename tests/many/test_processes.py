@@ -54,9 +54,9 @@ def test_workers_that_only_die_end_the_job(tmp_path, monkeypatch):
         run(tmp_path, blocks_of(names, size=1), count=1, attempts=3)
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path):
-    with pytest.raises(ValueError, match="The weights must fit"):
-        run(tmp_path, blocks_of(["a.png"]), broken=True)
+def test_a_model_that_cannot_be_loaded_is_the_answer(tmp_path):
+    (answer,) = run(tmp_path, blocks_of(["a.png"]), broken=True)
+    assert answer.error == "ValueError: The weights must fit. Received: others."
 
 
 def test_a_caller_that_stops_ends_the_processes(tmp_path):
