@@ -13,7 +13,7 @@ from ..many.block import Task
 from ..many.devices import gpu_names
 from ..many.inputs import find_names, import_parquet
 from ..many.job import FAILED as FAILED_ROWS
-from ..many.job import Finished, Runner, locked, prepare
+from ..many.job import Finished, Runner, check_folder, locked, prepare
 from ..many.processes import Processes
 from ..many.shards import FOLDER
 from ..serve.weight_files import version_of
@@ -97,11 +97,13 @@ def run(args) -> int:
     out = make_folder(args.out, "--out")
     loader = WorkerLoader(args, version_of(Path(weight_path(args.weights))))
     task = Task(loader, args.batch, os.getcwd())
+    description = _description(args, loader)
     on_ray = args.ray or args.address is not None
     with locked(out):
+        check_folder(out, description, args.resume, args.block)  # before Ray starts
         runner, workers = _ray(args, task) if on_ray else _processes(args, task)
         names = find_names(args.images)
-        job = prepare(out, _description(args, loader), names, args.resume, args.block, workers)
+        job = prepare(out, description, names, args.resume, args.block, workers)
         try:
             finished = job.run(runner)
         except KeyboardInterrupt:
@@ -134,6 +136,7 @@ def _description(args, loader: WorkerLoader) -> dict[str, Any]:
         "min_confidence": args.min_confidence,
         "tta": args.tta,
         "inputs": args.images,
+        "folder": os.getcwd(),  # that relative paths start from
         "format": args.format,
     }
 

@@ -19,6 +19,8 @@ from .progress import JobProgress
 log = logging.getLogger("mrcnn")
 
 DESCRIPTION, IMAGES, FAILED, LOCK = "job.json", "images.jsonl", "failed.jsonl", ".lock"
+# Of job.json, not compared: the weights are known by their version.
+INFORMATION = ("weights", "class_names")
 ATTEMPTS = 3  # at a block whose worker is killed, before its images are detected one by one
 ATTEMPTS_AT_ONE = 2  # at one image
 MOST_IN_BLOCK = 100
@@ -128,6 +130,39 @@ def _checked(answer: Answer) -> Answer:
 # --- The folder of a job ------------------------------------------------------------------------
 
 
+def check_folder(
+    folder: Path, description: dict[str, Any], resume: bool, block: int | None = None
+) -> bool:
+    """Whether a folder has a job that the arguments of `prepare` resume.
+
+    Raises: ValueError if the folder has a job and `resume` is False, or if it is another job.
+    """
+    if not (folder / DESCRIPTION).exists():
+        if (folder / shards.FOLDER).exists() and shards.finished(folder):
+            raise ValueError(
+                f"The folder of a job must have a {DESCRIPTION}. Received: {folder}, which has "
+                "shards only. Try another folder."
+            )
+        return False
+    if not resume:
+        raise ValueError(
+            f"A new job needs a folder of its own. Received: {folder}, which has one. "
+            "Try --resume to finish that job, or another --out."
+        )
+    before = read_description(folder)
+    now = _as_read(description)
+    if block is not None:
+        now["block"] = block
+    for name, value in now.items():
+        if name not in INFORMATION and before.get(name) != value:
+            raise ValueError(
+                f"A resumed job must be the same. Received: {name} {value}, which was "
+                f"{before.get(name)} in {folder / DESCRIPTION}. Try the same command, or another "
+                "--out."
+            )
+    return True
+
+
 def prepare(
     folder: Path,
     description: dict[str, Any],
@@ -138,26 +173,18 @@ def prepare(
 ) -> Job:
     """Return the job of a folder: a new one, or the one that was started there.
 
-    description: what decides the rows: weights, settings, inputs; plain values for JSON.
+    description: what decides the rows: weights, settings, inputs, format; plain values for JSON.
     names: of the images; not read if the job is resumed.
     resume: continue the job in the folder, if there is one.
     block: images in a shard; default 100, or fewer so that each worker has several blocks.
 
-    Raises: ValueError if the folder has a job and `resume` is False, or if it is another job.
+    Raises: ValueError as `check_folder` does.
     """
-    (folder / shards.FOLDER).mkdir(parents=True, exist_ok=True)
-    description = json.loads(json.dumps(description))  # as it is read again: tuples become lists
-    if (folder / DESCRIPTION).exists():
-        given = {} if block is None else {"block": block}
-        _check_resume(folder, {**description, **given}, resume)
+    if check_folder(folder, description, resume, block):
         for place in (folder, folder / shards.FOLDER):
             remove_parts(place)
         return Job(folder)
-    if shards.finished(folder):
-        raise ValueError(
-            f"The folder of a job must have a {DESCRIPTION}. Received: {folder}, which has shards "
-            "only. Try another folder."
-        )
+    (folder / shards.FOLDER).mkdir(parents=True, exist_ok=True)
     count = write_names(folder / IMAGES, names)
     if block is None:
         block = max(1, min(MOST_IN_BLOCK, count // (BLOCKS_PER_WORKER * workers)))
@@ -172,20 +199,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
 
 
-def _check_resume(folder: Path, description: dict[str, Any], resume: bool) -> None:
-    if not resume:
-        raise ValueError(
-            f"A new job needs a folder of its own. Received: {folder}, which has one. "
-            "Try --resume to finish that job, or another --out."
-        )
-    before = read_description(folder)
-    for name, value in description.items():
-        if before.get(name) != value:
-            raise ValueError(
-                f"A resumed job must be the same. Received: {name} {value}, which was "
-                f"{before.get(name)} in {folder / DESCRIPTION}. Try the same command, or another "
-                "--out."
-            )
+def _as_read(description: dict[str, Any]) -> dict[str, Any]:
+    """Return a description as it is read again: tuples become lists."""
+    return json.loads(json.dumps(description))
 
 
 @contextlib.contextmanager
