@@ -482,7 +482,10 @@ def _add_detect_many(commands) -> None:
         action="store_true",
         help="finish the job in --out; without one there, start it",
     )
-    _add_workers(parser)
+    _add_workers(
+        parser,
+        "one for each GPU, or one; with --address without GPUs one for each machine",
+    )
     parser.add_argument(
         "--batch",
         type=arguments.at_least_1,
@@ -505,13 +508,12 @@ def _add_detect_many(commands) -> None:
     )
 
 
-def _add_workers(parser) -> None:
+def _add_workers(parser, default: str) -> None:
     parser.add_argument(
         "--workers",
         type=arguments.at_least_1,
         metavar="N",
-        help="processes that detect, each with its own model. Default: one for each GPU, or one; "
-        "with --address without GPUs one for each machine",
+        help=f"processes that detect, each with its own model. Default: {default}",
     )
     parser.add_argument(
         "--ray",
@@ -608,6 +610,13 @@ def _add_evaluate(commands) -> None:
         help="count detections from this score on, 0 to 1 (%(default)s)",
     )
     _add_tta(parser)
+    _add_workers(parser, "detect in this process, without workers")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="with workers: images that an interrupted evaluation in --out has detected are not "
+        "detected again",
+    )
 
 
 def _add_serve(commands) -> None:

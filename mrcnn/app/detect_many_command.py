@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files.safe_text import printable
-from ..many.block import Task
+from ..many.block import FileLoader, Task
 from ..many.devices import gpu_names
 from ..many.inputs import find_names, import_parquet
 from ..many.job import FAILED as FAILED_ROWS
@@ -41,13 +41,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("mrcnn")
 
 
-class WorkerLoader:
+class WorkerLoader(FileLoader):
     """Loads the model of a worker, with the settings of the command."""
 
     def __init__(self, args, version: str):
         """version: of the weight file."""
-        self.weights = _absolute(args.weights)
-        self.config = [item if "=" in item else _absolute(item) for item in args.config]
+        self.folder = os.getcwd()
+        self.weights = absolute(args.weights)
+        self.config = [item if "=" in item else absolute(item) for item in args.config]
         self.min_confidence: float | None = args.min_confidence
         self.tta: list | None = args.tta
         self.version = version
@@ -70,7 +71,7 @@ class WorkerLoader:
         model, class_names = load_for_use(self.weights, self.config)
         if model.config.RPN_ONLY:
             raise ValueError(
-                "mrcnn detect-many needs a network that knows classes. Received: "
+                "Workers need a network that knows classes. Received: "
                 f"{self.weights}, a region proposal network only (RPN_ONLY). "
                 "Try MaskRCNN.detect in Python."
             )
@@ -84,7 +85,7 @@ class WorkerLoader:
         return printable(error_sentence(error), 1000)
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
     """The absolute path of a file; another word, such as the name of weights, stays."""
     return os.path.abspath(path) if os.path.exists(path) else path
 
@@ -96,12 +97,10 @@ def run(args) -> int:
         import_parquet()
     out = make_folder(args.out, "--out")
     loader = WorkerLoader(args, version_of(Path(weight_path(args.weights))))
-    task = Task(loader, args.batch, os.getcwd())
     description = _description(args, loader)
-    on_ray = args.ray or args.address is not None
     with locked(out):
         check_folder(out, description, args.resume, args.block)  # before Ray starts
-        runner, workers = _ray(args, task) if on_ray else _processes(args, task)
+        runner, workers = make_runner(args, Task(loader, args.batch))
         names = find_names(args.images)
         job = prepare(out, description, names, args.resume, args.block, workers)
         try:
@@ -112,16 +111,15 @@ def run(args) -> int:
     return _report(finished, out)
 
 
-def _processes(args, task: Task) -> tuple[Runner, int]:
+def make_runner(args, task: Task) -> tuple[Runner, int]:
+    """Return the workers that --workers, --ray and --address ask for, and their number."""
+    if args.ray or args.address is not None:
+        from ..many.on_ray import RayActors
+
+        actors = RayActors(task, args.workers, args.address)
+        return actors, actors.count
     workers = args.workers or len(gpu_names()) or 1
     return Processes(task, workers), workers
-
-
-def _ray(args, task: Task) -> tuple[Runner, int]:
-    from ..many.on_ray import RayActors
-
-    actors = RayActors(task, args.workers, args.address)
-    return actors, actors.count
 
 
 def _description(args, loader: WorkerLoader) -> dict[str, Any]:

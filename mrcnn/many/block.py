@@ -26,20 +26,41 @@ class Loader(Protocol):
         """Return a model that detects, and its class names, background first."""
         ...
 
+    def read(self, name: str, channels: int) -> np.ndarray:
+        """Return the image `[H, W, channels]` of a name. channels: those of the network."""
+        ...
+
+    def row(self, result: dict[str, Any], class_names: list[str]) -> Row:
+        """Return what the row of an image says about its result, whose masks are RLEs."""
+        ...
+
     def explain(self, error: Exception) -> str:
         """Return the reason of an error as a sentence for users."""
         ...
 
 
-class Task(NamedTuple):
-    """What the workers of a job do.
+class FileLoader:
+    """The part of a `Loader` for images in files: names are paths and addresses.
 
-    batch: how many images the network sees together. folder: that relative paths start from.
+    folder: that relative paths start from.
     """
+
+    folder: str
+
+    def read(self, name: str, channels: int) -> np.ndarray:
+        """Return the image `[H, W, channels]` of a path or address."""
+        return read_image(read_source(name, self.folder), channels, name)
+
+    def row(self, result: dict[str, Any], class_names: list[str]) -> Row:
+        """Return the detections as `detections.json` has them."""
+        return {"detections": detection_entries(result, class_names)}
+
+
+class Task(NamedTuple):
+    """What the workers of a job do. batch: how many images the network sees together."""
 
     loader: Loader
     batch: int
-    folder: str
 
 
 class Answer(NamedTuple):
@@ -98,8 +119,7 @@ class BlockWorker:
     def _read(self, name: str) -> ReadImage:
         channels = self.model.config.IMAGE_CHANNEL_COUNT
         try:
-            source = read_source(name, self.task.folder)
-            return ReadImage(name, read_image(source, channels, name))
+            return ReadImage(name, self.task.loader.read(name, channels))
         except Exception as error:  # image libraries and file systems raise errors of any type
             return ReadImage(name, None, error)
 
@@ -132,12 +152,8 @@ class BlockWorker:
         height, width = pixels.shape[:2]
         if "masks" in arrays:
             arrays["masks"] = rles(arrays["masks"], arrays["rois"], (height, width))
-        return {
-            "file_name": name,
-            "width": int(width),
-            "height": int(height),
-            "detections": detection_entries(arrays, self.class_names),
-        }
+        row = {"file_name": name, "width": int(width), "height": int(height)}
+        return {**row, **self.task.loader.row(arrays, self.class_names)}
 
     def _failed_row(self, name: str, error: Exception) -> Row:
         log.debug("Traceback:", exc_info=error)

@@ -4,27 +4,10 @@ import json
 import sys
 
 import pytest
-from command_line import StubModel, image_file, run
+from command_line import InProcess, StubModel, image_file, run
 
 from mrcnn.app import cli, detect_command, detect_many_command
 from mrcnn.many import shards
-from mrcnn.many.block import BlockWorker
-
-
-class InProcess:
-    """A runner without processes. stop_after: blocks, then Ctrl-C."""
-
-    stop_after = None
-
-    def __init__(self, task, count):
-        self.worker = BlockWorker(task)
-        self.count = count
-
-    def run(self, blocks, attempts):
-        for done, block in enumerate(blocks):
-            if done == self.stop_after:
-                raise KeyboardInterrupt
-            yield self.worker.answer(block)
 
 
 @pytest.fixture
@@ -115,7 +98,7 @@ def test_a_region_proposal_network_is_refused(model, tmp_path, capsys):
     image_file(tmp_path / "a.png")
     model.config.RPN_ONLY = True
     assert many(tmp_path, tmp_path / "a.png") == cli.FAILED
-    assert "needs a network that knows classes" in capsys.readouterr().err
+    assert "need a network that knows classes" in capsys.readouterr().err
 
 
 def arguments(tmp_path, *words):
@@ -142,9 +125,9 @@ def test_workers_are_the_gpus_or_one(tmp_path, monkeypatch):
     monkeypatch.setattr(detect_many_command, "Processes", lambda task, count: made.append(count))
     monkeypatch.setattr(detect_many_command, "gpu_names", lambda: ["0", "1"])
     for words in ((), ("--workers", "5")):
-        detect_many_command._processes(arguments(tmp_path, *words), None)
+        detect_many_command.make_runner(arguments(tmp_path, *words), None)
     monkeypatch.setattr(detect_many_command, "gpu_names", list)
-    detect_many_command._processes(arguments(tmp_path), None)
+    detect_many_command.make_runner(arguments(tmp_path), None)
     assert made == [2, 5, 1]
 
 

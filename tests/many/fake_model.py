@@ -14,6 +14,7 @@ from PIL import Image
 
 from mrcnn.config import Config
 from mrcnn.inference.result import Result
+from mrcnn.many.block import FileLoader
 
 NOTHING, ERROR, KILL_ONCE, KILL = 0, 201, 202, 203
 
@@ -50,10 +51,11 @@ class FakeModel:
         return Result(arrays, image.shape, ["BG", "square"])
 
 
-class FakeLoader:
+class FakeLoader(FileLoader):
     """Loads a `FakeModel` in a worker. broken: raise instead."""
 
     def __init__(self, folder, seconds=0.0, broken=False):
+        self.folder = folder
         self.killed = os.path.join(folder, "killed")
         self.seconds = seconds
         self.broken = broken

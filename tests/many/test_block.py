@@ -9,7 +9,7 @@ from mrcnn.many.shards import from_lines
 
 
 def worker(tmp_path, batch=1, **options):
-    return BlockWorker(Task(FakeLoader(str(tmp_path), **options), batch, str(tmp_path)))
+    return BlockWorker(Task(FakeLoader(str(tmp_path), **options), batch))
 
 
 def test_empty_block(tmp_path):

@@ -26,7 +26,7 @@ class InProcess:
     """
 
     def __init__(self, tmp_path, order=1, stop_after=None, lost=()):
-        self.worker = BlockWorker(Task(FakeLoader(str(tmp_path)), 1, str(tmp_path)))
+        self.worker = BlockWorker(Task(FakeLoader(str(tmp_path)), 1))
         self.order = order
         self.stop_after = stop_after
         self.lost = set(lost)
@@ -167,7 +167,7 @@ def test_an_image_that_kills_its_process_becomes_a_row(tmp_path, monkeypatch):
     monkeypatch.setattr(job, "ATTEMPTS_AT_ONE", 1)
     values = [10, KILL, 12]
     names = image_files(tmp_path / "in", values)
-    task = Task(FakeLoader(str(tmp_path)), 1, str(tmp_path))
+    task = Task(FakeLoader(str(tmp_path)), 1)
     finished = prepare(tmp_path / "out", names).run(Processes(task, 1))
     assert finished[:3] == (3, 1, 3)
     check_rows(tmp_path / "out", names, values)
@@ -196,7 +196,7 @@ from mrcnn.many.processes import Processes
 if __name__ == "__main__":
     folder, *names = sys.argv[1:]
     prepared = job.prepare(Path(folder), {"format": "jsonl"}, names, True, 3)
-    runner = Processes(Task(FakeLoader(folder, 0.01), 1, folder), 2)
+    runner = Processes(Task(FakeLoader(folder, 0.01), 1), 2)
     with job.locked(Path(folder)):
         print("finished", prepared.run(runner).images)
 """

@@ -57,7 +57,7 @@ class FakeRay:
 def actors(monkeypatch, ray, count=None, address=None):
     monkeypatch.setattr(on_ray, "_import_ray", lambda: ray)
     monkeypatch.setattr(on_ray.time, "sleep", lambda seconds: None)
-    return on_ray.RayActors(Task(None, 1, "/"), count, address)
+    return on_ray.RayActors(Task(None, 1), count, address)
 
 
 def test_one_actor_for_each_gpu_or_machine(monkeypatch):
@@ -94,7 +94,7 @@ def test_missing_libraries_are_named(monkeypatch):
 def test_rows_without_an_answer_are_lost(monkeypatch, tmp_path):
     runner = actors(monkeypatch, FakeRay())
     (name,) = image_files(tmp_path, [12])
-    actor = on_ray.Actor(Task(FakeLoader(str(tmp_path)), 1, str(tmp_path)))
+    actor = on_ray.Actor(Task(FakeLoader(str(tmp_path)), 1))
     row = actor({"number": 1, "names": json.dumps([name])})
     monkeypatch.setattr(runner, "_dataset", lambda *_: SimpleNamespace(iter_rows=lambda: [row]))
     blocks = [Block(i, [name]) for i in range(3)]
@@ -121,7 +121,7 @@ def test_killed_actors_lose_and_double_nothing(ray, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     prepared = job.prepare(out, {"format": "jsonl"}, names, False, 2)
-    runner = on_ray.RayActors(Task(FakeLoader(str(tmp_path)), 1, str(tmp_path)), 2, None)
+    runner = on_ray.RayActors(Task(FakeLoader(str(tmp_path)), 1), 2, None)
     finished = prepared.run(runner)
     assert finished[:3] == (8, 1, 8)
     rows = list(read_rows(out))
@@ -131,7 +131,7 @@ def test_killed_actors_lose_and_double_nothing(ray, tmp_path):
 
 
 def test_a_model_that_cannot_be_loaded_is_the_answer(ray, tmp_path):
-    task = Task(FakeLoader(str(tmp_path), broken=True), 1, str(tmp_path))
+    task = Task(FakeLoader(str(tmp_path), broken=True), 1)
     runner = on_ray.RayActors(task, 1, None)
     (answer,) = runner.run([Block(0, ["a.png"])], 3)
     assert answer.error == "ValueError: The weights must fit. Received: others."

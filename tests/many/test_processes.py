@@ -20,7 +20,7 @@ def blocks_of(names, size=2):
 
 
 def run(tmp_path, blocks, count=2, attempts=3, **options):
-    task = Task(FakeLoader(str(tmp_path), **options), 1, str(tmp_path))
+    task = Task(FakeLoader(str(tmp_path), **options), 1)
     answers = list(Processes(task, count).run(iter(blocks), attempts))
     return sorted(answers, key=lambda answer: answer.number)
 
@@ -61,7 +61,7 @@ def test_a_model_that_cannot_be_loaded_is_the_answer(tmp_path):
 
 def test_a_caller_that_stops_ends_the_processes(tmp_path):
     names = image_files(tmp_path / "in", [10] * 20)
-    task = Task(FakeLoader(str(tmp_path), seconds=0.2), 1, str(tmp_path))
+    task = Task(FakeLoader(str(tmp_path), seconds=0.2), 1)
     runner = Processes(task, 2)
     with contextlib.closing(runner.run(iter(blocks_of(names, 1)), 3)) as answers:
         next(answers)
