@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -71,11 +72,14 @@ class RayActors:
         return dataset.map(
             Actor,
             fn_constructor_args=(self.task,),
-            compute=data.ActorPoolStrategy(min_size=1, max_size=min(self.count, len(rows))),
+            compute=data.ActorPoolStrategy(
+                min_size=1,
+                max_size=min(self.count, len(rows)),
+                max_tasks_in_flight_per_actor=1,  # a killed actor costs one block an attempt
+            ),
             num_cpus=self.num_cpus,
             num_gpus=self.num_gpus,
-            max_restarts=-1,
-            max_task_retries=attempts - 1,
+            ray_remote_args_fn=functools.partial(_retries, attempts - 1),
         )
 
 
@@ -91,6 +95,11 @@ class Actor:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         block = Block(int(row["number"]), json.loads(row["names"]))
         return self.worker.answer(block)._asdict()
+
+
+def _retries(count: int) -> dict[str, int]:
+    """Return how Ray replaces killed actors and repeats their blocks: by default for ever."""
+    return {"max_restarts": -1, "max_task_retries": count}
 
 
 def _own_cpus() -> int:

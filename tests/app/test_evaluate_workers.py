@@ -46,9 +46,14 @@ def metrics(folder):
 
 @pytest.mark.parametrize("model", KINDS, indirect=True)
 def test_metrics_are_those_without_workers(command, tmp_path, capsys):
-    assert command("plain", "--pictures") == cli.OK
-    assert command("many", "--pictures", "--workers", 2) == cli.OK
+    assert command("plain") == cli.OK
+    assert command("many", "--workers", 2) == cli.OK
     assert metrics(tmp_path / "many") == metrics(tmp_path / "plain")
+
+
+def test_drawings_are_those_without_workers(command, tmp_path, capsys):
+    assert command("plain", "--pictures", "--limit", 2) == cli.OK
+    assert command("many", "--pictures", "--limit", 2, "--workers", 1) == cli.OK
     for name in ("0000_0.png", "0001_1.png"):
         plain, many = (Image.open(tmp_path / folder / name) for folder in ("plain", "many"))
         np.testing.assert_array_equal(np.asarray(plain), np.asarray(many))
