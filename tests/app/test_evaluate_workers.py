@@ -103,6 +103,7 @@ def test_rows_keep_every_bit_of_a_result():
         "masks": [{"size": [10, 10], "counts": "x"}],
     }
     empty = {name: value[:0] for name, value in arrays.items()}
+    empty["keypoints"] = np.zeros((0, 0, 3), np.float32)  # the number of keypoints is not known
     for result in (arrays, empty):
         row = evaluate_workers.DatasetLoader.row(None, result, [])
         back = evaluate_workers._result(json.loads(json.dumps(row)))
@@ -111,7 +112,6 @@ def test_rows_keep_every_bit_of_a_result():
             np.testing.assert_array_equal(back[name], result[name])
             assert back[name].dtype == result[name].dtype
         np.testing.assert_array_equal(back["rois"], result["rois"])
-    assert back["keypoints"].ndim == 3
 
 
 def test_a_loader_is_small_and_can_be_sent_to_a_worker(command, tmp_path, monkeypatch):
