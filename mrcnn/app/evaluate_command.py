@@ -43,7 +43,6 @@ log = logging.getLogger("mrcnn")
 
 def run(args) -> int:
     """Run `mrcnn evaluate`."""
-    out = make_folder(args.out, "--out")
     folders = split_folders(args.data) if args.split is None else None
     if folders:
         args.data = str(folders[1])
@@ -53,6 +52,7 @@ def run(args) -> int:
     require_images(dataset, args.data)
     if args.split is not None:
         log.info("Measuring on the images that %s sets aside for validation.", args.split)
+    out = make_folder(args.out, "--out")
     if wants_workers(args):
         model, config = None, network_config(args.weights, args.config)
     else:
