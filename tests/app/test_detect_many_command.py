@@ -27,7 +27,8 @@ def model(monkeypatch, tmp_path):
     }
     for name, change in changes.items():
         monkeypatch.setattr(detect_many_command, name, change)
-    monkeypatch.setattr(detect_command, "load_for_use", changes["load_for_use"])
+    for name in ("check_weights", "load_for_use"):
+        monkeypatch.setattr(detect_command, name, changes[name])
     return stub
 
 

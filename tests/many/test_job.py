@@ -142,7 +142,7 @@ def test_default_size_of_a_block(tmp_path, images, workers, block):
     assert made.block_size == block
 
 
-def test_images_of_lost_blocks_are_detected_alone(tmp_path):
+def test_images_of_lost_blocks_are_detected_one_by_one(tmp_path):
     values = [10, 11, KILL, 13, 14]
     names = image_files(tmp_path / "in", values)
     runner = InProcess(tmp_path, lost=[names[2]])

@@ -1,7 +1,9 @@
 """Actors of Ray: resources, start, and, if Ray is installed, a job whose actors are killed."""
 
 import json
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -111,8 +113,11 @@ def test_rows_without_an_answer_are_lost(monkeypatch, tmp_path):
 def ray():
     pytest.importorskip("ray")
     pytest.importorskip("pyarrow")
-    yield
-    on_ray._import_ray().shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # The actors import `fake_model` as well.
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+        yield
+        on_ray._import_ray().shutdown()
 
 
 def test_killed_actors_lose_and_double_nothing(ray, tmp_path):
