@@ -104,7 +104,7 @@ class ExportedModel:
                 f"{self.config.TTA} for {self.path}. Try the .h5 file that it was exported from, "
                 "or no --tta."
             )
-        is_lower = self.config.DETECTION_MIN_CONFIDENCE < self._lowest_score
+        is_lower = self._lowest_score > self.config.DETECTION_MIN_CONFIDENCE
         if is_lower and not self._has_warned:
             self._has_warned = True
             log.warning(
