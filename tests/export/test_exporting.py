@@ -9,6 +9,8 @@ from exporting import exportable, images, needs
 from mrcnn.export import exporting, formats
 from mrcnn.export.samples import sample_batches
 from mrcnn.export.settings import Shape
+from mrcnn.inference import runtimes
+from mrcnn.inference.exported_model import ExportedModel
 
 # Finders that do not find some packages, as if they were not installed.
 BLOCK = """
@@ -36,7 +38,7 @@ def blocked(monkeypatch):
     """Let an exported file run where some packages cannot be imported."""
 
     def block(*names):
-        monkeypatch.setattr(exporting, "SCRIPT", BLOCK.format(blocked=names) + exporting.SCRIPT)
+        monkeypatch.setattr(runtimes, "SCRIPT", BLOCK.format(blocked=names) + runtimes.SCRIPT)
 
     return block
 
@@ -66,6 +68,26 @@ def test_saved_model_runs_without_this_package(model, tmp_path, blocked):
         "tiny_saved_model",
         "tiny_saved_model.json",
     ]
+
+
+@pytest.mark.parametrize("kind", ["mask_rcnn", "keypoints", "retinanet"])
+def test_exported_model_detects_what_the_network_detects(kind, tmp_path):
+    model = exportable(kind)
+    path = tmp_path / "tiny_saved_model"
+    model.export(path, "saved_model", batch=None, images=images())
+    exported = ExportedModel(path)
+    assert (exported.runtime, exported.class_names) == ("tensorflow", ["BG", "class 1", "class 2"])
+    given = [*images(), images()[0]]
+    for ours, theirs in zip(model.detect(given), exported.detect(given, batch_size=2), strict=True):
+        assert ours.count > 3 and set(ours) == set(theirs)
+        np.testing.assert_array_equal(ours["class_ids"], theirs["class_ids"])
+        np.testing.assert_allclose(ours["rois"], theirs["rois"], atol=1)
+        np.testing.assert_allclose(ours["scores"], theirs["scores"], atol=1e-4)
+        if "masks" in ours:
+            assert np.mean(ours["masks"] == theirs["masks"]) > 0.99
+        if "keypoints" in ours:
+            distances = np.abs(ours["keypoints"] - theirs["keypoints"])[..., :2].max(axis=-1)
+            assert np.mean(distances < 1.5) > 0.9  # places jump between nearly equal maxima
 
 
 @pytest.mark.parametrize("format", ["onnx", "litert", "openvino"])
