@@ -18,6 +18,7 @@ import keras
 from .config import ANY_SIZE_MODES, Config, as_config
 from .data.dataset import Dataset
 from .data.keypoints import adopt_skeleton
+from .export.report import Report
 from .inference.complexity import Complexity, network_complexity
 from .inference.detection_methods import DetectionMethods
 from .nn.layers import FLOAT32, Anchors, PyramidAnchors
@@ -338,6 +339,42 @@ class DetectionModel(DetectionMethods):
         config = copy.copy(self.config)
         config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
         return type(self)("inference", config, self.model_dir)
+
+    # --- Other runtimes ---
+
+    def export(
+        self,
+        path: str | os.PathLike,
+        format: str,
+        precision: str = "float32",
+        size: Sequence[int] | None = None,
+        batch: int | None = 1,
+        images: Iterable[Any] = (),
+        calibration: Dataset | Iterable[Any] = (),
+    ) -> Report:
+        """Write the network as a file of another runtime, if it finds there what `detect` finds.
+
+        The file takes `[B, H, W, C]` uint8 images that are not resized, and gives boxes in their
+        pixels, class ids, scores, soft masks and counts. DETECTION_* are those of the config.
+        A description is written to `path` + ".json".
+
+        format: "saved_model", "onnx", "openvino" or "litert". All but the first need the extra
+            [export].
+        precision: of the kernels, "float32" or "float16"; "int8" needs `calibration`.
+        size: `(height, width)` of the images; None for any size, if the resize mode is "square".
+        batch: images at once; None for any number.
+        images: arrays on which the file is compared with `detect`; default: generated shapes.
+        calibration: arrays of images like those to detect in; or a prepared dataset, on which the
+            file may lose at most 0.01 of average precision.
+
+        Returns: the comparison; `print(report.text())` is a table.
+
+        Raises: ValueError if the file finds something else; then it is not kept.
+        """
+        self._need_inference("export")
+        from .export.exporting import export_model
+
+        return export_model(self, path, format, precision, size, batch, images, calibration)
 
     # --- Looking inside ---
 
