@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,20 @@ def backbone(image: keras.KerasTensor) -> list[keras.KerasTensor]:
 
     Returns: `[C1, ..., C5]`, feature maps of strides 2, 4, 8, 16, 32.
     """
-    x = _conv(KL.Rescaling(1 / 64)(image), 24, 2, "stage1")
+    return _residual_network(image, (24, 32, 64, 128, 160))
+
+
+def narrow_backbone(image: keras.KerasTensor) -> list[keras.KerasTensor]:
+    """`backbone` with a third of its weights, of the model `shapes` that this package contains."""
+    return _residual_network(image, (24, 32, 48, 64, 96))
+
+
+def _residual_network(image: keras.KerasTensor, channels_of_stages: Sequence[int]) -> list:
+    """`[C1, ..., C5]`, two residual blocks per stage from C2 on."""
+    first, *others = channels_of_stages
+    x = _conv(KL.Rescaling(1 / 64)(image), first, 2, "stage1")
     stages = [x]
-    for stage, channels in enumerate((32, 64, 128, 160), start=2):
+    for stage, channels in enumerate(others, start=2):
         x = _residual_block(x, channels, 2, f"stage{stage}_1")
         x = _residual_block(x, channels, 1, f"stage{stage}_2")
         stages.append(x)
