@@ -174,8 +174,9 @@ def _add_demo(commands) -> None:
         commands,
         "demo",
         run_demo,
-        "train on generated images, evaluate, and write images with the detections",
-        "Draws squares, circles and triangles, trains a small Mask R-CNN on them from random "
+        "see what the models in this package find, then train on generated images and evaluate",
+        "Writes what the models in this package find in example images to model_NAME.png. Then "
+        "draws squares, circles and triangles, trains a small Mask R-CNN on them from random "
         "weights and evaluates it on images that it has not seen. Downloads nothing.",
         "mrcnn demo --out my_demo",
     )

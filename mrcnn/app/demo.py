@@ -1,4 +1,4 @@
-"""The demo: draw shapes, train Mask R-CNN on them from random weights, evaluate, write images."""
+"""The demo: show this package's models, then draw shapes, train Mask R-CNN on them, evaluate."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from ..evaluation import evaluate
 from ..files.atomic import atomic_write
 from ..nn.layers import BatchNorm
 from ..training.reports import peak_memory_mb
+from .model_demo import show_models
 
 log = logging.getLogger("mrcnn")
 
@@ -153,12 +154,10 @@ def run(
     config: default: `DemoConfig()`.
 
     Returns: box_ap, box_ap50, mask_ap, mask_ap50 (0..1; of masks only if the network has them),
-    seconds, peak_memory_mb.
+    seconds (without those of this package's models), peak_memory_mb.
 
     Raises: ValueError for a region proposal network, which has no detections.
     """
-    start = time.time()
-    keras.utils.set_random_seed(seed)
     config = config or DemoConfig()
     if config.RPN_ONLY:
         raise ValueError(
@@ -166,6 +165,10 @@ def run(
             "train shapes --config samples/shapes/shapes.py RPN_ONLY=True`, and `mrcnn evaluate "
             "shapes`."
         )
+    os.makedirs(out, exist_ok=True)
+    show_models(out)
+    start = time.time()
+    keras.utils.set_random_seed(seed)
     config.SEED = seed
     epochs, test_images = EPOCHS, TEST_IMAGES
     if short:
@@ -173,7 +176,6 @@ def run(
     # No other run of either kind uses these seeds.
     train_shapes = ShapesDataset(TRAINING_IMAGES, seed=2 * seed)
     test_shapes = ShapesDataset(test_images, seed=2 * seed + 1)
-    os.makedirs(out, exist_ok=True)
 
     steps = epochs * config.STEPS_PER_EPOCH
     if short:

@@ -1,6 +1,6 @@
 """Turn a trained checkpoint into a model of this package: float16, its settings, a card.
 
-    python -m mrcnn.weights.shipping pack CHECKPOINT.h5 NAME.h5
+    python -m mrcnn.weights.shipping pack CHECKPOINT.h5 NAME.h5 [SETTING=VALUE ...]
     mrcnn evaluate DATA --weights NAME.h5 --out measured
     python -m mrcnn.weights.shipping ship NAME.h5 measured/metrics.json CARD.md
 
@@ -14,13 +14,14 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from ..config import Config
 from ..files.atomic import atomic_write
 from .saving import write_layers
 from .shipped import LICENCE, PACKAGED, Results
@@ -44,10 +45,15 @@ OF_RUN = (
 )
 
 
-def pack(checkpoint: str | os.PathLike, target: str | os.PathLike) -> str:
+def pack(
+    checkpoint: str | os.PathLike,
+    target: str | os.PathLike,
+    changed: Mapping[str, Any] | None = None,
+) -> str:
     """Write the weights of a checkpoint as float16, with the settings that concern its use.
 
-    target: NAME.h5; NAME becomes the model's name.
+    target: NAME.h5; NAME becomes the model's name. changed: settings that differ from those of the
+    training, of detections for example.
 
     Returns: the target's path.
 
@@ -66,7 +72,8 @@ def pack(checkpoint: str | os.PathLike, target: str | os.PathLike) -> str:
         for name, weights in file.matterport_layers.items():
             layers[name] = {weight: _half(file, weight, array) for weight, array in weights}
     settings = {name: x for name, x in metadata["config"].items() if name not in OF_RUN}
-    settings["NAME"] = target.stem
+    settings |= {**(changed or {}), "NAME": target.stem}
+    Config.from_dict(settings).validate()
     description = {"config": settings, "class_names": metadata["class_names"]}
     with atomic_write(target) as part, h5py.File(part, "w") as file:
         write_layers(file, layers)
@@ -122,7 +129,8 @@ def ship(
             del file.attrs[METADATA]
             file.attrs[METADATA] = json.dumps(description)
     with atomic_write(target.with_suffix(".md")) as part:
-        sections = [text, _results_section(measured, results), _network_section(target, description)]
+        network = _network_section(target, description)
+        sections = [text, _results_section(measured, results), network]
         Path(part).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
     return str(target)
 
@@ -172,7 +180,8 @@ def _check_size(packed: Path, target: Path) -> None:
 
 def _results(measured: dict[str, Any]) -> Results:
     mask = measured["mask"]
-    data = f"{measured['images']} images of {_tail(measured['data'])}, {measured['objects']} objects"
+    images = f"{measured['images']} images of {_tail(measured['data'])}"
+    data = f"{images}, {measured['objects']} objects"
     mask_ap = None if mask is None else round(mask["AP"], 3)
     return Results(round(measured["box"]["AP"], 3), mask_ap, data)
 
@@ -221,6 +230,15 @@ def _network_section(weights: Path, description: dict[str, Any]) -> str:
     )
 
 
+def _setting(word: str) -> tuple[str, Any]:
+    """Name and value of NAME=VALUE; a value that is no JSON is a text."""
+    name, _, value = word.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Run `pack` or `ship`."""
     parser = argparse.ArgumentParser(
@@ -232,13 +250,14 @@ def main(words: Sequence[str] | None = None) -> None:
     packing = commands.add_parser("pack", help="write the weights of a checkpoint as float16")
     packing.add_argument("checkpoint")
     packing.add_argument("target")
+    packing.add_argument("settings", metavar="SETTING=VALUE", nargs="*", type=_setting)
     shipping = commands.add_parser("ship", help="put a packed model into the package")
     shipping.add_argument("packed")
     shipping.add_argument("metrics")
     shipping.add_argument("card")
     args = parser.parse_args(words)
     if args.command == "pack":
-        print(pack(args.checkpoint, args.target))
+        print(pack(args.checkpoint, args.target, dict(args.settings)))
     else:
         print(ship(args.packed, args.metrics, args.card))
 

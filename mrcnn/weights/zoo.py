@@ -1,4 +1,4 @@
-"""Weights by name: a model of this package, or a released file in the cache, downloaded if need be."""
+"""Weights by name: a model of this package, or a released file, downloaded unless it is cached."""
 
 from __future__ import annotations
 

@@ -64,6 +64,21 @@ def test_packed_file_has_float16_numbers_and_the_settings_of_its_use(packed):
         assert file["conv1/conv1/kernel:0"].dtype == np.float16
 
 
+def test_settings_of_the_command_line_replace_those_of_the_training(packed, capsys):
+    words = ["DETECTION_NMS=gaussian", 'TTA=["flip"]', "IMAGE_MIN_SCALE=2"]
+    checkpoint = str(packed / "mask_rcnn_run_0003.h5")
+    shipping.main(["pack", checkpoint, str(packed / "dots.h5"), *words])
+    with WeightFile(packed / "dots.h5") as file:
+        config = file.metadata["config"]
+    assert (config["DETECTION_NMS"], config["TTA"], config["IMAGE_MIN_SCALE"]) == (
+        "gaussian",
+        ["flip"],
+        2,
+    )
+    with pytest.raises(ValueError, match="DETECTION_NMS must be"):
+        shipping.main(["pack", checkpoint, str(packed / "dots.h5"), "DETECTION_NMS=none"])
+
+
 @pytest.mark.parametrize(
     ("kernel", "with_metadata", "message"),
     [
