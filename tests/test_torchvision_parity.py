@@ -445,9 +445,14 @@ def without_lines(run, boxes, labels, scores):
 
 
 def test_detect_returns_the_final_results_of_the_reference(run):
-    """From the image to boxes in its pixels and masks: what a user calls."""
+    """From the image to boxes in its pixels and masks, by the network of `mrcnn.load`.
+
+    Batch norm is fused there. The masks of torchvision in float32 and in float64 differ by up to
+    7 pixels in these photos.
+    """
     if len(run.images) > 1:
         pytest.skip("detect() does not pad images to a common size, as the reference does")
+    run.model.optimize_for_inference()
     (result,) = run.model.detect(run.images)
     boxes, labels, scores = without_lines(run, *reference_detections(run, "final", 0))
     assert_same_count(run, result["scores"], labels, scores)

@@ -83,6 +83,7 @@ def run(args) -> int:
         _fit_steps(config, args, by_user, data)
     defaults.fit_anchors(config, args, by_user, train_data)
     defaults.scale_rate(config, args, by_user)
+    defaults.average_weights(config, args, by_user, args.epochs)
     watch_itself(config, args.overfit is not None)
     log_settings(config)
     model = _train(config, args, data, kept)

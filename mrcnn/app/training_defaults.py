@@ -1,7 +1,7 @@
 """What `mrcnn train` chooses from the data unless options say otherwise.
 
-These are anchors, learning rate and augmentation. Each choice is logged. The class `Config` keeps
-matterport's values.
+These are anchors, learning rate, averages of the weights and augmentation. Each choice is logged.
+The class `Config` keeps matterport's values.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ log = logging.getLogger("mrcnn")
 
 # Settings that the command chooses: those of a network, which its weights imply, and all.
 OF_NETWORK = ("BACKBONE", "RPN_ANCHOR_SCALES")
-OF_RUN = (*OF_NETWORK, "LEARNING_RATE", "IMAGES_PER_GPU", "IMAGE_MIN_DIM", "IMAGE_MAX_DIM")
+OF_RUN = (
+    *OF_NETWORK, "LEARNING_RATE", "EMA_DECAY", "IMAGES_PER_GPU", "IMAGE_MIN_DIM", "IMAGE_MAX_DIM"
+)  # fmt: skip
 
 IMAGES_FOR_ANCHORS = 200
 RATE_BATCH = 2  # images of a batch that LEARNING_RATE of Config and of all presets is for
 AUGMENTATION = "standard"
+AVERAGED_SHARE = 1 / 6  # of the training's steps; 600 steps are averaged over 100: EMA_DECAY 0.99
+AVERAGED_STEPS = (10, 1000)  # at least and at most
 OVERFITTING_STEPS = 100  # of an epoch
 
 
@@ -123,6 +127,24 @@ def scale_rate(config: Config, args, by_user: set[str]) -> None:
         rate, config.LEARNING_RATE, RATE_BATCH, batch_size,
     )  # fmt: skip
     config.LEARNING_RATE = rate
+
+
+def average_weights(config: Config, args, by_user: set[str], epochs: int) -> None:
+    """Set EMA_DECAY, so that the weights are averaged over the last sixth of the training's steps.
+
+    --overfit, which ends at once when the network is perfect, goes without averages.
+    """
+    if "EMA_DECAY" in by_user or args.weights == "last" or args.overfit is not None:
+        return
+    steps = config.STEPS_PER_EPOCH * epochs * AVERAGED_SHARE
+    least, most = AVERAGED_STEPS
+    window = int(min(max(steps, least), most))
+    config.EMA_DECAY = round(1 - 1 / window, 6)
+    log.info(
+        "The weights of about %d steps are averaged: EMA_DECAY=%g (--config EMA_DECAY=0 saves "
+        "those of the last step).",
+        window, config.EMA_DECAY,
+    )  # fmt: skip
 
 
 def set_overfitting_steps(config: Config, args, by_user: set[str]) -> None:

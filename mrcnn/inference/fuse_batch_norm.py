@@ -164,4 +164,4 @@ def _fused_weights(block: Block) -> list[np.ndarray]:
     if isinstance(convolution, KL.DepthwiseConv2D):
         # The kernel is [h, w, channels, multiplier], its outputs are in the order of the last two.
         scale = scale.reshape(kernel.shape[-2:])
-    return [kernel * np.float32(scale), bias]
+    return [(kernel * scale).astype(np.float32), bias]

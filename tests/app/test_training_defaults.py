@@ -125,6 +125,24 @@ def test_rate_says_why(caplog):
     assert "0.002 instead of 0.001, which is for 2 images a batch, for there are 4" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("items", "changes", "epochs", "decay"),
+    [
+        (["STEPS_PER_EPOCH=100"], {}, 6, 0.99),  # 600 / 6 = 100 steps, 1 - 1 / 100
+        (["STEPS_PER_EPOCH=100"], {}, 1000, 0.999),  # at most 1,000 steps
+        (["STEPS_PER_EPOCH=1"], {}, 1, 0.9),  # at least 10
+        (["STEPS_PER_EPOCH=100", "EMA_DECAY=0"], {}, 6, 0.0),
+        (["STEPS_PER_EPOCH=100"], {"overfit": 2}, 6, 0.0),
+        (["STEPS_PER_EPOCH=100"], {"weights": "last"}, 6, 0.0),  # adopted from the checkpoint
+    ],
+)
+def test_weights_are_averaged_over_a_sixth_of_the_steps(items, changes, epochs, decay):
+    args = options(*items, **changes)
+    config = config_of(args)
+    defaults.average_weights(config, args, by_user(args), epochs)
+    assert pytest.approx(decay) == config.EMA_DECAY
+
+
 # --- A checkpoint ---
 
 
@@ -146,13 +164,15 @@ def checkpoint(monkeypatch, tmp_path):
 
 def test_resumed_training_has_what_the_command_chose(checkpoint, caplog):
     checkpoint(
-        RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128), LEARNING_RATE=0.004, BACKBONE="resnet50", SEED=4
-    )
+        RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128), LEARNING_RATE=0.004, BACKBONE="resnet50", SEED=4,
+        EMA_DECAY=0.99,
+    )  # fmt: skip
     args = options("IMAGE_MAX_DIM=512", weights="last")
     config = config_of(args)
     defaults.adopt_checkpoint(config, args, by_user(args), "run")
     assert config.RPN_ANCHOR_SCALES == (8, 16, 32, 64, 128)
     assert (config.LEARNING_RATE, config.BACKBONE) == (0.004, "resnet50")
+    assert config.EMA_DECAY == 0.99
     assert (config.IMAGE_MAX_DIM, config.SEED) == (512, None)
     assert "RPN_ANCHOR_SCALES=[8, 16, 32, 64, 128]" in caplog.text
 
