@@ -1,17 +1,10 @@
 """Models in this package: their names, cards and settings."""
 
-import json
-
-import h5py
-import numpy as np
 import pytest
+from dots import CARD, write_dots
 
 from mrcnn.config import Config
 from mrcnn.weights import opening, shipped, transfer, zoo
-from mrcnn.weights.saving import write_layers
-from mrcnn.weights.weight_file import METADATA
-
-CARD = "# dots: white dots\n\nLicence: CC0.\n"
 
 
 @pytest.fixture
@@ -19,19 +12,7 @@ def dots(monkeypatch, tmp_path):
     """A folder of packaged weights that holds a model `dots`, a card and a file without a card."""
     folder = tmp_path / "packaged"
     folder.mkdir()
-    config = Config()
-    config.NAME, config.NUM_CLASSES, config.TOP_DOWN_PYRAMID_SIZE = "dots", 2, 48
-    config.RPN_ANCHOR_SCALES = ((8, 12), (16, 24), (32, 48), (64, 96), (128, 192))
-    description = {
-        "config": config.to_dict(),
-        "class_names": ["BG", "dot"],
-        "results": {"box_ap": 0.5, "mask_ap": 0.4, "data": "3 images"},
-    }
-    with h5py.File(folder / "dots.h5", "w") as file:
-        write_layers(file, {"conv1": {"conv1/kernel:0": np.ones((1, 1), np.float16)}})
-        file.attrs[METADATA] = json.dumps(description)
-    (folder / "dots.md").write_text(CARD)
-    (folder / "other.h5").touch()
+    write_dots(folder)
     monkeypatch.setattr(shipped, "PACKAGED", folder)
     return folder
 
