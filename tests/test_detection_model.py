@@ -53,3 +53,19 @@ def test_config_of_another_network_is_refused(monkeypatch):
     config.NETWORK = "another"
     with pytest.raises(ValueError, match="Other needs a config with NETWORK = 'other'. Received"):
         Other("inference", config)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_summary_line_names_parameters_gflop_time_and_memory():
+    model = MaskRCNN("inference", TinyConfig())
+    parts = model.summary_line(repeats=1).split(", ")
+    millions = model.complexity().parameters / 1e6
+    assert parts[0] == f"mask_rcnn with backbone: {millions:.2f} million parameters"
+    assert parts[1].endswith("GFLOP for an image of 64 x 64 pixels (64 x 64 in the network)")
+    assert [part.rsplit(" ", 1)[1] for part in parts[2:]] == ["ms", "GB"]
+    assert " ms" not in model.summary_line((32, 64), repeats=0)
+
+
+def test_summary_line_of_a_training_has_the_parameters_only():
+    line = MaskRCNN("training", TinyConfig()).summary_line()
+    assert line.startswith("mask_rcnn with backbone: ") and line.endswith("million parameters")
