@@ -198,8 +198,9 @@ def _results_section(measured: dict[str, Any], results: Results) -> str:
         if measured[label] is not None:
             values = [f"{measured[label][name]:.3f}" for name in names]
             rows.append(f"| {label} | {' | '.join(values)} |")
-    score = measured.get("kaggle_score")
-    kaggle = "" if score is None else f" Score of Kaggle's 2018 Data Science Bowl: {score:.3f}."
+    score, kaggle = measured["kaggle_score"], ""
+    if score is not None and len(measured["per_class"]) == 1:  # the competition had one class
+        kaggle = f" Score of Kaggle's 2018 Data Science Bowl: {score:.3f}."
     return "\n".join(
         [
             "## Results",

@@ -31,7 +31,7 @@ def write_metrics(path, **changes):
     metrics = {
         "data": "/home/me/nuclei/val", "weights": "/tmp/dots.h5", "images": 3, "objects": 12,
         "partial_of": None, "failed": [], "min_confidence": 0.05, "box": ap, "mask": ap,
-        "kaggle_score": 0.4,
+        "kaggle_score": 0.4, "per_class": [{"name": "dot"}],
     }  # fmt: skip
     path.write_text(json.dumps({**metrics, **changes}))
 
