@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 from tiny import TinyConfig, noise_images, shake, tiny_config
@@ -10,6 +11,7 @@ import mrcnn
 from mrcnn.config import NETWORKS, Config
 from mrcnn.detection_model import DetectionModel, model_class
 from mrcnn.model import MaskRCNN
+from mrcnn.weights.shipping import pack
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -69,3 +71,16 @@ def test_summary_line_names_parameters_gflop_time_and_memory():
 def test_summary_line_of_a_training_has_the_parameters_only():
     line = MaskRCNN("training", TinyConfig()).summary_line()
     assert line.startswith("mask_rcnn with backbone: ") and line.endswith("million parameters")
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_packed_network_detects_as_before(tmp_path):
+    model = shake(MaskRCNN("inference", TinyConfig()))
+    model.class_names = ["BG", "light", "dark"]
+    model.save_weights(tmp_path / "a.h5")
+    packed = pack(tmp_path / "a.h5", tmp_path / "b.h5")
+    images = noise_images(1)
+    found = DetectionModel.from_weights(packed, TinyConfig()).detect(images)[0]
+    expected = model.detect(images)[0]
+    # float16 has 11 binary digits, and a few rounded numbers add up.
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=5e-3)
