@@ -281,9 +281,10 @@ def _add_train(commands) -> None:
         metavar="NAME|imagenet|last|FILE",
         help="initial weights: a name that `mrcnn weights` lists (downloaded, unless it is a model "
         "of this package), for example maskrcnn_resnet50_fpn_v2_coco, or coco for matterport's: "
-        "its network, with new class heads; imagenet: ImageNet weights of the backbone (downloaded, but those of "
-        "efficientnet_lite2 are part of this package); last: the newest checkpoint in --logs, to "
-        "resume from; or a weight file, whose heads are left out if the classes differ. Default: "
+        "its network, with new class heads; imagenet: ImageNet weights of the backbone "
+        "(downloaded, but those of efficientnet_lite2 are part of this package); last: the newest "
+        "checkpoint in --logs, to resume from; or a weight file, whose heads are left out if the "
+        "classes differ. Default: "
         "random weights, or without a GPU, unless another option or --config names a backbone, "
         "efficientnet_lite2 with its ImageNet weights",
     )
