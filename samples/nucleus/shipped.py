@@ -66,6 +66,7 @@ class NucleiConfig(Config):
 
     MAX_GT_INSTANCES = 128
     DETECTION_MAX_INSTANCES = 400
+    DETECTION_ALL_CLASSES = True  # also RoIs that are rather background, for AP
     DETECTION_MIN_CONFIDENCE = 0.5
     DETECTION_NMS_THRESHOLD = 0.5
 
