@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -214,18 +215,16 @@ def _results_section(measured: dict[str, Any], results: Results) -> str:
 
 
 def _network_section(weights: Path, description: dict[str, Any]) -> str:
-    with h5py.File(weights) as file:
-        numbers: list[int] = []
-        file.visititems(
-            lambda _, item: numbers.append(item.size) if isinstance(item, h5py.Dataset) else None
-        )
+    with WeightFile(weights) as file:
+        arrays = [stored for layer in file.layers.values() for _, stored in layer]
+    numbers = sum(math.prod(stored.shape) for stored in arrays)
     config = description["config"]
     classes = ", ".join(description["class_names"][1:])
     return "\n".join(
         [
             "## Network",
             "",
-            f"{sum(numbers):,} numbers in float16, {weights.stat().st_size / 1e6:.1f} MB. "
+            f"{numbers:,} numbers in float16, {weights.stat().st_size / 1e6:.1f} MB. "
             f"BACKBONE: {config['BACKBONE']}. Classes: {classes}. All settings are in the file.",
         ]
     )
