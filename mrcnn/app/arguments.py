@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from ..files.safe_text import clean_name
+
 # Option names of other tools -> the options here; the first that the command has is suggested.
 SYNONYMS = {
     "lr": ("--learning-rate",),
@@ -35,6 +37,7 @@ SYNONYMS = {
     "soft-nms": ("--config DETECTION_NMS=gaussian",),
     "heatmap": ("--heat-map",),
     "cam": ("--heat-map",),
+    "tracker": ("--track",),
     "data": ("its path as a word without --",),
     "dataset": ("its path as a word without --",),
     "source": ("its path as a word without --",),
@@ -58,6 +61,19 @@ class Parser(argparse.ArgumentParser):
         action = super().add_argument(*names, **options)
         self.names += action.option_strings
         return action
+
+    def _check_value(self, action, value):
+        """Refuse a value that is no choice, and suggest the one meant.
+
+        It replaces argparse's own method, which lists the choices only.
+        """
+        if action.choices is None or value in action.choices:
+            return
+        near = difflib.get_close_matches(str(value).lower(), action.choices, n=1, cutoff=0.6)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        listed = ", ".join(action.choices)
+        message = f"must be one of {listed}. Received: {str(value)!r}.{hint}"
+        raise argparse.ArgumentError(action, message)
 
     def parse_known_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else list(args)
@@ -132,6 +148,14 @@ def view(text: str) -> str | float:
         if 0.1 <= factor <= 10:
             return factor
     raise argparse.ArgumentTypeError(f"must be flip or a factor from 0.1 to 10. Received: {text!r}")
+
+
+def class_name(text: str) -> str:
+    """An argparse type: the name of a class, in one line."""
+    name = clean_name(text)
+    if name:
+        return name
+    raise argparse.ArgumentTypeError(f"must be a name. Received: {text!r}")
 
 
 def path(text: str) -> str:

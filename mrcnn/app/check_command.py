@@ -34,7 +34,7 @@ SHEET_IMAGES, SHEET_COLUMNS, SHEET_SIDE = 12, 4, 480
 
 def run(args) -> int:
     """Run `mrcnn check` on a dataset, or on both parts of a folder with train and val."""
-    out = None if args.out is None else make_folder(args.out, "--out")
+    out = None if args.out is None else Path(args.out)
     config = read_config(with_network(args.config, args.network))
     parts = split_folders(args.data)
     if parts is None:
@@ -43,7 +43,7 @@ def run(args) -> int:
     class_names, any_errors = None, False
     for part, name in zip(parts, ("train", "val"), strict=True):
         say(f"--- {part}")
-        folder = None if out is None else make_folder(out / name, "--out")
+        folder = None if out is None else out / name
         dataset, has_errors = _check(args, str(part), config, folder, class_names)
         class_names = dataset.class_names
         any_errors = any_errors or has_errors
@@ -59,6 +59,8 @@ def _check(
     Returns: the dataset, and whether it has errors.
     """
     dataset = open_data(data, class_names, SHAPES_TO_TRAIN, **data_options(args))
+    if out is not None:
+        make_folder(out, "--out")
     if "NUM_CLASSES" not in own_names(config):
         config.NUM_CLASSES = dataset.num_classes
     report = check.check(dataset, validated(config), limit=args.limit, pixels=not args.no_pixels)

@@ -47,15 +47,26 @@ AUGMENTATIONS = (
     "copy_paste",
 )
 AUGMENTATION_PRESETS = ("none", "standard", "strong", "microscopy", "aerial")
-FORMATS = ("coco", "labelme", "via", "geojson", "csv", "yolo", "png")
+FORMATS = (
+    "coco",
+    "coco_polygons",
+    "labelme",
+    "via",
+    "cvat",
+    "labelstudio",
+    "geojson",
+    "csv",
+    "yolo",
+    "png",
+)
 
 DATA = (
     "the word shapes (generated images), a COCO instances file, a VGG Image Annotator file, "
     "labelme files, a Pascal VOC folder or one of its lists (ImageSets/Segmentation/train.txt), "
     "VOC's XML files next to their images, YOLO's data.yaml or images/ and labels/, CVAT's "
-    "annotations.xml, a folder of images/ and masks/ with one image of instance ids per image, or "
-    "a folder of <id>/images/*.png and <id>/masks/*.png; a folder that contains such a file also "
-    "works"
+    "annotations.xml, Label Studio's JSON, a folder of images/ and masks/ with one image of "
+    "instance ids per image, or a folder of <id>/images/*.png and <id>/masks/*.png; a folder that "
+    "contains such a file also works"
 )
 
 
@@ -161,6 +172,13 @@ def _add_data(parser, help_text: str = DATA) -> None:
         "--attribute",
         metavar="NAME",
         help="region attribute of VIA that names the class. Default: the most frequent",
+    )
+    parser.add_argument(
+        "--class-name",
+        metavar="NAME",
+        type=arguments.class_name,
+        help="the class of every object of data that names none: VIA's regions without attributes, "
+        "mask files. Default: object",
     )
     parser.add_argument(
         "--strict",
@@ -406,7 +424,8 @@ def _add_detect(commands) -> None:
         "find objects in images",
         "Writes an image with the detections for each input image, and detections.json with every "
         "object: class, score, box (y1, x1, y2, x2 in pixels) and, if the network has masks, mask "
-        "(COCO's run-length code). Images that cannot be read are named and skipped.",
+        "(COCO's run-length code). Of a video it writes a drawn copy, and a .jsonl file with the "
+        "objects of each frame in a line. Images that cannot be read are named and skipped.",
         "mrcnn detect image.jpg holiday/ --weights mask_rcnn_fruit_0040.h5 --out found",
     )
     parser.add_argument(
@@ -414,12 +433,10 @@ def _add_detect(commands) -> None:
         metavar="IMAGE",
         nargs="+",
         type=arguments.path,
-        help="image files, or folders of them",
+        help="image files or folders of them, video files (.mp4, .avi, .mov, .mkv, .webm ...)",
     )
     _add_weights(parser)
-    parser.add_argument(
-        "--out", metavar="DIR", required=True, help="folder for the images and detections.json"
-    )
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
     _add_config(parser, "the config in the weight file")
     parser.add_argument(
         "--min-confidence",
@@ -428,6 +445,13 @@ def _add_detect(commands) -> None:
         help="keep objects from this score on, 0 to 1 (the config's)",
     )
     _add_tta(parser)
+    parser.add_argument(
+        "--track",
+        action="store_true",
+        help="give the objects in a video ids that stay the same over its frames, and colors by id "
+        "(ByteTrack, Zhang 2022). Objects of lower scores than --min-confidence continue tracks. "
+        "Needs the extra [video]",
+    )
     parser.add_argument(
         "--heat-map",
         action="store_true",
@@ -441,10 +465,12 @@ def _add_detect(commands) -> None:
         nargs="+",
         choices=FORMATS,
         default=[],
-        help="also write the objects for other tools: coco (coco.json), labelme (one file per "
-        "image in labelme/), via (via.json), geojson (detections.geojson), csv (detections.csv), "
-        "yolo (yolo/, a data set: data.yaml, images, labels), png (png/: images, and in masks an "
-        "image of instance ids per image). Default: none",
+        help="also write the objects for other tools: coco (coco.json), coco_polygons (the same "
+        "for tools that read no run-length codes), labelme (one file per image in labelme/), via "
+        "(via.json), cvat (cvat/: annotations.xml, images), labelstudio (labelstudio/: tasks with "
+        "predictions, images), geojson (detections.geojson), csv (detections.csv), yolo (yolo/, a "
+        "data set: data.yaml, images, labels), png (png/: images, and in masks an image of "
+        "instance ids per image). Default: none",
     )
 
 

@@ -27,7 +27,8 @@ def open_data(
     shapes: the generated images that the word "shapes" stands for.
     options: of `open_dataset`; see `data_options`.
 
-    Raises: ValueError if no known format is there, or the classes are others.
+    Raises: ValueError if no known format is there, the classes are others, or a class name is given
+        and the data names its classes.
     """
     from ..formats.open_dataset import open_dataset
 
@@ -35,14 +36,23 @@ def open_data(
         raise ValueError(
             f"DATA must be on this machine. Received: the URL {path}. Try to download it first."
         )
+    class_name = options.get("class_name")
     if path == "shapes":
         options = shapes or {}
     names = None if class_names is None else class_names[1:]
-    return open_dataset(path, class_names=names, **options)
+    dataset = open_dataset(path, class_names=names, **options)
+    if class_name is not None and dataset.class_names[1:] != [class_name]:
+        raise ValueError(
+            "A class can be named for data that names none. "
+            f"Received: {class_name!r} for {path}, which has {dataset.class_names[1:]}. "
+            "Try without it (--class-name)."
+        )
+    return dataset
 
 
 def data_options(args) -> dict:
-    """The arguments of `open_dataset` that --images, --strict and --attribute stand for.
+    """The arguments of `open_dataset` that --images, --strict, --attribute and --class-name
+    stand for.
 
     Raises: ValueError if --images is not a folder.
     """
@@ -54,6 +64,8 @@ def data_options(args) -> dict:
     options = {"images_dir": args.images, "strict": args.strict}
     if args.attribute is not None:
         options["attribute"] = args.attribute
+    if args.class_name is not None:
+        options["class_name"] = args.class_name
     return options
 
 

@@ -1,4 +1,4 @@
-"""`mrcnn detect`: image files to images with detections, JSON and the files of other tools."""
+"""`mrcnn detect`: images and videos to drawn detections, JSON and the files of other tools."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from ..data.image import read_image
 from ..data.keypoints import skeleton_of
 from ..drawing import pages
 from ..drawing.heat_maps import draw_heat_maps
+from ..files.file_names import short_name
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.image_files import read_size
 from ..files.safe_text import printable
 from ..formats import export
 from ..formats.detections_json import detection_entries
 from ..formats.reading import image_files
+from ..inference import tracking
 from .cli_support import (
     FAILED,
     OK,
+    UsageError,
+    check_weights,
     error_sentence,
     failure,
     free_image_path,
@@ -35,25 +39,37 @@ from .cli_support import (
     write_json,
 )
 from .data_option import counted, is_url
+from .detect_video import detect_video
+from .video import SUFFIXES as VIDEO_SUFFIXES
+from .video import check_video
 
 log = logging.getLogger("mrcnn")
 
-DRAWING, HEAT_MAP = "_detected.png", "_heat_map.png"  # endings of the names of written images
+# Endings of the names of written images and videos.
+DRAWING, HEAT_MAP, VIDEO = "_detected.png", "_heat_map.png", "_detected.mp4"
 MAX_NAMES = 20  # of failed images, in a message
 
 
 @dataclass
 class ImagesToDetect:
-    """names: all images asked for, in order. files: the readable ones. failed: name -> reason."""
+    """names: all images and videos asked for, in order. failed: name -> reason.
+
+    files: the readable images. videos: the readable videos.
+    """
 
     names: list[str]
     files: list[Path] = field(default_factory=list)
+    videos: list[Path] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
 
 def run(args) -> int:
     """Run `mrcnn detect`."""
+    if args.track:
+        tracking.check_extra()
     images = find_images(args.images)
+    _check_options(args, images)
+    check_weights(args.weights)
     out = make_folder(args.out, "--out")
     model, class_names = load_for_use(args.weights, args.config)
     if model.config.RPN_ONLY:
@@ -69,27 +85,53 @@ def run(args) -> int:
         log.debug("Network: %s.", model.summary_line(read_size(images.files[0])))
     exports = export.Export(out, args.formats, class_names, skeleton_of(model.config))
     entries: list[dict] = []
+    videos: list[dict] = []
     interruption = _detect_all(model, class_names, images, out, exports, entries, args.heat_map)
-    report = {
-        "weights": str(args.weights),
-        "class_names": class_names,
-        "min_confidence": model.config.DETECTION_MIN_CONFIDENCE,
-    }
-    if model.config.has_keypoint_head():
-        report["keypoint_names"] = model.config.KEYPOINT_NAMES
-    if len(model.config.TTA):
-        report["tta"] = list(model.config.TTA)
+    if interruption is None:
+        interruption = _detect_videos(model, class_names, images, out, args.track, videos)
+    report = _description(model, class_names, args.weights)
     if interruption is not None:
         report["partial"] = True
     report["images"] = entries
+    if videos:
+        report["videos"] = videos
     failed = [name for name in images.names if name in images.failed]
     if failed:
         report["failed"] = [{"file_name": name, "error": images.failed[name]} for name in failed]
     write_json(report, out / "detections.json")
-    _say_what_was_written(out, len(entries), exports.write())
+    _say_what_was_written(out, entries, videos, exports.write())
     if interruption is not None:
         raise interruption
     return report_failures(len(images.names), failed)
+
+
+def _check_options(args, images: ImagesToDetect) -> None:
+    """Raise a UsageError for options that what was named cannot have."""
+    if args.track and not images.videos:
+        raise UsageError(
+            f"--track follows objects over the frames of a video. Received: {args.images[0]}, and "
+            "no video. Try without it."
+        )
+    if images.videos and (args.formats or args.heat_map):
+        option = "--format" if args.formats else "--heat-map"
+        raise UsageError(
+            f"{option} is for images. Received: the video {images.videos[0]}. Try without it, or "
+            "take the frames as images, for example with: ffmpeg -i film.mp4 frames/%06d.png"
+        )
+
+
+def _description(model, class_names: list[str], weights: str) -> dict:
+    """What detections.json says about the network."""
+    description = {
+        "weights": str(weights),
+        "class_names": class_names,
+        "min_confidence": model.config.DETECTION_MIN_CONFIDENCE,
+    }
+    if model.config.has_keypoint_head():
+        description["keypoint_names"] = model.config.KEYPOINT_NAMES
+    if len(model.config.TTA):
+        description["tta"] = list(model.config.TTA)
+    return description
 
 
 def _detect_all(
@@ -120,15 +162,44 @@ def _detect_all(
     return None
 
 
+def _detect_videos(model, class_names, images, out, track, entries) -> BaseException | None:
+    """Append an entry for each video; returns Ctrl-C or the write error that ended the loop early.
+
+    An error of one video is recorded in `images.failed`, and the other videos follow.
+    """
+    taken: set[str] = set()
+    for file in images.videos:
+        drawing = free_image_path(out, short_name(file.stem, ""), VIDEO, taken)
+        taken.add(drawing.name.casefold())
+        try:
+            entry, interrupted = detect_video(model, class_names, file, drawing, track)
+        except (KeyboardInterrupt, OSError) as error:
+            return error
+        except Exception as error:
+            _record_failure(images.failed, file, error)
+            continue
+        entries.append(entry)
+        frames = counted(entry["frames"], "frame")
+        log.info("%s: %s", printable(file), frames)
+        if interrupted:
+            return KeyboardInterrupt()
+    return None
+
+
 def _record_failure(failed: dict[str, str], file: Path, error: Exception) -> None:
     failed[str(file)] = error_sentence(error)
     log.error("%s: %s", printable(file), printable(error_sentence(error), 1000))
     log.debug("Traceback:", exc_info=True)
 
 
-def _say_what_was_written(out: Path, images: int, exported: list[Path]) -> None:
+def _say_what_was_written(
+    out: Path, images: list[dict], videos: list[dict], exported: list[Path]
+) -> None:
+    drawn = [counted(len(videos), "video")] if videos else []
+    if images or not videos:
+        drawn.insert(0, f"{len(images)} images")
     names = [_first_part(out, path) for path in exported]
-    written = ", ".join([f"{images} images", "detections.json", *dict.fromkeys(names)])
+    written = ", ".join([*drawn, "detections.json", *dict.fromkeys(names)])
     say(f"{written} are in {out.resolve()}")
 
 
@@ -154,7 +225,7 @@ def _first_part(folder: Path, path: Path) -> str:
 
 
 def find_images(words: list[str]) -> ImagesToDetect:
-    """Find all images that the words name: image files, folders, or patterns like `*.png`.
+    """Find all images that the words name: image and video files, folders, or patterns `*.png`.
 
     Reads the header of each, before a network is built, which takes much longer.
 
@@ -171,11 +242,15 @@ def find_images(words: list[str]) -> ImagesToDetect:
                     "An image must be a file on this machine. "
                     f"Received: the URL {name}. Try to download it first."
                 )
+            if Path(name).suffix.lower() in VIDEO_SUFFIXES:
+                check_video(name)
+                images.videos.append(Path(name))
+                continue
             read_size(name)
             images.files.append(Path(name))
         except Exception as error:  # image libraries raise errors of any type
             images.failed[name] = error_sentence(error)
-    if not images.files:
+    if not images.files and not images.videos:
         raise ValueError(_no_image_readable(list(images.failed.values())))
     for name, why in images.failed.items():
         log.error("%s: %s", printable(name), printable(why, 1000))
@@ -236,7 +311,7 @@ def _images_in(folder: Path) -> list[Path]:
     if skipped:
         log.warning(
             "%s: %d images; skipped are %s. Sub-folders must be named themselves, images in other "
-            "formats converted to JPEG or PNG; samples/video reads videos.",
+            "formats converted to JPEG or PNG. Videos must be named themselves.",
             printable(folder),
             len(images),
             others,

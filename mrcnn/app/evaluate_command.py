@@ -35,7 +35,6 @@ log = logging.getLogger("mrcnn")
 
 def run(args) -> int:
     """Run `mrcnn evaluate`."""
-    out = make_folder(args.out, "--out")
     folders = split_folders(args.data) if args.split is None else None
     if folders:
         args.data = str(folders[1])
@@ -46,6 +45,7 @@ def run(args) -> int:
     if args.split is not None:
         _, dataset = divide(dataset, read_split(Path(args.split)))
         log.info("Measuring on the images that %s sets aside for validation.", args.split)
+    out = make_folder(args.out, "--out")
     model, _ = load_for_use(args.weights, args.config)
     if dataset.num_classes != model.config.NUM_CLASSES:
         raise ValueError(

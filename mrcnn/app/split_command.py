@@ -16,7 +16,6 @@ log = logging.getLogger("mrcnn")
 
 def run(args) -> int:
     """Run `mrcnn split`."""
-    out = make_folder(args.out, "--out")
     dataset = open_data(args.data, **data_options(args))
     require_images(dataset, args.data)
     count = len(dataset.image_ids)
@@ -30,6 +29,7 @@ def run(args) -> int:
     train, val = divide(dataset, split)
     log_data("Train", train)
     log_data("Val", val)
+    out = make_folder(args.out, "--out")
     drawn = {"share": args.share, "seed": args.split_seed, "by": args.split_by}
     files = [write_split(out, split, **drawn)]
     files += write_lists(out, Path(args.data), dataset, split)

@@ -16,20 +16,25 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..data.progress import ProgressLines
+from ..files.limits import check_size
 from ..files.safe_text import printable
 
 log = logging.getLogger("mrcnn")
 
 # Codecs that OpenCV writes without further libraries, by file suffix.
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+# Of files that `mrcnn detect` takes as videos; OpenCV reads them.
+SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 _DEFAULT_RATE = 25.0  # of a camera that does not report its own
 
 
 class WrittenVideo(NamedTuple):
-    """frames: how many were written. rate: frames processed per second."""
+    """frames: how many were written. rate: frames processed per second. interrupted: by Ctrl-C."""
 
     frames: int
     rate: float
+    interrupted: bool = False
 
 
 def read_frames(source: str | Path | int) -> Iterator[np.ndarray]:
@@ -48,6 +53,22 @@ def read_frames(source: str | Path | int) -> Iterator[np.ndarray]:
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     finally:
         capture.release()
+
+
+def check_video(path: str | Path) -> None:
+    """Raise a ValueError unless a file is a video whose frames have a permitted size."""
+    capture = _open(path)
+    try:
+        height, width = (
+            capture.get(cv2.CAP_PROP_FRAME_HEIGHT),
+            capture.get(cv2.CAP_PROP_FRAME_WIDTH),
+        )
+        check_size(int(height), int(width), str(path))
+        found, _ = capture.read()
+    finally:
+        capture.release()
+    if not found:
+        raise _unreadable(path)
 
 
 def frame_rate(source: str | Path | int) -> float:
@@ -85,31 +106,41 @@ def change_video(
     part = out.with_name(f"{out.stem[:100]}.{secrets.token_hex(4)}.part{out.suffix}")
     writer = _Writer(part, frame_rate(source))
     started = time.perf_counter()
+    interrupted = False
     try:
         with _progress_bar() as bar:
             total = _total(source, limit)
+            lines = ProgressLines(printable(out.name), total, "frames")
             task = bar.add_task(escape(printable(out.name)), total=total, rate="")
             for frame in read_frames(source):
                 writer.write(change(frame))
                 rate = writer.count / (time.perf_counter() - started)
                 bar.update(task, completed=writer.count, rate=f"{rate:.1f} frames/s")
+                if bar.disable:
+                    lines.update(writer.count)
                 if writer.count == limit:
                     break
     except KeyboardInterrupt:
         if not writer.count:
             raise
+        interrupted = True
         log.warning("Stopped after %d frames.", writer.count)
     except BaseException:
         writer.close()
         part.unlink(missing_ok=True)
         raise
     if not writer.count:
-        raise ValueError(
-            f"A video must contain readable frames. Received: {source}. Try to play it elsewhere."
-        )
+        raise _unreadable(source)
     writer.close()
     os.replace(part, out)
-    return WrittenVideo(writer.count, writer.count / (time.perf_counter() - started))
+    rate = writer.count / (time.perf_counter() - started)
+    return WrittenVideo(writer.count, rate, interrupted)
+
+
+def _unreadable(source: str | Path | int) -> ValueError:
+    return ValueError(
+        f"A video must contain readable frames. Received: {source}. Try to play it elsewhere."
+    )
 
 
 class _Writer:

@@ -15,14 +15,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from ..config import Config
 from .check_anchors import FITTING_IOU, AnchorFit, fit_anchors, spread_evenly
 from .check_image import BoxResizer, Fault, ImageCheck, check_image, load_objects
 from .check_report import ERROR, KINDS, Finding, Report, count_noun
 from .dataset import Dataset, has_boxes_only
+from .progress import with_progress
 
 log = logging.getLogger("mrcnn")
 
@@ -46,7 +45,7 @@ def check(
         image_ids: the images to check; default: all.
         pixels: read the images, too; False checks annotations whose images are missing.
         limit: check only the first `limit` images.
-        progress: show a progress bar on a terminal.
+        progress: show a progress bar on a terminal, else log a line every 30 seconds.
 
     Raises: ValueError if the dataset is not prepared, or the config is invalid.
     """
@@ -70,22 +69,12 @@ def check(
     elif config.has_mask_head():
         findings += _left_out(dataset, "without_mask")
     resizer = BoxResizer(config)
-    results = [
-        check_image(dataset, image_id, config, resizer, pixels)
-        for image_id in _with_progress(ids, progress)
-    ]
+    checked = with_progress(ids, "Checking", transient=True) if progress else ids
+    results = [check_image(dataset, image_id, config, resizer, pixels) for image_id in checked]
     report = _report(dataset, results, config, resizer)
     findings += [finding for result in results for finding in result.findings]
     findings += _check_whole(report)
     return replace(report, findings=sorted(findings, key=lambda each: each.severity != ERROR))
-
-
-def _with_progress(image_ids: list[int], progress: bool) -> Iterable[int]:
-    """The ids, with a progress bar on a terminal or in a notebook."""
-    console = Console(stderr=True)
-    shown = progress and (console.is_terminal or console.is_jupyter)
-    description = "Checking"
-    return track(image_ids, description, console=console, transient=True, disable=not shown)
 
 
 def _left_out(dataset: Dataset, attribute: str) -> list[Finding]:

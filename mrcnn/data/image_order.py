@@ -13,17 +13,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from ..files.image_files import read_size
 from .dataset import Dataset
+from .progress import with_progress
 
 log = logging.getLogger("mrcnn")
 
 T = TypeVar("T")
 
-MANY_IMAGES = 1000  # more are read with a progress bar
+MANY_IMAGES = 1000  # more are read with progress
 
 
 class ImageOrder:
@@ -187,10 +186,10 @@ def size_of_image(dataset: Dataset, image_id: int) -> tuple[int, int]:
 
 
 def _with_progress(image_ids: list[int]) -> Iterable[int]:
-    """The ids, with a progress bar on a terminal if there are many."""
-    console = Console(stderr=True)
-    shown = console.is_terminal and len(image_ids) > MANY_IMAGES
-    return track(image_ids, "Reading", console=console, transient=True, disable=not shown)
+    """The ids, with progress if there are many."""
+    if len(image_ids) <= MANY_IMAGES:
+        return image_ids
+    return with_progress(image_ids, "Reading", transient=True)
 
 
 def _read(read: Callable[[int], T], image_id: int, default: T) -> T:

@@ -18,7 +18,7 @@ from ..data.dataset import Dataset, has_boxes_only, overrides
 from ..data.masks import extract_bboxes
 from ..data.result_rows import select_rows
 from ..files.safe_text import printable
-from .inputs import ClassNames, as_boxes, as_masks, as_rgb
+from .inputs import ClassNames, Color, as_boxes, as_masks, as_rgb, class_labels
 from .instances import FONT, Pen, draw_instances, pen_for
 
 Skeleton = Sequence[Sequence[int]]  # pairs of keypoints
@@ -34,6 +34,8 @@ def draw_result(
     class_names: ClassNames,
     side: int = RESULT_SIDE,
     skeleton: Skeleton = (),
+    colors: Sequence[Color] | None = None,
+    captions: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Draw one entry of `detect`'s list on its image; see `draw_instances`. Needs no display.
 
@@ -43,6 +45,8 @@ def draw_result(
         only boxes are drawn; "scores" are optional.
     class_names: if the background and one class, labels contain only the score.
     skeleton: pairs of keypoints, numbered from 0, that a line connects.
+    colors: N RGB colors in 0..1; default: see `draw_instances`.
+    captions: N labels; default `captions_of`.
 
     Returns: uint8 [H', W', 3].
     """
@@ -60,21 +64,33 @@ def draw_result(
         boxes = boxes * factor
         if keypoints is not None:
             keypoints = np.asarray(keypoints) * [factor, factor, 1]
-    scores = result.get("scores")
-    captions = None
-    if len(class_names) == 2:
-        captions = [""] * len(boxes) if scores is None else [f"{score:.2f}" for score in scores]
+    if captions is None and len(class_names) == 2:
+        captions = captions_of(result, class_names)
     return draw_instances(
         canvas,
         boxes,
         masks,
         result["class_ids"],
         class_names,
-        scores,
+        result.get("scores"),
+        colors=colors,
         captions=captions,
         keypoints=keypoints,
         skeleton=skeleton,
     )
+
+
+def captions_of(result: Mapping[str, Any], class_names: ClassNames) -> list[str]:
+    """Return the label of each detection: class and score; of an only class just the score.
+
+    result, class_names: as for `draw_result`.
+    """
+    scores, class_ids = result.get("scores"), result["class_ids"]
+    if len(class_names) != 2:
+        return class_labels(class_ids, class_names, scores, digits=2)
+    if scores is None:
+        return [""] * len(class_ids)
+    return [f"{score:.2f}" for score in scores]
 
 
 def magnification(shape: Sequence[int], side: int = RESULT_SIDE) -> int:

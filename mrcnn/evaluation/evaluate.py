@@ -24,7 +24,7 @@ from .coco_ground_truth import (
     join_ground_truths,
 )
 from .confusion import Matches, best_confidence, confusion_matrix, match
-from .images import FailedImages, select_images, with_progress
+from .images import FailedImages, evaluated, select_images
 from .kaggle_score import image_scores
 from .scores import CocoScores, coco_scores, keypoint_scores, keypoint_sigmas
 from .summary import EVALUATION_MIN_CONFIDENCE, Evaluation
@@ -140,7 +140,7 @@ def evaluate_dataset(
         return evaluation
 
     try:
-        for image_id in with_progress(ids, progress):
+        for image_id in evaluated(ids, progress):
             image = failed.attempt(image_id, dataset.load_image, image_id)
             if image is None:
                 continue

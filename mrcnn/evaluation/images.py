@@ -6,10 +6,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import track
-
 from ..data.dataset import Dataset
+from ..data.progress import with_progress
 from ..files.safe_text import printable
 
 log = logging.getLogger("mrcnn")
@@ -38,10 +36,9 @@ def select_images(
     return ids
 
 
-def with_progress(ids: list[int], progress: bool) -> Iterable[int]:
-    """Iterate over image ids with a progress bar on stderr, or without one."""
-    console = Console(stderr=True)
-    return track(ids, description="Evaluating", console=console, disable=not progress)
+def evaluated(ids: list[int], progress: bool) -> Iterable[int]:
+    """Iterate over image ids, with progress on stderr or without."""
+    return with_progress(ids, "Evaluating") if progress else ids
 
 
 class FailedImages:

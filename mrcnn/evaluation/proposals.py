@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from ..data.dataset import Dataset
 from ..nn import boxes
-from .images import FailedImages, failure_lines, select_images, with_progress
+from .images import FailedImages, evaluated, failure_lines, select_images
 from .summary import NO_OBJECTS, without_nan
 
 PROPOSAL_COUNTS = (100, 1000)
@@ -120,7 +120,7 @@ def proposal_recall(
     failed = FailedImages(dataset)
     ious: dict[int, list[np.ndarray]] = {count: [np.zeros(0)] for count in counts}
     objects = most = 0
-    for image_id in with_progress(ids, progress):
+    for image_id in evaluated(ids, progress):
         loaded = failed.attempt(image_id, _load_image_and_boxes, dataset, image_id)
         if loaded is None:
             continue

@@ -22,7 +22,7 @@ OPEN_IN_VIEWER = (
 
 _VIDEO = FileKind(
     "a video",
-    "the sample samples/video/video.py, which detects in every frame, or one frame saved as PNG",
+    "naming it with its usual suffix, as film.mp4, to mrcnn detect, or one frame saved as PNG",
 )
 CAMERA_RAW = FileKind(
     "a camera's raw file",

@@ -9,6 +9,7 @@ LONGEST_NAME = 60  # characters of a class name in tables and plots; longer ones
 
 # These reorder or hide the text around them.
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a formula in a spreadsheet
 
 
@@ -58,6 +59,11 @@ def printable(text: object, longest: int = 300) -> str:
 def figure_text(text: object, longest: int = LONGEST_NAME) -> str:
     """Prepare a text for matplotlib: as `printable`, and `$` does not start a formula."""
     return printable(text, longest).replace("$", r"\$")
+
+
+def xml_text(text: str) -> str:
+    """Replace the characters that XML 1.0 cannot contain by U+FFFD."""
+    return _NOT_XML.sub("\ufffd", text)
 
 
 def csv_cell(text: object) -> str:

@@ -25,16 +25,14 @@ from .coco_keypoints import (
     read_keypoints,
     read_skeleton,
 )
-from .find_images import ImageSearch, path_parts, usual_folders
-from .polygons import check_polygon, segmentation_to_rle
+from .find_images import ImageSearch, images_folder, path_parts
+from .polygons import check_polygon, join_rings, segmentation_to_rle, trace_mask
 from .reading import RLEImages, SkippedEntries, read_json, warn_similar_names
-from .rle import RLE, area, bounding_box, check_rle, mask_to_rle
+from .rle import RLE, area, bounding_box, check_rle, mask_plane, mask_to_rle
 from .values import is_finite, is_side, short, to_integer
 from .writing import Result, Writer, relative_path, write_json
 
 logger = logging.getLogger("mrcnn")
-
-IMAGES_TRIED = 20  # of a file, to choose the folder of its images
 
 Images = dict[str, dict | None]  # key of the image id -> arguments of `add_image`; None if skipped
 
@@ -559,7 +557,7 @@ def _find_files(
     """Fill in the path of each image; skip images without a file, unless all are without."""
     listed = {key: image for key, image in images.items() if image}
     names = {key: image["path"] for key, image in listed.items()}
-    search = ImageSearch(_images_folder(names, path, images_dir))
+    search = ImageSearch(images_folder(names, path, images_dir))
     folder, found = search.folder, search.find(names)
     _warn_renamed(names, found, folder, path)
     outside = {key for key, file in found.items() if ".." in file.relative_to(folder).parts}
@@ -588,15 +586,6 @@ def _find_files(
             "name their folder: --images DIR (in Python images_dir=).",
             len(names), len(names), path, first["path"],
         )  # fmt: skip
-
-
-def _images_folder(names: dict[str, str], path: Path, images_dir: str | Path | None) -> Path:
-    """Return the folder that contains most of a sample of the images; the first of equal ones."""
-    if images_dir is not None:
-        return Path(images_dir)
-    step = max(1, len(names) // IMAGES_TRIED)
-    sample = dict(list(names.items())[::step])
-    return max(usual_folders(path), key=lambda folder: len(ImageSearch(folder).find(sample)))
 
 
 def _warn_renamed(names: dict[str, str], found: dict[str, Path], folder: Path, path: Path) -> None:
@@ -704,7 +693,13 @@ class CocoWriter(Writer):
             extra = {"area": _area(entry), "iscrowd": 0}
             if "keypoints" in entry:
                 extra["num_keypoints"] = len(entry["keypoint_scores"])
+            if "segmentation" in entry:
+                entry["segmentation"] = self._segmentation(entry["segmentation"])
             self._annotations.append({"id": number, **entry, **extra})
+
+    def _segmentation(self, rle: RLE) -> Any:
+        """Return a mask as the annotations have it."""
+        return rle
 
     def content(self) -> dict[str, Any]:
         """Return what the file contains, ready for JSON."""
@@ -723,6 +718,20 @@ class CocoWriter(Writer):
         path = self.folder / self.file_name
         write_json(path, self.content())
         return [path]
+
+
+class CocoPolygonsWriter(CocoWriter):
+    """Writes `coco_polygons.json`: the same with polygons, for tools that read no RLE.
+
+    Every part of a mask is a polygon along the corners of its pixels; a hole is joined to it by a
+    bridge (`join_rings`). COCO's own rule fills the polygons to the same mask, pixel for pixel.
+    """
+
+    file_name = "coco_polygons.json"
+
+    def _segmentation(self, rle: RLE) -> Any:
+        parts = trace_mask(mask_plane([rle], 0))
+        return [join_rings(rings).ravel().tolist() for rings in parts]
 
 
 def _area(entry: dict) -> float:

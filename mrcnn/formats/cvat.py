@@ -1,6 +1,7 @@
-"""Reader of CVAT's own XML, "CVAT for images 1.1": polygons, boxes, ellipses and masks.
+"""CVAT's own XML, "CVAT for images 1.1": reader and writer.
 
-The reader parses the file when it opens it and reads pixels on demand.
+The reader parses polygons, boxes, ellipses and masks when it opens the file and reads pixels on
+demand. The writer writes masks, or boxes for box-only models.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.dataset import place_classes
+from ..files.atomic import atomic_write
 from ..files.image_files import read_size
 from ..files.limits import MOST_POINTS
-from ..files.safe_text import clean_name
-from .polygons import Polygon, check_polygon, ellipse, polygons_to_rle, rectangle
+from ..files.safe_text import clean_name, xml_text
+from .polygons import Polygon, check_polygon, ellipse, polygons_to_rle, rectangle, rotated
 from .reading import AnnotatedObject, RLEImages, SkippedEntries, read_xml
-from .rle import RLE, encode, merge
+from .rle import RLE, encode, mask_plane, merge
 from .values import short, to_number
+from .writing import ImageCopies, Result, Writer, box_of, class_names_of
 
 logger = logging.getLogger("mrcnn")
 
@@ -281,13 +284,8 @@ def _box_of(shape: ElementTree.Element, angle: float, where: str) -> Polygon:
     if x2 <= x1 or y2 <= y1:
         received = {"xtl": x1, "ytl": y1, "xbr": x2, "ybr": y2}
         raise _no_area(received, where)
-    corners = rectangle(y1, x1, y2, x2)
-    if not angle:
-        return corners
-    center = np.array([x1 + x2, y1 + y2]) / 2
-    cos, sin = np.cos(angle), np.sin(angle)
-    rotated = (np.reshape(corners, (4, 2)) - center) @ np.array([[cos, sin], [-sin, cos]])
-    return (rotated + center).ravel().tolist()
+    center = (x1 + x2) / 2, (y1 + y2) / 2
+    return rotated(rectangle(y1, x1, y2, x2), center, angle)
 
 
 def _ellipse_of(shape: ElementTree.Element, angle: float, where: str) -> Polygon:
@@ -348,3 +346,97 @@ def _part_to_rle(part: Polygon | _PlacedMask, size: tuple[int, int]) -> RLE:
     mask = np.zeros(size, bool)
     mask[part.top : bottom, part.left : right] = patch
     return encode(mask)
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+
+def cvat_image(
+    result: Result, class_names: Sequence[str], file_name: str, size: Sequence[int], number: int
+) -> ElementTree.Element:
+    """Return the element `image` of one image with a shape for each detection.
+
+    A shape is the exact mask, parts and holes included, or a box for box-only models. Its attribute
+    "score" is ignored by CVAT unless the label has an attribute of that name.
+
+    result: as `MaskRCNN.detect` returns. class_names: by class id, background first.
+    file_name: of the image in the task. size: (height, width) of the image. number: from 0 on.
+    """
+    height, width = (str(int(side)) for side in size)
+    named = {"id": str(number), "name": xml_text(file_name)}
+    image = ElementTree.Element("image", {**named, "width": width, "height": height})
+    for i, name in enumerate(class_names_of(result, class_names)):
+        tag, place = _shape_of(result, i)
+        if not place:
+            logger.warning("%s: left out a detection whose mask has no pixel.", file_name)
+            continue
+        shape = {"label": xml_text(name), "source": "auto", "occluded": "0", **place}
+        element = ElementTree.SubElement(image, tag, {**shape, "z_order": "0"})
+        score = ElementTree.SubElement(element, "attribute", name="score")
+        score.text = f"{float(result['scores'][i]):.4f}"
+    return image
+
+
+def _shape_of(result: Result, i: int) -> tuple[str, dict[str, str]]:
+    """Return the tag of the shape of detection `i` and its place; an empty mask has none."""
+    if "masks" in result:
+        return "mask", _mask_place(mask_plane(result["masks"], i) != 0)
+    y1, x1, y2, x2 = box_of(result, i)
+    corners = {"xtl": x1, "ytl": y1, "xbr": x2, "ybr": y2}
+    return "box", {name: f"{corner:.2f}" for name, corner in corners.items()}
+
+
+def _mask_place(mask: np.ndarray) -> dict[str, str]:
+    """Return the runs of a mask bool `[H, W]` inside its box, row by row, and the box."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return {}
+    top, left = int(rows[0]), int(columns[0])
+    inside = mask[top : rows[-1] + 1, left : columns[-1] + 1]
+    changes = np.flatnonzero(np.diff(inside.ravel(), prepend=False))
+    runs = np.diff(changes, prepend=0, append=inside.size)
+    height, width = inside.shape
+    sides = {"left": left, "top": top, "width": width, "height": height}
+    text = ", ".join(map(str, runs.tolist()))
+    return {"rle": text, **{name: str(side) for name, side in sides.items()}}
+
+
+class CVATWriter(Writer):
+    """Writes `cvat/`: annotations.xml, and copies of the images."""
+
+    def __init__(self, folder: Path, class_names: Sequence[str]):
+        super().__init__(folder / "cvat", class_names)
+        self._copies = ImageCopies(self.folder)
+        self._images: list[ElementTree.Element] = []
+
+    def add(self, image: Path, size: Sequence[int], result: Result) -> None:
+        """Copy one image and add its shapes."""
+        name = self._copies.add(image).name
+        number = len(self._images)
+        self._images.append(cvat_image(result, self.class_names, name, size, number))
+
+    def finish(self) -> list[Path]:
+        """Write annotations.xml."""
+        root = ElementTree.Element("annotations")
+        ElementTree.SubElement(root, "version").text = "1.1"
+        root.append(self._meta())
+        root.extend(self._images)
+        ElementTree.indent(root)
+        path = self.folder / "annotations.xml"
+        with atomic_write(str(path)) as part:
+            ElementTree.ElementTree(root).write(part, encoding="utf-8", xml_declaration=True)
+        return [path]
+
+    def _meta(self) -> ElementTree.Element:
+        """Return the description of the task: its size and its labels."""
+        meta = ElementTree.Element("meta")
+        task = ElementTree.SubElement(meta, "task")
+        facts = {"name": "mrcnn detect", "size": str(len(self._images)), "mode": "annotation"}
+        for name, text in facts.items():
+            ElementTree.SubElement(task, name).text = text
+        labels = ElementTree.SubElement(task, "labels")
+        for name in self.class_names[1:]:
+            label = ElementTree.SubElement(labels, "label")
+            ElementTree.SubElement(label, "name").text = xml_text(name)
+            ElementTree.SubElement(label, "attributes")
+        return meta

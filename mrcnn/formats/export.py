@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..data.keypoints import Skeleton
-from .coco import CocoWriter
+from .coco import CocoPolygonsWriter, CocoWriter
 from .csv_table import CSVWriter
+from .cvat import CVATWriter
 from .geojson import GeoJSONWriter
+from .label_studio import LabelStudioWriter
 from .labelme import LabelmeWriter, labelme_file
 from .mask_images import MaskImageWriter
 from .via import VIAWriter
@@ -18,8 +20,11 @@ from .yolo import YOLOWriter
 # One row per format: the name that `--format` takes -> its writer.
 WRITERS: dict[str, type[Writer]] = {
     "coco": CocoWriter,
+    "coco_polygons": CocoPolygonsWriter,
     "labelme": LabelmeWriter,
     "via": VIAWriter,
+    "cvat": CVATWriter,
+    "labelstudio": LabelStudioWriter,
     "geojson": GeoJSONWriter,
     "csv": CSVWriter,
     "yolo": YOLOWriter,
@@ -41,7 +46,8 @@ def write_one(
 ) -> None:
     """Write the detections of one image in one format.
 
-    path: the file to write; for "yolo" and "png", which are folders, the folder that gets them.
+    path: the file to write; for "cvat", "labelstudio", "yolo" and "png", which are folders, the
+        folder that gets them.
     format: one of `FORMATS`. image, size, result: as for `Export.add`.
     class_names, skeleton: as for `Export`.
 
@@ -100,8 +106,8 @@ class Export:
     def add(self, image: str | Path, size: Sequence[int], result: Result) -> None:
         """Add the detections of one image.
 
-        The files of labelme, yolo and png are written immediately, the last two with a copy of the
-        image.
+        The files of labelme, yolo and png are written immediately, as are the copies of the image
+        that cvat, labelstudio, yolo and png have.
 
         image: path of the image file. size: (height, width). result: as `MaskRCNN.detect` returns.
         """
@@ -111,8 +117,10 @@ class Export:
     def write(self) -> list[Path]:
         """Write the files that cover all images.
 
-        Names: coco.json, via.json, detections.geojson, detections.csv, labelme/<image>.json; yolo/
-        with data.yaml, images and labels; png/ with images and masks.
+        Names: coco.json, coco_polygons.json, via.json, detections.geojson, detections.csv,
+        labelme/<image>.json; cvat/ with annotations.xml and images; labelstudio/ with tasks.json,
+        labelling_interface.xml and images; yolo/ with data.yaml, images and labels; png/ with
+        images and masks.
 
         Returns: the paths of all files written, those of `add` too.
         """

@@ -7,6 +7,7 @@ import re
 import urllib.parse
 from pathlib import Path
 
+IMAGES_TRIED = 20  # of an annotation file, to choose the folder of its images
 MAX_FOLDERS = 10  # of a file name that are tried; longer paths lose their first folders
 
 
@@ -26,6 +27,18 @@ def usual_folders(path: Path) -> list[Path]:
     folders = [above / subset, here / subset, here, here / "images"]
     folders += [above / "images" / subset, here / "images" / subset, above / "images", above]
     return folders if is_instances else [here, *folders]
+
+
+def images_folder(names: dict[str, str], path: Path, images_dir: str | Path | None) -> Path:
+    """Return the folder that contains most of a sample of the images; the first of equal ones.
+
+    names: key -> file name. path: the annotation file. images_dir: the folder, if it is known.
+    """
+    if images_dir is not None:
+        return Path(images_dir)
+    step = max(1, len(names) // IMAGES_TRIED)
+    sample = dict(list(names.items())[::step])
+    return max(usual_folders(path), key=lambda folder: len(ImageSearch(folder).find(sample)))
 
 
 def path_parts(name: str) -> list[str]:

@@ -15,7 +15,7 @@ class ForeignTool(NamedTuple):
 
 CITYSCAPES = ForeignTool("Cityscapes", "the images of its json2instanceImg.py as masks/")
 GEOJSON = ForeignTool("GeoJSON (QuPath, a map)", "an export of masks or of COCO instances")
-LABEL_STUDIO = ForeignTool("Label Studio", "its export 'COCO' or 'YOLO with images'")
+LABEL_STUDIO = ForeignTool("Label Studio", "its export 'JSON' of a current version")
 SUPERVISELY = ForeignTool("Supervisely", "its export to COCO or Pascal VOC")
 SUPERVISELY_META = ForeignTool("Supervisely (meta.json)", "its export to COCO or Pascal VOC")
 VIA_3 = ForeignTool("VIA 3", "its export to COCO, or VIA 2")
@@ -44,8 +44,8 @@ OBJECTS = (
 )
 # Names that the entries of the list in a JSON file have.
 LISTS = (
-    ({"data", "annotations"}, LABEL_STUDIO),
     ({"data", "completions"}, LABEL_STUDIO),
+    ({"annotator", "annotation_id", "lead_time"}, LABEL_STUDIO),  # its export JSON-MIN
     ({"data_row", "projects"}, LABELBOX),
     ({"image_id", "category_id", "score"}, COCO_RESULTS),
     ({"image", "annotations"}, CREATE_ML),

@@ -15,6 +15,7 @@ from ..files.safe_text import clean_name
 from .coco import CocoDataset, is_coco
 from .cvat import CVATDataset, is_cvat
 from .foreign import foreign_files, foreign_tool
+from .label_studio import LabelStudioDataset, is_label_studio
 from .labelme import LabelmeDataset, is_labelme
 from .mask_images import (
     InstanceImageDataset,
@@ -65,6 +66,12 @@ FORMATS = (
         {"a labelme file (.json)": "or a folder of them, one an image"},
         is_json=is_labelme,
         is_one_file_per_image=True,
+    ),
+    Format(
+        "Label Studio",
+        LabelStudioDataset,
+        {"Label Studio's export (.json)": "or a folder that contains one, images in images/"},
+        is_json=is_label_studio,
     ),
     Format(
         "Pascal VOC",
@@ -118,7 +125,8 @@ FORMATS = (
 )
 KNOWN_JSON = (
     "COCO's is an object with the lists images, annotations and categories, VIA's has a filename "
-    "and regions for every image, labelme's has shapes and imagePath."
+    "and regions for every image, labelme's has shapes and imagePath, Label Studio's is a list "
+    "of tasks with data and annotations."
 )
 
 
@@ -197,6 +205,12 @@ def _read(reader: type[Dataset], options: dict[str, Any], *args: Any, **more: An
             "A region attribute can be named for files of VIA. "
             f"Received: {given['attribute']!r} for data that {reader.__name__} reads. "
             "Try without it (--attribute)."
+        )
+    if "class_name" in given and "class_name" not in takes:
+        raise ValueError(
+            "A class can be named for data that names none. "
+            f"Received: {given['class_name']!r} for data that {reader.__name__} reads. "
+            "Try without it (--class-name)."
         )
     for name in ("strict", "images_dir", "class_names"):
         if name not in takes:

@@ -135,6 +135,18 @@ def ellipse(cx: float, cy: float, rx: float, ry: float, theta: float = 0.0) -> P
     return np.stack([x, y], axis=-1).ravel().tolist()
 
 
+def rotated(polygon: Polygon, center: Sequence[float], theta: float) -> Polygon:
+    """Return a polygon rotated about a point.
+
+    center: (x, y). theta: radians, clockwise on the screen.
+    """
+    if not theta:
+        return polygon
+    cos, sin = np.cos(theta), np.sin(theta)
+    points = np.reshape(polygon, (-1, 2)) - center
+    return (points @ np.array([[cos, sin], [-sin, cos]]) + center).ravel().tolist()
+
+
 def polygons_to_rle(polygons: Sequence[Polygon], size: tuple[int, int]) -> RLE:
     """Return one compressed RLE of all parts of an object, cut at the border of the image.
 

@@ -78,8 +78,8 @@ class VIADataset(RLEImages):
         if attribute is None and all_regions and class_name == "object" and not class_names:
             logger.info(
                 "%s: no region has an attribute that names its class, so every object is an "
-                "'object'. To name it, give the regions an attribute in VIA, or class_name=NAME "
-                "from Python.",
+                "'object'. To name it: --class-name NAME (in Python: class_name=), or an attribute "
+                "of the regions in VIA.",
                 path,
             )
         used = sorted({each.class_name for _, objects in found.values() for each in objects})

@@ -134,27 +134,20 @@ def relative_path(image: Path, folder: Path) -> str:
     return Path(os.path.relpath(image.resolve(), folder.resolve())).as_posix()
 
 
-class LabelFolder:
-    """A folder of images in `images`, and for each a label file of the same name in another folder.
+class ImageCopies:
+    """Copies of images in the folder `images`, with names that differ without their suffix.
 
-    Images are copied: tools find the labels of an image by its path, and some write to it.
+    Images are copied: tools find an image next to its labels or under their server's root, and some
+    write to it.
     """
 
-    def __init__(self, folder: Path, labels: str, suffix: str):
-        """Create the layout; folders are made on the first `add`.
-
-        labels: the folder of the label files. suffix: of their names.
-        """
+    def __init__(self, folder: Path):
+        """Create the layout; the folder is made on the first `add`."""
         self.images = folder / "images"
-        self.labels = folder / labels
-        self.suffix = suffix
         self._stems: set[str] = set()
 
     def add(self, image: Path) -> Path:
-        """Copy an image, and return the path for its label file.
-
-        No existing image and no labels of another image are overwritten.
-        """
+        """Copy an image, and return the path of the copy. No other image is overwritten."""
         stem = image.stem
         if len(os.fsencode(stem)) > LONGEST_STEM:
             stem = stem[:50]
@@ -167,7 +160,7 @@ class LabelFolder:
         if image.is_file() and not copy.exists():
             with atomic_write(str(copy)) as part:
                 shutil.copyfile(image, part)
-        return self.labels / f"{name}{self.suffix}"
+        return copy
 
     def _is_free(self, name: str, image: Path) -> bool:
         """Return whether a name is unused, or already that of the same image's copy."""
@@ -177,3 +170,23 @@ class LabelFolder:
         if not copy.exists():
             return True
         return image.is_file() and filecmp.cmp(copy, image, shallow=False)
+
+
+class LabelFolder:
+    """A folder of images in `images`, and for each a label file of its name in another folder."""
+
+    def __init__(self, folder: Path, labels: str, suffix: str):
+        """Create the layout; folders are made on the first `add`.
+
+        labels: the folder of the label files. suffix: of their names.
+        """
+        self.labels = folder / labels
+        self.suffix = suffix
+        self._copies = ImageCopies(folder)
+
+    def add(self, image: Path) -> Path:
+        """Copy an image, and return the path for its label file.
+
+        No existing image and no labels of another image are overwritten.
+        """
+        return self.labels / f"{self._copies.add(image).stem}{self.suffix}"

@@ -168,8 +168,8 @@ class Result(dict[str, Any]):
         path: its suffix says what is written. .png, .jpg and others: the drawing of `plot`;
             .json: `to_dict`; .csv and .geojson: as `mrcnn detect --format` writes them.
         image: as for `plot`.
-        format: "coco", "labelme" or "via" for the .json of these tools; "yolo" or "png" for a
-            folder of that name in the folder `path`.
+        format: "coco", "coco_polygons", "labelme" or "via" for the .json of these tools; "cvat",
+            "labelstudio", "yolo" or "png" for a folder of that name in the folder `path`.
 
         Raises: ValueError for another suffix, or if the image is needed and there is none.
         """

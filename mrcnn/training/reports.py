@@ -15,6 +15,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from ..config import KEYPOINT_LOSS, LOSS_NAMES
+from ..data.progress import duration
 from ..files.atomic import atomic_write
 from .schedule import current_rate, set_rate
 
@@ -201,7 +202,7 @@ class Progress(keras.callbacks.Callback):
         timed = self.done - 1
         if not timed:
             return UNKNOWN
-        return _duration((now - self.start) / timed * (self._total() - self.done))
+        return duration((now - self.start) / timed * (self._total() - self.done))
 
     def _open_bar(self) -> None:
         if not sys.stderr.isatty():
@@ -227,10 +228,3 @@ def _losses_text(logs) -> str:
             short = "decay" if name == "weight_decay" else name.removesuffix("_loss")
             texts.append(f"{short} {float(logs[name]):.4f}")
     return "  ".join(texts)
-
-
-def _duration(seconds: float) -> str:
-    """Return `minutes:seconds`, or `hours:minutes:seconds` from an hour on."""
-    minutes, seconds = divmod(int(max(0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

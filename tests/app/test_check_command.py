@@ -56,6 +56,11 @@ def test_check_prints_its_report_and_writes_json_and_contact_sheet(folder, capsy
     assert sorted(path.name for path in out.iterdir()) == ["check.json", "contact_sheet.png"]
 
 
+def test_data_that_cannot_be_opened_leaves_no_folder(tmp_path, capsys):
+    assert run(tmp_path / "missing", "--out", tmp_path / "out") == cli.FAILED
+    assert "DATA must exist" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_errors_exit_with_1_and_warnings_with_0(folder, capsys):
     content = json.loads((folder / "instances.json").read_text())
     content["annotations"].append(

@@ -13,7 +13,15 @@ import pytest
 from command_line import image_file, no_tensorflow, run
 
 from mrcnn import __version__
-from mrcnn.app import cli, cli_support, demo, doctor, train_command
+from mrcnn.app import (
+    cli,
+    cli_support,
+    demo,
+    detect_command,
+    doctor,
+    evaluate_command,
+    train_command,
+)
 from mrcnn.config import NETWORKS
 from mrcnn.data import augment
 
@@ -64,7 +72,15 @@ def test_every_command_has_a_help(command, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["fly"], "invalid choice: 'fly'"),
+        (["fly"], "Received: 'fly'.\n"),
+        (["evalute", "x"], "Did you mean evaluate?"),
+        (
+            ["train", "x", "--network", "retina-net"],
+            "--network: must be one of mask_rcnn, retinanet, fcos. Received: 'retina-net'. "
+            "Did you mean retinanet?",
+        ),
+        (["check", "x", "--network", "FCOS"], "Received: 'FCOS'. Did you mean fcos?"),
+        (["check", "x", "--class-name", " "], "--class-name: must be a name. Received: ' '"),
         (["detect", "a.jpg", "--out", "x"], "required: --weights"),
         (["detect", "a.jpg", "--weights", "w.h5"], "required: --out"),
         (["train", "x", "--epochs", "0"], "must be a whole number of at least 1. Received: '0'"),
@@ -72,7 +88,7 @@ def test_every_command_has_a_help(command, capsys):
             ["train", "x", "--learning-rate", "nan"],
             "must be a number of at least 0. Received: 'nan'",
         ),
-        (["train", "x", "--augment", "flop"], "invalid choice: 'flop'"),
+        (["train", "x", "--augment", "flop"], "Received: 'flop'. Did you mean flip?"),
         (
             ["evaluate", "x", "--weights", "w.h5", "--min-confidence", "5"],
             "must be a number from 0 to 1",
@@ -142,6 +158,8 @@ def test_mrcnn_without_a_command_lists_the_commands(capsys):
 )
 def test_unwritable_output_folder_exits_with_2(words, tmp_path, capsys, monkeypatch):
     no_tensorflow(monkeypatch)
+    monkeypatch.setattr(evaluate_command, "_class_names_of", lambda _: None)
+    monkeypatch.setattr(detect_command, "check_weights", lambda _: None)
     taken = tmp_path / "taken"
     taken.write_text("a file")
     image_file(tmp_path / "photo.png")
@@ -241,6 +259,7 @@ def test_files_without_weights_are_refused_before_a_network_is_built(
     ):
         assert run(command, data, "--weights", file, *where) == cli.FAILED
         assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_checkpoint_is_reported_before_a_network_is_built(tmp_path, capsys, monkeypatch):

@@ -29,6 +29,22 @@ def test_single_class_takes_its_training_name(tmp_path):
     assert data_option.objects_per_class(dataset) == {"nucleus": 1}
 
 
+def test_class_name_is_for_data_that_names_no_class(tmp_path, capsys):
+    folder = via_file(tmp_path / "named", ["cat"])
+    bare = via_file(tmp_path / "bare", ["cat"])
+    content = json.loads((bare / "via_region_data.json").read_text())
+    content["0"]["regions"][0]["region_attributes"] = {}
+    (bare / "via_region_data.json").write_text(json.dumps(content))
+    assert run("check", bare, "--class-name", " sea\nurchin ") == cli.OK
+    assert "sea urchin" in capsys.readouterr().out
+    for data in (folder, coco_file(tmp_path / "coco"), "shapes"):
+        image_file(tmp_path / "coco" / "a.png")
+        assert run("check", data, "--class-name", "eel") == cli.FAILED
+        shown = capsys.readouterr().err
+        assert "can be named for data that names none. Received: 'eel'" in shown
+        assert "Try without it (--class-name)" in shown
+
+
 def test_one_image_and_one_class_are_singular(tmp_path, caplog):
     with caplog.at_level("INFO", logger="mrcnn"):
         data_option.log_data(

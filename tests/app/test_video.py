@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mrcnn.app import video
+from mrcnn.data import progress
 
 
 @pytest.fixture(params=[".avi", ".mp4"])
@@ -37,8 +38,8 @@ def test_frames_are_rgb_and_in_order(clip):
 
 def test_video_is_changed_frame_by_frame(clip, tmp_path):
     out = tmp_path / "new" / f"out{clip.suffix}"
-    count, rate = video.change_video(clip, out, lambda frame: frame[:, ::-1].copy())
-    assert count == 8 and rate > 0
+    count, rate, interrupted = video.change_video(clip, out, lambda frame: frame[:, ::-1].copy())
+    assert count == 8 and rate > 0 and not interrupted
     turned = list(video.read_frames(out))
     assert len(turned) == 8 and video.frame_rate(out) == 10
     assert np.flatnonzero(turned[0][24, :, 2] > 128).mean() == pytest.approx(63 - 7.5, abs=1)
@@ -58,9 +59,27 @@ def test_limit_and_interrupt_leave_a_playable_video(clip, tmp_path, caplog):
         return frame
 
     with caplog.at_level(logging.WARNING, "mrcnn"):
-        assert video.change_video(clip, out, stop_at_the_fifth)[0] == 4
+        written = video.change_video(clip, out, stop_at_the_fifth)
+    assert (written.frames, written.interrupted) == (4, True)
     assert len(list(video.read_frames(out))) == 4
     assert "Stopped after 4 frames" in caplog.text
+
+
+def test_lines_report_the_progress_without_a_terminal(clip, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    with caplog.at_level(logging.INFO, "mrcnn"):
+        video.change_video(clip, tmp_path / "out.mp4", lambda frame: frame)
+    assert len(caplog.messages) == 8 and "out.mp4: 8 of 8 frames, 0:00 left." in caplog.messages
+
+
+def test_size_of_frames_is_checked(clip, tmp_path, monkeypatch):
+    video.check_video(clip)
+    sizes = []
+    monkeypatch.setattr(video, "check_size", lambda *size: sizes.append(size))
+    video.check_video(clip)
+    assert sizes == [(48, 64, str(clip))]
+    with pytest.raises(ValueError, match="must exist"):
+        video.check_video(tmp_path / "none.mp4")
 
 
 def test_failure_leaves_no_partial_video(clip, tmp_path):

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn.data import image_order
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.image_order import ImageOrder, class_ids_per_image, is_tall, repeat_factors
 
@@ -158,8 +157,3 @@ def test_which_images_are_tall(tmp_path):
     Image.new("RGB", (8, 9)).save(tmp_path / "tall.png")
     by_header.image_info[0]["path"] = tmp_path / "tall.png"
     assert is_tall(by_header).tolist() == [True] and by_header.loaded == []
-
-
-def test_progress_bar_is_shown_on_a_terminal_only(capsys):
-    assert list(image_order._with_progress([3, 4])) == [3, 4]
-    assert capsys.readouterr() == ("", "")

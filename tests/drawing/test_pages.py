@@ -25,6 +25,21 @@ def test_result_is_magnified_and_omits_the_name_of_the_only_class(monkeypatch):
     assert texts == ["0.88", "square 0.88"]
 
 
+def test_captions_and_colors_can_be_given(monkeypatch):
+    texts = written_texts(monkeypatch)
+    boxes, masks, ids = rectangle((40, 40, 80, 90), (128, 128))
+    result = {"rois": boxes, "masks": masks, "class_ids": ids, "scores": np.array([0.875])}
+    assert pages.captions_of(result, ["BG", "square", "circle"]) == ["square 0.88"]
+    assert pages.captions_of(result, ["BG", "square"]) == ["0.88"]
+    assert pages.captions_of({"class_ids": ids}, ["BG", "square"]) == [""]
+    image = np.zeros((128, 128, 3), np.uint8)
+    drawn = pages.draw_result(
+        image, result, ["BG", "square"], colors=[(0, 1, 0)], captions=["#3 square"]
+    )
+    assert texts == ["#3 square"]
+    assert drawn[239, 239].tolist() == [0, 255, 0]  # the outline's corner, just outside
+
+
 def test_float_boxes_are_drawn_at_the_nearest_pixels():
     boxes, masks, ids = rectangle((40, 40, 80, 90), (128, 128))
     result = {"rois": boxes, "masks": masks, "class_ids": ids, "scores": np.array([0.875])}

@@ -251,7 +251,7 @@ def test_postscript_does_not_start_ghostscript(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.mp4", b"\0\0\0\x18ftypmp42\0\0", r"a video\). Try the sample samples/video"),
+        ("a.mp4", b"\0\0\0\x18ftypmp42\0\0", r"a video\). Try naming it with its usual suffix"),
         ("a.avi", b"RIFF\0\0\0\0AVI LIST", "a video"),
         ("a.mkv", b"\x1aE\xdf\xa3\x01", "a video"),
         ("a.heic", b"\0\0\0\x18ftypheic\0\0", "a HEIC image.*heif-convert"),

@@ -1,12 +1,13 @@
-"""The reader of CVAT's XML, on small files with every shape, and on broken files."""
+"""CVAT's XML: every shape is read, broken files are refused, detections are written."""
 
 import numpy as np
 import pytest
 from annotated import HEIGHT, WIDTH, boxes_of, cut_or_changed, names_of, read_or_refuse, write_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from mrcnn.formats.cvat import CVATDataset
+from mrcnn.formats.cvat import CVATDataset, CVATWriter, cvat_image
 from mrcnn.formats.open_dataset import open_dataset
 
 FUZZ = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -168,3 +169,69 @@ def test_damaged_cvat_file_raises_only_value_errors_with_a_remedy(tmp_path, seed
     file = cvat(tmp_path, POLYGON, BOX, mask, ellipse, meta=LABELS)
     file.write_bytes(cut_or_changed(file.read_bytes(), seed))
     read_or_refuse(lambda: CVATDataset(file))
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+NAMES = ["BG", "cat", "dog & <co>\ufffe"]
+
+
+def detections(*masks, class_ids):
+    """A result as detect() gives it, with the whole image as every box."""
+    count = len(class_ids)
+    parts = {
+        "rois": np.tile(np.int32([0, 0, HEIGHT, WIDTH]), (count, 1)),
+        "class_ids": np.int32(class_ids),
+        "scores": np.float32([0.75] * count),
+    }
+    return {**parts, "masks": np.stack(masks, axis=-1)} if masks else parts
+
+
+def test_no_detections_give_an_image_without_shapes():
+    element = cvat_image(detections(class_ids=[]), NAMES, "a.png", (HEIGHT, WIDTH), 3)
+    assert len(element) == 0
+    assert element.attrib == {"id": "3", "name": "a.png", "width": "40", "height": "30"}
+
+
+def test_masks_are_written_as_runs_in_their_box(caplog):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[20, 11:13] = mask[21, 12] = mask[21, 10] = True
+    empty = np.zeros_like(mask)
+    found = detections(mask, empty, class_ids=[1, 2])
+    (shape,) = cvat_image(found, NAMES, "a.png", (HEIGHT, WIDTH), 0)
+    # row by row in the box of 2 rows and 3 columns at (20, 10): 0 1 1 / 1 0 1
+    place = {"rle": "1, 3, 1, 1", "left": "10", "top": "20", "width": "3", "height": "2"}
+    common = {"label": "cat", "source": "auto", "occluded": "0", "z_order": "0"}
+    assert (shape.tag, shape.attrib) == ("mask", {**common, **place})
+    assert shape.findtext("attribute[@name='score']") == "0.7500"
+    assert "left out a detection whose mask has no pixel" in caplog.text
+
+
+def test_full_mask_begins_with_an_empty_run():
+    found = detections(np.ones((HEIGHT, WIDTH), bool), class_ids=[1])
+    (shape,) = cvat_image(found, NAMES, "a.png", (HEIGHT, WIDTH), 0)
+    assert shape.get("rle") == "0, 1200"  # 30 x 40 pixels
+
+
+def test_boxes_are_written_with_two_decimals():
+    found = detections(class_ids=[2])
+    found["rois"] = np.float32([[1.25, 2, 20.126, 30]])
+    (shape,) = cvat_image(found, NAMES, "a.png", (HEIGHT, WIDTH), 0)
+    corners = [shape.get(name) for name in ("xtl", "ytl", "xbr", "ybr")]
+    assert (shape.tag, corners) == ("box", ["2.00", "1.25", "30.00", "20.13"])
+    assert shape.get("label") == "dog & <co>\ufffd"
+
+
+@FUZZ
+@given(arrays(bool, (HEIGHT, WIDTH)))
+def test_any_mask_and_class_come_back_from_the_written_file(tmp_path, mask):
+    mask[5, 5] = True
+    writer = CVATWriter(tmp_path, NAMES)
+    image = write_image(tmp_path / "in" / "a  b.png")
+    writer.add(image, (HEIGHT, WIDTH), detections(mask, ~mask, class_ids=[2, 1]))
+    writer.finish()
+    dataset = open_dataset(tmp_path / "cvat")
+    masks, class_ids = dataset.load_mask(0)
+    assert dataset.class_names == ["BG", "cat", "dog & <co>\ufffd"]
+    assert class_ids.tolist()[0] == 2 and np.array_equal(masks[:, :, 0], mask)
+    assert mask.all() or np.array_equal(masks[:, :, 1], ~mask)

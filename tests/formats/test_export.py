@@ -21,6 +21,7 @@ from mrcnn.formats import (
     rle,
 )
 from mrcnn.formats.coco import CocoDataset
+from mrcnn.formats.cvat import CVATDataset
 from mrcnn.formats.labelme import LabelmeDataset, labelme_file
 from mrcnn.formats.mask_images import InstanceImageDataset, instance_image
 from mrcnn.formats.open_dataset import open_dataset
@@ -242,9 +243,10 @@ def written(images, formats=export.FORMATS):
 def test_each_format_has_its_files(images):
     names = [path.relative_to(images[1]).as_posix() for path in written(images)]
     assert names == [
-        "coco.json", "labelme/a.json", "labelme/a_2.json", "via.json", "detections.geojson",
-        "detections.csv", "yolo/labels/a.txt", "yolo/labels/a_2.txt", "yolo/data.yaml",
-        "png/masks/a.png", "png/masks/a_2.png",
+        "coco.json", "coco_polygons.json", "labelme/a.json", "labelme/a_2.json", "via.json",
+        "cvat/annotations.xml", "labelstudio/tasks.json", "labelstudio/labelling_interface.xml",
+        "detections.geojson", "detections.csv", "yolo/labels/a.txt", "yolo/labels/a_2.txt",
+        "yolo/data.yaml", "png/masks/a.png", "png/masks/a_2.png",
     ]  # fmt: skip
     assert all((images[1] / name).is_file() for name in names)
 
@@ -253,7 +255,7 @@ def test_only_the_requested_formats_are_written(images):
     assert [path.name for path in written(images, ["csv", "csv"])] == ["detections.csv"]
     assert [path.name for path in images[1].iterdir()] == ["detections.csv"]
     with pytest.raises(
-        ValueError, match=r"among coco, labelme, via, geojson, csv, yolo, png. Received: \['kml'\]"
+        ValueError, match=r"among coco, coco_polygons, .*, yolo, png. Received: \['kml'\]"
     ):
         export.Export(images[1], ["csv", "kml"], NAMES)
 
@@ -262,7 +264,9 @@ def test_only_the_requested_formats_are_written(images):
     ("file", "reader"),
     [
         ("coco.json", CocoDataset),
+        ("coco_polygons.json", CocoDataset),
         ("via.json", VIADataset),
+        ("cvat", CVATDataset),
         ("labelme", LabelmeDataset),
         ("yolo", YOLODataset),
     ],
@@ -295,6 +299,19 @@ def test_annotations_of_coco_json_are_coco_results(images):
     assert coco.loadRes(coco.dataset["annotations"]).getAnnIds(imgIds=[2]) == [1, 2]
 
 
+def test_polygons_of_coco_have_no_rle(images):
+    empty = np.zeros_like(RING_AND_BAR)
+    files = export.Export(images[1], ["coco_polygons"], NAMES)
+    files.add(images[0][1], (4, 6), result(RING_AND_BAR, empty, class_ids=[2, 1]))
+    files.write()
+    content = json.loads((images[1] / "coco_polygons.json").read_text())
+    first, second = content["annotations"]
+    # the ring's 4 + 4 corners and a bridge of 2 points; the bar's 4 corners; x and y for each
+    assert [len(polygon) for polygon in first["segmentation"]] == [20, 8]
+    assert (first["area"], first["score"]) == (10, 0.5)
+    assert (second["area"], second["segmentation"]) == (0, [])
+
+
 def test_csv_has_one_row_per_detection(images):
     written(images, ["csv"])
     with (images[1] / "detections.csv").open(newline="") as file:
@@ -316,10 +333,15 @@ def test_area_of_box_only_detections_is_that_of_the_box(images):
 
 @pytest.mark.parametrize(
     ("file", "reader"),
-    [("via.json", VIADataset), ("labelme", LabelmeDataset), ("yolo", YOLODataset)],
+    [
+        ("via.json", VIADataset),
+        ("cvat", CVATDataset),
+        ("labelme", LabelmeDataset),
+        ("yolo", YOLODataset),
+    ],
 )
 def test_readers_return_written_boxes_as_rectangles(images, file, reader):
-    files = export.Export(images[1], ["via", "labelme", "yolo"], NAMES)
+    files = export.Export(images[1], ["via", "cvat", "labelme", "yolo"], NAMES)
     files.add(images[0][1], (4, 6), result(RING_AND_BAR, with_masks=False))
     files.write()
     masks, ids = reader(images[1] / file).load_mask(0)
@@ -427,7 +449,7 @@ def test_images_are_copied_once_and_no_file_is_overwritten(images):
     ("name", "file"), [("=1+1", "=cmd().png"), ("cat\ud800", "\udcffa.png"), ("a\rb", "-a.png")]
 )
 def test_any_name_is_written_and_is_no_spreadsheet_formula(name, file, tmp_path):
-    exported = export.Export(tmp_path, ["csv", "coco", "via", "geojson", "labelme"], ["BG", name])
+    exported = export.Export(tmp_path, sorted({*export.FORMATS} - {"yolo", "png"}), ["BG", name])
     exported.add(tmp_path / file, (4, 6), result(RING_AND_BAR))
     exported.add(file, (4, 6), result(RING_AND_BAR))
     exported.write()
