@@ -208,7 +208,7 @@ def test_every_library_that_is_imported_is_required():
         "skimage": "scikit-image",
         "yaml": "pyyaml",
     }
-    used_where_installed = {"IPython", "faster_coco_eval", "pandas", "supervision"}
+    used_where_installed = {"IPython", "faster_coco_eval", "pandas", "supervision", "trackers"}
     optional = {"mrcnn", *used_where_installed, *sys.stdlib_module_names}
     others = [path for name, path in FILES.items() if not name.startswith("serve.")]
     imported = set().union(*map(libraries_of, others))

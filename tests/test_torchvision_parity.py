@@ -445,14 +445,17 @@ def without_lines(run, boxes, labels, scores):
 
 
 def test_detect_returns_the_final_results_of_the_reference(run):
-    """From the image to boxes in its pixels and masks, by the network of `mrcnn.load`.
+    """From the image to boxes in its pixels and masks: what a user calls."""
+    assert_final_results(run)
 
-    Batch norm is fused there. The masks of torchvision in float32 and in float64 differ by up to
-    7 pixels in these photos.
+
+def assert_final_results(run):
+    """Compare what `detect` returns with the reference.
+
+    The masks of torchvision in float32 and in float64 differ by up to 7 pixels in these images.
     """
     if len(run.images) > 1:
         pytest.skip("detect() does not pad images to a common size, as the reference does")
-    run.model.optimize_for_inference()
     (result,) = run.model.detect(run.images)
     boxes, labels, scores = without_lines(run, *reference_detections(run, "final", 0))
     assert_same_count(run, result["scores"], labels, scores)
@@ -528,3 +531,9 @@ def test_torch_loads_saved_weights_and_detects_the_same(run, tmp_path):
         distances = np.abs(ours["rois"][same][:, [1, 0, 3, 2]] - box).max(axis=1)
         assert distances.min() < BOX_TOLERANCE * run.scales[0].max()
         assert abs(ours["scores"][same[distances.argmin()]] - score) < 2e-3
+
+
+def test_fused_network_returns_the_final_results_of_the_reference(run):
+    """The network of `mrcnn.load`; the last test, because it changes the network."""
+    run.model.optimize_for_inference()
+    assert_final_results(run)

@@ -130,7 +130,7 @@ class DemoConfig(Config):
         # Random weights learn faster with them.
         config.FPN_NORM = config.TOWER_NORM = "group"
         config.TOWER_CONV_LAYERS, config.NORM_EPSILON, config.BOX_LOSS = 2, 1e-5, "giou"
-        config.LEARNING_RATE, config.STEPS_PER_EPOCH = 0.002, 150
+        config.LEARNING_RATE, config.STEPS_PER_EPOCH, config.EMA_DECAY = 0.002, 200, 0.99
         return config
 
     @classmethod
@@ -139,7 +139,7 @@ class DemoConfig(Config):
         config: Any = super().fcos()
         # Random weights learn faster with them.
         config.FPN_NORM, config.TOWER_CONV_LAYERS = "group", 2
-        config.LEARNING_RATE, config.STEPS_PER_EPOCH = 0.002, 150
+        config.LEARNING_RATE, config.STEPS_PER_EPOCH, config.EMA_DECAY = 0.002, 200, 0.99
         return config
 
 

@@ -356,7 +356,7 @@ def _ellipse_of(value: dict, size: tuple[int, int], where: str) -> Polygon:
 
 def _numbers(value: dict, names: Sequence[str], where: str) -> list[float]:
     """Return the values of those names as floats; a missing rotation is 0."""
-    numbers = [value.get(name) for name in names]
+    numbers: list[Any] = [value.get(name) for name in names]
     if numbers[-1] is None:
         numbers[-1] = 0.0
     if not all(is_finite(number) for number in numbers):

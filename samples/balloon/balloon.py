@@ -86,7 +86,7 @@ def detect_and_color_splash(model, image_path=None, video_path=None):
         def splash_frame(frame):
             return color_splash(frame, model.detect([frame])[0]["masks"])
 
-        _, rate = video.change_video(video_path, out, splash_frame)
+        rate = video.change_video(video_path, out, splash_frame).rate
         print(f"{rate:.1f} frames per second")
     print(f"Saved to {out}")
 

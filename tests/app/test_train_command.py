@@ -188,7 +188,7 @@ def test_name_brings_its_network(trained):
     config, kept = trained("--weights", name, "--config", "IMAGE_MIN_DIM=320")
     expected = Config.torchvision(2)
     expected.IMAGE_MIN_DIM = 320
-    computed = ("NAME", "NUM_CLASSES", "STEPS_PER_EPOCH", "WARMUP_STEPS")
+    computed = ("NAME", "NUM_CLASSES", "STEPS_PER_EPOCH", "WARMUP_STEPS", "EMA_DECAY")
     for setting in (*computed, *train_command.SELF_WATCHING):
         setattr(expected, setting, getattr(config, setting))
     assert config.to_dict() == expected.to_dict()

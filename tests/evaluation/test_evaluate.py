@@ -260,12 +260,13 @@ def test_limit_and_image_ids_choose_the_images():
         evaluation_of(detect, dataset, limit=0)
 
 
-def test_progress_is_logged(caplog, monkeypatch):
+def test_progress_is_shown_on_stderr(caplog, capsys, monkeypatch):
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
     dataset = Boxes([[CAT], [CAT]])
     with caplog.at_level("INFO", logger="mrcnn"):
         evaluate.evaluate_dataset(ground_truth_detector(dataset), dataset)
     assert "Evaluating: 1 of 2 images, 0:00 left." in caplog.messages
+    assert capsys.readouterr().out == ""
 
 
 def test_the_output_of_pycocotools_is_captured(capsys):
