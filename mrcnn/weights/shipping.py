@@ -123,6 +123,7 @@ def ship(
     with WeightFile(packed) as file:
         description = dict(file.metadata)
     results = _results(measured)
+    results_section = _results_section(measured, results)
     description["results"] = results._asdict()
     with atomic_write(target) as part:
         shutil.copyfile(packed, part)
@@ -131,7 +132,7 @@ def ship(
             file.attrs[METADATA] = json.dumps(description)
     with atomic_write(target.with_suffix(".md")) as part:
         network = _network_section(target, description)
-        sections = [text, _results_section(measured, results), network]
+        sections = [text, results_section, network]
         Path(part).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
     return str(target)
 
@@ -197,7 +198,7 @@ def _results_section(measured: dict[str, Any], results: Results) -> str:
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl")
     for label in ("box", "mask"):
         if measured[label] is not None:
-            values = [f"{measured[label][name]:.3f}" for name in names]
+            values = [_three_digits(measured[label][name]) for name in names]
             rows.append(f"| {label} | {' | '.join(values)} |")
     score, kaggle = measured["kaggle_score"], ""
     if score is not None and len(measured["per_class"]) == 1:  # the competition had one class
@@ -212,6 +213,11 @@ def _results_section(measured: dict[str, Any], results: Results) -> str:
             *rows,
         ]
     )
+
+
+def _three_digits(value: float | None) -> str:
+    """A value of the table; None is the AP of a size that no object has."""
+    return "none" if value is None else f"{value:.3f}"
 
 
 def _network_section(weights: Path, description: dict[str, Any]) -> str:

@@ -103,6 +103,14 @@ def test_shipped_model_has_its_card_and_results(packed):
     assert model.settings == {"TOP_DOWN_PYRAMID_SIZE": 48}
 
 
+def test_size_that_no_object_has_is_none_in_the_card(packed):
+    ap = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm"), 0.5)
+    write_metrics(packed / "metrics.json", box={**ap, "APl": None})
+    ship(packed)
+    card = (packed / "package" / "dots.md").read_text()
+    assert "| box | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | none |" in card
+
+
 @pytest.mark.parametrize("changes", [{"weights": "other.h5"}, {"partial_of": 9}, {"failed": [1]}])
 def test_results_of_another_file_or_of_a_part_are_refused(packed, changes):
     write_metrics(packed / "metrics.json", **changes)
