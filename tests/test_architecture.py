@@ -28,12 +28,14 @@ WITHOUT_TENSORFLOW = (
     "drawing",
     "evaluation",
     "files",
+    "many",
     "app",
     "config",
     "utils",
     "visualize",
 )
 
+RAY = {"fsspec", "pyarrow", "ray"}  # libraries of the extra [ray]
 LOAD_KERAS = {"app.demo", "data.generator"}  # a network of its own; keras.utils.PyDataset
 
 
@@ -201,6 +203,16 @@ def test_only_the_server_imports_its_extra():
             assert not libraries_of(path) & extra, name
 
 
+def test_few_files_import_the_libraries_of_the_extra_ray():
+    found = {name: libraries_of(path) & RAY for name, path in FILES.items()}
+    assert {name: libraries for name, libraries in found.items() if libraries} == {
+        "files.addresses": {"fsspec"},
+        "many.inputs": {"pyarrow"},
+        "many.on_ray": {"ray"},
+        "many.shards": {"pyarrow"},
+    }
+
+
 def test_every_library_that_is_imported_is_required():
     distribution = {
         "cv2": "opencv-python",
@@ -208,7 +220,8 @@ def test_every_library_that_is_imported_is_required():
         "skimage": "scikit-image",
         "yaml": "pyyaml",
     }
-    used_where_installed = {"IPython", "faster_coco_eval", "pandas", "supervision", "trackers"}
+    one_use = {"IPython", "faster_coco_eval", "pandas", "supervision", "trackers"}
+    used_where_installed = {*one_use, *RAY}
     optional = {"mrcnn", *used_where_installed, *sys.stdlib_module_names}
     others = [path for name, path in FILES.items() if not name.startswith("serve.")]
     imported = set().union(*map(libraries_of, others))

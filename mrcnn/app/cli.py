@@ -47,6 +47,7 @@ AUGMENTATIONS = (
     "copy_paste",
 )
 AUGMENTATION_PRESETS = ("none", "standard", "strong", "microscopy", "aerial")
+ROW_FORMATS = ("jsonl", "parquet")
 FORMATS = (
     "coco",
     "coco_polygons",
@@ -100,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_split_command,
         _add_train,
         _add_detect,
+        _add_detect_many,
         _add_evaluate,
         _add_serve,
         _add_released_weights,
@@ -474,6 +476,85 @@ def _add_detect(commands) -> None:
     )
 
 
+def _add_detect_many(commands) -> None:
+    parser = _add_command(
+        commands,
+        "detect-many",
+        _runner("detect_many_command"),
+        "find objects in very many images, by several processes or machines",
+        "Writes shards, files of one row per image: width, height and detections as in "
+        "detections.json, or the reason why there are none. Whatever is killed, the same command "
+        "with --resume finishes the job, and each image has one row.",
+        "mrcnn detect-many images/ --weights mask_rcnn_fruit_0040.h5 --out found --workers 4",
+    )
+    parser.add_argument(
+        "images",
+        metavar="INPUT",
+        nargs="+",
+        type=arguments.path,
+        help="image files, folders (with the folders in them), patterns in quotes, lists .txt with "
+        "a path a line, parquet files with a column path; or addresses such as s3://bucket/folder",
+    )
+    _add_weights(parser)
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder of the job")
+    _add_config(parser, "the config in the weight file")
+    parser.add_argument(
+        "--min-confidence",
+        type=arguments.share,
+        metavar="SCORE",
+        help="keep objects from this score on, 0 to 1 (the config's)",
+    )
+    _add_tta(parser)
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="finish the job in --out; without one there, start it",
+    )
+    _add_workers(
+        parser,
+        "one for each GPU, or one; with --address without GPUs one for each machine",
+    )
+    parser.add_argument(
+        "--batch",
+        type=arguments.at_least_1,
+        metavar="N",
+        default=1,
+        help="images that a network sees together; more than one is faster on a GPU (%(default)s)",
+    )
+    parser.add_argument(
+        "--block",
+        type=arguments.at_least_1,
+        metavar="N",
+        help="images in a shard, which one worker detects in one go. Default: 100, or fewer so "
+        "that each worker has at least four",
+    )
+    parser.add_argument(
+        "--format",
+        choices=ROW_FORMATS,
+        default="jsonl",
+        help="of the shards: JSON lines, or parquet, which needs pyarrow (%(default)s)",
+    )
+
+
+def _add_workers(parser, default: str) -> None:
+    parser.add_argument(
+        "--workers",
+        type=arguments.at_least_1,
+        metavar="N",
+        help=f"processes that detect, each with its own model. Default: {default}",
+    )
+    parser.add_argument(
+        "--ray",
+        action="store_true",
+        help="run the workers as actors of Ray Data on this machine (extra [ray])",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="run the workers on this Ray cluster: auto, or HOST:PORT",
+    )
+
+
 def _add_weights(parser) -> None:
     parser.add_argument(
         "--weights",
@@ -558,6 +639,13 @@ def _add_evaluate(commands) -> None:
         help="count detections from this score on, 0 to 1 (%(default)s)",
     )
     _add_tta(parser)
+    _add_workers(parser, "detect in this process, without workers")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="with workers: images that an interrupted evaluation in --out has detected are not "
+        "detected again",
+    )
 
 
 def _add_serve(commands) -> None:

@@ -494,18 +494,8 @@ def load_for_use(
     items: of --config, on top of the config in the file.
     base: the Config for a file without one, like matterport's files.
     """
-    from ..config import Config
-    from ..weights.opening import read_metadata
-
     check_weights(weights)
-    config = None
-    if items or base is not None:
-        metadata = read_metadata(weights) or {}
-        if "config" in metadata:
-            base = Config.from_dict(metadata["config"])
-        if items or "config" not in metadata:
-            config = validated(read_config(items, base))
-
+    config = config_for_use(weights, items, base)
     load_tensorflow()
     from ..detection_model import load
     from ..inference.result import numbered_classes
@@ -513,6 +503,24 @@ def load_for_use(
     model = load(weights, config)
     names = model.class_names or numbered_classes(model.config.NUM_CLASSES)
     return model, [clean_name(name) for name in names]
+
+
+def config_for_use(weights: str, items: list[str], base: Config | None = None) -> Config | None:
+    """The config of the network of a weight file; None for the one in the file.
+
+    Arguments as for `load_for_use`.
+    """
+    from ..config import Config
+    from ..weights.opening import read_metadata
+
+    if not items and base is None:
+        return None
+    metadata = read_metadata(weights) or {}
+    if "config" in metadata:
+        base = Config.from_dict(metadata["config"])
+    if items or "config" not in metadata:
+        return validated(read_config(items, base))
+    return None
 
 
 def use_views(config: Config, views: list | None) -> None:

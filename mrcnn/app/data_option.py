@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from pathlib import Path
 
 from ..data.dataset import Dataset
+from ..files.addresses import is_url
 from ..formats.class_counts import objects_per_class
 
 log = logging.getLogger("mrcnn")
@@ -67,11 +67,6 @@ def data_options(args) -> dict:
     if args.class_name is not None:
         options["class_name"] = args.class_name
     return options
-
-
-def is_url(word: str) -> bool:
-    """Whether a word is the address of a file on another machine."""
-    return re.match(r"[a-z][a-z0-9+.-]+://", word, re.IGNORECASE) is not None
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

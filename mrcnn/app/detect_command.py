@@ -14,6 +14,7 @@ from ..data.image import read_image
 from ..data.keypoints import skeleton_of
 from ..drawing import pages
 from ..drawing.heat_maps import draw_heat_maps
+from ..files.addresses import is_url
 from ..files.file_names import short_name
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.image_files import read_size
@@ -38,7 +39,7 @@ from .cli_support import (
     use_views,
     write_json,
 )
-from .data_option import counted, is_url
+from .data_option import counted
 from .detect_video import detect_video
 from .video import SUFFIXES as VIDEO_SUFFIXES
 from .video import check_video

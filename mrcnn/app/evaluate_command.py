@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 
 import numpy as np
 
+from ..config import Config
 from ..data.dataset import Dataset
-from ..data.split import divide
 from ..drawing import pages
 from ..evaluation import evaluate, report
 from ..evaluation.proposals import proposal_recall
 from ..files.file_names import short_name
 from ..files.safe_text import clean_name
+from ..formats.mask_forms import full_masks
 from ..formats.open_dataset import split_folders
-from ..formats.split_files import read_split
 from ..weights.opening import read_metadata
 from .cli_support import (
     check_weights,
@@ -27,8 +28,15 @@ from .cli_support import (
     use_views,
     write_json,
 )
-from .data_option import SHAPES_HELD_OUT, data_options, log_data, open_data, require_images
+from .data_option import log_data, require_images
 from .detect_command import report_failures
+from .evaluate_workers import (
+    Measured,
+    detect_by_workers,
+    measured_data,
+    network_config,
+    wants_workers,
+)
 
 log = logging.getLogger("mrcnn")
 
@@ -39,32 +47,44 @@ def run(args) -> int:
     if folders:
         args.data = str(folders[1])
         log.info("Found data to train on and to validate on: measuring on %s", args.data)
-    class_names = _class_names_of(args.weights)
-    dataset = open_data(args.data, class_names, SHAPES_HELD_OUT, **data_options(args))
+    measured = measured_data(args, _class_names_of(args.weights))
+    dataset = measured.open()
     require_images(dataset, args.data)
     if args.split is not None:
-        _, dataset = divide(dataset, read_split(Path(args.split)))
         log.info("Measuring on the images that %s sets aside for validation.", args.split)
     out = make_folder(args.out, "--out")
-    model, _ = load_for_use(args.weights, args.config)
-    if dataset.num_classes != model.config.NUM_CLASSES:
-        raise ValueError(
-            f"{args.data} must have the classes of the weights. Received: "
-            f"{dataset.class_names[1:]}, and weights for {model.config.NUM_CLASSES - 1} classes. "
-            f"Try data annotated with the same "
-            "classes."
-        )
-    use_views(model.config, args.tta)
+    if wants_workers(args):
+        model, config = None, network_config(args.weights, args.config)
+    else:
+        model, _ = load_for_use(args.weights, args.config)
+        config = model.config
+    _check_classes(dataset, config, args.data)
+    use_views(config, args.tta)
     log_data("Data", dataset)
-    if model.config.RPN_ONLY:
+    if config.RPN_ONLY:
         return _evaluate_proposals(model, dataset, args, out)
-    return _evaluate_detections(model, dataset, args, out)
+    return _evaluate_detections(model, config, measured, dataset, args, out)
 
 
-def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
-    """Evaluate detections on the first --limit images; prints and writes the metrics."""
-    shown_from = model.config.DETECTION_MIN_CONFIDENCE
-    model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
+def _check_classes(dataset: Dataset, config: Config, data: str) -> None:
+    """Raise a ValueError if data and weights differ in the number of classes."""
+    if dataset.num_classes != config.NUM_CLASSES:
+        raise ValueError(
+            f"{data} must have the classes of the weights. Received: "
+            f"{dataset.class_names[1:]}, and weights for {config.NUM_CLASSES - 1} classes. "
+            "Try data annotated with the same classes."
+        )
+
+
+def _evaluate_detections(
+    model, config: Config, measured: Measured, dataset: Dataset, args, out: Path
+) -> int:
+    """Evaluate detections on the first --limit images; prints and writes the metrics.
+
+    model: None if workers detect.
+    """
+    shown_from = config.DETECTION_MIN_CONFIDENCE
+    config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     image_ids = [int(i) for i in dataset.image_ids[: args.limit]]
     heading = f"{args.weights} on {args.data}"
     if len(image_ids) < len(dataset.image_ids):
@@ -72,8 +92,10 @@ def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
         heading += f", {first}"
         log.info("Evaluating %s.", first)
 
-    def detect(image):
-        return model.detect([image], masks="full" if args.pictures else "rle")[0]
+    if model is None:
+        detect = detect_by_workers(args, measured, config, image_ids, out)
+    else:
+        detect = functools.partial(_detect, model, "full" if args.pictures else "rle")
 
     def draw(image_id, image, result):
         _draw(dataset, image_id, image, result, shown_from, out)
@@ -86,7 +108,7 @@ def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
             image_ids,
             min_confidence=args.min_confidence,
             on_image=draw if args.pictures else None,
-            sigmas=model.config.KEYPOINT_SIGMAS,
+            sigmas=config.KEYPOINT_SIGMAS,
         )
     except evaluate.EvaluationInterrupted as interrupted:
         interruption = interrupted
@@ -94,8 +116,8 @@ def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
         evaluation = interrupted.evaluation()
     say(evaluation.table())
     content = {"data": args.data, "weights": args.weights, **evaluation.to_dict()}
-    if len(model.config.TTA):
-        content["tta"] = list(model.config.TTA)
+    if len(config.TTA):
+        content["tta"] = list(config.TTA)
     write_json(content, out / "metrics.json")
     names = ["metrics.json", *(file.name for file in report.write(evaluation, out, heading))]
     drawn = ""
@@ -110,6 +132,11 @@ def _evaluate_detections(model, dataset: Dataset, args, out: Path) -> int:
     return report_failures(len(image_ids), [entry["image"] for entry in evaluation.failed])
 
 
+def _detect(model, masks: str, image: np.ndarray) -> dict:
+    """Return the result of one image. masks: the form of its masks."""
+    return model.detect([image], masks=masks)[0]
+
+
 def _class_names_of(weight_file: str) -> list[str] | None:
     """The class names in a weight file, background first, or None; cleaned like a dataset's."""
     check_weights(weight_file)
@@ -119,6 +146,12 @@ def _class_names_of(weight_file: str) -> list[str] | None:
 
 def _evaluate_proposals(model, dataset: Dataset, args, out: Path) -> int:
     """Evaluate the recall of a region proposal network."""
+    if model is None:
+        raise ValueError(
+            "Workers need a network that knows classes. Received: "
+            f"{args.weights}, a region proposal network only (RPN_ONLY). Try without --workers, "
+            "--ray and --address."
+        )
     if args.pictures:
         log.warning(
             "--pictures: proposals have no classes, and there are too many to draw: no images."
@@ -138,6 +171,8 @@ def _draw(
     """Write one image with its ground truth and its detections side by side."""
     info = dataset.image_info[image_id]
     name = Path(info["path"]).stem if info["path"] else info["source"]
+    if "masks" in result:
+        result = {**result, "masks": full_masks(result["masks"], result["rois"], image.shape)}
     drawn = pages.draw_next_to_ground_truth(dataset, image_id, image, result, shown_from)
     path = free_image_path(out, short_name(f"{image_id:04d}_{name}", ""))
     save_image(drawn, path, marked=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,7 +90,7 @@ def detecting_from(
 
 
 def evaluate_dataset(
-    detect: Callable[[np.ndarray], Result],
+    detect: Callable[[np.ndarray], Result] | Mapping[int, Result],
     dataset: Dataset,
     image_ids: Iterable[int] | None = None,
     limit: int | None = None,
@@ -104,7 +104,8 @@ def evaluate_dataset(
     detect: image [H, W, C] -> dict of rois [N, (y1, x1, y2, x2)] pixels, class_ids [N],
         scores [N] and, unless box-only, masks [H, W, N] or a list of N RLEs, and with keypoints
         keypoints [N, K, (y, x, score)]:
-        `lambda image: model.detect([image], masks="rle")[0]`.
+        `lambda image: model.detect([image], masks="rle")[0]`; or the results of images that were
+        detected before, image id -> such a dict.
     dataset: any prepared dataset; its ground truth is used at original resolution. A box-only
         model is measured by the dataset's own load_bbox if it has one, otherwise by the boxes of
         the masks. A dataset without masks gives metrics for boxes only.
@@ -144,7 +145,12 @@ def evaluate_dataset(
             image = failed.attempt(image_id, dataset.load_image, image_id)
             if image is None:
                 continue
-            result = detect(image)
+            if isinstance(detect, Mapping):
+                result = failed.attempt(image_id, detect.__getitem__, image_id)
+            else:
+                result = detect(image)
+            if result is None:
+                continue
             counted = _confident(result, min_confidence, image.shape[:2])
             by_boxes = is_measured_by_boxes(dataset, "masks" in counted)
             has_keypoints = "keypoints" in counted and overrides(dataset, "load_keypoints")

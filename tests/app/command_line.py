@@ -9,6 +9,7 @@ from PIL import Image
 from mrcnn.app import cli, cli_support, train_command
 from mrcnn.config import Config
 from mrcnn.formats.rle import mask_to_rle
+from mrcnn.many.block import BlockWorker
 
 
 def run(*words):
@@ -84,7 +85,7 @@ class StubModel:
             self.config.NUM_KEYPOINTS, self.config.KEYPOINT_NAMES = 1, ["corner"]
         self.floors = []
 
-    def detect(self, images, masks="full"):
+    def detect(self, images, batch_size=None, masks="full"):
         self.floors.append(self.config.DETECTION_MIN_CONFIDENCE)
         mask = images[0].max(axis=2) > 200
         ys, xs = np.nonzero(mask)
@@ -106,6 +107,22 @@ class StubModel:
 
     def heat_maps(self, image):
         return {"P2": np.float32(image.max(axis=2) > 200)}
+
+
+class InProcess:
+    """Workers of a job without processes. stop_after: blocks, then Ctrl-C."""
+
+    stop_after = None
+
+    def __init__(self, task, count):
+        self.worker = BlockWorker(task)
+        self.count = count
+
+    def run(self, blocks, attempts):
+        for done, block in enumerate(blocks):
+            if done == self.stop_after:
+                raise KeyboardInterrupt
+            yield self.worker.answer(block)
 
 
 def no_tensorflow(monkeypatch):

@@ -1,0 +1,1 @@
+"""Detection in very many images by several processes or machines: `mrcnn detect-many`."""
