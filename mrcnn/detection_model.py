@@ -10,21 +10,24 @@ import copy
 import importlib
 import logging
 import os
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import keras
+import numpy as np
 
 from .config import ANY_SIZE_MODES, Config, as_config
 from .data.dataset import Dataset
 from .data.keypoints import adopt_skeleton
 from .export.report import Report
-from .inference.complexity import Complexity, network_complexity
+from .inference.complexity import Complexity, count_parameters, network_complexity
 from .inference.detection_methods import DetectionMethods
 from .nn.layers import FLOAT32, Anchors, PyramidAnchors
 from .training.distributed import training_strategy
 from .training.loop import Stage, TrainingData, train
 from .training.optimizer import compile_network
+from .training.reports import peak_memory_mb
 from .training.run import TrainingRun
 from .training.trainable import leaves, set_trainable
 from .weights import checkpoints, imagenet, loading, saving
@@ -387,6 +390,41 @@ class DetectionModel(DetectionMethods):
         shape = list(self.config.IMAGE_SHAPE if image_shape is None else image_shape)
         return network_complexity(self.keras_model, shape)
 
+    def summary_line(self, image_shape: Sequence[int] | None = None, repeats: int = 3) -> str:
+        """Return a line about the network: parameters, GFLOP, milliseconds, peak memory.
+
+        In training mode only the parameters.
+
+        image_shape: (height, width) of an image to detect in; default IMAGE_SHAPE.
+        repeats: detections of a black image, after a first one, of which the median time is given;
+            0: none, and no time.
+        """
+        network = f"{self.network_name} with {_function_name(self.config.BACKBONE)}"
+        parts = [f"{network}: {count_parameters(self.keras_model) / 1e6:,.2f} million parameters"]
+        if self.mode == "inference":
+            height, width = (self.config.IMAGE_SHAPE if image_shape is None else image_shape)[:2]
+            image = np.zeros((height, width, self.config.IMAGE_CHANNEL_COUNT), np.uint8)
+            inside = self.mold_images([image])[0].image.shape[:2]
+            gflop = self.complexity(inside).gflop
+            size = f"{height} x {width} pixels ({inside[0]} x {inside[1]} in the network)"
+            parts.append(f"{gflop:,.1f} GFLOP for an image of {size}")
+            if repeats:
+                parts.append(f"{1000 * self._seconds_of_detection(image, repeats):,.0f} ms")
+            peak = peak_memory_mb()
+            if peak is not None:
+                parts.append(f"peak memory of the process {peak / 1000:,.1f} GB")
+        return ", ".join(parts)
+
+    def _seconds_of_detection(self, image: np.ndarray, repeats: int) -> float:
+        """The median time of a detection, after one that compiles."""
+        self.detect([image])
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            self.detect([image])
+            times.append(time.perf_counter() - start)
+        return float(np.median(times))
+
     def find_trainable_layer(self, layer: Any) -> Any:
         """Return the layer, or the layer that it wraps."""
         while hasattr(layer, "layer"):
@@ -397,6 +435,10 @@ class DetectionModel(DetectionMethods):
         """Return all layers that have weights."""
         layers = [self.find_trainable_layer(layer) for layer in self.keras_model.layers]
         return [layer for layer in layers if layer.get_weights()]
+
+
+def _function_name(backbone: Any) -> str:
+    return getattr(backbone, "__name__", str(backbone))
 
 
 def _ensure_log_handler() -> None:

@@ -199,8 +199,9 @@ def _add_demo(commands) -> None:
         commands,
         "demo",
         run_demo,
-        "train on generated images, evaluate, and write images with the detections",
-        "Draws squares, circles and triangles, trains a small Mask R-CNN on them from random "
+        "see what the models in this package find, then train on generated images and evaluate",
+        "Writes what the models in this package find in example images to model_NAME.png. Then "
+        "draws squares, circles and triangles, trains a small Mask R-CNN on them from random "
         "weights and evaluates it on images that it has not seen. Downloads nothing.",
         "mrcnn demo --out my_demo",
     )
@@ -303,11 +304,12 @@ def _add_train(commands) -> None:
     parser.add_argument(
         "--weights",
         metavar="NAME|imagenet|last|FILE",
-        help="initial weights: a name that `mrcnn weights` lists (downloaded), for example "
-        "maskrcnn_resnet50_fpn_v2_coco, or coco for matterport's: its network, with new class "
-        "heads; imagenet: ImageNet weights of the backbone (downloaded, but those of "
-        "efficientnet_lite2 are part of this package); last: the newest checkpoint in --logs, to "
-        "resume from; or a weight file, whose heads are left out if the classes differ. Default: "
+        help="initial weights: a name that `mrcnn weights` lists (downloaded, unless it is a model "
+        "of this package), for example maskrcnn_resnet50_fpn_v2_coco, or coco for matterport's: "
+        "its network, with new class heads; imagenet: ImageNet weights of the backbone "
+        "(downloaded, but those of efficientnet_lite2 are part of this package); last: the newest "
+        "checkpoint in --logs, to resume from; or a weight file, whose heads are left out if the "
+        "classes differ. Default: "
         "random weights, or without a GPU, unless another option or --config names a backbone, "
         "efficientnet_lite2 with its ImageNet weights",
     )
@@ -563,8 +565,8 @@ def _add_weights(parser) -> None:
         "--weights",
         metavar="FILE|NAME",
         required=True,
-        help="a weight file, such as training writes, or a name that `mrcnn weights` lists "
-        "(downloaded)",
+        help="a weight file, such as training writes, or a name that `mrcnn weights` lists: a "
+        "model of this package, or released weights (downloaded)",
     )
 
 
@@ -601,14 +603,15 @@ def _add_released_weights(commands) -> None:
         commands,
         "weights",
         _runner("weights_command"),
-        "list and download released weights",
+        "list the models of this package and released weights, and download these",
         "Without a name, lists the weights that --weights of the other commands takes by name: "
-        "classes, COCO's AP for boxes and masks as published, size, network and licence, and the "
-        "place of the file in the cache. With names, downloads their files and prints their paths.",
+        "classes, COCO's AP for boxes and masks, size, network and licence, and the place of the "
+        "file. With names, prints the cards of this package's models, downloads the files of "
+        "released weights, and prints their paths.",
         "mrcnn weights maskrcnn_resnet50_fpn_v2_coco",
     )
     parser.add_argument(
-        "names", metavar="NAME", nargs="*", help="weights to download. Default: only list them"
+        "names", metavar="NAME", nargs="*", help="models and weights. Default: only list them"
     )
 
 

@@ -81,6 +81,8 @@ def run(args) -> int:
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     use_views(model.config, args.tta)
+    if args.debug and images.files:
+        log.debug("Network: %s.", model.summary_line(read_size(images.files[0])))
     exports = export.Export(out, args.formats, class_names, skeleton_of(model.config))
     entries: list[dict] = []
     videos: list[dict] = []
