@@ -431,15 +431,15 @@ def check_file(path: str | None, option: str) -> None:
 def check_weights(path: str | None, option: str = "--weights") -> None:
     """Raise before a network is built if a file does not exist or contains no weights.
 
-    path: None for no file; for --weights also a name that `mrcnn weights` lists, which is not
-    downloaded yet. option: the option that named it.
+    path: None for no file; unless it is of a backbone also a name that `mrcnn weights` lists, which
+    is not downloaded yet. option: the option that named it.
 
     Raises: FileNotFoundError, or ValueError that says what the file is.
     """
     from ..weights.opening import check_file as check_weight_file
     from ..weights.zoo import is_name, known
 
-    if option == "--weights" and path is not None:
+    if option != "--backbone-weights" and path is not None:
         known(path, option)  # raises if it is only like a name
         if is_name(path):
             return

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 from command_line import StubModel, image_file, no_tensorflow, run
 
-from mrcnn.app import cli, export_command
+from mrcnn.app import cli, cli_support, export_command
 from mrcnn.export import formats
 from mrcnn.export.compare import LIMITS, Agreement
 from mrcnn.export.report import Report
@@ -83,6 +83,12 @@ def test_wrong_words_are_refused_before_tensorflow_is_loaded(monkeypatch, words)
     no_tensorflow(monkeypatch)
     format = [] if "--format" in words else ["--format", "onnx"]
     assert run("export", "fruit.h5", *format, *words.split()) == cli.USAGE
+
+
+def test_weights_may_be_a_name(monkeypatch):
+    no_tensorflow(monkeypatch)
+    assert run("export", "nucleii", "--format", "saved_model") == cli.FAILED
+    cli_support.check_weights("shapes", "WEIGHTS")
 
 
 def test_names_of_the_parser_are_those_of_the_table():
