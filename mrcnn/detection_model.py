@@ -355,7 +355,7 @@ class DetectionModel(DetectionMethods):
         images: Iterable[Any] = (),
         calibration: Dataset | Iterable[Any] = (),
     ) -> Report:
-        """Write the network as a file of another runtime, if it finds there what `detect` finds.
+        """Write the network as a file of another runtime, if it detects there what `detect` does.
 
         The file takes `[B, H, W, C]` uint8 images that are not resized, and gives boxes in their
         pixels, class ids, scores, soft masks and counts. DETECTION_* are those of the config.
@@ -372,7 +372,7 @@ class DetectionModel(DetectionMethods):
 
         Returns: the comparison; `print(report.text())` is a table.
 
-        Raises: ValueError if the file finds something else; then it is not kept.
+        Raises: ValueError if the file detects something else; then it is not kept.
         """
         self._need_inference("export")
         from .export.exporting import export_model

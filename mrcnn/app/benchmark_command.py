@@ -1,4 +1,4 @@
-"""`mrcnn benchmark`: the installed runtimes beside each other, for one network."""
+"""`mrcnn benchmark`: one network by each installed runtime, compared."""
 
 from __future__ import annotations
 

@@ -678,7 +678,7 @@ def _add_export(commands) -> None:
         "The file takes uint8 images that are not resized, and gives boxes in their pixels, class "
         "ids, scores, masks of 28 x 28 and counts. It is run at once on sample images in a process "
         "of its own and compared with detect; a file that finds something else is not kept. Class "
-        "names and settings are in its metadata, and in a .json beside it. All formats but "
+        "names and settings are in its metadata, and in a .json file next to it. All formats but "
         "saved_model need the extra [export].",
         "mrcnn export mask_rcnn_fruit_0040.h5 --format onnx --images fruit/val",
     )

@@ -24,7 +24,7 @@ from ..inference.fuse_batch_norm import BatchNormFusedModel
 from ..inference.runtimes import run_apart, size_of
 from .compare import LIMITS, compare
 from .description import describe
-from .formats import check_choice, format_named
+from .formats import FORMATS, check_choice, format_named
 from .graph import Source
 from .precision_cost import first_images, precision_cost
 from .reference import detected, exported
@@ -48,8 +48,8 @@ def export_model(
 ) -> Report:
     """Write a model as a file of another runtime; see `DetectionModel.export`.
 
-    Raises: ValueError if the model cannot be exported so, or if the file does not find what
-        `detect` finds; then no file is left.
+    Raises: ValueError if the model cannot be exported so, or if the detections of the file are not
+        those of `detect`; then no file is left.
     """
     kind = format_named(format)
     check_choice(format, precision, batch)
@@ -145,4 +145,4 @@ def _replace(part: Path, target: Path) -> None:
 
 def default_path(weights: str, format: str) -> Path:
     """Return the name of a file in the working folder, after the weights it is made of."""
-    return Path(Path(weights).stem + format_named(format).suffix)
+    return Path(Path(weights).stem + FORMATS[format].suffix)

@@ -1,4 +1,4 @@
-"""What `detect` finds in an image, in the form of an exported file's outputs."""
+"""The detections of `detect` in an image, in the form of an exported file's outputs."""
 
 from __future__ import annotations
 

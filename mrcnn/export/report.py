@@ -28,7 +28,7 @@ class Report(NamedTuple):
     cost: PrecisionCost | None = None
 
     def agrees(self) -> bool:
-        """Return whether the file finds the same as `detect`."""
+        """Return whether the file detects the same as `detect`."""
         is_precise = self.cost is None or self.cost.loss() <= LARGEST_LOSS
         return is_precise and self.agreement.keeps(self.limits)
 

@@ -44,7 +44,7 @@ def views(image: np.ndarray, count: int) -> np.ndarray:
 
 
 def generated_images(config: Config) -> list[np.ndarray]:
-    """Return images of shapes of three sizes, and a black one, in which nothing is."""
+    """Return images of shapes of three sizes, and a black one without objects."""
     height, width = (int(side) for side in config.IMAGE_SHAPE[:2])
     sizes = [(height, width), (height // 2, width), (height * 3 // 4, width // 3)]
     images = []

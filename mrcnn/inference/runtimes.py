@@ -4,8 +4,8 @@
     found = file.run(images)  # [B, H, W, C] uint8 -> a dict of arrays, see `mrcnn.export.graph`
     file.description["class_names"]
 
-This file imports nothing of the package: `python runtimes.py FILE IMAGES OUT` measures an exported
-file in a process of its own, where neither the package nor Keras is needed.
+This file imports no other file of the package: `python runtimes.py FILE IMAGES OUT` measures an exported
+file in a process of its own, which needs neither the package nor Keras.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def measure(path: str, groups: Sequence[np.ndarray], repeats: int = 3) -> tuple[
 
 
 def peak_memory() -> float | None:
-    """Return the largest memory that this process has had, in MB; None where it is unknown."""
+    """Return the largest memory that this process has had, in MB; None if it is unknown."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -78,7 +78,7 @@ def _ordered_non_max_suppression(boxes, scores, max_output, one_image):
 
 
 def _with_area(boxes, rank):
-    """Boxes `[B, N, 4]`, where one without area is replaced by one that overlaps no other.
+    """Boxes `[B, N, 4]`; one without area is replaced by one that overlaps no other.
 
     TensorFlow keeps boxes without area; LiteRT returns the first of them again and again.
 

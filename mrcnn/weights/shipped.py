@@ -45,7 +45,7 @@ class Shipped(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What the model finds: the first line of the card."""
+        """The objects that the model detects: the first line of the card."""
         return self.card.splitlines()[0].lstrip("# ").partition(": ")[2]
 
     @property

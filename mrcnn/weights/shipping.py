@@ -103,7 +103,7 @@ def ship(
     """Put a packed model and its card into the package.
 
     packed: from `pack`. metrics: `metrics.json` of `mrcnn evaluate` with it. card: Markdown; its
-    first line is "# NAME: what it finds", another begins with "Licence: ". The results, and a
+    first line is "# NAME: OBJECTS", another begins with "Licence: ". The results, and a
     table of the network, are added.
     folder: of the package's weights.
 
