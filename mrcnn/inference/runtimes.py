@@ -4,8 +4,8 @@
     found = file.run(images)  # [B, H, W, C] uint8 -> a dict of arrays, see `mrcnn.export.graph`
     file.description["class_names"]
 
-This file imports no other file of the package: `python runtimes.py FILE IMAGES OUT` measures an exported
-file in a process of its own, which needs neither the package nor Keras.
+This file imports no other file of the package: `python runtimes.py FILE IMAGES OUT` measures an
+exported file in a process of its own, which needs neither the package nor Keras.
 """
 
 from __future__ import annotations
