@@ -61,8 +61,8 @@ def check_network(config: Config, is_portable: bool) -> None:
         raise ValueError(
             "This format needs ROI_ALIGN crop_and_resize, or aligned or unaligned with a fixed "
             f"number of samples. Received: {config.ROI_ALIGN!r} with ROI_ALIGN_SAMPLES = "
-            f"{config.ROI_ALIGN_SAMPLES}. Try --format saved_model, or --config ROI_ALIGN_SAMPLES=2, "
-            "also at `mrcnn evaluate`."
+            f"{config.ROI_ALIGN_SAMPLES}. Try --format saved_model, or --config "
+            "ROI_ALIGN_SAMPLES=2, also at `mrcnn evaluate`."
         )
 
 
