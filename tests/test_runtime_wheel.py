@@ -26,6 +26,7 @@ from mrcnn.formats import detections_json
 from mrcnn.inference import exported_model, runtimes
 config = exported_model.Config()
 config.NUM_CLASSES = 2
+config.BACKBONE = "mrcnn.app.demo:narrow_backbone"  # a function, in a module that imports Keras
 sides = {{"batch": None, "height": None, "width": None}}
 about = {{"config": config.to_dict(), "class_names": ["BG", "cell"], "input": sides}}
 def run(images):
