@@ -1424,9 +1424,12 @@ def _is_data(value: Any, depth: int = 8) -> bool:
     return value is None or isinstance(value, str | int | float | np.ndarray | np.generic)
 
 
-# Setting -> name in mrcnn.app.demo, of the only functions that a text in a file can become. Files
+# Setting -> names in mrcnn.app.demo, of the only functions that a text in a file can become. Files
 # of earlier versions name the module mrcnn.demo.
-_FUNCTIONS = {"BACKBONE": "backbone", "COMPUTE_BACKBONE_SHAPE": "DemoConfig.COMPUTE_BACKBONE_SHAPE"}
+_FUNCTIONS = {
+    "BACKBONE": ("backbone", "narrow_backbone"),
+    "COMPUTE_BACKBONE_SHAPE": ("DemoConfig.COMPUTE_BACKBONE_SHAPE",),
+}
 _DEMO_MODULES = ("mrcnn.app.demo", "mrcnn.demo")
 
 
@@ -1438,6 +1441,6 @@ def _as_read(config: Config, name: str, value: Any) -> Any:
     if callable(own) and _plain(own) == value:
         return own
     module, _, function = value.partition(":")
-    if module in _DEMO_MODULES and function and function == _FUNCTIONS.get(name):
+    if module in _DEMO_MODULES and function in _FUNCTIONS.get(name, ()):
         return operator.attrgetter(function)(importlib.import_module("mrcnn.app.demo"))
     return value

@@ -10,20 +10,24 @@ import copy
 import importlib
 import logging
 import os
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import keras
+import numpy as np
 
 from .config import ANY_SIZE_MODES, Config, as_config
 from .data.dataset import Dataset
 from .data.keypoints import adopt_skeleton
-from .inference.complexity import Complexity, network_complexity
+from .export.report import Report
+from .inference.complexity import Complexity, count_parameters, network_complexity
 from .inference.detection_methods import DetectionMethods
 from .nn.layers import FLOAT32, Anchors, PyramidAnchors
 from .training.distributed import training_strategy
 from .training.loop import Stage, TrainingData, train
 from .training.optimizer import compile_network
+from .training.reports import peak_memory_mb
 from .training.run import TrainingRun
 from .training.trainable import leaves, set_trainable
 from .weights import checkpoints, imagenet, loading, saving
@@ -339,6 +343,42 @@ class DetectionModel(DetectionMethods):
         config.GPU_COUNT = config.IMAGES_PER_GPU = config.BATCH_SIZE = 1
         return type(self)("inference", config, self.model_dir)
 
+    # --- Other runtimes ---
+
+    def export(
+        self,
+        path: str | os.PathLike,
+        format: str,
+        precision: str = "float32",
+        size: Sequence[int] | None = None,
+        batch: int | None = 1,
+        images: Iterable[Any] = (),
+        calibration: Dataset | Iterable[Any] = (),
+    ) -> Report:
+        """Write the network as a file of another runtime, if it detects there what `detect` does.
+
+        The file takes `[B, H, W, C]` uint8 images that are not resized, and gives boxes in their
+        pixels, class ids, scores, soft masks and counts. DETECTION_* are those of the config.
+        A description is written to `path` + ".json".
+
+        format: "saved_model", "onnx", "openvino" or "litert". All but the first need the extra
+            [export].
+        precision: of the kernels, "float32" or "float16"; "int8" needs `calibration`.
+        size: `(height, width)` of the images; None for any size, if the resize mode is "square".
+        batch: images at once; None for any number.
+        images: arrays on which the file is compared with `detect`; default: generated shapes.
+        calibration: arrays of images like those to detect in; or a prepared dataset, on which the
+            file may lose at most 0.01 of average precision.
+
+        Returns: the comparison; `print(report.text())` is a table.
+
+        Raises: ValueError if the file detects something else; then it is not kept.
+        """
+        self._need_inference("export")
+        from .export.exporting import export_model
+
+        return export_model(self, path, format, precision, size, batch, images, calibration)
+
     # --- Looking inside ---
 
     def complexity(self, image_shape: Sequence[int] | None = None) -> Complexity:
@@ -350,6 +390,41 @@ class DetectionModel(DetectionMethods):
         shape = list(self.config.IMAGE_SHAPE if image_shape is None else image_shape)
         return network_complexity(self.keras_model, shape)
 
+    def summary_line(self, image_shape: Sequence[int] | None = None, repeats: int = 3) -> str:
+        """Return a line about the network: parameters, GFLOP, milliseconds, peak memory.
+
+        In training mode only the parameters.
+
+        image_shape: (height, width) of an image to detect in; default IMAGE_SHAPE.
+        repeats: detections of a black image, after a first one, of which the median time is given;
+            0: none, and no time.
+        """
+        network = f"{self.network_name} with {_function_name(self.config.BACKBONE)}"
+        parts = [f"{network}: {count_parameters(self.keras_model) / 1e6:,.2f} million parameters"]
+        if self.mode == "inference":
+            height, width = (self.config.IMAGE_SHAPE if image_shape is None else image_shape)[:2]
+            image = np.zeros((height, width, self.config.IMAGE_CHANNEL_COUNT), np.uint8)
+            inside = self.mold_images([image])[0].image.shape[:2]
+            gflop = self.complexity(inside).gflop
+            size = f"{height} x {width} pixels ({inside[0]} x {inside[1]} in the network)"
+            parts.append(f"{gflop:,.1f} GFLOP for an image of {size}")
+            if repeats:
+                parts.append(f"{1000 * self._seconds_of_detection(image, repeats):,.0f} ms")
+            peak = peak_memory_mb()
+            if peak is not None:
+                parts.append(f"peak memory of the process {peak / 1000:,.1f} GB")
+        return ", ".join(parts)
+
+    def _seconds_of_detection(self, image: np.ndarray, repeats: int) -> float:
+        """The median time of a detection, after one that compiles."""
+        self.detect([image])
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            self.detect([image])
+            times.append(time.perf_counter() - start)
+        return float(np.median(times))
+
     def find_trainable_layer(self, layer: Any) -> Any:
         """Return the layer, or the layer that it wraps."""
         while hasattr(layer, "layer"):
@@ -360,6 +435,10 @@ class DetectionModel(DetectionMethods):
         """Return all layers that have weights."""
         layers = [self.find_trainable_layer(layer) for layer in self.keras_model.layers]
         return [layer for layer in layers if layer.get_weights()]
+
+
+def _function_name(backbone: Any) -> str:
+    return getattr(backbone, "__name__", str(backbone))
 
 
 def _ensure_log_handler() -> None:

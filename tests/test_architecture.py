@@ -36,6 +36,7 @@ WITHOUT_TENSORFLOW = (
 )
 
 RAY = {"fsspec", "pyarrow", "ray"}  # libraries of the extra [ray]
+EXPORT = {"ai_edge_litert", "onnx", "onnxruntime", "openvino", "tf2onnx"}  # of the extra [export]
 LOAD_KERAS = {"app.demo", "data.generator"}  # a network of its own; keras.utils.PyDataset
 
 
@@ -213,6 +214,14 @@ def test_few_files_import_the_libraries_of_the_extra_ray():
     }
 
 
+def test_only_exports_and_runtimes_import_the_libraries_of_the_extra_export():
+    found = {name for name, path in FILES.items() if libraries_of(path) & EXPORT}
+    assert {name for name in found if not name.startswith("export.")} == {"inference.runtimes"}
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    lines = re.search(r"^export = \[(.+?)^\]", text, re.DOTALL | re.MULTILINE)[1]
+    assert {name.replace("-", "_") for name in re.findall(r'^ +"([\w-]+)', lines, re.M)} == EXPORT
+
+
 def test_every_library_that_is_imported_is_required():
     distribution = {
         "cv2": "opencv-python",
@@ -221,7 +230,7 @@ def test_every_library_that_is_imported_is_required():
         "yaml": "pyyaml",
     }
     one_use = {"IPython", "faster_coco_eval", "pandas", "supervision", "trackers"}
-    used_where_installed = {*one_use, *RAY}
+    used_where_installed = {*one_use, *RAY, *EXPORT}
     optional = {"mrcnn", *used_where_installed, *sys.stdlib_module_names}
     others = [path for name, path in FILES.items() if not name.startswith("serve.")]
     imported = set().union(*map(libraries_of, others))

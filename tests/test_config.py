@@ -545,13 +545,15 @@ def test_from_dict_does_not_turn_text_into_functions(name, text):
 
 @pytest.mark.parametrize("module", ["mrcnn.app.demo", "mrcnn.demo"])
 def test_from_dict_turns_listed_text_into_a_function_only_for_its_setting(monkeypatch, module):
-    demo = SimpleNamespace(backbone=abs, DemoConfig=SimpleNamespace(COMPUTE_BACKBONE_SHAPE=max))
+    shapes = SimpleNamespace(COMPUTE_BACKBONE_SHAPE=max)
+    demo = SimpleNamespace(backbone=abs, narrow_backbone=min, DemoConfig=shapes)
     monkeypatch.setitem(sys.modules, "mrcnn.app.demo", demo)
     names = {
         "BACKBONE": f"{module}:backbone",
         "COMPUTE_BACKBONE_SHAPE": f"{module}:DemoConfig.COMPUTE_BACKBONE_SHAPE",
         "OPTIMIZER": f"{module}:backbone",
     }
+    assert Config.from_dict({"BACKBONE": f"{module}:narrow_backbone"}).BACKBONE is min
     config = Config.from_dict(names)
     assert (abs, max, f"{module}:backbone") == (
         config.BACKBONE,

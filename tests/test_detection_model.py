@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 from tiny import TinyConfig, noise_images, shake, tiny_config
@@ -10,6 +11,7 @@ import mrcnn
 from mrcnn.config import NETWORKS, Config
 from mrcnn.detection_model import DetectionModel, model_class
 from mrcnn.model import MaskRCNN
+from mrcnn.weights.shipping import pack
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -53,3 +55,32 @@ def test_config_of_another_network_is_refused(monkeypatch):
     config.NETWORK = "another"
     with pytest.raises(ValueError, match="Other needs a config with NETWORK = 'other'. Received"):
         Other("inference", config)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_summary_line_names_parameters_gflop_time_and_memory():
+    model = MaskRCNN("inference", TinyConfig())
+    parts = model.summary_line(repeats=1).split(", ")
+    millions = model.complexity().parameters / 1e6
+    assert parts[0] == f"mask_rcnn with backbone: {millions:.2f} million parameters"
+    assert parts[1].endswith("GFLOP for an image of 64 x 64 pixels (64 x 64 in the network)")
+    assert [part.rsplit(" ", 1)[1] for part in parts[2:]] == ["ms", "GB"]
+    assert " ms" not in model.summary_line((32, 64), repeats=0)
+
+
+def test_summary_line_of_a_training_has_the_parameters_only():
+    line = MaskRCNN("training", TinyConfig()).summary_line()
+    assert line.startswith("mask_rcnn with backbone: ") and line.endswith("million parameters")
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_packed_network_detects_as_before(tmp_path):
+    model = shake(MaskRCNN("inference", TinyConfig()))
+    model.class_names = ["BG", "light", "dark"]
+    model.save_weights(tmp_path / "a.h5")
+    packed = pack(tmp_path / "a.h5", tmp_path / "b.h5")
+    images = noise_images(1)
+    found = DetectionModel.from_weights(packed, TinyConfig()).detect(images)[0]
+    expected = model.detect(images)[0]
+    # float16 has 11 binary digits, and a few rounded numbers add up.
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=5e-3)

@@ -44,6 +44,15 @@ def test_links_resolve(path):
 
 
 def test_readme_python_detects(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mrcnn").symlink_to(ROOT / "mrcnn")
+    monkeypatch.chdir(tmp_path)
+    (block,) = python_blocks(ROOT / "README.md")
+    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    assert "(256, 256, " in capsys.readouterr().out
+    assert (tmp_path / "found.png").is_file()
+
+
+def test_guide_python_writes_results(tmp_path, monkeypatch):
     from mrcnn.app.demo import DemoConfig
     from mrcnn.model import MaskRCNN
 
@@ -53,10 +62,6 @@ def test_readme_python_detects(tmp_path, monkeypatch, capsys):
     (tmp_path / "mrcnn_demo").mkdir()
     model.save_weights(tmp_path / "mrcnn_demo" / "shapes.h5")
     monkeypatch.chdir(tmp_path)
-    (block,) = python_blocks(ROOT / "README.md")
-    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
-    assert "(128, 128, " in capsys.readouterr().out
-    assert (tmp_path / "found.png").is_file()
     results, _ = python_blocks(ROOT / "docs" / "guide.md")
     Image.fromarray(np.full((128, 128, 3), 200, np.uint8)).save("image.png")
     exec(compile(results, "docs/guide.md", "exec"), {"__name__": "guide"})

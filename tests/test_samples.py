@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from mrcnn.app import cli_support
+from mrcnn.data.dataset import Dataset
 from mrcnn.files import download
 from mrcnn.model import MaskRCNN
 from mrcnn.weights.coco_classes import COCO_91
@@ -147,6 +148,7 @@ def test_import_and_help_load_no_tensorflow_and_write_no_file(tmp_path):
     script = f"""
 import contextlib, importlib.util, io, sys
 from mrcnn.app import cli_support
+from mrcnn.data.dataset import Dataset
 for name in {[name for name in NAMES if name != "shapes"]}:
     path = {str(ROOT / "samples")!r} + f"/{{name}}/{{name}}.py"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -435,3 +437,53 @@ def test_networks_of_shapes_without_a_pyramid_read_one_map_of_stride_16(name):
     assert layers["anchors"].output.shape == (None, 16 * 16 * 3 * 6, 4)  # 256 / 16 cells a side
     assert ("res5_model" in layers) == (name == "c4")
     assert not any(layer.startswith("fpn_") for layer in layers)
+
+
+# --- Recipes of the models in the package ---
+
+
+def load_recipe(name):
+    """Import shipped.py of a sample as a module."""
+    path = ROOT / "samples" / name / "shipped.py"
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("name", "recipe"), [("nuclei", "nucleus"), ("shapes", "shapes")])
+def test_settings_of_a_recipe_are_valid_and_its_card_names_the_model(name, recipe):
+    config = cli_support.read_config([str(ROOT / "samples" / recipe / "shipped.py")])
+    config.validate()
+    card = (ROOT / "samples" / recipe / "card.md").read_text()
+    assert name == config.NAME and card.startswith(f"# {name}: ")
+
+
+def test_large_images_of_nuclei_are_listed_several_times():
+    sizes = {256: (256, 256), 600: (520, 696), 1024: (1024, 1024)}  # 256, 602 and 1024 a side
+    dataset = Dataset()
+    dataset.add_class("made", 1, "nucleus")
+    for side in sizes:
+        dataset.add_image("made", image_id=side, path="")
+    dataset.prepare()
+    dataset.image_size = lambda image_id: sizes[dataset.image_info[image_id]["id"]]
+    load_recipe("nucleus").repeat_large_images(dataset)
+    assert [info["id"] for info in dataset.image_info] == [256, 600, 600, *[1024] * 4]
+    assert len(dataset.image_ids) == 7
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_command_of_a_recipe_resumes_its_training(is_begun, monkeypatch, tmp_path, capsys):
+    recipe, starts = load_recipe("shapes"), []
+    run = tmp_path / "shapes20260101T1200"
+    run.mkdir()
+    if is_begun:
+        (run / "mask_rcnn_shapes_0003.h5").touch()
+    model = SimpleNamespace(train=lambda *args, **options: None, find_last=lambda: "last.h5")
+    monkeypatch.setattr(
+        cli_support, "load_for_training", lambda *args: starts.append(args[-1]) or model
+    )
+    monkeypatch.setattr(sys, "argv", ["shipped.py", "--logs", str(tmp_path)])
+    recipe.main()
+    assert starts == (["last"] if is_begun else [None])
+    assert capsys.readouterr().out == "Weights: last.h5\n"

@@ -150,6 +150,18 @@ def view(text: str) -> str | float:
     raise argparse.ArgumentTypeError(f"must be flip or a factor from 0.1 to 10. Received: {text!r}")
 
 
+def batch(text: str) -> int | str:
+    """An argparse type: a number of images, or `dynamic`."""
+    if text == "dynamic":
+        return text
+    try:
+        return at_least_1(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number of at least 1, or dynamic. Received: {text!r}"
+        ) from None
+
+
 def class_name(text: str) -> str:
     """An argparse type: the name of a class, in one line."""
     name = clean_name(text)

@@ -47,6 +47,9 @@ AUGMENTATIONS = (
     "copy_paste",
 )
 AUGMENTATION_PRESETS = ("none", "standard", "strong", "microscopy", "aerial")
+EXPORT_FORMATS = ("saved_model", "onnx", "openvino", "litert")
+PRECISIONS = ("float32", "float16", "int8")
+RUNTIMES = ("tensorflow", "onnxruntime", "openvino", "litert")
 ROW_FORMATS = ("jsonl", "parquet")
 FORMATS = (
     "coco",
@@ -103,6 +106,8 @@ def build_parser() -> argparse.ArgumentParser:
         _add_detect,
         _add_detect_many,
         _add_evaluate,
+        _add_export,
+        _add_benchmark,
         _add_serve,
         _add_released_weights,
         _add_doctor,
@@ -194,8 +199,9 @@ def _add_demo(commands) -> None:
         commands,
         "demo",
         run_demo,
-        "train on generated images, evaluate, and write images with the detections",
-        "Draws squares, circles and triangles, trains a small Mask R-CNN on them from random "
+        "see what the models in this package find, then train on generated images and evaluate",
+        "Writes what the models in this package find in example images to model_NAME.png. Then "
+        "draws squares, circles and triangles, trains a small Mask R-CNN on them from random "
         "weights and evaluates it on images that it has not seen. Downloads nothing.",
         "mrcnn demo --out my_demo",
     )
@@ -298,11 +304,12 @@ def _add_train(commands) -> None:
     parser.add_argument(
         "--weights",
         metavar="NAME|imagenet|last|FILE",
-        help="initial weights: a name that `mrcnn weights` lists (downloaded), for example "
-        "maskrcnn_resnet50_fpn_v2_coco, or coco for matterport's: its network, with new class "
-        "heads; imagenet: ImageNet weights of the backbone (downloaded, but those of "
-        "efficientnet_lite2 are part of this package); last: the newest checkpoint in --logs, to "
-        "resume from; or a weight file, whose heads are left out if the classes differ. Default: "
+        help="initial weights: a name that `mrcnn weights` lists (downloaded, unless it is a model "
+        "of this package), for example maskrcnn_resnet50_fpn_v2_coco, or coco for matterport's: "
+        "its network, with new class heads; imagenet: ImageNet weights of the backbone "
+        "(downloaded, but those of efficientnet_lite2 are part of this package); last: the newest "
+        "checkpoint in --logs, to resume from; or a weight file, whose heads are left out if the "
+        "classes differ. Default: "
         "random weights, or without a GPU, unless another option or --config names a backbone, "
         "efficientnet_lite2 with its ImageNet weights",
     )
@@ -435,7 +442,7 @@ def _add_detect(commands) -> None:
         type=arguments.path,
         help="image files or folders of them, video files (.mp4, .avi, .mov, .mkv, .webm ...)",
     )
-    _add_weights(parser)
+    _add_model(parser)
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
     _add_config(parser, "the config in the weight file")
     parser.add_argument(
@@ -558,8 +565,24 @@ def _add_weights(parser) -> None:
         "--weights",
         metavar="FILE|NAME",
         required=True,
-        help="a weight file, such as training writes, or a name that `mrcnn weights` lists "
-        "(downloaded)",
+        help="a weight file, such as training writes, or a name that `mrcnn weights` lists: a "
+        "model of this package, or released weights (downloaded)",
+    )
+
+
+def _add_model(parser) -> None:
+    parser.add_argument(
+        "--weights",
+        metavar="FILE|NAME",
+        required=True,
+        help="a weight file, such as training writes, a name that `mrcnn weights` lists "
+        "(downloaded), or a file or folder of `mrcnn export`",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="what computes the network; a weight file is exported first for another than "
+        "tensorflow. Default: the runtime of the exported file, tensorflow for a weight file",
     )
 
 
@@ -580,14 +603,15 @@ def _add_released_weights(commands) -> None:
         commands,
         "weights",
         _runner("weights_command"),
-        "list and download released weights",
+        "list the models of this package and released weights, and download these",
         "Without a name, lists the weights that --weights of the other commands takes by name: "
-        "classes, COCO's AP for boxes and masks as published, size, network and licence, and the "
-        "place of the file in the cache. With names, downloads their files and prints their paths.",
+        "classes, COCO's AP for boxes and masks, size, network and licence, and the place of the "
+        "file. With names, prints the cards of this package's models, downloads the files of "
+        "released weights, and prints their paths.",
         "mrcnn weights maskrcnn_resnet50_fpn_v2_coco",
     )
     parser.add_argument(
-        "names", metavar="NAME", nargs="*", help="weights to download. Default: only list them"
+        "names", metavar="NAME", nargs="*", help="models and weights. Default: only list them"
     )
 
 
@@ -606,7 +630,7 @@ def _add_evaluate(commands) -> None:
         "mrcnn evaluate fruit/val --weights mask_rcnn_fruit_0040.h5 --out measured --pictures",
     )
     _add_data(parser)
-    _add_weights(parser)
+    _add_model(parser)
     parser.add_argument(
         "--split",
         metavar="FILE",
@@ -642,6 +666,119 @@ def _add_evaluate(commands) -> None:
         action="store_true",
         help="with workers: images that an interrupted evaluation in --out has detected are not "
         "detected again",
+    )
+
+
+def _add_export(commands) -> None:
+    parser = _add_command(
+        commands,
+        "export",
+        _runner("export_command"),
+        "write a network as a file that runs without this package",
+        "The file takes uint8 images that are not resized, and gives boxes in their pixels, class "
+        "ids, scores, masks of 28 x 28 and counts. It is run at once on sample images in a process "
+        "of its own and compared with detect; a file that finds something else is not kept. Class "
+        "names and settings are in its metadata, and in a .json file next to it. All formats but "
+        "saved_model need the extra [export].",
+        "mrcnn export mask_rcnn_fruit_0040.h5 --format onnx --images fruit/val",
+    )
+    parser.add_argument(
+        "weights", metavar="WEIGHTS", help="a weight file, or a name that `mrcnn weights` lists"
+    )
+    parser.add_argument(
+        "--format", required=True, choices=EXPORT_FORMATS, help="the runtime that is to read it"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        help="the file, or of saved_model and openvino the folder. Default: the name of the weight "
+        "file, in the current folder",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of the kernels; float16 halves the file, int8 computes convolutions in integers "
+        "(%(default)s)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="DATA",
+        type=arguments.path,
+        help="annotated images, as for `mrcnn evaluate`: int8 measures the ranges of values on "
+        "them, and the file may lose at most 0.01 of average precision on the first 50",
+    )
+    _add_export_shape(parser)
+    _add_config(parser, "the config in the weight file")
+    parser.add_argument(
+        "--min-confidence",
+        type=arguments.share,
+        metavar="SCORE",
+        help="the file returns objects from this score on, 0 to 1 (the config's)",
+    )
+
+
+def _add_benchmark(commands) -> None:
+    parser = _add_command(
+        commands,
+        "benchmark",
+        _runner("benchmark_command"),
+        "compare the runtimes that are installed: time, memory, start",
+        "Measures detect, and exports the network for each runtime into a temporary folder and "
+        "measures that file in a process of its own: milliseconds per image (the best of several), "
+        "images per second, seconds until it can run, the most memory. Every file is also compared "
+        "with detect, as `mrcnn export` does. WEIGHTS may also be an exported file.",
+        "mrcnn benchmark mask_rcnn_fruit_0040.h5 --images fruit/val --out measured",
+    )
+    parser.add_argument(
+        "weights",
+        metavar="WEIGHTS",
+        help="a weight file, a name that `mrcnn weights` lists, or an exported file",
+    )
+    parser.add_argument(
+        "--runtimes",
+        nargs="+",
+        choices=RUNTIMES,
+        metavar="NAME",
+        help=f"of {', '.join(RUNTIMES)}. Default: those that are installed",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16"),
+        default="float32",
+        help="of the exported files (%(default)s)",
+    )
+    _add_export_shape(parser)
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for benchmark.json. Default: only print"
+    )
+    _add_config(parser, "the config in the weight file")
+
+
+def _add_export_shape(parser) -> None:
+    parser.add_argument(
+        "--size",
+        type=arguments.at_least_1,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="of the images that the file accepts. Default: any size, which networks of resize "
+        "mode square can",
+    )
+    parser.add_argument(
+        "--batch",
+        metavar="N|dynamic",
+        type=arguments.batch,
+        default=1,
+        help="images that the file accepts at once; dynamic: any number (%(default)s)",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="IMAGE",
+        type=arguments.path,
+        nargs="+",
+        default=[],
+        help="images, or folders of them, on which the file is compared with detect. Default: "
+        "those of --calibrate, or generated shapes",
     )
 
 

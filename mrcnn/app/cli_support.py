@@ -431,16 +431,18 @@ def check_file(path: str | None, option: str) -> None:
 def check_weights(path: str | None, option: str = "--weights") -> None:
     """Raise before a network is built if a file does not exist or contains no weights.
 
-    path: None for no file; for --weights also a name of released weights, which is not downloaded
-    yet. option: the option that named it.
+    path: None for no file; unless it is of a backbone also a name that `mrcnn weights` lists, which
+    is not downloaded yet. option: the option that named it.
 
     Raises: FileNotFoundError, or ValueError that says what the file is.
     """
     from ..weights.opening import check_file as check_weight_file
-    from ..weights.zoo import known
+    from ..weights.zoo import is_name, known
 
-    if option == "--weights" and path is not None and known(path, option) is not None:
-        return
+    if option != "--backbone-weights" and path is not None:
+        known(path, option)  # raises if it is only like a name
+        if is_name(path):
+            return
     check_file(path, option)
     if path is None or Path(path).suffix == ".keras":
         return
@@ -544,20 +546,32 @@ def load_for_training(config: Config, logs: str, start: str | None) -> Detection
     return model
 
 
+def last_or(start: str | None, config: Config, logs: str | Path) -> str | None:
+    """The word "last" if `logs` has a checkpoint of the config's run; otherwise `start`.
+
+    So the command that began a training also resumes it.
+    """
+    try:
+        find_weights("last", config, logs)
+    except FileNotFoundError:
+        return start
+    return "last"
+
+
 def find_weights(start: str, config: Config, logs: str | Path) -> str:
     """The path of initial weights.
 
     start: "last" (the newest checkpoint in `logs`; of the config's network, if it sets one), a name
-    of released weights such as "coco" (downloaded unless cached), or a file.
+    that `mrcnn weights` lists such as "coco" (downloaded unless cached), or a file.
     """
     from ..config import NETWORKS
     from ..weights.checkpoints import last_checkpoint
-    from ..weights.zoo import released, weight_path
+    from ..weights.zoo import is_name, weight_path
 
     if start == "last":
         networks = [config.NETWORK] if "NETWORK" in own_names(config) else NETWORKS
         return last_checkpoint(logs, str(config.NAME), networks)
-    return start if released(start) is None else weight_path(start)
+    return weight_path(start) if is_name(start) else start
 
 
 def resumed_checkpoint(config: Config, args, name: str) -> Path | None:
@@ -565,10 +579,10 @@ def resumed_checkpoint(config: Config, args, name: str) -> Path | None:
 
     name: of the run of --weights last, unless the config sets one.
     """
-    from ..weights.zoo import released
+    from ..weights.zoo import is_name
 
     start = args.weights
-    if start in _WITHOUT_FILE or (start != "last" and released(start) is not None):
+    if start in _WITHOUT_FILE or (start != "last" and is_name(start)):
         return None
     if start == "last":
         config = copy.copy(config)

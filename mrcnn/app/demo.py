@@ -1,4 +1,4 @@
-"""The demo: draw shapes, train Mask R-CNN on them from random weights, evaluate, write images."""
+"""The demo: show this package's models, then draw shapes, train Mask R-CNN on them, evaluate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ..evaluation import evaluate
 from ..files.atomic import atomic_write
 from ..nn.layers import BatchNorm
 from ..training.reports import peak_memory_mb
+from .model_demo import show_models
 
 log = logging.getLogger("mrcnn")
 
@@ -41,9 +43,20 @@ def backbone(image: keras.KerasTensor) -> list[keras.KerasTensor]:
 
     Returns: `[C1, ..., C5]`, feature maps of strides 2, 4, 8, 16, 32.
     """
-    x = _conv(KL.Rescaling(1 / 64)(image), 24, 2, "stage1")
+    return _residual_network(image, (24, 32, 64, 128, 160))
+
+
+def narrow_backbone(image: keras.KerasTensor) -> list[keras.KerasTensor]:
+    """`backbone` with a third of its weights, of the model `shapes` that this package contains."""
+    return _residual_network(image, (24, 32, 48, 64, 96))
+
+
+def _residual_network(image: keras.KerasTensor, channels_of_stages: Sequence[int]) -> list:
+    """`[C1, ..., C5]`, two residual blocks per stage from C2 on."""
+    first, *others = channels_of_stages
+    x = _conv(KL.Rescaling(1 / 64)(image), first, 2, "stage1")
     stages = [x]
-    for stage, channels in enumerate((32, 64, 128, 160), start=2):
+    for stage, channels in enumerate(others, start=2):
         x = _residual_block(x, channels, 2, f"stage{stage}_1")
         x = _residual_block(x, channels, 1, f"stage{stage}_2")
         stages.append(x)
@@ -141,12 +154,10 @@ def run(
     config: default: `DemoConfig()`.
 
     Returns: box_ap, box_ap50, mask_ap, mask_ap50 (0..1; of masks only if the network has them),
-    seconds, peak_memory_mb.
+    seconds (without those of this package's models), peak_memory_mb.
 
     Raises: ValueError for a region proposal network, which has no detections.
     """
-    start = time.time()
-    keras.utils.set_random_seed(seed)
     config = config or DemoConfig()
     if config.RPN_ONLY:
         raise ValueError(
@@ -154,6 +165,10 @@ def run(
             "train shapes --config samples/shapes/shapes.py RPN_ONLY=True`, and `mrcnn evaluate "
             "shapes`."
         )
+    os.makedirs(out, exist_ok=True)
+    show_models(out)
+    start = time.time()
+    keras.utils.set_random_seed(seed)
     config.SEED = seed
     epochs, test_images = EPOCHS, TEST_IMAGES
     if short:
@@ -161,7 +176,6 @@ def run(
     # No other run of either kind uses these seeds.
     train_shapes = ShapesDataset(TRAINING_IMAGES, seed=2 * seed)
     test_shapes = ShapesDataset(test_images, seed=2 * seed + 1)
-    os.makedirs(out, exist_ok=True)
 
     steps = epochs * config.STEPS_PER_EPOCH
     if short:

@@ -27,12 +27,10 @@ from .cli_support import (
     FAILED,
     OK,
     UsageError,
-    check_weights,
     error_sentence,
     failure,
     free_image_path,
     is_own_image,
-    load_for_use,
     make_folder,
     save_image,
     say,
@@ -41,6 +39,7 @@ from .cli_support import (
 )
 from .data_option import counted
 from .detect_video import detect_video
+from .model_option import check_model, load_to_detect
 from .video import SUFFIXES as VIDEO_SUFFIXES
 from .video import check_video
 
@@ -70,9 +69,9 @@ def run(args) -> int:
         tracking.check_extra()
     images = find_images(args.images)
     _check_options(args, images)
-    check_weights(args.weights)
+    check_model(args.weights)
     out = make_folder(args.out, "--out")
-    model, class_names = load_for_use(args.weights, args.config)
+    model, class_names = load_to_detect(args.weights, args.config, args.runtime)
     if model.config.RPN_ONLY:
         raise ValueError(
             f"mrcnn detect needs a network that knows classes. Received: {args.weights}, a region "
@@ -82,6 +81,8 @@ def run(args) -> int:
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     use_views(model.config, args.tta)
+    if args.debug and images.files:
+        log.debug("Network: %s.", model.summary_line(read_size(images.files[0])))
     exports = export.Export(out, args.formats, class_names, skeleton_of(model.config))
     entries: list[dict] = []
     videos: list[dict] = []

@@ -17,11 +17,11 @@ from ..files.file_names import short_name
 from ..files.safe_text import clean_name
 from ..formats.mask_forms import full_masks
 from ..formats.open_dataset import split_folders
+from ..inference.runtimes import is_exported
 from ..weights.opening import read_metadata
 from .cli_support import (
-    check_weights,
+    UsageError,
     free_image_path,
-    load_for_use,
     make_folder,
     save_image,
     say,
@@ -37,6 +37,7 @@ from .evaluate_workers import (
     network_config,
     wants_workers,
 )
+from .model_option import check_model, load_to_detect
 
 log = logging.getLogger("mrcnn")
 
@@ -54,9 +55,10 @@ def run(args) -> int:
         log.info("Measuring on the images that %s sets aside for validation.", args.split)
     out = make_folder(args.out, "--out")
     if wants_workers(args):
+        _refuse_other_runtimes(args)
         model, config = None, network_config(args.weights, args.config)
     else:
-        model, _ = load_for_use(args.weights, args.config)
+        model, _ = load_to_detect(args.weights, args.config, args.runtime)
         config = model.config
     _check_classes(dataset, config, args.data)
     use_views(config, args.tta)
@@ -64,6 +66,15 @@ def run(args) -> int:
     if config.RPN_ONLY:
         return _evaluate_proposals(model, dataset, args, out)
     return _evaluate_detections(model, config, measured, dataset, args, out)
+
+
+def _refuse_other_runtimes(args) -> None:
+    """Raise a UsageError for what workers cannot detect with."""
+    if is_exported(args.weights) or args.runtime not in (None, "tensorflow"):
+        raise UsageError(
+            "Workers detect with weight files, in TensorFlow. Received: "
+            f"{args.weights} and --runtime {args.runtime}. Try without --workers and --ray."
+        )
 
 
 def _check_classes(dataset: Dataset, config: Config, data: str) -> None:
@@ -137,10 +148,12 @@ def _detect(model, masks: str, image: np.ndarray) -> dict:
     return model.detect([image], masks=masks)[0]
 
 
-def _class_names_of(weight_file: str) -> list[str] | None:
-    """The class names in a weight file, background first, or None; cleaned like a dataset's."""
-    check_weights(weight_file)
-    names = (read_metadata(weight_file) or {}).get("class_names")
+def _class_names_of(weights: str) -> list[str] | None:
+    """The class names in a model, background first, or None; cleaned like a dataset's."""
+    check_model(weights)
+    if is_exported(weights):
+        return load_to_detect(weights, [])[1]
+    names = (read_metadata(weights) or {}).get("class_names")
     return [clean_name(name) for name in names] if names else None
 
 

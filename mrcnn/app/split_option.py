@@ -12,6 +12,7 @@ from ..config import Config
 from ..data.dataset import Dataset
 from ..data.split import Split, divide, draw_split, image_names
 from ..formats.split_files import FILE, read_record, read_split, write_split
+from ..weights.zoo import is_name
 from .cli_support import UsageError, resumed_checkpoint
 from .data_option import counted, log_data, objects_per_class
 
@@ -152,7 +153,8 @@ def _new_split(dataset: Dataset, args) -> tuple[Split | None, dict[str, Any]]:
         return Split(names, names), {"overfit": len(names)}
     share = args.split
     count = len(dataset.image_ids)
-    is_resumed = args.weights not in (None, "imagenet")
+    # A file may be a checkpoint of a run that set aside no images.
+    is_resumed = args.weights not in (None, "imagenet") and not is_name(args.weights)
     if share is None and not is_resumed and count >= FEWEST_IMAGES:
         share = SHARE
         log.info("No validation data: some images of DATA are set aside (--split off: none).")

@@ -179,6 +179,7 @@ def _train(config: Config, args, data: DividedData, kept_classes: dict[str, int]
     is_default_warmup = _default_warmup(config, args.epochs) == config.WARMUP_STEPS
     computed = {"WARMUP_STEPS"} if is_default_warmup else set()
     load_start(model, args.weights, args.backbone_weights, computed, kept_classes)
+    log.info("Network: %s.", model.summary_line())
     augmentation = defaults.choose_augmentation(args)
     model.train(
         data.train,

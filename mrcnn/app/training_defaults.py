@@ -10,6 +10,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..config import Config
 from ..data.check import check
 from ..data.check_anchors import FITTING_IOU, spread_evenly
@@ -24,6 +26,17 @@ OF_NETWORK = ("BACKBONE", "RPN_ANCHOR_SCALES")
 OF_RUN = (
     *OF_NETWORK, "LEARNING_RATE", "EMA_DECAY", "IMAGES_PER_GPU", "IMAGE_MIN_DIM", "IMAGE_MAX_DIM"
 )  # fmt: skip
+
+# Settings of the data or the machine, which a resumed training takes from its own options.
+OF_DATA = {
+    "NAME",
+    "NUM_CLASSES",
+    "GPU_COUNT",
+    "STEPS_PER_EPOCH",
+    "VALIDATION_STEPS",
+    "WARMUP_STEPS",
+    "SEED",
+}
 
 IMAGES_FOR_ANCHORS = 200
 RATE_BATCH = 2  # images of a batch that LEARNING_RATE of Config and of all presets is for
@@ -49,7 +62,9 @@ def user_settings(config: Config, args) -> set[str]:
 def adopt_checkpoint(config: Config, args, by_user: set[str], name: str) -> None:
     """Take what the command chose for the training whose weights are loaded.
 
-    Of the run that --weights last resumes all of it, of other files what is part of the network.
+    Of the run that --weights last resumes all settings but those of the data, so that a run which
+    started from a model of this package has its network again; of other files what is part of the
+    network.
 
     by_user: settings that stay. name: of the run, unless the config sets one.
     """
@@ -59,21 +74,25 @@ def adopt_checkpoint(config: Config, args, by_user: set[str], name: str) -> None
     values = {} if checkpoint is None else (read_metadata(checkpoint) or {}).get("config", {})
     if values.get("NETWORK", config.NETWORK) != config.NETWORK:
         return
-    adopted = []
-    for setting in OF_RUN if args.weights == "last" else OF_NETWORK:
-        value = values.get(setting)
-        is_function = isinstance(value, str) and ":" in value
-        if value is None or is_function or setting in by_user:
+    stored, adopted = Config.from_dict(values), []
+    settings = set(OF_NETWORK)
+    if args.weights == "last":
+        settings = {*OF_RUN, *stored.changed()} - OF_DATA
+    for setting in sorted(settings & values.keys() - by_user):
+        value, current = getattr(stored, setting), getattr(config, setting, None)
+        is_function = isinstance(value, str) and ":" in value  # of the user's
+        if is_function or _plain(value) == _plain(current):
             continue
-        if _plain(value) != _plain(getattr(config, setting)):
-            setattr(config, setting, tuple(value) if isinstance(value, list) else value)
-            adopted.append(f"{setting}={value}")
+        setattr(config, setting, tuple(value) if isinstance(current, tuple) else value)
+        adopted.append(f"{setting}={values[setting]}")
     if adopted:
         log.info("As in %s: %s.", checkpoint, ", ".join(adopted))
 
 
 def _plain(value: Any) -> Any:
-    """A setting as JSON has it: lists instead of tuples."""
+    """A setting as JSON has it: lists instead of tuples and arrays."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 

@@ -1,9 +1,10 @@
-"""`mrcnn weights`: the table of released weights, and their downloads."""
+"""`mrcnn weights`: this package's models and the released weights, their cards and downloads."""
 
 from __future__ import annotations
 
 import os
 
+from ..weights.shipped import Shipped, shipped_models
 from ..weights.zoo import cache_path, cached, close_names, names, row_of
 from ..weights.zoo_table import RELEASED, Released
 from .cli_support import OK, UsageError, say
@@ -19,12 +20,17 @@ def run(args) -> int:
         return OK
     rows = [_row_of(name) for name in args.names]
     for row in rows:
-        say(cached(row.file))
+        if isinstance(row, Shipped):
+            say(row.card)
+            say(row.weights)
+        else:
+            say(cached(row.file))
     return OK
 
 
-def _row_of(name: str) -> Released:
-    row = row_of(name)
+def _row_of(name: str) -> Released | Shipped:
+    of_package = {model.name: model for model in shipped_models()}
+    row = of_package.get(name) or row_of(name)
     if row is None:
         close = " or ".join(close_names(name) or names())
         raise UsageError(
@@ -34,11 +40,15 @@ def _row_of(name: str) -> Released:
 
 
 def _table() -> str:
-    """The table of released weights, then each row's network, licence and file."""
-    cells = [_COLUMNS, *(_cells(row) for row in RELEASED)]
+    """The table of models and released weights, then each row's network, licence and file."""
+    models = shipped_models()
+    cells = [_COLUMNS, *map(_cells_of_model, models), *map(_cells, RELEASED)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [_line(row, widths) for row in cells]
-    lines += ["", "AP: COCO's, in percent, as published.", ""]
+    measured = "; of this package's models on the data of their cards" if models else ""
+    lines += ["", f"AP: COCO's, in percent, as published{measured}.", ""]
+    for model in models:
+        lines += _details_of_model(model)
     for row in RELEASED:
         lines += _details(row)
     return "\n".join(lines)
@@ -47,6 +57,27 @@ def _table() -> str:
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:
     first, *others = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
     return "  ".join([first, *others]).rstrip()
+
+
+def _cells_of_model(model: Shipped) -> tuple[str, ...]:
+    results = model.results
+    return (
+        model.name,
+        str(len(model.metadata["class_names"]) - 1),
+        f"{100 * results.box_ap:.1f}",
+        "-" if results.mask_ap is None else f"{100 * results.mask_ap:.1f}",
+        f"{model.weights.stat().st_size / _MEGABYTE:.0f} MB",
+        "in the package",
+    )
+
+
+def _details_of_model(model: Shipped) -> list[str]:
+    return [
+        f"{model.name}: {model.title} (mrcnn weights {model.name} prints the card)",
+        f"    licence: {model.licence}",
+        f"    AP: {model.results.data}",
+        f"    file: {model.weights}",
+    ]
 
 
 def _cells(row: Released) -> tuple[str, ...]:

@@ -49,10 +49,11 @@ def network_complexity(network: keras.Model, image_shape: Sequence[int]) -> Comp
     counters = _counters(keras.Model(inputs, network.outputs), shapes)
     multiply_adds = sum(counter.multiply_adds for counter in counters)
     outputs = sum(counter.outputs for counter in counters)
-    return Complexity(_parameters(network), 2 * multiply_adds / 1e9, outputs)
+    return Complexity(count_parameters(network), 2 * multiply_adds / 1e9, outputs)
 
 
-def _parameters(network: keras.Model) -> int:
+def count_parameters(network: keras.Model) -> int:
+    """Return the number of all weights without the statistics of batch norm."""
     norms = [layer for layer in leaf_layers(network) if isinstance(layer, KL.BatchNormalization)]
     statistics = {id(x) for norm in norms for x in (norm.moving_mean, norm.moving_variance)}
     learned = [x for x in network.weights if id(x) not in statistics]

@@ -22,21 +22,20 @@ import tensorflow as tf
 from rich.progress import track
 
 from ..config import Config
-from ..data.keypoints import skeleton_of
 from ..nn import boxes as box_math
 from ..nn.anchors import pyramid_anchors
 from ..nn.molding import mold_on_device
 from . import heat_maps, tiles, tta
-from .image_inputs import ImageReader, Seen
+from .image_inputs import ImageReader, Seen, check_image_list
 from .postprocessing import (
-    MASK_FORMS,
+    check_mask_form,
     unmold_detections,
     unmold_keypoints,
     unmold_proposals,
     why_nothing,
 )
-from .preprocessing import Molded, batches, check_image_list, mold, stack_if_equal
-from .result import Result, numbered_classes
+from .preprocessing import Molded, batches, mold, stack_if_equal
+from .result import Result, make_result, numbered_classes
 from .threads import ReadWriteLock, prefetch_one
 
 logger = logging.getLogger("mrcnn")
@@ -182,10 +181,7 @@ class Detector:
         steps: whose steps to take; by default the detector's own.
         """
         check_image_list(images, "detect")
-        if masks not in MASK_FORMS:
-            raise ValueError(
-                f"masks must be one of {', '.join(MASK_FORMS)}. Received: {masks!r}. Try 'full'."
-            )
+        check_mask_form(masks)
         if batch_size is not None and batch_size < 1:
             raise ValueError(
                 f"batch_size must be at least 1. Received: {batch_size}. Try None, for BATCH_SIZE."
@@ -214,15 +210,8 @@ class Detector:
 
     def _result(self, arrays: dict, seen: Seen) -> Result:
         """The arrays of one image as a `Result`, with what the config says about them."""
-        config = self.config
-        return Result(
-            arrays,
-            seen.shape,
-            self.class_names or numbered_classes(config.NUM_CLASSES),
-            skeleton_of(config),
-            seen.path,
-            config.MASK_THRESHOLD,
-        )
+        names = self.class_names or numbered_classes(self.config.NUM_CLASSES)
+        return make_result(arrays, seen, self.config, names)
 
     def detect_molded(
         self,

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..data.image import match_channels, read_image, to_uint8
 from ..files.image_files import pixels_of
+from ..files.safe_text import printable
 
 OneImage = str | os.PathLike | Image.Image  # an array is one image or several
 
@@ -77,3 +78,21 @@ def is_one_image(images: Any, channels: int) -> bool:
             f"Received: shape {shape}. Try list(images) for a stack of gray images."
         )
     return len(shape) in (2, 3)
+
+
+def check_image_list(images: Any, method: str) -> None:
+    """Raise ValueError for one image, which would be read as H images or as the letters of a path.
+
+    method: which takes lists only.
+    """
+    if isinstance(images, OneImage):
+        raise ValueError(
+            "images must be a list of images. "
+            f"Received: {printable(images)}. Try {method}([image])."
+        )
+    if getattr(images, "ndim", 4) in (0, 2, 3):
+        raise ValueError(
+            "images must be a list of images, or an array [B, H, W, C] of them. "
+            f"Received: an array of shape {tuple(images.shape)}. Try {method}([image]); "
+            "for a stack of grey images list(images)."
+        )

@@ -124,12 +124,13 @@ def image_boxes(
     image_shape: Sequence[int],
     window: Any,
     continuous: bool = False,
+    rounded: bool = True,
 ) -> np.ndarray:
     """`[N, (y1, x1, y2, x2)]` boxes in pixels of the original image.
 
     boxes: `[N, 4]` normalized to the molded image.
     original_image_shape, image_shape, window: as for `unmold_detections`.
-    continuous: see `Config.CONTINUOUS_BOXES`.
+    continuous: see `Config.CONTINUOUS_BOXES`. rounded: False leaves fractions of pixels.
 
     Returns: int32, rounded; if continuous float32, clipped to the image.
     """
@@ -143,6 +144,8 @@ def image_boxes(
     # span the image.
     whole_image = np.tile([0.0, 0.0, 1.0, 1.0], (len(boxes), 1))
     boxes = np.divide(boxes - shift, scale, out=whole_image, where=scale > 0)
+    if not rounded:
+        return box_math.to_pixels(boxes, original_image_shape[:2])
     return box_math.denormalize(boxes, original_image_shape[:2])
 
 
@@ -168,6 +171,14 @@ def _mask_rles(masks, boxes, image_shape, *paste) -> list[dict]:
 
 # The forms of a result's masks, by the names that `detect(masks=...)` accepts.
 MASK_FORMS = {"full": unmold_masks, "crop": unmold_in_boxes, "rle": _mask_rles, "soft": unmold_soft}
+
+
+def check_mask_form(masks: str) -> None:
+    """Raise ValueError unless masks is a key of `MASK_FORMS`."""
+    if masks not in MASK_FORMS:
+        raise ValueError(
+            f"masks must be one of {', '.join(MASK_FORMS)}. Received: {masks!r}. Try 'full'."
+        )
 
 
 def why_nothing(probs: np.ndarray, config: Config, class_names: Sequence[str] | None) -> str:

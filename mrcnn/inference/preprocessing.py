@@ -10,9 +10,7 @@ import numpy as np
 
 from ..config import PAD32_MODES, Config
 from ..data.image import match_channels, molded_float32, resize_to_config, to_uint8, zoom_to_config
-from ..files.safe_text import printable
 from ..nn.image_meta import compose_image_meta
-from .image_inputs import OneImage
 
 logger = logging.getLogger("mrcnn")
 
@@ -89,24 +87,6 @@ def _as_image(image: Any, config: Config, name: str) -> np.ndarray:
     if not image.shape[0] or not image.shape[1]:
         raise ValueError(f"An image must have pixels. Received: {name} of shape {image.shape}.")
     return image
-
-
-def check_image_list(images: Any, method: str) -> None:
-    """Raise ValueError for one image, which would be read as H images or as the letters of a path.
-
-    method: which takes lists only.
-    """
-    if isinstance(images, OneImage):
-        raise ValueError(
-            "images must be a list of images. "
-            f"Received: {printable(images)}. Try {method}([image])."
-        )
-    if getattr(images, "ndim", 4) in (0, 2, 3):
-        raise ValueError(
-            "images must be a list of images, or an array [B, H, W, C] of them. "
-            f"Received: an array of shape {tuple(images.shape)}. Try {method}([image]); "
-            "for a stack of grey images list(images)."
-        )
 
 
 def batches(images: Iterable[Any], config: Config, size: int) -> Iterator[list[Any]]:

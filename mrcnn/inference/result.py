@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..data.keypoints import Skeleton
+from ..config import Config
+from ..data.keypoints import Skeleton, skeleton_of
 from ..data.result_rows import select_rows
 from ..files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..files.write_image import save_image
-from .image_inputs import as_array
+from .image_inputs import Seen, as_array
 
 # Drawing and formats are imported by the methods that need them: a server needs neither.
 
@@ -269,6 +270,14 @@ class Result(dict[str, Any]):
         if isinstance(arrays.get("masks"), list):
             arrays["masks"] = self.rles
         return arrays
+
+
+def make_result(
+    arrays: Mapping[str, Any], seen: Seen, config: Config, class_names: Sequence[str]
+) -> Result:
+    """Return the arrays of one image as a `Result`, with what the config says about them."""
+    skeleton = skeleton_of(config)
+    return Result(arrays, seen.shape, class_names, skeleton, seen.path, config.MASK_THRESHOLD)
 
 
 def numbered_classes(count: int) -> list[str]:

@@ -20,7 +20,7 @@ log = logging.getLogger("mrcnn")
 
 
 class Loader(Protocol):
-    """What a worker needs besides its blocks; small, for it is sent to each worker."""
+    """What a worker needs besides its blocks; small, because each worker receives a copy."""
 
     def load(self) -> tuple[Any, list[str]]:
         """Return a model that detects, and its class names, background first."""

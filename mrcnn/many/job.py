@@ -40,7 +40,7 @@ class Runner(Protocol):
 
 
 class Finished(NamedTuple):
-    """The end of a job, or of a part of it."""
+    """The counts at the end of a job."""
 
     images: int
     failed: int

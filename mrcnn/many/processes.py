@@ -159,7 +159,7 @@ class _Worker:
         return f"signal {-code}"
 
     def stop(self) -> None:
-        """End the process, which has no block, and wait for it."""
+        """End the process, which has no block, and wait until it has ended."""
         self.pipe.close()
         self.process.join(STOP_SECONDS)
         if self.process.is_alive():

@@ -16,7 +16,7 @@ from keras import layers as KL
 from . import boxes as box_math
 from .image_meta import normalized_windows
 from .keras_ops import ops
-from .nms import agnostic_suppress, suppress
+from .nms import agnostic_suppress, suppress_one_class
 
 
 class Level(NamedTuple):
@@ -95,7 +95,7 @@ def suppress_candidates(boxes: Any, candidates: Candidates, config: Any) -> Any:
     if config.CLASS_AGNOSTIC_NMS:
         kept = agnostic_suppress(boxes, class_ids, scores, config)
     else:
-        kept = suppress(boxes[:, :, None], _scores_per_class(class_ids, scores, config), config)
+        kept = suppress_one_class(boxes, class_ids, scores, config)
     return ops.concatenate([kept.boxes, kept.class_ids[..., None], kept.scores[..., None]], axis=-1)
 
 

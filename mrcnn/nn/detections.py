@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from . import boxes as box_math
 from .keras_ops import ops
-from .nms import Kept, agnostic_suppress, suppress
+from .nms import Kept, agnostic_suppress, suppress, suppress_one_class
+from .portable import is_portable
 
 
 def refine_detections(rois: Any, probs: Any, deltas: Any, windows: Any, config: Any) -> Any:
@@ -32,7 +33,7 @@ def refine_detections(rois: Any, probs: Any, deltas: Any, windows: Any, config: 
 
 
 def _detect_best_class(rois, probs, deltas, windows, config) -> Kept:
-    class_ids = ops.cast(ops.argmax(probs, axis=-1), "int32")
+    class_ids: Any = tf.argmax(probs, axis=-1, output_type=tf.int32)
     scores = ops.max(probs, axis=-1)
     rows = ops.zeros_like(class_ids) if deltas.shape[2] == 1 else class_ids
     class_deltas = tf.gather(deltas, rows, batch_dims=2) * np.float32(config.BBOX_STD_DEV)
@@ -41,8 +42,7 @@ def _detect_best_class(rois, probs, deltas, windows, config) -> Kept:
     scores = _without_low(scores, class_ids > 0, config)
     if config.CLASS_AGNOSTIC_NMS:
         return agnostic_suppress(refined, class_ids, scores, config)
-    is_class = tf.one_hot(class_ids, probs.shape[-1], dtype=scores.dtype)  # [B, N, NUM_CLASSES]
-    return suppress(refined[:, :, None], scores[..., None] * is_class, config)
+    return suppress_one_class(refined, class_ids, scores, config)
 
 
 def _detect_every_class(rois, probs, deltas, windows, config) -> Kept:
@@ -69,5 +69,9 @@ def select_class_masks(masks: Any, class_ids: Any) -> Any:
     """
     if masks.shape[-1] == 1:
         return masks
-    selected = tf.gather(masks, tf.cast(class_ids, tf.int32), axis=-1, batch_dims=2)
+    class_ids = tf.cast(class_ids, tf.int32)
+    if is_portable():
+        is_class = tf.one_hot(class_ids, masks.shape[-1], dtype=masks.dtype)
+        return tf.reduce_sum(masks * is_class[:, :, None, None, :], axis=-1, keepdims=True)
+    selected = tf.gather(masks, class_ids, axis=-1, batch_dims=2)
     return selected[..., None]

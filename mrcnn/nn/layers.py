@@ -18,6 +18,7 @@ from . import boxes as box_math
 from .anchors import generate_anchors
 from .custom_gradient import traced_once
 from .keras_ops import ops
+from .portable import is_portable
 
 # For layers that compute in float32 whatever PRECISION says: boxes, probabilities, RoI align.
 FLOAT32: dict[str, Any] = {"dtype": "float32"}
@@ -111,7 +112,7 @@ class Conv2D(KL.Conv2D):
         """The number of equal parts into which the output channels are divided."""
         has_parts = self.filters % CHANNELS_AT_ONCE == 0 and self.groups == 1
         is_spatial = max(self.kernel_size) > 1
-        if has_parts and is_spatial and wide_convolutions_are_slow():
+        if has_parts and is_spatial and not is_portable() and wide_convolutions_are_slow():
             return self.filters // CHANNELS_AT_ONCE
         return 1
 
@@ -128,7 +129,8 @@ class SameConv2D(Conv2D):
 
     def convolution_op(self, inputs, kernel):
         keeps_size = self.padding == "same" and self.strides == self.dilation_rate == (1, 1)
-        if keeps_size and all(side % 2 for side in self.kernel_size):
+        is_odd = all(side % 2 for side in self.kernel_size)
+        if keeps_size and is_odd and not is_portable():  # where no gradient is needed
             return convolution(inputs, tf.convert_to_tensor(kernel))
         return super().convolution_op(inputs, kernel)
 

@@ -8,6 +8,7 @@ Shape shorthand: B images, N boxes, K boxes kept at most. Boxes are `(y1, x1, y2
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 from ..config import Config
 from . import boxes as box_math
+from .portable import is_portable
 
 
 class Kept(NamedTuple):
@@ -48,8 +50,44 @@ def non_max_suppression(
         return kept.selected_indices, kept.valid_outputs
 
     inputs = (tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32))
+    if is_portable():
+        return _ordered_non_max_suppression(*inputs, max_output, one_image)
     indices, counts = tf.map_fn(one_image, inputs, fn_output_signature=(tf.int32, tf.int32))
     return tf.ensure_shape(indices, [None, max_output]), counts
+
+
+def _ordered_non_max_suppression(boxes, scores, max_output, one_image):
+    """`non_max_suppression` of sorted boxes: of equal scores, other runtimes take any first.
+
+    one_image: suppresses the boxes of an image, `(boxes, scores) -> (indices, count)`.
+    """
+    count: Any = scores.shape[1] or tf.shape(scores)[1]
+    order = tf.math.top_k(scores, k=count).indices
+    rank = tf.cast(tf.range(count), tf.float32)
+    inputs = (_with_area(tf.gather(boxes, order, batch_dims=1), rank), tf.zeros_like(scores) - rank)
+    if scores.shape[0] is None:
+        kept, counts = tf.map_fn(one_image, inputs, fn_output_signature=(tf.int32, tf.int32))
+    else:  # a loop is slow, and LiteRT does not know it
+        parts = [one_image(pair) for pair in zip(*map(tf.unstack, inputs), strict=True)]
+        kept, counts = (tf.stack(part) for part in zip(*parts, strict=True))
+    is_kept = tf.range(max_output)[None] < counts[:, None]
+    kept = tf.reshape(kept, [tf.shape(scores)[0], max_output])
+    order = tf.concat([order, tf.zeros_like(kept[:, :1])], axis=1)  # not empty: padding reads it
+    indices = tf.gather(order, kept, batch_dims=1)
+    return indices * tf.cast(is_kept, tf.int32), counts
+
+
+def _with_area(boxes, rank):
+    """Boxes `[B, N, 4]`; one without area is replaced by one that overlaps no other.
+
+    TensorFlow keeps boxes without area; LiteRT returns the first of them again and again.
+
+    rank: `[N]` float32, 0 to N - 1.
+    """
+    far = 1000.0 + 2.0 * rank  # the shifts of classes are smaller
+    far = tf.stack([far, far, far + 1.0, far + 1.0], axis=-1)
+    has_area = (boxes[..., 2:3] > boxes[..., :1]) & (boxes[..., 3:4] > boxes[..., 1:2])
+    return tf.where(has_area, boxes, far)
 
 
 # --- As the settings say ---
@@ -74,6 +112,26 @@ def suppress(boxes: Any, scores: Any, config: Config) -> Kept:
     if config.BOX_VOTING_IOU is None:
         return kept
     return vote(kept, boxes, scores, config.BOX_VOTING_IOU)
+
+
+def suppress_one_class(boxes: Any, class_ids: Any, scores: Any, config: Config) -> Kept:
+    """Keep the best boxes of each class, if every box has one class; see `suppress`.
+
+    boxes: `[B, N, 4]`. class_ids, scores: `[B, N]`.
+
+    Returns: `[B, K, 4]` boxes, `[B, K]` class ids, `[B, K]` scores.
+    """
+    is_class = tf.one_hot(class_ids, config.NUM_CLASSES, dtype=scores.dtype)
+    per_class = scores[..., None] * is_class  # [B, N, NUM_CLASSES]
+    if not is_portable() or config.DETECTION_NMS != "hard":
+        return suppress(boxes[:, :, None], per_class, config)
+    count, threshold = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
+    kept = shifted_non_max_suppression(
+        boxes, class_ids, scores, config.NUM_CLASSES, count, threshold
+    )
+    if config.BOX_VOTING_IOU is None:
+        return kept
+    return vote(kept, boxes[:, :, None], per_class, config.BOX_VOTING_IOU)
 
 
 def agnostic_suppress(boxes: Any, class_ids: Any, scores: Any, config: Config) -> Kept:
@@ -111,6 +169,8 @@ def class_non_max_suppression(
 
     Returns: `[B, K, 4]` boxes, `[B, K]` class ids, `[B, K]` scores.
     """
+    if is_portable():
+        return _flat_non_max_suppression(boxes, scores, max_output, iou_threshold)
     kept = tf.image.combined_non_max_suppression(
         boxes, scores, max_output, max_output, iou_threshold, 0.0, clip_boxes=False
     )
@@ -127,12 +187,48 @@ def agnostic_non_max_suppression(
     Returns: `[B, K, 4]` boxes, `[B, K]` class ids, `[B, K]` scores.
     """
     kept, counts = non_max_suppression(boxes, scores, max_output, iou_threshold)
+    return _gather_kept(boxes, class_ids, scores, kept, counts)
+
+
+def _gather_kept(boxes: Any, class_ids: Any, scores: Any, kept: Any, counts: Any) -> Kept:
+    """The rows `kept` `[B, K]` of boxes, class ids and scores; counts: `[B]`, how many are real."""
     boxes = tf.gather(boxes, kept, batch_dims=1)
     class_ids = tf.gather(class_ids, kept, batch_dims=1)
     scores = tf.gather(scores, kept, batch_dims=1)
-    is_kept = (tf.range(max_output)[None] < counts[:, None]) & (scores > 0)
+    is_kept = (tf.range(kept.shape[1])[None] < counts[:, None]) & (scores > 0)
     real = tf.cast(is_kept, scores.dtype)
     return Kept(boxes * real[..., None], tf.cast(class_ids, scores.dtype) * real, scores * real)
+
+
+def shifted_non_max_suppression(
+    boxes: Any, class_ids: Any, scores: Any, classes: int, max_output: int, iou_threshold: float
+) -> Kept:
+    """`class_non_max_suppression` by one suppression of boxes that are moved apart by their class.
+
+    The classes get places of a square grid, so that the shifts, and the rounding of small boxes in
+    float32, stay small.
+
+    boxes: `[B, N, 4]` in 0..1. class_ids: `[B, N]` int32 below `classes`. scores: `[B, N]`.
+
+    Returns: `[B, K, 4]` boxes, `[B, K]` class ids, `[B, K]` scores.
+    """
+    columns = math.ceil(math.sqrt(classes))
+    row = class_ids // columns
+    place = tf.stack([row, class_ids - row * columns], axis=-1)
+    shift = tf.cast(tf.concat([place, place], axis=-1), boxes.dtype)  # [B, N, 4]
+    kept, counts = non_max_suppression(boxes + shift, scores, max_output, iou_threshold)
+    return _gather_kept(boxes, class_ids, scores, kept, counts)
+
+
+def _flat_non_max_suppression(boxes, scores, max_output, iou_threshold) -> Kept:
+    """`class_non_max_suppression` of one list of all boxes of all classes."""
+    count, classes = tf.shape(scores)[1], scores.shape[2]
+    every = boxes * tf.ones([classes, 1], boxes.dtype)  # [B, N, classes, 4]
+    every = tf.reshape(every, [tf.shape(boxes)[0], count * classes, 4])
+    flat = tf.reshape(scores, [tf.shape(boxes)[0], count * classes])
+    class_ids = tf.broadcast_to(tf.range(classes)[None, None], tf.shape(scores))
+    class_ids = tf.reshape(class_ids, [tf.shape(boxes)[0], count * classes])
+    return shifted_non_max_suppression(every, class_ids, flat, classes, max_output, iou_threshold)
 
 
 # --- Soft (Bodla 2017, section 3) ---

@@ -17,7 +17,8 @@ from .crop_and_resize import crop_and_resize
 from .image_meta import META_COLUMNS
 from .keras_ops import ops
 from .layers import FLOAT32, unfold_rois
-from .roi_gather import gather_roi_align
+from .portable import is_portable
+from .roi_gather import gather_crops, gather_roi_align
 from .roi_pooling import POOLINGS
 
 
@@ -68,10 +69,11 @@ class PyramidROIAlign(KL.Layer):
         height, width, _ = ops.unstack(image_shape, 3)
         levels = self.levels(flat, height * width, len(feature_maps))
         image_index = image_of_rois(rois)
-        if len(feature_maps) == 1 and not self.gather:
+        gather = self.gather or is_portable()
+        if len(feature_maps) == 1 and not gather:
             pooled = self._pool(feature_maps[0], flat, image_index, (height, width))
             return unfold_rois(pooled, rois)
-        if self.gather:
+        if gather:
             pooled = self._gather(feature_maps, flat, levels, image_index, (height, width))
             return unfold_rois(pooled, rois)
 
@@ -94,6 +96,8 @@ class PyramidROIAlign(KL.Layer):
 
     def _gather(self, feature_maps, rois, levels, image_index, image_shape):
         """`[K, height, width, C]` the features of rois `[K, 4]`, each of its level."""
+        if self.method == "crop_and_resize":
+            return gather_crops(feature_maps, rois, levels, image_index, self.pool_shape)
         return gather_roi_align(
             feature_maps,
             box_math.to_pixels(rois, image_shape, self.continuous),

@@ -61,6 +61,29 @@ def sampled_taps(start: Any, side: Any, bins: int, samples: int, length: Any) ->
     return Taps(ops.reshape(cells, shape), ops.reshape(weights / samples, shape))
 
 
+def crop_taps(low: Any, high: Any, bins: int, length: Any) -> Taps:
+    """`[N, bins, 2]` the taps of `crop_and_resize`: one sample per bin, the outer ones on the ends.
+
+    low, high: `[N]` normalized ends of the RoIs. length: also `[N]`, if they belong to several
+    maps.
+    """
+    last = ops.cast(length, "float32") - 1.0
+    start, end = low * last, high * last
+    if bins == 1:
+        position = (0.5 * (start + end))[:, None]
+    else:
+        step = (high - low) * last / (bins - 1)
+        position = start[:, None] + ops.arange(bins, dtype="float32") * step[:, None]
+    last = (last + 0.0 * start)[:, None]  # [N, 1]
+    is_inside = (position >= 0.0) & (position <= last)
+    position = ops.where(is_inside, position, 0.0)
+    below = ops.floor(position)
+    weights = ops.stack([1.0 - position + below, position - below], axis=-1)
+    weights = ops.where(is_inside[..., None], weights, 0.0)  # outside the map samples are 0
+    cells = ops.stack([below, ops.minimum(below + 1.0, last)], axis=-1)
+    return Taps(ops.cast(cells, "int32"), weights)
+
+
 def adaptive_taps(start: Any, side: Any, bins: int, length: Any) -> Taps:
     """`[N, bins, T]` the taps of as many samples per bin as it has cells, rounded up.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .keras_applications import (
@@ -18,14 +17,13 @@ from .keras_applications import (
     convert_vgg,
 )
 from .model_layers import ModelLayers
+from .shipped import PACKAGED
 from .weight_file import WeightFile
 from .zoo import cached
 from .zoo_table import ReleasedFile
 
 if TYPE_CHECKING:
     from ..nn.backbones import ImageNetFile, PackagedFile
-
-PACKAGED = Path(__file__).with_name("packaged")  # folder of the weights in this package
 
 Conversion = Callable[[WeightFile, ModelLayers], BackboneLayers]
 

@@ -1,4 +1,4 @@
-"""Open weights of any kind: a file, or a name of the table of released weights."""
+"""Open weights of any kind: a file, a model of this package, or a name of released weights."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ AnyWeightFile = WeightFile | TensorWeights
 def open_weights(weights: str | os.PathLike) -> AnyWeightFile:
     """Open an `.h5` file of ours, matterport's or Keras', or tensors of torchvision or detectron2.
 
-    weights: a path, or a name of released weights, which are downloaded unless they are in the
-        cache.
+    weights: a path, or a name that `mrcnn weights` lists; released weights are downloaded unless
+        they are in the cache.
 
     Raises:
         FileNotFoundError: neither a file nor a name.

@@ -10,7 +10,8 @@ from typing import Any
 from .. import presets
 from ..config import Config
 from .opening import read_metadata
-from .zoo import released
+from .shipped import shipped
+from .zoo import is_name, released
 
 logger = logging.getLogger("mrcnn")
 
@@ -28,7 +29,7 @@ def adopt_network(config: Config, weights: str, chosen: Collection[str]) -> None
     """
     adopted = []
     for name, value in network_settings(weights).items():
-        if name == "BACKBONE" and ":" in value:
+        if name == "BACKBONE" and isinstance(value, str) and ":" in value:
             continue
         if name not in chosen or (name == "BACKBONE" and name not in vars(config)):
             setattr(config, name, copy.copy(value))
@@ -40,8 +41,13 @@ def adopt_network(config: Config, weights: str, chosen: Collection[str]) -> None
 def network_settings(weights: str) -> dict[str, Any]:
     """Return the settings of a network with a preset; nothing for weights of matterport's network.
 
+    Of a model of this package all of its settings.
+
     weights: as for `adopt_network`; a name is not downloaded.
     """
+    model = shipped(weights)
+    if model is not None:
+        return model.settings
     row = released(weights)
     if row is not None:
         settings = row.network_settings
@@ -57,23 +63,28 @@ def network_settings(weights: str) -> dict[str, Any]:
 
 
 def check_backbone(config: Config, weights: str) -> None:
-    """Compare a config with released weights, before they are downloaded.
+    """Compare a config with weights that have a name, before they are downloaded.
 
     config: before or after `adopt_network`.
 
     Raises:
         ValueError: the weights are of another backbone.
     """
-    row = released(weights)
-    if row is None:
+    if not is_name(weights):
         return
-    backbone = row.config().BACKBONE
-    will_be_adopted = "BACKBONE" in row.network_settings and "BACKBONE" not in vars(config)
+    settings = network_settings(weights)
+    backbone = settings.get("BACKBONE", Config.BACKBONE)
+    will_be_adopted = "BACKBONE" in settings and "BACKBONE" not in vars(config)
     if backbone != config.BACKBONE and not will_be_adopted:
         raise ValueError(
-            f"The weights {weights} are of a {backbone}. Received: BACKBONE={config.BACKBONE}. "
+            f"The weights {weights} are of a {_name(backbone)}. "
+            f"Received: BACKBONE={_name(config.BACKBONE)}. "
             "Try --weights imagenet, or leave BACKBONE as it is."
         )
+
+
+def _name(backbone: Any) -> str:
+    return getattr(backbone, "__name__", backbone)
 
 
 def kept_classes(weights: str, class_names: Sequence[str]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Weights by name: from a name of the table to a file in the cache, downloaded if need be."""
+"""Weights by name: a model of this package, or a released file, downloaded unless it is cached."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import os
 
 from ..files.download import download
 from ..files.mapped_file import require_file
+from .shipped import shipped, shipped_models
 from .zoo_table import COCO_MODEL, RELEASED, Released, ReleasedFile
 
 
 def names() -> list[str]:
-    """Return the names of all released weights, aliases included."""
-    return [name for row in RELEASED for name in (row.name, *row.aliases)]
+    """Return the names of this package's models and of all released weights, aliases included."""
+    of_package = [model.name for model in shipped_models()]
+    return of_package + [name for row in RELEASED for name in (row.name, *row.aliases)]
+
+
+def is_name(weights: str | os.PathLike) -> bool:
+    """Whether weights are a name of this package's models or of released weights, not a path."""
+    return shipped(weights) is not None or released(weights) is not None
 
 
 def released(weights: str | os.PathLike) -> Released | None:
@@ -31,7 +38,7 @@ def row_of(name: str) -> Released | None:
 def weight_path(weights: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> str:
     """Return the path of weights, downloaded if they are a name whose file is not in the cache.
 
-    weights: the path of a file, or a name of the table.
+    weights: the path of a file, or a name that `names` lists.
     cache_dir: as for `cached`.
 
     Raises:
@@ -39,6 +46,9 @@ def weight_path(weights: str | os.PathLike, cache_dir: str | os.PathLike | None 
         DownloadError: the file is not in the cache and cannot be downloaded.
         ValueError: a folder, a device or a pipe.
     """
+    model = shipped(weights)
+    if model is not None:
+        return str(model.weights)
     row = known(weights)
     return require_file(weights) if row is None else cached(row.file, cache_dir)
 
@@ -52,7 +62,7 @@ def known(weights: str | os.PathLike, what: str = "Weights") -> Released | None:
         FileNotFoundError: there is no such file, and some name is like it.
     """
     row = released(weights)
-    if row is None and not os.path.exists(weights):
+    if row is None and shipped(weights) is None and not os.path.exists(weights):
         wrong = os.fspath(weights)
         folder, file_name = os.path.split(wrong)
         close = close_names(file_name.split(".")[0])

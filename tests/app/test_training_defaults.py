@@ -177,6 +177,23 @@ def test_resumed_training_has_what_the_command_chose(checkpoint, caplog):
     assert "RPN_ANCHOR_SCALES=[8, 16, 32, 64, 128]" in caplog.text
 
 
+def test_run_from_a_model_of_this_package_is_resumed_with_its_network(checkpoint):
+    checkpoint(
+        TOP_DOWN_PYRAMID_SIZE=48, MASK_SHAPE=[14, 14], TRAIN_BN=None, STEPS_PER_EPOCH=7, SEED=4,
+        MEAN_PIXEL=np.array([1.0, 2.0, 3.0]), RPN_CHANNELS=64,
+    )  # fmt: skip
+    args = options("RPN_CHANNELS=32", weights="last")
+    config = config_of(args)
+    defaults.adopt_checkpoint(config, args, by_user(args), "run")
+    assert (config.TOP_DOWN_PYRAMID_SIZE, config.MASK_SHAPE, config.TRAIN_BN) == (
+        48,
+        [14, 14],
+        None,
+    )
+    assert config.MEAN_PIXEL.tolist() == [1.0, 2.0, 3.0] and config.RPN_CHANNELS == 32
+    assert (config.SEED, config.STEPS_PER_EPOCH) == (None, 1000)
+
+
 def test_other_weights_bring_their_network_only(checkpoint):
     checkpoint(RPN_ANCHOR_SCALES=(8, 16, 32, 64, 128), LEARNING_RATE=0.004)
     args = options("BACKBONE=resnet101", weights="x.h5")

@@ -4,9 +4,10 @@ import re
 
 import pytest
 from command_line import no_tensorflow, run
+from dots import CARD, write_dots
 
 from mrcnn.app import cli
-from mrcnn.weights import zoo
+from mrcnn.weights import shipped, zoo
 from mrcnn.weights.zoo_table import RELEASED
 
 
@@ -14,6 +15,8 @@ from mrcnn.weights.zoo_table import RELEASED
 def cache(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     no_tensorflow(monkeypatch)
+    (tmp_path / "packaged").mkdir()
+    monkeypatch.setattr(shipped, "PACKAGED", tmp_path / "packaged")
     return tmp_path / "models"
 
 
@@ -28,6 +31,23 @@ def test_table_has_a_row_for_each_name_and_says_what_is_cached(cache, capsys):
     assert columns[2][1:] == ["80", "37.9", "34.6", "178 MB", "yes"]
     assert columns[4][1:] == ["80", "37.0", "-", "168 MB", "no"]
     assert f"    file: {cache / 'mask_rcnn_coco.h5'}" in lines
+
+
+def test_models_of_the_package_come_first(cache, capsys):
+    write_dots(shipped.PACKAGED)
+    assert run("weights") == cli.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert re.split(r"\s{2,}", lines[1])[:4] == ["dots", "1", "50.0", "40.0"]
+    assert lines[1].endswith("in the package") and lines[2].startswith(RELEASED[0].name)
+    assert f"    file: {shipped.PACKAGED / 'dots.h5'}" in lines
+
+
+def test_card_of_a_model_is_printed(cache, capsys):
+    write_dots(shipped.PACKAGED)
+    assert run("weights", "dots") == cli.OK
+    assert capsys.readouterr().out == f"{CARD}\n{shipped.PACKAGED / 'dots.h5'}\n"
+    assert run("weights", "dotz") == cli.USAGE
+    assert "Try dots" in capsys.readouterr().err
 
 
 def test_names_are_downloaded_and_their_paths_printed(cache, capsys, monkeypatch):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tiny import TinyConfig
 
 from mrcnn.nn import boxes, nms
+from mrcnn.nn.portable import portable_ops
 
 BOXES = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [0, 20, 10, 30], [0, 0, 0, 0]], np.float32)[None]
 
@@ -340,3 +341,56 @@ def test_class_non_max_suppression_equals_torchvision(torchvision_units, case):
     np.testing.assert_array_equal(kept.scores[0][valid], scores[expected])
     np.testing.assert_array_equal(kept.boxes[0][valid], these[expected])
     np.testing.assert_array_equal(kept.class_ids[0][valid], groups[expected])
+
+
+# --- In operations that every runtime knows ---
+
+
+def many_boxes(seed, images, count, classes):
+    """Boxes `[images, count, 4]` in 0..1, their class ids and different scores."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 0.7, (images, count, 2))
+    size = rng.uniform(0.05, 0.3, (images, count, 2))
+    these = np.concatenate([corner, corner + size], axis=-1).astype(np.float32)
+    scores = rng.permutation(images * count).reshape(images, count) / (images * count)
+    return these, rng.integers(1, classes, (images, count), np.int32), np.float32(scores)
+
+
+def assert_kept(found, expected):
+    for values, others in zip(found, expected, strict=True):
+        np.testing.assert_allclose(values, others, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])  # of the scores; 0: nothing is kept
+@pytest.mark.parametrize("classes", [2, 81])
+def test_shifted_boxes_are_suppressed_per_class(share, classes):
+    config = TinyConfig(NUM_CLASSES=classes, DETECTION_MAX_INSTANCES=20)
+    boxes, class_ids, scores = many_boxes(classes, 2, 60, classes)
+    given = boxes, class_ids, scores * np.float32(share)
+    expected = nms.suppress_one_class(*given, config)
+    with portable_ops():
+        found = nms.suppress_one_class(*given, config)
+    assert_kept(found, expected)
+
+
+@pytest.mark.parametrize("columns", [1, 4])
+def test_portable_suppression_of_several_scores_a_box(columns):
+    rng = np.random.default_rng(3)
+    these, _, _ = many_boxes(3, 2, 30 * columns, 4)
+    these = these.reshape(2, 30, columns, 4)
+    scores = np.float32(rng.permutation(2 * 30 * 4).reshape(2, 30, 4) / 240)
+    scores[:, :, 0] = 0  # the background
+    expected = nms.class_non_max_suppression(these, scores, 15, 0.4)
+    with portable_ops():
+        found = nms.class_non_max_suppression(these, scores, 15, 0.4)
+    assert_kept(found, expected)
+
+
+def test_portable_suppression_keeps_boxes_without_area_and_the_order_of_equal_scores():
+    these = np.float32([[0, 0, 0, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1, 0.99]])[None]
+    scores = np.float32([[0.5, 0.5, 0.5, 0.5]])
+    expected = nms.non_max_suppression(these, scores, 5, 0.5)
+    with portable_ops():
+        kept, count = nms.non_max_suppression(these, scores, 5, 0.5)
+    np.testing.assert_array_equal(kept, expected[0])
+    assert kept.numpy().tolist() == [[0, 1, 2, 0, 0]] and count.numpy().tolist() == [3]

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from tiny import image_meta
 
+from mrcnn.nn.portable import portable_ops
 from mrcnn.nn.roi_align import PyramidROIAlign
 
 
@@ -59,3 +60,15 @@ def test_gather_can_be_compiled_by_xla():
     np.testing.assert_allclose(
         compiled(rois, meta, *maps), layer([rois, meta, *maps]), rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("count", [0, 20])
+@pytest.mark.parametrize("shape", [(3, 2), (1, 4)])
+def test_portable_crops_equal_crop_and_resize(count, shape):
+    rois, meta, maps = example(count)
+    layer = PyramidROIAlign(shape, 32.0)
+    expected = layer([rois, meta, *maps])
+    with portable_ops():
+        found = layer([rois, meta, *maps])
+    assert found.shape == (2, count, *shape, 3)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)  # float32 positions

@@ -1,0 +1,80 @@
+"""What an export is asked for: the images that a file accepts, its precision, and their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..config import ANY_SIZE_MODES, Config
+from ..inference.exported_model import Shape
+
+PRECISIONS = ("float32", "float16", "int8")
+# The ways to read a RoI that have a form in operations that every runtime knows.
+PORTABLE_ALIGNS = ("crop_and_resize", "aligned", "unaligned")
+
+
+def shape_of(config: Config, size: Sequence[int] | None, batch: int | None) -> Shape:
+    """Return the shape that a caller asks for.
+
+    size: `(height, width)` of the images, or None for any size.
+
+    Raises: ValueError if the network's resize mode needs a size.
+    """
+    if size is not None:
+        height, width = (int(side) for side in size)
+        return Shape(batch, height, width)
+    mode = config.IMAGE_RESIZE_MODE
+    if mode in ANY_SIZE_MODES or mode == "crop":
+        raise ValueError(
+            f"A network whose IMAGE_RESIZE_MODE is {mode!r} needs the size of the images, for its "
+            "input depends on it. Received: none. Try --size HEIGHT WIDTH, or size=(height, width)."
+        )
+    return Shape(batch)
+
+
+def check_network(config: Config, is_portable: bool) -> None:
+    """Raise ValueError unless a network with these settings can be exported.
+
+    is_portable: to a format without TensorFlow's own operations.
+    """
+    if config.RPN_ONLY:
+        raise ValueError(
+            "An export needs a network that knows classes. Received: RPN_ONLY = True. Try a "
+            "network with heads."
+        )
+    if config.PRECISION != "float32":
+        raise ValueError(
+            "A network must compute in float32 to be exported. Received: PRECISION = "
+            f"{config.PRECISION!r}. Try --config PRECISION=float32, and --precision float16."
+        )
+    if config.EXACT_RESIZE:
+        raise ValueError(
+            "An exported graph resizes images as OpenCV does. Received: EXACT_RESIZE = True. Try "
+            "--config EXACT_RESIZE=False."
+        )
+    is_known = config.ROI_ALIGN in PORTABLE_ALIGNS
+    if config.ROI_ALIGN != "crop_and_resize":
+        is_known = is_known and config.ROI_ALIGN_SAMPLES > 0
+    if is_portable and config.has_rpn() and not is_known:
+        raise ValueError(
+            "This format needs ROI_ALIGN crop_and_resize, or aligned or unaligned with a fixed "
+            f"number of samples. Received: {config.ROI_ALIGN!r} with ROI_ALIGN_SAMPLES = "
+            f"{config.ROI_ALIGN_SAMPLES}. Try --format saved_model, or --config "
+            "ROI_ALIGN_SAMPLES=2, also at `mrcnn evaluate`."
+        )
+
+
+class Job(NamedTuple):
+    """All that a writer of a format needs.
+
+    source: a `graph.Source`. metadata: the description of the file.
+    calibration: `[B, H, W, C]` uint8 images each, for int8.
+    """
+
+    source: Any
+    shape: Shape
+    precision: str
+    metadata: dict[str, Any]
+    calibration: Sequence[np.ndarray] = ()
