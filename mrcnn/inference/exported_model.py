@@ -17,10 +17,11 @@ import numpy as np
 
 from ..config import Config
 from ..data.image import match_channels, resize_to_config, to_uint8
-from ..nn.boxes import normalize
+from ..data.keypoints import decode_heatmaps
+from ..nn.boxes import area, normalize
 from . import runtimes
 from .image_inputs import ImageReader, check_image_list, is_one_image
-from .postprocessing import check_mask_form, unmold_detections, unmold_keypoints
+from .postprocessing import check_mask_form, image_boxes, unmold_detections
 from .result import make_result
 from .threads import prefetch_one
 
@@ -198,7 +199,9 @@ def result_arrays(
     if soft is not None:
         arrays["masks"] = found[3]
     if "keypoints" in rows:
-        arrays["keypoints"] = _keypoints(rows, image_shape, config)
+        is_real = area(image_boxes(detections[:, :4], *frame, config.CONTINUOUS_BOXES)) > 0
+        real = {name: values[is_real] for name, values in rows.items()}
+        arrays["keypoints"] = _keypoints(real, image_shape, config)
     return arrays
 
 
@@ -217,11 +220,11 @@ def _keypoints(
     """`[N, K, (y, x, score)]`; heatmaps are as large as boxes are in the network's image."""
     blank = np.zeros((*image_shape[:2], config.IMAGE_CHANNEL_COUNT), np.uint8)
     mode = "pad64" if config.IMAGE_RESIZE_MODE == "crop" else config.IMAGE_RESIZE_MODE
-    resized, window, *_ = resize_to_config(blank, config, mode=mode)
-    y1, x1, y2, x2 = (float(side) for side in window)
+    y1, x1, y2, x2 = (float(side) for side in resize_to_config(blank, config, mode=mode).window)
     height, width = image_shape[:2]
-    ratios = np.array([(y2 - y1) / height, (x2 - x1) / width] * 2, np.float32)
-    in_network = rows["boxes"] * ratios + np.array([y1, x1, y1, x1], np.float32)
-    detections = _detections({**rows, "boxes": in_network}, resized.shape, config)
-    frame = (image_shape, resized.shape, window)
-    return unmold_keypoints(detections, rows["keypoints"], *frame, config.CONTINUOUS_BOXES)
+    ratios = np.array([(y2 - y1) / height, (x2 - x1) / width], np.float32)
+    start = np.array([y1, x1], np.float32)
+    boxes = rows["boxes"] * np.tile(ratios, 2) + np.tile(start, 2)
+    keypoints = decode_heatmaps(rows["keypoints"], boxes)
+    keypoints[..., :2] = (keypoints[..., :2] - start) / ratios
+    return keypoints

@@ -74,7 +74,8 @@ def pack(
             layers[name] = {weight: _half(file, weight, array) for weight, array in weights}
     settings = {name: x for name, x in metadata["config"].items() if name not in OF_RUN}
     settings |= {**(changed or {}), "NAME": target.stem}
-    Config.from_dict(settings).validate()
+    functions = [name for name, value in settings.items() if ":" in str(value)]  # the user's own
+    Config.from_dict({key: settings[key] for key in settings if key not in functions}).validate()
     description = {"config": settings, "class_names": metadata["class_names"]}
     with atomic_write(target) as part, h5py.File(part, "w") as file:
         write_layers(file, layers)

@@ -24,7 +24,7 @@ def model(monkeypatch, request):
     """The model that commands load; parametrize it indirectly with one of `kinds.KINDS`."""
     stub = StubModel(getattr(request, "param", "mask_rcnn"))
     monkeypatch.setattr(evaluate_command, "_class_names_of", lambda _: stub.class_names)
-    monkeypatch.setattr(detect_command, "check_weights", lambda _: None)
+    monkeypatch.setattr(detect_command, "check_model", lambda _: None)
     for module in (detect_command, evaluate_command):
-        monkeypatch.setattr(module, "load_for_use", lambda weights, items: (stub, stub.class_names))
+        monkeypatch.setattr(module, "load_to_detect", lambda *_: (stub, stub.class_names))
     return stub

@@ -55,7 +55,7 @@ def test_runtime_that_is_asked_for_must_be_installed(network, capsys):
     assert "--runtimes litert needs its package" in capsys.readouterr().err
 
 
-def test_exported_file_is_measured_alone(network, monkeypatch, tmp_path, capsys):
+def test_exported_file_has_one_row(network, monkeypatch, tmp_path, capsys):
     path = tmp_path / "w.onnx"
     path.write_bytes(bytes(3_000_000))
     given = []

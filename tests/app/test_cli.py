@@ -159,7 +159,7 @@ def test_mrcnn_without_a_command_lists_the_commands(capsys):
 def test_unwritable_output_folder_exits_with_2(words, tmp_path, capsys, monkeypatch):
     no_tensorflow(monkeypatch)
     monkeypatch.setattr(evaluate_command, "_class_names_of", lambda _: None)
-    monkeypatch.setattr(detect_command, "check_weights", lambda _: None)
+    monkeypatch.setattr(detect_command, "check_model", lambda _: None)
     taken = tmp_path / "taken"
     taken.write_text("a file")
     image_file(tmp_path / "photo.png")

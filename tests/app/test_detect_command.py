@@ -311,7 +311,7 @@ def test_unexpanded_patterns_are_expanded(model, tmp_path, capsys):
 def test_words_that_are_no_image_are_reported_before_a_network_is_built(
     word, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(detect_command, "load_for_use", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(detect_command, "load_to_detect", lambda *_: pytest.fail("too late"))
     monkeypatch.chdir(tmp_path)
     assert run("detect", word, "--weights", "w.h5", "--out", "out") == cli.FAILED
     assert (shown := capsys.readouterr().err).startswith("mrcnn: ") and word in shown

@@ -27,8 +27,9 @@ def model(monkeypatch, tmp_path):
     }
     for name, change in changes.items():
         monkeypatch.setattr(detect_many_command, name, change)
-    for name in ("check_weights", "load_for_use"):
-        monkeypatch.setattr(detect_command, name, changes[name])
+    monkeypatch.setattr(detect_command, "check_model", changes["check_weights"])
+    loaded = (stub, stub.class_names)
+    monkeypatch.setattr(detect_command, "load_to_detect", lambda *_: loaded)
     return stub
 
 

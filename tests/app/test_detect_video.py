@@ -148,7 +148,7 @@ def test_options_that_do_not_fit_exit_with_2(
 
 def test_tracking_without_the_extra_names_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(detect_command, "load_for_use", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(detect_command, "load_to_detect", lambda *_: pytest.fail("too late"))
     words = ["detect", film(tmp_path / "a.avi"), "--weights", "w.h5", "--out", tmp_path / "out"]
     assert run(*words, "--track") == cli.FAILED
     assert "Try pip install 'mask-rcnn-keras3[video]'." in capsys.readouterr().err
