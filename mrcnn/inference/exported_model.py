@@ -18,7 +18,7 @@ import numpy as np
 from ..config import Config
 from ..data.image import match_channels, resize_to_config, to_uint8
 from ..data.keypoints import decode_heatmaps
-from ..nn.boxes import area, normalize
+from ..nn.boxes import area, normalize, to_pixels
 from . import runtimes
 from .image_inputs import ImageReader, check_image_list, is_one_image
 from .postprocessing import check_mask_form, image_boxes, unmold_detections
@@ -220,11 +220,14 @@ def _keypoints(
     """`[N, K, (y, x, score)]`; heatmaps are as large as boxes are in the network's image."""
     blank = np.zeros((*image_shape[:2], config.IMAGE_CHANNEL_COUNT), np.uint8)
     mode = "pad64" if config.IMAGE_RESIZE_MODE == "crop" else config.IMAGE_RESIZE_MODE
-    y1, x1, y2, x2 = (float(side) for side in resize_to_config(blank, config, mode=mode).window)
-    height, width = image_shape[:2]
-    ratios = np.array([(y2 - y1) / height, (x2 - x1) / width], np.float32)
-    start = np.array([y1, x1], np.float32)
-    boxes = rows["boxes"] * np.tile(ratios, 2) + np.tile(start, 2)
-    keypoints = decode_heatmaps(rows["keypoints"], boxes)
-    keypoints[..., :2] = (keypoints[..., :2] - start) / ratios
+    resized, window, *_ = resize_to_config(blank, config, mode=mode)
+    continuous, shape = config.CONTINUOUS_BOXES, resized.shape[:2]
+    inside = normalize(np.asarray(window), shape, continuous)
+    start, size = inside[:2], inside[2:] - inside[:2]
+    boxes = normalize(rows["boxes"], image_shape[:2], continuous)
+    boxes = boxes * np.tile(size, 2) + np.tile(start, 2)  # normalized to the network's image
+    keypoints = decode_heatmaps(rows["keypoints"], to_pixels(boxes, shape, continuous))
+    y1, x1, y2, x2 = (float(side) for side in window)
+    ratios = np.array([image_shape[0] / (y2 - y1), image_shape[1] / (x2 - x1)], np.float32)
+    keypoints[..., :2] = (keypoints[..., :2] - np.array([y1, x1], np.float32)) * ratios
     return keypoints
