@@ -1433,6 +1433,17 @@ _FUNCTIONS = {
 _DEMO_MODULES = ("mrcnn.app.demo", "mrcnn.demo")
 
 
+def without_functions(settings: Any) -> Any:
+    """Return settings read from a file but for those that name a function, such as a backbone.
+
+    To check them, or to use a network that is built, without the module of the function.
+    """
+    if not isinstance(settings, dict):
+        return settings
+    named = [name for name in _FUNCTIONS if ":" in str(settings.get(name))]
+    return {name: value for name, value in settings.items() if name not in named}
+
+
 def _as_read(config: Config, name: str, value: Any) -> Any:
     """The function that a value read from a file names, if it is a known one; else the value."""
     if not isinstance(value, str):

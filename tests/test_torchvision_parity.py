@@ -444,14 +444,8 @@ def without_lines(run, boxes, labels, scores):
     return boxes[is_box], labels[is_box], scores[is_box]
 
 
-def test_detect_returns_the_final_results_of_the_reference(run, request):
+def test_detect_returns_the_final_results_of_the_reference(run):
     """From the image to boxes in its pixels and masks: what a user calls."""
-    if request.node.callspec.id == "maskrcnn_resnet50_fpn_v2-a":
-        # torchvision's float32 and float64 differ by 7 pixels there, so every order of the same
-        # float32 operations has its own masks: of four of batch norm, one has 2 different pixels.
-        # `test_fused_network_returns_the_final_results_of_the_reference` passes.
-        reason = "one mask differs in 3 pixels, not 2, before batch norm is fused"
-        request.applymarker(pytest.mark.xfail(reason=reason))
     assert_final_results(run)
 
 

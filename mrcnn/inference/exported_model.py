@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import Config
+from ..config import Config, without_functions
 from ..data.image import match_channels, resize_to_config, to_uint8
 from ..data.keypoints import decode_heatmaps
 from ..nn.boxes import area, normalize, to_pixels
@@ -149,7 +149,7 @@ class ExportedModel:
 def _read(description: Mapping[str, Any], path: str) -> tuple[Config, list[str], Shape]:
     """The config, the class names and the accepted images of a description."""
     try:
-        config = Config.from_dict(_without_functions(description["config"]))
+        config = Config.from_dict(without_functions(description["config"]))
         names = [str(name) for name in description["class_names"]]
         wanted = description["input"]
         sides = [wanted[name] for name in Shape._fields]
@@ -165,15 +165,6 @@ def _read(description: Mapping[str, Any], path: str) -> tuple[Config, list[str],
         log.warning("%s detects in one view; TTA = %s is left out.", path, config.TTA)
         config.TTA = ()
     return config, names, shape
-
-
-def _without_functions(settings: Any) -> Any:
-    """The settings but for a backbone of the user's: it is built already, and may need Keras."""
-    if not isinstance(settings, dict):
-        return settings
-    names = ("BACKBONE", "COMPUTE_BACKBONE_SHAPE")
-    functions = [name for name in names if ":" in str(settings.get(name))]
-    return {name: value for name, value in settings.items() if name not in functions}
 
 
 def result_arrays(

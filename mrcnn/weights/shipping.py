@@ -22,7 +22,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..config import Config
+from ..config import Config, without_functions
 from ..files.atomic import atomic_write
 from .saving import write_layers
 from .shipped import LICENCE, PACKAGED, Results
@@ -74,8 +74,7 @@ def pack(
             layers[name] = {weight: _half(file, weight, array) for weight, array in weights}
     settings = {name: x for name, x in metadata["config"].items() if name not in OF_RUN}
     settings |= {**(changed or {}), "NAME": target.stem}
-    functions = [name for name, value in settings.items() if ":" in str(value)]  # the user's own
-    Config.from_dict({key: settings[key] for key in settings if key not in functions}).validate()
+    Config.from_dict(without_functions(settings)).validate()
     description = {"config": settings, "class_names": metadata["class_names"]}
     with atomic_write(target) as part, h5py.File(part, "w") as file:
         write_layers(file, layers)

@@ -70,14 +70,16 @@ def test_saved_model_runs_without_this_package(model, tmp_path, blocked):
     ]
 
 
-@pytest.mark.parametrize("kind", ["mask_rcnn", "keypoints"])
+@pytest.mark.parametrize("kind", ["mask_rcnn", "keypoints", "retinanet"])
 def test_exported_model_detects_what_the_network_detects(kind, tmp_path):
     model = exportable(kind)
     path = tmp_path / "tiny_saved_model"
-    model.export(path, "saved_model", batch=None, images=images())
+    is_square = model.config.IMAGE_RESIZE_MODE == "square"
+    size, given = (None, images()) if is_square else ((48, 64), images(sizes=[(48, 64)]))
+    model.export(path, "saved_model", size=size, batch=None, images=given)
     exported = ExportedModel(path)
     assert (exported.runtime, exported.class_names) == ("tensorflow", ["BG", "class 1", "class 2"])
-    given = [*images(), images()[0]]
+    given = [*given, given[0]]
     for ours, theirs in zip(model.detect(given), exported.detect(given, batch_size=2), strict=True):
         assert ours.count > 3 and set(ours) == set(theirs)
         np.testing.assert_array_equal(ours["class_ids"], theirs["class_ids"])
