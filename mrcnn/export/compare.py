@@ -91,7 +91,7 @@ def compare(
         others = theirs.scores > confidence + margin
         alone += int((~np.isin(np.flatnonzero(others), partners)).sum())
         for row in np.flatnonzero(is_certain & (partners >= 0)):
-            pairs.append(_differences(mine, theirs, row, partners[row], shape, config))
+            pairs.append(_differences(mine, theirs, int(row), int(partners[row]), shape, config))
     matched = 1.0 - alone / max(compared, alone, 1)
     return Agreement(
         len(expected),

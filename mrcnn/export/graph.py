@@ -63,14 +63,14 @@ def export_function(source: Source, shape: Shape, is_portable: bool) -> Any:
 
 def _detect(images: tf.Tensor, source: Source, shape: Shape) -> dict[str, tf.Tensor]:
     config = source.config
-    batch = shape.batch or tf.shape(images)[0]
+    batch = tf.shape(images)[0] if shape.batch is None else tf.constant(shape.batch)
     placement = _placement(images, shape, config)
     canvas = resize_on_canvas(images, placement, config)
     canvas = tf.ensure_shape(canvas, [shape.batch, *placement.canvas, images.shape[3]])
-    meta = tf.tile(_meta(placement, config)[None], [batch, 1])
+    meta = tf.tile(_meta(placement, config)[None], tf.stack([batch, 1]))
     anchors = pyramid_anchors(config, placement.canvas)
     anchors = normalize(anchors, placement.canvas, config.CONTINUOUS_BOXES)[None]
-    outputs = source.network([canvas, meta, tf.tile(anchors, [batch, 1, 1])])
+    outputs = source.network([canvas, meta, tf.tile(anchors, tf.stack([batch, 1, 1]))])
     detections, _, *heads = source.read_outputs(outputs, config)
     return _named_outputs(detections, heads, placement, config)
 
@@ -120,7 +120,7 @@ def image_boxes(boxes: tf.Tensor, placement: Placement, is_continuous: bool) -> 
     less, shift = (0.0, [0.0] * 4) if is_continuous else (1.0, [0.0, 0.0, 1.0, 1.0])
     height, width = (tf.cast(x, tf.float32) for x in (placement.height, placement.width))
     sides = tf.stack([height, width, height, width])
-    canvas = np.float32([*placement.canvas, *placement.canvas])
+    canvas = np.array([*placement.canvas, *placement.canvas], np.float32)
     y1, x1, y2, x2 = (tf.cast(x, tf.float32) for x in placement.window)
     if is_continuous:
         window = tf.stack([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
@@ -130,4 +130,4 @@ def image_boxes(boxes: tf.Tensor, placement: Placement, is_continuous: bool) -> 
     in_window = (boxes * (canvas - less) - tf.stack([y1, x1, y1, x1])) / tf.maximum(window, 1.0)
     # A window of one row or column has no extent: its boxes span the image.
     in_window = tf.where(window > 0, in_window, [0.0, 0.0, 1.0, 1.0])
-    return in_window * (sides - less) + np.float32(shift)
+    return in_window * (sides - less) + np.array(shift, np.float32)

@@ -130,7 +130,7 @@ def _pillow_on_canvas(images, placement: Placement, config: Config):
     pixels = tf.transpose(pixels, [0, 3, 2, 1])  # [B, w, C, H]
     pixels = tf.floor(tf.matmul(pixels, rows) + 0.5)  # [B, w, C, h]
     pixels = tf.transpose(pixels, [0, 3, 1, 2])  # [B, h, w, C]
-    inside = rows.any(axis=0)[:, None, None] & columns.any(axis=0)[:, None]
+    inside = np.any(rows, axis=0)[:, None, None] & np.any(columns, axis=0)[:, None]
     mean, deviation = np.float32(config.MEAN_PIXEL), np.float32(config.STD_PIXEL)
     return (pixels - mean) / deviation * inside.astype(np.float32)
 

@@ -23,7 +23,7 @@ def write_saved_model(path: Path, job: Job, is_portable: bool = False) -> None:
         source = source._replace(network=HalfNetwork(source))
     function = export_function(source, job.shape, is_portable)
     concrete = function.get_concrete_function()
-    module = tf.Module()
+    module: Any = tf.Module()
     module.detect = function
     module.read_variables = list(concrete.variables)  # no others: the file would hold them twice
     tf.saved_model.save(module, str(path), signatures=concrete)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +28,8 @@ from .result import make_result
 from .threads import prefetch_one
 
 log = logging.getLogger("mrcnn")
+
+MEGABYTE = 1_000_000
 
 
 class Shape(NamedTuple):
@@ -44,6 +48,7 @@ class ExportedModel:
     class_names: by class id, background first.
     shape: of the images that the file accepts.
     runtime: the one that runs the file, a key of `runtimes.RUNTIMES`.
+    precision: of the file's kernels, "float32", "float16" or "int8".
 
         ExportedModel("shapes.onnx").detect("image.png").save("found.png")
     """
@@ -62,6 +67,7 @@ class ExportedModel:
         file = runtimes.open_file(path)
         self._run = file.run
         self.config, self.class_names, self.shape = _read(file.description, self.path)
+        self.precision = str(file.description.get("precision", "float32"))
         self._lowest_score = self.config.DETECTION_MIN_CONFIDENCE
         self._has_warned = False
 
@@ -97,6 +103,34 @@ class ExportedModel:
             f"Heat maps need the weight file. Received: {self.path}. Try the .h5 file that it was "
             "exported from."
         )
+
+    def summary_line(self, image_shape: Sequence[int] | None = None, repeats: int = 3) -> str:
+        """Return a line about the file: runtime, precision, size, milliseconds.
+
+        image_shape: (height, width) of an image to detect in; default IMAGE_SHAPE. A file of a
+            fixed size takes its own.
+        repeats: detections of a black image, after a first one, of which the median time is given;
+            0: none, and no time.
+        """
+        size = runtimes.size_of(Path(self.path)) / MEGABYTE
+        parts = [f"{self.path}: {self.config.NETWORK} in {self.precision} by {self.runtime}"]
+        parts.append(f"{size:,.1f} MB")
+        if repeats:
+            default = self.config.IMAGE_SHAPE[:2] if image_shape is None else image_shape[:2]
+            height, width = self.shape.height or default[0], self.shape.width or default[1]
+            image = np.zeros((height, width, self.config.IMAGE_CHANNEL_COUNT), np.uint8)
+            milliseconds = 1000 * self._seconds_of_detection(image, repeats)
+            parts.append(f"{milliseconds:,.0f} ms for an image of {height} x {width} pixels")
+        return ", ".join(parts)
+
+    def _seconds_of_detection(self, image: np.ndarray, repeats: int) -> float:
+        """The median of several times, after a first detection."""
+        seconds = []
+        for _ in range(1 + repeats):
+            start = time.perf_counter()
+            self.detect([image])
+            seconds.append(time.perf_counter() - start)
+        return float(np.median(seconds[1:]))
 
     def _check_settings(self) -> None:
         if len(self.config.TTA):

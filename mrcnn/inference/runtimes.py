@@ -239,7 +239,8 @@ def run_apart(path: Path, batches: list[np.ndarray]) -> tuple[list[dict[str, Any
     with tempfile.TemporaryDirectory() as folder:
         given, out = Path(folder, "images.npz"), Path(folder, "found.npz")
         names = [f"batch_{i}" for i in range(len(batches))]
-        np.savez(given, **dict(zip(names, batches, strict=True)))
+        arrays: dict[str, Any] = dict(zip(names, batches, strict=True))
+        np.savez(given, **arrays)
         words = [__file__, str(path), str(given), str(out)]
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT, *words],

@@ -65,9 +65,10 @@ class ObjectTracker:
         )
         tracked = self._tracker.update(detections)
         ids: list[int | None] = [None] * count
-        if len(tracked) == 0:
+        track_ids = tracked.tracker_id
+        if track_ids is None or not len(track_ids):
             return ids
-        for index, track_id in zip(tracked.data["index"], tracked.tracker_id, strict=True):
+        for index, track_id in zip(tracked.data["index"], track_ids, strict=True):
             if track_id >= 0:
                 ids[int(index)] = int(track_id) + 1
         return ids

@@ -53,6 +53,13 @@ def test_detect_with_an_exported_file_loads_no_tensorflow(onnx_file, tmp_path, m
     assert (tmp_path / "out" / entry["picture"]).is_file()
 
 
+def test_debug_says_what_the_exported_file_takes(onnx_file, tmp_path, capsys):
+    image_file(tmp_path / "a.png")
+    words = ("--weights", onnx_file, "--out", tmp_path / "out", "--debug")
+    assert run("detect", tmp_path / "a.png", *words) == cli.OK
+    assert "w.onnx: mask_rcnn in float32 by onnxruntime, 0.0 MB, " in capsys.readouterr().err
+
+
 def test_missing_file_is_named(tmp_path, capsys):
     image_file(tmp_path / "a.png")
     words = ("--weights", tmp_path / "none.onnx", "--out", tmp_path / "out")

@@ -95,6 +95,17 @@ def test_image_of_another_size_than_the_file_accepts_is_refused(monkeypatch):
         model.detect(np.zeros((30, 20, 3), np.uint8))
 
 
+def test_summary_line_names_runtime_precision_size_and_time(monkeypatch, tmp_path):
+    file = FakeFile(monkeypatch, {**description(height=20, width=30), "precision": "float16"})
+    path = tmp_path / "a.onnx"
+    path.write_bytes(bytes(2_500_000))
+    line = ExportedModel(path).summary_line((80, 90), repeats=1)  # the file accepts 20 x 30
+    assert "mask_rcnn in float16 by onnxruntime, 2.5 MB" in line
+    assert "ms for an image of 20 x 30 pixels" in line
+    assert file.shapes == [(1, 20, 30, 3)] * 2
+    assert "ms" not in ExportedModel(path).summary_line(repeats=0)
+
+
 def test_confidence_can_be_raised_but_not_lowered(monkeypatch, caplog):
     FakeFile(monkeypatch, description())
     model = ExportedModel("a.onnx")
