@@ -1,7 +1,7 @@
 """Export one network in every format and precision, and print how each file compares with detect.
 
     python benchmarks/exports.py WEIGHTS DATA
-    python benchmarks/exports.py nuclei nuclei/val --images 4 --config IMAGE_MIN_SCALE=1.0
+    python benchmarks/exports.py nuclei nuclei/val --size 256 256
     python benchmarks/exports.py shapes shapes --batch 3 --precisions float32
 
 Each file runs in a process that can import neither this package nor Keras and, unless it is a
@@ -62,9 +62,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"model{kind.suffix}")
             try:
-                report = model.export(
-                    path, format, precision, batch=batch, images=images, calibration=dataset
-                )
+                report = model.export(path, format, precision, args.size, batch, images, dataset)
             except ValueError as error:
                 print(f"{format}, {precision}: {error}", flush=True)
                 continue
@@ -97,6 +95,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=4, help="to compare detections on")
     parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=list(FORMATS))
     parser.add_argument("--batch", type=int, help="a fixed number of images")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument(
         "--precisions", nargs="+", default=["float32", "float16", "int8"], metavar="PRECISION"
     )

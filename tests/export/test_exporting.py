@@ -95,12 +95,14 @@ def test_exported_model_detects_what_the_network_detects(kind, tmp_path):
             assert np.median(distances) < 1
 
 
-@pytest.mark.parametrize("format", ["onnx", "litert", "openvino"])
-def test_other_formats_run_without_tensorflow(model, tmp_path, blocked, format):
+@pytest.mark.parametrize(
+    ("format", "batch"), [("onnx", 1), ("onnx", None), ("litert", 1), ("openvino", 1)]
+)
+def test_other_formats_run_without_tensorflow(model, tmp_path, blocked, format, batch):
     needs(format)
     blocked("mrcnn", "keras", "tensorflow")
     path = tmp_path / f"tiny{formats.FORMATS[format].suffix}"
-    report = model.export(path, format, images=images())
+    report = model.export(path, format, batch=batch, images=images())
     assert report.agreement.compared > 3
     assert report.agreement.boxes < 0.01 and report.agreement.scores < 1e-4
 
@@ -133,6 +135,13 @@ def test_file_that_does_not_run_is_not_kept(model, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"must run. Received: .*saved_model.pb"):
         model.export(tmp_path / "tiny_saved_model", "saved_model")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", ["litert", "openvino"])
+def test_formats_without_an_open_batch_are_refused_one(model, tmp_path, format):
+    needs(format)
+    with pytest.raises(ValueError, match=f"--format {format} needs a fixed batch"):
+        model.export(tmp_path / "tiny", format, batch=None)
 
 
 def test_int8_needs_calibration_images(model, tmp_path):
