@@ -73,8 +73,7 @@ class RayActors:
             Actor,
             fn_constructor_args=(self.task,),
             compute=data.ActorPoolStrategy(
-                min_size=1,
-                max_size=min(self.count, len(rows)),
+                size=min(self.count, len(rows)),  # Ray adds no actor by itself to such short queues
                 max_tasks_in_flight_per_actor=1,  # a killed actor costs one block an attempt
             ),
             num_cpus=self.num_cpus,

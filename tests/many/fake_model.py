@@ -52,7 +52,10 @@ class FakeModel:
 
 
 class FakeLoader(FileLoader):
-    """Loads a `FakeModel` in a worker. broken: raise instead."""
+    """Loads a `FakeModel` in a worker, and leaves a file that names the worker's process.
+
+    broken: raise instead.
+    """
 
     def __init__(self, folder, seconds=0.0, broken=False):
         self.folder = folder
@@ -63,6 +66,7 @@ class FakeLoader(FileLoader):
     def load(self):
         if self.broken:
             raise ValueError("The weights must fit. Received: others.")
+        Path(self.folder, f"loaded_by_{os.getpid()}").touch()
         return FakeModel(self.killed, self.seconds), ["BG", "square"]
 
     def explain(self, error):

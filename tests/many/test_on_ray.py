@@ -135,6 +135,15 @@ def test_killed_actors_lose_and_double_nothing(ray, tmp_path):
     assert [side_of(row) for row in rows] == expected
 
 
+def test_every_actor_works(ray, tmp_path):
+    names = image_files(tmp_path / "in", range(10, 34))
+    task = Task(FakeLoader(str(tmp_path), seconds=0.5), 1)
+    blocks = [Block(i, [name]) for i, name in enumerate(names)]
+    answers = list(on_ray.RayActors(task, 2, None).run(blocks, 3))
+    assert sorted(answer.number for answer in answers) == list(range(24))
+    assert len(list(tmp_path.glob("loaded_by_*"))) == 2
+
+
 def test_a_model_that_cannot_be_loaded_is_the_answer(ray, tmp_path):
     task = Task(FakeLoader(str(tmp_path), broken=True), 1)
     runner = on_ray.RayActors(task, 1, None)
