@@ -510,13 +510,15 @@ def config_for_use(weights: str, items: list[str], base: Config | None = None) -
 
     Arguments as for `load_for_use`.
     """
-    from ..config import Config
+    from ..config import Config, without_functions
     from ..weights.opening import read_metadata
 
     if not items and base is None:
         return None
     metadata = read_metadata(weights) or {}
     if "config" in metadata:
+        if without_functions(metadata["config"]) != metadata["config"]:
+            load_tensorflow()  # silently, before a function of the demo brings it
         base = Config.from_dict(metadata["config"])
     if items or "config" not in metadata:
         return validated(read_config(items, base))

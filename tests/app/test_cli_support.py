@@ -26,6 +26,14 @@ def test_held_back_stderr_is_shown_when_the_block_fails(capfd):
     assert capfd.readouterr().err == "the reason"
 
 
+def test_settings_that_name_a_function_bring_tensorflow_silently(monkeypatch):
+    calls = []
+    monkeypatch.setattr(cli_support, "load_tensorflow", lambda: calls.append("silent"))
+    items = ["DETECTION_MIN_CONFIDENCE=0.6"]
+    assert cli_support.config_for_use("shapes", items).DETECTION_MIN_CONFIDENCE == 0.6
+    assert calls == ["silent"]
+
+
 # --- Settings -------------------------------------------------------------------------------------
 
 
