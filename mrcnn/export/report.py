@@ -27,6 +27,12 @@ class Report(NamedTuple):
     detect_ms: float
     cost: PrecisionCost | None = None
 
+    def with_cost(self, cost: PrecisionCost | None) -> Report:
+        """Return the report with what the precision costs, which alone counts of int8."""
+        if cost is None or self.description["precision"] != "int8":
+            return self._replace(cost=cost)
+        return self._replace(cost=cost, limits=self.limits._replace(matched=0.0))
+
     def agrees(self) -> bool:
         """Return whether the file detects the same as `detect`."""
         is_precise = self.cost is None or self.cost.loss() <= LARGEST_LOSS
@@ -47,7 +53,7 @@ class Report(NamedTuple):
         compared = f"{agreement.compared} in {agreement.images} images ({confidence})"
         rows = [
             ("detections", compared, ""),
-            ("matched", f"{agreement.matched:.1%}", f">= {limits.matched:.0%}"),
+            ("matched", f"{agreement.matched:.1%}", _at_least(limits.matched)),
             ("boxes", f"{agreement.boxes:.2g} px", _at_most(limits.boxes, " px")),
             ("scores", f"{agreement.scores:.2g}", _at_most(limits.scores)),
         ]
@@ -82,6 +88,10 @@ def _cost_rows(cost: PrecisionCost | None) -> list[tuple[str, str, str]]:
         found = f"{cost.found[name]:.4f} in {cost.images} images"
         rows.append((name, found, f">= {expected - LARGEST_LOSS:.4f} (detect {expected:.4f})"))
     return rows
+
+
+def _at_least(share: float) -> str:
+    return "" if share == 0.0 else f">= {share:.0%}"
 
 
 def _at_most(limit: float, unit: str = "") -> str:
