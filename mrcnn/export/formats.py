@@ -37,10 +37,7 @@ FORMATS = {
     "litert": Format(
         ".tflite", write_litert, {"ai_edge_litert": "ai-edge-litert"}, has_open_batch=False
     ),
-    # OpenVINO cannot read the loop over the images that ONNX has for an open batch.
-    "openvino": Format(
-        "_openvino", write_openvino, {**_ONNX, "openvino": "openvino"}, has_open_batch=False
-    ),
+    "openvino": Format("_openvino", write_openvino, {**_ONNX, "openvino": "openvino"}),
 }
 
 

@@ -96,7 +96,8 @@ def test_exported_model_detects_what_the_network_detects(kind, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("format", "batch"), [("onnx", 1), ("onnx", None), ("litert", 1), ("openvino", 1)]
+    ("format", "batch"),
+    [("onnx", 1), ("onnx", None), ("litert", 1), ("openvino", 1), ("openvino", None)],
 )
 def test_other_formats_run_without_tensorflow(model, tmp_path, blocked, format, batch):
     needs(format)
@@ -137,11 +138,10 @@ def test_file_that_does_not_run_is_not_kept(model, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("format", ["litert", "openvino"])
-def test_formats_without_an_open_batch_are_refused_one(model, tmp_path, format):
-    needs(format)
-    with pytest.raises(ValueError, match=f"--format {format} needs a fixed batch"):
-        model.export(tmp_path / "tiny", format, batch=None)
+def test_litert_needs_a_fixed_batch(model, tmp_path):
+    needs("litert")
+    with pytest.raises(ValueError, match="--format litert needs a fixed batch"):
+        model.export(tmp_path / "tiny.tflite", "litert", batch=None)
 
 
 def test_int8_needs_calibration_images(model, tmp_path):
