@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-# Smaller arrays, and those of box arithmetic, stay float32.
-LEAST_VALUES = 1024
+from .settings import LEAST_HALF_VALUES
+
+# What reads a kernel; the arrays of box arithmetic stay float32.
 KERNEL_READERS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 
 def store_float16(model: Any) -> None:
-    """Store the kernels of an ONNX model as float16, each followed by a cast to float32."""
+    """Store the large kernels of an ONNX model as float16, each followed by a cast to float32."""
     import onnx
 
     graph = model.graph
@@ -23,7 +24,7 @@ def store_float16(model: Any) -> None:
     casts = []
     for initializer in graph.initializer:
         values = onnx.numpy_helper.to_array(initializer)
-        is_large = values.dtype == np.float32 and values.size >= LEAST_VALUES
+        is_large = values.dtype == np.float32 and values.size >= LEAST_HALF_VALUES
         if initializer.name not in kernels or not is_large:
             continue
         name, half = initializer.name, f"{initializer.name}_float16"

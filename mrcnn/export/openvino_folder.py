@@ -13,20 +13,30 @@ from .settings import Job
 
 
 def write_openvino(path: Path, job: Job) -> None:
-    """Write the folder, from the same network as an ONNX file."""
+    """Write the folder, from an ONNX file of the same network and precision."""
     import openvino
 
-    precision = "int8" if job.precision == "int8" else "float32"
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         file = Path(folder, "model.onnx")
-        write_onnx(file, job._replace(precision=precision))
+        write_onnx(file, job)
         _name_loop_outputs(file)
-        model = openvino.convert_model(str(file))
+        # `convert_model` would fold the casts of float16 kernels, and store them as float32.
+        model = openvino.Core().read_model(str(file))
+        _keep_order_of_ties(model)
         model.set_rt_info(as_text(job.metadata), KEY)
         path.mkdir()
-        is_half = job.precision == "float16"
-        openvino.save_model(model, str(path / "model.xml"), compress_to_fp16=is_half)
+        openvino.save_model(model, str(path / "model.xml"), compress_to_fp16=False)
         del model  # it reads the ONNX file
+
+
+def _keep_order_of_ties(model: Any) -> None:
+    """Take equal scores in their order, as TensorFlow does, wherever the best are selected.
+
+    A trained RPN gives thousands of anchors a probability of exactly 1.
+    """
+    for operation in model.get_ops():
+        if operation.get_type_name() == "TopK":
+            operation.set_attribute("stable", True)
 
 
 def _name_loop_outputs(file: Path) -> None:

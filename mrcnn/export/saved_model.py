@@ -10,7 +10,7 @@ import tensorflow as tf
 from ..inference.runtimes import NOTE
 from .description import as_text
 from .graph import Source, export_function
-from .settings import Job
+from .settings import LEAST_HALF_VALUES, Job
 
 
 def write_saved_model(path: Path, job: Job, is_portable: bool = False) -> None:
@@ -33,7 +33,7 @@ def write_saved_model(path: Path, job: Job, is_portable: bool = False) -> None:
 
 
 class HalfNetwork:
-    """A network whose kernels are stored as float16; it computes in float32."""
+    """A network whose large kernels are stored as float16; it computes in float32."""
 
     def __init__(self, source: Source):
         self.network: Any = source.keras_model
@@ -49,10 +49,11 @@ class HalfNetwork:
 
 
 def _half(weight: Any) -> tf.Variable:
-    """A copy of a weight: float16 if it is a kernel."""
+    """A copy of a weight: float16 if it is a large kernel."""
     value = tf.convert_to_tensor(weight.value)
     is_kernel = value.dtype == tf.float32 and len(value.shape) > 1
-    return tf.Variable(tf.cast(value, tf.float16) if is_kernel else value)
+    is_half = is_kernel and value.shape.num_elements() >= LEAST_HALF_VALUES
+    return tf.Variable(tf.cast(value, tf.float16) if is_half else value)
 
 
 def _read(variable: tf.Variable) -> tf.Tensor:
