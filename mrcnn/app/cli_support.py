@@ -307,12 +307,16 @@ def _assign(config: Config, name: str, text: str) -> None:
     """Set one attribute from its text: a Python literal, or a bare word."""
     import numpy as np
 
+    from ..config import Config
+
     _check_setting(name, config)
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
     old = getattr(config, name)
+    if value is None and getattr(Config, name, 0) is None:  # the default: off
+        old = None
     for kinds, accepted, words in (
         (bool, (bool, type(None)), "True, False or None"),
         ((int, float, np.number), (int, float), "a number"),

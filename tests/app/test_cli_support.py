@@ -41,6 +41,14 @@ def test_no_items_give_the_defaults():
     assert cli_support.read_config([]).to_dict() == Config().to_dict()
 
 
+def test_none_turns_off_what_is_off_by_default():
+    base = Config()
+    base.BOX_VOTING_IOU = 0.8
+    assert cli_support.read_config(["BOX_VOTING_IOU=None"], base).BOX_VOTING_IOU is None
+    with pytest.raises(cli_support.UsageError, match="must be a number"):
+        cli_support.read_config(["LEARNING_RATE=None"])
+
+
 def test_values_are_literals_or_bare_words():
     config = cli_support.read_config(
         [
