@@ -24,7 +24,7 @@ from ..inference.fuse_batch_norm import BatchNormFusedModel
 from ..inference.runtimes import run_apart, size_of
 from .compare import LIMITS, compare
 from .description import describe
-from .formats import FORMATS, check_choice, format_named
+from .formats import FORMATS, Format, check_choice, format_named
 from .graph import Source
 from .precision_cost import first_images, precision_cost
 from .reference import detected, exported
@@ -71,7 +71,7 @@ def export_model(
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         part = Path(folder, target.name)
-        kind.write(part, job)
+        _write(kind, part, job)
         samples = sample_batches(model.config, shape, list(images) or seen[:SAMPLES])
         report = _compared(model, part, samples, description, precision)
         if dataset is not None:
@@ -87,6 +87,21 @@ def export_model(
         text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False)
         Path(beside).write_text(f"{text}\n", encoding="utf-8")
     return report._replace(path=target)
+
+
+def _write(kind: Format, part: Path, job: Job) -> None:
+    """Write the file; converters raise errors of any type."""
+    try:
+        kind.write(part, job)
+    except (ValueError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        (line, *_) = str(error).strip().splitlines() or [""]
+        raise ValueError(
+            "The converter of the format must know all operations of the network. Received: "
+            f"{type(error).__name__}: {line} Try another format, or report this with the settings "
+            "of the network."
+        ) from error
 
 
 def _calibration_images(calibration: Dataset | Iterable[Any]) -> list[Any]:

@@ -144,6 +144,19 @@ def test_litert_needs_a_fixed_batch(model, tmp_path):
         model.export(tmp_path / "tiny.tflite", "litert", batch=None)
 
 
+def test_converter_that_fails_says_so_in_a_sentence(model, tmp_path, monkeypatch):
+    def fail(path, job):
+        path.write_bytes(b"half a file")
+        raise RuntimeError("Loop-17 was not converted.\n  at somewhere")
+
+    monkeypatch.setitem(
+        formats.FORMATS, "saved_model", formats.FORMATS["saved_model"]._replace(write=fail)
+    )
+    with pytest.raises(ValueError, match=r"Received: RuntimeError: Loop-17 was .*Try another for"):
+        model.export(tmp_path / "tiny", "saved_model")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_int8_needs_calibration_images(model, tmp_path):
     needs("onnx")
     with pytest.raises(ValueError, match="--calibrate DATA"):
