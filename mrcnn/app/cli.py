@@ -708,7 +708,7 @@ def _add_export(commands) -> None:
         help="annotated images, as for `mrcnn evaluate`: int8 measures the ranges of values on "
         "them, and the file may lose at most 0.01 of average precision on the first 50",
     )
-    _add_export_shape(parser)
+    _add_export_shape(parser, "those of --calibrate, or generated shapes")
     _add_config(parser, "the config in the weight file")
     parser.add_argument(
         "--min-confidence",
@@ -725,7 +725,7 @@ def _add_benchmark(commands) -> None:
         _runner("benchmark_command"),
         "compare the runtimes that are installed: time, memory, start",
         "Measures detect, and exports the network for each runtime into a temporary folder and "
-        "measures that file in a process of its own: milliseconds per image (the best of several), "
+        "measures that file in a process of its own: milliseconds per image (the best of three), "
         "images per second, seconds until it can run, the most memory. Every file is also compared "
         "with detect, as `mrcnn export` does. WEIGHTS may also be an exported file.",
         "mrcnn benchmark mask_rcnn_fruit_0040.h5 --images fruit/val --out measured",
@@ -748,14 +748,14 @@ def _add_benchmark(commands) -> None:
         default="float32",
         help="of the exported files (%(default)s)",
     )
-    _add_export_shape(parser)
+    _add_export_shape(parser, "generated shapes")
     parser.add_argument(
         "--out", metavar="DIR", help="folder for benchmark.json. Default: only print"
     )
     _add_config(parser, "the config in the weight file")
 
 
-def _add_export_shape(parser) -> None:
+def _add_export_shape(parser, default_images: str) -> None:
     parser.add_argument(
         "--size",
         type=arguments.at_least_1,
@@ -777,8 +777,8 @@ def _add_export_shape(parser) -> None:
         type=arguments.path,
         nargs="+",
         default=[],
-        help="images, or folders of them, on which the file is compared with detect. Default: "
-        "those of --calibrate, or generated shapes",
+        help="images, or folders of them, on which the file is compared with detect, resized to "
+        f"--size. Default: {default_images}",
     )
 
 

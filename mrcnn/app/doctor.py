@@ -26,6 +26,8 @@ MODULES = {
     "pyyaml": "yaml",
 }  # module names that differ from the distribution
 
+FOR_DEVELOPERS = ("test", "docs")  # extras that users need not know
+
 # Distributions of OpenCV; all write the same folder cv2, so that the last installed one wins.
 OPENCV = (
     "opencv-python",
@@ -55,7 +57,7 @@ def examine() -> list[Finding]:
     findings += [*dependencies, *_opencv_clash()]
     if any(finding.name == "tensorflow" and not finding.broken for finding in dependencies):
         findings += [_backend(), _devices()]
-    return findings
+    return findings + extras()
 
 
 def report(findings: list[Finding]) -> str:
@@ -72,6 +74,40 @@ def report(findings: list[Finding]) -> str:
     else:
         lines.append("Everything that mrcnn needs is installed.")
     return "\n".join(lines)
+
+
+def extras() -> list[Finding]:
+    """A finding for each extra such as [export]: whether its packages are installed."""
+    try:
+        required = importlib.metadata.requires(DISTRIBUTION) or []
+        from packaging.requirements import Requirement
+    except ImportError:  # PackageNotFoundError is one; packaging is reported as a dependency
+        return []
+    missing: dict[str, list[str]] = {}
+    for line in required:
+        extra = re.search(r"extra == [\"'](\w+)[\"']", line)
+        if extra is None or extra[1] in FOR_DEVELOPERS:
+            continue
+        absent = missing.setdefault(extra[1], [])
+        requirement = Requirement(line)
+        marker = requirement.marker
+        is_wanted = marker is None or marker.evaluate({"extra": extra[1]})
+        if is_wanted and not _is_installed(requirement.name):
+            absent.append(requirement.name)
+    return [
+        Finding(
+            f"[{name}]", f"optional, not installed: {', '.join(absent)}" if absent else "installed"
+        )
+        for name, absent in sorted(missing.items())
+    ]
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def requirements() -> list[str]:

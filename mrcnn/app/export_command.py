@@ -40,6 +40,8 @@ def run(args) -> int:
         calibration=_data(args.calibrate, names),
     )
     say(report.text())
+    if not args.images and args.calibrate is None:
+        log.info("Compared on generated shapes. --images with images of your own says more.")
     if report.agreement.confidence < 0.5:
         log.warning(
             "No object in the sample images scored 0.5, so the comparison says little. Try "

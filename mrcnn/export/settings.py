@@ -32,7 +32,8 @@ def shape_of(config: Config, size: Sequence[int] | None, batch: int | None) -> S
     if mode in ANY_SIZE_MODES or mode == "crop":
         raise ValueError(
             f"A network whose IMAGE_RESIZE_MODE is {mode!r} needs the size of the images, for its "
-            "input depends on it. Received: none. Try --size HEIGHT WIDTH, or size=(height, width)."
+            "input depends on it. Received: none. Try --size HEIGHT WIDTH (in Python size=(height, "
+            "width)); images of another size need a file of their own."
         )
     return Shape(batch)
 

@@ -170,7 +170,7 @@ class ExportedModel:
             raise ValueError(
                 f"{self.path} accepts images of {wanted[0]} x {wanted[1]} pixels (height, width). "
                 f"Received: image {number} of {pixels.shape[0]} x {pixels.shape[1]}. Try to resize "
-                "it, or export the network again without --size."
+                "it, or `mrcnn export` for another file with --size and this height and width."
             )
         return pixels
 

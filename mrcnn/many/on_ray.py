@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import time
+import warnings
 from collections.abc import Generator, Iterable
 from typing import Any
 
@@ -69,17 +70,20 @@ class RayActors:
         context.verbose_stats_logs = False
         # A block of Ray for each of ours: an actor that dies loses no other.
         dataset = data.from_items(rows, override_num_blocks=len(rows))
-        return dataset.map(
-            Actor,
-            fn_constructor_args=(self.task,),
-            compute=data.ActorPoolStrategy(
-                size=min(self.count, len(rows)),  # Ray adds no actor by itself to such short queues
-                max_tasks_in_flight_per_actor=1,  # a killed actor costs one block an attempt
-            ),
-            num_cpus=self.num_cpus,
-            num_gpus=self.num_gpus,
-            ray_remote_args_fn=functools.partial(_retries, attempts - 1),
-        )
+        with warnings.catch_warnings():  # of what pyproject.toml bounds Ray's version for
+            warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
+            return dataset.map(
+                Actor,
+                fn_constructor_args=(self.task,),
+                compute=data.ActorPoolStrategy(
+                    # All at once: Ray adds no actor by itself to such short queues.
+                    size=min(self.count, len(rows)),
+                    max_tasks_in_flight_per_actor=1,  # a killed actor costs one block an attempt
+                ),
+                num_cpus=self.num_cpus,
+                num_gpus=self.num_gpus,
+                ray_remote_args_fn=functools.partial(_retries, attempts - 1),
+            )
 
 
 class Actor:

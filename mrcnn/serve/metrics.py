@@ -52,7 +52,10 @@ class Metrics:
             registry=registry,
         )
         self.detections = Counter(
-            "mrcnn_detections", "Detected objects", ["model"], registry=registry
+            "mrcnn_detections",
+            "Objects found, from the lowest score on that a request may ask for",
+            ["model"],
+            registry=registry,
         )
         self.reloads = Counter(
             "mrcnn_reloads", "Reloaded weight files", ["model", "result"], registry=registry

@@ -13,6 +13,7 @@ import numpy as np
 from ..data.keypoints import skeleton_of
 from ..files.safe_text import clean_name, printable
 from ..inference.result import Result, numbered_classes
+from ..weights.shipped import shipped
 from .batching import BatchQueue
 from .errors import RequestError
 from .metrics import Metrics
@@ -53,6 +54,14 @@ class Prepared(NamedTuple):
     min_confidence: float
 
 
+def _first_version(weights: str, path: Path | None) -> str:
+    """The version of weights by their file; of a downloaded name the word "released"."""
+    if path is None:
+        model = shipped(weights)
+        path = None if model is None else model.weights
+    return "released" if path is None else version_of(path)
+
+
 class ServedModel:
     """A model under a name; its weights may change between two batches, never within one.
 
@@ -76,7 +85,7 @@ class ServedModel:
                 f"Received: {weights}. Try a weight file in it."
             )
         self._loaded = None if path is None else stamp(path)
-        self.version = "released" if path is None else version_of(path)
+        self.version = _first_version(weights, path)
         source = weights if path is None else str(path)
         self._description = loader.describe(source)
         self._use(self._prepared(loader.load(source)))

@@ -131,3 +131,17 @@ def test_doctor_drops_requirements_of_other_pythons(monkeypatch):
     ]
     monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: demanded)
     assert doctor.requirements() == ["pillow>=13", "numpy>=2"]
+
+
+def test_extras_name_what_is_not_installed(monkeypatch):
+    required = [
+        "numpy>=2",
+        'numpy>=2; extra == "export"',
+        'never-heard-of>=1; extra == "serve"',
+        'never-heard-of; python_version < "3" and extra == "export"',
+        'never-heard-of; extra == "test"',
+    ]
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: required)
+    found = {finding.name: finding.state for finding in doctor.extras()}
+    assert found == {"[export]": "installed", "[serve]": "optional, not installed: never-heard-of"}
+    assert not any(finding.broken for finding in doctor.extras())
