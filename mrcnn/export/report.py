@@ -28,7 +28,7 @@ class Report(NamedTuple):
     cost: PrecisionCost | None = None
 
     def with_cost(self, cost: PrecisionCost | None) -> Report:
-        """Return the report with what the precision costs, which alone counts of int8."""
+        """Return the report with what the precision costs; of int8 only this counts."""
         if cost is None or self.description["precision"] != "int8":
             return self._replace(cost=cost)
         return self._replace(cost=cost, limits=self.limits._replace(matched=0.0))

@@ -77,7 +77,7 @@ def report_of(precision, matched):
     return Report(Path("a"), description, agreement, LIMITS[precision], 1, {}, 1.0)
 
 
-def test_average_precision_alone_counts_of_int8():
+def test_only_average_precision_counts_of_int8():
     loses_little = PrecisionCost(50, {"box AP": 0.90}, {"box AP": 0.895})
     loses_much = PrecisionCost(50, {"box AP": 0.90}, {"box AP": 0.88})
     few_partners = report_of("int8", 0.8)
