@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ..inference.runtimes import NOTE
 from .description import as_text
+from .litert_float16 import store_float16
 from .saved_model import write_saved_model
 from .settings import Job
 
@@ -27,10 +28,9 @@ def write_litert(path: Path, job: Job) -> None:
         portable = Path(folder, "portable")
         write_saved_model(portable, job._replace(precision="float32"), is_portable=True)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(portable))
-        if job.precision != "float32":
+        if job.precision == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if job.precision == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        path.write_bytes(converter.convert())
+        content = converter.convert()
+        path.write_bytes(store_float16(content) if job.precision == "float16" else content)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(NOTE, as_text(job.metadata))
