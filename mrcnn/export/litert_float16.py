@@ -34,8 +34,8 @@ def store_float16(content: bytes) -> bytes:
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    code = schema.OperatorCodeT()
+    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    code: Any = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
     code.version = DEQUANTIZE_VERSION
     model.operatorCodes.append(code)
@@ -44,7 +44,7 @@ def store_float16(content: bytes) -> bytes:
         readers = []
         for index in sorted(_kernels(model, graph, places)):
             if _is_large(model, graph.tensors[index], schema.TensorType.FLOAT32):
-                reader = schema.OperatorT()
+                reader: Any = schema.OperatorT()
                 reader.opcodeIndex = len(model.operatorCodes) - 1
                 reader.inputs = [_add_half(model, graph, index, schema)]
                 reader.outputs = [index]
