@@ -36,7 +36,14 @@ WITHOUT_TENSORFLOW = (
 )
 
 RAY = {"fsspec", "pyarrow", "ray"}  # libraries of the extra [ray]
-EXPORT = {"ai_edge_litert", "onnx", "onnxruntime", "openvino", "tf2onnx"}  # of the extra [export]
+EXPORT = {
+    "flatbuffers",
+    "ai_edge_litert",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "tf2onnx",
+}  # of the extra [export]
 LOAD_KERAS = {"app.demo", "data.generator"}  # a network of its own; keras.utils.PyDataset
 
 
