@@ -22,7 +22,9 @@ NOTEBOOKS = (
     "balloon/inspect_balloon_model.ipynb",
     "nucleus/inspect_nucleus_data.ipynb",
     "nucleus/inspect_nucleus_model.ipynb",
+    "family.ipynb",
 )
+SHARE = "0.05"  # of the training steps of family.ipynb
 FIGURES = ("image/jpeg", "image/png")
 LEAST_FIGURES = 3
 LARGEST_OUTPUT = 60_000  # bytes, the limit of the pre-commit hook
@@ -125,6 +127,7 @@ def test_executes(name, copied, monkeypatch):
     for variable in [variable for variable in os.environ if variable.startswith("MRCNN_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("PYTHONPATH", str(SAMPLES.parent))
+    monkeypatch.setenv("MRCNN_SHARE", SHARE)
     notebook = nbformat.read(copied / name, as_version=4)
     committed = len(figures(notebook))
     for cell in code_cells(notebook):
