@@ -76,7 +76,7 @@ def export_model(
         report = _compared(model, part, samples, description, precision)
         if dataset is not None:
             cost = precision_cost(model, lambda given: run_apart(part, given)[0], dataset, shape)
-            report = report.with_cost(cost)
+            report = report._replace(cost=cost)
         if not report.agrees():
             raise ValueError(
                 "An exported file must find what detect() finds. Received:\n"

@@ -27,12 +27,6 @@ class Report(NamedTuple):
     detect_ms: float
     cost: PrecisionCost | None = None
 
-    def with_cost(self, cost: PrecisionCost | None) -> Report:
-        """Return the report with what the precision costs; of int8 only this counts."""
-        if cost is None or self.description["precision"] != "int8":
-            return self._replace(cost=cost)
-        return self._replace(cost=cost, limits=self.limits._replace(matched=0.0))
-
     def agrees(self) -> bool:
         """Return whether the file detects the same as `detect`."""
         is_precise = self.cost is None or self.cost.loss() <= LARGEST_LOSS
@@ -53,7 +47,7 @@ class Report(NamedTuple):
         compared = f"{agreement.compared} in {agreement.images} images ({confidence})"
         rows = [
             ("detections", compared, ""),
-            ("matched", f"{agreement.matched:.1%}", _at_least(limits.matched)),
+            ("matched", f"{agreement.matched:.1%}", f">= {limits.matched:.0%}"),
             ("boxes", f"{agreement.boxes:.2g} px", _at_most(limits.boxes, " px")),
             ("scores", f"{agreement.scores:.2g}", _at_most(limits.scores)),
         ]
@@ -88,10 +82,6 @@ def _cost_rows(cost: PrecisionCost | None) -> list[tuple[str, str, str]]:
         found = f"{cost.found[name]:.4f} in {cost.images} images"
         rows.append((name, found, f">= {expected - LARGEST_LOSS:.4f} (detect {expected:.4f})"))
     return rows
-
-
-def _at_least(share: float) -> str:
-    return "" if share == 0.0 else f">= {share:.0%}"
 
 
 def _at_most(limit: float, unit: str = "") -> str:

@@ -1,15 +1,11 @@
 """The cost of a precision in average precision, with files that find all, half or nothing."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from mrcnn.config import Config
 from mrcnn.data.shapes import ShapesDataset
-from mrcnn.export.compare import LIMITS, Agreement
-from mrcnn.export.precision_cost import PrecisionCost, precision_cost
-from mrcnn.export.report import Report
+from mrcnn.export.precision_cost import precision_cost
 from mrcnn.export.settings import Shape
 
 
@@ -68,21 +64,3 @@ def test_file_for_images_of_another_size_is_not_measured(dataset):
     model = Perfect(dataset)
     assert precision_cost(model, model.run, dataset, Shape(1, 100, 96)) is None
     assert precision_cost(model, model.run, dataset, Shape(2, 96, 96)).images == 4
-
-
-def report_of(precision, matched):
-    """A report of a file whose detections have partners in this share."""
-    agreement = Agreement(5, 0.5, 10, matched, 0.0, 0.0, None, None)
-    description = {"precision": precision}
-    return Report(Path("a"), description, agreement, LIMITS[precision], 1, {}, 1.0)
-
-
-def test_only_average_precision_counts_of_int8():
-    loses_little = PrecisionCost(50, {"box AP": 0.90}, {"box AP": 0.895})
-    loses_much = PrecisionCost(50, {"box AP": 0.90}, {"box AP": 0.88})
-    few_partners = report_of("int8", 0.8)
-    assert not few_partners.agrees()
-    assert few_partners.with_cost(loses_little).agrees()
-    assert not few_partners.with_cost(loses_much).agrees()
-    assert not report_of("float32", 0.8).with_cost(loses_little).agrees()
-    assert not few_partners.with_cost(None).agrees()
