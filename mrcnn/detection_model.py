@@ -10,7 +10,6 @@ import copy
 import importlib
 import logging
 import os
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -23,6 +22,7 @@ from .data.keypoints import adopt_skeleton
 from .export.report import Report
 from .inference.complexity import Complexity, count_parameters, network_complexity
 from .inference.detection_methods import DetectionMethods
+from .inference.timing import seconds_of_detection
 from .nn.layers import FLOAT32, Anchors, PyramidAnchors
 from .training.distributed import training_strategy
 from .training.loop import Stage, TrainingData, train
@@ -409,21 +409,12 @@ class DetectionModel(DetectionMethods):
             size = f"{height} x {width} pixels ({inside[0]} x {inside[1]} in the network)"
             parts.append(f"{gflop:,.1f} GFLOP for an image of {size}")
             if repeats:
-                parts.append(f"{1000 * self._seconds_of_detection(image, repeats):,.0f} ms")
+                seconds = seconds_of_detection(self.detect, image, repeats)
+                parts.append(f"{1000 * seconds:,.0f} ms")
             peak = peak_memory_mb()
             if peak is not None:
                 parts.append(f"peak memory of the process {peak / 1000:,.1f} GB")
         return ", ".join(parts)
-
-    def _seconds_of_detection(self, image: np.ndarray, repeats: int) -> float:
-        """The median time of a detection, after one that compiles."""
-        self.detect([image])
-        times = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            self.detect([image])
-            times.append(time.perf_counter() - start)
-        return float(np.median(times))
 
     def find_trainable_layer(self, layer: Any) -> Any:
         """Return the layer, or the layer that it wraps."""

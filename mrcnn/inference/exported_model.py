@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from .image_inputs import ImageReader, check_image_list, is_one_image
 from .postprocessing import check_mask_form, image_boxes, unmold_detections
 from .result import make_result
 from .threads import prefetch_one
+from .timing import seconds_of_detection
 
 log = logging.getLogger("mrcnn")
 
@@ -119,18 +119,9 @@ class ExportedModel:
             default = self.config.IMAGE_SHAPE[:2] if image_shape is None else image_shape[:2]
             height, width = self.shape.height or default[0], self.shape.width or default[1]
             image = np.zeros((height, width, self.config.IMAGE_CHANNEL_COUNT), np.uint8)
-            milliseconds = 1000 * self._seconds_of_detection(image, repeats)
+            milliseconds = 1000 * seconds_of_detection(self.detect, image, repeats)
             parts.append(f"{milliseconds:,.0f} ms for an image of {height} x {width} pixels")
         return ", ".join(parts)
-
-    def _seconds_of_detection(self, image: np.ndarray, repeats: int) -> float:
-        """The median of several times, after a first detection."""
-        seconds = []
-        for _ in range(1 + repeats):
-            start = time.perf_counter()
-            self.detect([image])
-            seconds.append(time.perf_counter() - start)
-        return float(np.median(seconds[1:]))
 
     def _check_settings(self) -> None:
         if len(self.config.TTA):
