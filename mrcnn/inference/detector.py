@@ -14,17 +14,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import keras
 import numpy as np
-import tensorflow as tf
 from rich.progress import track
 
 from ..config import Config
 from ..nn import boxes as box_math
 from ..nn.anchors import pyramid_anchors
-from ..nn.molding import mold_on_device
 from . import heat_maps, tiles, tta
 from .image_inputs import ImageReader, Seen, check_image_list
 from .postprocessing import (
@@ -37,6 +34,12 @@ from .postprocessing import (
 from .preprocessing import Molded, batches, mold, stack_if_equal
 from .result import Result, make_result, numbered_classes
 from .threads import ReadWriteLock, prefetch_one
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# TensorFlow is imported by the methods that run a network: it takes seconds, and with it comes
+# Keras, which imports matplotlib.
 
 logger = logging.getLogger("mrcnn")
 
@@ -346,6 +349,8 @@ class Detector:
 
         zoom: factor of the images' size in the network, for a view of `Config.TTA`.
         """
+        import tensorflow as tf
+
         subtract_mean = not tf.config.list_logical_devices("GPU")
         return self._mold(images, subtract_mean, zoom)
 
@@ -376,6 +381,8 @@ class Detector:
 
     def _batch_of_anchors(self, images: np.ndarray, steps: Steps) -> tf.Tensor:
         """`[B, A, 4]` the anchors of molded images `[B, h, w, C]`, copied to the device once."""
+        import tensorflow as tf
+
         anchors = steps.get_anchors(images.shape[1:])
         cached = self._device_anchors  # read once: another thread may replace it
         copies = [copy for original, copy in cached if original is anchors]
@@ -400,6 +407,10 @@ class Detector:
 
     def _as_tensors(self, inputs: Sequence[Any]) -> list[tf.Tensor]:
         """Inputs of `predict` as the network reads them."""
+        import tensorflow as tf
+
+        from ..nn.molding import mold_on_device
+
         inputs = [tf.convert_to_tensor(x) for x in inputs]
         if inputs[0].dtype == tf.uint8:
             inputs[0] = mold_on_device(inputs[0], self.config)
@@ -424,12 +435,9 @@ class Detector:
         )
         with self._compiling:
             if key not in self._compiled:
-                signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.network.inputs]
                 # A partial, because TensorFlow warns if it traces one `def` often.
                 run = functools.partial(_run_network, self._running, self.read_outputs, config)
-                self._compiled = {
-                    key: tf.function(run, signature, autograph=False, jit_compile=False)
-                }
+                self._compiled = {key: _compile(run, self.network.inputs)}
             return self._compiled[key]
 
     def unmold_detections(
@@ -484,13 +492,14 @@ class Detector:
     @functools.cached_property
     def _run_heat_maps(self) -> Callable:
         """The compiled function from the network's inputs to the anchors' scores `[B, A]`."""
+        import keras
+
         inside = keras.Model(self.network.inputs, heat_maps.anchor_outputs(self.network))
 
         def run(*inputs):
             return heat_maps.anchor_scores(inside(list(inputs), training=False))
 
-        signature = [tf.TensorSpec(x.shape, x.dtype) for x in self.network.inputs]
-        return tf.function(run, signature, autograph=False)
+        return _compile(run, self.network.inputs)
 
     def run_graph(
         self,
@@ -505,6 +514,9 @@ class Detector:
         outputs: `[(name, tensor)]`, tensors of layers (`network.get_layer(name).output`) or of
             `MaskRCNN.ancestor`.
         """
+        import keras
+        import tensorflow as tf
+
         steps = steps or self
         tensors = dict(outputs)
         missing = [name for name, tensor in tensors.items() if tensor is None]
@@ -525,6 +537,14 @@ class Detector:
         for name, value in found.items():
             log(name, value)
         return found
+
+
+def _compile(run: Callable, inputs: Sequence[Any]) -> Callable:
+    """The compiled function for tensors of the shapes and types of a network's inputs."""
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec(x.shape, x.dtype) for x in inputs]
+    return tf.function(run, signature, autograph=False, jit_compile=False)
 
 
 def _run_network(network, read_outputs, config: Config, *inputs) -> list[tf.Tensor]:

@@ -17,8 +17,6 @@ import numpy as np
 
 from ..config import Config
 from ..nn.anchors import compute_backbone_shapes
-from ..nn.dense_detections import class_scores
-from ..nn.keras_ops import ops
 from .preprocessing import Molded
 
 # Layers whose outputs `[B, A, ...]` are read from a network that has them, see `anchor_scores`.
@@ -47,6 +45,9 @@ def anchor_scores(outputs: dict[str, Any]) -> Any:
     """
     if "rpn_class" in outputs:
         return outputs["rpn_class"][..., 1]
+    from ..nn.dense_detections import class_scores  # TensorFlow: only if it is used
+    from ..nn.keras_ops import ops
+
     best = ops.max(outputs["class_logits"][..., 1:], axis=-1, keepdims=True)
     return class_scores(best, outputs.get("centerness"))[..., 0]
 

@@ -22,7 +22,6 @@ from ..data.keypoints import mirror, mirrored_order, surest_keypoints
 from ..data.masks import MaskCrop, cut_crops
 from ..formats.mask_forms import full_masks, rles
 from ..nn import boxes as box_math
-from ..nn.nms import agnostic_suppress, suppress
 
 # A detection of a view belongs to a merged one if their boxes have at least this IoU.
 SAME_OBJECT = 0.5
@@ -127,6 +126,8 @@ def merge(
 
 def _merge_boxes(results: Sequence[Result], config: Config) -> Result:
     """The boxes, class ids and scores of all results that remain after suppression."""
+    from ..nn.nms import agnostic_suppress, suppress  # TensorFlow: only if there are views
+
     rois = np.concatenate([result["rois"] for result in results])
     class_ids = np.concatenate([result["class_ids"] for result in results]).astype(np.int32)
     scores = np.concatenate([result["scores"] for result in results]).astype(np.float32)
