@@ -46,6 +46,7 @@ PAD32_MODES = ("torchvision", "detectron2")
 NORMS = ("none", "batch", "frozen", "group", "sync")
 BOX_HEADS = ("2fc", "4conv1fc", "res5")
 OBJECTNESS = ("softmax", "sigmoid")
+INITIAL_WEIGHTS = ("glorot", "detectron2")
 PROPOSAL_SELECTIONS = ("all_levels", "per_level")
 ROI_ALIGNS = ("crop_and_resize", "aligned", "unaligned", "precise", "max")
 LEVEL_RULES = ("round", "floor")
@@ -149,6 +150,9 @@ class Config:
     BOX_HEAD = "2fc"
     # Units of the fully connected layers of the class and box head (VGG16: 4096).
     FPN_CLASSIF_FC_LAYERS_SIZE = 1024
+    # Initial weights of RPN and heads: "glorot", as matterport has them; "detectron2": He's before
+    # a ReLU, and almost 0 in last layers, so that the first boxes are anchors and proposals.
+    INITIAL_WEIGHTS = "glorot"
     # Channels of the mask head's convolutions.
     MASK_CHANNELS = 256
     # RetinaNet and FCOS: number of 3x3 convolutions of the class tower and of the box tower, and
@@ -1274,6 +1278,7 @@ _RULES = {
     "RPN_CONV_LAYERS": _whole(1, 10),
     "RPN_OBJECTNESS": _choice(*OBJECTNESS),
     "BOX_HEAD": _choice(*BOX_HEADS),
+    "INITIAL_WEIGHTS": _choice(*INITIAL_WEIGHTS),
     "RPN_CHANNELS": _CHANNELS,
     "MASK_CHANNELS": _CHANNELS,
     "TOWER_CONV_LAYERS": _whole(1, 10),

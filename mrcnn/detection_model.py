@@ -23,6 +23,7 @@ from .export.report import Report
 from .inference.complexity import Complexity, count_parameters, network_complexity
 from .inference.detection_methods import DetectionMethods
 from .inference.timing import seconds_of_detection
+from .nn.initial_weights import draw_initial_weights
 from .nn.layers import FLOAT32, Anchors, PyramidAnchors
 from .training.distributed import training_strategy
 from .training.loop import Stage, TrainingData, train
@@ -157,6 +158,7 @@ class DetectionModel(DetectionMethods):
         try:
             with scope:
                 network = self._build(mode, config)
+                draw_initial_weights(leaves(network), config.INITIAL_WEIGHTS)
         finally:
             keras.config.set_dtype_policy(policy_before)
         network.describe = self.metadata

@@ -19,6 +19,7 @@ _DETECTRON: dict[str, Any] = {
     "BIAS_BEFORE_NORM": False,
     "BOX_HEAD_NORM": "none",
     "MASK_HEAD_NORM": "none",
+    "INITIAL_WEIGHTS": "detectron2",
     "MEAN_PIXEL": np.array([123.675, 116.28, 103.53]),
     "IMAGE_MIN_DIM": 800,
     "IMAGE_MAX_DIM": 1333,
