@@ -328,7 +328,28 @@ class RoIUpSampling2D(_PerRoI, KL.UpSampling2D):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class RoIGroupNorm(_PerRoI, KL.GroupNormalization):
+class GroupNorm(KL.GroupNormalization):
+    """Group norm (Wu 2018) of the last axis: the statistics of channels, joined to those of groups.
+
+    Keras' reduces an axis amid the others, which takes four times as long on a CPU.
+    """
+
+    def call(self, inputs):
+        x = ops.cast(inputs, "float32")
+        pixels = list(range(1, len(x.shape) - 1))
+        channels = [-1, self.groups, x.shape[-1] // self.groups]
+        mean, variance = (ops.reshape(v, channels) for v in ops.moments(x, pixels))  # [B, G, C / G]
+        of_group = ops.mean(mean, axis=-1, keepdims=True)
+        variance = ops.mean(variance + (mean - of_group) ** 2, axis=-1, keepdims=True)
+        scale = ops.reshape(self.gamma, channels) * ops.rsqrt(variance + self.epsilon)
+        shift = ops.reshape(self.beta, channels) - of_group * scale
+        of_channels = [-1, *(1 for _ in pixels), x.shape[-1]]
+        scale, shift = ops.reshape(scale, of_channels), ops.reshape(shift, of_channels)
+        return ops.cast(x * scale + shift, self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class RoIGroupNorm(_PerRoI, GroupNorm):
     """Group norm (Wu 2018) of each RoI: `[B, N, h, w, C]`, same shape."""
 
     def build(self, input_shape):
@@ -358,7 +379,7 @@ def norm(
     if kind == "sync":
         return KL.BatchNormalization(synchronized=True, **settings)(x)
     if kind == "group":
-        layer = KL.GroupNormalization if len(x.shape) == 4 else RoIGroupNorm
+        layer = GroupNorm if len(x.shape) == 4 else RoIGroupNorm
         return layer(groups=math.gcd(32, x.shape[-1]), **settings)(x)
     layer = BatchNorm(config.TRAIN_BN, **settings)
     return layer(x) if counted is None else layer(x, counted=counted)

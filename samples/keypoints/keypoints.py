@@ -27,12 +27,14 @@ class ArrowsConfig(DemoConfig):
     NUM_CLASSES = 1 + 1
     USE_MASK = False
     NUM_KEYPOINTS = 4
-    KEYPOINT_CONV_LAYERS = 4
     KEYPOINT_CHANNELS = 64
+    INITIAL_WEIGHTS = "detectron2"  # the keypoint head has eight convolutions and no norm
     ROI_ALIGN = "aligned"
     CONTINUOUS_BOXES = True
+    TRAIN_ROIS_PER_IMAGE = 12
     ROI_POSITIVE_RATIO = 0.5
-    STEPS_PER_EPOCH = 100
+    LEARNING_RATE = 0.002
+    STEPS_PER_EPOCH = 140
     VALIDATION_STEPS = 5
 
 

@@ -11,6 +11,7 @@ The network itself, with the weights of ImageNet:
 from keras import layers as KL
 
 from mrcnn.app.demo import DemoConfig
+from mrcnn.nn.layers import GroupNorm
 
 STAGES = ((2, 32), (2, 64), (3, 128))  # blocks and channels of C2 to C4
 
@@ -30,7 +31,7 @@ def narrow_resnet(image):
 
 def _convolution(x, channels, name, size=3):
     x = KL.Conv2D(channels, size, padding="same", use_bias=False, name=name)(x)
-    return KL.GroupNormalization(8, name=f"{name}_gn")(x)
+    return GroupNorm(8, name=f"{name}_gn")(x)
 
 
 def _residual_block(x, channels, name):

@@ -295,6 +295,44 @@ def test_group_norm_equals_torch(torchvision_units, are_rois):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(0, 4, 4, 8), (2, 1, 1, 8), (3, 5, 4, 8), (1, 64, 64, 64)])
+def test_group_norm_equals_float64(shape):
+    """Pixels far from 0, on whose squares float32 would lose digits."""
+    x = np.random.default_rng(3).normal(30.0, 3.0, shape).astype(np.float32)
+    layer = layers.GroupNorm(4, epsilon=1e-5)
+    found = np.asarray(layer(x))
+    rows = x.astype(float).reshape(shape[0], shape[1] * shape[2], 4, shape[3] // 4)
+    mean, variance = (f(rows, axis=(1, 3), keepdims=True) for f in (np.mean, np.var))
+    expected = ((rows - mean) / np.sqrt(variance + 1e-5)).reshape(shape)
+    np.testing.assert_allclose(found, expected, atol=3e-5)
+
+
+def test_group_norm_and_its_gradients_equal_keras():
+    x = np.random.default_rng(4).normal(size=(2, 5, 6, 8)).astype(np.float32)
+    results = []
+    for kind in (layers.GroupNorm, KL.GroupNormalization):
+        layer = kind(4, epsilon=1e-3)
+        layer.build(x.shape)
+        layer.gamma.assign(np.linspace(0.5, 2, 8))
+        layer.beta.assign(np.linspace(-1, 1, 8))
+        with tf.GradientTape() as tape:
+            inputs = tf.constant(x)
+            tape.watch(inputs)
+            outputs = layer(inputs)
+            loss = tf.reduce_sum(outputs**3)
+        sources = [inputs, layer.gamma.value, layer.beta.value]
+        results.append([outputs, *tape.gradient(loss, sources)])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_group_norm_of_even_pixels_is_its_shift_in_any_precision():
+    layer = layers.GroupNorm(2, dtype="mixed_bfloat16", beta_initializer="ones")
+    outputs = layer(np.full((1, 3, 3, 4), 7.0))
+    assert outputs.dtype == tf.bfloat16
+    np.testing.assert_array_equal(np.asarray(outputs, np.float32), 1.0)
+
+
 def test_frozen_batch_norm_is_a_constant():
     """x * gamma / sqrt(variance) + beta with an epsilon of 0, in training too."""
     layer = layers.FrozenBatchNorm(train_bn=False, epsilon=0.0)
