@@ -29,7 +29,8 @@ LAST = {
 def draw_initial_weights(layers: Iterable[keras.layers.Layer], rule: str) -> None:
     """Draw the kernels of the layers named above, unless the rule is Keras' own, "glorot".
 
-    layers: of a network; those with other names stay as they are.
+    layers: of a network, with kernels `[..., inputs, outputs]`; those with other names stay as they
+        are.
     rule: as `Config.INITIAL_WEIGHTS`.
     """
     if rule == "glorot":
