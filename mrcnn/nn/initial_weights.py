@@ -1,7 +1,7 @@
 """The initial weights of the RPN and the heads, as detectron2 and torchvision have them.
 
-A layer that a file gives weights does not keep them. `Config.INITIAL_WEIGHTS` selects. RetinaNet and
-FCOS have one rule, their papers', which stands with their layers (`nn/dense_heads.py`).
+A layer that a file gives weights does not keep them. `Config.INITIAL_WEIGHTS` selects. RetinaNet
+and FCOS have one rule, their papers', which stands with their layers (`nn/dense_heads.py`).
 """
 
 from __future__ import annotations

@@ -341,8 +341,9 @@ class GroupNorm(KL.GroupNormalization):
         mean, variance = (ops.reshape(v, channels) for v in ops.moments(x, pixels))  # [B, G, C / G]
         of_group = ops.mean(mean, axis=-1, keepdims=True)
         variance = ops.mean(variance + (mean - of_group) ** 2, axis=-1, keepdims=True)
-        scale = ops.reshape(self.gamma, channels) * ops.rsqrt(variance + self.epsilon)
-        shift = ops.reshape(self.beta, channels) - of_group * scale
+        gamma, beta = (ops.cast(weight, "float32") for weight in (self.gamma, self.beta))
+        scale = ops.reshape(gamma, channels) * ops.rsqrt(variance + self.epsilon)
+        shift = ops.reshape(beta, channels) - of_group * scale
         of_channels = [-1, *(1 for _ in pixels), x.shape[-1]]
         scale, shift = ops.reshape(scale, of_channels), ops.reshape(shift, of_channels)
         return ops.cast(x * scale + shift, self.compute_dtype)
