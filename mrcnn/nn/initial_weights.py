@@ -1,7 +1,8 @@
 """The initial weights of the RPN and the heads, as detectron2 and torchvision have them.
 
-A layer that a file gives weights does not keep them. `Config.INITIAL_WEIGHTS` selects. RetinaNet
-and FCOS have one rule, their papers', which stands with their layers (`nn/dense_heads.py`).
+`Config.INITIAL_WEIGHTS` selects them; weights from a file replace them. The RPN's hidden
+convolution, the pyramid and dense hidden layers keep Keras' own. RetinaNet and FCOS have one rule,
+their papers', which stands with their layers (`nn/dense_heads.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 import keras
 
 # Convolutions before a ReLU: weights that keep the variance (He 2015, "Delving Deep into
-# Rectifiers"). Keras' own halve it at each layer, which no norm makes good.
+# Rectifiers"). Keras' own halve it at each layer, unless a norm follows.
 BEFORE_RELU = r"mrcnn_(box|mask|keypoint)_conv\d+|mrcnn_mask_deconv\d*"
 
 # Last layers: the standard deviation of normal weights. So small, the first scores are even and

@@ -329,9 +329,10 @@ class RoIUpSampling2D(_PerRoI, KL.UpSampling2D):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class GroupNorm(KL.GroupNormalization):
-    """Group norm (Wu 2018) of the last axis: the statistics of channels, joined to those of groups.
+    """Group norm (Wu 2018): `[B, ..., C]`, same shape.
 
-    Keras' reduces an axis amid the others, which takes four times as long on a CPU.
+    The means and variances of channels give those of groups. Keras' layer reduces axes in the
+    middle of the shape, takes up to four times as long on a CPU, and is less precise.
     """
 
     def call(self, inputs):
