@@ -19,13 +19,21 @@ from mrcnn.many.block import FileLoader
 NOTHING, ERROR, KILL_ONCE, KILL = 0, 201, 202, 203
 
 
-class FakeModel:
-    """See the file. killed: a file that exists after the first kill."""
+WAIT_SECONDS = 300  # for another worker, on a machine that is busy
 
-    def __init__(self, killed, seconds=0.0):
+
+class FakeModel:
+    """See the file. seconds: how long an image takes.
+
+    killed: a file that exists after the first kill. together: how many workers must have loaded
+    the model before the first image is detected.
+    """
+
+    def __init__(self, killed, seconds=0.0, together=0):
         self.config = Config()
         self.killed = Path(killed)
         self.seconds = seconds
+        self.together = together
         self.batches = []
 
     def detect(self, images, batch_size=None, masks="full"):
@@ -33,6 +41,9 @@ class FakeModel:
         return [self._found(image, masks) for image in images]
 
     def _found(self, image, masks):
+        end = time.monotonic() + WAIT_SECONDS
+        while loads(self.killed.parent) < self.together and time.monotonic() < end:
+            time.sleep(0.01)
         time.sleep(self.seconds)
         value = int(image[0, 0, 0])
         if value == ERROR:
@@ -57,20 +68,26 @@ class FakeLoader(FileLoader):
     broken: raise instead.
     """
 
-    def __init__(self, folder, seconds=0.0, broken=False):
+    def __init__(self, folder, seconds=0.0, broken=False, together=0):
         self.folder = folder
         self.killed = os.path.join(folder, "killed")
         self.seconds = seconds
         self.broken = broken
+        self.together = together
 
     def load(self):
         if self.broken:
             raise ValueError("The weights must fit. Received: others.")
         Path(self.folder, f"loaded_by_{os.getpid()}").touch()
-        return FakeModel(self.killed, self.seconds), ["BG", "square"]
+        return FakeModel(self.killed, self.seconds, self.together), ["BG", "square"]
 
     def explain(self, error):
         return f"{type(error).__name__}: {error}"
+
+
+def loads(folder):
+    """How many processes have loaded the model."""
+    return len(list(Path(folder).glob("loaded_by_*")))
 
 
 def image_files(folder, values):
