@@ -507,6 +507,14 @@ class Config:
         return cls()._with_preset(presets.DETECTRON_C4)
 
     @classmethod
+    def lite(cls) -> Config:
+        """Return a config of a small network for CPUs, and of its training from ImageNet weights.
+
+        Settings of a subclass stay as they are.
+        """
+        return cls()._with_preset(presets.LITE)
+
+    @classmethod
     def torchvision(cls, version: int = 1) -> Config:
         """Return a config of torchvision's network and its training.
 

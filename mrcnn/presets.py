@@ -1,4 +1,4 @@
-"""The settings in which torchvision's and detectron2's networks differ from matterport's.
+"""The settings in which torchvision's, detectron2's and a small network differ from matterport's.
 
 Learning rates are for 2 images a batch: 0.02 / 16 * 2 (Goyal 2017, linear scaling).
 """
@@ -123,6 +123,45 @@ _TORCHVISION_2: dict[str, Any] = {
 
 TORCHVISION = {1: _TORCHVISION_1, 2: _TORCHVISION_2}
 
+# For CPUs: about 4 % of the computation of the default network, from ImageNet weights that are part
+# of this package. The geometry is detectron2's; group norm in the heads, for batches are small.
+LITE: dict[str, Any] = {
+    "BACKBONE": "efficientnet_lite2",
+    "TOP_DOWN_PYRAMID_SIZE": 96,
+    "RPN_CHANNELS": 96,
+    "BOX_HEAD": "4conv1fc",
+    "FPN_CLASSIF_FC_LAYERS_SIZE": 512,
+    "MASK_CHANNELS": 96,
+    "BOX_HEAD_NORM": "group",
+    "MASK_HEAD_NORM": "group",
+    "BIAS_BEFORE_NORM": False,
+    "INITIAL_WEIGHTS": "detectron2",
+    "RPN_OBJECTNESS": "sigmoid",
+    "PROPOSAL_SELECTION": "per_level",
+    "PRE_NMS_LIMIT": 2000,
+    "POST_NMS_ROIS_INFERENCE": 500,
+    "CONTINUOUS_BOXES": True,
+    "MAX_LOG_SCALE": math.log(1000 / 16),
+    "ROI_ALIGN": "aligned",
+    "MASK_PASTE": "detectron2",
+    "DETECTION_ALL_CLASSES": True,
+    "DETECTION_MIN_CONFIDENCE": 0.5,
+    "DETECTION_NMS_THRESHOLD": 0.5,
+    # Training
+    "POST_NMS_ROIS_TRAINING": 500,
+    "TRAIN_ROIS_PER_IMAGE": 64,
+    "ROI_SAMPLING": "fill",
+    "ROIS_INCLUDE_GT": True,
+    "MASK_TARGETS": "hard",
+    "RPN_SMOOTH_L1_BETA": 0.0,
+    "BOX_SMOOTH_L1_BETA": 0.0,
+    "LOSS_DENOMINATOR": "sampled",
+    "OPTIMIZER": "adam",
+    "LEARNING_RATE": 0.0005,
+    "LEARNING_RATE_SCHEDULE": "cosine",
+    "WARMUP_STEPS": 100,
+}
+
 # What torchvision's networks without an RPN have in common: levels P3 to P7, boxes only.
 _DENSE: dict[str, Any] = {
     "USE_MASK": False,
@@ -205,7 +244,7 @@ FCOS: dict[str, Any] = {
 
 # Network -> its presets other than the default.
 OF_NETWORK = {
-    "mask_rcnn": (DETECTRON, *TORCHVISION.values()),
+    "mask_rcnn": (DETECTRON, *TORCHVISION.values(), LITE),
     "retinanet": tuple(RETINANET.values()),
     "fcos": (FCOS,),
 }

@@ -311,7 +311,7 @@ def _add_train(commands) -> None:
         "checkpoint in --logs, to resume from; or a weight file, whose heads are left out if the "
         "classes differ. Default: "
         "random weights, or without a GPU, unless another option or --config names a backbone, "
-        "efficientnet_lite2 with its ImageNet weights",
+        "the network of PRESET=lite, from ImageNet weights",
     )
     parser.add_argument(
         "--keep-classes",
@@ -400,8 +400,8 @@ def _add_training_schedule(parser) -> None:
     parser.add_argument(
         "--epochs",
         type=arguments.at_least_1,
-        default=10,
-        help="the epoch to reach, counted from the first (%(default)s)",
+        help="the epoch to reach, counted from the first. Default: 10, or for few images the number "
+        "that has 1,000 steps",
     )
     parser.add_argument(
         "--learning-rate",

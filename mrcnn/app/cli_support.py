@@ -237,7 +237,7 @@ def read_config(items: list[str], base: Config | None = None) -> Config:
     for item in items:
         name, equals, text = item.partition("=")
         if equals and name == "PRESET":
-            config = _with_preset(config, text)
+            config = with_preset(config, text)
         elif equals and name.isidentifier():
             _assign(config, name, text)
         else:
@@ -253,13 +253,14 @@ def with_network(items: list[str], network: str | None) -> list[str]:
     return items if is_default else [f"PRESET={network}", *items]
 
 
-def _with_preset(config: Config, name: str) -> Config:
+def with_preset(config: Config, name: str) -> Config:
     """The preset of this name for the config's class; what the config itself sets stays."""
     presets = {
         "detectron": type(config).detectron,
         "detectron_c4": type(config).detectron_c4,
         "detectron_scratch": type(config).detectron_scratch,
         "fcos": type(config).fcos,
+        "lite": type(config).lite,
         "matterport": type(config).matterport,
         "retinanet": type(config).retinanet,
         "retinanet2": functools.partial(type(config).retinanet, 2),

@@ -6,6 +6,7 @@ import logging
 import re
 from pathlib import Path
 
+from .. import presets
 from ..config import Config
 from ..data.dataset import Dataset, has_boxes_only, shared_images
 from ..data.keypoints import adopt_skeleton
@@ -29,6 +30,7 @@ from .cli_support import (
     say,
     validated,
     with_network,
+    with_preset,
 )
 from .data_option import (
     SHAPES_HELD_OUT,
@@ -51,7 +53,9 @@ SELF_WATCHING = {
     "RUN_REPORT": True,
 }
 WARMUP_STEPS = 500  # at most; a tenth of a short training
-CPU_BACKBONE = "efficientnet_lite2"  # with ImageNet weights that need no download
+EPOCHS = 10  # unless --epochs is given; more, if these have fewer than FEWEST_STEPS
+FEWEST_STEPS = 1000
+CPU_PRESET = "lite"  # its ImageNet weights need no download
 LARGE_BACKBONES = ("resnet50", "resnet101", "resnet152", "vgg16", "convnext_tiny")
 
 
@@ -76,11 +80,13 @@ def run(args) -> int:
     kept = _kept_classes(args, train_data)
     make_folder(args.logs, "--logs")
     if _leaves_backbone_open(config, args) and not has_gpu():
-        _choose_backbone_for_cpu(config, args)
-        args.auto = args.auto is not False
+        config = _for_cpu(config, args)
     if args.auto and args.weights != "last":
         choose_sizes(config, by_user, train_data, has_gpu())
         _fit_steps(config, args, by_user, data)
+    if args.epochs is None:
+        args.epochs = _default_epochs(config)
+        log.info("Epochs: %d, of %d steps (--epochs).", args.epochs, config.STEPS_PER_EPOCH)
     defaults.fit_anchors(config, args, by_user, train_data)
     defaults.scale_rate(config, args, by_user)
     defaults.average_weights(config, args, by_user, args.epochs)
@@ -140,15 +146,18 @@ def _leaves_backbone_open(config: Config, args) -> bool:
     return not (args.weights or args.backbone_weights or about_backbone or is_own_class)
 
 
-def _choose_backbone_for_cpu(config: Config, args) -> None:
-    """Set a small backbone with the ImageNet weights that this package contains."""
+def _for_cpu(config: Config, args) -> Config:
+    """Return the config with a network for CPUs, which starts from weights in this package."""
+    small = with_preset(config, CPU_PRESET)
     log.info(
-        "No GPU, no weights and no backbone named: training %s from the ImageNet weights in this "
-        "package instead of %s from random weights (--config BACKBONE=NAME chooses another).",
-        CPU_BACKBONE,
-        config.BACKBONE,
-    )
-    config.BACKBONE, args.weights = CPU_BACKBONE, "imagenet"
+        "No GPU, no weights and no backbone named: training the network of PRESET=%s, %s from the "
+        "ImageNet weights in this package, instead of %s from random weights "
+        "(--config PRESET=NAME or BACKBONE=NAME chooses another).",
+        CPU_PRESET, small.BACKBONE, config.BACKBONE,
+    )  # fmt: skip
+    args.weights = "imagenet"
+    args.auto = args.auto is not False
+    return small
 
 
 def _kept_classes(args, train_data: Dataset) -> dict[str, int] | None:
@@ -176,7 +185,7 @@ def _train(config: Config, args, data: DividedData, kept_classes: dict[str, int]
     if config.SEED is not None:
         keras.utils.set_random_seed(config.SEED)
     model = model_class(config)("training", config, args.logs)
-    is_default_warmup = _default_warmup(config, args.epochs) == config.WARMUP_STEPS
+    is_default_warmup = _default_warmup(config, args) == config.WARMUP_STEPS
     computed = {"WARMUP_STEPS"} if is_default_warmup else set()
     load_start(model, args.weights, args.backbone_weights, computed, kept_classes)
     log.info("Network: %s.", model.summary_line())
@@ -243,7 +252,7 @@ def _warn_of_slow_cpu(config: Config) -> None:
             "For a CPU try --config BACKBONE=%s IMAGE_MIN_DIM=256 IMAGE_MAX_DIM=256.",
             config.BACKBONE,
             side,
-            CPU_BACKBONE,
+            presets.LITE["BACKBONE"],
         )
 
 
@@ -308,7 +317,7 @@ def fit_config(config: Config, args, train_data: Dataset, val_data: Dataset | No
         if name not in chosen:
             setattr(config, name, value)
     if "WARMUP_STEPS" not in chosen:
-        config.WARMUP_STEPS = _default_warmup(config, args.epochs)
+        config.WARMUP_STEPS = _default_warmup(config, args)
     if config.NUM_CLASSES not in (1, train_data.num_classes):  # Config.validate reports 1
         raise UsageError(
             f"NUM_CLASSES must be 1 (background) + the classes of DATA, {train_data.num_classes}. "
@@ -329,11 +338,17 @@ def _fit_steps(config: Config, args, by_user: set[str], data: DividedData) -> No
         if name in settings and name not in by_user and not is_long:
             setattr(config, name, settings[name])
     if "WARMUP_STEPS" not in by_user:
-        config.WARMUP_STEPS = _default_warmup(config, args.epochs)
+        config.WARMUP_STEPS = _default_warmup(config, args)
 
 
-def _default_warmup(config: Config, epochs: int) -> int:
-    return min(WARMUP_STEPS, config.STEPS_PER_EPOCH * epochs // 10)
+def _default_epochs(config: Config) -> int:
+    """Return EPOCHS, or more for few images, which otherwise would end before they are learned."""
+    return max(EPOCHS, -(-FEWEST_STEPS // max(1, config.STEPS_PER_EPOCH)))
+
+
+def _default_warmup(config: Config, args) -> int:
+    steps = config.STEPS_PER_EPOCH * (args.epochs or _default_epochs(config))
+    return min(WARMUP_STEPS, steps // 10)
 
 
 def _settings_of_data(

@@ -230,7 +230,7 @@ def test_options_may_be_abbreviated_and_debug_may_come_first(monkeypatch):
         == run("train", "x")
         == cli.OK
     )
-    assert calls == [(3, True), (10, True), (10, False)]
+    assert calls == [(3, True), (None, True), (None, False)]
 
 
 def hdf5(path, attributes=(), groups=()):

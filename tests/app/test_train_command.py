@@ -192,7 +192,7 @@ def test_name_brings_its_network(trained):
     for setting in (*computed, *train_command.SELF_WATCHING):
         setattr(expected, setting, getattr(config, setting))
     assert config.to_dict() == expected.to_dict()
-    assert (config.NUM_CLASSES, config.WARMUP_STEPS) == (3, 1)  # a tenth of 10 epochs of 1 step
+    assert (config.NUM_CLASSES, config.WARMUP_STEPS) == (3, 100)  # a tenth of 1,000 steps
     assert kept is None
 
 
@@ -223,7 +223,7 @@ def test_wrong_name_is_refused_before_the_data_is_read(tmp_path, capsys):
 def test_network_option_takes_its_preset_and_the_warmup_of_the_training(trained):
     config, _ = trained("--network", "retinanet", "--config", "FOCAL_GAMMA=1.5")
     assert (config.NETWORK, config.FOCAL_GAMMA, config.CONTINUOUS_BOXES) == ("retinanet", 1.5, True)
-    assert config.WARMUP_STEPS == 1  # a tenth of 10 epochs of 1 step
+    assert config.WARMUP_STEPS == 100  # a tenth of 1,000 epochs of 1 step
 
 
 def test_weights_bring_another_network(trained):
@@ -239,13 +239,14 @@ def watching(config):
 
 
 def test_training_watches_itself_unless_told_otherwise(trained, capsys):
-    assert watching(trained()[0]) == ("auto", 15, True)
+    config, _ = trained("--config", "BACKBONE=resnet50")
+    assert watching(config) == ("auto", 15, True)
     shown = capsys.readouterr().err
     for setting in ("VALIDATION_AP_IMAGES=auto", "EARLY_STOPPING_PATIENCE=15", "RUN_REPORT=True"):
         assert setting in shown
     off = ["VALIDATION_AP_IMAGES=None", "EARLY_STOPPING_PATIENCE=None", "RUN_REPORT=False"]
     assert watching(trained("--config", *off)[0]) == (None, None, False)
-    assert watching(trained("--config", "VALIDATION_AP_IMAGES=50")[0]) == (50, 15, True)
+    assert watching(trained("--config", "VALIDATION_AP_IMAGES=50")[0])[0] == 50
 
 
 def test_no_early_stopping_while_the_learning_rate_falls(trained, capsys):
@@ -276,7 +277,7 @@ def test_end_of_a_training_names_best_weights_and_report(trained, tmp_path, monk
     assert measure in shown.err
 
 
-# --- The backbone that the command chooses ---
+# --- The network and the length that the command chooses ---
 
 
 @pytest.fixture
@@ -292,15 +293,34 @@ def gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("words", [[], ["--config", "IMAGE_MAX_DIM=512", "IMAGE_MIN_DIM=512"]])
-def test_without_a_gpu_a_small_backbone_starts_from_the_packaged_weights(
+def test_without_a_gpu_a_small_network_starts_from_the_packaged_weights(
     words, trained, gpu, capsys
 ):
     gpu(False)
     config, _ = trained(*words)
     assert (config.BACKBONE, trained.weights) == ("efficientnet_lite2", "imagenet")
+    assert (config.MASK_CHANNELS, config.OPTIMIZER, config.LEARNING_RATE) == (96, "adam", 0.0005)
     log = capsys.readouterr().err
-    assert "training efficientnet_lite2 from the ImageNet weights in this package instead" in log
+    assert "PRESET=lite, efficientnet_lite2 from the ImageNet weights in this package" in log
     assert "BACKBONE=efficientnet_lite2" in log.split("Settings that differ from the defaults")[1]
+
+
+def test_settings_stay_as_the_user_has_them_in_the_small_network(trained, gpu):
+    gpu(False)
+    config, _ = trained("--config", "MASK_CHANNELS=32", "NAME=mine", "--learning-rate", "0.002")
+    assert (config.BACKBONE, config.MASK_CHANNELS) == ("efficientnet_lite2", 32)
+    assert (config.NAME, config.NUM_CLASSES, config.LEARNING_RATE) == ("mine", 3, 0.002)
+
+
+def test_a_training_has_ten_epochs_or_a_thousand_steps(trained, gpu, capsys):
+    gpu(True)
+    trained("--config", "STEPS_PER_EPOCH=300")
+    assert trained.args.epochs == 10
+    trained("--config", "STEPS_PER_EPOCH=31")
+    assert trained.args.epochs == 33  # 33 * 31 = 1,023
+    assert "Epochs: 33, of 31 steps (--epochs)." in capsys.readouterr().err
+    trained("--config", "STEPS_PER_EPOCH=31", "--epochs", "3")
+    assert trained.args.epochs == 3
 
 
 def test_with_a_gpu_the_backbone_is_that_of_config(trained, gpu):
@@ -330,7 +350,8 @@ def test_sizes_are_chosen_with_the_backbone_or_on_request(has_gpu, words, side, 
     chosen = side == 320
     # One image a batch instead of two: one step an epoch of one image, half the rate.
     assert (1 if chosen else 2, 1) == (config.IMAGES_PER_GPU, config.STEPS_PER_EPOCH)
-    assert (0.0005 if chosen else 0.001) == config.LEARNING_RATE
+    is_lite = config.OPTIMIZER == "adam"  # has a rate of its own, whatever the batch
+    assert (0.0005 if chosen or is_lite else 0.001) == config.LEARNING_RATE
 
 
 def test_one_folder_is_split_and_its_steps_are_those_of_the_part(tmp_path, trained, gpu, capsys):
