@@ -123,7 +123,7 @@ _TORCHVISION_2: dict[str, Any] = {
 
 TORCHVISION = {1: _TORCHVISION_1, 2: _TORCHVISION_2}
 
-# For CPUs: about 4 % of the computation of the default network, from ImageNet weights that are part
+# For CPUs: a sixth of the computation of the default network, from ImageNet weights that are part
 # of this package. The geometry is detectron2's; group norm in the heads, for batches are small.
 LITE: dict[str, Any] = {
     "BACKBONE": "efficientnet_lite2",

@@ -2,8 +2,9 @@
 
     python samples/nucleus/shipped.py --data nuclei/train nuclei_more --val nuclei/val
 
-The same command resumes a training that was stopped. docs/results.md has what it reached, `card.md`
-of this folder the text of the model's card.
+The same command resumes a training that was stopped; `--start nuclei --logs runs/nuclei2` trains the
+model of the package further. docs/results.md has what it reached, `card.md` of this folder the text
+of the model's card.
 """
 
 import argparse
@@ -101,15 +102,17 @@ def repeat_large_images(dataset):
     dataset.prepare()
 
 
-def train(data, val, logs, epochs):
-    """Train, from the last checkpoint if there is one; return the path of the last one."""
+def train(data, val, start, logs, epochs):
+    """Train, from the last checkpoint if there is one; return the path of the last one.
+
+    start: initial weights of the first time.
+    """
     cli_support.load_tensorflow()
     import keras
 
     config = NucleiConfig()
     keras.utils.set_random_seed(config.SEED)
-    start = cli_support.last_or("imagenet", config, logs)
-    model = cli_support.load_for_training(config, logs, start)
+    model = cli_support.load_for_training(config, logs, cli_support.last_or(start, config, logs))
     model.train(
         load(data),
         open_dataset(val, class_names=["nucleus"]),
@@ -132,13 +135,16 @@ def main():
         "--val", metavar="DIR", required=True, help="images on which AP is measured meanwhile"
     )
     parser.add_argument(
+        "--start", default="imagenet", metavar="WEIGHTS", help="initial weights (%(default)s)"
+    )
+    parser.add_argument(
         "--logs", metavar="DIR", default="runs/nuclei", help="folder of the run (%(default)s)"
     )
     parser.add_argument(
         "--epochs", type=int, default=EPOCHS, metavar="N", help="to train in all (%(default)s)"
     )
     args = parser.parse_args()
-    print(f"Weights: {train(args.data, args.val, args.logs, args.epochs)}")
+    print(f"Weights: {train(args.data, args.val, args.start, args.logs, args.epochs)}")
 
 
 if __name__ == "__main__":
