@@ -400,8 +400,8 @@ def _add_training_schedule(parser) -> None:
     parser.add_argument(
         "--epochs",
         type=arguments.at_least_1,
-        help="the epoch to reach, counted from the first. Default: 10, or for few images the "
-        "number that has 1,000 steps",
+        help="the epoch to reach, counted from the first. Default: 10, or more if these have fewer "
+        "than 1,000 steps",
     )
     parser.add_argument(
         "--learning-rate",

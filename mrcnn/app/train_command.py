@@ -53,8 +53,9 @@ SELF_WATCHING = {
     "RUN_REPORT": True,
 }
 WARMUP_STEPS = 500  # at most; a tenth of a short training
-EPOCHS = 10  # unless --epochs is given; more, if these have fewer than FEWEST_STEPS
-FEWEST_STEPS = 1000
+EPOCHS = 10  # unless --epochs is given
+# Few images get more and longer epochs: at least these steps of the training, and of an epoch.
+FEWEST_STEPS, FEWEST_STEPS_PER_EPOCH = 1000, 50
 CPU_PRESET = "lite"  # its ImageNet weights need no download
 LARGE_BACKBONES = ("resnet50", "resnet101", "resnet152", "vgg16", "convnext_tiny")
 
@@ -85,8 +86,7 @@ def run(args) -> int:
         choose_sizes(config, by_user, train_data, has_gpu())
         _fit_steps(config, args, by_user, data)
     if args.epochs is None:
-        args.epochs = _default_epochs(config)
-        log.info("Epochs: %d, of %d steps (--epochs).", args.epochs, config.STEPS_PER_EPOCH)
+        _choose_length(config, args, by_user)
     defaults.fit_anchors(config, args, by_user, train_data)
     defaults.scale_rate(config, args, by_user)
     defaults.average_weights(config, args, by_user, args.epochs)
@@ -341,14 +341,19 @@ def _fit_steps(config: Config, args, by_user: set[str], data: DividedData) -> No
         config.WARMUP_STEPS = _default_warmup(config, args)
 
 
-def _default_epochs(config: Config) -> int:
-    """Return EPOCHS, or more for few images, which otherwise would end before they are learned."""
-    return max(EPOCHS, -(-FEWEST_STEPS // max(1, config.STEPS_PER_EPOCH)))
+def _choose_length(config: Config, args, by_user: set[str]) -> None:
+    """Set --epochs, and the steps of an epoch unless the user sets them."""
+    if "STEPS_PER_EPOCH" not in by_user and args.overfit is None:
+        config.STEPS_PER_EPOCH = max(config.STEPS_PER_EPOCH, FEWEST_STEPS_PER_EPOCH)
+    steps = max(1, config.STEPS_PER_EPOCH)  # Config.validate reports 0
+    args.epochs = max(EPOCHS, -(-FEWEST_STEPS // steps))
+    if "WARMUP_STEPS" not in by_user:
+        config.WARMUP_STEPS = _default_warmup(config, args)
+    log.info("Epochs: %d, of %d steps (--epochs).", args.epochs, config.STEPS_PER_EPOCH)
 
 
 def _default_warmup(config: Config, args) -> int:
-    steps = config.STEPS_PER_EPOCH * (args.epochs or _default_epochs(config))
-    return min(WARMUP_STEPS, steps // 10)
+    return min(WARMUP_STEPS, config.STEPS_PER_EPOCH * (args.epochs or EPOCHS) // 10)
 
 
 def _settings_of_data(

@@ -223,7 +223,7 @@ def test_wrong_name_is_refused_before_the_data_is_read(tmp_path, capsys):
 def test_network_option_takes_its_preset_and_the_warmup_of_the_training(trained):
     config, _ = trained("--network", "retinanet", "--config", "FOCAL_GAMMA=1.5")
     assert (config.NETWORK, config.FOCAL_GAMMA, config.CONTINUOUS_BOXES) == ("retinanet", 1.5, True)
-    assert config.WARMUP_STEPS == 100  # a tenth of 1,000 epochs of 1 step
+    assert config.WARMUP_STEPS == 100  # a tenth of 1,000 steps
 
 
 def test_weights_bring_another_network(trained):
@@ -316,11 +316,13 @@ def test_a_training_has_ten_epochs_or_a_thousand_steps(trained, gpu, capsys):
     gpu(True)
     trained("--config", "STEPS_PER_EPOCH=300")
     assert trained.args.epochs == 10
-    trained("--config", "STEPS_PER_EPOCH=31")
-    assert trained.args.epochs == 33  # 33 * 31 = 1,023
+    config, _ = trained("--config", "STEPS_PER_EPOCH=31")
+    assert (trained.args.epochs, config.WARMUP_STEPS) == (33, 102)  # 33 * 31 = 1,023
     assert "Epochs: 33, of 31 steps (--epochs)." in capsys.readouterr().err
-    trained("--config", "STEPS_PER_EPOCH=31", "--epochs", "3")
-    assert trained.args.epochs == 3
+    config, _ = trained()  # two images would be epochs of one step
+    assert (trained.args.epochs, config.STEPS_PER_EPOCH, config.WARMUP_STEPS) == (20, 50, 100)
+    config, _ = trained("--epochs", "3")
+    assert (trained.args.epochs, config.STEPS_PER_EPOCH) == (3, 1)
 
 
 def test_with_a_gpu_the_backbone_is_that_of_config(trained, gpu):
@@ -345,7 +347,7 @@ def test_with_a_gpu_the_backbone_is_that_of_config(trained, gpu):
 )
 def test_sizes_are_chosen_with_the_backbone_or_on_request(has_gpu, words, side, trained, gpu):
     gpu(has_gpu)
-    config, _ = trained(*words)
+    config, _ = trained(*words, "--epochs", "10")
     assert side == config.IMAGE_MAX_DIM
     chosen = side == 320
     # One image a batch instead of two: one step an epoch of one image, half the rate.
@@ -357,11 +359,11 @@ def test_sizes_are_chosen_with_the_backbone_or_on_request(has_gpu, words, side, 
 def test_one_folder_is_split_and_its_steps_are_those_of_the_part(tmp_path, trained, gpu, capsys):
     gpu(True)
     via_file(tmp_path / "data", ["cat"], count=20)
-    config, _ = trained()
+    config, _ = trained("--epochs", "10")
     assert (config.STEPS_PER_EPOCH, config.VALIDATION_STEPS) == (8, 2)  # 16 and 4 images / 2
     assert len(trained.data.validation.image_ids) == 4
     assert "16 images to train on, 4 to validate on" in capsys.readouterr().err
-    config, _ = trained("--split", "off")
+    config, _ = trained("--split", "off", "--epochs", "10")
     assert config.STEPS_PER_EPOCH == 10 and trained.data.validation is None
 
 
