@@ -68,6 +68,14 @@ def wanted_side(dataset: Dataset, has_gpu: bool) -> int:
     if not sides:
         return largest
     multiple = -(-int(np.percentile(sides, 90)) // STEP) * STEP
+    if multiple > largest:
+        larger = min(multiple, largest * 3 // 2)
+        log.info(
+            "--auto: the images are larger than the %d px of the training. Detection and evaluation "
+            "at a larger size may find more of the small objects: "
+            "--config IMAGE_MIN_DIM=%d IMAGE_MAX_DIM=%d.",
+            largest, larger, larger,
+        )  # fmt: skip
     return int(np.clip(multiple, SMALLEST, largest))
 
 

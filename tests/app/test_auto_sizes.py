@@ -31,6 +31,14 @@ def test_wanted_side_shows_images_at_their_own_size_within_limits():
     assert wanted_side(Squares(2, broken=(0, 1)), has_gpu=False) == 512  # nothing can be read
 
 
+@pytest.mark.parametrize(("side", "named"), [(512, None), (640, 640), (3000, 768)])
+def test_larger_images_are_said_to_be_better_detected_at_a_larger_size(side, named, caplog):
+    with caplog.at_level(logging.INFO, logger="mrcnn"):
+        assert wanted_side(images(3, side, side), has_gpu=False) == 512
+    expected = [] if named is None else [f"IMAGE_MIN_DIM={named} IMAGE_MAX_DIM={named}."]
+    assert [line.split("--config ")[1] for line in caplog.messages] == expected
+
+
 @pytest.mark.parametrize(
     ("available", "expected"),
     [
