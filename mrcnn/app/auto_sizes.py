@@ -71,8 +71,8 @@ def wanted_side(dataset: Dataset, has_gpu: bool) -> int:
     if multiple > largest:
         larger = min(multiple, largest * 3 // 2)
         log.info(
-            "--auto: the images are larger than the %d px of the training. Detection and evaluation "
-            "at a larger size may find more of the small objects: "
+            "--auto: the images are larger than the %d px of the training. Detection and "
+            "evaluation at a larger size may find more of the small objects: "
             "--config IMAGE_MIN_DIM=%d IMAGE_MAX_DIM=%d.",
             largest, larger, larger,
         )  # fmt: skip
