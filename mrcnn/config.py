@@ -148,6 +148,10 @@ class Config:
     # convolutions and one fully connected (Wu 2018, section 5.2); "res5", only without a pyramid:
     # the ResNet's stage 5, which the mask head shares (ResNet-C4; He 2017, figure 4 left).
     BOX_HEAD = "2fc"
+    # Cascade R-CNN (Cai 2018): the IoU from which a RoI is positive in each of up to 4 stages, for
+    # example (0.5, 0.6, 0.7), the paper's. Each stage has a class and box head, whose RoIs are the
+    # boxes of the stage before; the first IoU must be ROI_POSITIVE_IOU. (): off. See `nn.cascade`.
+    CASCADE_IOUS: Sequence[float] = ()
     # Units of the fully connected layers of the class and box head (VGG16: 4096).
     FPN_CLASSIF_FC_LAYERS_SIZE = 1024
     # Initial weights of RPN and heads: "glorot", as matterport has them; "detectron2": He's before
@@ -820,6 +824,7 @@ class Config:
             f"[{2 * pool_size}, {2 * pool_size}]",
         )
         yield from self._keypoint_relations()
+        yield from self._cascade_relations()
         yield _Relation(
             self.USE_RPN_ROIS or not self.RPN_ONLY,
             "RPN_ONLY trains the region proposal network, so USE_RPN_ROIS must be True",
@@ -904,6 +909,24 @@ class Config:
                 f"the default, {getattr(Config, setting)}",
             )
 
+    def _cascade_relations(self) -> Iterator[_Relation]:
+        first = self.CASCADE_IOUS[0] if len(self.CASCADE_IOUS) else None
+        has_own_heads = self.has_rpn() and not self.RPN_ONLY and self.BOX_HEAD != "res5"
+        yield _Relation(
+            first is None or has_own_heads,
+            'CASCADE_IOUS must be () unless NETWORK is "mask_rcnn", RPN_ONLY is False and BOX_HEAD '
+            'is "2fc" or "4conv1fc": each stage has a class and box head of its own',
+            (self.NETWORK, bool(self.RPN_ONLY), self.BOX_HEAD),
+            "CASCADE_IOUS = ()",
+        )
+        yield _Relation(
+            first is None or first == self.ROI_POSITIVE_IOU,
+            f"CASCADE_IOUS must begin with ROI_POSITIVE_IOU ({self.ROI_POSITIVE_IOU}), the IoU of "
+            "the first stage",
+            self.CASCADE_IOUS,
+            f"ROI_POSITIVE_IOU = {first}",
+        )
+
     def _warn_of_levels_without_anchors(self) -> None:
         """Warn once per config that has fewer anchor scales than pyramid levels."""
         scales, levels = len(self.RPN_ANCHOR_SCALES), len(self.BACKBONE_STRIDES)
@@ -946,6 +969,10 @@ class Config:
     def has_rpn(self) -> bool:
         """Whether the network has a region proposal network, and heads for its proposals."""
         return self.NETWORK == "mask_rcnn"
+
+    def cascade_stages(self) -> range:
+        """Numbers of the stages after the first: 2 and 3 for three CASCADE_IOUS; none if off."""
+        return range(2, len(self.CASCADE_IOUS) + 1)
 
     def has_mask_head(self) -> bool:
         """Whether the network has a mask head."""
@@ -1286,6 +1313,7 @@ _RULES = {
     "RPN_CONV_LAYERS": _whole(1, 10),
     "RPN_OBJECTNESS": _choice(*OBJECTNESS),
     "BOX_HEAD": _choice(*BOX_HEADS),
+    "CASCADE_IOUS": _list("IoUs from 0 to 1, one a stage", _SHARE.holds, _Length(0, 4)),
     "INITIAL_WEIGHTS": _choice(*INITIAL_WEIGHTS),
     "RPN_CHANNELS": _CHANNELS,
     "MASK_CHANNELS": _CHANNELS,

@@ -37,6 +37,7 @@ from .detection_model import DetectionModel, network_from_config
 from .inference.detector import log  # noqa: F401
 from .nn import losses, targets
 from .nn.backbones import build_stage5_model, feature_maps
+from .nn.cascade import cascade_inference, cascade_losses, cascade_stages
 from .nn.detections import refine_detections, select_class_masks
 from .nn.fpn import fpn_graph
 from .nn.heads import (
@@ -265,9 +266,12 @@ def _build_inference(shared: SharedNetwork, config: Config) -> MaskRCNNInference
     if config.RPN_ONLY:
         mark_as_read(shared.image_meta)
         return MaskRCNNInference(inputs, outputs, name="mask_rcnn")
-    (_, probs, deltas), _ = _class_head(shared, shared.proposals, config)
+    rois = shared.proposals
+    (_, probs, deltas), _ = _class_head(shared, rois, config)
+    if config.cascade_stages():
+        rois, probs, deltas = cascade_inference(rois, probs, deltas, shared, config)
     detect = DetectionLayer(config, name="mrcnn_detection", **FLOAT32)
-    detections = detect([shared.proposals, probs, deltas, shared.image_meta])
+    detections = detect([rois, probs, deltas, shared.image_meta])
     heads = [detections, probs, deltas]
     boxes = detections[..., :4]
     if config.USE_MASK:
@@ -287,9 +291,8 @@ def _build_training(shared: SharedNetwork, config: Config) -> MaskRCNNTraining:
         return MaskRCNNTraining(inputs, shared.rpn, name="mask_rcnn", config=config)
     gt_class_ids, gt_boxes, *gt_others = _ground_truth_inputs(config)
     inputs += [gt_class_ids, gt_boxes, *gt_others]
-    gt_boxes = NormalizeBoxes(config.CONTINUOUS_BOXES, name="gt_boxes", **FLOAT32)(
-        [gt_boxes, shared.image]
-    )
+    normalize = NormalizeBoxes(config.CONTINUOUS_BOXES, name="gt_boxes", **FLOAT32)
+    gt_boxes = normalize([gt_boxes, shared.image])
     proposals = shared.proposals
     if not config.USE_RPN_ROIS:
         rois = keras.Input([config.POST_NMS_ROIS_TRAINING, 4], name="input_roi", dtype="int32")
@@ -300,6 +303,7 @@ def _build_training(shared: SharedNetwork, config: Config) -> MaskRCNNTraining:
     sampled = sample([proposals, gt_class_ids, gt_boxes, *gt_others])
     outputs = {**shared.rpn, "rpn_rois": shared.proposals}
     outputs |= _training_heads(shared, sampled, config)
+    outputs |= cascade_stages(outputs, [gt_class_ids, gt_boxes], shared, config)
     return MaskRCNNTraining(inputs, outputs, name="mask_rcnn", config=config)
 
 
@@ -331,9 +335,10 @@ def _mask_input(config: Config) -> Any:
 def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dict[str, Any]:
     """The outputs of the heads for the sampled RoIs, and their targets."""
     rois, target_class_ids, target_bbox, *others = sampled
+    slots = targets.positive_slots(config)
     is_roi, is_positive = None, None  # matterport: batch norm of the heads sees padding as well
     if config.ROI_SAMPLING == "fill":
-        is_roi, is_positive = ops.any(rois != 0, axis=-1), target_class_ids > 0
+        is_roi, is_positive = ops.any(rois != 0, axis=-1), target_class_ids[:, :slots] > 0
     (logits, probs, deltas), features = _class_head(shared, rois, config, is_roi)
     outputs = {
         "output_rois": rois,
@@ -344,11 +349,8 @@ def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dic
         "mrcnn_bbox": deltas,
     }
     # Positives come first, so these heads compute only slots that can have a target.
-    slots = targets.positive_slots(config)
     positives = rois[:, :slots]
     if config.USE_MASK:
-        if is_positive is not None:
-            is_positive = is_positive[:, :slots]
         if features is not None:
             features = features[:, :slots]
         outputs["target_mask"] = others[0]
@@ -356,8 +358,7 @@ def _training_heads(shared: SharedNetwork, sampled: list, config: Config) -> dic
     if config.NUM_KEYPOINTS:
         heatmaps = keypoint_head(positives, shared.roi_levels, shared.image_meta, config)
         cells = KeypointCells(heatmaps.shape[2], config.CONTINUOUS_BOXES, **FLOAT32)
-        keypoints = others[-1][:, :slots]
-        outputs["target_keypoints"] = cells([positives, keypoints, shared.image])
+        outputs["target_keypoints"] = cells([positives, others[-1][:, :slots], shared.image])
         outputs["mrcnn_keypoint"] = heatmaps
     return outputs
 
@@ -374,9 +375,8 @@ def mask_rcnn_losses(inputs: list, outputs: dict[str, Any], config: Config) -> d
         ),
     }
     if "mrcnn_bbox" in outputs:
-        target_class_ids, is_roi = outputs["target_class_ids"], None
-        if per_sampled:
-            is_roi = ops.any(outputs["output_rois"] != 0, axis=-1)
+        target_class_ids = outputs["target_class_ids"]
+        is_roi = ops.any(outputs["output_rois"] != 0, axis=-1) if per_sampled else None
         halves["mrcnn_class_loss"] = losses.mrcnn_class_loss(
             target_class_ids,
             outputs["mrcnn_class_logits"],
@@ -392,6 +392,7 @@ def mask_rcnn_losses(inputs: list, outputs: dict[str, Any], config: Config) -> d
             config.BOX_SMOOTH_L1_BETA,
             is_roi,
         )
+    halves |= cascade_losses(outputs, meta, config)
     if "mrcnn_mask" in outputs:
         halves["mrcnn_mask_loss"] = losses.mrcnn_mask_loss(
             outputs["target_mask"], outputs["target_class_ids"], outputs["mrcnn_mask"]

@@ -155,6 +155,27 @@ WRONG = {
     "MASK_SHAPE": ({"MASK_SHAPE": [30, 30]}, "times 2, 4 or 8.*30"),
     "one stride": ({"BACKBONE_STRIDES": [12]}, r"C1 to C5: one of 2, 4, .*: \[12\]. Try \[16\]"),
     "res5": ({"BOX_HEAD": "res5"}, r"reads the backbone's map C4.*Try BACKBONE_STRIDES = \[16\]"),
+    "CASCADE_IOUS": (
+        {"CASCADE_IOUS": [0.5, 60]},
+        r"must be a list of 0 to 4 IoUs from 0 to 1, one a stage. Received: \[0.5, 60\]",
+    ),
+    "cascade of res5": (
+        {
+            "CASCADE_IOUS": (0.5, 0.6),
+            "BACKBONE_STRIDES": [16],
+            "BOX_HEAD": "res5",
+            "MASK_SHAPE": [14, 14],
+        },
+        r'unless NETWORK is .* BOX_HEAD is "2fc" .*res5.*Try CASCADE_IOUS = \(\)',
+    ),
+    "cascade without heads": (
+        {"CASCADE_IOUS": (0.5, 0.6), "RPN_ONLY": True},
+        r"RPN_ONLY is False.*True.*Try CASCADE_IOUS = \(\)",
+    ),
+    "cascade with another first IoU": (
+        {"CASCADE_IOUS": (0.4, 0.6)},
+        r"must begin with ROI_POSITIVE_IOU \(0.5\).*\[0.4, 0.6\]. Try ROI_POSITIVE_IOU = 0.4",
+    ),
     "masks of res5": (
         {"BACKBONE_STRIDES": [16], "BOX_HEAD": "res5", "MASK_SHAPE": [30, 30]},
         r"must be POOL_SIZE \(7\) times 2, 4 or 8",
@@ -443,6 +464,22 @@ def test_loss_names_are_those_of_the_heads():
     config.USE_MASK, config.RPN_ONLY = True, True
     assert not config.has_mask_head()
     assert config.loss_names() == ("rpn_class_loss", "rpn_bbox_loss")
+
+
+@pytest.mark.parametrize("preset", [Config.retinanet, Config.fcos])
+def test_networks_without_proposals_have_no_cascade(preset):
+    config = preset()
+    config.NUM_CLASSES, config.CASCADE_IOUS = 2, (0.5, 0.6)
+    with pytest.raises(ValueError, match='CASCADE_IOUS must be .* unless NETWORK is "mask_rcnn"'):
+        config.validate()
+
+
+@pytest.mark.parametrize("ious", [(), (0.5,), [0.5, 0.6, 0.7], np.array([0.5, 0.6])])
+def test_stages_of_a_cascade_count_from_two(ious):
+    config = Config()
+    config.NUM_CLASSES, config.CASCADE_IOUS = 2, ious
+    config.validate()
+    assert list(config.cascade_stages()) == [2, 3][: max(0, len(ious) - 1)]
 
 
 def test_rpn_only_requires_use_rpn_rois():

@@ -2,13 +2,14 @@
 
 import functools
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import tensorflow as tf
 from keras import layers as KL
-from kinds import KEYPOINTS
+from kinds import CASCADE, KEYPOINTS
 
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
@@ -71,10 +72,10 @@ class TinyConfig(Config):
 
 
 def tiny_config(network="mask_rcnn", **values):
-    """The tiny config of one of `KINDS`: its preset, with the sizes of `TinyConfig`."""
+    """The tiny config of one of `KINDS` or "cascade": its preset, with sizes of `TinyConfig`."""
     config = TinyConfig()
-    if network == "keypoints":
-        values = {**KEYPOINTS, **values}
+    if network in ("keypoints", "cascade"):
+        values = {**(KEYPOINTS if network == "keypoints" else CASCADE), **values}
     elif network != "mask_rcnn":
         config = getattr(TinyConfig, network)()
         # A few steps from random weights, as with the defaults of Config.
@@ -164,6 +165,7 @@ def shake(model, seed=0):
     for weight in model.keras_model.weights:
         layer, kind = weight.path.split("/")[-2:]
         if kind == "kernel":
+            layer = re.sub(r"cascade\d_", "", layer)
             spread = scales.get(layer, 1.4) / np.sqrt(np.prod(weight.shape[:-1]))
             weight.assign(rng.normal(0, spread, weight.shape))
     return model

@@ -35,14 +35,22 @@ def refine_detections(rois: Any, probs: Any, deltas: Any, windows: Any, config: 
 def _detect_best_class(rois, probs, deltas, windows, config) -> Kept:
     class_ids: Any = tf.argmax(probs, axis=-1, output_type=tf.int32)
     scores = ops.max(probs, axis=-1)
-    rows = ops.zeros_like(class_ids) if deltas.shape[2] == 1 else class_ids
-    class_deltas = tf.gather(deltas, rows, batch_dims=2) * np.float32(config.BBOX_STD_DEV)
-    refined = box_math.decode(rois, class_deltas, config.MAX_LOG_SCALE)
-    refined = box_math.clip(refined, windows[:, None, :])
+    refined = refine_boxes(rois, deltas, class_ids, windows, config)
     scores = _without_low(scores, class_ids > 0, config)
     if config.CLASS_AGNOSTIC_NMS:
         return agnostic_suppress(refined, class_ids, scores, config)
     return suppress_one_class(refined, class_ids, scores, config)
+
+
+def refine_boxes(rois: Any, deltas: Any, class_ids: Any, windows: Any, config: Any) -> Any:
+    """`[B, N, 4]` the RoIs moved by the deltas of a class each, and clipped to the window.
+
+    class_ids: `[B, N]` int32. rois, deltas, windows: as for `refine_detections`.
+    """
+    rows = ops.zeros_like(class_ids) if deltas.shape[2] == 1 else class_ids
+    class_deltas = tf.gather(deltas, rows, batch_dims=2) * np.float32(config.BBOX_STD_DEV)
+    refined = box_math.decode(rois, class_deltas, config.MAX_LOG_SCALE)
+    return box_math.clip(refined, windows[:, None, :])
 
 
 def _detect_every_class(rois, probs, deltas, windows, config) -> Kept:

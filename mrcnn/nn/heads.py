@@ -14,44 +14,47 @@ from .roi_align import roi_align
 
 
 def class_head(
-    rois: Any, pyramid: list, image_meta: Any, config: Any, counted: Any = None
+    rois: Any, pyramid: list, image_meta: Any, config: Any, counted: Any = None, stage: str = ""
 ) -> tuple[Any, Any, Any]:
     """The class and box head (FPN, 5.2): hidden layers on the pooled RoI, used by both outputs.
 
     rois: `[B, N, (y1, x1, y2, x2)]` normalized. pyramid: the levels from P2 on, `[B, H, W, C]`.
     image_meta: `[B, IMAGE_META_SIZE]`.
     counted: `[B, N]` bool, the RoIs of which the statistics of batch norm are; None: all.
+    stage: in the names of the layers, "cascade2_" in the second stage of a cascade.
 
     Returns: as `class_outputs`.
     """
-    width, pool_shape = config.FPN_CLASSIF_FC_LAYERS_SIZE, (config.POOL_SIZE, config.POOL_SIZE)
-    x = roi_align(rois, image_meta, pyramid, config.POOL_SIZE, config, "roi_align_classifier")
+    width, side = config.FPN_CLASSIF_FC_LAYERS_SIZE, config.POOL_SIZE
+    x = roi_align(rois, image_meta, pyramid, side, config, f"roi_align_{stage}classifier")
     if config.BOX_HEAD == "4conv1fc":
         for i in (1, 2, 3, 4):
             filters, kind = config.TOP_DOWN_PYRAMID_SIZE, config.BOX_HEAD_NORM
-            x = _convolution(x, filters, "box", i, kind, config, counted)
-        x = RoIConv2D(width, pool_shape, activation="relu", name="mrcnn_box_fc")(x)
+            x = _convolution(x, filters, f"{stage}box", i, kind, config, counted)
+        x = RoIConv2D(width, (side, side), activation="relu", name=f"mrcnn_{stage}box_fc")(x)
     else:
         # Convolutions as large as their inputs, so that the weights have matterport's shapes.
-        for i, side in ((1, config.POOL_SIZE), (2, 1)):
-            x = RoIConv2D(width, (side, side), name=f"mrcnn_class_conv{i}")(x)
-            x = norm(x, config.BOX_HEAD_NORM, config, f"mrcnn_class_bn{i}", counted)
+        for i, size in ((1, side), (2, 1)):
+            x = RoIConv2D(width, (size, size), name=f"mrcnn_{stage}class_conv{i}")(x)
+            x = norm(x, config.BOX_HEAD_NORM, config, f"mrcnn_{stage}class_bn{i}", counted)
             x = KL.Activation("relu")(x)
-    hidden = KL.Reshape((-1, width), name="pool_squeeze")(x)  # [B, N, width]
-    return class_outputs(hidden, config)
+    hidden = KL.Reshape((-1, width), name=f"{stage}pool_squeeze")(x)  # [B, N, width]
+    return class_outputs(hidden, config, stage)
 
 
-def class_outputs(hidden: Any, config: Any) -> tuple[Any, Any, Any]:
+def class_outputs(hidden: Any, config: Any, stage: str = "") -> tuple[Any, Any, Any]:
     """The last layers of the class and box head, for hidden values `[B, N, C]` of each RoI.
+
+    stage: as for `class_head`.
 
     Returns: logits `[B, N, NUM_CLASSES]`, probs `[B, N, NUM_CLASSES]`, deltas
         `[B, N, NUM_CLASSES, 4]` (CLASS_AGNOSTIC_BOX: `[B, N, 1, 4]`).
     """
-    logits = KL.Dense(config.NUM_CLASSES, name="mrcnn_class_logits", **FLOAT32)(hidden)
-    probs = KL.Activation("softmax", name="mrcnn_class", **FLOAT32)(logits)
+    logits = KL.Dense(config.NUM_CLASSES, name=f"mrcnn_{stage}class_logits", **FLOAT32)(hidden)
+    probs = KL.Activation("softmax", name=f"mrcnn_{stage}class", **FLOAT32)(logits)
     rows = 1 if config.CLASS_AGNOSTIC_BOX else config.NUM_CLASSES
-    x = KL.Dense(rows * 4, name="mrcnn_bbox_fc", **FLOAT32)(hidden)
-    deltas = KL.Reshape((-1, rows, 4), name="mrcnn_bbox", **FLOAT32)(x)
+    x = KL.Dense(rows * 4, name=f"mrcnn_{stage}bbox_fc", **FLOAT32)(hidden)
+    deltas = KL.Reshape((-1, rows, 4), name=f"mrcnn_{stage}bbox", **FLOAT32)(x)
     return logits, probs, deltas
 
 

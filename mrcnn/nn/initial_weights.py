@@ -37,9 +37,10 @@ def draw_initial_weights(layers: Iterable[keras.layers.Layer], rule: str) -> Non
     if rule == "glorot":
         return
     for layer in layers:
-        if layer.name in LAST:
-            initializer = keras.initializers.RandomNormal(stddev=LAST[layer.name])
-        elif re.fullmatch(BEFORE_RELU, layer.name):
+        name = re.sub(r"cascade\d_", "", layer.name)  # the stages of a cascade start alike
+        if name in LAST:
+            initializer = keras.initializers.RandomNormal(stddev=LAST[name])
+        elif re.fullmatch(BEFORE_RELU, name):
             initializer = keras.initializers.HeNormal()
         else:
             continue

@@ -188,8 +188,9 @@ class TrainingNetwork(Network):
         counts = all_reduce_sum(count for _, count in halves.values())
         weights: dict[Any, float] = self.config.LOSS_WEIGHTS
         values = {}
-        for (name, (numerator, _)), count in zip(halves.items(), counts, strict=True):
-            values[name] = mean(numerator, count) * weights.get(name, 1.0)
+        for (key, (numerator, _)), count in zip(halves.items(), counts, strict=True):
+            name = key.split("/")[0]  # the losses of one name are added up
+            values[name] = values.get(name, 0.0) + mean(numerator, count) * weights.get(name, 1.0)
         values["weight_decay"] = self._weight_decay() / device_count()
         return {"loss": sum(values.values()), **values}
 
@@ -202,7 +203,7 @@ class TrainingNetwork(Network):
         )
 
     def losses(self, inputs, outputs) -> dict[str, tuple]:
-        """Return `(numerator, count)` of each loss that the network has, by name."""
+        """Return `(numerator, count)` of each loss by name, or name/number for parts of a sum."""
         raise NotImplementedError
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:

@@ -44,6 +44,9 @@ class _Head(NamedTuple):
 
 _HEADS = {
     "class and box head": _Head(("mrcnn_class", "mrcnn_bbox"), "RPN_ONLY = True"),
+    "second stage of the cascade": _Head(("mrcnn_cascade2_",), "fewer CASCADE_IOUS"),
+    "third stage of the cascade": _Head(("mrcnn_cascade3_",), "fewer CASCADE_IOUS"),
+    "fourth stage of the cascade": _Head(("mrcnn_cascade4_",), "fewer CASCADE_IOUS"),
     "mask head": _Head(("mrcnn_mask",), "USE_MASK = False"),
     "keypoint head": _Head(("mrcnn_keypoint",), "NUM_KEYPOINTS = 0"),
     "class and box towers": _Head(("retinanet_",), 'NETWORK = "mask_rcnn"'),

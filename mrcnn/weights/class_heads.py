@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,12 +41,17 @@ def only_classes_differ(mismatch: ShapeMismatch) -> bool:
         return len({(*shape[:-2], shape[-1]) for shape in kernels}) == 1
     in_file = [shape[:-1] for shape in mismatch.in_file]
     in_model = [shape[:-1] for shape in mismatch.in_model]
-    return mismatch.layer in _ALL_HEADS and in_file == in_model
+    return _of_first_stage(mismatch.layer) in _ALL_HEADS and in_file == in_model
+
+
+def _of_first_stage(layer: str) -> str:
+    """The name that a layer of a later stage of a cascade has in the first stage."""
+    return re.sub(r"cascade\d_", "", layer)
 
 
 def outputs_per_class(head: str) -> int:
     """Number of outputs of a head for each class: 4 box deltas, or 1."""
-    return 4 if head == "mrcnn_bbox_fc" else 1
+    return 4 if _of_first_stage(head) == "mrcnn_bbox_fc" else 1
 
 
 def anchors_of_head(head: str, outputs: Mapping[str, int]) -> int:
@@ -94,6 +100,9 @@ def remap_heads(
     anchors = anchors_of_head(heads[0], sizes)
     pairs = _class_pairs(heads[0], anchors, model_layers, file_layers, remap, class_names)
     changes: dict[str, list[Change]] = {}
+    # A file without the later stages of a cascade may start one.
+    both = [name for name in model_layers if name in file_layers]
+    heads += [name for name in both if name not in heads and _of_first_stage(name) in heads]
     for head in heads:
         layer = model_layers[head]
         in_model = weight_shapes(layer)

@@ -36,7 +36,7 @@ def test_graph_for_images_of_any_size():
         assert_equal(exported(outputs, 0), detected(model, image))
 
 
-@pytest.mark.parametrize("kind", ["retinanet", "fcos", "keypoints"])
+@pytest.mark.parametrize("kind", ["retinanet", "fcos", "keypoints", "cascade"])
 def test_graph_for_three_images_of_one_size(kind):
     model = exportable(kind)
     batch = np.stack(images(3, [(40, 60)]))

@@ -116,9 +116,9 @@ def assert_same_training(model, reference):
         {"SEED": 3},
         {"SEED": 3, "OPTIMIZER": "adam", "LEARNING_RATE_SCHEDULE": "cosine", "WARMUP_STEPS": 3},
         {"SEED": 3, "EMA_DECAY": 0.9},
-        *({"SEED": 3, "network": network} for network in KINDS[1:]),
+        *({"SEED": 3, "network": network} for network in (*KINDS[1:], "cascade")),
     ],
-    ids=["constant", "adam, warm-up, cosine", "averaged weights", *KINDS[1:]],
+    ids=["constant", "adam, warm-up, cosine", "averaged weights", *KINDS[1:], "cascade"],
 )
 def test_interrupted_and_resumed_training_equals_an_uninterrupted_one(tmp_path, dataset, settings):
     def train(model, *callbacks):
