@@ -38,7 +38,7 @@ np.savez(f"{folder}/trained.npz", loss=history["loss"], **weights)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", (*KINDS, "cascade"))
 def test_two_devices_train_as_one(tmp_path, kind):
     """The same batch of four: weights agree within 1e-5. Every step clips its gradients."""
     found = []
@@ -99,7 +99,7 @@ np.savez(result, loss=first["loss"] + second["loss"], val_loss=first["val_loss"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", (*KINDS, "cascade"))
 def test_two_hosts_train_as_one(tmp_path, kind):
     """The same batches of four in two processes, with two rows each; often only one has objects.
 
