@@ -85,11 +85,10 @@ def run(args) -> int:
     if args.auto and args.weights != "last":
         choose_sizes(config, by_user, train_data, has_gpu())
         _fit_steps(config, args, by_user, data)
-    if args.epochs is None:
-        _choose_length(config, args, by_user)
+    epochs: int = args.epochs or _choose_length(config, args, by_user)
     defaults.fit_anchors(config, args, by_user, train_data)
     defaults.scale_rate(config, args, by_user)
-    defaults.average_weights(config, args, by_user, args.epochs)
+    defaults.average_weights(config, args, by_user, epochs)
     watch_itself(config, args.overfit is not None)
     log_settings(config)
     model = _train(config, args, data, kept)
@@ -341,8 +340,8 @@ def _fit_steps(config: Config, args, by_user: set[str], data: DividedData) -> No
         config.WARMUP_STEPS = _default_warmup(config, args)
 
 
-def _choose_length(config: Config, args, by_user: set[str]) -> None:
-    """Set --epochs, and the steps of an epoch unless the user sets them."""
+def _choose_length(config: Config, args, by_user: set[str]) -> int:
+    """Set --epochs, which is returned, and the steps of an epoch unless the user sets them."""
     if "STEPS_PER_EPOCH" not in by_user and args.overfit is None:
         config.STEPS_PER_EPOCH = max(config.STEPS_PER_EPOCH, FEWEST_STEPS_PER_EPOCH)
     steps = max(1, config.STEPS_PER_EPOCH)  # Config.validate reports 0
@@ -350,6 +349,7 @@ def _choose_length(config: Config, args, by_user: set[str]) -> None:
     if "WARMUP_STEPS" not in by_user:
         config.WARMUP_STEPS = _default_warmup(config, args)
     log.info("Epochs: %d, of %d steps (--epochs).", args.epochs, config.STEPS_PER_EPOCH)
+    return args.epochs
 
 
 def _default_warmup(config: Config, args) -> int:
