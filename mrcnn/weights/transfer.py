@@ -58,7 +58,8 @@ def network_settings(weights: str) -> dict[str, Any]:
     if network not in presets.OF_NETWORK or (network == Config.NETWORK and is_matterport):
         return {}
     config = Config.from_dict(values)
-    names = {name for preset in presets.OF_NETWORK[network] for name in preset} | {"USE_MASK"}
+    names = {name for preset in presets.OF_NETWORK[network] for name in preset}
+    names |= {"USE_MASK", "CASCADE_IOUS", "ROI_POSITIVE_IOU"}
     return {name: getattr(config, name) for name in sorted(names)}
 
 

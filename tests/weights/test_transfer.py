@@ -66,6 +66,15 @@ def test_checkpoint_brings_the_settings_of_its_network(weight_file):
     assert config.to_dict() == expected.to_dict()
 
 
+@pytest.mark.parametrize("changes", [{}, {"CASCADE_IOUS": [0.6, 0.7], "ROI_POSITIVE_IOU": 0.6}])
+def test_checkpoint_of_the_small_network_brings_its_widths_and_stages(weight_file, changes):
+    trained, config = Config.lite(), Config()
+    for name, value in changes.items():
+        setattr(trained, name, value)
+    transfer.adopt_network(config, weight_file(trained), ())
+    assert config.MASK_CHANNELS == 96 and config.to_dict() == trained.to_dict()
+
+
 class OfSample(Config):
     BACKBONE = "resnet101"
     MEAN_PIXEL = np.array([1.0, 2.0, 3.0])
