@@ -1,4 +1,4 @@
-"""The settings in which torchvision's, detectron2's and a small network differ from matterport's.
+"""The settings in which the other networks differ from matterport's.
 
 Learning rates are for 2 images a batch: 0.02 / 16 * 2 (Goyal 2017, linear scaling).
 """

@@ -348,7 +348,7 @@ def _choose_length(config: Config, args, by_user: set[str]) -> int:
     args.epochs = max(EPOCHS, -(-FEWEST_STEPS // steps))
     if "WARMUP_STEPS" not in by_user:
         config.WARMUP_STEPS = _default_warmup(config, args)
-    log.info("Epochs: %d, of %d steps (--epochs).", args.epochs, config.STEPS_PER_EPOCH)
+    log.info("Epochs: %d of %d steps (--epochs N).", args.epochs, config.STEPS_PER_EPOCH)
     return args.epochs
 
 

@@ -124,7 +124,7 @@ def cascade_losses(outputs: dict[str, Any], image_meta: Any, config: Any) -> dic
 
     Training adds the losses of one name: each stage counts as much as the first (section 4.2 with
     lambda 1; detectron2). detectron2 also divides the gradient that enters the RoIs' features by
-    the number of stages; on nuclei that gained nothing (docs/results.md).
+    the number of stages; on nuclei that gained nothing.
 
     outputs: with those of `cascade_stages`. image_meta: `[B, IMAGE_META_SIZE]`.
     """

@@ -318,7 +318,7 @@ def test_a_training_has_ten_epochs_or_a_thousand_steps(trained, gpu, capsys):
     assert trained.args.epochs == 10
     config, _ = trained("--config", "STEPS_PER_EPOCH=31")
     assert (trained.args.epochs, config.WARMUP_STEPS) == (33, 102)  # 33 * 31 = 1,023
-    assert "Epochs: 33, of 31 steps (--epochs)." in capsys.readouterr().err
+    assert "Epochs: 33 of 31 steps (--epochs N)." in capsys.readouterr().err
     config, _ = trained()  # two images would be epochs of one step
     assert (trained.args.epochs, config.STEPS_PER_EPOCH, config.WARMUP_STEPS) == (20, 50, 100)
     config, _ = trained("--epochs", "3")
