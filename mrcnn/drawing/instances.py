@@ -116,8 +116,9 @@ def draw_instances(
     show_mask: tint and contour. show_bbox: outline.
     keypoints, skeleton: see `skeletons.draw_keypoints`; None draws none.
 
-    Lines and letters grow with the image. Labels stay inside the image and do not overlap. If
-    there is not enough space, the labels of the lowest scores are left out.
+    Lines and letters grow with the image. Labels stay inside the image, do not overlap and never
+    hide more than half of a box. If there is not enough space, labels are left out, those of the
+    lowest scores first.
 
     Returns: uint8 [H, W, 3].
     Raises: ValueError if the arrays do not describe the same instances.
@@ -210,15 +211,18 @@ def _rim(mask: np.ndarray, line: int) -> np.ndarray:
 def _write_labels(canvas: np.ndarray, labels: Sequence[Label], pen: Pen) -> None:
     """Write labels on the canvas in their order; each takes the free spot that hides least."""
     boxes = np.array([label.box for label in labels]).reshape(-1, 4)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     taken = np.zeros((0, 4), int)
     for label in labels:
         text = _fit_text(label.text, canvas.shape[1], pen)
         spots = _label_spots(label.box, text.label_size, canvas.shape[:2], pen.line)
         spots = spots[_shared_areas(spots, taken).sum(axis=1) == 0]
+        hidden = _shared_areas(spots, boxes)
+        readable = np.all(hidden <= areas / 2, axis=1)
+        spots, hidden = spots[readable], hidden[readable].sum(axis=1)
         if text.scale < SMALLEST_FONT or len(spots) == 0:
             log.debug("No space for the label %r", label.text)
             continue
-        hidden = _shared_areas(spots, boxes).sum(axis=1)
         spot = spots[np.argmin(hidden)]
         taken = np.vstack([taken, spot])
         _write_label(canvas, spot, text, label.color, pen)

@@ -251,6 +251,18 @@ def test_labels_of_the_lowest_scores_are_omitted_without_space(monkeypatch):
     assert texts[0] == "square 0.99"
 
 
+def test_labels_that_would_hide_a_small_object_are_omitted(monkeypatch):
+    texts = written_texts(monkeypatch)
+    # 8 px boxes every 14 px: every spot of a label (about 14 x 50 px) hides one of them.
+    y, x = np.mgrid[3:120:14, 3:120:14]
+    boxes = np.stack([y, x, y + 8, x + 8], axis=-1).reshape(-1, 4)
+    image = np.zeros((128, 128, 3))
+    instances.draw_instances(image, boxes, None, [1] * len(boxes), NAMES)
+    assert texts == []
+    instances.draw_instances(image, boxes[:1], None, [1], NAMES)
+    assert texts == ["square"]
+
+
 @pytest.mark.parametrize("side", [1, 8, 20, 64])
 def test_tiny_images_are_drawn(side):
     boxes, masks, ids = rectangle((0, 0, side, side), (side, side))
