@@ -197,10 +197,10 @@ def _say_what_was_written(
 ) -> None:
     drawn = [counted(len(videos), "video")] if videos else []
     if images or not videos:
-        drawn.insert(0, f"{len(images)} images")
+        drawn.insert(0, counted(len(images), "image"))
     names = [_first_part(out, path) for path in exported]
     written = ", ".join([*drawn, "detections.json", *dict.fromkeys(names)])
-    say(f"{written} are in {out.resolve()}")
+    say(f"Written to {out.resolve()}: {written}")
 
 
 def report_failures(images: int, names: list[str]) -> int:

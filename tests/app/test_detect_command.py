@@ -124,7 +124,7 @@ def test_detect_writes_the_files_of_other_tools(model, tmp_path, capsys):
     ]
     assert run(*words) == cli.OK
     assert (
-        "2 images, detections.json, labelme/, detections.geojson, detections.csv are in"
+        ": 2 images, detections.json, labelme/, detections.geojson, detections.csv\n"
         in capsys.readouterr().out
     )
     (shape,) = json.loads((out / "labelme" / "a.json").read_text())["shapes"]

@@ -52,7 +52,7 @@ def tracker(monkeypatch):
 def test_film_without_objects_is_copied(model, tmp_path, capsys):
     source, out = film(tmp_path / "in" / "dark.avi", [None, None]), tmp_path / "out"
     assert run("detect", source, "--weights", "w.h5", "--out", out) == cli.OK
-    assert "1 video, detections.json are in" in capsys.readouterr().out
+    assert ": 1 video, detections.json\n" in capsys.readouterr().out
     assert [line["detections"] for line in lines_of(out / "dark_detected.jsonl")] == [[], []]
     assert len(list(video.read_frames(out / "dark_detected.mp4"))) == 2
 
@@ -62,7 +62,7 @@ def test_film_and_image_give_their_files(model, tmp_path, capsys):
     words = ["detect", source, image_file(tmp_path / "a.png"), "--weights", "w.h5", "--out", out]
     assert run(*words) == cli.OK
     shown = capsys.readouterr()
-    assert "1 images, 1 video, detections.json are in" in shown.out
+    assert ": 1 image, 1 video, detections.json\n" in shown.out
     assert "a.avi: 4 frames" in shown.err
     report = json.loads((out / "detections.json").read_text())
     assert len(report["images"]) == 1 and report["videos"] == [
