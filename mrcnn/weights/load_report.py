@@ -64,12 +64,15 @@ class LoadReport:
         return bool(self.missing or self.mismatched or self.unused)
 
     def summary(self) -> str:
-        """Return a few readable lines: the counts, then the names behind each count above zero."""
-        lines = [
-            f"{self.path}: {len(self.loaded)} layers loaded, {len(self.excluded)} excluded, "
-            f"{len(self.mismatched)} of another shape, {len(self.missing)} missing in the file, "
-            f"{len(self.unused)} unused in the file"
-        ]
+        """Return a few readable lines: the counts above zero, then the names behind them."""
+        counts = {
+            "excluded": len(self.excluded),
+            "of another shape": len(self.mismatched),
+            "missing in the file": len(self.missing),
+            "unused in the file": len(self.unused),
+        }
+        not_loaded = [f", {count} {what}" for what, count in counts.items() if count]
+        lines = [f"{self.path}: {len(self.loaded)} layers loaded{''.join(not_loaded)}"]
         moved = [f"{name} -> {new_id}" for name, new_id in self.remapped.items()]
         details = {
             "excluded": self.excluded,
