@@ -376,9 +376,8 @@ def _save_interrupted(run: TrainingRun) -> None:
     """Save the current weights, and log how to continue."""
     path = free_name(os.path.join(run.folder, "interrupted.h5"))
     run.save(path)
-    log.warning(
-        "Interrupted: %d epochs are done, and the current weights are in %s.", run.epoch, path
-    )
+    done = "1 epoch is" if run.epoch == 1 else f"{run.epoch} epochs are"
+    log.warning("Interrupted: %s done, and the current weights are in %s.", done, path)
     if run.epoch:
         log.warning("--weights last resumes from the last checkpoint, after epoch %d.", run.epoch)
     else:

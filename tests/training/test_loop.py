@@ -138,6 +138,13 @@ def test_interrupted_and_resumed_training_equals_an_uninterrupted_one(tmp_path, 
     assert states == ["training_state_0003.hdf5"]
 
 
+def test_interrupt_says_how_many_epochs_are_done(tmp_path, dataset, caplog):
+    model = build(tmp_path, STEPS_PER_EPOCH=1)
+    with caplog.at_level("WARNING", "mrcnn"), pytest.raises(KeyboardInterrupt):
+        model.train(dataset, None, 0.01, epochs=2, layers="all", custom_callbacks=[StopAfter(1)])
+    assert "Interrupted: 1 epoch is done, and the current weights are in" in caplog.text
+
+
 def test_resumed_training_keeps_a_drawn_seed(tmp_path, dataset):
     model = build(tmp_path, STEPS_PER_EPOCH=1)
     with pytest.raises(KeyboardInterrupt):
