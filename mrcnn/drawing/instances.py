@@ -7,6 +7,7 @@ exactly the pixels of its box. Colors are RGB in 0..1 in arguments, 0..255 in pr
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -114,11 +115,11 @@ def draw_instances(
     colors: N RGB colors in 0..1; default N well-separated hues, the same on every call.
     captions: N texts that replace "class score"; "" leaves a label out.
     show_mask: tint and contour. show_bbox: outline.
-    keypoints, skeleton: see `skeletons.draw_keypoints`; None draws none.
+    keypoints, skeleton: see `skeletons.draw_keypoints`; None draws no keypoints.
 
-    Lines and letters grow with the image. Labels stay inside the image, do not overlap and never
-    hide more than half of a box. If there is not enough space, labels are left out, those of the
-    lowest scores first.
+    Lines and letters suit the image and its objects, see `pen_for`. Labels stay inside the image,
+    do not overlap and never hide more than half of a box. If there is not enough space, labels are
+    left out, those of the lowest scores first.
 
     Returns: uint8 [H, W, 3].
     Raises: ValueError if the arrays do not describe the same instances.
@@ -130,7 +131,7 @@ def draw_instances(
     colors = steady_colors(len(boxes)) if colors is None else colors
     check_enough("colors", colors, len(boxes))
     colors_8_bit = [_to_8_bit_color(color) for color in colors]
-    pen = pen_for(canvas.shape)
+    pen = pen_for(canvas.shape, boxes)
     if show_mask and masks is not None:
         _paint_masks(canvas, masks, colors_8_bit, pen.line)
     drawn = [i for i in range(len(boxes)) if np.any(boxes[i])]
@@ -151,10 +152,26 @@ def _to_8_bit_color(color: Color) -> tuple[int, ...]:
     return tuple(round(255 * float(channel)) for channel in color[:3])
 
 
-def pen_for(shape: Sequence[int]) -> Pen:
-    """Return the line thickness and font scale that suit an image of shape (H, W, ...)."""
+def pen_for(shape: Sequence[int], boxes: np.ndarray | None = None) -> Pen:
+    """Return the line thickness and font scale that suit an image and its objects.
+
+    Both grow with the image, up to a limit that grows with the median size of the objects.
+
+    shape: (H, W, ...) of the image.
+    boxes: [N, 4] pixels of the objects; zeros are padding. None sets no limit.
+    """
     side = max(shape[:2])
-    return Pen(line=max(1, round(side / 500)), font=max(0.35, side / 2000))
+    object_side = math.inf if boxes is None else _median_side(boxes)
+    line = min(side / 500, object_side / 15)
+    font = min(side / 2000, object_side / 60)
+    return Pen(line=max(1, round(line)), font=max(0.35, font))
+
+
+def _median_side(boxes: np.ndarray) -> float:
+    """Return the square root of the median area of boxes `[N, 4]`, infinity if all are empty."""
+    heights, widths = (boxes[:, 2:] - boxes[:, :2]).T
+    areas = (heights * widths)[(heights > 0) & (widths > 0)]
+    return float(np.sqrt(np.median(areas))) if len(areas) else math.inf
 
 
 def _outline_box(

@@ -292,6 +292,27 @@ def test_lines_and_letters_grow_with_the_image():
     assert instances.pen_for((1024, 2000)) == (4, 1.0)  # 2000 / 500, 2000 / 2000
 
 
+def test_lines_and_letters_are_not_too_large_for_the_median_object():
+    def pen(*boxes):
+        return instances.pen_for((2000, 2000), np.array(boxes).reshape(-1, 4))
+
+    large, small, padding = [0, 0, 60, 60], [100, 100, 120, 120], [0, 0, 0, 0]
+    assert pen() == pen(padding) == pen(large) == pen(small, large, large) == (4, 1.0)
+    assert pen(small) == pen(small, small, large, padding, padding) == (1, 0.35)
+    assert pen([0, 0, 90, 10]) == (2, 0.5)  # as large as a square of 30 px: 30 / 15, 30 / 60
+
+
+def test_small_objects_in_a_large_image_have_small_labels_and_a_visible_interior():
+    boxes = np.array([[y, x, y + 10, x + 10] for y in (500, 900) for x in (500, 900)])
+    masks = np.stack([rectangle(box, (1500, 1500))[1][:, :, 0] for box in boxes], axis=2)
+    image = np.zeros((1500, 1500, 3), np.uint8)
+    drawn = instances.draw_instances(image, boxes, masks, [1] * 4, NAMES, colors=[(1, 0, 0)] * 4)
+    tinted = painted(drawn, (int(instances.MASK_ALPHA * 255), 0, 0))
+    assert tinted[500:510, 500:510].sum() == 8 * 8  # inside a rim of 1 px
+    rows = np.flatnonzero(drawn[:700].any(axis=(1, 2)))
+    assert rows[-1] + 1 - rows[0] < 30  # box, outline and label
+
+
 def test_class_names_with_odd_characters_are_drawn():
     boxes, masks, class_ids = rectangle()
     image = np.zeros((20, 24, 3), np.uint8)
