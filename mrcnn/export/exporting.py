@@ -54,7 +54,8 @@ def export_model(
     kind = format_named(format)
     check_choice(format, precision, batch)
     check_network(model.config, kind.is_portable)
-    shape = shape_of(model.config, size, batch)
+    images = list(images)
+    shape = shape_of(model.config, size, batch, images)
     dataset = calibration if isinstance(calibration, Dataset) else None
     seen = _calibration_images(calibration)
     if precision == "int8" and not seen:
@@ -72,7 +73,7 @@ def export_model(
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         part = Path(folder, target.name)
         _write(kind, part, job)
-        samples = sample_batches(model.config, shape, list(images) or seen[:SAMPLES])
+        samples = sample_batches(model.config, shape, images or seen[:SAMPLES])
         report = _compared(model, part, samples, description, precision)
         if dataset is not None:
             cost = precision_cost(model, lambda given: run_apart(part, given)[0], dataset, shape)

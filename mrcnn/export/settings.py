@@ -14,14 +14,18 @@ PRECISIONS = ("float32", "float16", "int8")
 # float16 keeps kernels with fewer values in float32: they are the first ones of a network, whose
 # rounding all others multiply (boxes of the packaged model `nuclei`: 0.0037 in place of 0.57 px).
 LEAST_HALF_VALUES = 2**14
+EXAMPLE_SIZE = (512, 512)  # in a message: height and width
 # The ways to read a RoI that have a form in operations that every runtime knows.
 PORTABLE_ALIGNS = ("crop_and_resize", "aligned", "unaligned")
 
 
-def shape_of(config: Config, size: Sequence[int] | None, batch: int | None) -> Shape:
+def shape_of(
+    config: Config, size: Sequence[int] | None, batch: int | None, images: Sequence[Any] = ()
+) -> Shape:
     """Return the shape that a caller asks for.
 
-    size: `(height, width)` of the images, or None for any size.
+    size: `(height, width)` of the images, or None for any size. images: arrays `[H, W, ...]`, whose
+        size the message suggests.
 
     Raises: ValueError if the network's resize mode needs a size.
     """
@@ -30,10 +34,12 @@ def shape_of(config: Config, size: Sequence[int] | None, batch: int | None) -> S
         return Shape(batch, height, width)
     mode = config.IMAGE_RESIZE_MODE
     if mode in ANY_SIZE_MODES or mode == "crop":
+        height, width = np.shape(images[0])[:2] if len(images) else EXAMPLE_SIZE
         raise ValueError(
-            f"A network whose IMAGE_RESIZE_MODE is {mode!r} needs the size of the images, for its "
-            "input depends on it. Received: none. Try --size HEIGHT WIDTH (in Python size=(height, "
-            "width)); images of another size need a file of their own."
+            "An exported file of this network takes images of one size, although the network "
+            f"itself takes images of any size (its IMAGE_RESIZE_MODE is {mode!r}). Received: no "
+            f"size. Try --size {height} {width}, with the height and width of your images (in "
+            f"Python size=({height}, {width})); images of another size need a file of their own."
         )
     return Shape(batch)
 

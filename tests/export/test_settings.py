@@ -1,5 +1,6 @@
 """What can be exported, and the sentences for what cannot."""
 
+import numpy as np
 import pytest
 
 from mrcnn.config import Config
@@ -22,9 +23,15 @@ def test_default_config_can_be_exported_for_images_of_any_size():
 
 @pytest.mark.parametrize("mode", ["pad64", "none", "torchvision", "detectron2", "crop"])
 def test_other_resize_modes_need_a_size(mode):
-    with pytest.raises(ValueError, match="Try --size HEIGHT WIDTH"):
+    with pytest.raises(ValueError, match=r"Received: no size. Try --size 512 512, .*\(512, 512\)"):
         shape_of(config(IMAGE_RESIZE_MODE=mode), None, 1)
     assert shape_of(config(IMAGE_RESIZE_MODE=mode), (480, 640), 2) == Shape(2, 480, 640)
+
+
+def test_missing_size_is_answered_with_that_of_the_first_image():
+    images = [np.zeros((30, 40, 3), np.uint8), np.zeros((50, 60, 3), np.uint8)]
+    with pytest.raises(ValueError, match="Try --size 30 40, "):
+        shape_of(config(IMAGE_RESIZE_MODE="crop"), None, 1, images)
 
 
 @pytest.mark.parametrize(
