@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from drawing_cases import written_texts
 
 from mrcnn.drawing.heat_maps import draw_heat_maps
 from mrcnn.drawing.pages import GAP
@@ -45,6 +46,20 @@ def test_three_maps_are_a_row_of_the_page():
     page = draw_heat_maps(np.zeros((40, 60)), maps, side=60)
     assert page.shape[1] == 3 * 60 + 2 * GAP
     assert (page[-10:, -60:] == 255).all()  # the sixth place
+
+
+def test_scale_of_colors_is_above_the_maps(monkeypatch):
+    texts = written_texts(monkeypatch)
+    maps = {"P2": np.full((60, 90), 0.5), "P3": np.zeros((60, 90))}
+    page = draw_heat_maps(np.zeros((60, 90)), maps, side=90).astype(int)
+    assert "colors of the scores 0 (left) to 1 (right)" in texts
+    above = page[:-60, :90]
+    begins_black = (above[:, 0] == 0).all(axis=1)  # titles begin white
+    scale = above[begins_black][0]
+    brightness = scale.sum(axis=1)
+    assert brightness[-1] == brightness.max() > 500
+    in_map = page[-30, 40]
+    assert np.abs(scale - in_map).sum(axis=1).argmin() in (44, 45)  # its middle stands for 0.5
 
 
 def test_map_of_another_size_is_refused():
