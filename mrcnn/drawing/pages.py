@@ -18,8 +18,8 @@ from ..data.dataset import Dataset, has_boxes_only, overrides
 from ..data.masks import extract_bboxes
 from ..data.result_rows import select_rows
 from ..files.safe_text import printable
-from .inputs import ClassNames, Color, as_boxes, as_masks, as_rgb, class_labels
-from .instances import FONT, Pen, draw_instances, pen_for
+from .inputs import ClassNames, Color, as_boxes, as_masks, as_rgb, class_labels, steady_colors
+from .instances import FONT, MASK_ALPHA, Pen, apply_mask, draw_instances, pen_for
 
 Skeleton = Sequence[Sequence[int]]  # pairs of keypoints
 
@@ -42,7 +42,9 @@ def draw_result(
     image: [H, W] or [H, W, channels]. A small one is magnified by a whole number to about `side`
         pixels, so that labels are readable and leave space for the objects.
     result: without "rois" the boxes are those of the masks; without "masks" (a box-only model)
-        only boxes are drawn; "scores" are optional.
+        only boxes are drawn; "scores" are optional. Masks may also be a list of N arrays, each cut
+        to the pixels that its box touches, as `detect_tiled` returns them: those of a large image
+        would need too much memory as [H, W, N].
     class_names: if the background and one class, labels contain only the score.
     skeleton: pairs of keypoints, numbered from 0, that a line connects.
     colors: N RGB colors in 0..1; default: see `draw_instances`.
@@ -52,11 +54,14 @@ def draw_result(
     """
     canvas = as_rgb(image)
     keypoints = result.get("keypoints")
-    masks = as_masks(result["masks"], canvas.shape) if "masks" in result else None
+    crops = result["masks"] if isinstance(result.get("masks"), list) else None
+    has_planes = "masks" in result and crops is None
+    masks = as_masks(result["masks"], canvas.shape) if has_planes else None
     if "rois" in result:
         boxes = as_boxes(result["rois"])
     else:
         boxes = extract_bboxes(as_masks(result["masks"], canvas.shape) > 0.5)
+    corners = np.floor(boxes[:, :2]).astype(int)
     factor = magnification(canvas.shape, side)
     if factor > 1:
         canvas = magnify(canvas, factor)
@@ -64,6 +69,11 @@ def draw_result(
         boxes = boxes * factor
         if keypoints is not None:
             keypoints = np.asarray(keypoints) * [factor, factor, 1]
+    if crops is not None:
+        colors = steady_colors(len(boxes)) if colors is None else colors
+        enlarged = [magnify(np.asarray(crop), factor) for crop in crops]
+        line = pen_for(canvas.shape, boxes).line
+        _paint_crops(canvas, enlarged, corners * factor, colors, line)
     if captions is None and len(class_names) == 2:
         captions = captions_of(result, class_names)
     return draw_instances(
@@ -78,6 +88,28 @@ def draw_result(
         keypoints=keypoints,
         skeleton=skeleton,
     )
+
+
+def _paint_crops(
+    canvas: np.ndarray,
+    crops: Sequence[np.ndarray],
+    corners: np.ndarray,
+    colors: Sequence[Color],
+    line: int,
+) -> None:
+    """Paint masks in place as `draw_instances` does, the largest first.
+
+    crops: N masks `[h, w]`. corners: `[N, (y, x)]` their first pixels in the canvas `[H, W, 3]`.
+    line: thickness of the contours in pixels.
+    """
+    kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
+    for i in sorted(range(len(crops)), key=lambda i: -crops[i].size):
+        mask = crops[i].astype(np.uint8)
+        core = cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        y, x = corners[i]
+        region = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
+        apply_mask(region, mask, colors[i], MASK_ALPHA)
+        apply_mask(region, mask - core, colors[i], alpha=1)
 
 
 def captions_of(result: Mapping[str, Any], class_names: ClassNames) -> list[str]:

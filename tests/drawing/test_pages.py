@@ -25,6 +25,25 @@ def test_result_is_magnified_and_omits_the_name_of_the_only_class(monkeypatch):
     assert texts == ["0.88", "square 0.88"]
 
 
+@pytest.mark.parametrize("size", [(90, 128), (900, 1200)])  # magnified, and as it is
+def test_masks_cut_to_their_boxes_are_drawn_as_whole_ones(size):
+    boxes = np.array([[10, 20, 70, 80], [0, 0, 90, 60], [15, 30, 25, 45]], np.int32)
+    masks = np.zeros((*size, 3), bool)
+    ys, xs = np.mgrid[: size[0], : size[1]]
+    masks[..., 0] = (ys - 40) ** 2 + (xs - 50) ** 2 < 29**2  # a disk, inside its box
+    masks[:90, :60, 1] = masks[15:25, 30:45, 2] = True  # both fill their boxes
+    result = {"rois": boxes, "class_ids": [1, 2, 1], "scores": np.array([0.9, 0.8, 0.7])}
+    crops = [masks[y1:y2, x1:x2, i] for i, (y1, x1, y2, x2) in enumerate(boxes)]
+    image = np.full((*size, 3), 60, np.uint8)
+    whole = pages.draw_result(image, {**result, "masks": masks}, NAMES).astype(int)
+    cut = pages.draw_result(image, {**result, "masks": crops}, NAMES).astype(int)
+    assert np.abs(whole - cut).max() <= 1  # colors are rounded once, not twice
+    floats = {**result, "rois": boxes + np.float32([0.4, 0.3, -0.4, -0.3]), "masks": crops}
+    pages.draw_result(image, floats, NAMES)  # of CONTINUOUS_BOXES: cut to the pixels they touch
+    nothing = {"rois": np.zeros((0, 4)), "masks": [], "class_ids": [], "scores": []}
+    assert len(np.unique(pages.draw_result(image, nothing, NAMES))) == 1
+
+
 def test_captions_and_colors_can_be_given(monkeypatch):
     texts = written_texts(monkeypatch)
     boxes, masks, ids = rectangle((40, 40, 80, 90), (128, 128))
