@@ -1,9 +1,12 @@
-"""Writer of a CSV table with one row per detection."""
+"""Writer of a CSV table with one row per detection.
+
+A second table has one row per image: the number of its objects, of each class and in total.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,26 +67,48 @@ def _mask_areas(result: Result) -> np.ndarray | None:
     return np.asarray(masks).sum(axis=(0, 1))
 
 
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows of `csv_rows` as a file; no cell is a formula for a spreadsheet."""
+    cells = []
+    for row in rows:
+        texts = {name: csv_cell(row[name]) for name in ("image", "class")}
+        cells.append([{**row, **texts}[name] for name in CSV_COLUMNS])
+    _write_table(path, CSV_COLUMNS, cells)
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(header)
+        table.writerows(rows)
+
+
 class CSVWriter(Writer):
-    """Writes `detections.csv`: one row per detection of all images."""
+    """Writes `detections.csv`, a row per detection of all images, and `counts.csv`.
+
+    `counts.csv` has a row per image, also of those without detections: the image, the number of its
+    detections of each class, and their total.
+    """
 
     file_name = "detections.csv"
+    counts_name = "counts.csv"
 
     def __init__(self, folder: Path, class_names: Sequence[str]):
         super().__init__(folder, class_names)
         self._rows: list[dict[str, Any]] = []
+        self._counts: list[list[Any]] = []
 
     def add(self, image: Path, size: Sequence[int], result: Result) -> None:
         """Add the detections of one image."""
         self._rows += csv_rows(result, self.class_names, str(image))
+        ids = np.asarray(result["class_ids"], int)
+        of_each_class = np.bincount(ids, minlength=len(self.class_names))[1:].tolist()
+        self._counts.append([csv_cell(image), *of_each_class, len(ids)])
 
     def finish(self) -> list[Path]:
-        """Write the file; no cell is a formula for a spreadsheet."""
-        path = self.folder / self.file_name
-        with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, list(CSV_COLUMNS))
-            table.writeheader()
-            for row in self._rows:
-                texts = {name: csv_cell(row[name]) for name in ("image", "class")}
-                table.writerow({**row, **texts})
-        return [path]
+        """Write both files."""
+        paths = [self.folder / self.file_name, self.folder / self.counts_name]
+        write_csv(paths[0], self._rows)
+        header = ["image", *map(csv_cell, self.class_names[1:]), "total"]
+        _write_table(paths[1], header, self._counts)
+        return paths

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..data.keypoints import Skeleton
 from .coco import CocoPolygonsWriter, CocoWriter
-from .csv_table import CSVWriter
+from .csv_table import CSVWriter, csv_rows, write_csv
 from .cvat import CVATWriter
 from .geojson import GeoJSONWriter
 from .label_studio import LabelStudioWriter
@@ -57,6 +57,9 @@ def write_one(
     folder = path.parent if is_file else path
     export = Export(folder, [format], class_names, skeleton)
     folder.mkdir(parents=True, exist_ok=True)
+    if format == "csv":
+        write_csv(path, csv_rows(result, class_names, str(image)))
+        return
     if format == "labelme":
         name = relative_path(image, folder)
         write_json(path, labelme_file(result, class_names, name, size))
@@ -117,10 +120,10 @@ class Export:
     def write(self) -> list[Path]:
         """Write the files that cover all images.
 
-        Names: coco.json, coco_polygons.json, via.json, detections.geojson, detections.csv,
-        labelme/<image>.json; cvat/ with annotations.xml and images; labelstudio/ with tasks.json,
-        labelling_interface.xml and images; yolo/ with data.yaml, images and labels; png/ with
-        images and masks.
+        Names: coco.json, coco_polygons.json, via.json, detections.geojson, detections.csv with
+        counts.csv (the number of objects in each image), labelme/<image>.json; cvat/ with
+        annotations.xml and images; labelstudio/ with tasks.json, labelling_interface.xml and
+        images; yolo/ with data.yaml, images and labels; png/ with images and masks.
 
         Returns: the paths of all files written, those of `add` too.
         """

@@ -245,15 +245,15 @@ def test_each_format_has_its_files(images):
     assert names == [
         "coco.json", "coco_polygons.json", "labelme/a.json", "labelme/a_2.json", "via.json",
         "cvat/annotations.xml", "labelstudio/tasks.json", "labelstudio/labelling_interface.xml",
-        "detections.geojson", "detections.csv", "yolo/labels/a.txt", "yolo/labels/a_2.txt",
-        "yolo/data.yaml", "png/masks/a.png", "png/masks/a_2.png",
+        "detections.geojson", "detections.csv", "counts.csv", "yolo/labels/a.txt",
+        "yolo/labels/a_2.txt", "yolo/data.yaml", "png/masks/a.png", "png/masks/a_2.png",
     ]  # fmt: skip
     assert all((images[1] / name).is_file() for name in names)
 
 
 def test_only_the_requested_formats_are_written(images):
-    assert [path.name for path in written(images, ["csv", "csv"])] == ["detections.csv"]
-    assert [path.name for path in images[1].iterdir()] == ["detections.csv"]
+    assert [path.name for path in written(images, ["via", "via"])] == ["via.json"]
+    assert [path.name for path in images[1].iterdir()] == ["via.json"]
     among = "coco, coco_polygons, labelme, via, cvat, labelstudio, geojson, csv, yolo, png"
     with pytest.raises(ValueError, match=rf"among {among}. Received: \['kml'\]"):
         export.Export(images[1], ["csv", "kml"], NAMES)
@@ -309,6 +309,36 @@ def test_polygons_of_coco_have_no_rle(images):
     assert [len(polygon) for polygon in first["segmentation"]] == [20, 8]
     assert (first["area"], first["score"]) == (10, 0.5)
     assert (second["area"], second["segmentation"]) == (0, [])
+
+
+def table(path):
+    """The rows of a CSV file, the names of its columns first."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_counts_have_one_row_per_image_and_one_column_per_class(images):
+    first, second = (str(path) for path in images[0])
+    files = export.Export(images[1], ["csv"], ["BG", "cat", "dog", "=1+1"])
+    files.add(first, (4, 6), no_detections())
+    files.add(second, (4, 6), result(*[RING_AND_BAR] * 3, class_ids=[2, 1, 2]))
+    files.add("-3.png", (4, 6), result(RING_AND_BAR, class_ids=[3], with_masks=False))
+    assert [path.name for path in files.write()] == ["detections.csv", "counts.csv"]
+    assert table(images[1] / "counts.csv") == [
+        ["image", "cat", "dog", "'=1+1", "total"],
+        [first, "0", "0", "0", "0"],
+        [second, "1", "2", "0", "3"],
+        ["'-3.png", "0", "0", "1", "1"],
+    ]
+
+
+def test_result_of_one_image_is_one_csv_file(tmp_path):
+    path = tmp_path / "found.csv"
+    export.write_one(path, "csv", tmp_path / "a.png", (4, 6), result(RING_AND_BAR), NAMES)
+    assert [file.name for file in tmp_path.iterdir()] == ["found.csv"]
+    header, row = table(path)
+    assert tuple(header) == csv_table.CSV_COLUMNS
+    assert row == [str(tmp_path / "a.png"), "cat", "0.5", "0", "0", "6", "3", "18", "10"]
 
 
 def test_csv_has_one_row_per_detection(images):
