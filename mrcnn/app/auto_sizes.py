@@ -32,11 +32,16 @@ class Sizes(NamedTuple):
     bytes: float
 
 
-def choose_sizes(config: Config, by_user: set[str], dataset: Dataset, has_gpu: bool) -> None:
-    """Set IMAGE_MIN_DIM, IMAGE_MAX_DIM and IMAGES_PER_GPU, unless --config names them."""
+def choose_sizes(config: Config, by_user: set[str], dataset: Dataset, has_gpu: bool) -> int | None:
+    """Set IMAGE_MIN_DIM, IMAGE_MAX_DIM and IMAGES_PER_GPU, unless --config names them.
+
+    Returns: the side in pixels at which to detect, if larger than that of the training.
+    """
     names = {"IMAGE_MIN_DIM", "IMAGE_MAX_DIM", "IMAGE_RESIZE_MODE"}
     chooses_side = config.IMAGE_RESIZE_MODE == "square" and not names & by_user
-    wanted = wanted_side(dataset, has_gpu) if chooses_side else int(config.IMAGE_MAX_DIM)
+    wanted, larger = int(config.IMAGE_MAX_DIM), None
+    if chooses_side:
+        wanted, larger = wanted_sides(dataset, has_gpu)
     batches = BATCHES_ON_GPU if has_gpu else BATCHES_ON_CPU
     if "IMAGES_PER_GPU" in by_user:
         batches = (config.IMAGES_PER_GPU,)
@@ -53,10 +58,14 @@ def choose_sizes(config: Config, by_user: set[str], dataset: Dataset, has_gpu: b
         config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = sizes.side
     config.IMAGES_PER_GPU = sizes.batch
     _log_choice(sizes, wanted, available, has_gpu)
+    return larger
 
 
-def wanted_side(dataset: Dataset, has_gpu: bool) -> int:
-    """Return the side in pixels that shows most images at their own size, within limits."""
+def wanted_sides(dataset: Dataset, has_gpu: bool) -> tuple[int, int | None]:
+    """Return the side in pixels that shows most images at their own size, within limits.
+
+    And the side at which to detect, if it should be larger; None if not.
+    """
     some = spread_evenly(len(dataset.image_ids), IMAGES)
     sides = []
     for i in some:
@@ -66,17 +75,10 @@ def wanted_side(dataset: Dataset, has_gpu: bool) -> int:
             continue
     largest = LARGEST if has_gpu else LARGEST_ON_CPU
     if not sides:
-        return largest
+        return largest, None
     multiple = -(-int(np.percentile(sides, 90)) // STEP) * STEP
-    if multiple > largest:
-        larger = min(multiple, largest * 3 // 2)
-        log.info(
-            "--auto: the images are larger than the %d px of the training. Detection and "
-            "evaluation at a larger size may find more of the small objects: "
-            "--config IMAGE_MIN_DIM=%d IMAGE_MAX_DIM=%d.",
-            largest, larger, larger,
-        )  # fmt: skip
-    return int(np.clip(multiple, SMALLEST, largest))
+    larger = min(multiple, largest * 3 // 2) if multiple > largest else None
+    return int(np.clip(multiple, SMALLEST, largest)), larger
 
 
 def fitting_sizes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..data.masks import boxes_to_masks, extract_bboxes, resize_mask
 from ..drawing import pages
 from ..drawing.instances import draw_instances
 from ..formats.open_dataset import split_folders
+from .auto_sizes import wanted_sides
 from .cli_support import (
     FAILED,
     OK,
@@ -25,9 +27,11 @@ from .cli_support import (
     say,
     validated,
     with_network,
+    with_preset,
     write_json,
 )
 from .data_option import SHAPES_TO_TRAIN, data_options, open_data
+from .training_defaults import CPU_PRESET
 
 SHEET_IMAGES, SHEET_COLUMNS, SHEET_SIDE = 12, 4, 480
 
@@ -61,6 +65,8 @@ def _check(
     dataset = open_data(data, class_names, SHAPES_TO_TRAIN, **data_options(args))
     if out is not None:
         make_folder(out, "--out")
+    if not (args.config or args.network):
+        config = _as_trained(config, dataset)
     if "NUM_CLASSES" not in own_names(config):
         config.NUM_CLASSES = dataset.num_classes
     report = check.check(dataset, validated(config), limit=args.limit, pixels=not args.no_pixels)
@@ -77,6 +83,20 @@ def _check(
             written = "check.json and contact_sheet.png"
         say(f"\n{written} in {out.resolve()}")
     return dataset, bool(report.errors)
+
+
+def _as_trained(config: Config, dataset: Dataset) -> Config:
+    """Return the settings of network and images with which `mrcnn train` would begin here."""
+    if shutil.which("nvidia-smi") is not None:  # a GPU, seen without TensorFlow
+        return config
+    config = with_preset(config, CPU_PRESET)
+    side, _ = wanted_sides(dataset, has_gpu=False)
+    config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = side
+    say(
+        f"Checked as `mrcnn train` would train here, without a GPU: PRESET={CPU_PRESET}, images of "
+        f"{side} px (--config sets others)."
+    )
+    return config
 
 
 def _contact_sheet(

@@ -54,16 +54,16 @@ SELF_WATCHING = {
 }
 WARMUP_STEPS = 500  # at most; a tenth of a short training
 EPOCHS = 10  # unless --epochs is given
+ALL_LAYERS = "all"  # unless --layers is given
 # Few images get more and longer epochs: at least these steps of the training, and of an epoch.
 FEWEST_STEPS, FEWEST_STEPS_PER_EPOCH = 1000, 50
-CPU_PRESET = "lite"  # its ImageNet weights need no download
 LARGE_BACKBONES = ("resnet50", "resnet101", "resnet152", "vgg16", "convnext_tiny")
 
 
 def run(args) -> int:
     """Run `mrcnn train`."""
     config = read_config(with_network(args.config, args.network))
-    check_layers(args.layers)
+    check_layers(args.layers or ALL_LAYERS)
     if args.weights != "last":  # the run's name may follow from DATA
         check_start(config, args.logs, args.weights, args.backbone_weights)
     by_user = defaults.user_settings(config, args)
@@ -80,19 +80,22 @@ def run(args) -> int:
     check_start(config, args.logs, args.weights, args.backbone_weights)
     kept = _kept_classes(args, train_data)
     make_folder(args.logs, "--logs")
-    if _leaves_backbone_open(config, args) and not has_gpu():
+    no_weights = not (args.weights or args.backbone_weights)
+    if no_weights and defaults.leaves_backbone_open(config) and not has_gpu():
         config = _for_cpu(config, args)
+    larger = None
     if args.auto and args.weights != "last":
-        choose_sizes(config, by_user, train_data, has_gpu())
+        larger = choose_sizes(config, by_user, train_data, has_gpu())
         _fit_steps(config, args, by_user, data)
+    defaults.adopt_length(config, args, by_user, _run_name(args.data))
     epochs: int = args.epochs or _choose_length(config, args, by_user)
-    defaults.fit_anchors(config, args, by_user, train_data)
+    defaults.fit_to_objects(config, args, by_user, train_data)
     defaults.scale_rate(config, args, by_user)
     defaults.average_weights(config, args, by_user, epochs)
     watch_itself(config, args.overfit is not None)
     log_settings(config)
     model = _train(config, args, data, kept)
-    _say_results(model.checkpoint_path.format(epoch=model.epoch), args.data)
+    _say_results(model.checkpoint_path.format(epoch=model.epoch), args.data, larger)
     return OK
 
 
@@ -118,8 +121,11 @@ def watch_itself(config: Config, overfits: bool = False) -> None:
             setattr(config, name, value)
 
 
-def _say_results(checkpoint: str, data: str) -> None:
-    """Print the files of a finished training: weights, the best ones, the report."""
+def _say_results(checkpoint: str, data: str, larger: int | None = None) -> None:
+    """Print the files of a finished training: weights, the best ones, the report.
+
+    larger: as `choose_sizes` returns it.
+    """
     weights, folder = checkpoint, Path(checkpoint).parent
     say(f"Weights: {checkpoint}")
     if (folder / "best.h5").is_file():
@@ -128,31 +134,25 @@ def _say_results(checkpoint: str, data: str) -> None:
     if (folder / "report.html").is_file():
         say(f"Report: {folder / 'report.html'}")
     log.info("Next: mrcnn detect IMAGE --weights %s --out found", weights)
+    if larger is not None:
+        log.info(
+            "The images are larger than those of the training. `mrcnn detect` and `mrcnn evaluate` "
+            "may find more of the small objects with --config IMAGE_MIN_DIM=%d IMAGE_MAX_DIM=%d.",
+            larger, larger,
+        )  # fmt: skip
     split = folder / SPLIT_FILE
     if split.is_file():
         log.info("Or: mrcnn evaluate %s --split %s --weights %s", data, split, weights)
 
 
-def _leaves_backbone_open(config: Config, args) -> bool:
-    """Whether the user names neither weights nor a network: no preset, no config class.
-
-    Single settings (`--config IMAGE_MAX_DIM=512`) leave it open, except those about the backbone.
-    """
-    about_backbone = [
-        name for name in own_names(config) if name.startswith("BACKBONE") or name == "BOX_HEAD"
-    ]
-    is_own_class = type(config) is not Config
-    return not (args.weights or args.backbone_weights or about_backbone or is_own_class)
-
-
 def _for_cpu(config: Config, args) -> Config:
     """Return the config with a network for CPUs, which starts from weights in this package."""
-    small = with_preset(config, CPU_PRESET)
+    small = with_preset(config, defaults.CPU_PRESET)
     log.info(
         "No GPU, no weights and no backbone named: training the network of PRESET=%s, %s from the "
         "ImageNet weights in this package, instead of %s from random weights "
         "(--config PRESET=NAME or BACKBONE=NAME chooses another).",
-        CPU_PRESET, small.BACKBONE, config.BACKBONE,
+        defaults.CPU_PRESET, small.BACKBONE, config.BACKBONE,
     )  # fmt: skip
     args.weights = "imagenet"
     args.auto = args.auto is not False
@@ -194,7 +194,7 @@ def _train(config: Config, args, data: DividedData, kept_classes: dict[str, int]
         data.validation,
         learning_rate=config.LEARNING_RATE,
         epochs=args.epochs,
-        layers=args.layers,
+        layers=args.layers or ALL_LAYERS,
         augmentation=augmentation,
         custom_callbacks=_callbacks(model, data, augmentation, args.overfit),
     )

@@ -1,6 +1,7 @@
 """What `mrcnn train` chooses from the data unless options say otherwise.
 
-These are anchors, learning rate, averages of the weights and augmentation. Each choice is logged.
+These are anchors, limits of objects, learning rate, averages of the weights and augmentation. Each
+choice is logged.
 The class `Config` keeps matterport's values.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 from ..config import Config
 from ..data.check import check
 from ..data.check_anchors import FITTING_IOU, spread_evenly
+from ..data.check_report import Report
 from ..data.dataset import Dataset
 from .cli_support import own_names, read_config, resumed_checkpoint
 from .data_option import counted
@@ -38,7 +40,9 @@ OF_DATA = {
     "SEED",
 }
 
-IMAGES_FOR_ANCHORS = 200
+CPU_PRESET = "lite"  # its ImageNet weights need no download
+IMAGES_FOR_OBJECTS = 200  # whose objects are compared with the settings
+MOST_OBJECTS = 400  # of an image, that limits are raised to; memory and time grow with them
 RATE_BATCH = 2  # images of a batch that LEARNING_RATE of Config and of all presets is for
 AUGMENTATION = "standard"
 AVERAGED_SHARE = 1 / 6  # of the training's steps; 600 steps are averaged over 100: EMA_DECAY 0.99
@@ -89,6 +93,32 @@ def adopt_checkpoint(config: Config, args, by_user: set[str], name: str) -> None
         log.info("As in %s: %s.", checkpoint, ", ".join(adopted))
 
 
+def adopt_length(config: Config, args, by_user: set[str], name: str) -> None:
+    """Take the length of the run that --weights last resumes, unless options name it.
+
+    That is the steps of an epoch, if a batch has as many images as then; and the last epoch, the
+    layers and the warm-up, if --epochs names no other epoch.
+
+    by_user, name: as for `adopt_checkpoint`.
+    """
+    from ..training.training_state import newest_record
+    from ..weights.opening import read_metadata
+
+    checkpoint = resumed_checkpoint(config, args, name)
+    if args.weights != "last" or checkpoint is None:
+        return
+    stored = Config.from_dict((read_metadata(checkpoint) or {}).get("config", {}))
+    if "STEPS_PER_EPOCH" not in by_user and stored.BATCH_SIZE == config.BATCH_SIZE:
+        config.STEPS_PER_EPOCH = stored.STEPS_PER_EPOCH
+    record = newest_record(checkpoint.parent) or {}
+    if not record or args.epochs not in (None, record["until"]):
+        return
+    args.epochs = record["until"]
+    args.layers = args.layers or record["layers"]
+    if "WARMUP_STEPS" not in by_user:
+        config.WARMUP_STEPS = stored.WARMUP_STEPS
+
+
 def _plain(value: Any) -> Any:
     """A setting as JSON has it: lists instead of tuples and arrays."""
     if isinstance(value, np.ndarray):
@@ -96,22 +126,55 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def fit_anchors(config: Config, args, by_user: set[str], dataset: Dataset) -> None:
+def leaves_backbone_open(config: Config) -> bool:
+    """Whether the user names no network: no preset, no config class.
+
+    Single settings (`--config IMAGE_MAX_DIM=512`) leave it open, except those about the backbone.
+    """
+    about_backbone = [
+        name for name in own_names(config) if name.startswith("BACKBONE") or name == "BOX_HEAD"
+    ]
+    return type(config) is Config and not about_backbone
+
+
+def fit_to_objects(config: Config, args, by_user: set[str], dataset: Dataset) -> None:
+    """Set anchors and limits that fit the objects of a sample of the images.
+
+    A resumed run keeps its own, and so do settings of the user.
+    """
+    if args.weights == "last":
+        return
+    some = spread_evenly(len(dataset.image_ids), IMAGES_FOR_OBJECTS)
+    image_ids = [int(dataset.image_ids[i]) for i in some]
+    report = check(dataset, config, image_ids, pixels=False, progress=False)
+    raise_limits(config, by_user, max(report.objects_per_image, default=0))
+    if config.has_anchors() and "RPN_ANCHOR_SCALES" not in by_user and args.fit_anchors:
+        _fit_anchors(config, args, report)
+
+
+def raise_limits(config: Config, by_user: set[str], most: int) -> None:
+    """Raise MAX_GT_INSTANCES and DETECTION_MAX_INSTANCES for images of up to `most` objects."""
+    limit = min(-(-most // 50) * 50, MOST_OBJECTS)
+    raised = []
+    for name in ("MAX_GT_INSTANCES", "DETECTION_MAX_INSTANCES"):
+        if getattr(config, name) < min(most, limit) and name not in by_user:
+            setattr(config, name, limit)
+            raised.append(f"{name}={limit}")
+    if raised:
+        log.info("Images have up to %d objects: %s.", most, " ".join(raised))
+
+
+def _fit_anchors(config: Config, args, report: Report) -> None:
     """Set RPN_ANCHOR_SCALES that fit the objects, if the present ones fit them badly.
 
     Weights of a whole network fix the anchors that it has learned.
     """
-    if not config.has_anchors() or "RPN_ANCHOR_SCALES" in by_user or not args.fit_anchors:
-        return
     if args.weights not in (None, "imagenet"):
         log.info("Anchors: those of the weights, RPN_ANCHOR_SCALES=%s.", config.RPN_ANCHOR_SCALES)
         return
-    some = spread_evenly(len(dataset.image_ids), IMAGES_FOR_ANCHORS)
-    image_ids = [int(dataset.image_ids[i]) for i in some]
-    report = check(dataset, config, image_ids, pixels=False, progress=False)
     if report.under is None:
         return
-    objects = f"{counted(report.objects, 'object')} in {counted(len(image_ids), 'image')}"
+    objects = f"{counted(report.objects, 'object')} in {counted(report.images, 'image')}"
     now = f"{1 - report.under:.1%}"
     if report.suggested_scales is None or report.suggested_under is None:
         log.info(

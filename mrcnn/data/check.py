@@ -184,7 +184,7 @@ def check_before_training(
             "class with a pixel. Try checking that the annotations belong to these images; a "
             "Dataset of your own must override load_mask (or load_bbox if USE_MASK = False)."
         )
-    _log_summary(report, name)
+    _log_summary(report, name, learns)
 
 
 def _any_object(dataset: Dataset, config: Config, skipped: Collection[int]) -> bool:
@@ -202,19 +202,19 @@ def _any_object(dataset: Dataset, config: Config, skipped: Collection[int]) -> b
     return False
 
 
-def _log_summary(report: Report, name: str) -> None:
-    """Log the faults in one line."""
+def _log_summary(report: Report, name: str, learns: bool) -> None:
+    """Log the faults in one line; anchors matter only where the network learns."""
     numbers = Counter(finding.kind for finding in report.findings if finding.image_id is not None)
     faults = [
         f"{KINDS[kind].title} ({count_noun(numbers[kind], 'image')})"
         for kind in KINDS
         if numbers[kind]
     ]
-    if report.suggested_scales:
+    if report.suggested_scales and learns:
         faults.append(f"{report.under:.0%} of the objects overlap no anchor by {FITTING_IOU:g}")
     if faults:
         log.warning(
-            "In %s of the %s: %s. `mrcnn check DATA --config ...` with the settings of the "
-            "training, or mrcnn.data.check.check(dataset, config), reports more.",
+            "In %s of the %s: %s. `mrcnn check DATA`, or mrcnn.data.check.check(dataset, config), "
+            "reports more.",
             count_noun(report.images, "image"), name, "; ".join(faults),
         )  # fmt: skip

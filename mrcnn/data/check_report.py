@@ -116,12 +116,18 @@ KINDS = {
     "crowded": Kind(
         WARNING,
         "Images of more objects than MAX_GT_INSTANCES",
-        "Raise MAX_GT_INSTANCES: more objects are left out, different ones in each epoch.",
+        "Raise MAX_GT_INSTANCES, and DETECTION_MAX_INSTANCES for detection, as `mrcnn train` does "
+        "by itself up to 400: more objects are left out, different ones in each epoch.",
     ),
     "unused class": Kind(
         WARNING, "Classes without objects", "Annotate some, or leave the classes out."
     ),
-    "anchors": Kind(WARNING, "Anchors that do not fit", "Set RPN_ANCHOR_SCALES as suggested."),
+    "anchors": Kind(
+        WARNING,
+        "Anchors that do not fit",
+        "`mrcnn train` sets those that do, unless --config names some; in Python set "
+        "RPN_ANCHOR_SCALES as suggested.",
+    ),
 }
 
 
@@ -200,8 +206,8 @@ class Report:
         """Return the report as a dict for strict JSON."""
         plain = {name: value for name, value in vars(self).items() if name != "findings"}
         return {
-            "errors": len(self.errors),
-            "warnings": len(self.warnings),
+            "errors": _number_of_kinds(self.errors),
+            "warnings": _number_of_kinds(self.warnings),
             **plain,
             "findings": [finding.to_dict() for finding in self.findings],
         }
@@ -229,10 +235,9 @@ class Report:
         """Number of errors and warnings as they are printed, one for each kind, and of findings."""
         if not self.findings:
             return "No faults were found."
-        errors = {finding.kind for finding in self.errors}
-        warnings = {finding.kind for finding in self.warnings}
-        verdict = f"{count_noun(len(errors), 'error')}, {count_noun(len(warnings), 'warning')}"
-        if len(self.findings) == len(errors) + len(warnings):
+        errors, warnings = _number_of_kinds(self.errors), _number_of_kinds(self.warnings)
+        verdict = f"{count_noun(errors, 'error')}, {count_noun(warnings, 'warning')}"
+        if len(self.findings) == errors + warnings:
             return verdict
         return f"{verdict} ({len(self.findings)} findings)"
 
@@ -277,8 +282,9 @@ class Report:
         if not self.anchors:
             return []
         lines = [
-            f"The best anchor of each object, and the share with an IoU under {FITTING_IOU:g}:",
-            "     scale  stride  objects  under",
+            f"Objects by the scale of their best anchor, and how many of them have an IoU under "
+            f"{FITTING_IOU:g} with it:",
+            f"     scale  stride  objects  < {FITTING_IOU:g}",
         ]
         for row in self.anchors:
             under = "-" if row["under"] is None else f"{row['under']:.1%}"
@@ -292,7 +298,8 @@ class Report:
         scales = ", ".join(map(str, self.suggested_scales))
         return [
             *lines,
-            f"Scales that leave {self.suggested_under:.1%} under it:",
+            f"With these scales {self.suggested_under:.1%} instead of {self.under:.1%} of the "
+            f"objects have an IoU under {FITTING_IOU:g}:",
             f'  --config "RPN_ANCHOR_SCALES=({scales})"',
         ]
 
@@ -316,6 +323,10 @@ class Report:
             lines.append(f"  and {len(found) - EXAMPLES} more")
         lines.append(f"  Remedy: {KINDS[kind].remedy}")
         return lines
+
+
+def _number_of_kinds(findings: list[Finding]) -> int:
+    return len({finding.kind for finding in findings})
 
 
 def count_noun(number: int, noun: str) -> str:

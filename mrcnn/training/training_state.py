@@ -16,14 +16,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
-import keras
 import numpy as np
 
 from ..files import hdf5
 from ..files.atomic import atomic_write
+
+if TYPE_CHECKING:
+    import keras
 
 _RECORD = "about"  # name of the attribute in the file
 
@@ -59,9 +63,22 @@ def save_state(path: str, network: keras.Model, record: dict) -> None:
 
 def remove_older_states(path: str) -> None:
     """Delete the states of the same run's other epochs."""
-    for other in Path(path).parent.glob("training_state_*.hdf5"):
+    for other in _states(Path(path).parent):
         if other.name != Path(path).name:
             other.unlink(missing_ok=True)
+
+
+def newest_record(folder: str | os.PathLike) -> dict | None:
+    """Return the record of the newest state in the folder of a run; None if there is none.
+
+    Raises: ValueError as `read_record`.
+    """
+    states = sorted(_states(Path(folder)))
+    return read_record(str(states[-1])) if states else None
+
+
+def _states(folder: Path) -> Iterator[Path]:
+    return folder.glob("training_state_*.hdf5")
 
 
 def read_record(path: str) -> dict | None:

@@ -6,7 +6,7 @@ import pytest
 from squares import Squares, sizes
 
 from mrcnn.app import auto_sizes
-from mrcnn.app.auto_sizes import choose_sizes, fitting_sizes, wanted_side
+from mrcnn.app.auto_sizes import choose_sizes, fitting_sizes, wanted_sides
 from mrcnn.app.memory import StepMemory
 from mrcnn.config import Config
 
@@ -21,22 +21,22 @@ def images(count, *shape):
     return dataset
 
 
-def test_wanted_side_shows_images_at_their_own_size_within_limits():
-    assert wanted_side(images(3, 500, 640), has_gpu=True) == 640
-    assert wanted_side(images(3, 500, 630), has_gpu=True) == 640
-    assert wanted_side(images(3, 500, 640), has_gpu=False) == 512
-    assert wanted_side(images(3, 4000, 3000), has_gpu=True) == 1024
-    assert wanted_side(images(3, 60, 60), has_gpu=True) == 256
-    assert wanted_side(sizes((300, 200), (320, 200)), has_gpu=True) == 320  # no files: images
-    assert wanted_side(Squares(2, broken=(0, 1)), has_gpu=False) == 512  # nothing can be read
-
-
-@pytest.mark.parametrize(("side", "named"), [(512, None), (640, 640), (3000, 768)])
-def test_larger_images_are_said_to_be_better_detected_at_a_larger_size(side, named, caplog):
-    with caplog.at_level(logging.INFO, logger="mrcnn"):
-        assert wanted_side(images(3, side, side), has_gpu=False) == 512
-    expected = [] if named is None else [f"IMAGE_MIN_DIM={named} IMAGE_MAX_DIM={named}."]
-    assert [line.split("--config ")[1] for line in caplog.messages] == expected
+@pytest.mark.parametrize(
+    ("dataset", "has_gpu", "side", "larger"),
+    [
+        (images(3, 500, 640), True, 640, None),
+        (images(3, 500, 630), True, 640, None),
+        (images(3, 512, 512), False, 512, None),
+        (images(3, 500, 640), False, 512, 640),  # detection can do more than a training
+        (images(3, 4000, 3000), True, 1024, 1536),  # half as much again
+        (images(3, 3000, 3000), False, 512, 768),
+        (images(3, 60, 60), True, 256, None),
+        (sizes((300, 200), (320, 200)), True, 320, None),  # no files: images
+        (Squares(2, broken=(0, 1)), False, 512, None),  # nothing can be read
+    ],
+)
+def test_images_are_wanted_at_their_own_size_within_limits(dataset, has_gpu, side, larger):
+    assert wanted_sides(dataset, has_gpu) == (side, larger)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,16 @@ def test_check_prints_its_report_and_writes_json_and_contact_sheet(folder, capsy
     assert sorted(path.name for path in out.iterdir()) == ["check.json", "contact_sheet.png"]
 
 
+def test_check_without_settings_takes_those_of_a_training_here(folder, capsys, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _: None)  # no GPU
+    assert run(folder) == cli.OK
+    printed = capsys.readouterr().out
+    assert "without a GPU: PRESET=lite, images of 256 px" in printed
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    assert run(folder) == cli.OK
+    assert "PRESET=lite" not in capsys.readouterr().out
+
+
 def test_data_that_cannot_be_opened_leaves_no_folder(tmp_path, capsys):
     assert run(tmp_path / "missing", "--out", tmp_path / "out") == cli.FAILED
     assert "DATA must exist" in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -267,7 +267,7 @@ def test_end_of_a_training_names_best_weights_and_report(trained, tmp_path, monk
     assert capsys.readouterr().out == "Weights: x\n"
     for name in ("best.h5", "report.html", "split.json"):
         (tmp_path / name).touch()
-    train_command._say_results(str(tmp_path / "mask_rcnn_data_0010.h5"), "data")
+    train_command._say_results(str(tmp_path / "mask_rcnn_data_0010.h5"), "data", larger=704)
     shown = capsys.readouterr()
     best = tmp_path / "best.h5"
     assert f"Weights with the highest AP: {best}" in shown.out
@@ -275,6 +275,7 @@ def test_end_of_a_training_names_best_weights_and_report(trained, tmp_path, monk
     assert f"mrcnn detect IMAGE --weights {best} --out found" in shown.err
     measure = f"mrcnn evaluate data --split {tmp_path / 'split.json'} --weights {best}"
     assert measure in shown.err
+    assert "small objects with --config IMAGE_MIN_DIM=704 IMAGE_MAX_DIM=704." in shown.err
 
 
 # --- The network and the length that the command chooses ---

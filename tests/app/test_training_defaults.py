@@ -59,7 +59,7 @@ SIDE = ("IMAGE_MIN_DIM=64", "IMAGE_MAX_DIM=64")
 def scales_after(dataset, *items, **changes):
     args = options(*SIDE, *items, **changes)
     config = config_of(args)
-    defaults.fit_anchors(config, args, by_user(args), dataset)
+    defaults.fit_to_objects(config, args, by_user(args), dataset)
     return config.RPN_ANCHOR_SCALES
 
 
@@ -93,6 +93,40 @@ def test_anchors_of_the_user_stay_and_those_of_a_preset_do_not():
     fitted = scales_after(Small(), network="retinanet")
     assert len(fitted[0]) == 3 and fitted[0][0] < 32  # three sides a level, as before
     assert scales_after(Small(), network="fcos") == (8, 16, 32, 64, 128)  # it has no anchors
+
+
+# --- Limits of objects ---
+
+
+@pytest.mark.parametrize(
+    ("most", "items", "expected"),
+    [
+        (0, (), (100, 100)),
+        (100, (), (100, 100)),
+        (101, (), (150, 150)),
+        (313, ("DETECTION_MAX_INSTANCES=50",), (350, 50)),
+        (5000, (), (400, 400)),
+    ],
+)
+def test_limits_are_raised_to_the_fullest_image(most, items, expected, caplog):
+    config = config_of(options(*items))
+    defaults.raise_limits(config, by_user(options(*items)), most)
+    limits = config.MAX_GT_INSTANCES, config.DETECTION_MAX_INSTANCES
+    assert limits == expected
+    assert ("Images have up to" in caplog.text) == (expected[0] > 100)
+
+
+def test_limits_follow_from_the_data_but_not_of_a_resumed_run():
+    full = Squares(masks=np.ones((64, 64, 120), bool), class_ids=[1] * 120)
+
+    def limit(**changes):
+        args = options(*SIDE, **changes)
+        config = config_of(args)
+        defaults.fit_to_objects(config, args, by_user(args), full)
+        return config.MAX_GT_INSTANCES
+
+    assert limit() == limit(weights="coco") == limit(fit_anchors=False) == 150
+    assert limit(weights="last") == 100
 
 
 # --- Learning rate ---
@@ -192,6 +226,26 @@ def test_run_from_a_model_of_this_package_is_resumed_with_its_network(checkpoint
     )
     assert config.MEAN_PIXEL.tolist() == [1.0, 2.0, 3.0] and config.RPN_CHANNELS == 32
     assert (config.SEED, config.STEPS_PER_EPOCH) == (None, 1000)
+
+
+def test_resumed_training_is_as_long_as_it_was_to_be(checkpoint, tmp_path, monkeypatch):
+    checkpoint(STEPS_PER_EPOCH=16, WARMUP_STEPS=32)
+    record = {"until": 20, "layers": "heads"}
+    monkeypatch.setattr("mrcnn.training.training_state.newest_record", lambda _: record)
+
+    def resumed(*items, **changes):
+        args = options(*items, **{"weights": "last", "epochs": None, "layers": None, **changes})
+        config = config_of(args)
+        defaults.adopt_length(config, args, by_user(args), "run")
+        return args.epochs, args.layers, config.STEPS_PER_EPOCH, config.WARMUP_STEPS
+
+    as_now = config_of(options()).STEPS_PER_EPOCH, config_of(options()).WARMUP_STEPS
+    assert resumed() == (20, "heads", 16, 32)
+    assert resumed(epochs=20, layers="all") == (20, "all", 16, 32)
+    assert resumed(epochs=30) == (30, None, 16, as_now[1])  # another stage
+    assert resumed("STEPS_PER_EPOCH=50", "WARMUP_STEPS=0") == (20, "heads", 50, 0)
+    assert resumed("IMAGES_PER_GPU=4")[2] == as_now[0]  # fewer steps for larger batches
+    assert resumed(weights="coco") == (None, None, *as_now)
 
 
 def test_other_weights_bring_their_network_only(checkpoint):

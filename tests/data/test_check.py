@@ -157,9 +157,18 @@ def test_tolerated_faults_are_logged_in_one_line(caplog):
     (record,) = caplog.records
     assert record.getMessage() == (
         "In 3 images of the training data: Class ids out of range (1 image); Images of more "
-        "objects than MAX_GT_INSTANCES (1 image). `mrcnn check DATA --config ...` with the "
-        "settings of the training, or mrcnn.data.check.check(dataset, config), reports more."
+        "objects than MAX_GT_INSTANCES (1 image). `mrcnn check DATA`, or "
+        "mrcnn.data.check.check(dataset, config), reports more."
     )
+
+
+def test_anchors_matter_for_the_training_data_only(caplog):
+    # 16 px squares with anchors from 64 px on: an IoU of 256 / 4096
+    config = Small(RPN_ANCHOR_SCALES=(64, 64, 64, 64, 64))
+    check_before_training(Hand(*[GOOD] * 8), config, "validation data", learns=False)
+    assert caplog.text == ""
+    check_before_training(Hand(*[GOOD] * 8), config)
+    assert "100% of the objects overlap no anchor by 0.5" in caplog.text
 
 
 def test_train_checks_its_data_first(tmp_path, caplog):
