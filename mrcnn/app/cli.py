@@ -465,6 +465,7 @@ def _add_detect(commands) -> None:
         help="also write an image IMAGE_heat_map.png that shows where the network suspects objects "
         "of any kind: the scores on each level of its pyramid, from dark (low) to yellow (high)",
     )
+    _add_tiles(parser)
     parser.add_argument(
         "--format",
         dest="formats",
@@ -475,9 +476,30 @@ def _add_detect(commands) -> None:
         help="also write the objects for other tools: coco (coco.json), coco_polygons (the same "
         "for tools that read no run-length codes), labelme (one file per image in labelme/), via "
         "(via.json), cvat (cvat/: annotations.xml, images), labelstudio (labelstudio/: tasks with "
-        "predictions, images), geojson (detections.geojson), csv (detections.csv), yolo (yolo/, a "
-        "data set: data.yaml, images, labels), png (png/: images, and in masks an image of "
-        "instance ids per image). Default: none",
+        "predictions, images), geojson (detections.geojson), csv (detections.csv, and in "
+        "counts.csv the number of objects in each image), yolo (yolo/, a data set: data.yaml, "
+        "images, labels), png (png/: images, and in masks an image of instance ids per image). "
+        "Default: none",
+    )
+
+
+def _add_tiles(parser) -> None:
+    parser.add_argument(
+        "--tile",
+        type=arguments.at_least_1,
+        metavar="N",
+        nargs="?",
+        const=0,  # detect_command.WHOLE_NETWORK
+        help="detect images that are larger than N x N pixels in tiles of this size, at full "
+        "resolution: for small objects in large images (microscope, satellite). An object in "
+        "several tiles is found once. Without N: the size of the network's input",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=arguments.at_least_1,
+        metavar="M",
+        help="pixels that neighbouring tiles share, more than the size of your objects. Default: a "
+        "quarter of a tile",
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import logging
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..data.image import read_image
 from ..data.keypoints import skeleton_of
@@ -21,8 +26,10 @@ from ..files.image_files import read_size
 from ..files.safe_text import printable
 from ..formats import export
 from ..formats.detections_json import detection_entries
+from ..formats.mask_forms import rles
 from ..formats.reading import image_files
 from ..inference import tracking
+from ..inference.runtimes import is_exported
 from .cli_support import (
     FAILED,
     OK,
@@ -48,6 +55,14 @@ log = logging.getLogger("mrcnn")
 # Endings of the names of written images and videos.
 DRAWING, HEAT_MAP, VIDEO = "_detected.png", "_heat_map.png", "_detected.mp4"
 MAX_NAMES = 20  # of failed images, in a message
+WHOLE_NETWORK = 0  # --tile without a number: tiles as large as the network's input
+
+
+class Tiling(NamedTuple):
+    """Tiles of `side` x `side` pixels, of which neighbouring ones share `overlap` pixels."""
+
+    side: int
+    overlap: int
 
 
 @dataclass
@@ -81,15 +96,19 @@ def run(args) -> int:
     if args.min_confidence is not None:
         model.config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     use_views(model.config, args.tta)
+    tiling = _tiling(args.tile, args.overlap, model.config.IMAGE_MAX_DIM)
     if args.debug and images.files:
         log.debug("Network: %s.", model.summary_line(read_size(images.files[0])))
     exports = export.Export(out, args.formats, class_names, skeleton_of(model.config))
     entries: list[dict] = []
     videos: list[dict] = []
-    interruption = _detect_all(model, class_names, images, out, exports, entries, args.heat_map)
+    options = {"heat_map": args.heat_map, "tiling": tiling}
+    interruption = _detect_all(model, class_names, images, out, exports, entries, options)
     if interruption is None:
         interruption = _detect_videos(model, class_names, images, out, args.track, videos)
     report = _description(model, class_names, args.weights)
+    if tiling is not None:
+        report["tile"], report["overlap"] = tiling
     if interruption is not None:
         report["partial"] = True
     report["images"] = entries
@@ -112,12 +131,59 @@ def _check_options(args, images: ImagesToDetect) -> None:
             f"--track follows objects over the frames of a video. Received: {args.images[0]}, and "
             "no video. Try without it."
         )
-    if images.videos and (args.formats or args.heat_map):
-        option = "--format" if args.formats else "--heat-map"
+    _check_tile_options(args)
+    for_images = {
+        "--format": bool(args.formats),
+        "--heat-map": args.heat_map,
+        "--tile": args.tile is not None,
+    }
+    given = [option for option, is_given in for_images.items() if is_given]
+    if images.videos and given:
         raise UsageError(
-            f"{option} is for images. Received: the video {images.videos[0]}. Try without it, or "
+            f"{given[0]} is for images. Received: the video {images.videos[0]}. Try without it, or "
             "take the frames as images, for example with: ffmpeg -i film.mp4 frames/%06d.png"
         )
+
+
+def _check_tile_options(args) -> None:
+    """Raise a UsageError if --tile and --overlap do not fit together or to other options."""
+    if args.tile is None:
+        if args.overlap is not None:
+            raise UsageError(
+                "--overlap is what neighbouring tiles share. Received: "
+                f"--overlap {args.overlap}, and no --tile. Try --tile too."
+            )
+        return
+    if args.tile != WHOLE_NETWORK:
+        _tiling(args.tile, args.overlap, args.tile)
+    if args.heat_map:
+        raise UsageError(
+            "--heat-map shows an image as the network sees it at once. Received: --tile too, with "
+            "which the network sees it in parts. Try one of the two."
+        )
+    if is_exported(args.weights) or args.runtime not in (None, "tensorflow"):
+        source = args.weights if args.runtime is None else f"--runtime {args.runtime}"
+        raise UsageError(
+            f"--tile needs a weight file and TensorFlow. Received: {source}. Try the .h5 file, and "
+            "no other --runtime."
+        )
+
+
+def _tiling(tile: int | None, overlap: int | None, network_side: int) -> Tiling | None:
+    """The tiles of --tile and --overlap. network_side: the pixels of a tile for WHOLE_NETWORK.
+
+    Raises: UsageError unless the overlap is smaller than a tile.
+    """
+    if tile is None:
+        return None
+    side = int(network_side) if tile == WHOLE_NETWORK else tile
+    shared = side // 4 if overlap is None else overlap
+    if shared >= side:
+        raise UsageError(
+            f"--overlap must be smaller than a tile. Received: {shared}, and tiles of {side} "
+            f"pixels. Try --overlap {side // 4}, or larger tiles."
+        )
+    return Tiling(side, shared)
 
 
 def _description(model, class_names: list[str], weights: str) -> dict:
@@ -135,16 +201,18 @@ def _description(model, class_names: list[str], weights: str) -> dict:
 
 
 def _detect_all(
-    model, class_names, images, out, exports, entries, heat_map
+    model, class_names, images, out, exports, entries, options: dict[str, Any]
 ) -> BaseException | None:
     """Append an entry for each image; returns Ctrl-C or the write error that ended the loop early.
 
     An error of one image is recorded in `images.failed`, and the other images follow.
+
+    options: keyword arguments of `detect_file`.
     """
     try:
         for file, drawing in zip(images.files, _output_paths(images.files, out), strict=True):
             try:
-                entry = detect_file(model, class_names, file, drawing, exports, heat_map)
+                entry = detect_file(model, class_names, file, drawing, exports, **options)
             except Exception as error:
                 if isinstance(error, OSError) and not _is_about_the_name(error):
                     raise  # the output folder failed, not this image
@@ -350,20 +418,34 @@ def _output_paths(files: list[Path], out: Path) -> list[Path]:
 
 
 def detect_file(
-    model, class_names: list[str], file: Path, drawing: Path, exports, heat_map: bool = False
+    model,
+    class_names: list[str],
+    file: Path,
+    drawing: Path,
+    exports,
+    heat_map: bool = False,
+    tiling: Tiling | None = None,
 ) -> dict:
     """The entry of `detections.json` for one image file; writes the image with its detections.
 
     drawing: the path of that image. exports: the `export.Export` for other tools' files, to
     which the image is added. heat_map: also draw what the network reacts to, next to the drawing.
+    tiling: the tiles in which an image that is larger than one of them is detected; None detects
+    all images as a whole.
 
     Raises: ValueError if the image cannot be read or used, OSError if a file cannot be written.
     """
     image = read_image(file, channels=model.config.IMAGE_CHANNEL_COUNT)
-    result = model.detect([image])[0]
+    if tiling is not None and max(image.shape[:2]) > tiling.side:
+        result = _detect_tiled(model, image, tiling)
+    else:
+        result = model.detect([image])[0]
+        _warn_at_limit(file, len(result["rois"]), model.config.DETECTION_MAX_INSTANCES)
     skeleton = model.config.KEYPOINT_SKELETON
     drawn = pages.draw_result(image, result, class_names, skeleton=skeleton)
     save_image(drawn, drawing, marked=True)
+    if isinstance(result.get("masks"), list):  # crops of tiles; writers read run-length codes
+        result = {**result, "masks": rles(result["masks"], result["rois"], image.shape)}
     exports.add(file, image.shape[:2], result)
     entry = {
         "file_name": str(file),
@@ -377,3 +459,21 @@ def detect_file(
         save_image(draw_heat_maps(image, model.heat_maps(image)), path, marked=True)
         entry["heat_map"] = path.name
     return entry
+
+
+def _detect_tiled(model, image: np.ndarray, tiling: Tiling) -> dict[str, Any]:
+    """The result of an image `[H, W, C]` in tiles, with masks cut to their boxes."""
+    with contextlib.redirect_stdout(sys.stderr):  # where progress belongs
+        return model.detect_tiled(image, tiling.side, tiling.overlap, verbose=1)
+
+
+def _warn_at_limit(file: Path, count: int, limit: int) -> None:
+    """Warn that an image may show more objects than were detected. limit: of a detection."""
+    if count >= limit:
+        log.warning(
+            "%s: %s, as many as DETECTION_MAX_INSTANCES allows: "
+            "--config DETECTION_MAX_INSTANCES=%d finds more.",
+            printable(file),
+            counted(count, "object"),
+            2 * limit,
+        )

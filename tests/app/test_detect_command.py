@@ -124,7 +124,7 @@ def test_detect_writes_the_files_of_other_tools(model, tmp_path, capsys):
     ]
     assert run(*words) == cli.OK
     assert (
-        ": 2 images, detections.json, labelme/, detections.geojson, detections.csv\n"
+        ": 2 images, detections.json, labelme/, detections.geojson, detections.csv, counts.csv\n"
         in capsys.readouterr().out
     )
     (shape,) = json.loads((out / "labelme" / "a.json").read_text())["shapes"]
@@ -336,3 +336,106 @@ def test_control_characters_in_names_do_not_reach_the_terminal(model, tmp_path, 
     shown = "".join(capsys.readouterr())
     assert "a [31m.png" in shown and "b .png: 1 object" in shown
     assert not any(character in shown for character in "\x1b\x07")
+
+
+def with_tiles(model):
+    """Let the model detect in tiles too, as `DetectionMethods.detect_tiled`; returns the calls."""
+    calls = []
+
+    def detect_tiled(image, tile=None, overlap=None, verbose=0):
+        calls.append((image.shape[:2], tile, overlap))
+        print("Tiles" * verbose)
+        (result,) = model.detect([image])
+        if "masks" in result:
+            boxes = np.concatenate([np.floor(result["rois"][:, :2]), result["rois"][:, 2:]], axis=1)
+            corners = np.ceil(boxes).astype(int)
+            masks = enumerate(corners)
+            result["masks"] = [result["masks"][y1:y2, x1:x2, i] for i, (y1, x1, y2, x2) in masks]
+        return result
+
+    model.detect_tiled = detect_tiled
+    return calls
+
+
+@pytest.mark.parametrize("model", KINDS, indirect=True)
+def test_tiles_find_and_write_what_a_whole_image_does(model, tmp_path, capsys):
+    files = [image_file(tmp_path / "a.png"), image_file(tmp_path / "b.png", square=False)]
+    calls = with_tiles(model)
+    words = ["detect", *files, "--weights", "w.h5", "--format", *cli.FORMATS]
+    assert run(*words, "--out", tmp_path / "whole") == cli.OK
+    capsys.readouterr()
+    assert run(*words, "--out", tmp_path / "tiles", "--tile", 32, "--overlap", 10) == cli.OK
+    assert calls == [((30, 40), 32, 10)] * 2
+    shown = capsys.readouterr()
+    assert "Tiles" in shown.err and "Tiles" not in shown.out
+    reports = []
+    for folder in ("whole", "tiles"):
+        reports.append(json.loads((tmp_path / folder / "detections.json").read_text()))
+    assert (reports[1].pop("tile"), reports[1].pop("overlap")) == (32, 10)
+    assert reports[0] == reports[1]
+    names = sorted(path.relative_to(tmp_path / "whole") for path in tmp_path.glob("whole/**/*.*"))
+    assert len(names) > len(cli.FORMATS)
+    for name in names:
+        whole, tiles = (tmp_path / folder / name for folder in ("whole", "tiles"))
+        if name.suffix == ".png":
+            pixels = [np.asarray(Image.open(path)).astype(int) for path in (whole, tiles)]
+            assert np.abs(pixels[0] - pixels[1]).max() <= 1  # the tint is rounded differently
+        elif name.name != "detections.json":
+            assert tiles.read_bytes() == whole.read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--tile", 39], [((30, 40), 39, 9)]),
+        (["--tile", 40], []),  # the image fits into one tile
+        (["--tile"], [((30, 40), 36, 9)]),
+        (["--tile", "--overlap", 12], [((30, 40), 36, 12)]),
+    ],
+)
+def test_size_and_overlap_of_tiles(model, tmp_path, words, expected):
+    model.config.IMAGE_MAX_DIM = 36
+    calls = with_tiles(model)
+    file = image_file(tmp_path / "a.png")
+    assert run("detect", file, *words, "--weights", "w.h5", "--out", tmp_path / "out") == cli.OK
+    assert calls == expected
+    (entry,) = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    assert len(entry["detections"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--overlap", 5], "Received: --overlap 5, and no --tile. Try --tile too."),
+        (["--tile", 32, "--overlap", 32], "Received: 32, and tiles of 32 pixels. Try --overlap 8"),
+        (["--tile", "--overlap", 36], "Received: 36, and tiles of 36 pixels. Try --overlap 9"),
+        (["--tile", 32, "--heat-map"], "Try one of the two."),
+        (["--tile", 32, "--runtime", "onnxruntime"], "Received: --runtime onnxruntime. Try the"),
+        (["--tile", 32, "--weights", "w.onnx"], "Received: w.onnx. Try the .h5 file"),
+        (["--tile", 0], "must be a whole number of at least 1. Received: '0'"),
+    ],
+)
+def test_tiles_that_cannot_be_are_refused(model, tmp_path, capsys, words, sentence):
+    model.config.IMAGE_MAX_DIM = 36
+    with_tiles(model)
+    file = image_file(tmp_path / "a.png")
+    first = ["detect", file, "--weights", "w.h5", "--out", tmp_path / "out"]
+    assert run(*first, *words) == cli.USAGE
+    assert sentence in capsys.readouterr().err
+
+
+def test_image_with_as_many_objects_as_allowed_is_named(model, tmp_path, capsys):
+    full, empty = image_file(tmp_path / "a.png"), image_file(tmp_path / "b.png", square=False)
+    words = ["detect", full, empty, "--weights", "w.h5", "--out", tmp_path / "out"]
+    assert run(*words) == cli.OK
+    assert "DETECTION_MAX_INSTANCES" not in capsys.readouterr().err
+    model.config.DETECTION_MAX_INSTANCES = 1
+    assert run(*words) == cli.OK
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "MAX_INSTANCES" in line]
+    assert line == (
+        f"warning: {full}: 1 object, as many as DETECTION_MAX_INSTANCES allows: "
+        "--config DETECTION_MAX_INSTANCES=2 finds more."
+    )
+    with_tiles(model)  # which warns itself
+    assert run(*words, "--tile", 32) == cli.OK
+    assert "MAX_INSTANCES" not in capsys.readouterr().err

@@ -134,6 +134,8 @@ def test_colors_without_tracking_are_those_of_the_classes(model, tmp_path):
         (["a.png", "--track"], "--track follows objects over the frames of a video. Received: a.p"),
         (["a.avi", "--format", "coco"], "--format is for images. Received: the video a.avi"),
         (["a.avi", "--heat-map"], "--heat-map is for images."),
+        (["a.avi", "--tile"], "--tile is for images. Received: the video a.avi"),
+        (["a.avi", "--tile", "256"], "--tile is for images."),
     ],
 )
 def test_options_that_do_not_fit_exit_with_2(
