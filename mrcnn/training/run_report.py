@@ -124,7 +124,6 @@ class RunReport(keras.callbacks.Callback):
         if ap is None or ap.evaluation is None:  # the user's own callback measured it
             return
         evaluation = ap.evaluation
-        save_png(draw_confusion(evaluation), self.folder / "confusion.png", dpi=80)
         worst = sorted(evaluation.image_scores, key=lambda image: evaluation.image_scores[image])
         worst = [image for image in worst if evaluation.image_scores[image] < 1][:WORST_IMAGES]
         spread = spread_evenly(len(ap.image_ids), VALIDATION_IMAGES)
@@ -132,9 +131,17 @@ class RunReport(keras.callbacks.Callback):
             "epoch": self.record["best_epoch"],
             "validation_images": len(ap.dataset.image_ids),
             **evaluation.to_dict(),
-            "val_images": self._draw_images("val", [ap.image_ids[i] for i in spread], evaluation),
-            "worst_images": self._draw_images("worst", worst, evaluation),
+            "val_images": [],
+            "worst_images": [],
         }
+        self._write_best(content)  # at once: Ctrl-C may end the drawing
+        save_png(draw_confusion(evaluation), self.folder / "confusion.png", dpi=80)
+        chosen = [ap.image_ids[i] for i in spread]
+        content["val_images"] = self._draw_images("val", chosen, evaluation)
+        content["worst_images"] = self._draw_images("worst", worst, evaluation)
+        self._write_best(content)
+
+    def _write_best(self, content: dict[str, Any]) -> None:
         with atomic_write(self.folder / BEST_METRICS) as part:
             text = json.dumps(without_nan(content), indent=1)
             Path(part).write_text(text + "\n", encoding="utf-8")

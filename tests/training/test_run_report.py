@@ -54,6 +54,17 @@ def test_folder_holds_images_and_a_page_without_scripts_and_paths(tmp_path, netw
     assert (metrics["mask"] is None) == (network == "fcos")
 
 
+def test_metrics_are_those_of_the_best_weights_if_the_drawing_ends_early(tmp_path, monkeypatch):
+    def interrupted(*args, **options):
+        raise OSError("stopped")
+
+    monkeypatch.setattr(run_report, "draw_confusion", interrupted)
+    model = watched(tmp_path)
+    model.train(Squares(), Squares(), 0.01, epochs=1, layers="heads")
+    metrics = json.loads((Path(model.log_dir) / "best_metrics.json").read_text())
+    assert (metrics["epoch"], metrics["val_images"], metrics["worst_images"]) == (1, [], [])
+
+
 def test_training_without_validation_data_has_curves_and_training_images(tmp_path):
     model = watched(tmp_path)
     model.train(Squares(), None, 0.01, epochs=1, layers="heads")
