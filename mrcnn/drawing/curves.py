@@ -29,6 +29,8 @@ LOSS_NAMES = ("loss", *PARTS, KEYPOINT_LOSS)
 # With more classes the curves of classes are thin gray lines without names in the legend.
 NAMED_CURVES = 10
 NUMBERED_CLASSES = 25  # counts are not readable in the figure of a larger confusion matrix
+CONFUSION_CAPTION = "Color: share of the row's total; in the last row, of the column's total"
+LOWEST_AP_TOP = 0.01  # the AP axis ends here or higher, so that its numbers need no power of ten
 
 
 def save_png(figure: Figure, path: str | Path, dpi: int) -> None:
@@ -61,6 +63,7 @@ def plot_history(history: Mapping[str, Sequence[float]], path_or_ax: str | Path 
     for i, name in enumerate(names):
         _plot_loss(path_or_ax, history, name, color=f"C{i}", labels=(name, f"val_{name}"))
     _finish_loss_axes(path_or_ax)
+    _add_legend(path_or_ax)
 
 
 def _loss_panels(history: Mapping[str, Sequence[float]], names: Sequence[str]) -> Figure:
@@ -72,9 +75,9 @@ def _loss_panels(history: Mapping[str, Sequence[float]], names: Sequence[str]) -
     figure = Figure(figsize=(4.5 * columns, 3.4 * rows), layout="constrained")
     for i, name in enumerate(names):
         title = "total loss" if name == "loss" else name
-        ax = figure.add_subplot(rows, columns, i + 1, title=title)
+        ax = figure.add_subplot(rows, columns, i + 1)
         _plot_loss(ax, history, name, color="C0", labels=("training", "validation"))
-        _finish_loss_axes(ax)
+        _finish_panel(ax, title)
     return figure
 
 
@@ -96,7 +99,7 @@ def _plot_loss(
 
 
 def _finish_loss_axes(ax: Axes) -> None:
-    """Set legend, grid and scales; the y axis starts at 0 and ends above the highest value."""
+    """Set grid and scales; the y axis starts at 0 and ends above the highest value."""
     from matplotlib.ticker import MaxNLocator
 
     ax.set_xlabel("epoch")
@@ -105,8 +108,30 @@ def _finish_loss_axes(ax: Axes) -> None:
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)
+
+
+def _finish_panel(ax: Axes, title: str) -> None:
+    """Finish axes of losses; the legend is above them, below the title, and hides no point."""
+    _finish_loss_axes(ax)
+    ax.set_title(title, pad=22)  # points; the legend is lower
+    _add_legend(
+        ax,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=4,
+        frameon=False,
+        fontsize=8.5,
+        borderaxespad=0.2,
+        columnspacing=1.0,
+        handlelength=1.0,
+        handletextpad=0.5,
+    )
+
+
+def _add_legend(ax: Axes, **style: Any) -> None:
+    """Add a legend if any curve has a label; it does not change the size of the axes."""
     if ax.get_legend_handles_labels()[0]:
-        ax.legend()
+        ax.legend(**style).set_in_layout(False)
 
 
 # --- The epochs of a training -------------------------------------------------------------------
@@ -124,11 +149,11 @@ def draw_results(rows: Sequence[Mapping[str, str]]) -> Figure:
     panels = [*names, *(["AP"] if has_ap else []), "learning rate"]
     columns = min(4, len(panels))
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(4 * columns, 3.1 * lines), layout="constrained")
+    figure = Figure(figsize=(4 * columns, 3.3 * lines), layout="constrained")
     epochs = _numbers(rows, "epoch")
     for i, name in enumerate(panels):
         title = {"loss": "total loss", "AP": "AP on validation data"}.get(name, name)
-        ax = figure.add_subplot(lines, columns, i + 1, title=title)
+        ax = figure.add_subplot(lines, columns, i + 1)
         if name == "AP":
             _plot_average_precision(ax, rows, epochs)
         elif name == "learning rate":
@@ -137,7 +162,9 @@ def draw_results(rows: Sequence[Mapping[str, str]]) -> Figure:
             _plot_column(ax, epochs, _numbers(rows, name), label="training")
             validation = _numbers(rows, f"val_{name}")
             _plot_column(ax, epochs, validation, color="C1", label="validation")
-        _finish_loss_axes(ax)
+        _finish_panel(ax, title)
+        if name == "AP":
+            ax.set_ylim(top=max(ax.get_ylim()[1], LOWEST_AP_TOP))
         if len(epochs) == 1:  # one point gives the axis no length
             ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
     return figure
@@ -158,7 +185,9 @@ def _plot_average_precision(
         return
     best = int(np.nanargmax(average_precision))
     value = average_precision[best]
-    ax.plot(epochs[best], value, "*", color="C3", markersize=11, label=f"best: {value:.3f}")
+    # Hollow, so that the points below stay visible.
+    star = {"marker": "*", "color": "C3", "markersize": 12, "markerfacecolor": "none"}
+    ax.plot(epochs[best], value, linestyle="", label=f"best: {value:.3f}", **star)
 
 
 def _plot_column(ax: Axes, epochs: np.ndarray, values: np.ndarray, **style: Any) -> None:
@@ -293,11 +322,11 @@ def _write_cell(ax: Axes, row: int, column: int, text: str, dark: bool, fontsize
 def draw_confusion_matrix(
     counts: np.ndarray, class_names: Sequence[str], missed: str, background: str, title: str
 ) -> Figure:
-    """Draw a confusion matrix: counts as numbers, shares of a class's objects as color.
+    """Draw a confusion matrix: counts as numbers, shares of the row as color.
 
     counts: [classes + 1, classes + 1], rows ground truth and columns detected. The last column
         counts missed objects, the last row detections without an object; that row is colored by
-        the share of the class's detections.
+        shares of the columns.
     missed, background: names of the last column and of the last row.
     """
     from matplotlib.figure import Figure
@@ -311,8 +340,8 @@ def draw_confusion_matrix(
     ax = figure.subplots()
     shares = _confusion_shares(counts)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    bar = figure.colorbar(image, ax=ax, shrink=0.8, fraction=0.04, pad=0.02)
-    bar.set_label("share of the class's objects; last row: of its detections", fontsize=8)
+    figure.colorbar(image, ax=ax, shrink=0.8, fraction=0.04, pad=0.02, format="{x:.0%}")
+    figure.supxlabel(CONFUSION_CAPTION, fontsize=9)
     ax.set_yticks(range(len(counts)), [*names, background], fontsize=fontsize)
     ax.set_xticks(range(len(counts)), [*names, missed], fontsize=fontsize, ha="right")
     for label in ax.get_xticklabels():

@@ -101,3 +101,51 @@ def test_results_of_a_box_only_network_have_one_ap():
     figure = curves.draw_results([row(1, val_mAP="0.5", val_box_mAP="0.5", val_mAP50="0.8")])
     labels = [line.get_label() for line in figure.axes[1].lines]
     assert labels == ["AP", "AP50", "best: 0.500"]
+
+
+def hidden_points(ax):
+    """Return the points of curves, in pixels of the figure, that the legend of the axes hides."""
+    ax.figure.draw_without_rendering()
+    points = np.concatenate([ax.transData.transform(line.get_xydata()) for line in ax.lines])
+    legend = ax.get_legend().get_window_extent()
+    return [point for point in points if legend.contains(*point)]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 20])
+def test_legends_of_results_hide_no_point_and_overlap_no_title(epochs):
+    values = {"val_loss": "1.9", "val_mAP": "0.5", "val_box_mAP": "0.55", "val_mAP50": "0.6"}
+    figure = curves.draw_results([row(i + 1, **values) for i in range(epochs)])
+    for ax in figure.axes[:2]:
+        assert hidden_points(ax) == []
+        legend = ax.get_legend().get_window_extent()
+        assert not legend.overlaps(ax.title.get_window_extent())
+        assert ax.bbox.x0 <= legend.x0 and legend.x1 <= ax.bbox.x1
+
+
+def test_star_at_the_best_epoch_leaves_the_points_below_visible():
+    figure = curves.draw_results([row(1, val_mAP="0.5", val_box_mAP="0.5")])
+    star = figure.axes[1].lines[-1]
+    assert (star.get_marker(), star.get_markerfacecolor()) == ("*", "none")
+
+
+def test_tiny_ap_is_drawn_near_zero():
+    figure = curves.draw_results([row(1, val_mAP="2e-5"), row(2, val_mAP="3e-5")])
+    assert figure.axes[1].get_ylim() == (0, 0.01)
+
+
+# --- Confusions ---
+
+
+def test_confusion_matrix_has_counts_shares_and_a_readable_caption():
+    counts = np.array([[6, 2, 2], [0, 3, 1], [2, 0, 0]])
+    figure = curves.draw_confusion_matrix(counts, ["cat", "dog"], "missed", "background", "At 0.5")
+    ax, bar = figure.axes
+    assert texts_of(ax) == ["6", "2", "2", "0", "3", "1", "2", "0"]
+    shares = ax.images[0].get_array()
+    assert shares[0].tolist() == [0.6, 0.2, 0.2]  # of 10 cats
+    assert shares[2, :2].tolist() == [0.25, 0]  # of 8 and 5 detections
+    figure.draw_without_rendering()
+    assert [label.get_text() for label in bar.get_yticklabels()][-1] == "100%"
+    caption = figure.get_supxlabel()
+    assert "share of the row" in caption
+    assert bar.get_ylabel() == ""
