@@ -180,7 +180,7 @@ def _train(config: Config, args, data: DividedData, kept_classes: dict[str, int]
 
     from ..detection_model import model_class
 
-    _warn_of_slow_cpu(config)
+    _warn_of_slow_cpu(config, args.weights)
     if config.SEED is not None:
         keras.utils.set_random_seed(config.SEED)
     model = model_class(config)("training", config, args.logs)
@@ -241,18 +241,22 @@ def _require_masks(config: Config, dataset: Dataset, data: str) -> None:
         )
 
 
-def _warn_of_slow_cpu(config: Config) -> None:
-    """Log a warning if a large network is to be trained without a GPU."""
+def _warn_of_slow_cpu(config: Config, weights: str | None) -> None:
+    """Log a warning if a large network is to be trained without a GPU.
+
+    weights: those it starts from, as --weights names them.
+    """
     side = max(config.IMAGE_SHAPE[:2])
-    large = config.BACKBONE in LARGE_BACKBONES and side > 512
-    if large and not has_gpu():
-        log.warning(
-            "There is no GPU: a step of %s at %d pixels takes many seconds here, and several GB. "
-            "For a CPU try --config BACKBONE=%s IMAGE_MIN_DIM=256 IMAGE_MAX_DIM=256.",
-            config.BACKBONE,
-            side,
-            presets.LITE["BACKBONE"],
-        )
+    if config.BACKBONE not in LARGE_BACKBONES or side <= 512 or has_gpu():
+        return
+    remedy = f"--config BACKBONE={presets.LITE['BACKBONE']} IMAGE_MIN_DIM=256 IMAGE_MAX_DIM=256"
+    if weights not in (None, "imagenet", "last"):  # they fix the network
+        remedy = "--config IMAGE_MIN_DIM=512 IMAGE_MAX_DIM=512 --layers heads, or no --weights"
+    log.warning(
+        "There is no GPU: a step of %s at %d pixels takes many seconds here, and several GB. "
+        "For a CPU try %s.",
+        config.BACKBONE, side, remedy,
+    )  # fmt: skip
 
 
 def open_training_data(data: str, val: str | None, **options) -> tuple[Dataset, Dataset | None]:

@@ -313,6 +313,16 @@ def test_settings_stay_as_the_user_has_them_in_the_small_network(trained, gpu):
     assert (config.NAME, config.NUM_CLASSES, config.LEARNING_RATE) == ("mine", 3, 0.002)
 
 
+@pytest.mark.parametrize(
+    ("weights", "advice"),
+    [(None, "BACKBONE=efficientnet_lite2"), ("coco", "--layers heads, or no --weights")],
+)
+def test_advice_for_a_cpu_suits_the_weights(weights, advice, gpu, caplog):
+    gpu(False)
+    train_command._warn_of_slow_cpu(Config(), weights)
+    assert advice in caplog.text
+
+
 def test_a_training_has_ten_epochs_or_a_thousand_steps(trained, gpu, capsys):
     gpu(True)
     trained("--config", "STEPS_PER_EPOCH=300")
