@@ -324,8 +324,8 @@ def _add_train(commands) -> None:
     )
     parser.add_argument(
         "--layers",
-        default="all",
-        help="layers to train: heads, 5+, 4+, 3+, all, or a regex of layer names (%(default)s)",
+        help="layers to train: heads, 5+, 4+, 3+, all, or a regex of layer names (default: all, or "
+        "those of the run that --weights last resumes)",
     )
     _add_training_schedule(parser)
     _add_split(parser)
@@ -401,7 +401,7 @@ def _add_training_schedule(parser) -> None:
         "--epochs",
         type=arguments.at_least_1,
         help="the epoch to reach, counted from the first. Default: 10, or more if these have fewer "
-        "than 1,000 steps",
+        "than 1,000 steps, or those of the run that --weights last resumes",
     )
     parser.add_argument(
         "--learning-rate",
