@@ -33,6 +33,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 SMALLEST_FONT = 0.25  # of Hershey's 22 px capitals; letters of a smaller font run together
 
 MASK_ALPHA = 0.4
+SHADOW = 0.5  # factor of the pixels around masks: contours are visible on their own color as well
 
 
 class Pen(NamedTuple):
@@ -130,7 +131,7 @@ def draw_instances(
     )
     colors = steady_colors(len(boxes)) if colors is None else colors
     check_enough("colors", colors, len(boxes))
-    colors_8_bit = [_to_8_bit_color(color) for color in colors]
+    colors_8_bit = [to_8_bit_color(color) for color in colors]
     pen = pen_for(canvas.shape, boxes)
     if show_mask and masks is not None:
         _paint_masks(canvas, masks, colors_8_bit, pen.line)
@@ -148,7 +149,8 @@ def draw_instances(
     return canvas
 
 
-def _to_8_bit_color(color: Color) -> tuple[int, ...]:
+def to_8_bit_color(color: Color) -> tuple[int, ...]:
+    """Convert a color from 0..1 to 0..255."""
     return tuple(round(255 * float(channel)) for channel in color[:3])
 
 
@@ -199,20 +201,48 @@ def _outline_box(
 def _paint_masks(
     canvas: np.ndarray, masks: np.ndarray, colors: Sequence[tuple[int, ...]], line: int
 ) -> None:
-    """Tint and contour masks, the largest first, so that small ones stay visible.
-
-    masks: [H, W, N]. line: thickness of the contours in pixels.
-    """
+    """Paint masks `[H, W, N]` in place, see `paint_crops`."""
     extents = extract_bboxes(masks if masks.dtype == bool else masks > 0.5)
-    areas = (extents[:, 2] - extents[:, 0]) * (extents[:, 3] - extents[:, 1])
-    for i in np.argsort(-areas, kind="stable"):
-        if areas[i] == 0:
+    crops = [masks[y1:y2, x1:x2, i] > 0.5 for i, (y1, x1, y2, x2) in enumerate(extents)]
+    paint_crops(canvas, crops, extents[:, :2], colors, line)
+
+
+def paint_crops(
+    canvas: np.ndarray,
+    crops: Sequence[np.ndarray],
+    corners: np.ndarray,
+    colors: Sequence[tuple[int, ...]],
+    line: int,
+) -> None:
+    """Tint and contour masks in place, the largest first, so that small ones stay visible.
+
+    A dark line around all masks separates them from a background of their own color.
+
+    canvas: uint8 [H, W, 3]. crops: N masks `[h, w]` bool, which lie inside the canvas.
+    corners: `[N, (y, x)]`, the first pixels of the crops in the canvas. colors: N RGB in 0..255.
+    line: thickness of the contours in pixels.
+    """
+    places = [
+        (slice(y, y + crop.shape[0]), slice(x, x + crop.shape[1]))
+        for crop, (y, x) in zip(crops, corners, strict=True)
+    ]
+    covered = np.zeros(canvas.shape[:2], bool)
+    for crop, place in zip(crops, places, strict=True):
+        covered[place] |= crop
+    _darken_around(canvas, covered, max(1, line // 2))
+    for i in sorted(range(len(crops)), key=lambda i: -crops[i].size):
+        if crops[i].size == 0:
             continue
-        y1, x1, y2, x2 = extents[i]
-        mask = masks[y1:y2, x1:x2, i] > 0.5
-        region = canvas[y1:y2, x1:x2]
-        apply_mask(region, mask, np.array(colors[i]) / 255, MASK_ALPHA)
-        region[_rim(mask, line)] = colors[i]
+        region = canvas[places[i]]
+        apply_mask(region, crops[i], np.array(colors[i]) / 255, MASK_ALPHA)
+        region[_rim(crops[i], line)] = colors[i]
+
+
+def _darken_around(canvas: np.ndarray, covered: np.ndarray, line: int) -> None:
+    """Darken, in place, the pixels at most `line` pixels from those of `covered`, bool [H, W]."""
+    kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
+    around = (cv2.dilate(covered.astype(np.uint8), kernel) > 0) & ~covered
+    canvas[around] = (canvas[around] * SHADOW).astype(np.uint8)
 
 
 def _rim(mask: np.ndarray, line: int) -> np.ndarray:

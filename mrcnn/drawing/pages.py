@@ -19,7 +19,7 @@ from ..data.masks import extract_bboxes
 from ..data.result_rows import select_rows
 from ..files.safe_text import printable
 from .inputs import ClassNames, Color, as_boxes, as_masks, as_rgb, class_labels, steady_colors
-from .instances import FONT, MASK_ALPHA, Pen, apply_mask, draw_instances, pen_for
+from .instances import FONT, Pen, draw_instances, paint_crops, pen_for, to_8_bit_color
 
 Skeleton = Sequence[Sequence[int]]  # pairs of keypoints
 
@@ -71,9 +71,10 @@ def draw_result(
             keypoints = np.asarray(keypoints) * [factor, factor, 1]
     if crops is not None:
         colors = steady_colors(len(boxes)) if colors is None else colors
-        enlarged = [magnify(np.asarray(crop), factor) for crop in crops]
+        enlarged = [magnify(np.asarray(crop) > 0.5, factor) for crop in crops]
         line = pen_for(canvas.shape, boxes).line
-        _paint_crops(canvas, enlarged, corners * factor, colors, line)
+        colors_8_bit = [to_8_bit_color(color) for color in colors]
+        paint_crops(canvas, enlarged, corners * factor, colors_8_bit, line)
     if captions is None and len(class_names) == 2:
         captions = captions_of(result, class_names)
     return draw_instances(
@@ -88,28 +89,6 @@ def draw_result(
         keypoints=keypoints,
         skeleton=skeleton,
     )
-
-
-def _paint_crops(
-    canvas: np.ndarray,
-    crops: Sequence[np.ndarray],
-    corners: np.ndarray,
-    colors: Sequence[Color],
-    line: int,
-) -> None:
-    """Paint masks in place as `draw_instances` does, the largest first.
-
-    crops: N masks `[h, w]`. corners: `[N, (y, x)]` their first pixels in the canvas `[H, W, 3]`.
-    line: thickness of the contours in pixels.
-    """
-    kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
-    for i in sorted(range(len(crops)), key=lambda i: -crops[i].size):
-        mask = crops[i].astype(np.uint8)
-        core = cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        y, x = corners[i]
-        region = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
-        apply_mask(region, mask, colors[i], MASK_ALPHA)
-        apply_mask(region, mask - core, colors[i], alpha=1)
 
 
 def captions_of(result: Mapping[str, Any], class_names: ClassNames) -> list[str]:

@@ -107,6 +107,40 @@ def test_mask_has_a_contour_and_a_tinted_interior():
     assert not drawn[~masks[:, :, 0]].any()
 
 
+@pytest.mark.parametrize("color", [(1, 0, 0), (1, 1, 1)])
+def test_mask_of_the_color_of_its_background_has_a_visible_outline(color):
+    boxes, masks, ids = rectangle((5, 6, 10, 14))
+    background = tuple(round(255 * channel) for channel in color)
+    drawn = instances.draw_instances(
+        np.full((20, 24, 3), background, np.uint8),
+        boxes,
+        masks,
+        ids,
+        NAMES,
+        colors=[color],
+        captions=[""],
+        show_bbox=False,
+    )
+    ring = np.zeros((20, 24), bool)
+    ring[4:11, 5:15] = True
+    ring[5:10, 6:14] = False
+    dark = tuple(channel // 2 for channel in background)
+    np.testing.assert_array_equal(painted(drawn, dark), ring)
+    np.testing.assert_array_equal(painted(drawn, background), ~ring)
+
+
+def test_outline_of_a_mask_does_not_darken_its_neighbor():
+    masks = np.zeros((20, 24, 2), bool)
+    masks[5:10, 4:10, 0] = masks[5:10, 10:16, 1] = True
+    colors = [(1, 0, 0), (0, 1, 0)]
+    style = {"class_ids": [1, 1], "class_names": NAMES, "captions": ["", ""], "show_bbox": False}
+    drawn = instances.draw_instances(
+        np.full((20, 24, 3), 200), [[5, 4, 10, 10], [5, 10, 10, 16]], masks, colors=colors, **style
+    )
+    assert painted(drawn, (255, 0, 0))[5:10, 9].all()
+    assert painted(drawn, (0, 255, 0))[5:10, 10].all()
+
+
 def test_contour_of_a_mask_in_two_parts_stays_on_the_mask():
     masks = np.zeros((20, 24, 1), bool)
     masks[5, 6] = masks[9:11, 12:14] = True
