@@ -188,7 +188,7 @@ def _train(config: Config, args, data: DividedData, kept_classes: dict[str, int]
     computed = {"WARMUP_STEPS"} if is_default_warmup else set()
     load_start(model, args.weights, args.backbone_weights, computed, kept_classes)
     log.info("Network: %s.", model.summary_line())
-    augmentation = defaults.choose_augmentation(args)
+    augmentation = defaults.choose_augmentation(args, Path(model.log_dir))
     model.train(
         data.train,
         data.validation,
@@ -196,26 +196,27 @@ def _train(config: Config, args, data: DividedData, kept_classes: dict[str, int]
         epochs=args.epochs,
         layers=args.layers or ALL_LAYERS,
         augmentation=augmentation,
-        custom_callbacks=_callbacks(model, data, augmentation, args.overfit),
+        custom_callbacks=_callbacks(model, data, augmentation, args),
     )
     return model
 
 
-def _callbacks(model, data: DividedData, augmentation, overfit: int | None) -> list:
-    """Callbacks that write the split and a grid of augmentations, and that end an overfitting."""
+def _callbacks(model, data: DividedData, augmentation, args) -> list:
+    """Callbacks that write the files of the command, and that end an overfitting."""
     import keras
 
     from ..training.distributed import hosts_of
     from ..training.overfitting import StopWhenPerfect
 
     def write(logs):
-        defaults.write_run_files(model.log_dir, data, model.config, augmentation)
+        config = model.config
+        defaults.write_run_files(model.log_dir, data, config, augmentation, args.augment)
 
     callbacks = []
     hosts = hosts_of(model.keras_model.distribute_strategy)
     if hosts is None or hosts.is_chief:
         callbacks.append(keras.callbacks.LambdaCallback(on_train_begin=write))  # the folder exists
-    if overfit is not None:
+    if args.overfit is not None:
         callbacks.append(StopWhenPerfect())
     return callbacks
 

@@ -18,7 +18,9 @@ from ..data.check import check
 from ..data.check_anchors import FITTING_IOU, spread_evenly
 from ..data.check_report import Report
 from ..data.dataset import Dataset
-from .cli_support import own_names, read_config, resumed_checkpoint
+from ..files.safe_text import printable
+from ..formats.reading import read_json
+from .cli_support import own_names, read_config, resumed_checkpoint, write_json
 from .data_option import counted
 
 log = logging.getLogger("mrcnn")
@@ -47,6 +49,7 @@ RATE_BATCH = 2  # images of a batch that LEARNING_RATE of Config and of all pres
 AUGMENTATION = "standard"
 AVERAGED_SHARE = 1 / 6  # of the training's steps; 600 steps are averaged over 100: EMA_DECAY 0.99
 AVERAGED_STEPS = (10, 1000)  # at least and at most
+OPTIONS = "options.json"  # in the folder of a run: options of its command that are no settings
 OVERFITTING_STEPS = 100  # of an epoch
 
 
@@ -235,27 +238,46 @@ def set_overfitting_steps(config: Config, args, by_user: set[str]) -> None:
         config.STEPS_PER_EPOCH = OVERFITTING_STEPS
 
 
-def choose_augmentation(args) -> Any:
-    """The augmentation of the training images; or None."""
+def choose_augmentation(args, folder: Path) -> Any:
+    """The augmentation of the training images; or None. Sets args.augment to its names.
+
+    folder: of the run; one that --weights last resumes keeps its own, unless --augment is given.
+    """
     from ..data import augment
 
-    names = args.augment
-    if names is None:
-        names = ["none"] if args.overfit is not None else [AUGMENTATION]
-        log.info("Augmentation: %s (--augment NAME chooses another, none for none).", names[0])
-    composed = augment.compose(names)
+    if args.augment is None and args.weights == "last":
+        args.augment = _stored_augmentation(folder / OPTIONS)
+    if args.augment is None:
+        args.augment = ["none"] if args.overfit is not None else [AUGMENTATION]
+        log.info(
+            "Augmentation: %s (--augment NAME chooses another, none for none).", args.augment[0]
+        )
+    composed = augment.compose(args.augment)
     return composed if composed.steps else None
 
 
-def write_run_files(folder: str, data: Any, config: Config, augmentation: Any) -> None:
-    """Write split.json, and augmentation.png if there is an augmentation, into the run's folder.
+def _stored_augmentation(file: Path) -> list[str] | None:
+    """The names of the augmentation in the options of a run; None if there are none."""
+    options = read_json(file) if file.is_file() else {}
+    names = options.get("augment") if isinstance(options, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    log.info("Augmentation: %s, as before.", " ".join(map(printable, names)))
+    return names
 
-    data: a `DividedData`.
+
+def write_run_files(folder: str, data: Any, config: Config, augmentation: Any, names: Any) -> None:
+    """Write split.json, options.json and augmentation.png into the run's folder.
+
+    The picture only if there is an augmentation.
+
+    data: a `DividedData`. names: of the augmentation.
     """
     from ..drawing.augmentations import augmentation_sheet
     from ..files.write_image import save_image
 
     data.write(folder)
+    write_json({"augment": names}, Path(folder) / OPTIONS)
     sheet = None
     if augmentation is not None:
         sheet = augmentation_sheet(data.train, config, augmentation)

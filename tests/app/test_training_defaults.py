@@ -1,6 +1,7 @@
 """What `mrcnn train` chooses: anchors, learning rate, augmentation; and what keeps it from it."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,8 @@ from squares import Squares
 
 from mrcnn.app import training_defaults as defaults
 from mrcnn.app.cli_support import read_config, with_network
+
+NOWHERE = Path("nowhere")
 
 
 @pytest.fixture(autouse=True)
@@ -268,11 +271,29 @@ def test_weights_of_another_network_bring_nothing(checkpoint):
 
 
 def test_augmentation_is_the_standard_one_unless_named():
-    assert defaults.choose_augmentation(options()).names == ("standard",)
-    assert defaults.choose_augmentation(options(augment=["none"])) is None
-    assert defaults.choose_augmentation(options(overfit=2)) is None
+    assert defaults.choose_augmentation(options(), NOWHERE).names == ("standard",)
+    assert defaults.choose_augmentation(options(augment=["none"]), NOWHERE) is None
+    assert defaults.choose_augmentation(options(overfit=2), NOWHERE) is None
     named = options(augment=["microscopy", "copy_paste"], overfit=2)
-    assert defaults.choose_augmentation(named).names == ("microscopy", "copy_paste")
+    assert defaults.choose_augmentation(named, NOWHERE).names == ("microscopy", "copy_paste")
+
+
+@pytest.mark.parametrize(
+    ("stored", "changes", "expected"),
+    [
+        ('{"augment": ["flip", "hue"]}', {}, ("flip", "hue")),
+        ('{"augment": ["flip", "hue"]}', {"augment": ["blur"]}, ("blur",)),
+        ('{"augment": ["flip", "hue"]}', {"weights": "x.h5"}, ("standard",)),
+        ('{"augment": [["flip"]]}', {}, ("standard",)),
+        ("[]", {}, ("standard",)),
+        (None, {}, ("standard",)),
+    ],
+)
+def test_resumed_training_keeps_its_augmentation(stored, changes, expected, tmp_path):
+    if stored is not None:
+        (tmp_path / "options.json").write_text(stored)
+    args = options(**{"weights": "last", **changes})
+    assert defaults.choose_augmentation(args, tmp_path).names == expected
 
 
 def test_epochs_of_overfitting_are_long_unless_set():
@@ -291,8 +312,8 @@ def test_files_of_the_run(tmp_path):
             (tmp_path / "split").touch()
 
     config = config_of(options(*SIDE))
-    defaults.write_run_files(str(tmp_path), Data(), config, None)
-    assert [path.name for path in tmp_path.iterdir()] == ["split"]
-    augmentation = defaults.choose_augmentation(options())
-    defaults.write_run_files(str(tmp_path), Data(), config, augmentation)
+    defaults.write_run_files(str(tmp_path), Data(), config, None, ["none"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["options.json", "split"]
+    augmentation = defaults.choose_augmentation(options(), NOWHERE)
+    defaults.write_run_files(str(tmp_path), Data(), config, augmentation, ["standard"])
     assert (tmp_path / "augmentation.png").stat().st_size > 1000
