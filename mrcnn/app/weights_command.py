@@ -46,7 +46,7 @@ def _table() -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [_line(row, widths) for row in cells]
     measured = "; of this package's models on the data of their cards" if models else ""
-    lines += ["", f"AP: COCO's, in percent, as published{measured}.", ""]
+    lines += ["", f"AP: COCO's, as published{measured}.", ""]
     for model in models:
         lines += _details_of_model(model)
     for row in RELEASED:
@@ -64,8 +64,8 @@ def _cells_of_model(model: Shipped) -> tuple[str, ...]:
     return (
         model.name,
         str(len(model.metadata["class_names"]) - 1),
-        f"{100 * results.box_ap:.1f}",
-        "-" if results.mask_ap is None else f"{100 * results.mask_ap:.1f}",
+        f"{results.box_ap:.3f}",
+        "-" if results.mask_ap is None else f"{results.mask_ap:.3f}",
         f"{model.weights.stat().st_size / _MEGABYTE:.0f} MB",
         "in the package",
     )
@@ -85,8 +85,8 @@ def _cells(row: Released) -> tuple[str, ...]:
     return (
         row.name,
         str(len(row.categories)),
-        f"{row.box_ap:.1f}",
-        "-" if row.mask_ap is None else f"{row.mask_ap:.1f}",
+        f"{row.box_ap / 100:.3f}",
+        "-" if row.mask_ap is None else f"{row.mask_ap / 100:.3f}",
         size,
         "yes" if os.path.isfile(cache_path(row.file)) else "no",
     )

@@ -178,7 +178,7 @@ RELEASED = (
         licence=_TORCHVISION_LICENCE,
         box_ap=54.6,
         mask_ap=None,
-        ap_source=_TORCHVISION_AP + " (persons; keypoint AP 65.0)",
+        ap_source=_TORCHVISION_AP + " (persons; keypoint AP 0.650)",
     ),
     Released(
         name="retinanet_resnet50_fpn_v2_coco",

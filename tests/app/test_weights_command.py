@@ -28,8 +28,8 @@ def test_table_has_a_row_for_each_name_and_says_what_is_cached(cache, capsys):
     columns = [re.split(r"\s{2,}", line) for line in lines[: 1 + len(RELEASED)]]
     assert columns[0] == ["name", "classes", "box AP", "mask AP", "size", "in the cache"]
     assert [row[0] for row in columns[1:]] == [row.name for row in RELEASED]
-    assert columns[2][1:] == ["80", "37.9", "34.6", "178 MB", "yes"]
-    assert columns[4][1:] == ["80", "37.0", "-", "168 MB", "no"]
+    assert columns[2][1:] == ["80", "0.379", "0.346", "178 MB", "yes"]
+    assert columns[4][1:] == ["80", "0.370", "-", "168 MB", "no"]
     assert f"    file: {cache / 'mask_rcnn_coco.h5'}" in lines
 
 
@@ -37,7 +37,7 @@ def test_models_of_the_package_come_first(cache, capsys):
     write_dots(shipped.PACKAGED)
     assert run("weights") == cli.OK
     lines = capsys.readouterr().out.splitlines()
-    assert re.split(r"\s{2,}", lines[1])[:4] == ["dots", "1", "50.0", "40.0"]
+    assert re.split(r"\s{2,}", lines[1])[:4] == ["dots", "1", "0.500", "0.400"]
     assert lines[1].endswith("in the package") and lines[2].startswith(RELEASED[0].name)
     assert f"    file: {shipped.PACKAGED / 'dots.h5'}" in lines
 
