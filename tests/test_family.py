@@ -46,7 +46,7 @@ def test_every_released_network_has_a_row():
 def test_published_ap_is_that_of_the_zoo(row):
     aps = [row.released.box_ap, row.released.mask_ap]
     found = row.published.split(", keypoints ")
-    assert found[0] == " / ".join(str(ap) for ap in aps if ap is not None)
+    assert found[0] == " / ".join(f"{ap / 100:.3f}" for ap in aps if ap is not None)
     assert row.released.ap_source.count("keypoint AP " + found[-1]) == len(found) - 1
 
 
