@@ -2,9 +2,9 @@
 
     python samples/nucleus/shipped.py --data nuclei/train nuclei_more --val nuclei/val
 
-The same command resumes a training that was stopped; `--start nuclei --logs runs/nuclei2` trains
-the model of the package further. docs/results.md has what it reached, `card.md` of this folder the
-text of the model's card.
+The same command resumes a training that was stopped; `--start nuclei --logs runs/more` trains the
+model of the package further. docs/results.md has both trainings of that model and what it reached,
+`card.md` of this folder the text of its card.
 """
 
 import argparse
