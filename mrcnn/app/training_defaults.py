@@ -257,7 +257,7 @@ def choose_augmentation(args, folder: Path) -> Any:
 
 
 def _stored_augmentation(file: Path) -> list[str] | None:
-    """The names of the augmentation in the options of a run; None if there are none."""
+    """The names of the augmentation in the options of a run; None without a valid file."""
     options = read_json(file) if file.is_file() else {}
     names = options.get("augment") if isinstance(options, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -269,7 +269,7 @@ def _stored_augmentation(file: Path) -> list[str] | None:
 def write_run_files(folder: str, data: Any, config: Config, augmentation: Any, names: Any) -> None:
     """Write split.json, options.json and augmentation.png into the run's folder.
 
-    The picture only if there is an augmentation.
+    Without an augmentation there is no image.
 
     data: a `DividedData`. names: of the augmentation.
     """

@@ -203,7 +203,7 @@ def _any_object(dataset: Dataset, config: Config, skipped: Collection[int]) -> b
 
 
 def _log_summary(report: Report, name: str, learns: bool) -> None:
-    """Log the faults in one line; anchors matter only where the network learns."""
+    """Log the faults in one line, those of the anchors only if the network learns."""
     numbers = Counter(finding.kind for finding in report.findings if finding.image_id is not None)
     faults = [
         f"{KINDS[kind].title} ({count_noun(numbers[kind], 'image')})"

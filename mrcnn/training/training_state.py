@@ -69,7 +69,7 @@ def remove_older_states(path: str) -> None:
 
 
 def newest_record(folder: str | os.PathLike) -> dict | None:
-    """Return the record of the newest state in the folder of a run; None if there is none.
+    """Return the record of the newest state in the folder of a run; None without a state.
 
     Raises: ValueError as `read_record`.
     """
