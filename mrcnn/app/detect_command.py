@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import glob
 import logging
 import os
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -463,8 +461,7 @@ def detect_file(
 
 def _detect_tiled(model, image: np.ndarray, tiling: Tiling) -> dict[str, Any]:
     """The result of an image `[H, W, C]` in tiles, with masks cut to their boxes."""
-    with contextlib.redirect_stdout(sys.stderr):  # where progress belongs
-        return model.detect_tiled(image, tiling.side, tiling.overlap, verbose=1)
+    return model.detect_tiled(image, tiling.side, tiling.overlap, verbose=1)
 
 
 def _warn_at_limit(file: Path, count: int, limit: int) -> None:
@@ -472,7 +469,7 @@ def _warn_at_limit(file: Path, count: int, limit: int) -> None:
     if count >= limit:
         log.warning(
             "%s: %s, as many as DETECTION_MAX_INSTANCES allows: "
-            "--config DETECTION_MAX_INSTANCES=%d finds more.",
+            "--config DETECTION_MAX_INSTANCES=%d may find more.",
             printable(file),
             counted(count, "object"),
             2 * limit,

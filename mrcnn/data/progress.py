@@ -17,19 +17,22 @@ LINE_SECONDS = 30.0  # between two lines, as in a training
 T = TypeVar("T")
 
 
-def with_progress(items: Sequence[T], what: str, transient: bool = False) -> Iterable[T]:
+def with_progress(
+    items: Sequence[T], what: str, transient: bool = False, noun: str = "images"
+) -> Iterable[T]:
     """Iterate over items and show how far the loop has come.
 
     what: is done with each item, for example "Checking". transient: remove the bar at the end.
+    noun: the items, in the plural.
     """
     console = Console(stderr=True)
     if console.is_terminal or console.is_jupyter:
         return track(items, what, console=console, transient=transient)
-    return _with_lines(items, what)
+    return _with_lines(items, what, noun)
 
 
-def _with_lines(items: Sequence[T], what: str) -> Iterator[T]:
-    lines = ProgressLines(what, len(items))
+def _with_lines(items: Sequence[T], what: str, noun: str) -> Iterator[T]:
+    lines = ProgressLines(what, len(items), noun)
     for i, item in enumerate(items):
         lines.update(i)
         yield item

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from rich.progress import track
 
 from ..config import Config
+from ..data.progress import with_progress
 from ..nn import boxes as box_math
 from ..nn.anchors import pyramid_anchors
 from . import heat_maps, tiles, tta
@@ -273,8 +273,8 @@ class Detector:
 
         reader = ImageReader([image], self.config.IMAGE_CHANNEL_COUNT)
         (image,) = reader
-        progress = functools.partial(track, description="Tiles", disable=not verbose)
-        result = tiles.detect_tiled(detect_one, image, tile, overlap, progress)
+        progress = functools.partial(with_progress, what="Detecting", noun="tiles")
+        result = tiles.detect_tiled(detect_one, image, tile, overlap, progress if verbose else iter)
         limit = self.config.DETECTION_MAX_INSTANCES
         full = sum(count >= limit for count in counts)
         if full:

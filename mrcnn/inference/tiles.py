@@ -45,7 +45,7 @@ def detect_tiled(
     tile: side of a tile in pixels.
     overlap: pixels that neighbouring tiles share. An object that is not larger is completely
         inside at least one tile.
-    progress: wraps the list of tiles, as `rich.progress.track` does.
+    progress: wraps the list of tiles, as `data.progress.with_progress` does.
 
     Returns: rois `[N, (y1, x1, y2, x2)]` int32, or float32 if `detect` returns floats, class_ids
         `[N]`, scores `[N]` and masks, a list of N bool arrays of the pixels that the roi touches,

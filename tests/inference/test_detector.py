@@ -327,6 +327,17 @@ def test_results_do_not_hold_their_images(model):
     assert held() is None and result.count
 
 
+def test_progress_of_tiles_is_logged_and_not_printed(model, monkeypatch, capsys, caplog):
+    monkeypatch.setattr("mrcnn.data.progress.LINE_SECONDS", 0)
+    image = np.concatenate(noise_images(2), axis=1)
+    with caplog.at_level("INFO", logger="mrcnn"):
+        model.detect_tiled(image, tile=64, overlap=16)
+        assert "Detecting" not in caplog.text
+        model.detect_tiled(image, tile=64, overlap=16, verbose=1)
+    assert "Detecting: 1 of" in caplog.text and "tiles, 0:" in caplog.text
+    assert "Detecting" not in capsys.readouterr().out
+
+
 def test_tiled_and_molded_images_give_results(model, file):
     path, image = file
     tiled = model.detect_tiled(path, tile=64, overlap=16)
