@@ -60,7 +60,7 @@ NEAR_THE_LOSS = (
 )
 NEAR = (1e-3, 1e-3)
 # For the other tensors, see `test_gradients_are_those_of_torchvision`.
-FAR = {1: (1e-3, 1.5e-2), 2: (7e-3, 4.4e-2)}
+FAR = {1: (2e-3, 1.5e-2), 2: (7e-3, 4.4e-2)}
 
 
 # The networks of ours whose training step was recorded.

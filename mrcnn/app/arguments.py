@@ -49,6 +49,12 @@ SYNONYMS = {
     "api-key": ("--token",),
 }
 
+# Networks of other tools that --network does not name -> their settings here.
+NETWORK_SETTINGS = {
+    "fasterrcnn": "--config USE_MASK=False",
+    "keypointrcnn": "--config NUM_KEYPOINTS=17 USE_MASK=False",
+}
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that reports unknown options under its own usage and suggests the option meant."""
@@ -71,6 +77,9 @@ class Parser(argparse.ArgumentParser):
             return
         near = difflib.get_close_matches(str(value).lower(), action.choices, n=1, cutoff=0.6)
         hint = f" Did you mean {near[0]}?" if near else ""
+        settings = NETWORK_SETTINGS.get(str(value).lower().replace("_", "").replace("-", ""))
+        if settings and "--network" in action.option_strings:
+            hint = f" Try {settings}, without --network."
         listed = ", ".join(action.choices)
         message = f"must be one of {listed}. Received: {str(value)!r}.{hint}"
         raise argparse.ArgumentError(action, message)

@@ -248,9 +248,11 @@ def read_config(items: list[str], base: Config | None = None) -> Config:
 
 
 def with_network(items: list[str], network: str | None) -> list[str]:
-    """The items of --config after the preset of a network, if --network names one."""
-    is_default = network in (None, "mask_rcnn")
-    return items if is_default else [f"PRESET={network}", *items]
+    """The items of --config after those of --network: its preset; mask_rcnn has none."""
+    if network is None:
+        return items
+    first = "NETWORK=mask_rcnn" if network == "mask_rcnn" else f"PRESET={network}"
+    return [first, *items]
 
 
 def with_preset(config: Config, name: str) -> Config:
@@ -268,11 +270,18 @@ def with_preset(config: Config, name: str) -> Config:
         "torchvision2": functools.partial(type(config).torchvision, 2),
     }
     if name not in presets:
+        near = difflib.get_close_matches(name, presets, n=3, cutoff=0.6) or ["detectron"]
         raise UsageError(
             f"--config PRESET must be one of {', '.join(presets)}. Received: {name}. "
-            "Try PRESET=detectron."
+            f"Try PRESET={' or PRESET='.join(near)}."
         )
     found = presets[name]()
+    network = vars(found).get("NETWORK", config.NETWORK)
+    if network != config.NETWORK and "NETWORK" in own_names(config):
+        raise UsageError(
+            f"--config PRESET={name} needs the network {network}. "
+            f"Received: {config.NETWORK}, by --network or --config. Try to leave out one of them."
+        )
     # `mrcnn train` makes the warm-up as long as fits the training.
     vars(found).pop("WARMUP_STEPS", None)
     vars(found).update(vars(config))
@@ -462,10 +471,10 @@ def check_start(
 ) -> None:
     """Raise before a network is built if `load_start` could not load the initial weights.
 
-    Raises: UsageError if released weights are of another backbone; FileNotFoundError or ValueError
-        if the file does not exist, there is no run in `logs`, or no weights in the file.
+    Raises: UsageError if released weights are of another network or backbone; FileNotFoundError or
+        ValueError if the file does not exist, there is no run in `logs`, or no weights in the file.
     """
-    from ..weights.transfer import check_backbone
+    from ..weights.transfer import check_backbone, check_network
 
     check_weights(backbone_weights, "--backbone-weights")
     if start == "last":
@@ -473,6 +482,7 @@ def check_start(
     elif start not in _WITHOUT_FILE:
         check_weights(start)
         try:
+            check_network(config, start, own_names(config))
             check_backbone(config, start)
         except ValueError as error:
             raise UsageError(str(error)) from error
@@ -644,11 +654,18 @@ def _load_network(model: DetectionModel, start: str, kept_classes: dict[str, int
 
 
 def _warn_of_random_weights(config: Config) -> None:
-    hint = ""
-    if config.TRAIN_BN is False:
-        hint = ", and without it --config TRAIN_BN=None, for batch norm must be trained too"
+    hint, needed = "", "for batch norm must be trained too"
+    has_norm_setting = str(config.BACKBONE).startswith(("resnet", "efficientnet_lite"))
+    if config.BACKBONE_NORM == "frozen" and has_norm_setting:
+        hint = (
+            f", and without them --config BACKBONE_NORM=group, {needed}, and a frozen one never is"
+        )
+    elif config.TRAIN_BN is False:
+        hint = f", and without them --config TRAIN_BN=None, {needed}"
     log.warning(
-        "Starting from random weights. --weights imagenet would need far fewer epochs%s.", hint
+        "Starting from random weights. --weights imagenet, or a name that `mrcnn weights` lists, "
+        "would need far fewer epochs%s.",
+        hint,
     )
 
 

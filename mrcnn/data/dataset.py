@@ -45,6 +45,8 @@ class Dataset:
     # On the class, for scripts repeat the body of `__init__` without calling it.
     keypoint_names: Sequence[str] = ()
     keypoint_skeleton: Sequence[Sequence[int]] = ()
+    # Why the dataset has no keypoints, and a remedy; for `no_keypoints`.
+    _without_keypoints = "which does not override it. Try NUM_KEYPOINTS = 0."
 
     def __init__(self, class_map: Any = None):
         """Create an empty dataset. class_map: unused, as in matterport's code."""
@@ -167,10 +169,7 @@ class Dataset:
 
         Raises: ValueError unless a subclass overrides it.
         """
-        raise ValueError(
-            "A network with keypoints needs a dataset with load_keypoints. Received: "
-            f"{type(self).__name__}, which does not override it. Try NUM_KEYPOINTS = 0."
-        )
+        raise no_keypoints(self)
 
     def load_class_ids(self, image_id: int) -> np.ndarray:
         """Return the `[N]` int32 class ids of `load_mask`, without drawing masks if possible."""
@@ -260,6 +259,14 @@ def overrides(dataset: object, method: str) -> bool:
     """Return whether a dataset has a `load_mask`, `load_bbox` or `load_keypoints` of its own."""
     own = getattr(dataset, method, None)
     return own is not None and getattr(own, "__func__", None) is not getattr(Dataset, method)
+
+
+def no_keypoints(dataset: Dataset) -> ValueError:
+    """Return the error about a dataset without keypoints for a network with them."""
+    return ValueError(
+        "A network with keypoints needs a dataset with load_keypoints. Received: "
+        f"{type(dataset).__name__}, {dataset._without_keypoints}"
+    )
 
 
 def has_boxes_only(dataset: Dataset) -> bool:

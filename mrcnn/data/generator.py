@@ -18,7 +18,7 @@ import numpy as np
 
 from ..config import ANY_SIZE_MODES, PAD32_MODES, Config, as_config
 from ..nn.anchors import pyramid_anchors
-from .dataset import Dataset, overrides
+from .dataset import Dataset, no_keypoints, overrides
 from .dataset_objects import image_name
 from .ground_truth import GroundTruth, LabelledImage, load_labelled_image
 from .image import molded_float32, pad_end
@@ -274,11 +274,7 @@ def _check(dataset: Dataset, config: Config, detection_targets: bool) -> None:
         )
     names = dataset.keypoint_names
     if config.has_keypoint_head() and not overrides(dataset, "load_keypoints"):
-        raise ValueError(
-            "A network with keypoints needs a dataset with load_keypoints. Received: "
-            f"NUM_KEYPOINTS = {config.NUM_KEYPOINTS}, and {type(dataset).__name__} without it. "
-            "Try NUM_KEYPOINTS = 0."
-        )
+        raise no_keypoints(dataset)
     if config.has_keypoint_head() and names and len(names) != config.NUM_KEYPOINTS:
         raise ValueError(
             "NUM_KEYPOINTS must be the number of the dataset's keypoints. Received: NUM_KEYPOINTS "

@@ -52,6 +52,10 @@ class CocoDataset(RLEImages):
     without keypoints has unlabelled ones.
     """
 
+    _without_keypoints = (
+        "whose categories have no `keypoints`, or different ones. Try a file like COCO's "
+        "person_keypoints_val2017.json, or NUM_KEYPOINTS=0."
+    )
     # On the class, for samples/coco calls only Dataset.__init__ and `add_file`.
     _wanted: list[str] | None = None  # names of the classes
     _same_class: Mapping[int, int] = {}  # category id -> the one under which its class was added

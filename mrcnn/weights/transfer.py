@@ -12,6 +12,7 @@ from ..config import Config
 from .opening import read_metadata
 from .shipped import shipped
 from .zoo import is_name, released
+from .zoo_table import RELEASED
 
 logger = logging.getLogger("mrcnn")
 
@@ -63,6 +64,27 @@ def network_settings(weights: str) -> dict[str, Any]:
     return {name: getattr(config, name) for name in sorted(names)}
 
 
+def check_network(config: Config, weights: str, chosen: Collection[str]) -> None:
+    """Compare a chosen NETWORK with weights that have a name, before they are downloaded.
+
+    config, chosen: as for `adopt_network`.
+
+    Raises:
+        ValueError: the weights are of another network.
+    """
+    if "NETWORK" not in chosen or not is_name(weights):
+        return
+    network = network_settings(weights).get("NETWORK", Config.NETWORK)
+    received = config.NETWORK
+    rows = {row.network_settings.get("NETWORK", Config.NETWORK): row for row in reversed(RELEASED)}
+    if network != received and received in rows:  # Config.validate reports unknown networks
+        raise ValueError(
+            f"The weights {weights} need the network {network}. "
+            f"Received: {received}, by --network or --config. "
+            f"Try --weights {rows[received].name}, or leave out the network."
+        )
+
+
 def check_backbone(config: Config, weights: str) -> None:
     """Compare a config with weights that have a name, before they are downloaded.
 
@@ -80,7 +102,7 @@ def check_backbone(config: Config, weights: str) -> None:
         raise ValueError(
             f"The weights {weights} are of a {_name(backbone)}. "
             f"Received: BACKBONE={_name(config.BACKBONE)}. "
-            "Try --weights imagenet, or leave BACKBONE as it is."
+            "Try --weights imagenet, or leave out BACKBONE and PRESET."
         )
 
 
@@ -97,23 +119,29 @@ def kept_classes(weights: str, class_names: Sequence[str]) -> dict[str, int]:
     class_names: of the data, background first.
 
     Raises:
-        ValueError: the weights carry no class names, or none of the data's.
+        ValueError: the weights have no class names, or none of the data's.
     """
     row = released(weights)
     if row is not None:
         names = row.class_names
     else:
         names = (read_metadata(weights) or {}).get("class_names") or []
+    if not names:
+        raise ValueError(
+            f"--keep-classes needs weights with class names. Received: {weights}, which has none. "
+            "Try to leave out --keep-classes, or in Python mrcnn.weights.loading.load_weights("
+            "model.keras_model, FILE, remap_classes={NAME: ID}, class_names=['BG', ...])."
+        )
     known = {name.casefold(): name for name in names[1:]}
     kept = {}
     for class_id, name in enumerate(class_names):
         if class_id > 0 and name.casefold() in known:
             kept[known[name.casefold()]] = class_id
     if not kept:
-        have = ", ".join(names[1:6]) + " ..." if names else "no class names"
         raise ValueError(
             "To keep classes, the weights and the data must have classes of the same name. "
-            f"Received: {weights} with {have}, data with {', '.join(class_names[1:6])}. "
+            f"Received: {weights} with {', '.join(names[1:6])} ..., "
+            f"data with {', '.join(class_names[1:6])}. "
             "Try to name the classes as the weights do, or to leave out --keep-classes."
         )
     return kept

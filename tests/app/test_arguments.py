@@ -45,6 +45,20 @@ def test_unknown_options_are_reported_under_their_command(words, sentence, capsy
     assert sentence in shown and shown.startswith(f"usage: mrcnn {words[0]}")
 
 
+@pytest.mark.parametrize(
+    ("network", "hint"),
+    [
+        ("fasterrcnn", "Try --config USE_MASK=False, without --network."),
+        ("Faster_RCNN", "Try --config USE_MASK=False, without --network."),
+        ("keypoint-rcnn", "Try --config NUM_KEYPOINTS=17 USE_MASK=False, without --network."),
+        ("maskrcnn", "Did you mean mask_rcnn?"),
+    ],
+)
+def test_networks_of_other_tools_are_settings_here(network, hint, capsys):
+    assert run("train", "x", "--network", network) == cli.USAGE
+    assert f"Received: '{network}'. {hint}" in capsys.readouterr().err
+
+
 def test_every_synonym_names_an_existing_option():
     helps = subprocess.run(
         [sys.executable, "-m", "mrcnn", "train", "--help"],

@@ -183,9 +183,25 @@ def test_preset_keeps_what_the_items_and_the_class_set(tmp_path):
     assert config.RPN_CONV_LAYERS == 2  # the preset's
 
 
-def test_unknown_preset_is_named():
-    with pytest.raises(cli_support.UsageError, match=r"torchvision1.* Received: tv\."):
-        cli_support.read_config(["PRESET=tv"])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("tv", "detectron"),
+        ("torchvision", "torchvision2 or PRESET=torchvision1"),
+        ("retina", "retinanet or PRESET=retinanet2"),
+    ],
+)
+def test_unknown_preset_is_named_with_similar_ones(name, hint):
+    sentence = rf"torchvision1.* Received: {name}\. Try PRESET={hint}\.$"
+    with pytest.raises(cli_support.UsageError, match=sentence):
+        cli_support.read_config([f"PRESET={name}"])
+
+
+def test_preset_of_another_network_than_that_of_the_option_is_refused():
+    items = cli_support.with_network(["PRESET=fcos"], "mask_rcnn")
+    with pytest.raises(cli_support.UsageError, match="network fcos. Received: mask_rcnn"):
+        cli_support.read_config(items)
+    assert cli_support.read_config(["NETWORK=fcos", "PRESET=lite"]).NETWORK == "fcos"
 
 
 # --- Weights --------------------------------------------------------------------------------------
@@ -277,6 +293,21 @@ def test_name_of_another_backbone_than_that_of_config_is_a_usage_error():
     config = cli_support.read_config(["BACKBONE=resnet101"])
     with pytest.raises(cli_support.UsageError, match="are of a resnet50. Received: BACKBONE=resn"):
         cli_support.check_start(config, "logs", "maskrcnn_resnet50_fpn_coco")
+
+
+@pytest.mark.parametrize(
+    ("items", "advice", "useless"),
+    [
+        ([], "TRAIN_BN=None", "BACKBONE_NORM"),
+        (["PRESET=fcos"], "BACKBONE_NORM=group", "TRAIN_BN"),
+        (["PRESET=fcos", "BACKBONE=mobilenet_v2"], "TRAIN_BN=None", "BACKBONE_NORM"),
+        (["PRESET=retinanet2"], "`mrcnn weights` lists", "--config"),
+    ],
+)
+def test_random_weights_bring_advice_for_the_norm_of_the_network(items, advice, useless, caplog):
+    model = SimpleNamespace(config=cli_support.read_config(items), model_dir="logs")
+    cli_support.load_start(model, None)
+    assert advice in caplog.text and useless not in caplog.text
 
 
 def test_resuming_names_changed_settings_but_not_computed_ones(monkeypatch, caplog):

@@ -226,6 +226,48 @@ def test_network_option_takes_its_preset_and_the_warmup_of_the_training(trained)
     assert config.WARMUP_STEPS == 100  # a tenth of 1,000 steps
 
 
+@pytest.mark.parametrize(
+    ("weights", "words", "needed", "remedy"),
+    [
+        (
+            "maskrcnn_resnet50_fpn_v2_coco",
+            ["--network", "fcos"],
+            "mask_rcnn",
+            "--weights fcos_resnet50_fpn_coco",
+        ),
+        ("nuclei", ["--network", "fcos"], "mask_rcnn", "--weights fcos_resnet50_fpn_coco"),
+        (
+            "coco",
+            ["--config", "NETWORK=retinanet"],
+            "mask_rcnn",
+            "--weights retinanet_resnet50_fpn_v2_coco",
+        ),
+        (
+            "fcos_resnet50_fpn_coco",
+            ["--network", "mask_rcnn"],
+            "fcos",
+            "--weights maskrcnn_resnet50_fpn_v2_coco",
+        ),
+    ],
+)
+def test_name_of_another_network_is_refused_before_the_data_is_read(
+    weights, words, needed, remedy, tmp_path, capsys
+):
+    assert run("train", tmp_path / "nowhere", "--weights", weights, *words) == cli.USAGE
+    shown = capsys.readouterr().err
+    assert f"The weights {weights} need the network {needed}. Received: " in shown
+    assert f"Try {remedy}, or leave out the network." in shown
+
+
+def test_name_of_the_network_of_the_option_is_accepted(trained):
+    for network, name in [
+        ("mask_rcnn", "maskrcnn_resnet50_fpn_coco"),
+        ("fcos", "fcos_resnet50_fpn_coco"),
+    ]:
+        config, _ = trained("--weights", name, "--network", network)
+        assert (network, "resnet50") == (config.NETWORK, config.BACKBONE)
+
+
 def test_weights_bring_another_network(trained):
     config, _ = trained("--weights", "retinanet_resnet50_fpn_v2_coco")
     assert (config.NETWORK, config.BOX_LOSS, config.NUM_CLASSES) == ("retinanet", "giou", 3)

@@ -30,7 +30,7 @@ def keypoint_file(folder, *keypoints, **category):
 def test_file_without_keypoints(tmp_path):
     dataset = CocoDataset(keypoint_file(tmp_path, None))
     assert list(dataset.keypoint_names) == []
-    with pytest.raises(ValueError, match="does not override it"):
+    with pytest.raises(ValueError, match="CocoDataset, whose categories have no `keypoints`"):
         dataset.load_keypoints(0)
 
 
