@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +27,9 @@ def with_progress(
     noun: the items, in the plural.
     """
     console = Console(stderr=True)
-    if console.is_terminal or console.is_jupyter:
+    # rich draws its bar in a notebook with ipywidgets, and only warns if they are not installed.
+    has_bar = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
+    if console.is_terminal or has_bar:
         return track(items, what, console=console, transient=transient)
     return _with_lines(items, what, noun)
 

@@ -48,6 +48,13 @@ def test_bar_on_a_terminal(monkeypatch, caplog):
     assert "Checking" in screen.getvalue() and caplog.messages == []
 
 
+def test_notebook_without_widgets_gets_no_bar_and_no_warning(monkeypatch, recwarn, capsys):
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(force_jupyter=True))
+    monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
+    assert list(progress.with_progress([3, 4], "Checking")) == [3, 4]
+    assert not recwarn.list and capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(-1, "0:00"), (59.9, "0:59"), (3661, "1:01:01")])
 def test_duration(seconds, text):
     assert progress.duration(seconds) == text
