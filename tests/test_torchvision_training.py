@@ -341,6 +341,7 @@ def _differences(step, expected) -> dict[str, tuple[float, float]]:
 
     expected: `[N, (norm, projection)]`, in the order of the file's `grad_names`.
     """
+    assert set(map(str, step.file["grad_names"])) <= set(step.gradients)
     differences = {}
     for name, (norm, projection) in zip(step.file["grad_names"], expected, strict=True):
         gradient = step.gradients[str(name)].astype(np.float64)

@@ -657,9 +657,7 @@ def _warn_of_random_weights(config: Config) -> None:
     hint, needed = "", "for batch norm must be trained too"
     has_norm_setting = str(config.BACKBONE).startswith(("resnet", "efficientnet_lite"))
     if config.BACKBONE_NORM == "frozen" and has_norm_setting:
-        hint = (
-            f", and without them --config BACKBONE_NORM=group, {needed}, and a frozen one never is"
-        )
+        hint = f", and without them --config BACKBONE_NORM=group, {needed}: a frozen one never is"
     elif config.TRAIN_BN is False:
         hint = f", and without them --config TRAIN_BN=None, {needed}"
     log.warning(
